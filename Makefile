@@ -1,0 +1,50 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+READY := $(VENV)/.ready
+
+# What `make run` stores stays beside the code; an installed `asciist serve` keeps it in the user's cache.
+export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
+
+.PHONY: help setup run test check format lock bench clean
+
+help: ## List what make can do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+setup: $(READY) ## Make the environment in .venv (the others do it when they need it)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "asciist needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python lacks its venv module. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(READY) ## Serve on port 27244 of this machine (HOST and PORT change it)
+	@$(BIN)/asciist serve
+
+test: $(READY) check ## Everything that must hold: the checks, then all tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, strict types, dependency rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## Rewrite the code the way `check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Compile requirements.txt and requirements/*.txt anew (needs uv)
+	@tools/lock
+
+bench: $(READY) ## Measure the figures that the documents quote
+	$(BIN)/python -m bench.latency
+
+clean: ## Remove the environment and everything stored
+	rm -rf $(VENV) .asciist-data

@@ -1,0 +1,1 @@
+"""Our neighbours, one file each. Only `asciist.wiring` imports from here."""

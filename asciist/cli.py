@@ -1,0 +1,129 @@
+"""The `asciist` command. Art goes to standard output and nothing else does; errors go to standard error."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+import click
+
+from asciist.errors import AsciistError
+from asciist.limits import Limits
+
+_CLIENT_TIMEOUT_SECONDS = 75  # an upload of the longest and its answer
+
+_FAILURE = 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="asciist")
+def main() -> None:
+    """Turn images into ASCII art."""
+
+
+def _default_width() -> int:
+    return min(shutil.get_terminal_size().columns, Limits().max_width)
+
+
+_width = click.option(
+    "-w", "--width", type=click.IntRange(1, Limits().max_width), help="Columns of the art.  [default: the terminal's]"
+)
+_file = click.argument("file", type=click.File("rb"), default="-")
+
+
+@main.command()
+def serve() -> None:
+    """Run the service on this machine.
+
+    It listens on HOST (127.0.0.1) and PORT (27244) and keeps images and art in ASCIIST_DATA_DIR. Ctrl-C stops it once
+    the requests in flight are answered.
+    """
+    from asciist.settings import Settings
+
+    try:
+        Settings.from_environment()
+    except AsciistError as error:
+        _fail(error.public_message)
+    sys.stdout.flush()
+    # In place of this process, so that signals reach the server itself.
+    arguments = [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_settings"]
+    os.execv(sys.executable, arguments)  # noqa: S606 - no shell is meant
+
+
+@main.command()
+@click.option(
+    "-u",
+    "--url",
+    envvar="ASCIIST_URL",
+    default="http://localhost:27244",
+    show_default=True,
+    show_envvar=True,
+    help="Address of the service.",
+)
+@_width
+@_file
+def convert(url: str, width: int | None, file: BinaryIO) -> None:
+    """Convert FILE through the service and print the art. Without FILE, or with -, reads standard input."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        _fail(f"{url} is not an http address")
+    request = Request(  # noqa: S310 - the scheme is checked above
+        f"{url.rstrip('/')}/?{urlencode({'width': width or _default_width()})}",
+        data=_read(file),
+        method="PUT",
+        headers={"Accept": "text/plain", "Content-Type": "application/octet-stream"},
+    )
+    try:
+        with urlopen(request, timeout=_CLIENT_TIMEOUT_SECONDS) as response:  # noqa: S310
+            _print(response.read().decode("utf-8"))
+    except HTTPError as error:
+        _fail(error.read(2000).decode("utf-8", "replace").strip() or f"the service answered {error.code}")
+    except URLError as error:
+        _fail(f"cannot reach {url}: {error.reason}")
+    except (OSError, UnicodeDecodeError) as error:
+        _fail(f"the answer of {url} did not arrive whole: {error}")
+
+
+@main.command("test")
+@_width
+@_file
+def convert_locally(width: int | None, file: BinaryIO) -> None:
+    """Convert FILE in this process, without the service, and print the art. Without FILE, or with -, reads standard input."""
+    from asciist.conversion import ConversionOptions
+    from asciist.conversion import convert as convert_image
+
+    image = _read(file)
+    try:
+        art = convert_image(image, ConversionOptions(width=width or _default_width()), Limits())
+    except AsciistError as error:
+        _fail(error.public_message)
+    _print(art + "\n")
+
+
+def _read(file: BinaryIO) -> bytes:
+    if file.isatty():
+        _fail("no image: name a FILE or pipe one in")
+    try:
+        image = file.read()
+    except OSError as error:
+        _fail(f"cannot read {file.name}: {error.strerror}")
+    if not image:
+        _fail(f"{'standard input' if file.name == '<stdin>' else Path(file.name).name} is empty")
+    return image
+
+
+def _print(art: str) -> None:
+    try:
+        sys.stdout.write(art)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"asciist: {message}", err=True)
+    raise SystemExit(_FAILURE)

@@ -1,0 +1,47 @@
+"""Bytes and options in, art out. Pure: no I/O, no clock, no environment; the same input gives the same art everywhere.
+
+The steps, in order: `open_image` (header, limits), `decode` (luma near the needed size), `render` (characters).
+`convert` is all three.
+"""
+
+from typing import Final
+
+from asciist.conversion import decoding
+from asciist.conversion.decoding import Luma
+from asciist.conversion.inspection import ImageHeader, OpenedImage, open_image
+from asciist.conversion.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
+from asciist.conversion.rendering import RENDERERS
+from asciist.limits import Limits
+
+__all__ = [
+    "DEFAULT_STYLE",
+    "DEFAULT_WIDTH",
+    "ENGINE_VERSION",
+    "STYLES",
+    "ConversionOptions",
+    "ImageHeader",
+    "Luma",
+    "OpenedImage",
+    "convert",
+    "decode",
+    "open_image",
+    "render",
+]
+
+ENGINE_VERSION: Final = 1
+"""Raised whenever any image's art changes; stored art of another version counts as absent."""
+
+
+def decode(opened: OpenedImage) -> Luma:
+    """Decode the brightness of an opened image at the detail that its style needs; once only. Raises DamagedImageError."""
+    return decoding.decode(opened, samples_per_column=RENDERERS[opened.options.style].samples_per_column)
+
+
+def render(luma: Luma, options: ConversionOptions) -> str:
+    """Draw the art: rows of `options.width` characters joined by newlines, none at the end."""
+    return RENDERERS[options.style].render(luma, *luma.header.grid(options.width))
+
+
+def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:
+    """The art of `image`. Raises what `open_image` and `decode` raise."""
+    return render(decode(open_image(image, options, limits)), options)

@@ -1,0 +1,166 @@
+"""From bytes to an opened image whose header is known and within limits; no pixel is decoded here.
+
+Pillow's decoders are called by class and not through `Image.open`: the signature has already decided the format, only the
+plugin that is needed is imported (a cold start pays for every import), and no other format can ever be tried.
+"""
+
+import importlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from asciist.conversion.containers import Container, damaged, unpack
+from asciist.conversion.options import ConversionOptions
+from asciist.errors import BadOptionError, ImageRejectedError, TooManyPixelsError
+from asciist.limits import Limits
+
+# Pillow's own limit (89 megapixels, as a warning) is looser than ours and would be tried first.
+Image.MAX_IMAGE_PIXELS = None
+
+_PLUGINS: Final = {
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+}
+
+_DISPLAY_NAMES: Final = {"WEBP": "WebP"}
+
+_MAX_RLE_PIXELS: Final = 1_000_000
+_MAX_RLE_BYTES: Final = 2_000_000
+"""Pillow expands run-length encoded BMPs in Python, holding the interpreter lock: 0.1 s a megapixel, 0.2 s a megabyte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHeader:
+    """What is known of an image before it is decoded."""
+
+    format: str
+    """JPEG, PNG, GIF, WEBP or BMP."""
+    width: int
+    """Pixels across, as displayed (EXIF orientation applied)."""
+    height: int
+    """Pixels down, as displayed."""
+    orientation: int
+    """EXIF orientation, 1 to 8."""
+    decode_bytes: int
+    """Estimated peak memory of decoding it, in bytes."""
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def grid(self, columns: int) -> tuple[int, int]:
+        """(columns, rows) of art that keeps the aspect of the image with characters twice as tall as wide."""
+        return columns, max(1, columns * self.height // (2 * self.width))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedImage:
+    """An image whose header is known and within limits, ready to be decoded for some options."""
+
+    source: ImageFile
+    header: ImageHeader
+    options: ConversionOptions
+
+
+def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> OpenedImage:
+    """Read the header of `image` and hold it, and the art it would become, against `limits`.
+
+    Raises BadOptionError, UnknownFormatError, DamagedImageError or TooManyPixelsError. Costs about 0.1 ms whatever the
+    image's size.
+    """
+    options.check(limits)
+    container = unpack(image)
+    source = _open(container)
+    width, height = source.size
+    if not (width > 0 and height > 0):
+        raise damaged("its header has no size")
+    bytes_per_pixel = _bytes_per_pixel(container, source)
+    _check_pixels(container, source, bytes_per_pixel, limits)
+    if container.orientation >= 5:  # 5 to 8 lie on their side
+        width, height = height, width
+    header = ImageHeader(
+        format=container.format,
+        width=width,
+        height=height,
+        orientation=container.orientation,
+        decode_bytes=int(width * height * bytes_per_pixel),
+    )
+    _check_art(*header.grid(options.width), limits)
+    return OpenedImage(source=source, header=header, options=options)
+
+
+def _check_pixels(container: Container, source: ImageFile, bytes_per_pixel: float, limits: Limits) -> None:
+    kind = _DISPLAY_NAMES.get(container.format, container.format)
+    max_pixels = min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel))
+    if any(tile[0] == "bmp_rle" for tile in source.tile):
+        kind, max_pixels = "run-length encoded BMP", _MAX_RLE_PIXELS
+        if len(container.body) > _MAX_RLE_BYTES:
+            raise TooManyPixelsError(f"the image is too large: a {kind} may have {_MAX_RLE_BYTES / 1e6:g} MB")
+    if source.width * source.height > max_pixels:
+        raise TooManyPixelsError(
+            f"too many pixels: {source.width}x{source.height} is {source.width * source.height / 1e6:.1f} megapixels, "
+            f"and the limit for this kind of {kind} is {max_pixels / 1e6:.1f}"
+        )
+
+
+def _check_art(columns: int, rows: int, limits: Limits) -> None:
+    if columns * rows > limits.max_art_characters:
+        raise BadOptionError(
+            f"the art would have {rows} rows of {columns} characters, and the limit is {limits.max_art_characters} "
+            "characters in all: ask for a smaller width"
+        )
+
+
+def _open(container: Container) -> ImageFile:
+    module, name = _PLUGINS[container.format]
+    plugin: type[ImageFile] = getattr(importlib.import_module(module), name)
+    with rejecting_damage():
+        return plugin(BytesIO(container.body))
+
+
+class rejecting_damage:  # noqa: N801 - reads as a statement, like contextlib.suppress
+    """Turn whatever a decoder raises on bad bytes into DamagedImageError.
+
+    Pillow's plugins document no error type for damage: OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+    IndexError, TypeError, KeyError and OverflowError have all been seen. Lack of memory is ours and not the image's.
+    """
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (MemoryError, ImageRejectedError)):
+            raise damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
+    """Peak bytes per pixel of decode and render, as measured for each kind (docs/decisions/0004)."""
+    match container.format, source.mode:
+        case "WEBP", _:
+            return 16.7  # libwebp's animation decoder keeps two canvases, and Pillow copies twice
+        case "JPEG", mode:
+            output = 9.3 if mode == "CMYK" else 2.3
+            return output + (_coefficient_bytes(source) if source.info.get("progressive") else 0.0)
+        case _, "1" | "L" | "P":
+            return 2.3
+        case _, "I;16":
+            return 7.3
+        case _, "RGB" if "transparency" not in source.info:
+            return 5.7
+        case _, "RGB":
+            return 11.3
+        case _:
+            return 7.3
+
+
+def _coefficient_bytes(source: ImageFile) -> float:
+    """Bytes per pixel of a progressive JPEG's coefficients, which are all kept (two bytes each) until the last scan."""
+    layers: list[tuple[int, int, int, int]] = getattr(source, "layer", [])  # id, horizontal, vertical sampling, table
+    widest = max((h for _, h, _, _ in layers), default=1) * max((v for _, _, v, _ in layers), default=1)
+    return 2.0 * sum(h * v for _, h, v, _ in layers) / max(widest, 1)

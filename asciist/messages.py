@@ -1,0 +1,115 @@
+"""The two messages between the tiers, as versioned JSON.
+
+A reader refuses a version it does not know with MalformedMessageError: during an upgrade the message comes back and finds a
+reader of its own release, or ends as a dead letter where someone sees it.
+"""
+
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from asciist.artifacts import digest_of_image_key, image_key
+from asciist.conversion import ConversionOptions
+from asciist.errors import MalformedMessageError
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionRequest:
+    """Web tier to worker tier: convert the stored image and say so at the reply address."""
+
+    correlation_id: str
+    """Names the waiting request; comes back in the reply."""
+    digest: str
+    """SHA-256 of the image; in JSON it travels as the artifact key of the image."""
+    options: ConversionOptions
+    deadline: float
+    """When the web tier gives up, in seconds since the epoch; worthless to anyone after that."""
+    reply_to: str
+    """The reply address, opaque to all but the adapter that made it."""
+
+    def to_json(self) -> str:
+        return _dump(
+            correlation_id=self.correlation_id,
+            key=image_key(self.digest),
+            width=self.options.width,
+            style=self.options.style,
+            deadline=self.deadline,
+            reply_to=self.reply_to,
+        )
+
+    @classmethod
+    def from_json(cls, body: str) -> "ConversionRequest":
+        """Raises MalformedMessageError."""
+        fields = _load(body)
+        digest = digest_of_image_key(_field(fields, "key", str))
+        if digest is None:
+            raise MalformedMessageError("key is not the key of an image")
+        deadline = float(_field(fields, "deadline", (int, float)))
+        if not math.isfinite(deadline):
+            raise MalformedMessageError("deadline is not a time")
+        return cls(
+            correlation_id=_field(fields, "correlation_id", str),
+            digest=digest,
+            options=ConversionOptions(width=_field(fields, "width", int), style=_field(fields, "style", str)),
+            deadline=deadline,
+            reply_to=_field(fields, "reply_to", str),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReply:
+    """Worker tier to web tier: the art is stored, or the image cannot be converted."""
+
+    correlation_id: str
+    art: str | None = None
+    """The art itself where it fits into a message; otherwise it is fetched from the store."""
+    rejection: str | None = None
+    """Why the image cannot be converted, for the client to read; None when the art is stored."""
+
+    def without_art(self) -> "ConversionReply":
+        """The same reply for a channel that the art does not fit through."""
+        return replace(self, art=None)
+
+    def to_json(self) -> str:
+        if self.rejection is not None:
+            return _dump(correlation_id=self.correlation_id, outcome="failed", message=self.rejection)
+        return _dump(correlation_id=self.correlation_id, outcome="done", art=self.art)
+
+    @classmethod
+    def from_json(cls, body: str) -> "ConversionReply":
+        """Raises MalformedMessageError."""
+        fields = _load(body)
+        correlation_id = _field(fields, "correlation_id", str)
+        match _field(fields, "outcome", str):
+            case "done":
+                return cls(correlation_id=correlation_id, art=_field(fields, "art", (str, type(None))))
+            case "failed":
+                return cls(correlation_id=correlation_id, rejection=_field(fields, "message", str))
+            case outcome:
+                raise MalformedMessageError(f"unknown outcome {outcome!r}")
+
+
+def _dump(**fields: str | float | None) -> str:
+    return json.dumps({"version": VERSION, **fields}, separators=(",", ":"))
+
+
+def _load(body: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessageError(f"not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise MalformedMessageError("not an object")
+    if fields.get("version") != VERSION:
+        raise MalformedMessageError(f"version {fields.get('version')!r}, and this release reads {VERSION}")
+    return fields
+
+
+def _field(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
+    value = fields.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise MalformedMessageError(f"{name} is {value!r}")
+    return value

@@ -1,0 +1,331 @@
+"""Both halves of the protocol between the tiers: the Requester asks for art, the Responder makes it.
+
+Requester (web tier)                          Responder (worker tier)
+    look for stored art                           drop what is past its deadline
+    store the image if it is not there            fetch the image, convert, store the art
+    publish a request, wait for the reply         reply
+    look once more before giving up               (its caller deletes the message)
+
+Delivery is at least once and in no order, and replies may come late, twice or never, so every step can be repeated. Art
+is a function of its key: two conversions write the same bytes.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from asciist import conversion, metrics
+from asciist.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.capacity import Capacity
+from asciist.conversion import ConversionOptions
+from asciist.errors import (
+    ArtifactNotFoundError,
+    AsciistError,
+    DeadlineExceededError,
+    ImageRejectedError,
+    RejectedError,
+    ReplyAddressGoneError,
+    UnavailableError,
+)
+from asciist.limits import Limits
+from asciist.messages import ConversionReply, ConversionRequest
+from asciist.ports import ArtifactStore, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.settings import retry_delay
+
+_log = logging.getLogger(__name__)
+
+
+class ArtSource(Enum):
+    """Where the art of an answer came from."""
+
+    STORE = "store"
+    CONVERSION = "conversion"
+    SHARED = "shared"
+    """An identical request was in flight already, and both were answered by its art."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedArt:
+    """Art for a client, and where it can be had again."""
+
+    art: str
+    digest: str
+    options: ConversionOptions
+    source: ArtSource
+
+    @property
+    def key(self) -> str:
+        return art_key(self.digest, self.options)
+
+
+class Requester:
+    """The web tier's half. One for each process; safe to call from many threads."""
+
+    def __init__(
+        self,
+        *,
+        store: ArtifactStore,
+        queue: RequestQueue,
+        inbox: ReplyInbox,
+        recorder: Metrics,
+        limits: Limits,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._inbox = inbox
+        self._recorder = recorder
+        self._limits = limits
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._flights: dict[str, Future[ServedArt]] = {}
+        self._flights_lock = threading.Lock()
+
+    def art(self, image: bytes, options: ConversionOptions) -> ServedArt:
+        """The art of `image`, stored or converted for this call.
+
+        Raises RejectedError for what cannot be converted, DeadlineExceededError, UnavailableError.
+        """
+        header = conversion.open_image(image, options, self._limits).header
+        for name, value in ((metrics.IMAGE_BYTES, len(image)), (metrics.IMAGE_PIXELS, header.pixels)):
+            self._recorder.count(name, value, format=header.format)
+            self._recorder.distribution(name, value, format=header.format)
+        digest = digest_of(image)
+        deadline = self._clock() + self._timeout_seconds
+        served = self._fly(
+            art_key(digest, options), deadline, lambda: self._look_up_or_convert(image, digest, options, deadline)
+        )
+        self._recorder.count(metrics.ART_SERVED, source=served.source.value)
+        return served
+
+    def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
+        """Art that is already stored. Raises BadOptionError, ArtifactNotFoundError, UnavailableError."""
+        options.check(self._limits)
+        art = self._look(art_key(digest, options))
+        if art is None:
+            raise ArtifactNotFoundError(art_key(digest, options))
+        self._recorder.count(metrics.ART_SERVED, source=ArtSource.STORE.value)
+        return ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE)
+
+    def _fly(self, key: str, deadline: float, lead: Callable[[], ServedArt]) -> ServedArt:
+        """Of identical requests at a time one leads, and its outcome serves all of them."""
+        while True:
+            with self._flights_lock:
+                under_way = self._flights.get(key)
+                flight = under_way or self._flights.setdefault(key, Future())
+            if under_way is None:
+                return self._land(key, flight, lead)
+            try:
+                return replace(flight.result(deadline - self._clock()), source=ArtSource.SHARED)
+            except (TimeoutError, DeadlineExceededError) as error:
+                # The leader began earlier, so its deadline comes first: whoever still has time flies again.
+                if self._clock() >= deadline:
+                    raise _too_late() from error
+
+    def _land(self, key: str, flight: "Future[ServedArt]", lead: Callable[[], ServedArt]) -> ServedArt:
+        try:
+            served = lead()
+        except BaseException as error:
+            flight.set_exception(error)
+            raise
+        else:
+            flight.set_result(served)
+            return served
+        finally:
+            # After the outcome: a request that finds no flight finds the art in the store.
+            with self._flights_lock:
+                del self._flights[key]
+
+    def _look_up_or_convert(self, image: bytes, digest: str, options: ConversionOptions, deadline: float) -> ServedArt:
+        art = self._look(art_key(digest, options))
+        source = ArtSource.STORE
+        if art is None:
+            self._store.create(image_key(digest), image)
+            art = self._converted(digest, options, deadline)
+            source = ArtSource.CONVERSION
+        return ServedArt(art=art, digest=digest, options=options, source=source)
+
+    def _converted(self, digest: str, options: ConversionOptions, deadline: float) -> str:
+        request = ConversionRequest(
+            correlation_id=uuid.uuid4().hex,
+            digest=digest,
+            options=options,
+            deadline=deadline,
+            reply_to=self._inbox.address,
+        )
+        with self._inbox.expect(request.correlation_id) as pending:
+            self._queue.send(request.to_json())
+            sent = self._clock()
+            reply = pending.wait(max(0.0, deadline - sent))
+            self._recorder.distribution(metrics.REPLY_WAIT, 1000 * (self._clock() - sent))
+        if reply is not None and reply.rejection is not None:
+            raise ImageRejectedError(reply.rejection)
+        if reply is not None and reply.art is not None:
+            return reply.art
+        # Either the art did not fit into the reply, or the reply is lost: it may be stored all the same.
+        art = self._look(art_key(digest, options))
+        if art is not None:
+            return art
+        if reply is None:
+            raise _too_late()
+        raise UnavailableError(f"{art_key(digest, options)} was reported done and is not stored")
+
+    def _look(self, key: str) -> str | None:
+        try:
+            stored = StoredArt.from_json(self._store.get(key))
+        except ArtifactNotFoundError:
+            return None
+        return stored.art if stored else None
+
+
+def _too_late() -> DeadlineExceededError:
+    return DeadlineExceededError("the art was not ready in time: try again")
+
+
+class Responder:
+    """The worker tier's half."""
+
+    def __init__(
+        self,
+        *,
+        store: ArtifactStore,
+        replies: ReplySender,
+        recorder: Metrics,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._replies = replies
+        self._recorder = recorder
+        self._limits = limits
+        self._clock = clock
+        # Of conversions that share a process, so that two large ones take turns and not twice the memory.
+        self._decode_bytes = Capacity(limits.max_decode_bytes)
+
+    def respond(self, body: str, *, receive_count: int) -> None:
+        """Carry out one request. After a normal return the message is done with and must be deleted.
+
+        Anything raised is a fault of ours or of a neighbour: the message must stay in the queue, to be delivered again and
+        to become a dead letter in the end.
+        """
+        request = ConversionRequest.from_json(body)
+        if self._clock() >= request.deadline:
+            self._recorder.count(metrics.MESSAGES_EXPIRED)
+            return
+        # A redelivered request may have been carried out up to its reply: then the reply is all that is missing.
+        reply = (self._reply_from_store(request) if receive_count > 1 else None) or self._reply(request)
+        try:
+            self._replies.send(request.reply_to, reply)
+        except ReplyAddressGoneError:
+            # The web process has stopped since. The art is stored for whoever asks next.
+            self._recorder.count(metrics.REPLIES_ORPHANED)
+
+    def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
+        with suppress(ArtifactNotFoundError):
+            if stored := StoredArt.from_json(self._store.get(art_key(request.digest, request.options))):
+                return ConversionReply(correlation_id=request.correlation_id, art=stored.art)
+        return None
+
+    def _reply(self, request: ConversionRequest) -> ConversionReply:
+        image = self._store.get(image_key(request.digest))
+        try:
+            art = self._convert(image, request)
+        except RejectedError as error:
+            return ConversionReply(correlation_id=request.correlation_id, rejection=error.public_message)
+        self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
+        return ConversionReply(correlation_id=request.correlation_id, art=art)
+
+    def _convert(self, image: bytes, request: ConversionRequest) -> str:
+        opened = conversion.open_image(image, request.options, self._limits)
+        patience = request.deadline - self._clock()
+        with self._decode_bytes.reserve(opened.header.decode_bytes, wait_seconds=patience):
+            with self._timed(metrics.IMAGE_DECODE_DURATION, format=opened.header.format):
+                luma = conversion.decode(opened)
+            with self._timed(metrics.CONVERSION_DURATION, style=request.options.style):
+                return conversion.render(luma, request.options)
+
+    @contextmanager
+    def _timed(self, name: str, **tags: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._recorder.distribution(name, 1000 * (time.perf_counter() - start), **tags)
+
+
+def consume(
+    queue: RequestQueue,
+    responder: Responder,
+    recorder: Metrics,
+    *,
+    stopping: threading.Event,
+    wait_seconds: float = 1.0,
+) -> None:
+    """Receive and respond, a message at a time, until `stopping` is set. Never raises: a worker outlives every fault."""
+    while not stopping.is_set():
+        try:
+            deliveries = queue.receive(max_messages=1, wait_seconds=wait_seconds)
+        except UnavailableError:
+            _log.exception("cannot receive from the request queue")
+            stopping.wait(wait_seconds)
+            continue
+        for delivery in deliveries:
+            try:
+                responder.respond(delivery.body, receive_count=delivery.receive_count)
+                queue.delete(delivery)
+            except Exception:  # noqa: BLE001 - whatever it is, the message comes back and the worker goes on
+                recorder.count(metrics.MESSAGES_FAULTED)
+                _log.exception("delivery %d of a message met a fault", delivery.receive_count)
+                with suppress(AsciistError):
+                    # Sooner than the visibility timeout, or the deadline would pass before the next try.
+                    queue.extend(delivery, visibility_seconds=retry_delay(delivery.receive_count))
+
+
+class PendingReplies:
+    """The replies that one process waits for, by correlation id. The part of a reply inbox that all adapters share."""
+
+    def __init__(self, recorder: Metrics) -> None:
+        self._recorder = recorder
+        self._waiting: dict[str, _Pending] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def expect(self, correlation_id: str) -> Iterator["_Pending"]:
+        """See ReplyInbox.expect."""
+        pending = _Pending()
+        with self._lock:
+            self._waiting[correlation_id] = pending
+        try:
+            yield pending
+        finally:
+            with self._lock:
+                self._waiting.pop(correlation_id, None)
+
+    def resolve(self, reply: ConversionReply) -> None:
+        """Hand a reply to whoever waits for it. One that nobody waits for (late, or the second of two) is counted."""
+        with self._lock:
+            pending = self._waiting.pop(reply.correlation_id, None)
+        if pending is None:
+            self._recorder.count(metrics.REPLIES_ORPHANED)
+        else:
+            pending.resolve(reply)
+
+
+class _Pending:
+    def __init__(self) -> None:
+        self._came: Final = threading.Event()
+        self._reply: ConversionReply | None = None
+
+    def resolve(self, reply: ConversionReply) -> None:
+        self._reply = reply
+        self._came.set()
+
+    def wait(self, seconds: float) -> ConversionReply | None:
+        self._came.wait(seconds)
+        return self._reply

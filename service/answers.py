@@ -1,0 +1,99 @@
+"""From art or an error to an HTTP response, in the form the client asked for."""
+
+from enum import Enum
+from typing import Final
+
+from flask import Request, Response, g, jsonify, make_response, render_template, request
+
+from asciist.conversion import DEFAULT_WIDTH
+from asciist.request_reply import ArtSource, ServedArt
+from asciist.settings import Settings
+
+_ART_MAX_AGE: Final = 86_400
+"""Seconds that a cache may keep art. It changes only with an engine version, and a day late is soon enough."""
+
+_CACHE_STATUS: Final = {
+    ArtSource.STORE: "asciist; hit",
+    ArtSource.CONVERSION: "asciist; fwd=miss; stored",
+    ArtSource.SHARED: "asciist; fwd=miss; collapsed",
+}
+"""RFC 9211: tells whoever wonders whether this answer cost a conversion."""
+
+_CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Form(Enum):
+    """The forms an answer can have."""
+
+    JSON = "application/json"
+    TEXT = "text/plain"
+    HTML = "text/html"
+
+
+def chosen_form(client: Request, otherwise: Form) -> Form:
+    """The form that the Accept header prefers; `otherwise` where it has no preference or asks for none that we have."""
+    forms = [otherwise, *(form for form in Form if form is not otherwise)]
+    return Form(client.accept_mimetypes.best_match([form.value for form in forms]) or otherwise.value)
+
+
+def wants_page(client: Request) -> bool:
+    """Whether the front page should be the one for browsers: Accept decides, then User-Agent."""
+    is_browser = "Mozilla/" in client.headers.get("User-Agent", "")
+    return chosen_form(client, Form.HTML if is_browser else Form.TEXT) is Form.HTML
+
+
+def art_answer(served: ServedArt, form: Form, settings: Settings) -> Response:
+    """Art, with what caches and permalinks need."""
+    match form:
+        case Form.JSON:
+            response = jsonify(art=served.art)
+        case Form.HTML:
+            response = page(settings, served=served)
+        case Form.TEXT:
+            response = _text(served.art + "\n")
+    response.headers["Cache-Control"] = f"public, max-age={_ART_MAX_AGE}"
+    response.headers["Content-Location"] = f"/{served.key}"
+    response.headers["Cache-Status"] = _CACHE_STATUS[served.source]
+    response.vary.add("Accept")
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def error_answer(status: int, message: str, settings: Settings) -> Response:
+    """An error as JSON, text, or on the page of a browser; never cached."""
+    match chosen_form(request, Form.JSON if _asks_in_json() else Form.TEXT):
+        case Form.JSON:
+            response = jsonify(error=message)
+        case Form.HTML:
+            response = page(settings, error=message)
+        case Form.TEXT:
+            response = _text(message + "\n")
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("Accept")
+    return response
+
+
+def usage(settings: Settings) -> Response:
+    """What `curl HOST` prints."""
+    return _text(render_template("usage.txt", host=request.host, limits=settings.limits, width=DEFAULT_WIDTH) + "\n")
+
+
+def page(settings: Settings, *, served: ServedArt | None = None, error: str = "") -> Response:
+    """The page for browsers: a form, and above it the art or the error that its last use led to."""
+    response = make_response(
+        render_template("page.html", limits=settings.limits, width=DEFAULT_WIDTH, served=served, error=error)
+    )
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    return response
+
+
+def _asks_in_json() -> bool:
+    return request.is_json or bool(g.get("is_json"))
+
+
+def _text(text: str) -> Response:
+    return Response(text, content_type="text/plain; charset=utf-8")

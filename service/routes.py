@@ -1,0 +1,73 @@
+"""The HTTP contract, one function a row: parse, call, render."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import NotFound
+
+from asciist import metrics
+from asciist.errors import OverloadedError
+from asciist.ports import Metrics
+from asciist.request_reply import Requester
+from asciist.settings import Settings
+from service.answers import Form, art_answer, chosen_form, page, usage, wants_page
+from service.parsing import body_limit, parse_upload, text_options
+from service.uploads import Admission, UploadWatch
+
+
+def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
+    """All routes of the service."""
+    routes = Blueprint("asciist", __name__)
+    admission = Admission(settings)
+    watch = UploadWatch(settings.timeouts)
+
+    @routes.post("/")
+    @routes.put("/")
+    @routes.put("/<path:name>")
+    def convert(name: str = "") -> Response:
+        expected_bytes = min(request.content_length or settings.limits.max_image_bytes, body_limit(request, settings.limits))
+        try:
+            with admission.admit(expected_bytes):
+                with watch.receiving(request.environ):
+                    upload = parse_upload(request, settings.limits)
+                served = requester.art(upload.image, upload.options)
+        except OverloadedError:
+            recorder.count(metrics.REQUESTS_SHED)
+            raise
+        return art_answer(served, chosen_form(request, Form.JSON if upload.is_json else Form.TEXT), settings)
+
+    @routes.get("/<sha256:digest>/width/<width>")
+    @routes.get("/<sha256:digest>/style/<style>/width/<width>")
+    def stored_art(digest: str, width: str, style: str | None = None) -> Response:
+        options = text_options({"width": width} | ({"style": style} if style else {}), settings.limits)
+        return art_answer(requester.stored_art(digest, options), chosen_form(request, Form.TEXT), settings)
+
+    @routes.get("/")
+    def front() -> Response:
+        response = page(settings) if wants_page(request) else usage(settings)
+        response.vary.update(("Accept", "User-Agent"))
+        return response
+
+    @routes.get("/healthz")
+    def health() -> Response:
+        return _status("ok", 200)
+
+    @routes.get("/readyz")
+    def readiness() -> Response:
+        return _status("ready", 200) if is_ready() else _status("not ready", 503)
+
+    @routes.get("/openapi.json")
+    def openapi() -> Response:
+        return current_app.send_static_file("openapi.json")
+
+    @routes.get("/<path:name>")
+    def nothing(name: str) -> Response:
+        raise NotFound  # and not 405, although PUT knows the address
+
+    return routes
+
+
+def _status(text: str, code: int) -> Response:
+    response = Response(text + "\n", status=code, content_type="text/plain; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    return response

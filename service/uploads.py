@@ -1,0 +1,111 @@
+"""Request bodies on their way in: how much of them is held at a time, and how long they may take to arrive.
+
+A client may send slowly, stop in the middle, or promise more than it sends. Each costs a thread while it lasts, so a
+silence ends the upload after `Timeouts.upload_idle` and the whole of it after `Timeouts.upload`.
+"""
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Protocol
+
+from asciist.capacity import Capacity
+from asciist.errors import SlowUploadError
+from asciist.settings import Settings, Timeouts
+
+_ADMISSION_WAIT_SECONDS: Final = 2.0
+"""A burst is better smoothed than refused; a client that waits longer than this does better elsewhere."""
+
+
+class Admission:
+    """The requests, and the bytes of their bodies, that one process holds at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._requests = Capacity(settings.max_requests_in_flight)
+        self._bytes = Capacity(settings.max_upload_bytes_in_flight)
+
+    @contextmanager
+    def admit(self, body_bytes: int) -> Iterator[None]:
+        """Hold a place, and room for a body, for the length of a `with` block; raises OverloadedError."""
+        with (
+            self._requests.reserve(1, wait_seconds=_ADMISSION_WAIT_SECONDS),
+            self._bytes.reserve(body_bytes, wait_seconds=_ADMISSION_WAIT_SECONDS),
+        ):
+            yield
+
+
+class _Input(Protocol):
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+class TimedInput(io.RawIOBase):
+    """A WSGI input that raises SlowUploadError where the one below it times out or is ended by the watch."""
+
+    def __init__(self, body: _Input, deadline: float) -> None:
+        self._body = body
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            received = self._body.read(len(buffer))
+        except TimeoutError as error:
+            raise _slow_upload() from error
+        if not received and time.monotonic() >= self._deadline:
+            raise _slow_upload()
+        buffer[: len(received)] = received
+        return len(received)
+
+
+def _slow_upload() -> SlowUploadError:
+    return SlowUploadError("the body did not arrive in time: is its Content-Length right?")
+
+
+class UploadWatch:
+    """Ends uploads that take too long, even when a byte drips in now and then.
+
+    The server's blocking read cannot be given a time for the whole body, so one thread shuts the reading side of sockets
+    that are past their deadline; the read then returns and the client can still be told.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._deadlines: dict[socket.socket, float] = {}
+        self._started = threading.Lock()
+
+    @contextmanager
+    def receiving(self, environ: dict[str, Any]) -> Iterator[None]:
+        """Watch the upload of one request for the length of a `with` block."""
+        deadline = time.monotonic() + self._timeouts.upload
+        environ["wsgi.input"] = TimedInput(environ["wsgi.input"], deadline)
+        connection: socket.socket | None = environ.get("gunicorn.socket")
+        if connection is None:  # a test client, or another server
+            yield
+            return
+        self._start()
+        connection.settimeout(self._timeouts.upload_idle)
+        self._deadlines[connection] = deadline
+        try:
+            yield
+        finally:
+            del self._deadlines[connection]
+            # From here on it bounds the time that a client takes to read the answer.
+            connection.settimeout(self._timeouts.upload)
+
+    def _start(self) -> None:
+        if self._started.acquire(blocking=False):
+            threading.Thread(target=self._watch, name="upload-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1)
+            now = time.monotonic()
+            for connection, deadline in list(self._deadlines.items()):
+                if now >= deadline:
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RD)

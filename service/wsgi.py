@@ -1,0 +1,20 @@
+"""What gunicorn loads: one service for each web process, built after the fork."""
+
+import logging
+
+from flask import Flask
+
+from asciist.settings import Settings
+from asciist.wiring import build_service
+from service import create_app
+
+
+def application() -> Flask:
+    """Build and start the service of this process. Raises SettingsError, UnavailableError."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings.from_environment()
+    service = build_service(settings)
+    service.start()
+    app = create_app(settings=settings, requester=service.requester, recorder=service.recorder, is_ready=service.is_ready)
+    app.extensions["asciist"] = service
+    return app
