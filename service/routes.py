@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from asciist import metrics
@@ -11,6 +11,7 @@ from asciist.ports import Metrics
 from asciist.request_reply import Requester
 from asciist.settings import Settings
 from service.answers import Form, art_answer, chosen_form, page, usage, wants_page
+from service.openapi import document
 from service.parsing import body_limit, parse_upload, text_options
 from service.uploads import Admission, UploadWatch
 
@@ -20,6 +21,7 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
     routes = Blueprint("asciist", __name__)
     admission = Admission(settings)
     watch = UploadWatch(settings.timeouts)
+    contract = document(settings.limits)
 
     @routes.post("/")
     @routes.put("/")
@@ -58,7 +60,7 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
-        return current_app.send_static_file("openapi.json")
+        return jsonify(contract)
 
     @routes.get("/<path:name>")
     def nothing(name: str) -> Response:

@@ -1,0 +1,193 @@
+"""The HTTP contract as an OpenAPI document, made from the same limits and styles that the code checks."""
+
+from typing import Any
+
+from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES
+from asciist.limits import Limits
+
+_Schema = dict[str, Any]
+
+_PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
+"""A white GIF of one pixel, in base64."""
+
+
+def document(limits: Limits) -> _Schema:
+    """OpenAPI 3.1 of everything that `routes` serves."""
+    width = {"type": "integer", "minimum": 1, "maximum": limits.max_width}
+    style = {"type": "string", "enum": list(STYLES), "default": DEFAULT_STYLE}
+    options = [
+        _query("width", {**width, "default": DEFAULT_WIDTH}, "Columns of the art."),
+        _query("style", style, "How the art is drawn."),
+    ]
+    sha256 = _path("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "SHA-256 of the image, in hexadecimal.")
+    stored_width = _path("width", width, "Columns of the art.")
+    raw = {"type": "string", "contentMediaType": "application/octet-stream"}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "asciist",
+            "version": "1",
+            "summary": "Turns an image into ASCII art.",
+            "description": (
+                f"Send an image (JPEG, PNG, GIF, WebP or BMP, up to {limits.max_image_bytes / 1e6:g} MB), get its ASCII art. "
+                "The bytes decide what an image is, not the Content-Type. `Accept` chooses the form of the answer; without a "
+                "choice a JSON request gets JSON and any other gets text."
+            ),
+        },
+        "paths": {
+            "/": {
+                "get": _operation("A page for browsers, usage for everything else", "front", {"200": _text_or_page("Either.")}),
+                "post": _operation(
+                    "Convert an image",
+                    "convert",
+                    _conversion_answers(),
+                    parameters=options,
+                    body={
+                        "application/json": {
+                            "schema": _object({"image": {"type": "string", "contentEncoding": "base64"}, "width": width}, style),
+                            "example": {"width": 2, "image": _PIXEL},
+                        },
+                        "application/octet-stream": {"schema": raw},
+                        "multipart/form-data": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["image"],
+                                "properties": {"image": raw, "width": width, "style": style},
+                            }
+                        },
+                    },
+                ),
+                "put": _raw_upload("convertRaw", options, raw),
+            },
+            "/{name}": {
+                "put": _raw_upload(
+                    "convertNamed",
+                    [_path("name", {"type": "string", "minLength": 1}, "Any name, as `curl -T` sends; ignored."), *options],
+                    raw,
+                )
+            },
+            "/{sha256}/width/{width}": {
+                "get": _operation("Stored art", "storedArt", _stored_answers(), parameters=[sha256, stored_width])
+            },
+            "/{sha256}/style/{style}/width/{width}": {
+                "get": _operation(
+                    "Stored art of a style",
+                    "storedArtOfStyle",
+                    _stored_answers(),
+                    parameters=[sha256, _path("style", style, "How the art is drawn."), stored_width],
+                )
+            },
+            "/healthz": {
+                "get": _operation("Whether the process lives; touches nothing behind it", "health", {"200": _text("It does.")})
+            },
+            "/readyz": {
+                "get": _operation(
+                    "Whether a request sent now would be answered",
+                    "readiness",
+                    {"200": _text("It would."), "503": _text("It would not.")},
+                )
+            },
+            "/openapi.json": {
+                "get": _operation(
+                    "This document",
+                    "openapi",
+                    {"200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}},
+                )
+            },
+        },
+    }
+
+
+def _conversion_answers() -> _Schema:
+    return {
+        "200": _art_answer("The art. Content-Location names its permanent address."),
+        "400": _error("What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option."),
+        "408": _error("The body did not arrive in time."),
+        "413": _error("The image is over the byte limit."),
+        "415": _error("The body is compressed."),
+        "503": _error("Too busy, or a neighbour is down: try again after Retry-After seconds.", retry=True),
+        "504": _error("The art was not ready in time."),
+    }
+
+
+def _stored_answers() -> _Schema:
+    return {
+        "200": _art_answer("The art."),
+        "304": {"description": "The client's copy (If-None-Match) is current."},
+        "400": _error("A bad option."),
+        "404": _error("Not stored."),
+        "503": _error("The store is down: try again after Retry-After seconds.", retry=True),
+    }
+
+
+def _raw_upload(operation_id: str, parameters: list[_Schema], raw: _Schema) -> _Schema:
+    return _operation(
+        "Convert an image that is sent as it is",
+        operation_id,
+        _conversion_answers(),
+        parameters=parameters,
+        body={"application/octet-stream": {"schema": raw}},
+    )
+
+
+def _operation(
+    summary: str,
+    operation_id: str,
+    responses: _Schema,
+    *,
+    parameters: list[_Schema] | None = None,
+    body: _Schema | None = None,
+) -> _Schema:
+    operation: _Schema = {"summary": summary, "operationId": operation_id, "responses": responses}
+    if parameters:
+        operation["parameters"] = parameters
+    if body:
+        operation["requestBody"] = {"required": True, "content": body}
+    return operation
+
+
+def _object(required: _Schema, style: _Schema) -> _Schema:
+    return {"type": "object", "required": list(required), "properties": {**required, "style": style}}
+
+
+def _query(name: str, schema: _Schema, description: str) -> _Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def _path(name: str, schema: _Schema, description: str) -> _Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
+
+
+def _text(description: str) -> _Schema:
+    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def _text_or_page(description: str) -> _Schema:
+    content = {form: {"schema": {"type": "string"}} for form in ("text/plain", "text/html")}
+    return {"description": description, "content": content}
+
+
+def _art_answer(description: str) -> _Schema:
+    answer = _text_or_page(description)
+    answer["content"]["application/json"] = {"schema": _object_of_text("art")}
+    answer["headers"] = {
+        name: {"schema": {"type": "string"}} for name in ("ETag", "Cache-Control", "Content-Location", "Cache-Status")
+    }
+    return answer
+
+
+def _error(description: str, *, retry: bool = False) -> _Schema:
+    answer = _text_or_page(description)
+    answer["content"]["application/json"] = {"schema": _object_of_text("error")}
+    if retry:
+        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return answer
+
+
+def _object_of_text(name: str) -> _Schema:
+    return {
+        "type": "object",
+        "required": [name],
+        "properties": {name: {"type": "string"}},
+        "additionalProperties": False,
+    }

@@ -1,0 +1,107 @@
+"""What every ArtifactStore promises. A new adapter is one more parameter."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asciist.adapters.object_store import ObjectStore
+from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.ports import ArtifactStore
+
+DIGEST = "0" * 64
+IMAGE, ART, STYLED = f"{DIGEST}/image", f"{DIGEST}/width/80", f"{DIGEST}/style/ramp/width/80"
+
+STORES: dict[str, Callable[[Path], ArtifactStore]] = {
+    "directory": ObjectStore.in_directory,
+    "memory": lambda _: ObjectStore.in_memory(),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    return STORES[request.param](tmp_path)
+
+
+def test_what_is_put_is_got_back_byte_for_byte(store: ArtifactStore) -> None:
+    for body in (b"", bytes(range(256)), b"x" * 3_000_000):
+        store.put(IMAGE, body)
+        assert store.get(IMAGE) == body
+
+
+def test_what_was_never_put_is_not_found(store: ArtifactStore) -> None:
+    with pytest.raises(ArtifactNotFoundError):
+        store.get(IMAGE)
+
+
+def test_a_second_put_replaces_the_first(store: ArtifactStore) -> None:
+    store.put(ART, b"first")
+    store.put(ART, b"second")
+
+    assert store.get(ART) == b"second"
+
+
+def test_create_writes_once_and_never_over(store: ArtifactStore) -> None:
+    assert store.create(IMAGE, b"first")
+    assert not store.create(IMAGE, b"second")
+    assert store.get(IMAGE) == b"first"
+
+
+def test_of_64_racing_creates_one_wins_and_its_bytes_stay(store: ArtifactStore) -> None:
+    bodies = [str(number).encode() * 1000 for number in range(64)]
+    start = threading.Barrier(len(bodies))
+    winners = []
+
+    def race(body: bytes) -> None:
+        start.wait()
+        if store.create(IMAGE, body):
+            winners.append(body)
+
+    threads = [threading.Thread(target=race, args=(body,)) for body in bodies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(winners) == 1
+    assert store.get(IMAGE) == winners[0]
+
+
+def test_all_keys_of_one_image_live_side_by_side(store: ArtifactStore) -> None:
+    for key in (IMAGE, ART, STYLED):
+        store.put(key, key.encode())
+
+    assert [store.get(key) for key in (IMAGE, ART, STYLED)] == [key.encode() for key in (IMAGE, ART, STYLED)]
+
+
+def test_a_reader_never_sees_half_an_object(store: ArtifactStore) -> None:
+    versions = [bytes([number]) * 500_000 for number in range(4)]
+    store.put(ART, versions[0])
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            for version in versions:
+                store.put(ART, version)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert all(store.get(ART) in versions for _ in range(200))
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_store_that_cannot_be_had_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+
+    with pytest.raises(UnavailableError):
+        ObjectStore.in_directory(tmp_path / "file" / "store")
+
+
+def test_a_directory_survives_the_process_that_wrote_it(tmp_path: Path) -> None:
+    ObjectStore.in_directory(tmp_path).put(ART, b"kept")
+
+    assert ObjectStore.in_directory(tmp_path).get(ART) == b"kept"

@@ -1,0 +1,393 @@
+"""The protocol between the tiers under everything that a queue and a network do to messages."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from asciist import metrics
+from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
+from asciist.adapters.object_store import ObjectStore
+from asciist.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.conversion import ConversionOptions, convert
+from asciist.errors import (
+    ArtifactNotFoundError,
+    DeadlineExceededError,
+    ImageRejectedError,
+    MalformedMessageError,
+    UnavailableError,
+)
+from asciist.limits import Limits
+from asciist.messages import ConversionReply, ConversionRequest
+from asciist.request_reply import ArtSource, Requester, Responder, consume
+from tests.hostile import encoded, gradient
+
+CAT = (Path(__file__).parent.parent / "examples" / "cat.jpg").read_bytes()
+OPTIONS = ConversionOptions(width=20)
+ART = convert(CAT, OPTIONS, Limits())
+KEY = art_key(digest_of(CAT), OPTIONS)
+
+
+class FlakyStore:
+    """A store in memory in which chosen calls fail, and which counts them all."""
+
+    def __init__(self) -> None:
+        self._store = ObjectStore.in_memory()
+        self.calls: list[tuple[str, str]] = []
+        self.failing: Callable[[str, str], bool] = lambda _call, _key: False
+
+    def _meet(self, call: str, key: str) -> None:
+        self.calls.append((call, key))
+        if self.failing(call, key):
+            raise UnavailableError(f"{call} {key} was made to fail")
+
+    def get(self, key: str) -> bytes:
+        self._meet("get", key)
+        return self._store.get(key)
+
+    def put(self, key: str, body: bytes) -> None:
+        self._meet("put", key)
+        self._store.put(key, body)
+
+    def create(self, key: str, body: bytes) -> bool:
+        self._meet("create", key)
+        return self._store.create(key, body)
+
+
+class Tiers:
+    """Both tiers over embedded neighbours, with hands on everything between them."""
+
+    def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
+        self.recorder = EmbeddedMetrics()
+        self.store = FlakyStore()
+        self.queue = EmbeddedQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
+        self.replies = EmbeddedReplies(self.recorder)
+        self.requester = Requester(
+            store=self.store,
+            queue=self.queue,
+            inbox=self.replies,
+            recorder=self.recorder,
+            limits=Limits(),
+            timeout_seconds=timeout_seconds,
+        )
+        self.responder = Responder(store=self.store, replies=self.replies, recorder=self.recorder, limits=Limits())
+        self.stopping = threading.Event()
+        self.consumers: list[threading.Thread] = []
+
+    def start(self, consumers: int = 1) -> None:
+        for _ in range(consumers):
+            consumer = threading.Thread(
+                target=consume,
+                args=(self.queue, self.responder, self.recorder),
+                kwargs={"stopping": self.stopping, "wait_seconds": 0.1},
+            )
+            consumer.start()
+            self.consumers.append(consumer)
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.queue.close()
+        for consumer in self.consumers:
+            consumer.join()
+
+    def request(self, **changes: object) -> ConversionRequest:
+        """A request as the requester would write it, its image stored."""
+        self.store.create(image_key(digest_of(CAT)), CAT)
+        fields = {
+            "correlation_id": "test",
+            "digest": digest_of(CAT),
+            "options": OPTIONS,
+            "deadline": time.time() + 5,
+            "reply_to": self.replies.address,
+        }
+        return ConversionRequest(**(fields | changes))  # type: ignore[arg-type]
+
+    def conversions(self) -> int:
+        return self.recorder.total(f"{metrics.CONVERSION_DURATION} (values)")
+
+
+@pytest.fixture
+def tiers(request: pytest.FixtureRequest):
+    tiers = Tiers(**getattr(request, "param", {}))
+    yield tiers
+    tiers.stop()
+
+
+IMPATIENT = pytest.mark.parametrize("tiers", [{"timeout_seconds": 0.3}], indirect=True)
+
+
+def test_a_request_is_answered_with_its_art(tiers: Tiers) -> None:
+    tiers.start()
+
+    served = tiers.requester.art(CAT, OPTIONS)
+
+    assert (served.art, served.source, served.key) == (ART, ArtSource.CONVERSION, KEY)
+    assert tiers.store.get(image_key(digest_of(CAT))) == CAT
+
+
+def test_stored_art_is_served_without_a_message(tiers: Tiers) -> None:
+    tiers.start()
+    tiers.requester.art(CAT, OPTIONS)
+    tiers.stop()
+
+    served = tiers.requester.art(CAT, OPTIONS)
+
+    assert (served.art, served.source) == (ART, ArtSource.STORE)
+    assert tiers.conversions() == 1
+
+
+def test_a_stored_image_is_not_written_again_for_another_width(tiers: Tiers) -> None:
+    tiers.start()
+    tiers.requester.art(CAT, OPTIONS)
+    served = tiers.requester.art(CAT, ConversionOptions(width=40))
+
+    assert served.source is ArtSource.CONVERSION
+    assert len(served.art.split("\n")[0]) == 40
+
+
+def test_the_calls_on_the_critical_path_are_few(tiers: Tiers) -> None:
+    tiers.start()
+    image = image_key(digest_of(CAT))
+
+    tiers.requester.art(CAT, OPTIONS)
+    assert tiers.store.calls == [("get", KEY), ("create", image), ("get", image), ("put", KEY)]
+
+    tiers.store.calls.clear()
+    tiers.requester.art(CAT, OPTIONS)
+    assert tiers.store.calls == [("get", KEY)]
+
+
+def test_an_image_that_cannot_be_converted_costs_no_call(tiers: Tiers) -> None:
+    with pytest.raises(ImageRejectedError):
+        tiers.requester.art(b"not an image", OPTIONS)
+
+    assert tiers.store.calls == []
+
+
+def test_art_of_another_engine_version_is_converted_anew(tiers: Tiers) -> None:
+    tiers.start()
+    tiers.store.put(KEY, b'{"engine":0,"art":"old"}')
+
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"\xff\xfe", b'{"engine":1}', b'{"engine":1,"art":5}'])
+def test_a_damaged_artifact_counts_as_absent(tiers: Tiers, damage: bytes) -> None:
+    tiers.start()
+    tiers.store.put(KEY, damage)
+
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+
+
+def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers: Tiers) -> None:
+    body = tiers.request().to_json()
+    with tiers.replies.expect("test") as pending:
+        tiers.responder.respond(body, receive_count=1)
+        tiers.responder.respond(body, receive_count=2)
+
+        assert pending.wait(0) == ConversionReply(correlation_id="test", art=ART)
+    assert tiers.conversions() == 1
+    assert tiers.recorder.total(metrics.REPLIES_ORPHANED) == 1
+
+
+def test_a_reply_before_the_wait_begins_is_not_lost(tiers: Tiers) -> None:
+    class QueueThatAnswersAtOnce(EmbeddedQueue):
+        def send(self, body: str) -> None:
+            tiers.responder.respond(body, receive_count=1)
+
+    requester = Requester(
+        store=tiers.store,
+        queue=QueueThatAnswersAtOnce(visibility_seconds=1, max_receive_count=1),
+        inbox=tiers.replies,
+        recorder=tiers.recorder,
+        limits=Limits(),
+        timeout_seconds=5,
+    )
+
+    assert requester.art(CAT, OPTIONS).art == ART
+
+
+@IMPATIENT
+def test_a_reply_after_the_deadline_is_an_orphan_and_the_request_timed_out(tiers: Tiers) -> None:
+    with pytest.raises(DeadlineExceededError):
+        tiers.requester.art(CAT, OPTIONS)
+    (delivery,) = tiers.queue.receive(max_messages=1, wait_seconds=1)
+    request = ConversionRequest.from_json(delivery.body)
+
+    tiers.replies.send(request.reply_to, ConversionReply(correlation_id=request.correlation_id, art=ART))
+
+    assert tiers.recorder.total(metrics.REPLIES_ORPHANED) == 1
+
+
+@IMPATIENT
+def test_a_lost_reply_is_found_in_the_store_at_the_last_look(tiers: Tiers) -> None:
+    class LostReplies:
+        def send(self, reply_to: str, reply: ConversionReply) -> None:
+            pass
+
+    tiers.responder = Responder(
+        store=tiers.store, replies=LostReplies(), recorder=tiers.recorder, limits=Limits()
+    )
+    tiers.start()
+
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+
+
+def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> None:
+    class NarrowReplies:
+        def send(self, reply_to: str, reply: ConversionReply) -> None:
+            tiers.replies.send(reply_to, reply.without_art())
+
+    tiers.responder = Responder(
+        store=tiers.store, replies=NarrowReplies(), recorder=tiers.recorder, limits=Limits()
+    )
+    tiers.start()
+
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+
+
+def test_a_damaged_image_is_a_failure_reply_and_not_a_redelivery(tiers: Tiers) -> None:
+    tiers.start()
+    damaged = encoded(gradient(300, 200), "JPEG")[:-800]  # its header is whole, so only the worker finds out
+
+    with pytest.raises(ImageRejectedError, match="the image is damaged and cannot be decoded"):
+        tiers.requester.art(damaged, OPTIONS)
+
+    tiers.stop()
+    assert tiers.recorder.total(metrics.MESSAGES_FAULTED) == 0
+    assert not tiers.queue.dead_letters
+
+
+def test_a_passing_fault_is_survived_within_the_deadline(tiers: Tiers) -> None:
+    faults = iter([True, True])
+    tiers.store.failing = lambda call, _key: call == "put" and next(faults, False)
+    tiers.start()
+
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.recorder.total(metrics.MESSAGES_FAULTED) == 2
+
+
+def test_a_lasting_fault_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asciist.request_reply.retry_delay", lambda _count: 0.01)
+    tiers.store.failing = lambda call, _key: call == "put"
+    body = tiers.request().to_json()
+    tiers.queue.send(body)
+    tiers.start()
+
+    wait_until(lambda: list(tiers.queue.dead_letters) == [body])
+    assert tiers.recorder.total(metrics.MESSAGES_FAULTED) == 5
+
+
+def test_a_message_of_nobody_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asciist.request_reply.retry_delay", lambda _count: 0.01)
+    tiers.queue.send("{not ours")
+    tiers.start()
+
+    wait_until(lambda: list(tiers.queue.dead_letters) == ["{not ours"])
+
+
+def test_a_fault_leaves_the_worker_working(tiers: Tiers) -> None:
+    tiers.queue.send("{not ours")
+    tiers.start()
+
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+
+
+def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> None:
+    tiers.queue.send(tiers.request(deadline=time.time() - 0.1).to_json())
+    tiers.start()
+
+    wait_until(lambda: tiers.recorder.total(metrics.MESSAGES_EXPIRED) == 1)
+    tiers.stop()
+    assert tiers.conversions() == 0
+    assert not tiers.queue.dead_letters
+    with pytest.raises(ArtifactNotFoundError):
+        tiers.store.get(KEY)
+
+
+def test_a_reply_to_a_process_that_is_gone_is_counted_and_the_art_is_stored(tiers: Tiers) -> None:
+    tiers.responder.respond(tiers.request(reply_to="embedded:gone").to_json(), receive_count=1)
+
+    assert tiers.recorder.total(metrics.REPLIES_ORPHANED) == 1
+    assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
+
+
+def test_identical_concurrent_requests_cost_one_conversion(tiers: Tiers) -> None:
+    tiers.start(consumers=4)
+    start = threading.Barrier(32)
+
+    def ask(_number: int) -> tuple[str, ArtSource]:
+        start.wait()
+        served = tiers.requester.art(CAT, OPTIONS)
+        return served.art, served.source
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, range(32)))
+
+    assert {art for art, _ in answers} == {ART}
+    assert [source for _, source in answers].count(ArtSource.CONVERSION) == 1
+    assert tiers.conversions() == 1
+
+
+@IMPATIENT
+def test_a_request_that_joined_another_keeps_its_own_deadline(tiers: Tiers) -> None:
+    """The leader gives up first; the one that came later has time left and is served when a worker appears."""
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(tiers.requester.art, CAT, OPTIONS)
+        time.sleep(0.2)
+        follower = pool.submit(tiers.requester.art, CAT, OPTIONS)
+        with pytest.raises(DeadlineExceededError):
+            leader.result()
+        tiers.start()
+        assert follower.result().art == ART
+
+
+def test_a_fault_of_the_store_reaches_all_who_wait_and_then_is_over(tiers: Tiers) -> None:
+    tiers.start()
+    tiers.store.failing = lambda call, _key: call == "create"
+    with pytest.raises(UnavailableError):
+        tiers.requester.art(CAT, OPTIONS)
+
+    tiers.store.failing = lambda _call, _key: False
+    assert tiers.requester.art(CAT, OPTIONS).art == ART
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"version":2}',
+        '{"version":1,"correlation_id":"a","key":"../../etc/passwd","width":1,"style":"ramp","deadline":1,"reply_to":"x"}',
+        '{"version":1,"correlation_id":"a","key":"%s/image","width":true,"style":"ramp","deadline":1,"reply_to":"x"}' % ("0" * 64),
+        '{"version":1,"correlation_id":"a","key":"%s/image","width":1,"style":"ramp","deadline":1e999,"reply_to":"x"}' % ("0" * 64),
+    ],
+)
+def test_a_message_that_is_not_ours_is_malformed(tiers: Tiers, body: str) -> None:
+    with pytest.raises(MalformedMessageError):
+        tiers.responder.respond(body, receive_count=1)
+
+
+def test_messages_survive_their_journey(tiers: Tiers) -> None:
+    request = tiers.request()
+    assert ConversionRequest.from_json(request.to_json()) == request
+    for reply in (
+        ConversionReply(correlation_id="a", art="@\n "),
+        ConversionReply(correlation_id="a"),
+        ConversionReply(correlation_id="a", rejection="too many pixels"),
+    ):
+        assert ConversionReply.from_json(reply.to_json()) == reply
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll until it holds; the time-out of the suite is the failure."""
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
