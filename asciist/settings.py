@@ -44,13 +44,13 @@ class Timeouts:
 
     @property
     def upload(self) -> int:
-        """For a body to arrive: 10 MB over a 1.4 Mbit/s uplink."""
-        return 60
+        """For a body to arrive: by default a minute, which is 10 MB over a 1.4 Mbit/s uplink."""
+        return 6 * self.request
 
     @property
     def upload_idle(self) -> int:
         """Without a byte from the client; then it is gone, or it lied about its Content-Length."""
-        return 10
+        return self.request
 
     @property
     def gunicorn(self) -> int:

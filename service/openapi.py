@@ -44,7 +44,9 @@ def document(limits: Limits) -> _Schema:
                     parameters=options,
                     body={
                         "application/json": {
-                            "schema": _object({"image": {"type": "string", "contentEncoding": "base64"}, "width": width}, style),
+                            "schema": _object(
+                                {"image": {"type": "string", "contentEncoding": "base64"}, "width": width}, style
+                            ),
                             "example": {"width": 2, "image": _PIXEL},
                         },
                         "application/octet-stream": {"schema": raw},
@@ -101,7 +103,9 @@ def document(limits: Limits) -> _Schema:
 def _conversion_answers() -> _Schema:
     return {
         "200": _art_answer("The art. Content-Location names its permanent address."),
-        "400": _error("What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option."),
+        "400": _error(
+            "What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option."
+        ),
         "408": _error("The body did not arrive in time."),
         "413": _error("The image is over the byte limit."),
         "415": _error("The body is compressed."),

@@ -50,7 +50,6 @@ def parse_upload(request: Request, limits: Limits) -> Upload:
         raise UnsupportedEncodingError("a compressed body (Content-Encoding) is not supported: send the image as it is")
     # One more than the limit: werkzeug takes a body that reaches its maximum for one that goes past it.
     request.max_content_length = body_limit(request, limits) + 1
-    request.max_form_parts = 32
     try:
         upload = _parse(request, limits)
     except RequestEntityTooLarge as error:

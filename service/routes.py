@@ -25,7 +25,7 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
 
     @routes.post("/")
     @routes.put("/")
-    @routes.put("/<path:name>")
+    @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
         expected_bytes = min(request.content_length or settings.limits.max_image_bytes, body_limit(request, settings.limits))
         try:
@@ -62,7 +62,7 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
     def openapi() -> Response:
         return jsonify(contract)
 
-    @routes.get("/<path:name>")
+    @routes.get("/<name:name>")
     def nothing(name: str) -> Response:
         raise NotFound  # and not 405, although PUT knows the address
 

@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
+
+from flask import Request
 
 from asciist.capacity import Capacity
-from asciist.errors import SlowUploadError
+from asciist.errors import BadRequestError, SlowUploadError
 from asciist.settings import Settings, Timeouts
 
 _ADMISSION_WAIT_SECONDS: Final = 2.0
@@ -41,29 +43,43 @@ class _Input(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-class TimedInput(io.RawIOBase):
-    """A WSGI input that raises SlowUploadError where the one below it times out or is ended by the watch."""
+class WatchedInput(io.RawIOBase):
+    """A WSGI input that tells an upload that ended early, or was ended by the watch, from one that is complete."""
 
-    def __init__(self, body: _Input, deadline: float) -> None:
-        self._body = body
+    def __init__(self, environ: dict[str, Any], deadline: float) -> None:
+        self._body: _Input = environ["wsgi.input"]
         self._deadline = deadline
+        self._missing = int(environ.get("CONTENT_LENGTH") or 0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Raises SlowUploadError, BadRequestError."""
         try:
             received = self._body.read(len(buffer))
         except TimeoutError as error:
             raise _slow_upload() from error
+        self._missing -= len(received)
         if not received and time.monotonic() >= self._deadline:
             raise _slow_upload()
+        if not received and self._missing > 0:
+            raise BadRequestError("the body ended before its Content-Length")
         buffer[: len(received)] = received
         return len(received)
 
 
 def _slow_upload() -> SlowUploadError:
     return SlowUploadError("the body did not arrive in time: is its Content-Length right?")
+
+
+class UploadRequest(Request):
+    """A request whose form files stay in memory: `Admission` has made room for them, and a disk may be full or slow."""
+
+    max_form_parts = 32
+
+    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+        return io.BytesIO()
 
 
 class UploadWatch:
@@ -82,7 +98,7 @@ class UploadWatch:
     def receiving(self, environ: dict[str, Any]) -> Iterator[None]:
         """Watch the upload of one request for the length of a `with` block."""
         deadline = time.monotonic() + self._timeouts.upload
-        environ["wsgi.input"] = TimedInput(environ["wsgi.input"], deadline)
+        environ["wsgi.input"] = WatchedInput(environ, deadline)
         connection: socket.socket | None = environ.get("gunicorn.socket")
         if connection is None:  # a test client, or another server
             yield

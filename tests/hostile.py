@@ -42,7 +42,7 @@ def exif(orientation: int, order: str = "<") -> bytes:
     return mark + struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
-def _png_of_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
+def png_of_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
 
@@ -84,11 +84,11 @@ def refused() -> dict[str, bytes]:
         "ico": encoded(gradient(64, 64), "ICO"),
         "ppm": encoded(gradient(), "PPM"),
         "html behind a JPEG signature": b"\xff\xd8\xff<html>" + b"x" * 500,
-        "PNG of 169 megapixels": _png_of_header(13_000, 13_000),
-        "PNG of the largest size there is": _png_of_header(2**31 - 1, 2**31 - 1),
-        "PNG of no width": _png_of_header(0, 100),
-        "PNG of a colour type that there is not": _png_of_header(10, 10, colour=5),
-        "PNG without pixels": _png_of_header(100, 100),
+        "PNG of 169 megapixels": png_of_header(13_000, 13_000),
+        "PNG of the largest size there is": png_of_header(2**31 - 1, 2**31 - 1),
+        "PNG of no width": png_of_header(0, 100),
+        "PNG of a colour type that there is not": png_of_header(10, 10, colour=5),
+        "PNG without pixels": png_of_header(100, 100),
         "PNG with a wrong checksum": png[:29] + b"\0\0\0\0" + png[33:],
         "PNG of 700 thousand empty chunks": with_png_chunks(png_chunk(b"teXt", b"") * 700_000),
         "JPEG of two million empty segments": with_jpeg_segments(b"\xff\xfe\x00\x02" * 2_000_000),

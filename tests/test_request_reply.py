@@ -229,9 +229,7 @@ def test_a_lost_reply_is_found_in_the_store_at_the_last_look(tiers: Tiers) -> No
         def send(self, reply_to: str, reply: ConversionReply) -> None:
             pass
 
-    tiers.responder = Responder(
-        store=tiers.store, replies=LostReplies(), recorder=tiers.recorder, limits=Limits()
-    )
+    tiers.responder = Responder(store=tiers.store, replies=LostReplies(), recorder=tiers.recorder, limits=Limits())
     tiers.start()
 
     assert tiers.requester.art(CAT, OPTIONS).art == ART
@@ -242,9 +240,7 @@ def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> No
         def send(self, reply_to: str, reply: ConversionReply) -> None:
             tiers.replies.send(reply_to, reply.without_art())
 
-    tiers.responder = Responder(
-        store=tiers.store, replies=NarrowReplies(), recorder=tiers.recorder, limits=Limits()
-    )
+    tiers.responder = Responder(store=tiers.store, replies=NarrowReplies(), recorder=tiers.recorder, limits=Limits())
     tiers.start()
 
     assert tiers.requester.art(CAT, OPTIONS).art == ART
@@ -365,8 +361,10 @@ def test_a_fault_of_the_store_reaches_all_who_wait_and_then_is_over(tiers: Tiers
         "[" * 100_000,
         '{"version":2}',
         '{"version":1,"correlation_id":"a","key":"../../etc/passwd","width":1,"style":"ramp","deadline":1,"reply_to":"x"}',
-        '{"version":1,"correlation_id":"a","key":"%s/image","width":true,"style":"ramp","deadline":1,"reply_to":"x"}' % ("0" * 64),
-        '{"version":1,"correlation_id":"a","key":"%s/image","width":1,"style":"ramp","deadline":1e999,"reply_to":"x"}' % ("0" * 64),
+        '{"version":1,"correlation_id":"a","key":"%s/image","width":true,"style":"ramp","deadline":1,"reply_to":"x"}'
+        % ("0" * 64),
+        '{"version":1,"correlation_id":"a","key":"%s/image","width":1,"style":"ramp","deadline":1e999,"reply_to":"x"}'
+        % ("0" * 64),
     ],
 )
 def test_a_message_that_is_not_ours_is_malformed(tiers: Tiers, body: str) -> None:

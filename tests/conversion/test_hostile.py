@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asciist.conversion import ConversionOptions, convert
-from asciist.errors import ImageRejectedError, TooManyPixelsError, UnknownFormatError
+from asciist.errors import ImageRejectedError, RejectedError, TooManyPixelsError, UnknownFormatError
 from asciist.limits import Limits
 from tests import hostile
 
@@ -85,11 +86,6 @@ def test_whatever_is_changed_in_a_file_it_is_art_or_a_refusal(
     image = bytearray(valid(image_format))
     for place, value in changes:
         image[int(place * (len(image) - 1))] = value
-    try:
+    # of the image, or of the width where the header became that of a thin strip
+    with suppress(RejectedError):
         convert(bytes(image[: max(1, int(len(image) * (0.3 + keep)))]), OPTIONS, Limits())
-    except ImageRejectedError:
-        pass
-    except Exception as error:  # a bad option, for a header that became a thin strip
-        assert "ask for a smaller width" in str(error)
-
-

@@ -1,0 +1,131 @@
+"""The function as Lambda calls it: an SQS event in, the failed records out."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
+from asciist.adapters.object_store import ObjectStore
+from asciist.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from asciist.messages import ConversionReply, ConversionRequest
+from asciist.request_reply import Responder
+from lambda_worker.handler import respond_to_batch
+
+OPTIONS = ConversionOptions(width=20)
+
+
+class Function:
+    """The worker over a store in memory, and the web process that waits."""
+
+    def __init__(self, cat: bytes) -> None:
+        self.store = ObjectStore.in_memory()
+        self.recorder = EmbeddedMetrics()
+        self.replies = EmbeddedReplies(self.recorder)
+        self.responder = Responder(store=self.store, replies=self.replies, recorder=self.recorder, limits=Limits())
+        self.store.create(image_key(digest_of(cat)), cat)
+        self.digest = digest_of(cat)
+
+    def request(self, correlation_id: str, **changes: Any) -> str:
+        fields = {
+            "correlation_id": correlation_id,
+            "digest": self.digest,
+            "options": OPTIONS,
+            "deadline": time.time() + 10,
+            "reply_to": self.replies.address,
+        }
+        return ConversionRequest(**(fields | changes)).to_json()
+
+    def invoke(self, *bodies: str, receive_count: int = 1) -> list[str]:
+        """The ids of the records that failed; ids count from 0."""
+        event = {"Records": [record(str(number), body, receive_count) for number, body in enumerate(bodies)]}
+        response = respond_to_batch(event, self.responder)
+        json.dumps(response)  # Lambda must be able to send it
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+
+def record(message_id: str, body: str, receive_count: int = 1) -> dict[str, Any]:
+    """A record as in the Lambda developer guide, "Using Lambda with Amazon SQS"."""
+    return {
+        "messageId": message_id,
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": str(receive_count),
+            "SentTimestamp": "1545082649183",
+            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+            "ApproximateFirstReceiveTimestamp": "1545082649185",
+        },
+        "messageAttributes": {},
+        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue",
+        "awsRegion": "us-east-2",
+    }
+
+
+@pytest.fixture
+def function(cat: bytes) -> Function:
+    return Function(cat)
+
+
+def test_a_request_is_converted_stored_and_replied_to(function: Function, cat: bytes) -> None:
+    with function.replies.expect("a") as pending:
+        assert function.invoke(function.request("a")) == []
+        expected = convert(cat, OPTIONS, Limits())
+        assert pending.wait(0) == ConversionReply(correlation_id="a", art=expected)
+    assert StoredArt.from_json(function.store.get(art_key(function.digest, OPTIONS))) == StoredArt(expected)
+
+
+def test_one_bad_record_never_fails_its_neighbours(function: Function) -> None:
+    bodies = [
+        function.request("good"),
+        "{poison",
+        function.request("no image", digest="f" * 64),
+        function.request("expired", deadline=time.time() - 1),
+        function.request("late web process", reply_to="embedded:gone"),
+        function.request("good too", options=ConversionOptions(width=30)),
+    ]
+    with function.replies.expect("good") as first, function.replies.expect("good too") as last:
+        assert function.invoke(*bodies) == ["1", "2"]
+        assert first.wait(0)
+        assert last.wait(0)
+
+
+def test_a_batch_of_ten(function: Function) -> None:
+    bodies = [function.request(str(width), options=ConversionOptions(width=width)) for width in range(10, 20)]
+
+    assert function.invoke(*bodies) == []
+    assert all(function.store.get(art_key(function.digest, ConversionOptions(width=width))) for width in range(10, 20))
+
+
+def test_the_entry_point_builds_its_responder_from_the_environment(tmp_path: Path) -> None:
+    """In a process of its own, as Lambda starts it: import, then a call."""
+    program = """
+import json, sys
+from lambda_worker.handler import handler
+print(json.dumps(handler(json.load(sys.stdin), None)))
+"""
+    event = json.dumps({"Records": [record("a", "{poison")]})
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        input=event,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"ASCIIST_DATA_DIR": str(tmp_path), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
+    )
+    assert json.loads(child.stdout) == {"batchItemFailures": [{"itemIdentifier": "a"}]}
+
+
+def test_a_cold_start_imports_neither_the_web_tier_nor_what_a_ramp_does_not_need() -> None:
+    program = "import sys, lambda_worker.handler; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"flask", "werkzeug", "gunicorn", "numpy", "boto3", "click", "service", "unittest"} & set(modules)

@@ -1,0 +1,85 @@
+"""Settings are read once, whole, and hang together."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from asciist.errors import SettingsError
+from asciist.limits import Limits
+from asciist.settings import Settings, Timeouts, retry_delay
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_environment({})
+
+    assert (settings.backend, settings.host, settings.port) == ("embedded", "127.0.0.1", 27244)
+    assert settings.limits == Limits()
+
+
+def test_what_to_environment_writes_from_environment_reads() -> None:
+    settings = Settings(
+        data_dir=Path("/somewhere"), host="::1", port=8080, workers=3, request_timeout=7, limits=Limits(max_width=300)
+    )
+
+    assert Settings.from_environment(settings.to_environment()) == settings
+
+
+def test_host_and_port_work_without_the_prefix() -> None:
+    settings = Settings.from_environment({"HOST": "0.0.0.0", "PORT": "8080"})  # noqa: S104 - only read
+    assert (settings.host, settings.port) == ("0.0.0.0", 8080)  # noqa: S104
+
+    assert Settings.from_environment({"PORT": "1", "ASCIIST_PORT": "2"}).port == 2
+
+
+def test_all_mistakes_are_reported_together() -> None:
+    with pytest.raises(SettingsError) as mistakes:
+        Settings.from_environment(
+            {
+                "ASCIIST_BACKEND": "abacus",
+                "ASCIIST_PORT": "70000",
+                "ASCIIST_WORKERS": "0",
+                "ASCIIST_MAX_WIDTH": "wide",
+                "ASCIIST_MAX_WITDH": "5",
+                "ASCIIST_REQUEST_TIMEOUT": "-1",
+            }
+        )
+
+    assert str(mistakes.value).split("; ") == [
+        "ASCIIST_MAX_WITDH is not a setting (did you mean ASCIIST_MAX_WIDTH?)",
+        "ASCIIST_BACKEND='abacus' is not one of: embedded",
+        "ASCIIST_PORT='70000' is more than 65535",
+        "ASCIIST_WORKERS='0' is less than 1",
+        "ASCIIST_REQUEST_TIMEOUT='-1' is less than 1",
+        "ASCIIST_MAX_WIDTH='wide' is not a whole number",
+    ]
+
+
+def test_variables_of_others_are_none_of_our_business() -> None:
+    assert Settings.from_environment({"PATH": "/bin", "ASCIIST_URL": "http://example"}) == Settings.from_environment({})
+
+
+@pytest.mark.parametrize("request_timeout", [1, 5, 10, 20, 50])
+def test_the_timeouts_hang_together(request_timeout: int) -> None:
+    timeouts = Timeouts(request=request_timeout)
+
+    assert timeouts.request < timeouts.gunicorn < timeouts.load_balancer_idle < timeouts.keep_alive
+    assert timeouts.worker <= min(10, timeouts.request)
+    assert timeouts.visibility == 6 * timeouts.worker
+    assert timeouts.request <= timeouts.graceful_stop <= timeouts.deregistration_delay
+    assert timeouts.reply_retention >= max(60, timeouts.request)
+    assert timeouts.upload_idle < timeouts.upload
+
+
+def test_the_default_request_leaves_time_for_every_delivery_of_its_message() -> None:
+    timeouts = Settings.from_environment({}).timeouts
+
+    assert (timeouts.request, timeouts.graceful_stop, timeouts.max_receive_count) == (10, 20, 5)
+    assert sum(retry_delay(count) for count in range(1, timeouts.max_receive_count)) < timeouts.request
+
+
+def test_settings_cannot_be_changed_by_accident() -> None:
+    settings = Settings()
+    with pytest.raises(AttributeError):
+        settings.port = 1  # type: ignore[misc]
+    assert replace(settings, port=1).port == 1
