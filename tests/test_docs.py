@@ -1,0 +1,116 @@
+"""What the documents say is what the code does, in both directions."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from asciist.settings import Settings
+from service.errors import STATUSES
+from tests.serving import Server
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(path.parts))
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def commands(title: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", section(title), re.DOTALL)
+    return [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def variables(owner: type) -> set[str]:
+    return {f"ASCIIST_{field.name.upper()}" for field in fields(owner) if field.name != "limits"}
+
+
+def test_the_sample_is_real() -> None:
+    sample = re.search(r"\$ curl --data-binary @(\S+) '[^'\n]*width=(\d+)'\n(.*?)```", README, re.DOTALL)
+    assert sample
+    image = (ROOT / sample[1]).read_bytes()
+
+    assert sample[3] == convert(image, ConversionOptions(width=int(sample[2])), Limits()) + "\n"
+
+
+def test_every_setting_is_documented_and_every_documented_setting_exists() -> None:
+    documented = set(re.findall(r"`(ASCIIST_[A-Z_]+)`", README))
+
+    assert documented == variables(Settings) | variables(Limits)
+
+
+def test_the_defaults_are_as_documented() -> None:
+    rows = dict(re.findall(r"^\| `(ASCIIST_[A-Z_]+)`[^|]*\| `([^`]+)` \|", section("Settings"), re.MULTILINE))
+    settings = Settings()
+
+    assert rows.pop("ASCIIST_DATA_DIR") == "~/.cache/asciist"
+    assert rows == {name: str(getattr(settings, name.removeprefix("ASCIIST_").lower())) for name in rows}
+    limits = re.findall(r"^\|[^|]*\| (\d+) [^|]*\| `(ASCIIST_[A-Z_]+)` \|", section("Limits"), re.MULTILINE)
+    assert len(limits) == len(variables(Limits)) + 1
+    for value, name in limits:
+        key = name.removeprefix("ASCIIST_").lower()
+        assert int(value) == getattr(settings.limits, key, None) or int(value) == getattr(settings, key)
+
+
+def test_every_status_is_documented() -> None:
+    documented = {int(status) for status in re.findall(r"^\| (\d{3}) \|", section("Errors"), re.MULTILINE)}
+
+    assert documented == set(STATUSES.values()) | {405, 500}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", document.read_text()):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    for name in re.findall(r"`((?:asciist|service|lambda_worker|tests|docs|examples|bench)/[\w./-]*)`", document.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_target_that_is_named_is_one() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    for document in DOCUMENTS:
+        assert set(re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", document.read_text(), re.MULTILINE)) <= {
+            pair for target in targets for pair in ((target, ""), ("", target))
+        }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("store"))
+    yield server
+    server.stop()
+
+
+@pytest.mark.slow
+def test_every_command_of_use_it_works_in_the_order_it_stands(server: Server) -> None:
+    assert shutil.which("curl"), "curl is needed to try the README's commands: apt-get install curl"
+    lines = commands("Use it")
+    assert len(lines) >= 9
+    command = Path(sys.executable).with_name("asciist")
+    for line in lines:
+        here = line.replace("localhost:27244", f"127.0.0.1:{server.port}").replace(".venv/bin/asciist", str(command))
+        here = here.replace("curl ", "curl --silent --show-error --fail-with-body ")
+        run = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", here],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "ASCIIST_URL": server.url, "COLUMNS": "70"},
+        )
+        assert (run.returncode, run.stderr) == (0, ""), line
+        assert len(run.stdout) > 200, line
