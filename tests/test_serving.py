@@ -18,19 +18,23 @@ from tests.serving import Server
 pytestmark = pytest.mark.slow
 
 
-def raw(server: Server, *pieces: bytes, then: float = 0) -> bytes:
-    """Send pieces a little apart and read until the server closes, or says all it promised."""
+def receive(connection: socket.socket) -> bytes:
+    """Read until the server closes, or has said all that it promised."""
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+        length = re.search(rb"Content-Length: (\d+)", received)
+        if length and len(received.partition(b"\r\n\r\n")[2]) >= int(length[1]):
+            break
+    return received
+
+
+def raw(server: Server, *pieces: bytes) -> bytes:
+    """The answer to bytes that are sent as they are."""
     with server.connect() as connection:
         for piece in pieces:
             connection.sendall(piece)
-            time.sleep(then)
-        received = b""
-        while chunk := connection.recv(65_536):
-            received += chunk
-            length = re.search(rb"Content-Length: (\d+)", received)
-            if length and len(received.partition(b"\r\n\r\n")[2]) >= int(length[1]):
-                break
-        return received
+        return receive(connection)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def test_a_client_that_hangs_up_in_the_middle_of_its_body(server: Server, cat: b
     with server.connect() as connection:
         connection.sendall(head("PUT", "/", Content_Length=len(cat)) + cat[:1000])
         connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(65_536)
+        answer = receive(connection)
 
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"the body ended before its Content-Length" in answer
@@ -101,7 +105,7 @@ def test_a_body_that_drips_in_is_ended(server: Server, cat: bytes) -> None:
             connection.sendall(bytes([byte]))
             time.sleep(0.2)
             assert time.monotonic() - start < 60
-        answer = connection.recv(65_536)
+        answer = receive(connection)
 
     assert answer.startswith(b"HTTP/1.1 408")
 
@@ -164,7 +168,7 @@ def test_ctrl_c_lets_requests_in_flight_finish_and_a_restart_still_serves_their_
         server.interrupt()
         time.sleep(0.5)
         connection.sendall(cat[1000:])
-        answer = connection.recv(65_536)
+        answer = receive(connection)
     assert answer.startswith(b"HTTP/1.1 200")
     assert server.stop() == 0
     assert b"Traceback" not in server.log
