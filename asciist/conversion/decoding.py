@@ -69,8 +69,8 @@ def _luma(source: Image.Image) -> Image.Image:
             return source
         case "P":
             return source.point(_palette_luma(source), "L")
-        case "L":
-            return source.point([0 if level == transparency else level for level in range(256)])
+        case "L" | "1" if transparency is not None:
+            return source.convert("L").point([0 if level == transparency else level for level in range(256)])
         case "I;16":
             levels = [round(level / 257) for level in range(65_536)]  # 65535 / 257 = 255
             if transparency is not None:

@@ -91,6 +91,7 @@ def test_a_transparent_palette_entry_is_black() -> None:
 def test_a_transparent_colour_is_black() -> None:
     assert ends(encoded(halves(200, 255, "L"), "PNG", transparency=255)) == "# "
     assert ends(encoded(halves((200, 200, 200), (255, 255, 255), "RGB"), "PNG", transparency=(255, 255, 255))) == "# "
+    assert ends(encoded(halves(0, 255, "1"), "PNG", transparency=255)) == "  "
     assert ends(encoded(halves(51_400, 65_535, "I;16"), "PNG", transparency=65_535)) == "# "
 
 
