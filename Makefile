@@ -4,7 +4,12 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# The tools that come with the environment (node among them) before the machine's own.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # What `make run` stores stays beside the code; an installed `asciist serve` keeps it in the user's cache.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
@@ -16,15 +21,20 @@ help: ## List what make can do
 
 setup: $(READY) ## Make the environment in .venv (the others do it when they need it)
 
-$(READY): requirements.txt pyproject.toml
+# What serves is installed in seconds; what tests and deploys is fifty times as much and waits until it is asked for.
+$(SERVES): requirements/serve.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "asciist needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python lacks its venv module. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes --requirement requirements/serve.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-run: $(READY) ## Serve on port 27244 of this machine (HOST and PORT change it)
+$(READY): requirements.txt $(SERVES)
+	$(INSTALL) --require-hashes --requirement requirements.txt
+	@touch $@
+
+run: $(SERVES) ## Serve on port 27244 of this machine (HOST and PORT change it)
 	@$(BIN)/asciist serve
 
 test: $(READY) check ## Everything that must hold: the checks, then all tests
@@ -47,4 +57,4 @@ bench: $(READY) ## Measure the figures that the documents quote
 	$(BIN)/python -m bench.latency
 
 clean: ## Remove the environment and everything stored
-	rm -rf $(VENV) .asciist-data
+	rm -rf $(VENV) .venv-emulator .asciist-data .bundles cdk.out

@@ -1,5 +1,6 @@
 """What the core needs of its neighbours. Each port has one contract suite in `tests/contract` that every adapter passes."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,12 +47,16 @@ class RequestQueue(Protocol):
     def extend(self, delivery: Delivery, *, visibility_seconds: float) -> Delivery:
         """Hide the message for so long from now on; 0 shows it at once. The delivery returned replaces the one given."""
 
-    def delete(self, delivery: Delivery) -> None:
-        """Remove the message. No error when it is gone, or was delivered again meanwhile."""
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove the messages. No error when one is gone, or was delivered again meanwhile."""
 
 
 class PendingReply(Protocol):
     """A reply that is due."""
+
+    @property
+    def reply_to(self) -> str:
+        """The reply address of this request; what it says is between the inbox and the sender of one reply path."""
 
     def wait(self, seconds: float) -> ConversionReply | None:
         """The reply, at once if it came before the call; None if it did not come in time."""
@@ -59,10 +64,6 @@ class PendingReply(Protocol):
 
 class ReplyInbox(Protocol):
     """Where one web process receives replies."""
-
-    @property
-    def address(self) -> str:
-        """The reply_to of this process."""
 
     def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
         """Entered before the request is published, so that no reply can come too early. Left, a late reply is an orphan."""

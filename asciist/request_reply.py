@@ -36,7 +36,7 @@ from asciist.errors import (
 )
 from asciist.limits import Limits
 from asciist.messages import ConversionReply, ConversionRequest
-from asciist.ports import ArtifactStore, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue
 from asciist.settings import retry_delay
 
 _log = logging.getLogger(__name__)
@@ -154,14 +154,15 @@ class Requester:
         return ServedArt(art=art, digest=digest, options=options, source=source)
 
     def _converted(self, digest: str, options: ConversionOptions, deadline: float) -> str:
-        request = ConversionRequest(
-            correlation_id=uuid.uuid4().hex,
-            digest=digest,
-            options=options,
-            deadline=deadline,
-            reply_to=self._inbox.address,
-        )
-        with self._inbox.expect(request.correlation_id) as pending:
+        correlation_id = uuid.uuid4().hex
+        with self._inbox.expect(correlation_id) as pending:
+            request = ConversionRequest(
+                correlation_id=correlation_id,
+                digest=digest,
+                options=options,
+                deadline=deadline,
+                reply_to=pending.reply_to,
+            )
             self._queue.send(request.to_json())
             sent = self._clock()
             reply = pending.wait(max(0.0, deadline - sent))
@@ -259,32 +260,34 @@ class Responder:
         self._recorder.distribution(name, 1000 * (time.perf_counter() - start), **tags)
 
 
+def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Responder, recorder: Metrics) -> bool:
+    """Whether the message is done with, and must be deleted. Never raises.
+
+    A message that met a fault is shown again soon: its visibility timeout is longer than its deadline.
+    """
+    try:
+        responder.respond(delivery.body, receive_count=delivery.receive_count)
+    except Exception:  # noqa: BLE001 - whatever it is, the message comes back and the worker goes on
+        recorder.count(metrics.MESSAGES_FAULTED)
+        _log.exception("delivery %d of a message met a fault", delivery.receive_count)
+        with suppress(AsciistError):
+            queue.extend(delivery, visibility_seconds=retry_delay(delivery.receive_count))
+        return False
+    return True
+
+
 def consume(
-    queue: RequestQueue,
-    responder: Responder,
-    recorder: Metrics,
-    *,
-    stopping: threading.Event,
-    wait_seconds: float = 1.0,
+    queue: RequestQueue, responder: Responder, recorder: Metrics, *, stopping: threading.Event, wait_seconds: float = 1.0
 ) -> None:
     """Receive and respond, a message at a time, until `stopping` is set. Never raises: a worker outlives every fault."""
     while not stopping.is_set():
         try:
-            deliveries = queue.receive(max_messages=1, wait_seconds=wait_seconds)
-        except UnavailableError:
-            _log.exception("cannot receive from the request queue")
+            for delivery in queue.receive(max_messages=1, wait_seconds=wait_seconds):
+                if respond_or_retry(delivery, queue, responder, recorder):
+                    queue.delete([delivery])
+        except AsciistError:
+            _log.exception("the request queue failed")
             stopping.wait(wait_seconds)
-            continue
-        for delivery in deliveries:
-            try:
-                responder.respond(delivery.body, receive_count=delivery.receive_count)
-                queue.delete(delivery)
-            except Exception:  # noqa: BLE001 - whatever it is, the message comes back and the worker goes on
-                recorder.count(metrics.MESSAGES_FAULTED)
-                _log.exception("delivery %d of a message met a fault", delivery.receive_count)
-                with suppress(AsciistError):
-                    # Sooner than the visibility timeout, or the deadline would pass before the next try.
-                    queue.extend(delivery, visibility_seconds=retry_delay(delivery.receive_count))
 
 
 class PendingReplies:
@@ -296,9 +299,9 @@ class PendingReplies:
         self._lock = threading.Lock()
 
     @contextmanager
-    def expect(self, correlation_id: str) -> Iterator["_Pending"]:
+    def expect(self, correlation_id: str, reply_to: str) -> Iterator["_Pending"]:
         """See ReplyInbox.expect."""
-        pending = _Pending()
+        pending = _Pending(reply_to)
         with self._lock:
             self._waiting[correlation_id] = pending
         try:
@@ -306,6 +309,12 @@ class PendingReplies:
         finally:
             with self._lock:
                 self._waiting.pop(correlation_id, None)
+
+    def reply_to(self, correlation_id: str) -> str | None:
+        """The reply address that was given out for a request; None if nobody waits for its reply (any more)."""
+        with self._lock:
+            pending = self._waiting.get(correlation_id)
+        return pending.reply_to if pending else None
 
     def resolve(self, reply: ConversionReply) -> None:
         """Hand a reply to whoever waits for it. One that nobody waits for (late, or the second of two) is counted."""
@@ -318,7 +327,8 @@ class PendingReplies:
 
 
 class _Pending:
-    def __init__(self) -> None:
+    def __init__(self, reply_to: str) -> None:
+        self.reply_to: Final = reply_to
         self._came: Final = threading.Event()
         self._reply: ConversionReply | None = None
 

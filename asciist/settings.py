@@ -4,6 +4,7 @@ Each field of `Settings` and of `Limits` is the variable `ASCIIST_<FIELD>`; `HOS
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -16,7 +17,10 @@ from asciist.limits import Limits
 _PREFIX: Final = "ASCIIST_"
 _BARE_NAMES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
 _CLIENT_NAMES: Final = frozenset({"ASCIIST_URL"})  # read by the `asciist convert` command, not by the service
-BACKENDS: Final = ("embedded",)
+BACKENDS: Final = ("embedded", "aws")
+REPLY_PATHS: Final = ("queue", "callback")
+CALLBACK_PORTS: Final = 16
+"""Ports for callbacks: more than web processes on the largest machine that is of use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +106,18 @@ class Settings:
 
     backend: str = "embedded"
     """Where artifacts, messages and replies live: `embedded` keeps all of them on this machine."""
+    bucket: str = ""
+    """Artifact bucket, on AWS."""
+    request_queue_url: str = ""
+    """Request queue, on AWS."""
+    reply_path: str = "queue"
+    """How replies come back, on AWS: by a `queue` of each web process, or by HTTP `callback` to it."""
+    reply_queue_prefix: str = "asciist-reply-"
+    """How the names of reply queues begin; what a role may touch is limited to it."""
+    callback_first_port: int = 28_000
+    """Callbacks: each web process of a machine takes one of `CALLBACK_PORTS` ports from here on."""
+    instance: str = field(default_factory=socket.gethostname)
+    """This machine, where workers reach it with callbacks; also a part of its reply queues' names."""
     data_dir: Path = field(default_factory=_cache_directory)
     """Directory of the embedded store. Safe to delete at any time: what is missing is converted again."""
     host: str = "127.0.0.1"
@@ -109,7 +125,7 @@ class Settings:
     port: int = 27244
     """TCP port to listen on."""
     workers: int = field(default_factory=_cores)
-    """Embedded conversions at a time."""
+    """Conversions at a time of one process, embedded or polling; web processes on AWS."""
     request_timeout: int = 10
     """Seconds from a whole upload to its answer; the other timeouts follow from it (see `Timeouts`)."""
     max_requests_in_flight: int = 64
@@ -127,13 +143,18 @@ class Settings:
         """Read the variables; raises SettingsError that lists every mistake."""
         mistakes = _unknown_names(environment)
         own, limits = _read(cls, environment, mistakes), _read(Limits, environment, mistakes)
+        if own.get("backend") == "aws":
+            mistakes += [
+                f"{_PREFIX}{key.upper()} is needed on AWS" for key in ("bucket", "request_queue_url") if key not in own
+            ]
         if mistakes:
             raise SettingsError("; ".join(mistakes))
         return cls(**own, limits=Limits(**limits))
 
     def to_environment(self) -> dict[str, str]:
         """The variables that make `from_environment` give these settings back."""
-        return {name: str(getattr(owner, key)) for owner in (self, self.limits) for name, key, _ in _variables(type(owner))}
+        values = {name: str(getattr(owner, key)) for owner in (self, self.limits) for name, key, _ in _variables(type(owner))}
+        return {name: value for name, value in values.items() if value}
 
 
 def _variables(owner: type) -> list[tuple[str, str, type]]:
@@ -164,14 +185,18 @@ def _read(owner: type, environment: Mapping[str, str], mistakes: list[str]) -> d
 
 def _complaint(key: str, value: object) -> str:
     """What is wrong with a value of the right type; empty when nothing is."""
-    if key == "backend":
-        return "" if value in BACKENDS else f"is not one of: {', '.join(BACKENDS)}"
-    lowest, highest = {"port": (1, 65_535), "request_timeout": (1, 50)}.get(key, (1, None))
+    choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS}.get(key)
+    if choices is not None:
+        return "" if value in choices else f"is not one of: {', '.join(choices)}"
+    lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
         return f"is less than {lowest}"
     if isinstance(value, int) and highest is not None and value > highest:
         return f"is more than {highest}"
     return ""
+
+
+_RANGES: Final = {"port": (1, 65_535), "callback_first_port": (1024, 65_535 - CALLBACK_PORTS), "request_timeout": (1, 50)}
 
 
 def _unknown_names(environment: Mapping[str, str]) -> list[str]:

@@ -1,94 +1,182 @@
-"""The composition root: settings in, a working service out. The only module that knows which adapters there are."""
+"""The composition root: settings in, a working web process or worker out. The only module that knows the adapters."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, AsciistError
-from asciist.ports import ArtifactStore, Metrics
-from asciist.request_reply import Requester, Responder, consume
-from asciist.settings import Settings
+from asciist.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.request_reply import Requester, Responder, consume, respond_or_retry
+from asciist.settings import CALLBACK_PORTS, Settings
 
 
 @dataclass(kw_only=True)
-class EmbeddedService:
-    """Both tiers in one process: a requester, and worker threads that respond to it.
+class Worker:
+    """The worker tier's half: a responder, and the queue that its messages come from."""
 
-    Threads and not processes, since decoding and scaling run outside the interpreter lock.
-    """
+    responder: Responder
+    queue: RequestQueue
+    recorder: Metrics
+    threads: list[threading.Thread] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def respond(self, delivery: Delivery) -> bool:
+        """Respond to one message that was handed over; whether it is done with. Never raises."""
+        return respond_or_retry(delivery, self.queue, self.responder, self.recorder)
+
+    def start(self, number: int) -> None:
+        """Consume the queue with `number` threads. Threads suffice: decoding and scaling hold no interpreter lock."""
+        for index in range(number):
+            thread = threading.Thread(
+                target=consume,
+                args=(self.queue, self.responder, self.recorder),
+                kwargs={"stopping": self.stopping},
+                name=f"worker-{index}",
+                daemon=True,
+            )
+            thread.start()
+            self.threads.append(thread)
+
+    def is_alive(self) -> bool:
+        """Whether every thread that was started consumes."""
+        return not self.stopping.is_set() and all(thread.is_alive() for thread in self.threads)
+
+    def stop(self, wait_seconds: float) -> None:
+        """Let each thread finish the message in its hands, for as long as `wait_seconds`."""
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(wait_seconds)
+
+
+class _Inbox(ReplyInbox, Protocol):
+    def is_alive(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class WebProcess:
+    """The web tier's half, with what must be asked and stopped around it."""
 
     settings: Settings
     recorder: Metrics
     requester: Requester
-    responder: Responder
-    queue: EmbeddedQueue
     store: ArtifactStore
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _workers: list[threading.Thread] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Start the workers."""
-        for number in range(self.settings.workers):
-            worker = threading.Thread(
-                target=consume,
-                args=(self.queue, self.responder, self.recorder),
-                kwargs={"stopping": self._stopping},
-                name=f"worker-{number}",
-                daemon=True,
-            )
-            worker.start()
-            self._workers.append(worker)
+    inbox: _Inbox
+    worker: Worker | None = None
+    """The worker tier too, where everything is embedded in this process."""
+    _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:
-        """Whether a request sent now would be answered: workers live and the store answers."""
+        """Whether a request sent now would be answered: replies can arrive, the store answers, embedded workers live."""
         try:
             self.store.get("readiness")
         except ArtifactNotFoundError:
             pass
         except AsciistError:
             return False
-        return not self._stopping.is_set() and all(worker.is_alive() for worker in self._workers)
+        return self.inbox.is_alive() and (self.worker is None or self.worker.is_alive())
 
     def close(self) -> None:
-        """Stop the workers once each has finished the message in its hands."""
-        self._stopping.set()
-        self.queue.close()
-        for worker in self._workers:
-            worker.join(self.settings.timeouts.worker)
+        """Stop what runs beside the requests, once the last of them is answered."""
+        for close in self._closing:
+            close()
+        self.inbox.close()
 
 
-def build_service(settings: Settings) -> EmbeddedService:
-    """The service of one web process, not yet started. Raises UnavailableError."""
+def build_web_process(settings: Settings) -> WebProcess:
+    """What one web process needs, running. Raises UnavailableError."""
+    return _embedded(settings) if settings.backend == "embedded" else _web_on_aws(settings)
+
+
+def build_worker(settings: Settings) -> Worker:
+    """A worker that is handed its messages, as a function is, or is told to `start`. Raises UnavailableError."""
+    recorder = EmbeddedMetrics()
+    if settings.backend == "embedded":
+        # Whoever is handed messages of an embedded web process lives in it; all others' replies are orphans.
+        queue: RequestQueue = _embedded_queue(settings)
+        store, replies = ObjectStore.in_directory(settings.data_dir), EmbeddedReplies(recorder)
+        return Worker(responder=_responder(settings, store, replies, recorder), queue=queue, recorder=recorder)
+
+    from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - for those who use it
+    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415
+
+    sqs = Sqs()
+    sender: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
+    return Worker(
+        responder=_responder(settings, ObjectStore.in_bucket(settings.bucket), sender, recorder),
+        queue=SqsRequestQueue(settings.request_queue_url, sqs),
+        recorder=recorder,
+    )
+
+
+def _embedded(settings: Settings) -> WebProcess:
     recorder = EmbeddedMetrics()
     store = ObjectStore.in_directory(settings.data_dir)
-    queue = EmbeddedQueue(
-        visibility_seconds=settings.timeouts.visibility, max_receive_count=settings.timeouts.max_receive_count
-    )
+    queue = _embedded_queue(settings)
     replies = EmbeddedReplies(recorder)
-    return EmbeddedService(
+    worker = Worker(responder=_responder(settings, store, replies, recorder), queue=queue, recorder=recorder)
+    worker.start(settings.workers)
+    return WebProcess(
         settings=settings,
         recorder=recorder,
-        requester=Requester(
-            store=store,
-            queue=queue,
-            inbox=replies,
-            recorder=recorder,
-            limits=settings.limits,
-            timeout_seconds=settings.timeouts.request,
-        ),
-        responder=Responder(store=store, replies=replies, recorder=recorder, limits=settings.limits),
-        queue=queue,
+        requester=_requester(settings, store, queue, replies, recorder),
         store=store,
+        inbox=replies,
+        worker=worker,
+        _closing=[worker.stopping.set, queue.close, lambda: worker.stop(settings.timeouts.worker)],
     )
 
 
-def build_responder(settings: Settings) -> Responder:
-    """The responder of one worker process that is handed its messages, as a function is. Raises UnavailableError."""
+def _web_on_aws(settings: Settings) -> WebProcess:
+    from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - for those who use it
+    from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415
+
     recorder = EmbeddedMetrics()
-    return Responder(
-        store=ObjectStore.in_directory(settings.data_dir),
-        replies=EmbeddedReplies(recorder),
+    store = ObjectStore.in_bucket(settings.bucket)
+    sqs = Sqs()
+    queue = SqsRequestQueue(settings.request_queue_url, sqs)
+    inbox: _Inbox
+    if settings.reply_path == "queue":
+        inbox = SqsReplyInbox(
+            prefix=settings.reply_queue_prefix,
+            instance=settings.instance,
+            retention_seconds=settings.timeouts.reply_retention,
+            sqs=sqs,
+            notes=store,
+            recorder=recorder,
+        )
+    else:
+        ports = range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS)
+        inbox = CallbackInbox(host=settings.instance, ports=ports, recorder=recorder)
+    return WebProcess(
+        settings=settings,
+        recorder=recorder,
+        requester=_requester(settings, store, queue, inbox, recorder),
+        store=store,
+        inbox=inbox,
+    )
+
+
+def _embedded_queue(settings: Settings) -> EmbeddedQueue:
+    timeouts = settings.timeouts
+    return EmbeddedQueue(visibility_seconds=timeouts.visibility, max_receive_count=timeouts.max_receive_count)
+
+
+def _requester(
+    settings: Settings, store: ArtifactStore, queue: RequestQueue, inbox: ReplyInbox, recorder: Metrics
+) -> Requester:
+    return Requester(
+        store=store,
+        queue=queue,
+        inbox=inbox,
         recorder=recorder,
         limits=settings.limits,
+        timeout_seconds=settings.timeouts.request,
     )
+
+
+def _responder(settings: Settings, store: ArtifactStore, replies: ReplySender, recorder: Metrics) -> Responder:
+    return Responder(store=store, replies=replies, recorder=recorder, limits=settings.limits)

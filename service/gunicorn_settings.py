@@ -15,7 +15,8 @@ _timeouts = _settings.timeouts
 wsgi_app = "service.wsgi:application()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "gthread"
-workers = 1  # the embedded queue lives in its process; its worker threads use every core
+# The embedded queue lives in its process, whose worker threads use every core.
+workers = 1 if _settings.backend == "embedded" else _settings.workers
 threads = _settings.max_requests_in_flight + 8  # the few more answer health checks, and say no, when all others wait
 timeout = _timeouts.gunicorn
 graceful_timeout = _timeouts.graceful_stop

@@ -7,8 +7,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from asciist.settings import Settings
-from asciist.wiring import EmbeddedService, build_service
+from asciist.wiring import WebProcess, build_web_process
 from service import create_app
+from tests.emulated.emulator import Emulator
+from tests.emulated.fixtures import emulator
+
+__all__ = ["emulator"]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -20,16 +24,23 @@ def cat() -> bytes:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[EmbeddedService]:
+def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """The emulated account, as this process's environment names it."""
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    return emulator
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[WebProcess]:
     """Both tiers in this process, started."""
-    service = build_service(Settings(data_dir=tmp_path))
-    service.start()
+    service = build_web_process(Settings(data_dir=tmp_path))
     yield service
     service.close()
 
 
 @pytest.fixture
-def client(embedded: EmbeddedService) -> FlaskClient:
+def client(embedded: WebProcess) -> FlaskClient:
     """An HTTP client of the embedded service."""
     app = create_app(
         settings=embedded.settings,

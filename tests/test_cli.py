@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.wiring import EmbeddedService
+from asciist.wiring import WebProcess
 from service import create_app
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
@@ -36,7 +36,7 @@ def art(width: int) -> bytes:
 
 
 @pytest.fixture
-def url(embedded: EmbeddedService) -> Iterator[str]:
+def url(embedded: WebProcess) -> Iterator[str]:
     app: Flask = create_app(
         settings=embedded.settings,
         requester=embedded.requester,

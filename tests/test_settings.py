@@ -47,7 +47,7 @@ def test_all_mistakes_are_reported_together() -> None:
 
     assert str(mistakes.value).split("; ") == [
         "ASCIIST_MAX_WITDH is not a setting (did you mean ASCIIST_MAX_WIDTH?)",
-        "ASCIIST_BACKEND='abacus' is not one of: embedded",
+        "ASCIIST_BACKEND='abacus' is not one of: embedded, aws",
         "ASCIIST_PORT='70000' is more than 65535",
         "ASCIIST_WORKERS='0' is less than 1",
         "ASCIIST_REQUEST_TIMEOUT='-1' is less than 1",

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -72,11 +73,12 @@ class EmbeddedQueue:
                 self._show(message)
         return delivery
 
-    def delete(self, delivery: Delivery) -> None:
+    def delete(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
-            message = self._received.pop(delivery.receipt, None)
-            if message is not None:
-                message.visible_at = float("inf")  # makes its place in the schedule stale
+            for delivery in deliveries:
+                message = self._received.pop(delivery.receipt, None)
+                if message is not None:
+                    message.visible_at = float("inf")  # makes its place in the schedule stale
 
     def close(self) -> None:
         """Wake every consumer with nothing, and take no more messages."""
@@ -113,15 +115,24 @@ class EmbeddedReplies:
     def __init__(self, recorder: Metrics) -> None:
         self._pending = PendingReplies(recorder)
         self.address = f"embedded:{uuid.uuid4().hex}"
+        self._closed = False
 
     def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
-        return self._pending.expect(correlation_id)
+        return self._pending.expect(correlation_id, self.address)
 
     def send(self, reply_to: str, reply: ConversionReply) -> None:
-        if reply_to != self.address:
+        if reply_to != self.address or self._closed:
             raise ReplyAddressGoneError(reply_to)
         # Through JSON like every other channel, so that a reply that cannot travel fails here too.
         self._pending.resolve(ConversionReply.from_json(reply.to_json()))
+
+    def is_alive(self) -> bool:
+        """Whether replies can arrive."""
+        return not self._closed
+
+    def close(self) -> None:
+        """Take no more replies."""
+        self._closed = True
 
 
 class EmbeddedMetrics:

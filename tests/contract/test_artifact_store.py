@@ -1,9 +1,12 @@
 """What every ArtifactStore promises. A new adapter is one more parameter."""
 
 import threading
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
 
 from asciist.adapters.object_store import ObjectStore
@@ -13,15 +16,24 @@ from asciist.ports import ArtifactStore
 DIGEST = "0" * 64
 IMAGE, ART, STYLED = f"{DIGEST}/image", f"{DIGEST}/width/80", f"{DIGEST}/style/ramp/width/80"
 
-STORES: dict[str, Callable[[Path], ArtifactStore]] = {
-    "directory": ObjectStore.in_directory,
+
+def bucket(request: pytest.FixtureRequest) -> ObjectStore:
+    request.getfixturevalue("aws")
+    name = f"artifacts-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return ObjectStore.in_bucket(name)
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
+    "directory": lambda request: ObjectStore.in_directory(request.getfixturevalue("tmp_path")),
     "memory": lambda _: ObjectStore.in_memory(),
+    "s3": bucket,
 }
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    return STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    return STORES[request.param](request)
 
 
 def test_what_is_put_is_got_back_byte_for_byte(store: ArtifactStore) -> None:
@@ -92,6 +104,27 @@ def test_a_reader_never_sees_half_an_object(store: ArtifactStore) -> None:
     finally:
         stop.set()
         writer.join()
+
+
+def test_what_is_deleted_is_gone_and_may_be_gone_already(store: ObjectStore) -> None:
+    store.put(ART, b"art")
+    store.delete(ART)
+    store.delete(ART)
+
+    with pytest.raises(ArtifactNotFoundError):
+        store.get(ART)
+
+
+def test_the_age_of_what_lies_in_a_folder(store: ObjectStore) -> None:
+    before = time.time()
+    store.put("notes/a", b"1")
+    store.put("notes/b", b"2")
+    store.put("other/c", b"3")
+
+    ages = dict(store.ages("notes"))
+    assert ages.keys() == {"notes/a", "notes/b"}
+    assert all(before - 2 < written < time.time() + 2 for written in ages.values())
+    assert dict(store.ages("nothing")) == {}
 
 
 def test_a_store_that_cannot_be_had_is_unavailable(tmp_path: Path) -> None:

@@ -1,41 +1,67 @@
 """What every pair of ReplyInbox and ReplySender promises. A new reply path is one more parameter."""
 
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from asciist import metrics
+from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsReplySender
+from asciist.adapters.callback import CallbackInbox, CallbackSender
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
+from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ReplyAddressGoneError
 from asciist.messages import ConversionReply
 from asciist.ports import ReplyInbox, ReplySender
 
 
+@dataclass
 class Path:
     """A reply path: the inbox of one web process, a worker's sender, and what was counted."""
 
-    def __init__(self, inbox: ReplyInbox, sender: ReplySender, recorder: EmbeddedMetrics) -> None:
-        self.inbox = inbox
-        self.sender = sender
-        self.recorder = recorder
-
-    def send(self, reply: ConversionReply) -> None:
-        self.sender.send(self.inbox.address, reply)
+    inbox: ReplyInbox
+    sender: ReplySender
+    recorder: EmbeddedMetrics
+    close: Callable[[], None]
 
 
-def embedded() -> Path:
+def embedded(_request: pytest.FixtureRequest) -> Path:
     recorder = EmbeddedMetrics()
     replies = EmbeddedReplies(recorder)
-    return Path(replies, replies, recorder)
+    return Path(replies, replies, recorder, replies.close)
 
 
-PATHS: dict[str, Callable[[], Path]] = {"embedded": embedded}
+def callback(_request: pytest.FixtureRequest) -> Path:
+    recorder = EmbeddedMetrics()
+    inbox = CallbackInbox(host="127.0.0.1", ports=range(28_000, 28_016), recorder=recorder)
+    return Path(inbox, CallbackSender(), recorder, inbox.close)
+
+
+def queue(request: pytest.FixtureRequest) -> Path:
+    request.getfixturevalue("aws")
+    recorder = EmbeddedMetrics()
+    sqs = Sqs()
+    inbox = SqsReplyInbox(
+        prefix=f"reply-{uuid.uuid4().hex[:8]}-",
+        instance="ip-10-0-0-5.internal",
+        retention_seconds=60,
+        sqs=sqs,
+        notes=ObjectStore.in_memory(),
+        recorder=recorder,
+    )
+    return Path(inbox, SqsReplySender(sqs), recorder, inbox.close)
+
+
+PATHS: dict[str, Callable[[pytest.FixtureRequest], Path]] = {"embedded": embedded, "callback": callback, "queue": queue}
 
 
 @pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest) -> Path:
-    return PATHS[request.param]()
+def path(request: pytest.FixtureRequest) -> Iterator[Path]:
+    path = PATHS[request.param](request)
+    yield path
+    path.close()
 
 
 def done(correlation_id: str, art: str = "@") -> ConversionReply:
@@ -44,28 +70,51 @@ def done(correlation_id: str, art: str = "@") -> ConversionReply:
 
 def test_a_reply_wakes_the_one_that_waits_for_it(path: Path) -> None:
     with path.inbox.expect("a") as pending:
-        threading.Timer(0.1, path.send, [done("a")]).start()
+        threading.Timer(0.1, path.sender.send, [pending.reply_to, done("a")]).start()
         assert pending.wait(30) == done("a")
 
 
 def test_a_reply_that_comes_before_the_wait_begins_is_kept(path: Path) -> None:
     with path.inbox.expect("a") as pending:
-        path.send(done("a"))
+        path.sender.send(pending.reply_to, done("a"))
         assert pending.wait(5) == done("a")
 
 
 def test_replies_find_their_own_requests_in_any_order(path: Path) -> None:
     with path.inbox.expect("a") as first, path.inbox.expect("b") as second:
-        path.send(done("b", "second"))
-        path.send(done("a", "first"))
+        path.sender.send(second.reply_to, done("b", "second"))
+        path.sender.send(first.reply_to, done("a", "first"))
         assert [pending.wait(5) for pending in (first, second)] == [done("a", "first"), done("b", "second")]
+
+
+def test_many_replies_at_a_time_all_arrive(path: Path) -> None:
+    def ask(number: int) -> None:
+        with path.inbox.expect(str(number)) as pending:
+            path.sender.send(pending.reply_to, done(str(number)))
+            answers.append(pending.wait(20))
+
+    answers: list[ConversionReply | None] = []
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(answer.correlation_id for answer in answers if answer) == sorted(map(str, range(40)))
 
 
 def test_a_rejection_travels_like_any_reply(path: Path) -> None:
     rejection = ConversionReply(correlation_id="a", rejection="the image is damaged")
     with path.inbox.expect("a") as pending:
-        path.send(rejection)
+        path.sender.send(pending.reply_to, rejection)
         assert pending.wait(5) == rejection
+
+
+def test_a_reply_that_is_too_large_travels_without_its_art_or_whole(path: Path) -> None:
+    huge = done("a", "@" * 3_000_000)
+    with path.inbox.expect("a") as pending:
+        path.sender.send(pending.reply_to, huge)
+        assert pending.wait(10) in (huge, huge.without_art())
 
 
 def test_a_wait_ends_without_a_reply(path: Path) -> None:
@@ -73,29 +122,42 @@ def test_a_wait_ends_without_a_reply(path: Path) -> None:
         assert pending.wait(0.05) is None
 
 
-def test_a_late_reply_is_counted_as_an_orphan_and_is_no_error(path: Path) -> None:
+def test_a_late_reply_is_counted_as_an_orphan_and_fails_nothing(path: Path) -> None:
     with path.inbox.expect("a") as pending:
         pending.wait(0)
-    path.send(done("a"))
 
-    assert path.recorder.total(metrics.REPLIES_ORPHANED) == 1
+    assert orphans(path, [(pending.reply_to, done("a"))]) == 1
 
 
 def test_the_second_of_two_replies_is_an_orphan(path: Path) -> None:
     with path.inbox.expect("a") as pending:
-        path.send(done("a"))
-        path.send(done("a"))
+        assert orphans(path, [(pending.reply_to, done("a")), (pending.reply_to, done("a"))]) == 1
         assert pending.wait(5) == done("a")
 
-    assert path.recorder.total(metrics.REPLIES_ORPHANED) == 1
 
-
-def test_an_address_that_nobody_listens_at_is_gone(path: Path) -> None:
-    with pytest.raises(ReplyAddressGoneError):
-        path.sender.send(path.inbox.address[:-4] + "gone", done("a"))
+def test_the_address_of_a_process_that_has_stopped_is_gone(path: Path) -> None:
+    with path.inbox.expect("a") as pending:
+        path.close()
+        with pytest.raises(ReplyAddressGoneError):
+            path.sender.send(pending.reply_to, done("a"))
 
 
 def test_no_two_inboxes_share_an_address(path: Path, request: pytest.FixtureRequest) -> None:
-    other = PATHS[request.node.callspec.params["path"]]()
+    other = PATHS[request.node.callspec.params["path"]](request)
+    with path.inbox.expect("a") as ours, other.inbox.expect("a") as theirs:
+        assert ours.reply_to != theirs.reply_to
+    other.close()
 
-    assert other.inbox.address != path.inbox.address
+
+def orphans(path: Path, replies: list[tuple[str, ConversionReply]]) -> int:
+    """Send replies; how many were orphans, whether the inbox counted them or told the sender."""
+    told = 0
+    for reply_to, reply in replies:
+        try:
+            path.sender.send(reply_to, reply)
+        except ReplyAddressGoneError:
+            told += 1
+    with path.inbox.expect("last") as pending:  # what was sent before has been dealt with once this one is
+        path.sender.send(pending.reply_to, done("last"))
+        assert pending.wait(20)
+    return told + path.recorder.total(metrics.REPLIES_ORPHANED)

@@ -1,11 +1,15 @@
 """What every RequestQueue promises. A new adapter is one more parameter."""
 
+import json
 import threading
 import time
+import uuid
 from collections.abc import Callable
 
+import boto3
 import pytest
 
+from asciist.adapters.aws import Sqs, SqsRequestQueue
 from asciist.adapters.embedded import EmbeddedQueue
 from asciist.ports import Delivery, RequestQueue
 
@@ -24,17 +28,34 @@ class Bench:
         return self.queue.receive(max_messages=max_messages, wait_seconds=wait_seconds)
 
 
-def embedded() -> Bench:
+def embedded(_request: pytest.FixtureRequest) -> Bench:
     queue = EmbeddedQueue(visibility_seconds=VISIBILITY_SECONDS, max_receive_count=MAX_RECEIVE_COUNT)
     return Bench(queue, lambda: list(queue.dead_letters))
 
 
-QUEUES = {"embedded": embedded}
+def sqs(request: pytest.FixtureRequest) -> Bench:
+    request.getfixturevalue("aws")
+    client = boto3.client("sqs")
+    name = uuid.uuid4().hex
+    dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
+    attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": redrive}
+    url = client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+
+    def dead_letters() -> list[str]:
+        messages = client.receive_message(QueueUrl=dead, MaxNumberOfMessages=10, WaitTimeSeconds=2).get("Messages", [])
+        return [message["Body"] for message in messages]
+
+    return Bench(SqsRequestQueue(url, Sqs()), dead_letters)
+
+
+QUEUES: dict[str, Callable[[pytest.FixtureRequest], Bench]] = {"embedded": embedded, "sqs": sqs}
 
 
 @pytest.fixture(params=QUEUES)
 def bench(request: pytest.FixtureRequest) -> Bench:
-    return QUEUES[request.param]()
+    return QUEUES[request.param](request)
 
 
 def test_a_message_is_delivered_with_its_body(bench: Bench) -> None:
@@ -81,8 +102,8 @@ def test_a_delivered_message_is_hidden_until_its_visibility_timeout(bench: Bench
 def test_a_deleted_message_never_comes_back(bench: Bench) -> None:
     bench.queue.send("done")
     (delivery,) = bench.receive(wait_seconds=1)
-    bench.queue.delete(delivery)
-    bench.queue.delete(delivery)  # twice is no error
+    bench.queue.delete([delivery])
+    bench.queue.delete([delivery])  # twice is no error
 
     assert bench.receive(wait_seconds=VISIBILITY_SECONDS + 0.3) == []
 
@@ -102,7 +123,7 @@ def test_an_extended_message_stays_hidden_longer(bench: Bench) -> None:
     extended = bench.queue.extend(delivery, visibility_seconds=VISIBILITY_SECONDS + 2)
 
     assert bench.receive(wait_seconds=VISIBILITY_SECONDS + 0.5) == []
-    bench.queue.delete(extended)
+    bench.queue.delete([extended])
     assert bench.receive(wait_seconds=2) == []
 
 
@@ -121,7 +142,7 @@ def test_an_old_receipt_does_not_delete_a_message_that_was_delivered_again(bench
     bench.queue.send("twice")
     (first,) = bench.receive(wait_seconds=1)
     (second,) = bench.receive(wait_seconds=VISIBILITY_SECONDS + 1)
-    bench.queue.delete(first)
+    bench.queue.delete([first])
     bench.queue.extend(second, visibility_seconds=0)
 
     (third,) = bench.receive(wait_seconds=1)
@@ -136,7 +157,7 @@ def test_racing_consumers_share_the_messages(bench: Bench) -> None:
         while batch := bench.receive(wait_seconds=0.2, max_messages=3):
             for delivery in batch:
                 received.append(delivery.body)
-                bench.queue.delete(delivery)
+                bench.queue.delete([delivery])
 
     consumers = [threading.Thread(target=consume) for _ in range(8)]
     for consumer in consumers:

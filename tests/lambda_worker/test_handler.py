@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
+from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.messages import ConversionReply, ConversionRequest
 from asciist.request_reply import Responder
+from asciist.wiring import Worker
 from lambda_worker.handler import respond_to_batch
 
 OPTIONS = ConversionOptions(width=20)
@@ -28,7 +29,11 @@ class Function:
         self.store = ObjectStore.in_memory()
         self.recorder = EmbeddedMetrics()
         self.replies = EmbeddedReplies(self.recorder)
-        self.responder = Responder(store=self.store, replies=self.replies, recorder=self.recorder, limits=Limits())
+        self.worker = Worker(
+            responder=Responder(store=self.store, replies=self.replies, recorder=self.recorder, limits=Limits()),
+            queue=EmbeddedQueue(visibility_seconds=60, max_receive_count=5),
+            recorder=self.recorder,
+        )
         self.store.create(image_key(digest_of(cat)), cat)
         self.digest = digest_of(cat)
 
@@ -45,7 +50,7 @@ class Function:
     def invoke(self, *bodies: str, receive_count: int = 1) -> list[str]:
         """The ids of the records that failed; ids count from 0."""
         event = {"Records": [record(str(number), body, receive_count) for number, body in enumerate(bodies)]}
-        response = respond_to_batch(event, self.responder)
+        response = respond_to_batch(event, self.worker)
         json.dumps(response)  # Lambda must be able to send it
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 

@@ -14,7 +14,7 @@ from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.wiring import EmbeddedService
+from asciist.wiring import WebProcess
 from tests.hostile import png_of_header
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -161,7 +161,7 @@ class TestStoredArt:
             "art": art(cat, 30)
         }
 
-    def test_the_second_answer_comes_from_the_store(self, client: FlaskClient, cat: bytes, embedded: EmbeddedService) -> None:
+    def test_the_second_answer_comes_from_the_store(self, client: FlaskClient, cat: bytes, embedded: WebProcess) -> None:
         first, second = (client.post("/?width=30", data=cat) for _ in range(2))
 
         assert first.headers["Cache-Status"] == "asciist; fwd=miss; stored"
@@ -359,7 +359,7 @@ class TestErrors:
 
 class TestFaultsOfOurs:
     def test_a_store_that_fails_is_503_without_its_name(
-        self, client: FlaskClient, cat: bytes, embedded: EmbeddedService, caplog: pytest.LogCaptureFixture
+        self, client: FlaskClient, cat: bytes, embedded: WebProcess, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert client.get("/readyz").status_code == 200
         (embedded.settings.data_dir / "readiness").mkdir()  # where a file is looked for
@@ -376,14 +376,14 @@ class TestFaultsOfOurs:
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
 
-    def test_a_service_without_workers_is_alive_and_not_ready(self, client: FlaskClient, embedded: EmbeddedService) -> None:
+    def test_a_service_without_workers_is_alive_and_not_ready(self, client: FlaskClient, embedded: WebProcess) -> None:
         embedded.close()
 
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
 
     def test_an_error_that_nobody_thought_of_says_nothing_about_itself(
-        self, client: FlaskClient, cat: bytes, embedded: EmbeddedService, monkeypatch: pytest.MonkeyPatch
+        self, client: FlaskClient, cat: bytes, embedded: WebProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: object) -> None:
             raise RuntimeError("/secret/path in PIL")
@@ -394,7 +394,7 @@ class TestFaultsOfOurs:
         assert (response.status_code, message(response)) == (500, "something went wrong on our side")
 
 
-def test_every_answer_is_counted_and_timed_by_its_status(client: FlaskClient, cat: bytes, embedded: EmbeddedService) -> None:
+def test_every_answer_is_counted_and_timed_by_its_status(client: FlaskClient, cat: bytes, embedded: WebProcess) -> None:
     client.post("/", data=cat)
     client.post("/", data=b"nonsense")
     client.get("/nowhere")

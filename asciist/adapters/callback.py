@@ -1,0 +1,141 @@
+"""Replies by HTTP, from the worker straight to the process that asked.
+
+Each web process listens on a port of its own inside a small range that only workers may reach. The reply address of a
+request is a URL with a token that is made for this request and is worth nothing after its reply; anything else gets a 403.
+"""
+
+import hmac
+import http.client
+import logging
+import secrets
+import socket
+import threading
+from contextlib import AbstractContextManager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from asciist.errors import MalformedMessageError, ReplyAddressGoneError, UnavailableError
+from asciist.messages import ConversionReply
+from asciist.ports import Metrics, PendingReply
+from asciist.request_reply import PendingReplies
+
+_MAX_REPLY_BYTES: Final = 1_000_000
+"""Larger art is fetched from the store, which is made for it."""
+
+_TIMEOUT_SECONDS: Final = 3
+"""Both sides are in one network and answer in milliseconds."""
+
+_log = logging.getLogger(__name__)
+
+
+class CallbackInbox:
+    """A ReplyInbox that listens for replies on the first free port of a range."""
+
+    def __init__(self, *, host: str, ports: range, recorder: Metrics, listen_on: str | None = None) -> None:
+        """`host` is where workers reach this machine; `listen_on` the local address, where it is another.
+
+        Raises UnavailableError when every port is taken.
+        """
+        self._pending = PendingReplies(recorder)
+        self._host = host
+        self._server = _listen(listen_on or host, ports, _handler(self._pending))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="callback-inbox", daemon=True)
+        self._thread.start()
+
+    def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
+        address = f"http://{self._host}:{self._server.server_port}/{correlation_id}/{secrets.token_urlsafe(24)}"
+        return self._pending.expect(correlation_id, address)
+
+    def is_alive(self) -> bool:
+        """Whether replies can arrive."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class CallbackSender:
+    """A ReplySender that posts each reply to its address."""
+
+    def send(self, reply_to: str, reply: ConversionReply) -> None:
+        body = reply.to_json()
+        if len(body) > _MAX_REPLY_BYTES:
+            body = reply.without_art().to_json()
+        url = urlsplit(reply_to)
+        if url.scheme != "http" or not url.hostname:
+            raise ReplyAddressGoneError(reply_to)
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=_TIMEOUT_SECONDS)
+        try:
+            connection.connect()
+        except OSError as error:  # refused or unreachable: the process, or its whole machine, is gone
+            raise ReplyAddressGoneError(reply_to) from error
+        try:
+            connection.request("POST", url.path, body.encode())
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise UnavailableError(f"reply to {url.hostname}:{url.port}: {error}") from error
+        finally:
+            connection.close()
+        if status == http.HTTPStatus.FORBIDDEN:
+            raise ReplyAddressGoneError(reply_to)
+        if status != http.HTTPStatus.NO_CONTENT:
+            raise UnavailableError(f"reply to {url.hostname}:{url.port}: status {status}")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = False  # a port in use is another process's: take the next
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is the base's
+        _log.warning("a reply from %s did not arrive whole", client_address[0], exc_info=True)
+
+
+def _listen(host: str, ports: range, handler: type[BaseHTTPRequestHandler]) -> _Server:
+    for port in ports:
+        with suppress(OSError):
+            return _Server((host, port), handler)
+    raise UnavailableError(f"no free port from {ports.start} to {ports.stop - 1} on {host}")
+
+
+def _handler(pending: PendingReplies) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _TIMEOUT_SECONDS
+        server_version = "asciist"
+        sys_version = ""
+
+        def do_POST(self) -> None:
+            correlation_id = self.path.split("/")[1] if self.path.startswith("/") else ""
+            expected = pending.reply_to(correlation_id)
+            if expected is None or not hmac.compare_digest(urlsplit(expected).path.encode(), self.path.encode()):
+                self._answer(http.HTTPStatus.FORBIDDEN)
+                return
+            length = self.headers.get("Content-Length", "")
+            if not (length.isascii() and length.isdigit() and int(length) <= _MAX_REPLY_BYTES):
+                self._answer(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                return
+            try:
+                reply = ConversionReply.from_json(self.rfile.read(int(length)).decode("utf-8", "replace"))
+            except MalformedMessageError:
+                self._answer(http.HTTPStatus.BAD_REQUEST)
+                return
+            if reply.correlation_id != correlation_id:
+                self._answer(http.HTTPStatus.FORBIDDEN)
+                return
+            pending.resolve(reply)
+            self._answer(http.HTTPStatus.NO_CONTENT)
+
+        def _answer(self, status: http.HTTPStatus) -> None:
+            with suppress(ConnectionError, socket.timeout):
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by http.server
+            _log.debug(format, *arguments)
+
+    return Handler

@@ -1,0 +1,174 @@
+"""What only the AWS adapters do, against the emulator."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+
+from asciist import wiring
+from asciist.adapters.aws import ReplyQueueNotes, Sqs, SqsReplyInbox, SqsReplySender
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.adapters.object_store import ObjectStore
+from asciist.conversion import ConversionOptions, convert
+from asciist.errors import ReplyAddressGoneError, UnavailableError
+from asciist.limits import Limits
+from asciist.messages import ConversionReply
+from asciist.request_reply import ArtSource
+from asciist.settings import Settings
+from tests.emulated.emulator import Emulator
+
+REPLY = ConversionReply(correlation_id="a", art="@")
+
+
+@pytest.fixture
+def notes() -> ObjectStore:
+    return ObjectStore.in_memory()
+
+
+@pytest.fixture
+def inbox(aws: Emulator, notes: ObjectStore) -> Iterator[SqsReplyInbox]:
+    inbox = make_inbox(notes)
+    yield inbox
+    inbox.close()
+
+
+def make_inbox(notes: ObjectStore) -> SqsReplyInbox:
+    return SqsReplyInbox(
+        prefix=f"reply-{uuid.uuid4().hex[:8]}-",
+        instance="test",
+        retention_seconds=60,
+        sqs=Sqs(),
+        notes=notes,
+        recorder=EmbeddedMetrics(),
+    )
+
+
+def address(inbox: SqsReplyInbox) -> str:
+    with inbox.expect("any") as pending:
+        return pending.reply_to
+
+
+def test_a_reply_queue_that_is_deleted_underneath_is_replaced(inbox: SqsReplyInbox) -> None:
+    old = address(inbox)
+    boto3.client("sqs").delete_queue(QueueUrl=old)
+    wait_until(lambda: address(inbox) != old)
+
+    assert inbox.is_alive()
+    with inbox.expect("a") as pending:
+        SqsReplySender(Sqs()).send(pending.reply_to, REPLY)
+        assert pending.wait(20) == REPLY
+
+
+def test_a_graceful_stop_leaves_no_queue_and_no_note(aws: Emulator, notes: ObjectStore) -> None:
+    inbox = make_inbox(notes)
+    url = address(inbox)
+    inbox.close()
+
+    assert dict(notes.ages("reply-queues")) == {}
+    with pytest.raises(ReplyAddressGoneError):
+        SqsReplySender(Sqs()).send(url, REPLY)
+
+
+def test_the_queue_of_a_killed_process_is_swept_and_a_live_one_never(
+    inbox: SqsReplyInbox, notes: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs = Sqs()
+    orphan = sqs.client.create_queue(QueueName=f"reply-{uuid.uuid4().hex}")["QueueUrl"]
+    ReplyQueueNotes(sqs=sqs, notes=notes).write("killed", orphan)
+    sweeper = ReplyQueueNotes(sqs=sqs, notes=notes)
+    now = time.time()
+
+    assert sweeper.sweep(now + 200) == []  # too young
+    assert sweeper.sweep(now + 300) == []  # suspected, and so is the live one
+    inbox._notes.write(inbox._name, inbox._url)  # its heartbeat
+    later = {key: written + 300 if inbox._name in key else written for key, written in notes.ages("reply-queues")}
+    monkeypatch.setattr(notes, "ages", lambda _folder: later.items())
+    assert sweeper.sweep(now + 450) == ["killed"]
+
+    with pytest.raises(ReplyAddressGoneError):
+        SqsReplySender(sqs).send(orphan, REPLY)
+    SqsReplySender(sqs).send(address(inbox), REPLY)
+
+
+def test_a_queue_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, aws: Emulator) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    with pytest.raises(UnavailableError):
+        make_inbox(ObjectStore.in_memory())
+    with pytest.raises(UnavailableError):
+        ObjectStore.in_bucket("bucket").get("key")
+
+
+@pytest.mark.parametrize("reply_path", ["queue", "callback"])
+def test_a_request_travels_through_aws_and_costs_three_calls_on_each_side(
+    aws: Emulator, reply_path: str, cat: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = uuid.uuid4().hex
+    boto3.client("s3").create_bucket(Bucket=name)
+    settings = Settings(
+        backend="aws",
+        bucket=name,
+        request_queue_url=boto3.client("sqs").create_queue(QueueName=name)["QueueUrl"],
+        reply_path=reply_path,
+        reply_queue_prefix=f"reply-{name[:8]}-",
+        callback_first_port=28_100,
+        instance="127.0.0.1",
+    )
+    calls: Counter[str] = Counter()
+    count_calls(monkeypatch, calls)
+    web, worker = wiring.build_web_process(settings), wiring.build_worker(settings)
+    options = ConversionOptions(width=30)
+    try:
+        calls.clear()
+        worker.start(1)
+        served = web.requester.art(cat, options)
+        assert (served.art, served.source) == (convert(cat, options, Limits()), ArtSource.CONVERSION)
+        polling = {"receive_message", "delete_message_batch"}
+        replying = {"send_message": 1} if reply_path == "queue" else {}
+        wait_until(lambda: calls["delete_message_batch"] >= 1)
+        assert {call: number for call, number in calls.items() if call not in polling} == {
+            "get": 2,  # the web tier looks for art, the worker fetches the image
+            "create": 1,
+            "put": 1,
+            "send_message": 1 + replying.get("send_message", 0),
+        }
+
+        worker.stop(5)
+        calls.clear()
+        assert web.requester.art(cat, options).source is ArtSource.STORE
+        assert {call: number for call, number in calls.items() if call not in polling} == {"get": 1}
+        assert web.is_ready()
+    finally:
+        worker.stopping.set()
+        web.close()
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, calls: Counter[str]) -> None:
+    """Count every call that leaves the process for S3 or SQS."""
+
+    def counted(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*arguments: object, **options: object) -> object:
+            calls[name] += 1
+            return call(*arguments, **options)
+
+        return wrapper
+
+    for name in ("get", "put", "create"):
+        monkeypatch.setattr(ObjectStore, name, counted(name, getattr(ObjectStore, name)))
+    original = Sqs.call
+
+    def call(self: Sqs, operation: str, what: str, **parameters: object) -> object:
+        calls[operation] += 1
+        return original(self, operation, what, **parameters)
+
+    monkeypatch.setattr(Sqs, "call", call)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)

@@ -1,0 +1,179 @@
+"""AWS on this machine: MiniStack in an environment and a process group of its own.
+
+    with Emulator() as emulator:
+        sqs = boto3.client("sqs", **emulator.client_arguments)
+        subprocess.run([...], env={**os.environ, **emulator.environment})
+
+What it stands in for and what it cannot (IAM, health checks, scaling, alarms) is in docs/operations.md.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+ROOT: Final = Path(__file__).parents[2]
+REGION: Final = "us-east-1"
+ACCOUNT: Final = "000000000000"
+
+_VENV: Final = ROOT / ".venv-emulator"
+_LOCK: Final = ROOT / "requirements/emulator.txt"
+_PROGRAM: Final = Path(__file__).with_name("ministack_plus.py")
+
+
+class EmulatorError(Exception):
+    """The emulator could not be set up, or did not come up; the message ends with what it said."""
+
+
+class Emulator:
+    """One emulated account, empty when it starts and gone when the context ends, with every process and file of it."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            # Any well-formed key will do. A fresh one, since the CDK remembers which account a key belongs to.
+            "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ALLOW_HTTP": "true",  # obstore refuses plain HTTP otherwise
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # Nothing of the developer's own account may be found, or reached.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+        self._directory: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def client_arguments(self) -> dict[str, Any]:
+        """The same for `boto3.client(service, **arguments)`, where the process's environment is to be left alone."""
+        return {
+            "endpoint_url": self.endpoint,
+            "aws_access_key_id": self.environment["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": self.environment["AWS_SECRET_ACCESS_KEY"],
+            "region_name": REGION,
+        }
+
+    @property
+    def log(self) -> str:
+        """What the emulator and the functions in it have said so far; empty when it does not run."""
+        return (self._directory / "log").read_text(errors="replace") if self._directory else ""
+
+    def __enter__(self) -> Self:
+        """Start, and wait until it answers. Raises EmulatorError with the log when it does not within 30 seconds."""
+        python = _environment_python()
+        self._directory = Path(tempfile.mkdtemp(prefix="emulator-"))
+        with (self._directory / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [python, "-Iu", _PROGRAM],
+                # Closed when this process ends, however it ends: the emulator then ends too.
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,
+                start_new_session=True,  # deployed functions are processes of the same group
+                env={
+                    # Nothing else of our environment: functions inherit it.
+                    "PATH": f"{python.parent}:{os.defpath}",
+                    "TMPDIR": str(self._directory),
+                    "GATEWAY_PORT": str(self.port),
+                    "BIND_HOST": "127.0.0.1",
+                    "MINISTACK_HOST": "127.0.0.1",
+                    "MINISTACK_REGION": REGION,
+                    "MINISTACK_ACCOUNT_ID": ACCOUNT,
+                    "SFTP_ENABLED": "0",
+                    "IOT_MTLS_ENABLED": "0",
+                    "AWS_ALLOW_HTTP": "true",
+                    "AWS_EC2_METADATA_DISABLED": "true",
+                },
+            )
+        give_up = time.monotonic() + 30
+        while not self._is_healthy():
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                message = f"the emulator did not come up:\n{self.log[-4000:]}"
+                self._stop()
+                raise EmulatorError(message)
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            error.add_note(f"the emulator's log ends with:\n{self.log[-4000:]}")
+        self._stop()
+
+    def _is_healthy(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/_ministack/health")
+            return connection.getresponse().status == 200
+        return False
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                # Nothing in it is worth saving.
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            assert self._process.stdin
+            self._process.stdin.close()
+            self._process = None
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _environment_python() -> Path:
+    """The interpreter of the emulator's environment, which is made first when it is missing or of an older lock.
+
+    Apart from ours because it pins a boto3 that we do not use; of our own version of Python because functions run on it.
+    """
+    python, stamp = _VENV / "bin/python", _VENV / ".ready"
+    wanted = f"{sys.version} {hashlib.sha256(_LOCK.read_bytes()).hexdigest()}\n"
+    root = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(root, fcntl.LOCK_EX)  # one of several test runs makes it, the others wait
+        if not stamp.exists() or stamp.read_text() != wanted:
+            _run(sys.executable, "-m", "venv", "--clear", _VENV)
+            _run(
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--requirement",
+                _LOCK,
+            )
+            stamp.write_text(wanted)
+    finally:
+        os.close(root)
+    return python
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EmulatorError(f"setting up the emulator failed:\n{done.stdout}{done.stderr}")
