@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # What `make run` stores stays beside the code; an installed `asciist serve` keeps it in the user's cache.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run test check format lock bench clean
+.PHONY: help setup run test check format synth deploy deploy-local lock bench clean
 
 help: ## List what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -49,6 +49,15 @@ check: $(READY) ## Format, lint, strict types, dependency rules
 format: $(READY) ## Rewrite the code the way `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+synth: $(READY) ## Write the CloudFormation templates to cdk.out (needs no account; CONTEXT='-c worker=asg' chooses)
+	@tools/cdk synth --quiet $(CONTEXT)
+
+deploy: $(READY) ## Deploy to the AWS account of your credentials (CONTEXT='-c environment=prod' chooses)
+	@tools/cdk deploy --all $(CONTEXT)
+
+deploy-local: $(READY) ## Deploy to an emulated account, send images through, upgrade, destroy (CONTEXT as above)
+	@$(BIN)/python -m tests.emulated.rehearsal $(CONTEXT)
 
 lock: ## Compile requirements.txt and requirements/*.txt anew (needs uv)
 	@tools/lock

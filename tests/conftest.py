@@ -1,5 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from tests.emulated.emulator import Emulator
 from tests.emulated.fixtures import emulator
 
 __all__ = ["emulator"]
+
+# The CDK's libraries run on Node, and the one that comes with the environment is the one that is pinned.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

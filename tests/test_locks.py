@@ -25,7 +25,9 @@ def test_a_tier_installs_a_subset_of_the_one_lock(tier: str) -> None:
 
 
 def test_the_lock_pins_all_that_is_asked_for() -> None:
-    asked = names(GROUPS["project"]["dependencies"]).union(*(names(group) for key, group in GROUPS["dependency-groups"].items() if key != "emulator"))
+    asked = names(GROUPS["project"]["dependencies"]).union(
+        *(names(group) for key, group in GROUPS["dependency-groups"].items() if key != "emulator")
+    )
 
     assert asked <= pins("requirements.txt").keys()
 

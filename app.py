@@ -1,0 +1,85 @@
+"""The CDK app: one `Environment` from the context, four stacks that read as a sentence each."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import cdk_nag
+from aws_cdk import App, Tags, Validations
+
+from asciist.settings import Settings
+from stacks import bundles
+from stacks.environment import ContextError, Environment
+from stacks.findings import acknowledge
+from stacks.observability import ObservabilityStack
+from stacks.storage import StorageStack
+from stacks.web import WebStack
+from stacks.worker import WorkerStack
+
+Build = Callable[[bundles.Target], Path]
+
+
+def compose(
+    app: App,
+    environment: Environment,
+    *,
+    build_function: Build = bundles.function_bundle,
+    build_release: Build = bundles.release_bundle,
+) -> App:
+    """Put the stacks of a deployment into `app`. The builders make what runs; a test may stand in for them."""
+    settings = Settings()
+    architecture = cast("bundles.Architecture", environment.architecture)
+    on_instances = bundles.Target(architecture=architecture, python=bundles.INSTANCE_PYTHON)
+    in_function = bundles.Target(architecture=architecture, python=environment.function_python)
+    prefix = environment.prefix
+    storage = StorageStack(app, f"{prefix}-storage", environment=environment, timeouts=settings.timeouts)
+    web = WebStack(
+        app,
+        f"{prefix}-web",
+        environment=environment,
+        settings=settings,
+        artifacts=storage.artifacts,
+        requests=storage.requests,
+        release=build_release(on_instances),
+    )
+    worker = WorkerStack(
+        app,
+        f"{prefix}-worker",
+        environment=environment,
+        settings=settings,
+        artifacts=storage.artifacts,
+        requests=storage.requests,
+        vpc=web.vpc,
+        worker_access=web.worker_access,
+        bundle=build_function(in_function) if environment.worker == "lambda" else build_release(on_instances),
+    )
+    ObservabilityStack(
+        app,
+        f"{prefix}-observability",
+        environment=environment,
+        settings=settings,
+        requests=storage.requests,
+        dead_letters=storage.dead_letters,
+        web=web,
+        worker=worker,
+    )
+    Tags.of(app).add("service", "asciist")
+    Tags.of(app).add("environment", environment.environment)
+    acknowledge(app, environment)
+    Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+    return app
+
+
+def main() -> None:
+    app = App()
+    try:
+        environment = Environment.from_context(app.node.get_all_context())
+        compose(app, environment)
+    except (ContextError, bundles.BundleError) as error:
+        sys.exit(f"asciist: {error}")
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The AWS system: four stacks over one `Environment`."""

@@ -1,0 +1,154 @@
+"""A group of instances that run one unit of the release. Both tiers are made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aws_cdk import Duration, Tags
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3_assets as s3_assets
+from constructs import Construct
+
+from stacks.environment import Environment
+from stacks.logs import log_group
+
+_METRICS = "asciist"
+"""The namespace of what the CloudWatch agent reports."""
+
+_VARIABLES = "/run/asciist-environment"
+
+_BOOT_TIMEOUT = Duration.minutes(10)
+"""From launch to the signal. A boot takes two to three minutes; a package repository has been slow before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What the instances of a group run."""
+
+    name: str
+    """The systemd unit, `asciist-web` or `asciist-poller`."""
+    release: Path
+    """The release directory (see `stacks.bundles`)."""
+    variables: Mapping[str, str]
+    """The unit's environment."""
+    asks_for_own_address: bool = False
+    """Whether the unit needs this instance's address as ASCIIST_INSTANCE (workers call back to it)."""
+
+
+class InstanceGroup(Construct):
+    """An auto-scaling group on Amazon Linux 2023 in private subnets: no inbound but what is allowed, no SSH (use Session
+    Manager), IMDSv2 alone, encrypted disks. An update rolls one batch at a time and rolls back by itself when an instance
+    does not report that its unit answers.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: Environment,
+        vpc: ec2.IVpc,
+        security_group: ec2.ISecurityGroup,
+        unit: Unit,
+        instance_type: str,
+        min_instances: int,
+        max_instances: int,
+        health_checks: autoscaling.HealthChecks,
+    ) -> None:
+        super().__init__(scope, name)
+        # A name of ours and not the group's own, which the agent could only learn by listing the account's tags.
+        self._name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("AmazonSSMManagedInstanceCore")],
+        )
+        self.log_group = log_group(self, "Log", environment)
+        release = s3_assets.Asset(self, "Release", path=str(unit.release))
+        self.role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["s3:GetObject"], resources=[release.bucket.arn_for_objects(release.s3_object_key)])
+        )
+        self.log_group.grant_write(self.role)
+        self.role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["cloudwatch:PutMetricData"],
+                resources=["*"],  # the action takes no resource; the namespace is the limit
+                conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
+            )
+        )
+        user_data = _user_data(release, unit, self.log_group, self._name)
+        template = ec2.LaunchTemplate(
+            self,
+            "Template",
+            machine_image=ec2.MachineImage.latest_amazon_linux2023(
+                cpu_type=ec2.AmazonLinuxCpuType.ARM_64 if environment.architecture == "arm64" else ec2.AmazonLinuxCpuType.X86_64
+            ),
+            instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
+            security_group=security_group,
+            role=self.role,
+            require_imdsv2=True,
+            http_put_response_hop_limit=1,
+            block_devices=[
+                ec2.BlockDevice(
+                    device_name="/dev/xvda",
+                    volume=ec2.BlockDeviceVolume.ebs(8, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3),
+                )
+            ],
+            user_data=user_data,
+        )
+        self.group = autoscaling.AutoScalingGroup(
+            self,
+            "Group",
+            vpc=vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+            launch_template=template,
+            min_capacity=min_instances,
+            max_capacity=max_instances,
+            health_checks=health_checks,
+            signals=autoscaling.Signals.wait_for_min_capacity(timeout=_BOOT_TIMEOUT),
+            update_policy=autoscaling.UpdatePolicy.rolling_update(
+                max_batch_size=1,
+                min_instances_in_service=min_instances if max_instances > min_instances else 0,
+                pause_time=_BOOT_TIMEOUT,
+                wait_on_resource_signals=True,
+            ),
+            group_metrics=[autoscaling.GroupMetrics.all()],
+        )
+        user_data.add_signal_on_exit_command(self.group)
+        self.group.scale_on_cpu_utilization("Cpu", target_utilization_percent=60)
+        self.group.scale_to_track_metric("Memory", metric=self._memory_used(), target_value=75)
+        Tags.of(self.group).add("Name", self._name)
+
+    def _memory_used(self) -> cloudwatch.Metric:
+        """Percent of memory in use, as the CloudWatch agent reports it."""
+        return cloudwatch.Metric(
+            namespace=_METRICS,
+            metric_name="mem_used_percent",
+            dimensions_map={"Group": self._name},
+            period=Duration.minutes(1),
+        )
+
+
+def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, group_name: str) -> ec2.UserData:
+    """Fetch the release from S3, write the unit's environment, and leave the rest to the release's own `boot`."""
+    user_data = ec2.UserData.for_linux()
+    archive = user_data.add_s3_download_command(bucket=release.bucket, bucket_key=release.s3_object_key)
+    variables = "\n".join(f"{name}={value}" for name, value in sorted(unit.variables.items()))
+    user_data.add_commands(
+        "set -euo pipefail",
+        f"python3 -m zipfile -e {archive} /opt/asciist-release",
+        f"cat > {_VARIABLES} <<'VARIABLES'\n{variables}\nVARIABLES",
+    )
+    if unit.asks_for_own_address:
+        user_data.add_commands(
+            "token=$(curl -sSf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)",
+            'address=$(curl -sSf -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/meta-data/local-ipv4)',
+            f'echo "ASCIIST_INSTANCE=$address" >> {_VARIABLES}',
+        )
+    user_data.add_commands(f"bash /opt/asciist-release/boot {unit.name} {_VARIABLES} {log_group.log_group_name} {group_name}")
+    return user_data

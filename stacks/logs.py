@@ -1,0 +1,16 @@
+"""Log groups that are kept for a while and then forgotten."""
+
+from typing import Final
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from stacks.environment import Environment
+
+_RETENTION: Final = {7: logs.RetentionDays.ONE_WEEK, 90: logs.RetentionDays.THREE_MONTHS}
+
+
+def log_group(scope: Construct, name: str, environment: Environment) -> logs.LogGroup:
+    """A log group whose lines live as long as the environment says; it goes with its stack."""
+    return logs.LogGroup(scope, name, retention=_RETENTION[environment.sizes.log_days], removal_policy=RemovalPolicy.DESTROY)

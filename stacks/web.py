@@ -1,0 +1,162 @@
+"""The web tier: a network, a load balancer, and gunicorn on a group of instances behind it."""
+
+from pathlib import Path
+
+from aws_cdk import Annotations, CfnOutput, Duration, Stack
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from asciist.settings import CALLBACK_PORTS, Settings
+from stacks.environment import Environment
+from stacks.instances import InstanceGroup, Unit
+from stacks.logs import log_group
+from stacks.permissions import grant_web, reply_queue_prefix
+
+_PORT = 8080
+
+
+class WebStack(Stack):
+    """Clients reach the load balancer, the load balancer reaches the instances, and nothing else reaches anything."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: Environment,
+        settings: Settings,
+        artifacts: s3.IBucket,
+        requests: sqs.IQueue,
+        release: Path,
+    ) -> None:
+        super().__init__(scope, name)
+        self.vpc = self._network(environment)
+        front = ec2.SecurityGroup(self, "FrontAccess", vpc=self.vpc, allow_all_outbound=False)
+        self.web_access = ec2.SecurityGroup(self, "WebAccess", vpc=self.vpc, allow_all_outbound=False)
+        self.web_access.connections.allow_to_any_ipv4(ec2.Port.tcp(443), "AWS endpoints and package repositories")
+        self.web_access.connections.allow_from(front, ec2.Port.tcp(_PORT), "The load balancer")
+        self.worker_access = ec2.SecurityGroup(self, "WorkerAccess", vpc=self.vpc, allow_all_outbound=False)
+        self.worker_access.connections.allow_to_any_ipv4(ec2.Port.tcp(443), "AWS endpoints and package repositories")
+        if environment.replies == "callback":
+            callbacks = ec2.Port.tcp_range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS - 1)
+            self.web_access.connections.allow_from(self.worker_access, callbacks, "Replies")
+        self.instances = InstanceGroup(
+            self,
+            "Web",
+            environment=environment,
+            vpc=self.vpc,
+            security_group=self.web_access,
+            unit=Unit(
+                name="asciist-web",
+                release=release,
+                variables=web_variables(environment, settings, artifacts=artifacts, requests=requests),
+                asks_for_own_address=True,
+            ),
+            instance_type=environment.sizes.web_instance_type,
+            min_instances=environment.sizes.web_min_instances,
+            max_instances=environment.sizes.web_max_instances,
+            health_checks=autoscaling.HealthChecks.with_additional_checks(
+                additional_types=[autoscaling.AdditionalHealthCheckType.ELB], grace_period=Duration.minutes(5)
+            ),
+        )
+        grant_web(self.instances.role, artifacts=artifacts, requests=requests, environment=environment)
+        self.load_balancer = elbv2.ApplicationLoadBalancer(
+            self,
+            "Front",
+            vpc=self.vpc,
+            internet_facing=True,
+            security_group=front,
+            idle_timeout=Duration.seconds(settings.timeouts.load_balancer_idle),
+            drop_invalid_header_fields=True,
+            deletion_protection=environment.sizes.keeps_data,
+        )
+        self.targets = elbv2.ApplicationTargetGroup(
+            self,
+            "Targets",
+            vpc=self.vpc,
+            port=_PORT,
+            protocol=elbv2.ApplicationProtocol.HTTP,
+            targets=[self.instances.group],
+            deregistration_delay=Duration.seconds(settings.timeouts.deregistration_delay),
+            load_balancing_algorithm_type=elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
+            health_check=elbv2.HealthCheck(
+                path="/readyz",
+                interval=Duration.seconds(10),
+                timeout=Duration.seconds(5),
+                healthy_threshold_count=2,
+                unhealthy_threshold_count=3,
+            ),
+        )
+        self._listen(environment)
+
+    def _network(self, environment: Environment) -> ec2.Vpc:
+        """Two zones; instances in private subnets with a way out, artifacts by a gateway that costs nothing."""
+        vpc = ec2.Vpc(self, "Network", max_azs=2, nat_gateways=environment.sizes.nat_gateways)
+        vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)
+        vpc.add_flow_log(
+            "Rejected",
+            destination=ec2.FlowLogDestination.to_cloud_watch_logs(log_group(self, "RejectedLog", environment)),
+            traffic_type=ec2.FlowLogTrafficType.REJECT,
+        )
+        return vpc
+
+    def _listen(self, environment: Environment) -> None:
+        if not environment.domain:
+            Annotations.of(self).add_warning_v2(
+                "asciist:plain-http", "no domain is given: the service speaks plain HTTP, and images travel readable"
+            )
+            self.load_balancer.add_listener(
+                "Http", port=80, protocol=elbv2.ApplicationProtocol.HTTP, default_target_groups=[self.targets]
+            )
+            CfnOutput(self, "Url", value=f"http://{self.load_balancer.load_balancer_dns_name}")
+            return
+        self.load_balancer.add_listener(
+            "Https",
+            port=443,
+            protocol=elbv2.ApplicationProtocol.HTTPS,
+            ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS,
+            certificates=[acm.Certificate.from_certificate_arn(self, "Certificate", environment.certificate)],
+            default_target_groups=[self.targets],
+        )
+        self.load_balancer.add_redirect()
+        CfnOutput(self, "Url", value=f"https://{environment.domain}")
+        CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
+
+
+def web_variables(
+    environment: Environment, settings: Settings, *, artifacts: s3.IBucket, requests: sqs.IQueue
+) -> dict[str, str]:
+    """The environment of a web process, by the names that `Settings.from_environment` reads."""
+    names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH", "REPLY_QUEUE_PREFIX", "CALLBACK_FIRST_PORT")
+    return {
+        **aws_variables(environment, settings, names=names, artifacts=artifacts, requests=requests),
+        "ASCIIST_HOST": "0.0.0.0",  # noqa: S104 - the security group lets the load balancer in alone
+        "ASCIIST_PORT": str(_PORT),
+        "ASCIIST_REQUEST_TIMEOUT": str(settings.request_timeout),
+    }
+
+
+def aws_variables(
+    environment: Environment,
+    settings: Settings,
+    *,
+    names: tuple[str, ...],
+    artifacts: s3.IBucket,
+    requests: sqs.IQueue,
+) -> dict[str, str]:
+    """Those of the settings of a deployment whose names (without ASCIIST_) are given."""
+    deployed = Settings(
+        backend="aws",
+        bucket=artifacts.bucket_name,
+        request_queue_url=requests.queue_url,
+        reply_path=environment.replies,
+        reply_queue_prefix=reply_queue_prefix(environment),
+        callback_first_port=settings.callback_first_port,
+        request_timeout=settings.request_timeout,
+    ).to_environment()
+    return {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}

@@ -1,0 +1,140 @@
+"""The worker tier: a function that SQS invokes, or a group of instances that poll."""
+
+from pathlib import Path
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_autoscaling as autoscaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as event_sources
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from asciist.settings import Settings
+from stacks.environment import Environment
+from stacks.instances import InstanceGroup, Unit
+from stacks.logs import log_group
+from stacks.permissions import grant_worker
+from stacks.web import aws_variables
+
+_BACKLOG_PER_INSTANCE = 10
+"""Messages that wait for each poller: at thirty a second for each core, a third of a second."""
+
+
+class WorkerStack(Stack):
+    """Makes art of images: consumes requests, reads and writes artifacts, replies to web processes."""
+
+    function: lambda_.Function | None = None
+    instances: InstanceGroup | None = None
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: Environment,
+        settings: Settings,
+        artifacts: s3.IBucket,
+        requests: sqs.IQueue,
+        vpc: ec2.IVpc,
+        worker_access: ec2.ISecurityGroup,
+        bundle: Path,
+    ) -> None:
+        """`bundle` is the function's, or the release for instances."""
+        super().__init__(scope, name)
+        names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH")
+        variables = aws_variables(environment, settings, names=names, artifacts=artifacts, requests=requests)
+        if environment.worker == "lambda":
+            # Callbacks go to addresses inside the network; a reply queue is reached from anywhere, without a NAT's cost.
+            inside = {"vpc": vpc, "security_groups": [worker_access]} if environment.replies == "callback" else {}
+            self.function = self._function(environment, settings, bundle, variables=variables, inside=inside)
+            self.function.add_event_source(
+                event_sources.SqsEventSource(
+                    requests,
+                    batch_size=1,  # someone waits for each: none waits for its neighbours
+                    max_concurrency=environment.sizes.worker_max_concurrency,
+                    report_batch_item_failures=True,
+                )
+            )
+            role: iam.IGrantable = self.function
+        else:
+            unit = Unit(name="asciist-poller", release=bundle, variables=variables)
+            self.instances = self._pollers(environment, unit, requests, vpc=vpc, worker_access=worker_access)
+            role = self.instances.role
+        grant_worker(role, artifacts=artifacts, requests=requests, environment=environment)
+
+    def _function(
+        self,
+        environment: Environment,
+        settings: Settings,
+        bundle: Path,
+        *,
+        variables: dict[str, str],
+        inside: dict[str, object],
+    ) -> lambda_.Function:
+        arm = environment.architecture == "arm64"
+        return lambda_.Function(
+            self,
+            "Converter",
+            description="Converts images to ASCII art",
+            runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
+            architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
+            handler="lambda_worker.handler.handler",
+            code=lambda_.Code.from_asset(str(bundle)),
+            memory_size=1769,  # MB: one whole virtual processor
+            timeout=Duration.seconds(settings.timeouts.worker),
+            environment=variables,
+            log_group=log_group(self, "Log", environment),
+            **inside,  # type: ignore[arg-type]  # vpc and security_groups, both or neither
+        )
+
+    def _pollers(
+        self,
+        environment: Environment,
+        unit: Unit,
+        requests: sqs.IQueue,
+        *,
+        vpc: ec2.IVpc,
+        worker_access: ec2.ISecurityGroup,
+    ) -> InstanceGroup:
+        sizes = environment.sizes
+        pollers = InstanceGroup(
+            self,
+            "Pollers",
+            environment=environment,
+            vpc=vpc,
+            security_group=worker_access,
+            unit=unit,
+            instance_type=sizes.poller_instance_type,
+            min_instances=sizes.poller_min_instances,
+            max_instances=sizes.poller_max_instances,
+            health_checks=autoscaling.HealthChecks.ec2(grace_period=Duration.minutes(5)),
+        )
+        backlog = cloudwatch.MathExpression(
+            expression="visible / MAX([running, 1])",
+            using_metrics={
+                "visible": requests.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+                "running": cloudwatch.Metric(
+                    namespace="AWS/AutoScaling",
+                    metric_name="GroupInServiceInstances",
+                    dimensions_map={"AutoScalingGroupName": pollers.group.auto_scaling_group_name},
+                ),
+            },
+            label="backlog per instance",
+            period=Duration.minutes(1),
+        )
+        pollers.group.scale_on_metric(
+            "Backlog",
+            metric=backlog,
+            adjustment_type=autoscaling.AdjustmentType.CHANGE_IN_CAPACITY,
+            scaling_steps=[
+                autoscaling.ScalingInterval(upper=1, change=-1),
+                autoscaling.ScalingInterval(lower=_BACKLOG_PER_INSTANCE, change=+1),
+                autoscaling.ScalingInterval(lower=5 * _BACKLOG_PER_INSTANCE, change=+4),
+            ],
+            evaluation_periods=2,
+        )
+        return pollers

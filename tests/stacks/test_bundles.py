@@ -1,0 +1,500 @@
+"""What is deployed: the function's code and the instances' release, built here and run from nothing but themselves."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from asciist import cli
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from asciist.settings import Timeouts
+from stacks import bundles
+from stacks.bundles import (
+    FUNCTION_PYTHON,
+    INSTANCE_PYTHON,
+    MAX_FUNCTION_BYTES,
+    MAX_FUNCTION_ZIP_BYTES,
+    ROOT,
+    Architecture,
+    BundleError,
+    Target,
+    function_bundle,
+    release_bundle,
+)
+from tests import hostile
+from tests.test_locks import pins
+
+pytestmark = pytest.mark.slow
+
+ELF_MACHINES: dict[Architecture, int] = {"x86_64": 62, "arm64": 183}  # EM_X86_64, EM_AARCH64
+LOCAL = Target.here()
+INSTANCE = ROOT / "stacks/instance"
+UNITS = ("asciist-web", "asciist-poller")
+
+architectures = pytest.mark.parametrize("architecture", ELF_MACHINES)
+
+
+def function_target(architecture: Architecture) -> Target:
+    return Target(architecture=architecture, python=FUNCTION_PYTHON)
+
+
+def fingerprint(directory: Path) -> str:
+    """Of all names, contents, modes and times below a directory."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        status = path.stat()
+        digest.update(f"{path.relative_to(directory)} {status.st_mode:o} {status.st_mtime_ns}\n".encode())
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
+
+
+def names(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+@architectures
+def test_every_extension_is_for_the_processor_and_the_interpreter_of_the_function(architecture: Architecture) -> None:
+    binaries = list(function_bundle(function_target(architecture)).rglob("*.so*"))
+
+    assert {"_imaging", "_webp", "_obstore"} <= {path.name.partition(".")[0] for path in binaries}
+    for path in binaries:
+        magic, machine = struct.unpack_from("<4s14xH", path.read_bytes())
+        assert (magic, machine) == (b"\x7fELF", ELF_MACHINES[architecture]), path
+        assert ".cpython-" not in path.name or f".cpython-{FUNCTION_PYTHON.replace('.', '')}-" in path.name
+
+
+@architectures
+def test_every_extension_loads_with_the_glibc_of_amazon_linux_2023(architecture: Architecture) -> None:
+    bodies = [path.read_bytes() for path in function_bundle(function_target(architecture)).rglob("*.so*")]
+    minors = {int(minor) for body in bodies for minor in re.findall(rb"GLIBC_2\.(\d+)", body)}
+
+    assert max(minors) <= 34
+    assert tuple(map(int, FUNCTION_PYTHON.split("."))) >= (3, 12)  # before, Lambda's runtimes are not Amazon Linux 2023
+
+
+@architectures
+def test_the_function_holds_the_worker_and_what_is_locked_for_it(architecture: Architecture) -> None:
+    bundle = function_bundle(function_target(architecture))
+    installed = {path.name.partition("-")[0].replace("_", "-") for path in bundle.glob("*.dist-info")}
+
+    assert installed == pins("requirements/worker.txt").keys()
+    assert {"asciist/wiring.py", "lambda_worker/handler.py"} <= names(bundle)
+    assert not {"service", "flask", "gunicorn", "boto3", "botocore", "click", "tests", "bin"} & names(bundle)
+    assert not [name for name in names(bundle) if re.search(r"__pycache__|RECORD|direct_url|_avif|libavif|harfbuzz", name)]
+
+
+@architectures
+def test_the_function_fits_into_lambda(architecture: Architecture, tmp_path: Path) -> None:
+    bundle = function_bundle(function_target(architecture))
+    archive = Path(shutil.make_archive(str(tmp_path / "function"), "zip", bundle))
+
+    assert sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) <= MAX_FUNCTION_BYTES
+    assert archive.stat().st_size <= MAX_FUNCTION_ZIP_BYTES
+
+
+@pytest.mark.parametrize(
+    ("build", "target"),
+    [
+        (function_bundle, function_target("arm64")),
+        (function_bundle, function_target("x86_64")),
+        (release_bundle, Target(architecture="arm64", python=INSTANCE_PYTHON)),
+    ],
+)
+def test_two_builds_are_byte_identical(build: Callable[..., Path], target: Target, tmp_path: Path) -> None:
+    first = build(target)
+    umask = os.umask(0o077)
+    try:
+        second = build(target, cache=tmp_path)
+    finally:
+        os.umask(umask)
+
+    assert first.name == second.name
+    assert fingerprint(first) == fingerprint(second)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what the function is made from, and a pip that installs nothing."""
+    for package in ("asciist", "lambda_worker", "requirements", "stacks"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(bundles, "ROOT", tmp_path)
+    monkeypatch.setattr(bundles, "_pip", lambda *_: None)
+    return tmp_path
+
+
+def test_what_is_not_deployed_does_not_change_what_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = function_bundle(LOCAL, cache=project / "cache")
+    (project / "README.md").write_text("new")
+    (project / "asciist/__pycache__").mkdir()
+    (project / "asciist/__pycache__/limits.pyc").write_bytes(b"new")
+    (project / "asciist/.limits.py.swp").write_bytes(b"new")
+    monkeypatch.setattr(bundles, "_build_function", None)  # a synth that changes nothing builds nothing
+
+    assert function_bundle(LOCAL, cache=project / "cache") == before
+
+
+@pytest.mark.parametrize("file", ["asciist/limits.py", "requirements/worker.txt"])
+def test_a_change_is_another_bundle(project: Path, file: str) -> None:
+    before = function_bundle(LOCAL, cache=project / "cache")
+    with (project / file).open("a") as source:
+        source.write("\n")
+
+    assert function_bundle(LOCAL, cache=project / "cache") != before
+
+
+def test_two_synths_at_a_time_end_with_one_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_build = Barrier(2)
+    monkeypatch.setattr(bundles, "_pip", lambda *_: both_build.wait(10))
+    with ThreadPoolExecutor(2) as synths:
+        first, second = synths.map(lambda _: function_bundle(LOCAL, cache=project / "cache"), range(2))
+
+    assert first == second
+    assert {path for path in (project / "cache").iterdir() if path.is_dir()} == {first}
+
+
+def test_a_bundle_goes_a_week_after_its_last_use(project: Path) -> None:
+    cache = project / "cache"
+    used, unused = function_bundle(LOCAL, cache=cache), function_bundle(function_target("arm64"), cache=cache)
+    eight_days_ago = time.time() - 8 * 24 * 3600
+    for bundle in (used, unused):
+        os.utime(bundle, (eight_days_ago, eight_days_ago))
+    function_bundle(LOCAL, cache=cache)
+    new = function_bundle(function_target("x86_64"), cache=cache)
+
+    assert {path for path in cache.iterdir() if path.is_dir()} == {used, new}
+
+
+def test_a_failed_build_says_what_pip_said_and_leaves_nothing(tmp_path: Path) -> None:
+    for build in (function_bundle, release_bundle):
+        with pytest.raises(BundleError, match=r"(?s)pip (install|download) failed: .*No matching distribution found"):
+            build(Target(architecture="x86_64", python="3.2"), cache=tmp_path)
+
+    assert names(tmp_path) == {".gitignore"}
+
+
+def test_a_function_over_the_quota_is_not_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "MAX_FUNCTION_BYTES", 10_000)
+
+    with pytest.raises(BundleError, match=r"the function is \d+ bytes unpacked, and Lambda takes 10000"):
+        function_bundle(LOCAL, cache=project / "cache")
+    assert names(project / "cache") == {".gitignore"}
+
+
+def test_the_function_converts_every_format_with_nothing_but_itself(cat: bytes) -> None:
+    """Without the libraries that were taken out of it, and without this environment."""
+    gradient = hostile.gradient()
+    images = [cat, *(hostile.encoded(gradient, name) for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP"))]
+    options, limits = ConversionOptions(width=20), Limits()
+    program = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import lambda_worker.handler
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+images = map(bytes.fromhex, json.load(sys.stdin))
+print(json.dumps([convert(image, ConversionOptions(width=20), Limits()) for image in images]))
+print(json.dumps([module.__file__ for name, module in sys.modules.items() if name in ("PIL", "obstore", "asciist")]))
+"""
+    bundle = function_bundle(LOCAL)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", program, bundle],
+        input=json.dumps([image.hex() for image in images]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    arts, files = map(json.loads, done.stdout.splitlines())
+
+    assert arts == [convert(image, options, limits) for image in images]
+    assert len(files) == 3
+    assert all(Path(file).is_relative_to(bundle) for file in files)
+
+
+def offline(command: list[str], **options: str) -> subprocess.CompletedProcess[str]:
+    """Run without a network: in a namespace that has none where that is permitted, and behind a proxy that is not there."""
+    unshare = ["unshare", "--net"]
+    permitted = shutil.which(unshare[0]) and subprocess.run([*unshare, "true"], check=False).returncode == 0
+    return subprocess.run(
+        [*(unshare if permitted else []), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "https_proxy": "http://127.0.0.1:9", "PIP_INDEX_URL": "http://127.0.0.1:9", **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def release() -> Path:
+    return release_bundle(LOCAL)
+
+
+@pytest.fixture(scope="module")
+def prefix(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation of the release."""
+    directory = tmp_path_factory.mktemp("instance") / "opt/asciist"
+    done = offline(["bash", str(release / "install"), str(directory), sys.executable])
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@architectures
+def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture) -> None:
+    directory = release_bundle(Target(architecture=architecture, python=INSTANCE_PYTHON))
+    wheels = list((directory / "wheels").iterdir())
+    machine = {"arm64": "aarch64", "x86_64": "x86_64"}[architecture]
+
+    assert {wheel.name.split("-")[0].replace("_", "-") for wheel in wheels} == {"asciist", *pins("requirements/web.txt")}
+    assert all(wheel.name.endswith(("-any.whl", f"_{machine}.whl")) for wheel in wheels)
+    with zipfile.ZipFile(next(wheel for wheel in wheels if wheel.name.startswith("asciist-"))) as own:
+        assert {"service/templates/page.html", "asciist/py.typed", "lambda_worker/handler.py"} <= set(own.namelist())
+
+
+def test_a_release_is_not_installed_over_something_else(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
+    done = offline(["bash", str(release / "install"), str(tmp_path), sys.executable])
+
+    assert (done.returncode, done.stderr) == (1, f"install: {tmp_path} is not empty\n")
+    assert names(tmp_path) == {"something"}
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    """The settings of a systemd unit, each with its values in order."""
+    settings: dict[str, list[str]] = {}
+    for line in (INSTANCE / f"{name}.service").read_text().splitlines():
+        if line and line[0] not in "#[":
+            key, _, value = line.partition("=")
+            settings.setdefault(key, []).append(value)
+    return settings
+
+
+def variables(name: str) -> dict[str, str]:
+    return dict(assignment.split("=", 1) for assignment in unit(name)["Environment"])
+
+
+class Instance:
+    """The web unit's command in an installation, as systemd would run it."""
+
+    def __init__(self, prefix: Path, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+            notifications.bind(str(directory / "notify"))
+            notifications.settimeout(30)
+            self.process = subprocess.Popen(
+                unit("asciist-web")["ExecStart"][0].replace("/opt/asciist", str(prefix)).split(),
+                cwd=prefix,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={
+                    **variables("asciist-web"),
+                    "ASCIIST_BACKEND": "embedded",
+                    "ASCIIST_HOST": "127.0.0.1",
+                    "ASCIIST_PORT": str(self.port),
+                    "ASCIIST_DATA_DIR": str(directory / "data"),
+                    "NOTIFY_SOCKET": str(directory / "notify"),
+                },
+            )
+            self.notification = notifications.recv(1000)
+        give_up = time.monotonic() + 30
+        while self.request("GET", "/readyz") != (200, "ready\n"):
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def instance(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    instance = Instance(prefix, tmp_path_factory.mktemp("instance"))
+    yield instance
+    assert instance.stop() == 0
+
+
+def test_gunicorn_converts_from_an_installation_without_a_network(instance: Instance, cat: bytes) -> None:
+    expected = convert(cat, ConversionOptions(width=40), Limits())
+
+    assert instance.request("PUT", "/?width=40", cat) == (200, expected + "\n")
+
+
+def test_systemd_is_told_when_gunicorn_is_up(instance: Instance) -> None:
+    assert unit("asciist-web")["Type"] == ["notify"]
+    assert b"READY=1" in instance.notification
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_runs_what_is_installed(name: str, prefix: Path) -> None:
+    program, *arguments = unit(name)["ExecStart"][0].split()
+
+    assert os.access(program.replace("/opt/asciist", str(prefix)), os.X_OK)
+    module = arguments[1].removeprefix("python:")
+    find = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    assert subprocess.run([prefix / "bin/python", "-c", find], check=False, cwd=prefix).returncode == 0
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_outlives_its_faults_and_stops_after_its_requests(name: str) -> None:
+    settings = unit(name)
+    longest = Timeouts(request=50)  # the longest that the settings take
+
+    assert settings["Restart"] == ["always"]
+    assert settings["StartLimitIntervalSec"] == ["0"]
+    assert settings["KillMode"] == ["mixed"]
+    assert int(settings["TimeoutStopSec"][0]) > longest.graceful_stop + longest.worker
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_may_do_no_more_than_it_must(name: str) -> None:
+    settings = unit(name)
+
+    assert settings["User"] == ["asciist"]
+    assert settings["ProtectSystem"] == ["strict"]
+    assert settings["CapabilityBoundingSet"] == [""]
+    assert settings["NoNewPrivileges"] == settings["PrivateTmp"] == settings["ProtectHome"] == ["yes"]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_allocates_as_the_command_does(name: str) -> None:
+    assert cli._ALLOCATOR.items() <= variables(name).items()
+
+
+def test_what_a_unit_logs_is_shipped_and_rotated() -> None:
+    config = json.loads((INSTANCE / "cloudwatch-agent.json").read_text())
+    shipped = {entry["file_path"] for entry in config["logs"]["logs_collected"]["files"]["collect_list"]}
+
+    assert {unit(name)["StandardOutput"][0].removeprefix("append:") for name in UNITS} <= shipped
+    assert "/var/log/asciist/*.log" in (INSTANCE / "logrotate.conf").read_text()
+
+
+def test_memory_is_measured_for_each_group() -> None:
+    """What the web tier scales on; CloudWatch itself does not see the inside of an instance."""
+    metrics = json.loads((INSTANCE / "cloudwatch-agent.json").read_text())["metrics"]
+
+    assert metrics["aggregation_dimensions"] == [["Group"]]
+    for collected in metrics["metrics_collected"].values():
+        assert collected["append_dimensions"].keys() == {"Group"}
+    assert "mem_used_percent" in metrics["metrics_collected"]["mem"]["measurement"]
+    # Above them, the agent would have to list the tags of the whole account.
+    assert "append_dimensions" not in metrics
+
+
+class Rehearsal:
+    """`boot` under a directory in place of /, with commands of the machine that only say that they were called."""
+
+    def __init__(self, release: Path, prefix: Path, directory: Path) -> None:
+        self.root = directory / "root"
+        self.commands = directory / "commands"
+        self.calls = directory / "calls"
+        self.release = directory / "release"
+        shutil.copytree(release, self.release, ignore=shutil.ignore_patterns("wheels"))
+        (self.release / "install").write_text(f'mkdir -p "$(dirname "$1")" && ln -s {prefix} "$1"\n')
+        (directory / "environment").write_text("ASCIIST_REQUEST_TIMEOUT=10\n")
+        self.environment = directory / "environment"
+        for command in ("dnf", "id", "useradd", "sleep"):
+            self.stand_in(command)
+        self.stand_in("systemctl", 'if [[ $1 == show ]]; then echo "0"; fi')
+        self.stand_in(self.root / "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl")
+
+    def stand_in(self, command: str | Path, then: str = "") -> None:
+        path = self.commands / command
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'#!/usr/bin/env bash\necho "${{0##*/}} $*" >>"{self.calls}"\n{then}\n')
+        path.chmod(0o755)
+
+    def boot(self, unit: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", self.release / "boot", unit, self.environment, "asciist/log", "prod-web"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": f"{self.commands}:{os.environ['PATH']}", "DESTDIR": str(self.root)},
+        )
+
+
+@pytest.fixture
+def rehearsal(release: Path, prefix: Path, tmp_path: Path) -> Rehearsal:
+    return Rehearsal(release, prefix, tmp_path)
+
+
+def test_an_instance_boots_into_a_web_server_that_is_ready(rehearsal: Rehearsal, instance: Instance) -> None:
+    rehearsal.environment.write_text(f"ASCIIST_PORT={instance.port}\nASCIIST_BACKEND=embedded\n")
+    if not shutil.which("curl"):
+        rehearsal.stand_in("curl", f'exec {sys.executable} -c "import urllib.request as u; u.urlopen(\\"${{@: -1}}\\")"')
+    done = rehearsal.boot("asciist-web")
+    calls = rehearsal.calls.read_text()
+
+    assert done.returncode == 0, done.stderr
+    assert f"dnf install --assumeyes --quiet python{LOCAL.python} amazon-cloudwatch-agent logrotate\n" in calls
+    assert "systemctl daemon-reload\n" in calls
+    assert "systemctl enable --now asciist-web\n" in calls
+    agent_config = rehearsal.root / "opt/aws/amazon-cloudwatch-agent/etc/asciist.json"
+    assert f"-c file:{agent_config}\n" in calls
+    assert '"log_group_name": "asciist/log"' in agent_config.read_text()
+    assert '"Group": "prod-web"' in agent_config.read_text()
+    assert "_GROUP" not in agent_config.read_text()
+    installed = rehearsal.root / "etc/asciist/environment"
+    assert installed.read_text() == rehearsal.environment.read_text()
+    assert installed.stat().st_mode & 0o777 == 0o600
+    assert (rehearsal.root / "etc/systemd/system/asciist-web.service").is_file()
+    assert (rehearsal.root / "opt/asciist/bin/gunicorn").exists()
+
+
+def test_an_instance_boots_into_a_poller(rehearsal: Rehearsal) -> None:
+    done = rehearsal.boot("asciist-poller")
+
+    assert done.returncode == 0, done.stderr
+    assert "systemctl enable --now asciist-poller\n" in rehearsal.calls.read_text()
+
+
+@pytest.mark.parametrize(
+    ("unit", "command", "then", "message"),
+    [
+        ("asciist-web", "dnf", "echo 'dnf: no such package' >&2; exit 1", "dnf: no such package"),
+        ("asciist-web", "systemctl", '[[ $* != "enable --now asciist-web" ]]', "boot: asciist-web does not start"),
+        ("asciist-web", "curl", "exit 22", "boot: asciist-web is not ready"),
+        ("asciist-poller", "systemctl", "if [[ $1 == show ]]; then echo 4; fi", "boot: asciist-poller does not stay up"),
+    ],
+)
+def test_a_boot_that_does_not_work_fails_and_says_so(
+    rehearsal: Rehearsal, unit: str, command: str, then: str, message: str
+) -> None:
+    rehearsal.stand_in(command, then)
+    done = rehearsal.boot(unit)
+
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_every_shell_script_passes_shellcheck() -> None:
+    files = [path for folder in ("stacks/instance", "tools", ".ci") for path in (ROOT / folder).iterdir() if path.is_file()]
+    scripts = [path for path in files if re.match(rb"#!.*\b(ba)?sh\n", path.read_bytes())]
+
+    assert {"boot", "install", "lock", "run"} <= {path.name for path in scripts}
+    checked = subprocess.run(
+        [Path(sys.executable).parent / "shellcheck", *scripts], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,173 @@
+"""The built function under AWS's own runtime client (awslambdaric): SQS events in, the failed records out."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asciist.adapters.object_store import ObjectStore
+from asciist.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.conversion import ConversionOptions, convert
+from asciist.errors import ArtifactNotFoundError
+from asciist.limits import Limits
+from asciist.messages import ConversionRequest
+from stacks.bundles import Target, function_bundle
+from tests.stacks import runtime_api
+from tests.stacks.runtime_api import RuntimeApi
+
+pytestmark = pytest.mark.slow
+
+RUNTIME_CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Path:
+    """For the processor and the interpreter of this machine."""
+    return function_bundle(Target.here())
+
+
+@pytest.fixture(scope="module")
+def runtime_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of the runtime client, out of the environment that has everything else too."""
+    directory = tmp_path_factory.mktemp("runtime")
+    for package in RUNTIME_CLIENT:
+        client = distribution(package)
+        for entry in {file.parts[0] for file in client.files or ()} - {".."}:
+            (directory / entry).symlink_to(str(client.locate_file(entry)))
+    return directory
+
+
+@contextmanager
+def execution_environment(bundle: Path, runtime_client: Path, **variables: str) -> Iterator[RuntimeApi]:
+    """The function in a process of its own, which sees the bundle and the runtime client and no other package."""
+    handler = "lambda_worker.handler.handler"
+    with runtime_api.serving() as api:
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-B", "-m", "awslambdaric", handler],
+            cwd=bundle,
+            stdout=subprocess.DEVNULL,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": f"{bundle}:{runtime_client}",
+                "AWS_LAMBDA_RUNTIME_API": api.address,
+                "AWS_LAMBDA_FUNCTION_NAME": "asciist",
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+                "LAMBDA_TASK_ROOT": str(bundle),
+                "_HANDLER": handler,
+                "TZ": ":UTC",
+                **variables,
+            },
+        )
+        try:
+            yield api
+        finally:
+            process.kill()
+            process.wait()
+
+
+class Function:
+    """The running function, the store that it shares with the web tier, and one image in there."""
+
+    def __init__(self, api: RuntimeApi, store: ObjectStore, image: bytes) -> None:
+        self.api = api
+        self.store = store
+        self.digest = digest_of(image)
+        store.create(image_key(self.digest), image)
+
+    def request(self, width: int, **changes: Any) -> str:
+        fields: dict[str, Any] = {
+            "correlation_id": f"width {width}",
+            "digest": self.digest,
+            "options": ConversionOptions(width=width),
+            "deadline": time.time() + 10,
+            "reply_to": "embedded:elsewhere",  # a web process that has gone: the art is in the store all the same
+        }
+        return ConversionRequest(**(fields | changes)).to_json()
+
+    def invoke(self, *bodies: str) -> list[str]:
+        """The ids of the records that failed; ids count from 0."""
+        response = self.api.invoke({"Records": [record(str(number), body) for number, body in enumerate(bodies)]})
+        assert response.keys() == {"batchItemFailures"}
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    def art(self, width: int) -> str | None:
+        try:
+            stored = StoredArt.from_json(self.store.get(art_key(self.digest, ConversionOptions(width=width))))
+        except ArtifactNotFoundError:
+            return None
+        return stored.art if stored else None
+
+
+def record(message_id: str, body: str) -> dict[str, Any]:
+    """A record as in the Lambda developer guide, "Using Lambda with Amazon SQS"."""
+    return {
+        "messageId": message_id,
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": "1545082649183",
+            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+            "ApproximateFirstReceiveTimestamp": "1545082649185",
+        },
+        "messageAttributes": {},
+        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue",
+        "awsRegion": "us-east-2",
+    }
+
+
+@pytest.fixture(scope="module")
+def function(bundle: Path, runtime_client: Path, cat: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
+    data = tmp_path_factory.mktemp("data")
+    settings = {"ASCIIST_BACKEND": "embedded", "ASCIIST_DATA_DIR": str(data)}
+    with execution_environment(bundle, runtime_client, **settings) as api:
+        yield Function(api, ObjectStore.in_directory(data), cat)
+
+
+def test_a_request_is_converted_and_stored(function: Function, cat: bytes) -> None:
+    assert function.invoke(function.request(10)) == []
+    assert function.art(10) == convert(cat, ConversionOptions(width=10), Limits())
+
+
+def test_a_poison_message_comes_back(function: Function) -> None:
+    assert function.invoke("{poison") == ["0"]
+
+
+def test_an_expired_request_is_done_with_and_not_converted(function: Function) -> None:
+    assert function.invoke(function.request(11, deadline=time.time() - 1)) == []
+    assert function.art(11) is None
+
+
+def test_of_a_batch_of_ten_only_the_failed_come_back(function: Function) -> None:
+    not_an_image = b"not an image"
+    function.store.create(image_key(digest_of(not_an_image)), not_an_image)
+    bodies = [
+        function.request(20),
+        "{poison",
+        function.request(22),
+        function.request(23, deadline=time.time() - 1),
+        function.request(24, digest="f" * 64),  # its image is not stored: a fault, to be tried again
+        function.request(25),
+        function.request(26, digest=digest_of(not_an_image)),  # cannot be converted: an answer, not a fault
+        '{"version": 99}',
+        function.request(28),
+        function.request(29),
+    ]
+
+    assert function.invoke(*bodies) == ["1", "4", "7"]
+    assert [width for width in range(20, 30) if function.art(width)] == [20, 22, 25, 28, 29]
+
+
+def test_a_wrong_setting_ends_the_initialization_with_its_sentence(bundle: Path, runtime_client: Path) -> None:
+    with execution_environment(bundle, runtime_client, ASCIIST_BACKEND="paper") as api:
+        assert "ASCIIST_BACKEND='paper' is not one of" in api.initialization_error()

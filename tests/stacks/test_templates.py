@@ -1,0 +1,395 @@
+"""What the templates promise: to users, to whoever is on call, and to whoever signs off the permissions."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aws_cdk
+import cloudformation_validate
+import pytest
+from aws_cdk import assertions
+
+import app as cdk_app
+from asciist.settings import CALLBACK_PORTS, Settings, Timeouts
+from stacks.environment import SIZES, ContextError, Environment
+
+STACKS = ("storage", "web", "worker", "observability")
+COMBINATIONS = [
+    Environment(worker=worker, replies=replies, environment=environment)
+    for worker, replies, environment in itertools.product(("lambda", "asg"), ("queue", "callback"), ("dev", "prod"))
+]
+SECURE = Environment(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
+
+Resources = dict[str, dict[str, Any]]
+
+
+@cache
+def bundle() -> Path:
+    """Stands in for the artifacts: what is in them is no matter of the templates."""
+    directory = Path(aws_cdk.FileSystem.mkdtemp("asciist-bundle-"))
+    (directory / "boot").write_text("")
+    return directory
+
+
+@cache
+def synthesized(environment: Environment) -> dict[str, dict[str, Any]]:
+    """The templates of a deployment by the last word of their stack's name. Raises where cdk-nag finds something."""
+    app = aws_cdk.App()
+    cdk_app.compose(app, environment, build_function=lambda _: bundle(), build_release=lambda _: bundle())
+    assembly = app.synth()
+    return {stack.stack_name.rpartition("-")[2]: stack.template for stack in assembly.stacks}
+
+
+def resources(environment: Environment, kind: str, stack: str = "") -> Resources:
+    templates = synthesized(environment)
+    return {
+        name: resource
+        for key in ([stack] if stack else STACKS)
+        for name, resource in templates[key]["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+def only(found: Resources) -> dict[str, Any]:
+    (resource,) = found.values()
+    return resource["Properties"]
+
+
+def every_statement(environment: Environment, stack: str) -> Iterator[dict[str, Any]]:
+    for policy in resources(environment, "AWS::IAM::Policy", stack).values():
+        yield from policy["Properties"]["PolicyDocument"]["Statement"]
+
+
+def actions(statement: dict[str, Any]) -> list[str]:
+    return [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+
+
+each_deployment = pytest.mark.parametrize(
+    "environment", COMBINATIONS, ids=lambda chosen: f"{chosen.worker}-{chosen.replies}-{chosen.environment}"
+)
+
+
+@each_deployment
+def test_every_combination_synthesizes_without_a_finding_of_cdk_nag(environment: Environment) -> None:
+    assert synthesized(environment).keys() == set(STACKS)
+
+
+REDUNDANT_DEPENDENCY = "W3005"  # of the function on its role, written by the CDK itself
+
+
+@each_deployment
+def test_every_template_is_valid_for_aws_own_validator(environment: Environment) -> None:
+    for stack, template in synthesized(environment).items():
+        report = validator().validate_template(cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json"))
+        findings = [
+            f"{stack}: {finding.rule_id} {finding.message}"
+            for finding in report.diagnostics
+            if finding.severity is not cloudformation_validate.Severity.INFO and finding.rule_id != REDUNDANT_DEPENDENCY
+        ]
+        assert findings == []
+
+
+@pytest.mark.slow
+def test_every_template_is_clean_for_cfn_lint(tmp_path: Path) -> None:
+    for number, environment in enumerate([*COMBINATIONS, SECURE]):
+        for stack, template in synthesized(environment).items():
+            (tmp_path / f"{number}-{stack}.json").write_text(json.dumps(template))
+    lint = Path(sys.executable).with_name("cfn-lint")
+    run = subprocess.run(
+        [lint, "--ignore-checks", REDUNDANT_DEPENDENCY, "--regions", "eu-west-1", "--", *map(str, tmp_path.iterdir())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, "")
+
+
+@cache
+def validator() -> cloudformation_validate.CompositeEngine:
+    return cloudformation_validate.CompositeEngine()
+
+
+class TestStorage:
+    def test_the_logical_ids_of_what_is_kept_are_pinned(self) -> None:
+        for environment in COMBINATIONS:
+            kinds = {name: resource["Type"] for name, resource in synthesized(environment)["storage"]["Resources"].items()}
+            assert kinds.items() >= {
+                ("Artifacts", "AWS::S3::Bucket"),
+                ("Requests", "AWS::SQS::Queue"),
+                ("DeadLetters", "AWS::SQS::Queue"),
+            }
+
+    def test_nothing_that_is_kept_has_a_name_that_would_stop_its_replacement(self) -> None:
+        for name in ("Artifacts", "Requests", "DeadLetters"):
+            properties = synthesized(COMBINATIONS[0])["storage"]["Resources"][name]["Properties"]
+            assert not {"BucketName", "QueueName"} & properties.keys()
+
+    @pytest.mark.parametrize("environment", ["dev", "prod"])
+    def test_data_outlives_its_stack_in_prod_alone(self, environment: str) -> None:
+        storage = synthesized(Environment(environment=environment))["storage"]["Resources"]
+        policy = "Retain" if environment == "prod" else "Delete"
+        for name in ("Artifacts", "Requests", "DeadLetters"):
+            assert {storage[name]["DeletionPolicy"], storage[name]["UpdateReplacePolicy"]} == {policy}
+
+    @pytest.mark.parametrize("environment", ["dev", "prod"])
+    def test_images_art_and_unfinished_uploads_are_deleted_by_age(self, environment: str) -> None:
+        bucket = only(resources(Environment(environment=environment), "AWS::S3::Bucket"))
+        rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+
+        assert rules["images-and-art"]["ExpirationInDays"] == SIZES[environment].artifact_days
+        assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+        assert all(rule["Status"] == "Enabled" and "Prefix" not in rule for rule in rules.values())
+
+    def test_a_message_is_hidden_for_six_worker_timeouts_and_given_up_after_five_deliveries(self) -> None:
+        timeouts = Timeouts()
+        storage = synthesized(Environment())["storage"]["Resources"]
+        requests = storage["Requests"]["Properties"]
+
+        assert requests["VisibilityTimeout"] == 6 * timeouts.worker
+        assert requests["RedrivePolicy"]["maxReceiveCount"] == timeouts.max_receive_count == 5
+        assert requests["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
+        assert storage["DeadLetters"]["Properties"]["MessageRetentionPeriod"] == 14 * 86_400
+
+    def test_everything_is_encrypted_private_and_reached_by_tls_alone(self) -> None:
+        bucket = only(resources(Environment(), "AWS::S3::Bucket"))
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["BucketEncryption"]
+        for queue in resources(Environment(), "AWS::SQS::Queue").values():
+            assert queue["Properties"]["SqsManagedSseEnabled"] is True
+        for kind, number in (("AWS::S3::BucketPolicy", 1), ("AWS::SQS::QueuePolicy", 2), ("AWS::SNS::TopicPolicy", 1)):
+            policies = resources(Environment(), kind)
+            assert len(policies) == number
+            for policy in policies.values():
+                assert {"Bool": {"aws:SecureTransport": "false"}} in [
+                    statement.get("Condition") for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+                ]
+
+
+class TestPermissions:
+    @each_deployment
+    def test_no_role_may_do_everything_or_list_the_world(self, environment: Environment) -> None:
+        for stack in ("web", "worker"):
+            for statement in every_statement(environment, stack):
+                assert not any("*" in action for action in actions(statement)), statement
+                if statement["Resource"] == "*":
+                    assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "asciist"}}
+                assert not {"sqs:ListQueues", "s3:ListAllMyBuckets"} & set(actions(statement))
+
+    @each_deployment
+    def test_the_web_tier_sends_requests_and_keeps_its_own_reply_queues(self, environment: Environment) -> None:
+        allowed = {
+            action: statement["Resource"] for statement in every_statement(environment, "web") for action in actions(statement)
+        }
+
+        assert {action for action in allowed if action.startswith(("s3:", "sqs:"))} == {
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:ListBucket",
+            "s3:DeleteObject",
+            "sqs:SendMessage",
+        } | (
+            {"sqs:CreateQueue", "sqs:DeleteQueue", "sqs:ReceiveMessage", "sqs:DeleteMessage"}
+            if environment.replies == "queue"
+            else set()
+        )
+        assert json.dumps(allowed["s3:DeleteObject"]).endswith('"/reply-queues/*"]]}')
+        for action in ("sqs:CreateQueue", "sqs:DeleteQueue", "sqs:ReceiveMessage", "sqs:DeleteMessage"):
+            if action in allowed:
+                assert json.dumps(allowed[action]).endswith(f':{environment.prefix}-reply-*"]]}}')
+
+    @each_deployment
+    def test_the_worker_consumes_requests_and_sends_replies(self, environment: Environment) -> None:
+        allowed: dict[str, list[str]] = {}
+        for statement in every_statement(environment, "worker"):
+            for action in actions(statement):
+                allowed.setdefault(action, []).append(json.dumps(statement["Resource"]))
+
+        assert {action for action in allowed if action.startswith(("s3:", "sqs:"))} - {"sqs:GetQueueUrl"} == {
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:ListBucket",
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:ChangeMessageVisibility",
+            "sqs:GetQueueAttributes",
+        } | ({"sqs:SendMessage"} if environment.replies == "queue" else set())
+        for resource in allowed.get("sqs:SendMessage", []):
+            assert f":{environment.prefix}-reply-*" in resource
+
+
+class TestNetwork:
+    @each_deployment
+    def test_nothing_is_let_in_but_the_load_balancer_and_replies_of_workers(self, environment: Environment) -> None:
+        rules = [rule["Properties"] for rule in resources(environment, "AWS::EC2::SecurityGroupIngress").values()]
+        first = Settings().callback_first_port
+        callbacks = [(first, first + CALLBACK_PORTS - 1)] if environment.replies == "callback" else []
+
+        assert sorted((rule["FromPort"], rule["ToPort"]) for rule in rules) == [(8080, 8080), *callbacks]
+        assert all("SourceSecurityGroupId" in rule and "CidrIp" not in rule for rule in rules)
+        for name, group in resources(environment, "AWS::EC2::SecurityGroup").items():
+            open_ports = [rule["FromPort"] for rule in group["Properties"].get("SecurityGroupIngress", [])]
+            assert open_ports == ([80] if name.startswith("FrontAccess") else [])
+
+    @each_deployment
+    def test_instances_are_private_encrypted_and_speak_imdsv2_alone(self, environment: Environment) -> None:
+        templates = resources(environment, "AWS::EC2::LaunchTemplate")
+        assert len(templates) == (2 if environment.worker == "asg" else 1)
+        for template in templates.values():
+            data = template["Properties"]["LaunchTemplateData"]
+            assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+            assert all(device["Ebs"]["Encrypted"] for device in data["BlockDeviceMappings"])
+            assert "KeyName" not in data
+        for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
+            assert "PrivateSubnet" in json.dumps(group["Properties"]["VPCZoneIdentifier"])
+
+    def test_a_function_is_inside_the_network_for_callbacks_alone(self) -> None:
+        for replies in ("queue", "callback"):
+            function = only(resources(Environment(replies=replies), "AWS::Lambda::Function"))
+            assert ("VpcConfig" in function) == (replies == "callback")
+
+    def test_without_a_domain_it_is_plain_http_and_said_loudly(self) -> None:
+        app = aws_cdk.App()
+        cdk_app.compose(app, Environment(), build_function=lambda _: bundle(), build_release=lambda _: bundle())
+        (web,) = [stack for stack in app.node.children if stack.node.id.endswith("-web")]
+        assert isinstance(web, aws_cdk.Stack)
+        warnings = assertions.Annotations.from_stack(web).find_warning("*", assertions.Match.string_like_regexp("plain HTTP"))
+
+        assert len(warnings) == 1
+        assert only(resources(Environment(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
+
+    def test_with_a_domain_and_a_certificate_it_is_https_and_http_is_redirected(self) -> None:
+        listeners = {
+            listener["Properties"]["Port"]: listener["Properties"]
+            for listener in resources(SECURE, "AWS::ElasticLoadBalancingV2::Listener").values()
+        }
+        assert listeners.keys() == {80, 443}
+        assert listeners[443]["Certificates"] == [{"CertificateArn": SECURE.certificate}]
+        assert re.search("TLS13", listeners[443]["SslPolicy"])
+        assert listeners[80]["DefaultActions"][0]["Type"] == "redirect"
+
+
+class TestOperation:
+    @each_deployment
+    def test_the_timeouts_hang_together(self, environment: Environment) -> None:
+        timeouts = Timeouts()
+        balancer = only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
+        target = only(resources(environment, "AWS::ElasticLoadBalancingV2::TargetGroup"))
+        idle = int(attributes(balancer["LoadBalancerAttributes"])["idle_timeout.timeout_seconds"])
+        drain = int(attributes(target["TargetGroupAttributes"])["deregistration_delay.timeout_seconds"])
+
+        assert timeouts.request < timeouts.gunicorn < idle < timeouts.keep_alive
+        assert timeouts.graceful_stop <= drain
+        if environment.worker == "lambda":
+            function = only(resources(environment, "AWS::Lambda::Function"))
+            assert function["Timeout"] == timeouts.worker <= 10
+
+    @each_deployment
+    def test_what_runs_reads_its_settings_without_a_complaint(self, environment: Environment) -> None:
+        """What the stacks write, the settings read: tokens stand for names that CloudFormation knows."""
+        for variables in deployed_variables(environment):
+            settings = Settings.from_environment(variables)
+            assert (settings.backend, settings.reply_path) == ("aws", environment.replies)
+
+    @each_deployment
+    def test_an_update_rolls_by_one_waits_for_signals_and_scales_on_cpu_and_memory(self, environment: Environment) -> None:
+        for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
+            update = group["UpdatePolicy"]["AutoScalingRollingUpdate"]
+            assert update["MaxBatchSize"] == 1
+            assert update["WaitOnResourceSignals"] is True
+            assert group["CreationPolicy"]["ResourceSignal"]["Timeout"] == update["PauseTime"] == "PT10M"
+        scaling = json.dumps(resources(environment, "AWS::AutoScaling::ScalingPolicy", "web"))
+        assert "ASGAverageCPUUtilization" in scaling
+        assert "mem_used_percent" in scaling
+
+    def test_user_data_reaches_no_package_registry(self) -> None:
+        for template in resources(Environment(worker="asg"), "AWS::EC2::LaunchTemplate").values():
+            script = json.dumps(template["Properties"]["LaunchTemplateData"]["UserData"])
+            assert "cfn-signal" in script
+            assert not re.search(r"pip install|pypi|npm |git clone|docker", script)
+
+    def test_sqs_invokes_the_function_with_partial_failures_and_a_bound(self) -> None:
+        mapping = only(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
+
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": SIZES["prod"].worker_max_concurrency}
+
+    def test_pollers_scale_on_the_backlog_of_each(self) -> None:
+        alarms = [
+            alarm["Properties"] for alarm in resources(Environment(worker="asg"), "AWS::CloudWatch::Alarm", "worker").values()
+        ]
+        assert len(alarms) == 2
+        for alarm in alarms:
+            assert "visible / MAX([running, 1])" in json.dumps(alarm["Metrics"])
+
+    @each_deployment
+    def test_every_queue_has_an_alarm_and_every_alarm_reaches_someone(self, environment: Environment) -> None:
+        alarms = [alarm["Properties"] for alarm in resources(environment, "AWS::CloudWatch::Alarm", "observability").values()]
+        names = {alarm["AlarmName"].removeprefix(f"{environment.prefix}-") for alarm in alarms}
+
+        assert names >= {"dead-letters", "requests-wait-past-their-deadline", "users-get-5xx", "web-instances-unhealthy"}
+        assert (names >= {"converter-errors", "converter-throttled"}) == (environment.worker == "lambda")
+        for alarm in alarms:
+            assert alarm["AlarmActions"]
+            assert alarm["AlarmDescription"].endswith(".")
+        watched = json.dumps([alarm.get("Dimensions") for alarm in alarms])
+        for queue in ("Requests", "DeadLetters"):
+            assert f"{queue}QueueName" in watched
+
+    def test_a_message_that_waits_past_its_deadline_is_an_alarm(self) -> None:
+        (alarm,) = [
+            alarm["Properties"]
+            for alarm in resources(Environment(), "AWS::CloudWatch::Alarm", "observability").values()
+            if alarm["Properties"].get("MetricName") == "ApproximateAgeOfOldestMessage"
+        ]
+        assert alarm["Threshold"] == Timeouts().request
+
+    def test_alarms_are_mailed_where_an_address_is_given(self) -> None:
+        subscriptions = resources(Environment(alarm_email="on-call@example.org"), "AWS::SNS::Subscription")
+        assert only(subscriptions)["Endpoint"] == "on-call@example.org"
+        assert resources(Environment(), "AWS::SNS::Subscription") == {}
+
+
+def attributes(pairs: list[dict[str, str]]) -> dict[str, str]:
+    return {pair["Key"]: pair["Value"] for pair in pairs}
+
+
+def deployed_variables(environment: Environment) -> Iterator[dict[str, str]]:
+    for function in resources(environment, "AWS::Lambda::Function").values():
+        variables = function["Properties"]["Environment"]["Variables"]
+        yield {name: value if isinstance(value, str) else "token" for name, value in variables.items()}
+    for template in resources(environment, "AWS::EC2::LaunchTemplate").values():
+        script = template["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Join"][1]
+        text = "".join(part if isinstance(part, str) else "token" for part in script)
+        yield dict(re.findall(r"^(ASCIIST_\w+)=(.*)$", text, re.MULTILINE))
+
+
+class TestContext:
+    def test_the_defaults_are_a_small_deployment(self) -> None:
+        assert Environment.from_context({"aws:cdk:enable-path-metadata": True}) == Environment()
+
+    @pytest.mark.parametrize(
+        ("context", "sentence"),
+        [
+            ({"worker": "lamda"}, "worker must be one of lambda, asg, not 'lamda'"),
+            ({"environment": "production"}, "environment must be one of dev, prod, not 'production'"),
+            ({"workr": "asg"}, "there is no context value 'workr': did you mean 'worker'?"),
+            ({"domain": "art.example"}, "domain and certificate (its ARN) go together: give both or neither"),
+            ({"domain": "a", "certificate": "b"}, "certificate must be the ARN of a certificate, not 'b'"),
+            ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
+        ],
+    )
+    def test_a_wrong_value_is_one_clear_sentence(self, context: dict[str, str], sentence: str) -> None:
+        with pytest.raises(ContextError) as mistake:
+            Environment.from_context(context)
+
+        assert str(mistake.value) == sentence
+
+    def test_all_mistakes_are_told_together(self) -> None:
+        with pytest.raises(ContextError, match=r"worker must be .*; replies must be"):
+            Environment.from_context({"worker": "x", "replies": "y"})
