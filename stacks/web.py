@@ -96,7 +96,14 @@ class WebStack(Stack):
 
     def _network(self, environment: Environment) -> ec2.Vpc:
         """Two zones; instances in private subnets with a way out, artifacts by a gateway that costs nothing."""
-        vpc = ec2.Vpc(self, "Network", max_azs=2, nat_gateways=environment.sizes.nat_gateways)
+        vpc = ec2.Vpc(
+            self,
+            "Network",
+            max_azs=2,
+            nat_gateways=environment.sizes.nat_gateways,
+            # Nothing uses the default group, and emptying it would take a function of its own with rights over groups.
+            restrict_default_security_group=False,
+        )
         vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)
         vpc.add_flow_log(
             "Rejected",

@@ -26,6 +26,8 @@ COMBINATIONS = [
 ]
 SECURE = Environment(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
 
+FLAGS = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]
+
 Resources = dict[str, dict[str, Any]]
 
 
@@ -40,7 +42,7 @@ def bundle() -> Path:
 @cache
 def synthesized(environment: Environment) -> dict[str, dict[str, Any]]:
     """The templates of a deployment by the last word of their stack's name. Raises where cdk-nag finds something."""
-    app = aws_cdk.App()
+    app = aws_cdk.App(context=FLAGS)
     cdk_app.compose(app, environment, build_function=lambda _: bundle(), build_release=lambda _: bundle())
     assembly = app.synth()
     return {stack.stack_name.rpartition("-")[2]: stack.template for stack in assembly.stacks}
@@ -254,7 +256,7 @@ class TestNetwork:
             assert ("VpcConfig" in function) == (replies == "callback")
 
     def test_without_a_domain_it_is_plain_http_and_said_loudly(self) -> None:
-        app = aws_cdk.App()
+        app = aws_cdk.App(context=FLAGS)
         cdk_app.compose(app, Environment(), build_function=lambda _: bundle(), build_release=lambda _: bundle())
         (web,) = [stack for stack in app.node.children if stack.node.id.endswith("-web")]
         assert isinstance(web, aws_cdk.Stack)
