@@ -97,7 +97,10 @@ def _cores() -> int:
 
 
 def _cache_directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asciist"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asciist"
+    except RuntimeError:  # no home: a service account
+        return Path("/var/cache/asciist")
 
 
 @dataclass(frozen=True, kw_only=True)

