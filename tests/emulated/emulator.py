@@ -4,7 +4,7 @@
         sqs = boto3.client("sqs", **emulator.client_arguments)
         subprocess.run([...], env={**os.environ, **emulator.environment})
 
-What it stands in for and what it cannot (IAM, health checks, scaling, alarms) is in docs/operations.md.
+What it cannot stand in for (health checks, scaling, most alarms, the expiry of objects) is in docs/operations.md.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ class Emulator:
     """One emulated account, empty when it starts and gone when the context ends, with every process and file of it."""
 
     def __init__(self, *, enforce_iam: bool = False) -> None:
-        """With `enforce_iam`, signatures, role policies and resource policies decide as they would on AWS; `environment` is
-        root's, a deployed function has its role, and `role_environment` gives a process one."""
+        """With `enforce_iam`, the policies of roles and resources decide as they would on AWS; `environment` is root's, a
+        deployed function has its role, and `role_environment` gives a process one. Signatures are not checked."""
         self.port = _free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -80,6 +80,20 @@ class Emulator:
         """What the emulator and the functions in it have said so far; empty when it does not run."""
         return (self._directory / "log").read_text(errors="replace") if self._directory else ""
 
+    @property
+    def directory(self) -> Path:
+        """For files that shall go with the emulator. Raises EmulatorError when it does not run."""
+        if self._directory is None:
+            raise EmulatorError("the emulator does not run")
+        return self._directory
+
+    @property
+    def process_group(self) -> int:
+        """Id of the group that ends with the emulator, however that ends. Raises EmulatorError when it does not run."""
+        if self._process is None:
+            raise EmulatorError("the emulator does not run")
+        return self._process.pid
+
     def role_environment(self, role_name: str) -> dict[str, str]:
         """`environment` as a process on an instance with this role has it. Without `enforce_iam` it may do everything.
 
@@ -102,7 +116,7 @@ class Emulator:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._directory,
-                start_new_session=True,  # deployed functions are processes of the same group
+                process_group=0,  # deployed functions are of it too
                 env={
                     # Nothing else of our environment: functions inherit it.
                     "PATH": f"{python.parent}:{os.defpath}",
@@ -178,17 +192,7 @@ def _environment_python() -> Path:
         fcntl.flock(root, fcntl.LOCK_EX)  # one of several test runs makes it, the others wait
         if not stamp.exists() or stamp.read_text() != wanted:
             _run(sys.executable, "-m", "venv", "--clear", _VENV)
-            _run(
-                python,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--require-hashes",
-                "--requirement",
-                _LOCK,
-            )
+            _run(python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "--requirement", _LOCK)
             stamp.write_text(wanted)
     finally:
         os.close(root)

@@ -1,9 +1,9 @@
-"""MiniStack 1.5.33, with what its CloudFormation lacks for our stacks.
+"""MiniStack 1.5.33, with what it lacks for our stacks, and as strict as AWS where it forgives.
 
 Runs in `.venv-emulator`, started by `tests.emulated.emulator`; MiniStack's own variables configure it.
 
-What is added is recorded and described, not simulated, as MiniStack does for the rest of EC2. A property that nobody
-would apply is an error here, so that a template cannot pass by being ignored.
+Resource types that are added here are recorded and described, not simulated, as MiniStack does for the rest of EC2. A
+property that nobody would apply is an error, so that a template cannot pass by being ignored.
 """
 
 import json
@@ -19,11 +19,11 @@ from typing import Any
 import botocore.session
 from botocore.serialize import create_serializer
 from ministack import app  # type: ignore[import-not-found]  # its environment is not the one that types are checked in
-from ministack.core.iam_actions import access_denied_response  # type: ignore[import-not-found]
+from ministack.core import iam_actions  # type: ignore[import-not-found]
 from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
 from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
-from ministack.services import ec2, iam, s3, ssm  # type: ignore[import-not-found]
+from ministack.services import alb, ec2, iam, s3, ssm  # type: ignore[import-not-found]
 from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
@@ -81,8 +81,8 @@ def _delete_nat_gateway(gateway: str, _properties: Properties) -> None:
 
 def _create_flow_log(_logical_id: str, properties: Properties, _stack: str) -> Created:
     known = {"ResourceId", "ResourceType", "TrafficType", "LogDestinationType", "LogDestination", "LogGroupName"}
-    recorded_by_nobody = {"DeliverLogsPermissionArn", "MaxAggregationInterval", "LogFormat"}
-    _refuse_unknown(properties, known | recorded_by_nobody | {"Tags"}, "AWS::EC2::FlowLog")
+    of_delivery = {"DeliverLogsPermissionArn", "MaxAggregationInterval", "LogFormat"}  # there is no traffic to log
+    _refuse_unknown(properties, known | of_delivery | {"Tags"}, "AWS::EC2::FlowLog")
     log = _new_id("fl")
     ec2._flow_logs[log] = {
         "FlowLogId": log,
@@ -260,6 +260,31 @@ def _delete_empty_bucket(bucket: str, properties: Properties) -> None:
     _delete_bucket(bucket, properties)
 
 
+_delete_load_balancer = provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["delete"]
+
+
+def _delete_unprotected_load_balancer(arn: str, properties: Properties) -> None:
+    """As CloudFormation, and unlike MiniStack: deletion protection protects."""
+    if alb._lb_attr(arn, "deletion_protection.enabled", "false") == "true":
+        raise ValueError(f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled")
+    _delete_load_balancer(arn, properties)
+
+
+_create_event_source = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]["create"]
+
+
+def _create_permitted_event_source(logical_id: str, properties: Properties, stack: str) -> Any:
+    """As Lambda, and unlike MiniStack, which polls with nobody's permissions: the function's role must allow the polling."""
+    queue = properties["EventSourceArn"]
+    if app.AUTH and ":sqs:" in queue:
+        function, *_ = provisioners._lambda_function_for_cfn_ref(properties["FunctionName"])
+        key = execution_credentials(function["config"])["AWS_ACCESS_KEY_ID"]
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+            if enforce(key, f"sqs:{action}", "sqs", get_region(), resource_arn=queue):
+                raise ValueError(f"The provided execution role does not have permissions to call {action} on SQS")
+    return _create_event_source(logical_id, properties, stack)
+
+
 _dispatch = app._dispatch_service_request
 
 
@@ -284,8 +309,17 @@ async def _dispatch_discreetly(  # noqa: PLR0917 - MiniStack's signature
             resource_arn=f"arn:aws:s3:::{bucket}",
         )
         if denied:
-            return access_denied_response("s3", "s3:ListBucket", denied.principal_arn, request_id, headers=headers)
+            return iam_actions.access_denied_response("s3", "s3:ListBucket", denied.principal_arn, request_id, headers=headers)
     return status, answer_headers, answer
+
+
+_action_of = iam_actions.extract_iam_action
+
+
+def _action_without_batch(*arguments: Any, **named: Any) -> Any:
+    """As SQS, and unlike MiniStack: the permission for one message is the one for a batch."""
+    action = _action_of(*arguments, **named)
+    return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 
 
 _FORWARDED = b"x-forwarded-proto"
@@ -314,6 +348,7 @@ async def _answer_in_front(scope: Properties, receive: Callable[..., Any], send:
 
 def _extend_ministack() -> None:
     app.app = _answer_in_front
+    iam_actions.extract_iam_action = _action_without_batch
     app._dispatch_service_request = _dispatch_discreetly
     handlers = {
         "AWS::EC2::EIP": {"create": _create_address, "delete": _delete_address},
@@ -327,6 +362,8 @@ def _extend_ministack() -> None:
     vpc.update(create=_with_cidr_block(vpc["create"], 1), update=_with_cidr_block(vpc["update"], 2))
     provisioners._custom_resource_create = _refuse_custom_resource
     provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_empty_bucket
+    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["delete"] = _delete_unprotected_load_balancer
+    provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]["create"] = _create_permitted_event_source
     ssm._PUBLIC_AMI_PARAMETERS.update(_PUBLIC_PARAMETERS)
     provisioners._cw_metric_alarm_record = _alarm_record
     provisioners._S3_BUCKET_CONFIGURATIONS += _BUCKET_CONFIGURATIONS

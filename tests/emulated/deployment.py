@@ -1,0 +1,267 @@
+"""The stacks as the CDK's own command deploys them, into an emulated account, with instances that this machine runs.
+
+    with Emulator(enforce_iam=True) as emulator, Deployment(emulator) as deployment:
+        deployment.bootstrap()
+        deployment.deploy()
+        deployment.launch("web", "127.0.0.11")
+        answer = deployment.request("POST", "/?width=80", image)
+
+An auto-scaling group boots nothing in an emulator. `launch` stands in for it, and takes all that it knows from what was
+deployed: the launch template's user data for the unit and its variables, the instance profile for the permissions, the
+unit file of the release for the command.
+"""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import boto3
+
+from tests.emulated.emulator import ACCOUNT, REGION, ROOT, Emulator
+
+THIS_MACHINE: Final = {
+    "architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
+    "function_python": f"{sys.version_info.major}.{sys.version_info.minor}",
+}
+"""Context of a deployment whose function and instances this machine can run."""
+
+
+class DeploymentError(Exception):
+    """The CDK's command failed, or an instance did not become ready; the message ends with what it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a client got from the load balancer."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+class Instance:
+    """What an instance of a group runs: one unit of the release, as a process of this machine. Made by `Deployment.launch`."""
+
+    def __init__(self, *, unit: str, address: str, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.unit = unit
+        self.address = address
+        self.port = port
+        self.process = process
+        """The unit's main process: gunicorn's arbiter, or the poller."""
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """All that it has said so far."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self, timeout: float = 60) -> int:
+        """Stop as systemd does, which lets requests in flight finish; seconds until it is killed. Its exit status."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def _is_ready(self) -> bool:
+        if self.unit != "asciist-web":
+            return "polling with" in self.log
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=5)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        return False
+
+
+class Deployment:
+    """All stacks of one environment in one emulated account. Ends its instances when the context ends; the stacks stay
+    until `destroy`, or until the emulator ends.
+    """
+
+    def __init__(self, emulator: Emulator, *, project: Path = ROOT, context: Mapping[str, str] | None = None) -> None:
+        """`context` is what a person would give with `-c`, on top of `THIS_MACHINE`; `project` a checkout, whose `.venv`
+        may be a link."""
+        self.emulator = emulator
+        self.project = project
+        self.context = {**THIS_MACHINE, **(context or {})}
+        self.prefix = f"asciist-{self.context.get('environment', 'dev')}"
+        self.instances: list[Instance] = []
+        self._directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))
+        self._outputs = self._directory / "outputs.json"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for instance in self.instances:
+            with contextlib.suppress(ProcessLookupError):
+                instance.process.terminate()
+        for instance in self.instances:
+            instance.stop()
+            if isinstance(error, Exception):
+                error.add_note(f"{instance.unit} at {instance.address} said:\n{instance.log[-2000:]}")
+
+    def bootstrap(self) -> str:
+        """What the CDK needs in an account before the first deployment. Returns the command's output, as the others do."""
+        return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+
+    def deploy(self) -> str:
+        """Create or update all stacks. Raises DeploymentError with CloudFormation's reason when it rolled back."""
+        return self._cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", str(self._outputs))
+
+    def diff(self) -> str:
+        """What `deploy` would change; empty when it would change nothing."""
+        output = self._cdk("diff")
+        return "" if "Number of stacks with differences: 0" in output else output
+
+    def destroy(self) -> str:
+        """Delete all stacks. A bucket with objects in it stops that, as on AWS: see `empty_bucket`."""
+        return self._cdk("destroy", "--all", "--force")
+
+    def empty_bucket(self) -> None:
+        """Delete every artifact, as a person must before `destroy`."""
+        objects = boto3.client("s3", **self.emulator.client_arguments)
+        for bucket in self.physical_ids("storage", "AWS::S3::Bucket"):
+            for page in objects.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for entry in page.get("Contents", []):
+                    objects.delete_object(Bucket=bucket, Key=entry["Key"])
+
+    def outputs(self, tier: str) -> dict[str, str]:
+        """The outputs of the stack of a tier, as of the last `deploy`."""
+        stacks: dict[str, dict[str, str]] = json.loads(self._outputs.read_text())
+        return stacks.get(f"{self.prefix}-{tier}", {})
+
+    def physical_ids(self, tier: str, resource_type: str) -> dict[str, str]:
+        """Of all resources of a type in a tier's stack: {physical id: logical id}."""
+        pages = self._client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=f"{self.prefix}-{tier}")
+        return {
+            resource["PhysicalResourceId"]: resource["LogicalResourceId"]
+            for page in pages
+            for resource in page["StackResourceSummaries"]
+            if resource["ResourceType"] == resource_type
+        }
+
+    @property
+    def connect_to(self) -> str:
+        """For curl: `curl --connect-to {connect_to} {outputs("web")["Url"]}` reaches the load balancer."""
+        return f"::127.0.0.1:{self.emulator.port}"
+
+    def request(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask the service through the load balancer. Raises OSError when it cuts the connection."""
+        host = urlsplit(self.outputs("web")["Url"]).netloc
+        connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, target, body, {"Host": host, **(headers or {})})
+            response = connection.getresponse()
+            named = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(status=response.status, headers=named, body=response.read())
+
+    def launch(self, tier: str, address: str, *, timeout: float = 30) -> Instance:
+        """Run what the group of a tier ("web" or "worker") would run on an instance of this loopback address (127.0.0.x),
+        and register it where the group is registered. Raises DeploymentError if it is not ready within `timeout` seconds.
+        """
+        user_data, role = self._launch_template(tier)
+        unit, variables = _unit_of(user_data)
+        with socket.create_server((address, 0)) as free:
+            port = int(free.getsockname()[1])
+        command, defaults = _command_of(unit, self.project)
+        log = self._directory / f"{unit}-{address}-{port}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=self.project,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=self.emulator.process_group,  # so that it never outlives it
+                env={
+                    "PATH": os.defpath,
+                    **defaults,
+                    **variables,
+                    **self.emulator.role_environment(role),
+                    "ASCIIST_HOST": address,
+                    "ASCIIST_PORT": str(port),
+                    "ASCIIST_INSTANCE": address,
+                },
+            )
+        instance = Instance(unit=unit, address=address, port=port, process=process, log=log)
+        self.instances.append(instance)
+        give_up = time.monotonic() + timeout
+        while not instance._is_ready():
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise DeploymentError(f"{unit} at {address} is not ready:\n{instance.log[-4000:]}")
+            time.sleep(0.05)
+        self.register(instance, tier)
+        return instance
+
+    def register(self, instance: Instance, tier: str = "web") -> None:
+        """Have the load balancer send requests to an instance; nothing happens in a tier without one."""
+        for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
+            targets = [{"Id": instance.address, "Port": instance.port}]
+            self._client("elbv2").register_targets(TargetGroupArn=group, Targets=targets)
+
+    def deregister(self, instance: Instance, tier: str = "web") -> None:
+        """Have the load balancer send no more requests to an instance; those in flight are answered."""
+        for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
+            self._client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[{"Id": instance.address}])
+
+    def _launch_template(self, tier: str) -> tuple[str, str]:
+        """(user data, name of the role) of the instances of a tier."""
+        (template,) = self.physical_ids(tier, "AWS::EC2::LaunchTemplate")
+        versions = self._client("ec2").describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
+        data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
+        (role,) = self._client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
+        return base64.b64decode(data["UserData"]).decode(), role["RoleName"]
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(service, **self.emulator.client_arguments)
+
+    def _cdk(self, *arguments: str) -> str:
+        context = [part for name, value in self.context.items() for part in ("-c", f"{name}={value}")]
+        command: list[str | Path] = [ROOT / "tools/cdk", *arguments, "--output", self._directory / "cdk.out", *context]
+        # The CDK keeps what it learns about accounts in its home; of this one it shall not remember anything.
+        environment = {**os.environ, **self.emulator.environment, "CDK_HOME": str(self._directory / "cdk")}
+        done = subprocess.run(command, cwd=self.project, env=environment, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        if done.returncode:
+            raise DeploymentError(f"cdk {arguments[0]} failed:\n{output[-6000:]}")
+        return output
+
+
+def _unit_of(user_data: str) -> tuple[str, dict[str, str]]:
+    """(name, variables) of the unit that user data boots."""
+    unit = re.search(r"^bash \S+/boot (\S+)", user_data, re.MULTILINE)
+    variables = re.search(r"<<'VARIABLES'\n(.*?)\nVARIABLES$", user_data, re.MULTILINE | re.DOTALL)
+    if not unit or not variables:
+        raise DeploymentError(f"this user data boots no unit:\n{user_data}")
+    return unit[1], dict(line.split("=", 1) for line in variables[1].splitlines())
+
+
+def _command_of(unit: str, project: Path) -> tuple[list[str], dict[str, str]]:
+    """(command, environment) of a unit file, with this environment's programs for those of an instance."""
+    text = (project / f"stacks/instance/{unit}.service").read_text()
+    command = re.search(r"^ExecStart=/opt/asciist/bin/(.*)$", text, re.MULTILINE)
+    if not command:
+        raise DeploymentError(f"{unit}.service starts nothing of the release")
+    program, *arguments = command[1].split()
+    defaults = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
+    return [str(Path(sys.executable).with_name(program)), *arguments], defaults

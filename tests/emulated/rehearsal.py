@@ -1,0 +1,184 @@
+"""The whole life of a deployment on this machine: bootstrap, deploy, serve, fail, upgrade, destroy.
+
+`make deploy-local` runs it for people, `test_rehearsal.py` for the gate. The emulator takes the real templates from the real
+CDK command, runs the real function on real messages, and decides by the real policies. What instances would run is run here.
+"""
+
+import argparse
+import contextlib
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import boto3
+
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from tests.emulated.deployment import Deployment, Instance
+from tests.emulated.emulator import ROOT, Emulator
+
+EXAMPLES: Final = ROOT / "examples"
+PHOTOGRAPHS: Final = ("cat.jpg", "astronaut.jpg", "coffee.webp", "camera.png", "horse.png", "moon.gif")
+WEB_ADDRESSES: Final = ("127.0.0.11", "127.0.0.12")
+WORKER_ADDRESS: Final = "127.0.0.13"
+
+Say = Callable[[str], object]
+
+
+def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print) -> None:
+    """Walk through it; raises at the first thing that is not as it should be. Not `whole`: up to serving images."""
+    with (
+        TemporaryDirectory(prefix="rehearsal-") as scratch,
+        Emulator(enforce_iam=True) as emulator,
+        Deployment(emulator, project=_copy_of_the_project(Path(scratch)), context=context) as deployment,
+    ):
+        with _timed("cdk bootstrap", say):
+            deployment.bootstrap()
+        with _timed("cdk deploy --all", say):
+            deployment.deploy()
+        if deployment.context.get("worker") == "asg":
+            deployment.launch("worker", WORKER_ADDRESS)
+        web = [deployment.launch("web", address) for address in WEB_ADDRESSES]
+        carry_images(deployment, say)
+        if not whole:
+            return
+        bury_poison(deployment, say)
+        upgrade(deployment, say)
+        stop(deployment, web, say)
+        with _timed("cdk destroy --all", say):
+            deployment.empty_bucket()
+            deployment.destroy()
+        assert _stacks(deployment) == []
+
+
+def carry_images(deployment: Deployment, say: Say) -> None:
+    """Every kind of image, fresh and stored; and one that cannot be converted."""
+    for name in PHOTOGRAPHS:
+        image = (EXAMPLES / name).read_bytes()
+        expected = f"{convert(image, ConversionOptions(width=60), Limits())}\n"
+        for source in ("fwd=miss; stored", "hit"):
+            start = time.monotonic()
+            answer = deployment.request("PUT", "/photo?width=60", image)
+            assert (answer.status, answer.body.decode()) == (200, expected), answer
+            assert answer.headers["cache-status"] == f"asciist; {source}"
+            say(f"  {name}: {source}, {1000 * (time.monotonic() - start):.0f} ms")
+    damaged = (EXAMPLES / "cat.jpg").read_bytes()[:-9000]
+    answer = deployment.request("PUT", "/photo?width=60", damaged)
+    assert (answer.status, answer.body) == (400, b"the image is damaged and cannot be decoded\n"), answer
+    say("  a damaged image: 400, through the worker and back")
+
+
+def bury_poison(deployment: Deployment, say: Say) -> None:
+    """A message that nobody can read ends in the dead-letter queue."""
+    sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
+    queues = {logical: url for url, logical in deployment.physical_ids("storage", "AWS::SQS::Queue").items()}
+    with _timed("a poison message becomes a dead letter", say):
+        sqs.send_message(QueueUrl=queues["Requests"], MessageBody="{poison")
+        give_up = time.monotonic() + 90
+        letters: list[str] = []
+        while not letters and time.monotonic() < give_up:
+            received = sqs.receive_message(QueueUrl=queues["DeadLetters"], WaitTimeSeconds=2)
+            letters = [message["Body"] for message in received.get("Messages", [])]
+        assert letters == ["{poison"]
+
+
+def upgrade(deployment: Deployment, say: Say) -> None:
+    """Deploy a changed worker while requests for fresh art keep coming."""
+    kept = deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
+    stack = deployment.project / "stacks/storage.py"
+    stack.write_text(stack.read_text().replace("\n\n\n", "\n\n\n\n"))
+    assert deployment.diff() == "", "white space changes what is deployed"
+    handler = deployment.project / "lambda_worker/handler.py"
+    handler.write_text(f"{handler.read_text()}\n# a new release\n")
+    changed = sorted(set(re.findall(r"^\[[~+-]\] (\S+)", deployment.diff(), re.MULTILINE)))
+    say(f"  cdk diff: nothing for white space; for a changed worker {', '.join(changed)}")
+    assert changed
+    with _requests(deployment) as statuses, _timed("cdk deploy --all, while requests flow", say):
+        deployment.deploy()
+    say(f"  {len(statuses)} fresh requests carried meanwhile: {statuses.count(200)} answered, {statuses.count(504)} too late")
+    assert set(statuses) <= {200, 504}
+    # The emulator kills a function in the middle of an invocation, where Lambda lets it finish; its message comes back
+    # after the visibility timeout, and that is too late for the one who waits.
+    assert statuses.count(504) <= 1
+    assert kept == (
+        deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
+    ), "an upgrade replaced what is kept"
+
+
+def stop(deployment: Deployment, web: list[Instance], say: Say) -> None:
+    """Stop the web processes as systemd would; they take their reply queues with them."""
+    with _timed("a graceful stop of both web instances", say):
+        for instance in web:
+            deployment.deregister(instance)
+            assert instance.stop() == 0
+    sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
+    assert not sqs.list_queues(QueueNamePrefix=f"{deployment.prefix}-reply-").get("QueueUrls"), "a reply queue was left"
+
+
+@contextlib.contextmanager
+def _requests(deployment: Deployment) -> Iterator[list[int]]:
+    """Requests that keep coming, each for art that is not stored; their statuses."""
+    image = (EXAMPLES / "rocket.jpg").read_bytes()
+    stopping = threading.Event()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        for width in range(100, 1000):
+            if stopping.is_set():
+                return
+            statuses.append(deployment.request("PUT", f"/photo?width={width}", image).status)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        stopping.set()
+        thread.join()
+    assert statuses
+
+
+@contextlib.contextmanager
+def _timed(what: str, say: Say) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    say(f"{what}: {time.monotonic() - start:.1f} s")
+
+
+def _stacks(deployment: Deployment) -> list[str]:
+    stacks = boto3.client("cloudformation", **deployment.emulator.client_arguments).describe_stacks()["Stacks"]
+    alive = [stack["StackName"] for stack in stacks if not stack["StackStatus"].startswith("DELETE")]
+    return [name for name in alive if name.startswith(deployment.prefix)]
+
+
+def _copy_of_the_project(into: Path) -> Path:
+    """What a synth reads, so that a rehearsal can change it."""
+    project = into / "project"
+    project.mkdir()
+    for name in ("app.py", "cdk.json", "pyproject.toml"):
+        shutil.copy(ROOT / name, project)
+    for name in ("asciist", "lambda_worker", "requirements", "service", "stacks"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / ".venv").symlink_to(Path(sys.prefix))
+    return project
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Deploy to an emulated account, use it, upgrade it, destroy it.")
+    parser.add_argument("-c", dest="context", action="append", default=[], help="a context value, as for cdk: worker=asg")
+    try:
+        context = dict(value.split("=", 1) for value in parser.parse_args().context)
+    except ValueError:
+        parser.error("a context value is NAME=VALUE")
+    rehearse(context)
+    print("nothing is left running")
+
+
+if __name__ == "__main__":
+    main()
