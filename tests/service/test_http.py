@@ -3,7 +3,10 @@
 import base64
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,10 @@ from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.wiring import WebProcess
+from asciist.request_reply import Requester, ServedArt
+from asciist.settings import Settings
+from asciist.wiring import WebProcess, build_web_process
+from service import create_app
 from tests.hostile import png_of_header
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -381,6 +387,46 @@ class TestFaultsOfOurs:
 
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
+
+    def test_what_there_is_no_room_for_is_turned_away_with_a_time_to_come_back(self, tmp_path: Path, cat: bytes) -> None:
+        process = build_web_process(Settings(data_dir=tmp_path, max_requests_in_flight=1))
+        recorder = process.recorder
+        assert isinstance(recorder, EmbeddedMetrics)
+        answering = threading.Event()
+
+        class SlowRequester(Requester):
+            def __init__(self) -> None:
+                """Holds the only place until it is told to answer."""
+
+            def art(self, image: bytes, options: ConversionOptions) -> ServedArt:
+                answering.wait(30)
+                return process.requester.art(image, options)
+
+        app = create_app(settings=process.settings, requester=SlowRequester(), recorder=recorder, is_ready=process.is_ready)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(app.test_client().post, "/", data=cat)
+            second = app.test_client().post("/", json=payload(cat, width=9))
+            health = app.test_client().get("/healthz")
+            answering.set()
+            assert first.result().status_code == 200
+        process.close()
+
+        assert (second.status_code, message(second)) == (503, "the service is busy: try again in a moment")
+        assert int(second.headers["Retry-After"]) > 0
+        assert health.status_code == 200
+        assert recorder.total(metrics.REQUESTS_SHED) == 1
+
+    def test_art_that_does_not_come_in_time_is_a_504(self, tmp_path: Path, cat: bytes) -> None:
+        process = build_web_process(Settings(data_dir=tmp_path, request_timeout=1))
+        assert process.worker
+        process.worker.stop(5)  # and nobody works
+        app = create_app(
+            settings=process.settings, requester=process.requester, recorder=process.recorder, is_ready=process.is_ready
+        )
+        response = app.test_client().post("/", data=cat)
+        process.close()
+
+        assert (response.status_code, message(response)) == (504, "the art was not ready in time: try again")
 
     def test_an_error_that_nobody_thought_of_says_nothing_about_itself(
         self, client: FlaskClient, cat: bytes, embedded: WebProcess, monkeypatch: pytest.MonkeyPatch
