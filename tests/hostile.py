@@ -63,6 +63,20 @@ def _gif_of_tiny_blocks(blocks: int) -> bytes:
     return gif[:start] + b"\x21\xfe" + b"\x01x" * blocks + b"\0" + gif[start:]
 
 
+def _gif_of_screen(width: int, height: int) -> bytes:
+    """Its frame is small, and to be disposed of by clearing the whole screen."""
+    gif = encoded(gradient(mode="P"), "GIF")
+    start = _gif_header_bytes(gif)
+    control = b"\x21\xf9\x04\x08\0\0\0\0"
+    return gif[:6] + struct.pack("<HH", width, height) + gif[10:start] + control + gif[start:]
+
+
+def _gif_of_frame_at(left: int, top: int) -> bytes:
+    gif = encoded(gradient(mode="P"), "GIF")
+    frame = gif.index(b",", _gif_header_bytes(gif))
+    return gif[: frame + 1] + struct.pack("<HH", left, top) + gif[frame + 5 :]
+
+
 def _rle_bmp(width: int, height: int, body: bytes) -> bytes:
     palette = bytes(4 * 256)
     offset = 14 + 40 + len(palette)
@@ -98,6 +112,8 @@ def refused() -> dict[str, bytes]:
         "JPEG of a marker and nothing": b"\xff\xd8\xff\xd9",
         "GIF of 4 million one-byte comments": _gif_of_tiny_blocks(4_000_000),
         "GIF of a trailer and nothing": gif[: _gif_header_bytes(gif)] + b";",
+        "GIF of a screen of 4 gigapixels": _gif_of_screen(65_535, 65_535),
+        "GIF of a frame past 8 gigapixels": _gif_of_frame_at(65_000, 65_535),
         "GIF signature alone": b"GIF89a",
         "WebP signature alone": b"RIFF\x04\0\0\0WEBP",
         "BMP signature alone": b"BM",

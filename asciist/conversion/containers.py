@@ -34,6 +34,8 @@ class Container:
     """A valid file of that format without metadata."""
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 when absent or unreadable."""
+    canvas: tuple[int, int] = (0, 0)
+    """(width, height) in pixels that a decoder makes room for before it is asked to decode; only of formats where it does."""
 
 
 def unpack(image: bytes) -> Container:
@@ -136,15 +138,24 @@ def _gif(image: bytes) -> Container:
     for _ in range(_MAX_BLOCKS):
         introducer = image[position]
         if introducer == 0x2C:  # the first frame: the decoder is never asked for another
-            return Container(format="GIF", body=header + control + image[position:])
+            body = header + control + image[position:]
+            return Container(format="GIF", body=body, canvas=_gif_canvas(header, image[position : position + 9]))
         if introducer != 0x21:
             raise damaged("it has no frame")
         start = position
         label = image[position + 1]
         position = _after_sub_blocks(image, position + 2)
         if label == 0xF9:  # graphic control: holds the transparent colour of the frame that follows
-            control = image[start:position]
+            transparency = image[start + 3] & 1  # the other flags are about the frames after it
+            control = image[start : start + 3] + bytes([transparency]) + image[start + 4 : position]
     raise damaged("it has too many extensions")
+
+
+def _gif_canvas(header: bytes, frame: bytes) -> tuple[int, int]:
+    """The screen, or more where the frame goes past it."""
+    width, height = struct.unpack_from("<HH", header, 6)
+    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", frame, 1)
+    return max(width, left + frame_width), max(height, top + frame_height)
 
 
 def _after_sub_blocks(image: bytes, position: int) -> int:

@@ -5,6 +5,7 @@ from typing import Final
 
 from PIL import Image, ImageChops
 
+from asciist.conversion.containers import damaged
 from asciist.conversion.inspection import ImageHeader, OpenedImage, rejecting_damage
 
 _UPRIGHT: Final = {
@@ -57,6 +58,8 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> Luma:
         if draft is not None:
             box = draft[1]
         source.load()
+        if source.im.mode != source.mode:  # seen of a GIF whose frame data goes on past its end
+            raise damaged("its decoder contradicts itself")
         pixels = _luma(source)
     return Luma(header=header, pixels=pixels, box=box)
 

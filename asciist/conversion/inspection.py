@@ -76,12 +76,15 @@ def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> Open
     """
     options.check(limits)
     container = unpack(image)
+    _check_pixels(container, *container.canvas, limits.max_image_pixels)
     source = _open(container)
     width, height = source.size
     if not (width > 0 and height > 0):
         raise damaged("its header has no size")
     bytes_per_pixel = _bytes_per_pixel(container, source)
-    _check_pixels(container, source, bytes_per_pixel, limits)
+    _check_pixels(container, width, height, min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel)))
+    if any(tile[0] == "bmp_rle" for tile in source.tile):
+        _check_run_lengths(container, width, height)
     if container.orientation >= 5:  # 5 to 8 lie on their side
         width, height = height, width
     header = ImageHeader(
@@ -95,18 +98,18 @@ def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> Open
     return OpenedImage(source=source, header=header, options=options)
 
 
-def _check_pixels(container: Container, source: ImageFile, bytes_per_pixel: float, limits: Limits) -> None:
-    kind = _DISPLAY_NAMES.get(container.format, container.format)
-    max_pixels = min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel))
-    if any(tile[0] == "bmp_rle" for tile in source.tile):
-        kind, max_pixels = "run-length encoded BMP", _MAX_RLE_PIXELS
-        if len(container.body) > _MAX_RLE_BYTES:
-            raise TooManyPixelsError(f"the image is too large: a {kind} may have {_MAX_RLE_BYTES / 1e6:g} MB")
-    if source.width * source.height > max_pixels:
+def _check_pixels(container: Container, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
         raise TooManyPixelsError(
-            f"too many pixels: {source.width}x{source.height} is {source.width * source.height / 1e6:.1f} megapixels, "
-            f"and the limit for this kind of {kind} is {max_pixels / 1e6:.1f}"
+            f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels, and the limit for this kind of "
+            f"{_DISPLAY_NAMES.get(container.format, container.format)} is {max_pixels / 1e6:.1f}"
         )
+
+
+def _check_run_lengths(container: Container, width: int, height: int) -> None:
+    _check_pixels(container, width, height, _MAX_RLE_PIXELS)
+    if len(container.body) > _MAX_RLE_BYTES:
+        raise TooManyPixelsError(f"the image is too large: a run-length encoded BMP may have {_MAX_RLE_BYTES / 1e6:g} MB")
 
 
 def _check_art(columns: int, rows: int, limits: Limits) -> None:
