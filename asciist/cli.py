@@ -80,7 +80,7 @@ def convert(url: str, width: int | None, file: BinaryIO) -> None:
         headers={"Accept": "text/plain", "Content-Type": "application/octet-stream"},
     )
     try:
-        with urlopen(request, timeout=_CLIENT_TIMEOUT_SECONDS) as response:  # noqa: S310
+        with urlopen(request, timeout=_CLIENT_TIMEOUT_SECONDS) as response:  # noqa: S310 - as above
             _print(response.read().decode("utf-8"))
     except HTTPError as error:
         _fail(error.read(2000).decode("utf-8", "replace").strip() or f"the service answered {error.code}")

@@ -101,7 +101,7 @@ def build_worker(settings: Settings) -> Worker:
         return Worker(responder=_responder(settings, store, replies, recorder), queue=queue, recorder=recorder)
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - for those who use it
-    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415
+    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
 
     sqs = Sqs()
     sender: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
@@ -132,7 +132,7 @@ def _embedded(settings: Settings) -> WebProcess:
 
 def _web_on_aws(settings: Settings) -> WebProcess:
     from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - for those who use it
-    from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415
+    from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
 
     recorder = EmbeddedMetrics()
     store = ObjectStore.in_bucket(settings.bucket)

@@ -18,6 +18,17 @@ from stacks.logs import log_group
 from stacks.permissions import grant_web, reply_queue_prefix
 
 _PORT = 8080
+_VARIABLES = (
+    "BACKEND",
+    "BUCKET",
+    "REQUEST_QUEUE_URL",
+    "REPLY_PATH",
+    "REPLY_QUEUE_PREFIX",
+    "CALLBACK_FIRST_PORT",
+    "HOST",
+    "PORT",
+    "REQUEST_TIMEOUT",
+)
 
 
 class WebStack(Stack):
@@ -54,7 +65,7 @@ class WebStack(Stack):
             unit=Unit(
                 name="asciist-web",
                 release=release,
-                variables=web_variables(environment, settings, artifacts=artifacts, requests=requests),
+                variables=aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
                 asks_for_own_address=True,
             ),
             instance_type=environment.sizes.web_instance_type,
@@ -135,19 +146,6 @@ class WebStack(Stack):
         CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
 
 
-def web_variables(
-    environment: Environment, settings: Settings, *, artifacts: s3.IBucket, requests: sqs.IQueue
-) -> dict[str, str]:
-    """The environment of a web process, by the names that `Settings.from_environment` reads."""
-    names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH", "REPLY_QUEUE_PREFIX", "CALLBACK_FIRST_PORT")
-    return {
-        **aws_variables(environment, settings, names=names, artifacts=artifacts, requests=requests),
-        "ASCIIST_HOST": "0.0.0.0",  # noqa: S104 - the security group lets the load balancer in alone
-        "ASCIIST_PORT": str(_PORT),
-        "ASCIIST_REQUEST_TIMEOUT": str(settings.request_timeout),
-    }
-
-
 def aws_variables(
     environment: Environment,
     settings: Settings,
@@ -164,6 +162,8 @@ def aws_variables(
         reply_path=environment.replies,
         reply_queue_prefix=reply_queue_prefix(environment),
         callback_first_port=settings.callback_first_port,
+        host="0.0.0.0",  # noqa: S104 - the security group lets the load balancer in alone
+        port=_PORT,
         request_timeout=settings.request_timeout,
     ).to_environment()
     return {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}

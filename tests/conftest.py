@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from asciist.settings import Settings
@@ -45,12 +46,17 @@ def embedded(tmp_path: Path) -> Iterator[WebProcess]:
 
 
 @pytest.fixture
-def client(embedded: WebProcess) -> FlaskClient:
-    """An HTTP client of the embedded service."""
-    app = create_app(
+def app(embedded: WebProcess) -> Flask:
+    """The WSGI application of the embedded service."""
+    return create_app(
         settings=embedded.settings,
         requester=embedded.requester,
         recorder=embedded.recorder,
         is_ready=embedded.is_ready,
     )
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """An HTTP client of the embedded service."""
     return app.test_client()

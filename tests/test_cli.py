@@ -14,8 +14,6 @@ from werkzeug.serving import make_server
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.wiring import WebProcess
-from service import create_app
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
 
@@ -36,13 +34,7 @@ def art(width: int) -> bytes:
 
 
 @pytest.fixture
-def url(embedded: WebProcess) -> Iterator[str]:
-    app: Flask = create_app(
-        settings=embedded.settings,
-        requester=embedded.requester,
-        recorder=embedded.recorder,
-        is_ready=embedded.is_ready,
-    )
+def url(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

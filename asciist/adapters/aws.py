@@ -36,13 +36,17 @@ _SWEEP_SECONDS: Final = 150
 """... and removed when the next sweep sees no sign of life either: 540 s after its process was killed, at the latest."""
 
 
+class _QueueGoneError(UnavailableError):
+    """There is no queue at a URL. For a reply queue that is news of its process; for any other it is a fault."""
+
+
 class Sqs:
     """The client that the adapters of one process share; boto3's clients may be used by many threads."""
 
     @cached_property
     def client(self) -> Any:
         import boto3  # noqa: PLC0415 - paid for by those who use it
-        from botocore.config import Config  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415 - as above
 
         return boto3.client(
             "sqs",
@@ -56,14 +60,14 @@ class Sqs:
 
     @contextmanager
     def translating_errors(self, what: str) -> Iterator[None]:
-        """Raise UnavailableError for whatever boto3 raises in a `with` block, ReplyAddressGoneError for a missing queue."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        """Raise UnavailableError for whatever boto3 raises in a `with` block."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
         try:
             yield
         except ClientError as error:
             if error.response["Error"]["Code"] in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
-                raise ReplyAddressGoneError(what) from error
+                raise _QueueGoneError(what) from error
             raise UnavailableError(f"{what}: {error}") from error
         except BotoCoreError as error:
             raise UnavailableError(f"{what}: {error}") from error
@@ -140,7 +144,10 @@ class SqsReplySender:
         body = reply.to_json()
         if len(body) > _MAX_REPLY_BYTES:
             body = reply.without_art().to_json()
-        self._sqs.call("send_message", reply_to, QueueUrl=reply_to, MessageBody=body)
+        try:
+            self._sqs.call("send_message", "reply", QueueUrl=reply_to, MessageBody=body)
+        except _QueueGoneError as error:
+            raise ReplyAddressGoneError(reply_to) from error
 
 
 class SqsReplyInbox:
@@ -179,7 +186,7 @@ class SqsReplyInbox:
     def close(self) -> None:
         """Delete the queue, which also ends the thread's long poll."""
         self._stopping.set()
-        with suppress(UnavailableError, ReplyAddressGoneError):
+        with suppress(UnavailableError):
             self._notes.remove(self._name, self._url)
         for thread in self._threads:
             thread.join(1)
@@ -204,7 +211,7 @@ class SqsReplyInbox:
                     self._resolve(message["Body"])
                 if messages:
                     self._sqs.delete(self._url, [message["ReceiptHandle"] for message in messages])
-            except ReplyAddressGoneError:
+            except _QueueGoneError:
                 if not self._stopping.is_set():
                     self._replace()
             except UnavailableError:
@@ -265,7 +272,7 @@ class ReplyQueueNotes:
 
     def remove(self, name: str, url: str) -> None:
         """Delete a queue and its note. Raises UnavailableError."""
-        with suppress(ReplyAddressGoneError):
+        with suppress(_QueueGoneError):
             self._sqs.call("delete_queue", url, QueueUrl=url)
         self._notes.delete(f"{self._FOLDER}/{name}")
 

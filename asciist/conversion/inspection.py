@@ -5,6 +5,8 @@ plugin that is needed is imported (a cold start pays for every import), and no o
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -127,19 +129,19 @@ def _open(container: Container) -> ImageFile:
         return plugin(BytesIO(container.body))
 
 
-class rejecting_damage:  # noqa: N801 - reads as a statement, like contextlib.suppress
+@contextmanager
+def rejecting_damage() -> Iterator[None]:
     """Turn whatever a decoder raises on bad bytes into DamagedImageError.
 
     Pillow's plugins document no error type for damage: OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
     IndexError, TypeError, KeyError and OverflowError have all been seen. Lack of memory is ours and not the image's.
     """
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, (MemoryError, ImageRejectedError)):
-            raise damaged(f"{type(error).__name__}: {error}") from error
+    try:
+        yield
+    except (MemoryError, ImageRejectedError):
+        raise
+    except Exception as error:
+        raise damaged(f"{type(error).__name__}: {error}") from error
 
 
 def _bytes_per_pixel(container: Container, source: ImageFile) -> float:

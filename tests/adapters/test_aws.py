@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from asciist import wiring
-from asciist.adapters.aws import ReplyQueueNotes, Sqs, SqsReplyInbox, SqsReplySender
+from asciist.adapters.aws import ReplyQueueNotes, Sqs, SqsReplyInbox, SqsReplySender, SqsRequestQueue
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
@@ -100,6 +100,15 @@ def test_a_queue_service_that_does_not_answer_is_unavailable(monkeypatch: pytest
         make_inbox(ObjectStore.in_memory())
     with pytest.raises(UnavailableError):
         ObjectStore.in_bucket("bucket").get("key")
+
+
+def test_a_request_queue_that_is_gone_is_unavailable_and_no_lost_reply(aws: Emulator) -> None:
+    sqs = Sqs()
+    url = sqs.client.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+    sqs.client.delete_queue(QueueUrl=url)
+
+    with pytest.raises(UnavailableError):
+        SqsRequestQueue(url, sqs).send("{}")
 
 
 @pytest.mark.parametrize("reply_path", ["queue", "callback"])

@@ -16,7 +16,6 @@ import contextlib
 import http.client
 import json
 import os
-import platform
 import re
 import socket
 import subprocess
@@ -32,12 +31,11 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from stacks.bundles import Target
 from tests.emulated.emulator import ACCOUNT, REGION, ROOT, Emulator
 
-THIS_MACHINE: Final = {
-    "architecture": "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64",
-    "function_python": f"{sys.version_info.major}.{sys.version_info.minor}",
-}
+_HERE: Final = Target.here()
+THIS_MACHINE: Final = {"architecture": _HERE.architecture, "function_python": _HERE.python}
 """Context of a deployment whose function and instances this machine can run."""
 
 
@@ -101,7 +99,7 @@ class Deployment:
         may be a link."""
         self.emulator = emulator
         self.project = project
-        self.context = {**THIS_MACHINE, **(context or {})}
+        self.context: dict[str, str] = {**THIS_MACHINE, **(context or {})}
         self.prefix = f"asciist-{self.context.get('environment', 'dev')}"
         self.instances: list[Instance] = []
         self._directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))

@@ -18,6 +18,7 @@ from asciist.messages import ConversionReply, ConversionRequest
 from asciist.request_reply import Responder
 from asciist.wiring import Worker
 from lambda_worker.handler import respond_to_batch
+from tests.sqs_event import record
 
 OPTIONS = ConversionOptions(width=20)
 
@@ -53,26 +54,6 @@ class Function:
         response = respond_to_batch(event, self.worker)
         json.dumps(response)  # Lambda must be able to send it
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
-
-
-def record(message_id: str, body: str, receive_count: int = 1) -> dict[str, Any]:
-    """A record as in the Lambda developer guide, "Using Lambda with Amazon SQS"."""
-    return {
-        "messageId": message_id,
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": str(receive_count),
-            "SentTimestamp": "1545082649183",
-            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-            "ApproximateFirstReceiveTimestamp": "1545082649185",
-        },
-        "messageAttributes": {},
-        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue",
-        "awsRegion": "us-east-2",
-    }
 
 
 @pytest.fixture

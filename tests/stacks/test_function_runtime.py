@@ -19,6 +19,7 @@ from asciist.errors import ArtifactNotFoundError
 from asciist.limits import Limits
 from asciist.messages import ConversionRequest
 from stacks.bundles import Target, function_bundle
+from tests.sqs_event import record
 from tests.stacks import runtime_api
 from tests.stacks.runtime_api import RuntimeApi
 
@@ -104,26 +105,6 @@ class Function:
         except ArtifactNotFoundError:
             return None
         return stored.art if stored else None
-
-
-def record(message_id: str, body: str) -> dict[str, Any]:
-    """A record as in the Lambda developer guide, "Using Lambda with Amazon SQS"."""
-    return {
-        "messageId": message_id,
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": "1",
-            "SentTimestamp": "1545082649183",
-            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-            "ApproximateFirstReceiveTimestamp": "1545082649185",
-        },
-        "messageAttributes": {},
-        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:my-queue",
-        "awsRegion": "us-east-2",
-    }
 
 
 @pytest.fixture(scope="module")
