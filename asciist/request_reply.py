@@ -244,14 +244,14 @@ class Responder:
         self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
         return ConversionReply(correlation_id=request.correlation_id, art=art)
 
-    def _convert(self, image: bytes, request: ConversionRequest) -> str:
-        opened = conversion.open_image(image, request.options, self._limits)
+    def _convert(self, file: bytes, request: ConversionRequest) -> str:
+        opened = conversion.open_image(file, request.options, self._limits)
         patience = request.deadline - self._clock()
         with self._decode_bytes.reserve(opened.header.decode_bytes, wait_seconds=patience):
             with self._timed(metrics.IMAGE_DECODE_DURATION, format=opened.header.format):
-                luma = conversion.decode(opened)
+                image = conversion.decode(opened)
             with self._timed(metrics.CONVERSION_DURATION, style=request.options.style):
-                return conversion.render(luma, request.options)
+                return conversion.render(image, request.options)
 
     @contextmanager
     def _timed(self, name: str, **tags: str) -> Iterator[None]:

@@ -7,7 +7,7 @@ The steps, in order: `open_image` (header, limits), `decode` (luma near the need
 from typing import Final
 
 from asciist.conversion import decoding
-from asciist.conversion.decoding import Luma
+from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.inspection import ImageHeader, OpenedImage, open_image
 from asciist.conversion.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 from asciist.conversion.rendering import RENDERERS
@@ -19,8 +19,8 @@ __all__ = [
     "ENGINE_VERSION",
     "STYLES",
     "ConversionOptions",
+    "DecodedImage",
     "ImageHeader",
-    "Luma",
     "OpenedImage",
     "convert",
     "decode",
@@ -32,14 +32,14 @@ ENGINE_VERSION: Final = 1
 """Raised whenever any image's art changes; stored art of another version counts as absent."""
 
 
-def decode(opened: OpenedImage) -> Luma:
-    """Decode the brightness of an opened image at the detail that its style needs; once only. Raises DamagedImageError."""
+def decode(opened: OpenedImage) -> DecodedImage:
+    """Decode the pixels of an opened image at the detail that its style needs; once only. Raises DamagedImageError."""
     return decoding.decode(opened, samples_per_column=RENDERERS[opened.options.style].samples_per_column)
 
 
-def render(luma: Luma, options: ConversionOptions) -> str:
+def render(image: DecodedImage, options: ConversionOptions) -> str:
     """Draw the art: rows of `options.width` characters joined by newlines, none at the end."""
-    return RENDERERS[options.style].render(luma, *luma.header.grid(options.width))
+    return RENDERERS[options.style].render(image, options)
 
 
 def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:

@@ -1,4 +1,4 @@
-"""From an opened image to luma: 8-bit brightness over black, at a size near the one that is needed."""
+"""From an opened image to its pixels over black: brightness, and colour where it is wanted, at a size near the one needed."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,26 +21,35 @@ _UPRIGHT: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Luma:
-    """Rec. 601 luma of an image composited over black, as stored (before EXIF orientation)."""
+class DecodedImage:
+    """The pixels of an image composited over black, as stored (before EXIF orientation)."""
 
     header: ImageHeader
-    pixels: Image.Image
-    """Mode L. May be smaller than the header says: decoders that can, decode at a reduced size."""
+    luma: Image.Image
+    """Rec. 601 luma, mode L. May be smaller than the header says: decoders that can, decode at a reduced size."""
+    colour: Image.Image | None
+    """Mode RGB, of the same size; only where the options ask for colour."""
     box: tuple[float, float, float, float]
-    """The part of `pixels` that the image fills; a reduced decode rounds its size up."""
+    """The part of `luma` that the image fills; a reduced decode rounds its size up."""
 
-    def sample(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
+    def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         """The upright image as (columns x rows) samples, mode L."""
+        return self._sample(self.luma, columns, rows, resample)
+
+    def sample_colour(self, columns: int, rows: int) -> Image.Image:
+        """The mean colour of each of (columns x rows) parts of the upright image, mode RGB."""
+        return self._sample(self.colour or self.luma.convert("RGB"), columns, rows, Image.Resampling.BOX)
+
+    def _sample(self, pixels: Image.Image, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         turned = self.header.orientation >= 5
         size = (rows, columns) if turned else (columns, rows)
         # Turning the few samples costs nothing; turning the image would cost a copy of it.
-        samples = self.pixels.resize(size, resample, box=self.box)
+        samples = pixels.resize(size, resample, box=self.box)
         transpose = _UPRIGHT.get(self.header.orientation)
         return samples if transpose is None else samples.transpose(transpose)
 
 
-def decode(opened: OpenedImage, *, samples_per_column: int) -> Luma:
+def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
     """Decode with at least `samples_per_column` pixels across each column of the art, where the image has them.
 
     Decodes in place, so once only. Raises DamagedImageError.
@@ -52,16 +61,28 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> Luma:
     wanted = (columns * samples_per_column, rows * samples_per_column)
     if header.orientation >= 5:
         wanted = (wanted[1], wanted[0])
+    in_colour = opened.options.color != "none"
     box = (0.0, 0.0, float(source.width), float(source.height))
     with rejecting_damage():
-        draft = source.draft("L", wanted)  # JPEG only: libjpeg scales by 1/2, 1/4 or 1/8 inside the inverse transform
+        # JPEG only: libjpeg scales by 1/2, 1/4 or 1/8 inside the inverse transform
+        draft = source.draft("RGB" if in_colour else "L", wanted)
         if draft is not None:
             box = draft[1]
         source.load()
         if source.im.mode != source.mode:  # seen of a GIF whose frame data goes on past its end
             raise damaged("its decoder contradicts itself")
-        pixels = _luma(source)
-    return Luma(header=header, pixels=pixels, box=box)
+        return DecodedImage(header=header, luma=_luma(source), colour=_colour(source) if in_colour else None, box=box)
+
+
+def _colour(source: Image.Image) -> Image.Image:
+    """`source` in mode RGB, over black."""
+    if source.mode == "I;16":
+        return _luma(source).convert("RGB")
+    if not source.has_transparency_data:
+        return source.convert("RGB")
+    opaque = source.convert("RGBA")
+    black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, opaque).convert("RGB")
 
 
 def _luma(source: Image.Image) -> Image.Image:

@@ -4,7 +4,8 @@ from typing import Final
 
 from PIL import Image
 
-from asciist.conversion.decoding import Luma
+from asciist.conversion.decoding import DecodedImage
+from asciist.conversion.options import ConversionOptions
 
 LEVELS: Final = " .:-=+*#%@"
 """Dark to light, as light characters on a dark background."""
@@ -16,7 +17,8 @@ _CHARACTERS: Final = bytes(ord(LEVELS[min(len(LEVELS) - 1, luma * len(LEVELS) //
 """The character of each luma: level = floor(luma / 255 * 10), at most 9."""
 
 
-def render(luma: Luma, columns: int, rows: int) -> str:
-    """`rows` lines of `columns` characters, joined by newlines."""
-    cells = luma.sample(columns, rows, Image.Resampling.LANCZOS).tobytes().translate(_CHARACTERS)
+def render(image: DecodedImage, options: ConversionOptions) -> str:
+    """Lines of `options.width` characters, joined by newlines."""
+    columns, rows = image.header.grid(options.width)
+    cells = image.sample_luma(columns, rows, Image.Resampling.LANCZOS).tobytes().translate(_CHARACTERS)
     return b"\n".join(cells[start : start + columns] for start in range(0, len(cells), columns)).decode("ascii")

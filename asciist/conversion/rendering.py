@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from asciist.conversion import ramp
-from asciist.conversion.decoding import Luma
+from asciist.conversion.decoding import DecodedImage
+from asciist.conversion.options import ConversionOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +15,8 @@ class Renderer:
 
     samples_per_column: int
     """Pixels across a column, at least, that the decoded image must have where the original has them."""
-    render: Callable[[Luma, int, int], str]
-    """(luma, columns, rows) to art."""
+    render: Callable[[DecodedImage, ConversionOptions], str]
+    """Pixels to art, without colour."""
 
 
 RENDERERS: Final = {"ramp": Renderer(samples_per_column=ramp.SAMPLES_PER_COLUMN, render=ramp.render)}
