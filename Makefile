@@ -3,6 +3,9 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
+FUZZ := .venv-fuzz
+SECONDS ?= 1200
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
@@ -14,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # What `make run` stores stays beside the code; an installed `asciist serve` keeps it in the user's cache.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run test check format synth deploy deploy-local lock bench clean
+.PHONY: help setup run test check format synth deploy deploy-local lock bench fuzz clean
 
 help: ## List what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -62,8 +65,25 @@ deploy-local: $(READY) ## Deploy to an emulated account, send images through, up
 lock: ## Compile requirements.txt and requirements/*.txt anew (needs uv)
 	@tools/lock
 
-bench: $(READY) ## Measure the figures that the documents quote
-	$(BIN)/python -m bench.latency
+# Peers and the collections whose images are drawn are no part of what serves or tests: an environment apart.
+$(BENCH)/.ready: requirements/bench.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/bench.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+bench: $(BENCH)/.ready ## Measure the figures that the documents quote: bench/results.md (SECTIONS='fidelity speed' chooses)
+	@$(BENCH)/bin/python -m bench $(SECTIONS)
+
+# Like the bench, apart: atheris has no wheel for every Python that serves.
+$(FUZZ)/.ready: requirements/fuzz.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/fuzz.txt
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+fuzz: $(FUZZ)/.ready ## Search for images that the conversion cannot take (SECONDS=1200 of it); what is found is in .fuzz
+	@$(FUZZ)/bin/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environment and everything stored
-	rm -rf $(VENV) .venv-emulator .asciist-data .bundles cdk.out
+	rm -rf $(VENV) .venv-emulator $(BENCH) $(FUZZ) .fuzz .asciist-data .bundles cdk.out

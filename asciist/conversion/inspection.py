@@ -7,7 +7,7 @@ plugin that is needed is imported (a cold start pays for every import), and no o
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Final
 
@@ -15,8 +15,8 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from asciist.conversion.containers import Container, damaged, unpack
-from asciist.conversion.options import ConversionOptions
-from asciist.errors import BadOptionError, ImageRejectedError, TooManyPixelsError
+from asciist.conversion.options import STYLES, ConversionOptions
+from asciist.errors import ImageRejectedError, TooManyPixelsError
 from asciist.limits import Limits
 
 # Pillow's own limit (89 megapixels, as a warning) is looser than ours and would be tried first.
@@ -33,8 +33,17 @@ _PLUGINS: Final = {
 _DISPLAY_NAMES: Final = {"WEBP": "WebP"}
 
 _MAX_RLE_PIXELS: Final = 1_000_000
-_MAX_RLE_BYTES: Final = 2_000_000
+_MAX_RLE_BYTES: Final = 500_000
 """Pillow expands run-length encoded BMPs in Python, holding the interpreter lock: 0.1 s a megapixel, 0.2 s a megabyte."""
+
+GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
+"""Pillow's modes of images without colour."""
+
+_MAX_COLOUR_REDUCTION: Final = 64
+"""Pixels across and down that are averaged to one colour at once, at most; more would need more of the image in one piece."""
+
+_MAX_SAMPLES_PER_COLUMN: Final = 4
+"""Of any style: what a JPEG is decoded for, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +69,25 @@ class ImageHeader:
         """(columns, rows) of art that keeps the aspect of the image with characters twice as tall as wide."""
         return columns, max(1, columns * self.height // (2 * self.width))
 
+    def stored(self, columns: int, rows: int) -> tuple[int, int]:
+        """A grid of the image as displayed, as one of the image as it is stored, which may lie on its side."""
+        return (rows, columns) if self.orientation >= 5 else (columns, rows)
+
+    def colour_reduction(self, options: ConversionOptions, size: tuple[int, int]) -> tuple[int, int]:
+        """(across, down): how many pixels of a stored image of `size` (width, height) can be averaged into one before colours
+        are sampled, so that each sample still has two pixels in each direction, where the image has them."""
+        columns, rows = self.grid(options.width)
+        samples = self.stored(columns, rows * STYLES[options.style].colours)
+        across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (2 * n))) for s, n in zip(size, samples, strict=True))
+        return across, down
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedImage:
     """An image whose header is known and within limits, ready to be decoded for some options."""
 
     source: ImageFile
+    container: Container
     header: ImageHeader
     options: ConversionOptions
 
@@ -83,21 +105,21 @@ def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> Open
     width, height = source.size
     if not (width > 0 and height > 0):
         raise damaged("its header has no size")
-    bytes_per_pixel = _bytes_per_pixel(container, source)
+    lies = container.orientation >= 5  # 5 to 8 lie on their side
+    header = ImageHeader(
+        format=container.format,
+        width=height if lies else width,
+        height=width if lies else height,
+        orientation=container.orientation,
+        decode_bytes=0,  # until the rest of the header tells
+    )
+    bytes_per_pixel = _bytes_per_pixel(container, source) + _colour_bytes_per_pixel(header, options, source)
     _check_pixels(container, width, height, min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel)))
     if any(tile[0] == "bmp_rle" for tile in source.tile):
         _check_run_lengths(container, width, height)
-    if container.orientation >= 5:  # 5 to 8 lie on their side
-        width, height = height, width
-    header = ImageHeader(
-        format=container.format,
-        width=width,
-        height=height,
-        orientation=container.orientation,
-        decode_bytes=int(width * height * bytes_per_pixel),
-    )
-    _check_art(*header.grid(options.width), limits)
-    return OpenedImage(source=source, header=header, options=options)
+    options.check_art(*header.grid(options.width), limits)
+    header = replace(header, decode_bytes=int(width * height * bytes_per_pixel))
+    return OpenedImage(source=source, container=container, header=header, options=options)
 
 
 def _check_pixels(container: Container, width: int, height: int, max_pixels: int) -> None:
@@ -114,19 +136,11 @@ def _check_run_lengths(container: Container, width: int, height: int) -> None:
         raise TooManyPixelsError(f"the image is too large: a run-length encoded BMP may have {_MAX_RLE_BYTES / 1e6:g} MB")
 
 
-def _check_art(columns: int, rows: int, limits: Limits) -> None:
-    if columns * rows > limits.max_art_characters:
-        raise BadOptionError(
-            f"the art would have {rows} rows of {columns} characters, and the limit is {limits.max_art_characters} "
-            "characters in all: ask for a smaller width"
-        )
-
-
 def _open(container: Container) -> ImageFile:
     module, name = _PLUGINS[container.format]
     plugin: type[ImageFile] = getattr(importlib.import_module(module), name)
     with rejecting_damage():
-        return plugin(BytesIO(container.body))
+        return plugin(BytesIO(container.opening))
 
 
 @contextmanager
@@ -162,6 +176,19 @@ def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
             return 11.3
         case _:
             return 7.3
+
+
+def _colour_bytes_per_pixel(header: ImageHeader, options: ConversionOptions, source: ImageFile) -> float:
+    """What colour takes besides: its reduced copy, and of a JPEG three more channels at the size at which it is decoded."""
+    if options.color == "none" or source.mode in GREY_MODES:
+        return 0.0
+    across, down = header.colour_reduction(options, source.size)
+    copy = 4.0 / (across * down)
+    if header.format != "JPEG":
+        return copy
+    columns, rows = header.stored(*header.grid(options.width))
+    scale = min(source.width // (_MAX_SAMPLES_PER_COLUMN * columns), source.height // (_MAX_SAMPLES_PER_COLUMN * rows))
+    return copy + 4.0 / min(8, max(1, 1 << scale.bit_length() >> 1)) ** 2  # libjpeg scales by powers of two
 
 
 def _coefficient_bytes(source: ImageFile) -> float:

@@ -1,0 +1,92 @@
+"""What the fuzzer calls: any bytes, under any options, become art or a RejectedError. Any other exception is a finding.
+
+Run by `tests.fuzz`, in the environment of requirements/fuzz.txt. The first bytes of an input choose the options, the rest is
+the image. Coverage is of the conversion and of Pillow's plugins; its decoders in C are not instrumented.
+"""
+
+import importlib
+import pkgutil
+import struct
+import sys
+import zlib
+from contextlib import suppress
+
+import atheris
+
+with atheris.instrument_imports(
+    include=[
+        "asciist.conversion",
+        "PIL.BmpImagePlugin",
+        "PIL.GifImagePlugin",
+        "PIL.ImageFile",
+        "PIL.ImagePalette",
+        "PIL.JpegImagePlugin",
+        "PIL.MpoImagePlugin",
+        "PIL.PngImagePlugin",
+        "PIL.WebPImagePlugin",
+    ]
+):
+    # what the conversion imports when it is first needed is imported here, so that it is instrumented
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+
+    from asciist import conversion
+
+    for module in pkgutil.iter_modules(conversion.__path__, "asciist.conversion."):
+        importlib.import_module(module.name)
+
+from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.conversion.options import COLORS
+from asciist.errors import RejectedError
+from asciist.limits import Limits
+
+OPTION_BYTES = 2
+_STYLES, _COLORS, _CHARS = tuple(STYLES), tuple(COLORS), ("", "ab", "^@#")
+
+
+def options(head: bytes) -> ConversionOptions:
+    """The options that the first bytes of an input stand for; zeros are the defaults at width 1."""
+    width, choices = head
+    choices, style = divmod(choices, len(_STYLES))
+    choices, color = divmod(choices, len(_COLORS))
+    choices, chars = divmod(choices, len(_CHARS))
+    return ConversionOptions(
+        width=1 + width % 200,
+        style=_STYLES[style],
+        color=_COLORS[color],
+        chars=_CHARS[chars] if STYLES[_STYLES[style]].characters else "",  # refused before the image is looked at
+        invert=bool(choices % 2),
+    )
+
+
+def one_input(data: bytes) -> None:
+    """Convert the image in `data`."""
+    if len(data) >= OPTION_BYTES:
+        with suppress(RejectedError):
+            convert(data[OPTION_BYTES:], options(data[:OPTION_BYTES]), Limits())
+
+
+def mutated(data: bytes, max_size: int, seed: int) -> bytes:
+    """A change of the fuzzer's own, mostly with right checksums, without which no change of a PNG gets past them."""
+    change = atheris.Mutate(data, max_size)
+    return change if seed % 4 == 0 else change[:OPTION_BYTES] + with_right_checksums(change[OPTION_BYTES:])
+
+
+def with_right_checksums(image: bytes) -> bytes:
+    """`image` with the checksum of each chunk corrected where it is a PNG."""
+    if not image.startswith(b"\x89PNG\r\n\x1a\n"):
+        return image
+    fixed = bytearray(image)
+    position = 8
+    while position + 12 <= len(fixed):
+        (length,) = struct.unpack_from(">I", fixed, position)
+        end = position + 8 + length
+        if end + 4 > len(fixed):
+            break
+        struct.pack_into(">I", fixed, end, zlib.crc32(fixed[position + 4 : end]))
+        position = end + 4
+    return bytes(fixed)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one_input, custom_mutator=mutated)
+    atheris.Fuzz()

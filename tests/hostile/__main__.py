@@ -1,0 +1,26 @@
+"""Writes the corpus as files: python -m tests.hostile FOLDER."""
+
+import re
+import sys
+from pathlib import Path
+
+from tests.hostile import corpus
+
+
+def file_name(name: str) -> str:
+    """A case's name in letters that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def main() -> None:
+    """Write every case into a folder of its kind."""
+    folder = Path(sys.argv[1])
+    for case in corpus():
+        path = folder / case.kind.value / file_name(case.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(case.image)
+    sys.stdout.write(f"{len(corpus())} files in {folder}\n")
+
+
+if __name__ == "__main__":
+    main()
