@@ -13,7 +13,12 @@ from asciist.artifacts import digest_of_image_key, image_key
 from asciist.conversion import ConversionOptions
 from asciist.errors import MalformedMessageError
 
-VERSION: Final = 1
+REQUEST_VERSION: Final = 2
+"""Version 1 names no options but the width and the style. A worker still reads it: during an upgrade the web tier may be the
+older of the two."""
+_REQUEST_VERSIONS_READ: Final = (1, REQUEST_VERSION)
+
+REPLY_VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +37,22 @@ class ConversionRequest:
 
     def to_json(self) -> str:
         return _dump(
+            version=REQUEST_VERSION,
             correlation_id=self.correlation_id,
             key=image_key(self.digest),
             width=self.options.width,
             style=self.options.style,
+            invert=self.options.invert,
+            chars=self.options.chars,
+            color=self.options.color,
             deadline=self.deadline,
             reply_to=self.reply_to,
         )
 
     @classmethod
     def from_json(cls, body: str) -> "ConversionRequest":
-        """Raises MalformedMessageError."""
-        fields = _load(body)
+        """Raises MalformedMessageError. The options are not checked here: a worker refuses them as it refuses an image."""
+        fields = _load(body, _REQUEST_VERSIONS_READ)
         digest = digest_of_image_key(_field(fields, "key", str))
         if digest is None:
             raise MalformedMessageError("key is not the key of an image")
@@ -53,10 +62,22 @@ class ConversionRequest:
         return cls(
             correlation_id=_field(fields, "correlation_id", str),
             digest=digest,
-            options=ConversionOptions(width=_field(fields, "width", int), style=_field(fields, "style", str)),
+            options=_options(fields),
             deadline=deadline,
             reply_to=_field(fields, "reply_to", str),
         )
+
+
+def _options(fields: dict[str, Any]) -> ConversionOptions:
+    options = ConversionOptions(width=_field(fields, "width", int), style=_field(fields, "style", str))
+    if fields["version"] == 1:
+        return options
+    return replace(
+        options,
+        invert=_field(fields, "invert", bool),
+        chars=_field(fields, "chars", str),
+        color=_field(fields, "color", str),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +96,13 @@ class ConversionReply:
 
     def to_json(self) -> str:
         if self.rejection is not None:
-            return _dump(correlation_id=self.correlation_id, outcome="failed", message=self.rejection)
-        return _dump(correlation_id=self.correlation_id, outcome="done", art=self.art)
+            return _dump(version=REPLY_VERSION, correlation_id=self.correlation_id, outcome="failed", message=self.rejection)
+        return _dump(version=REPLY_VERSION, correlation_id=self.correlation_id, outcome="done", art=self.art)
 
     @classmethod
     def from_json(cls, body: str) -> "ConversionReply":
         """Raises MalformedMessageError."""
-        fields = _load(body)
+        fields = _load(body, (REPLY_VERSION,))
         correlation_id = _field(fields, "correlation_id", str)
         match _field(fields, "outcome", str):
             case "done":
@@ -93,23 +114,25 @@ class ConversionReply:
 
 
 def _dump(**fields: str | float | None) -> str:
-    return json.dumps({"version": VERSION, **fields}, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))
 
 
-def _load(body: str) -> dict[str, Any]:
+def _load(body: str, versions: tuple[int, ...]) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise MalformedMessageError(f"not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise MalformedMessageError("not an object")
-    if fields.get("version") != VERSION:
-        raise MalformedMessageError(f"version {fields.get('version')!r}, and this release reads {VERSION}")
+    if fields.get("version") not in versions:
+        raise MalformedMessageError(
+            f"version {fields.get('version')!r}, and this release reads {', '.join(map(str, versions))}"
+        )
     return fields
 
 
 def _field(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
     value = fields.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise MalformedMessageError(f"{name} is {value!r}")
     return value

@@ -1,11 +1,12 @@
 """From art or an error to an HTTP response, in the form the client asked for."""
 
+import re
 from enum import Enum
 from typing import Final
 
 from flask import Request, Response, g, jsonify, make_response, render_template, request
 
-from asciist.conversion import DEFAULT_WIDTH
+from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 from asciist.request_reply import ArtSource, ServedArt
 from asciist.settings import Settings
 
@@ -22,6 +23,12 @@ _CACHE_STATUS: Final = {
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+_DOCUMENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""Of art that is a document itself: its colours are inline, and there is nothing else in it."""
+
+_ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
+"""Colour for a terminal, which a page would show as nonsense."""
 
 
 class Form(Enum):
@@ -49,6 +56,8 @@ def art_answer(served: ServedArt, form: Form, settings: Settings) -> Response:
     match form:
         case Form.JSON:
             response = jsonify(art=served.art)
+        case Form.TEXT | Form.HTML if served.options.color == "html":
+            response = _document(served.art + "\n")
         case Form.HTML:
             response = page(settings, served=served)
         case Form.TEXT:
@@ -79,13 +88,31 @@ def error_answer(status: int, message: str, settings: Settings) -> Response:
 
 def usage(settings: Settings) -> Response:
     """What `curl HOST` prints."""
-    return _text(render_template("usage.txt", host=request.host, limits=settings.limits, width=DEFAULT_WIDTH) + "\n")
+    return _text(
+        render_template(
+            "usage.txt",
+            host=request.host,
+            limits=settings.limits,
+            width=DEFAULT_WIDTH,
+            styles=STYLES,
+            default_style=DEFAULT_STYLE,
+        )
+        + "\n"
+    )
 
 
 def page(settings: Settings, *, served: ServedArt | None = None, error: str = "") -> Response:
     """The page for browsers: a form, and above it the art or the error that its last use led to."""
     response = make_response(
-        render_template("page.html", limits=settings.limits, width=DEFAULT_WIDTH, served=served, error=error)
+        render_template(
+            "page.html",
+            limits=settings.limits,
+            options=served.options if served else ConversionOptions(width=DEFAULT_WIDTH),
+            styles=STYLES,
+            permalink=f"/{served.key}" if served else "",
+            art=_ESCAPE_CODES.sub("", served.art) if served else "",
+            error=error,
+        )
     )
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
@@ -93,6 +120,12 @@ def page(settings: Settings, *, served: ServedArt | None = None, error: str = ""
 
 def _asks_in_json() -> bool:
     return request.is_json or bool(g.get("is_json"))
+
+
+def _document(html: str) -> Response:
+    response = Response(html, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _DOCUMENT_SECURITY_POLICY
+    return response
 
 
 def _text(text: str) -> Response:

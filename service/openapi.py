@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from asciist.artifacts import VARIANT_PATTERN
 from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES
+from asciist.conversion.options import COLORS, MAX_CHARS_BYTES
 from asciist.limits import Limits
 
 _Schema = dict[str, Any]
@@ -14,12 +16,13 @@ _PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
 def document(limits: Limits) -> _Schema:
     """OpenAPI 3.1 of everything that `routes` serves."""
     width = {"type": "integer", "minimum": 1, "maximum": limits.max_width}
-    style = {"type": "string", "enum": list(STYLES), "default": DEFAULT_STYLE}
+    beyond_width = _options_beyond_width()
     options = [
         _query("width", {**width, "default": DEFAULT_WIDTH}, "Columns of the art."),
-        _query("style", style, "How the art is drawn."),
+        *(_query(name, schema, schema["description"]) for name, schema in beyond_width.items()),
     ]
     sha256 = _path("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "SHA-256 of the image, in hexadecimal.")
+    variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
     stored_width = _path("width", width, "Columns of the art.")
     raw = {"type": "string", "contentMediaType": "application/octet-stream"}
     return {
@@ -44,9 +47,15 @@ def document(limits: Limits) -> _Schema:
                     parameters=options,
                     body={
                         "application/json": {
-                            "schema": _object(
-                                {"image": {"type": "string", "contentEncoding": "base64"}, "width": width}, style
-                            ),
+                            "schema": {
+                                "type": "object",
+                                "required": ["image", "width"],
+                                "properties": {
+                                    "image": {"type": "string", "contentEncoding": "base64"},
+                                    "width": width,
+                                    **beyond_width,
+                                },
+                            },
                             "example": {"width": 2, "image": _PIXEL},
                         },
                         "application/octet-stream": {"schema": raw},
@@ -54,7 +63,7 @@ def document(limits: Limits) -> _Schema:
                             "schema": {
                                 "type": "object",
                                 "required": ["image"],
-                                "properties": {"image": raw, "width": width, "style": style},
+                                "properties": {"image": raw, "width": width, **beyond_width},
                             }
                         },
                     },
@@ -71,12 +80,12 @@ def document(limits: Limits) -> _Schema:
             "/{sha256}/width/{width}": {
                 "get": _operation("Stored art", "storedArt", _stored_answers(), parameters=[sha256, stored_width])
             },
-            "/{sha256}/style/{style}/width/{width}": {
+            "/{sha256}/style/{variant}/width/{width}": {
                 "get": _operation(
-                    "Stored art of a style",
-                    "storedArtOfStyle",
+                    "Stored art of other options than the default",
+                    "storedArtOfVariant",
                     _stored_answers(),
-                    parameters=[sha256, _path("style", style, "How the art is drawn."), stored_width],
+                    parameters=[sha256, _path("variant", variant, "The options beyond the width."), stored_width],
                 )
             },
             "/healthz": {
@@ -96,6 +105,31 @@ def document(limits: Limits) -> _Schema:
                     {"200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}},
                 )
             },
+        },
+    }
+
+
+def _options_beyond_width() -> _Schema:
+    return {
+        "style": {"type": "string", "enum": list(STYLES), "default": DEFAULT_STYLE, "description": "How the art is drawn."},
+        "invert": {"type": "boolean", "default": False, "description": "For dark characters on a light background."},
+        "chars": {
+            "type": "string",
+            "maxLength": MAX_CHARS_BYTES,
+            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+            "description": (
+                "The characters to draw with, dark to light; or, after ^, those not to draw with. Each one column wide, "
+                f"at most {MAX_CHARS_BYTES} bytes in UTF-8 together; styles of dots have none to choose. Empty: the style's."
+            ),
+        },
+        "color": {
+            "type": "string",
+            "enum": list(COLORS),
+            "default": "none",
+            "description": (
+                "The image's colours as escape codes for a terminal (ansi), or with the art in a document of its own (html), "
+                "which is then the answer in every form but JSON, as text/html."
+            ),
         },
     }
 
@@ -148,10 +182,6 @@ def _operation(
     if body:
         operation["requestBody"] = {"required": True, "content": body}
     return operation
-
-
-def _object(required: _Schema, style: _Schema) -> _Schema:
-    return {"type": "object", "required": list(required), "properties": {**required, "style": style}}
 
 
 def _query(name: str, schema: _Schema, description: str) -> _Schema:

@@ -12,7 +12,8 @@ from typing import Any, Final
 from flask import Request, g
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, ConversionOptions
+from asciist.artifacts import options_of_variant
+from asciist.conversion import DEFAULT_WIDTH, ConversionOptions
 from asciist.conversion.options import width_message
 from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, UnsupportedEncodingError
 from asciist.limits import Limits
@@ -23,6 +24,10 @@ _ENVELOPE_BYTES: Final = 65_536
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
 _WHITE_SPACE: Final = str.maketrans("", "", " \t\r\n")
 _WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,9}")
+_TRUTHS: Final = {
+    **dict.fromkeys(("", "true", "1", "yes", "on"), True),  # `?invert` has no value, a ticked box in a form "on"
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,30 +67,58 @@ def parse_upload(request: Request, limits: Limits) -> Upload:
 
 
 def text_options(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
-    """The options in a URL or form. Raises BadOptionError."""
-    width: object = values.get("width", DEFAULT_WIDTH)
-    if isinstance(width, str):
-        width = int(width) if _WHOLE_NUMBER.fullmatch(width) else None
-    return _options(width, values.get("style"), limits)
+    """The options in a query or form. Raises BadOptionError."""
+    options: dict[str, object] = {"width": DEFAULT_WIDTH, **values}
+    if "width" in values:
+        options["width"] = _whole_number(values["width"])
+    if "invert" in values:
+        options["invert"] = _TRUTHS.get(values["invert"].lower())
+    return _options(options, limits)
+
+
+def address_options(variant: str, width: str, limits: Limits) -> ConversionOptions:
+    """The options in the address of stored art. Raises BadOptionError."""
+    columns = _whole_number(width)
+    if columns is None:
+        raise BadOptionError(width_message(limits))
+    options = options_of_variant(variant, columns)
+    if options is None:
+        raise BadOptionError("the address names no options: Content-Location is how an answer says where its art is")
+    options.check(limits)
+    return options
 
 
 def _json_options(values: Mapping[str, Any], limits: Limits) -> ConversionOptions:
     if "width" not in values:
         raise BadRequestError("no width provided")
+    options = {name: value for name, value in values.items() if value is not None or name == "width"}
+    if isinstance(options["width"], float) and options["width"].is_integer():
+        options["width"] = int(options["width"])  # JSON has one kind of number: 80.0 is 80
+    return _options(options, limits)
+
+
+def _options(values: Mapping[str, object], limits: Limits) -> ConversionOptions:
+    """Checked for type and range; names that are no option's are ignored."""
     width = values["width"]
-    if isinstance(width, float) and width.is_integer():
-        width = int(width)  # JSON has one kind of number: 80.0 is 80
-    return _options(width, values.get("style"), limits)
-
-
-def _options(width: object, style: object, limits: Limits) -> ConversionOptions:
     if not isinstance(width, int) or isinstance(width, bool):
         raise BadOptionError(width_message(limits))
-    if not isinstance(style, str | None):
-        raise BadOptionError("style must be text")
-    options = ConversionOptions(width=width, style=DEFAULT_STYLE if style is None else style)
+    chosen: dict[str, Any] = {"width": width}
+    if "invert" in values:
+        if not isinstance(values["invert"], bool):
+            raise BadOptionError("invert must be true or false")
+        chosen["invert"] = values["invert"]
+    for name in ("style", "chars", "color"):
+        if name in values:
+            if not isinstance(values[name], str):
+                raise BadOptionError(f"{name} must be text")
+            chosen[name] = values[name]
+    options = ConversionOptions(**chosen)
     options.check(limits)
     return options
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
 
 def _parse(request: Request, limits: Limits) -> Upload:

@@ -6,13 +6,14 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from asciist import metrics
+from asciist.conversion import DEFAULT_STYLE
 from asciist.errors import OverloadedError
 from asciist.ports import Metrics
 from asciist.request_reply import Requester
 from asciist.settings import Settings
 from service.answers import Form, art_answer, chosen_form, page, usage, wants_page
 from service.openapi import document
-from service.parsing import body_limit, parse_upload, text_options
+from service.parsing import address_options, body_limit, parse_upload
 from service.uploads import Admission, UploadWatch
 
 
@@ -39,9 +40,9 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
         return art_answer(served, chosen_form(request, Form.JSON if upload.is_json else Form.TEXT), settings)
 
     @routes.get("/<sha256:digest>/width/<width>")
-    @routes.get("/<sha256:digest>/style/<style>/width/<width>")
-    def stored_art(digest: str, width: str, style: str | None = None) -> Response:
-        options = text_options({"width": width} | ({"style": style} if style else {}), settings.limits)
+    @routes.get("/<sha256:digest>/style/<variant>/width/<width>")
+    def stored_art(digest: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
+        options = address_options(variant, width, settings.limits)
         return art_answer(requester.stored_art(digest, options), chosen_form(request, Form.TEXT), settings)
 
     @routes.get("/")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import DEFAULT_WIDTH, STYLES, ConversionOptions, convert
+from asciist.conversion.options import COLORS
 from asciist.limits import Limits
 from asciist.settings import Settings
 from service.errors import STATUSES
@@ -18,7 +19,9 @@ from tests.serving import Server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "node_modules"} & set(path.parts))
+DOCUMENTS = sorted(
+    path for path in ROOT.rglob("*.md") if not re.search(r"(^|/)(\.|node_modules/)", str(path.relative_to(ROOT)))
+)
 
 
 def section(title: str) -> str:
@@ -61,6 +64,32 @@ def test_the_defaults_are_as_documented() -> None:
         assert int(value) == getattr(settings.limits, key, None) or int(value) == getattr(settings, key)
 
 
+def test_every_option_is_documented_with_its_values_and_default() -> None:
+    table = re.findall(r"^\| `(\w+)` \| (.*) \| (.*)\|$", section("Options"), re.MULTILINE)
+    rows = {name: (text, default) for name, text, default in table}
+
+    assert list(rows) == [field.name for field in fields(ConversionOptions)]
+    for name, values in (("style", STYLES), ("color", COLORS)):
+        assert re.findall(r"(?:^|; )`(\w+)`", rows[name][0]) == list(values)
+    options = ConversionOptions(width=DEFAULT_WIDTH)
+    for name, (_, default) in rows.items():
+        value = getattr(options, name)
+        assert default.partition("`")[2].partition("`")[0] == (str(value).lower() if value != "" else "")
+
+
+def test_what_a_cell_counts_for_is_documented() -> None:
+    row = re.search(r"^\| the whole of it; ([^|]*)\|", section("Limits"), re.MULTILINE)
+    assert row
+
+    assert [int(number) for number in re.findall(r"\d+", row[1])] == [
+        ConversionOptions(width=1, style=style, color=color).cell_weight
+        for color, style in (
+            *(("none", "braille"), ("none", "blocks")),
+            *(("ansi", "ramp"), ("html", "ramp"), ("ansi", "blocks"), ("html", "blocks")),
+        )
+    ]
+
+
 def test_every_status_is_documented() -> None:
     documented = {int(status) for status in re.findall(r"^\| (\d{3}) \|", section("Errors"), re.MULTILINE)}
 
@@ -98,8 +127,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.slow
 def test_every_command_of_use_it_works_in_the_order_it_stands(server: Server) -> None:
     assert shutil.which("curl"), "curl is needed to try the README's commands: apt-get install curl"
-    lines = commands("Use it")
-    assert len(lines) >= 9
+    lines = commands("Use it") + commands("Options")
+    assert len(lines) >= 15
     command = Path(sys.executable).with_name("asciist")
     for line in lines:
         here = line.replace("localhost:27244", f"127.0.0.1:{server.port}").replace(".venv/bin/asciist", str(command))

@@ -28,7 +28,7 @@ __all__ = [
     "render",
 ]
 
-ENGINE_VERSION: Final = 1
+ENGINE_VERSION: Final = 2
 """Raised whenever any image's art changes; stored art of another version counts as absent."""
 
 
@@ -38,8 +38,16 @@ def decode(opened: OpenedImage) -> DecodedImage:
 
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:
-    """Draw the art: rows of `options.width` characters joined by newlines, none at the end."""
-    return RENDERERS[options.style].render(image, options)
+    """Draw the art: rows of `options.width` characters joined by newlines, none at the end; then colour it as they ask."""
+    art = RENDERERS[options.style].render(image, options)
+    if options.color == "none":
+        return art
+    from asciist.conversion import colouring  # noqa: PLC0415 - imports numpy, which art without colour does not need
+
+    columns, rows = image.header.grid(options.width)
+    colours = image.sample_colour(columns, rows * STYLES[options.style].colours)
+    draw = colouring.ansi if options.color == "ansi" else colouring.html
+    return draw(art, colours, invert=options.invert)
 
 
 def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:

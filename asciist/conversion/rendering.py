@@ -1,10 +1,10 @@
-"""The table of styles. A new style is a module beside `ramp` and a row here."""
+"""The table of styles. A new style is a module beside `ramp`, a row here and a row of what options know of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from asciist.conversion import ramp
+from asciist.conversion import dots, ramp
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.options import ConversionOptions
 
@@ -19,4 +19,15 @@ class Renderer:
     """Pixels to art, without colour."""
 
 
-RENDERERS: Final = {"ramp": Renderer(samples_per_column=ramp.SAMPLES_PER_COLUMN, render=ramp.render)}
+def _render_structure(image: DecodedImage, options: ConversionOptions) -> str:
+    from asciist.conversion import structure  # noqa: PLC0415 - imports numpy, which no other style needs
+
+    return structure.render(image, options)
+
+
+RENDERERS: Final = {
+    "structure": Renderer(samples_per_column=4, render=_render_structure),
+    "ramp": Renderer(samples_per_column=ramp.SAMPLES_PER_COLUMN, render=ramp.render),
+    "braille": Renderer(samples_per_column=dots.BRAILLE_SAMPLES_PER_COLUMN, render=dots.render_braille),
+    "blocks": Renderer(samples_per_column=dots.BLOCKS_SAMPLES_PER_COLUMN, render=dots.render_blocks),
+}

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.request_reply import Requester, ServedArt
 from asciist.settings import Settings
@@ -27,8 +28,8 @@ BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+x
 BOMB = png_of_header(2**14, 2**14)
 
 
-def art(image: bytes, width: int) -> str:
-    return convert(image, ConversionOptions(width=width), Limits())
+def art(image: bytes, width: int, **options: Any) -> str:
+    return convert(image, ConversionOptions(width=width, **options), Limits())
 
 
 def payload(image: bytes, **fields: Any) -> dict[str, Any]:
@@ -101,12 +102,58 @@ class TestConvert:
     def test_a_whole_number_may_be_written_with_a_fraction_of_zero(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/", json=payload(cat, width=20.0)).get_json() == {"art": art(cat, 20)}
 
-    def test_the_style_is_an_option_like_the_width(self, client: FlaskClient, cat: bytes) -> None:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"style": "ramp"},
+            {"style": "braille"},
+            {"style": "blocks"},
+            {"style": "ramp", "invert": True},
+            {"style": "ramp", "chars": " .oO+&%"},
+            {"style": "ramp", "chars": "^@%"},
+            {"style": "ramp", "chars": " ░▒▓█", "invert": True, "color": "ansi"},
+            {"style": "blocks", "color": "ansi"},
+            {"color": "html"},
+        ],
+    )
+    def test_options_are_query_parameters_form_fields_and_json_keys(
+        self, client: FlaskClient, cat: bytes, options: dict[str, Any]
+    ) -> None:
+        expected = {"art": art(cat, 20, **options)}
+        json_please = {"Accept": "application/json"}
+        fields = {"width": "20", **options} | ({"invert": "true"} if "invert" in options else {})
+
+        assert client.post("/", json=payload(cat, width=20, **options)).get_json() == expected
         for response in (
-            client.post("/?width=20&style=ramp", data=cat, headers={"Accept": "application/json"}),
-            client.post("/", json=payload(cat, width=20, style="ramp")),
+            client.post("/", query_string=fields, data=cat, headers=json_please),
+            client.put("/cat.jpg", query_string=fields, data=cat, headers=json_please),
+            client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), **fields}, headers=json_please),
         ):
-            assert response.get_json() == {"art": art(cat, 20)}
+            assert response.get_json() == expected
+
+    @pytest.mark.parametrize(
+        ("text", "inverted"),
+        [(text, True) for text in ("", "true", "True", "1", "yes", "on", "ON")]
+        + [(text, False) for text in ("false", "FALSE", "0", "no", "off")],
+    )
+    def test_invert_may_be_said_in_many_ways(self, client: FlaskClient, cat: bytes, text: str, inverted: bool) -> None:
+        expected = art(cat, 20, invert=inverted) + "\n"
+
+        assert client.post("/", query_string={"width": "20", "invert": text}, data=cat).text == expected
+        form = {"image": (BytesIO(cat), "cat.jpg"), "width": "20", "invert": text}
+        assert client.post("/", data=form).text == expected
+
+    def test_invert_needs_no_value(self, client: FlaskClient, cat: bytes) -> None:
+        assert client.post("/?width=20&invert", data=cat).text == art(cat, 20, invert=True) + "\n"
+
+    def test_an_option_of_null_is_not_chosen(self, client: FlaskClient, cat: bytes) -> None:
+        nothing = {"style": None, "invert": None, "chars": None, "color": None}
+
+        assert client.post("/", json=payload(cat, width=20, **nothing)).get_json() == {"art": art(cat, 20)}
+
+    def test_an_option_that_there_is_not_is_ignored(self, client: FlaskClient, cat: bytes) -> None:
+        assert client.post("/?width=20&digest=x&limits=y", data=cat).text == art(cat, 20) + "\n"
+        assert client.post("/", json=payload(cat, width=20, check=1)).get_json() == {"art": art(cat, 20)}
 
 
 class TestForms:
@@ -135,6 +182,42 @@ class TestForms:
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
         assert "<script" not in response.get_data(as_text=True)
 
+    @pytest.mark.parametrize("accept", ["text/plain", "text/html", "*/*"])
+    def test_coloured_html_is_the_answer_itself(self, client: FlaskClient, cat: bytes, accept: str) -> None:
+        made = client.post("/?width=30&color=html&style=ramp&chars=%3Cb%3E%26", data=cat, headers={"Accept": accept})
+
+        assert made.content_type == "text/html; charset=utf-8"
+        assert made.text == art(cat, 30, style="ramp", color="html", chars="<b>&") + "\n"
+        assert "&lt;</b>" in made.text
+        assert made.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
+        assert client.get(made.headers["Content-Location"], headers={"Accept": accept}).data == made.data
+        error = client.post("/?width=0&color=html", data=cat)
+        assert (error.status_code, error.mimetype) == (400, "text/plain")
+
+    def test_coloured_html_is_art_in_json(self, client: FlaskClient, cat: bytes) -> None:
+        response = client.post("/", json=payload(cat, width=30, color="html"))
+
+        assert response.is_json
+        assert response.get_json() == {"art": art(cat, 30, color="html")}
+
+    def test_a_page_shows_art_without_a_terminals_codes(self, client: FlaskClient, cat: bytes) -> None:
+        page = client.post("/?width=30&color=ansi", data=cat, headers={"Accept": "text/html"})
+        text = client.post("/?width=30&color=ansi", data=cat)
+
+        assert art(cat, 30) in page.text
+        assert "\x1b" not in page.text
+        assert "\x1b[38;2;" in text.text
+
+    def test_the_form_remembers_what_was_chosen(self, client: FlaskClient, cat: bytes) -> None:
+        form = {"image": (BytesIO(cat), "cat.jpg"), "width": "33", "style": "braille", "invert": "on"}
+        page = client.post("/", data=form, headers=BROWSER).text
+
+        assert 'value="33"' in page
+        assert "<option selected>braille</option>" in page
+        assert 'name="invert" checked' in page
+        assert '<pre class="light" ' in page  # art for a light background is shown on one
+        assert "checked" not in client.get("/", headers=BROWSER).text
+
     def test_a_browser_is_told_of_an_error_on_the_page(self, client: FlaskClient) -> None:
         response = client.post("/", data={"image": (BytesIO(b"x"), "<b>.jpg"), "width": "30"}, headers=BROWSER)
 
@@ -155,6 +238,13 @@ class TestForms:
 
     def test_the_usage_names_the_host_it_was_asked_at(self, client: FlaskClient) -> None:
         assert "curl -T cat.jpg http://art.example\n" in client.get("/", headers={"Host": "art.example"}).text
+
+    def test_the_usage_is_short_and_names_every_option(self, client: FlaskClient) -> None:
+        usage = client.get("/").text
+
+        assert len(usage.splitlines()) <= 22
+        assert all(f"\n    {field.name} " in usage for field in fields(ConversionOptions))
+        assert all(style in usage for style in STYLES)
 
 
 class TestStoredArt:
@@ -214,6 +304,43 @@ class TestStoredArt:
         assert response.status_code == 404
         assert message(response)
 
+    @pytest.mark.parametrize(
+        ("query", "variant"),
+        [
+            ("style=braille", "braille"),
+            ("style=ramp&invert", "ramp.invert"),
+            ("style=ramp&color=ansi&chars=%20%E2%96%88&invert=1", "ramp.invert.ansi.chars-20e29688"),
+            ("style=blocks&color=html", "blocks.html"),
+        ],
+    )
+    def test_the_address_names_the_options(self, client: FlaskClient, cat: bytes, query: str, variant: str) -> None:
+        made = client.post(f"/?width=30&{query}", data=cat)
+        address = made.headers["Content-Location"]
+
+        assert address.endswith(f"/style/{variant}/width/30")
+        assert client.get(address).data == made.data
+        assert client.get(address.replace("/30", "/31")).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("variant", "sentence"),
+        [
+            ("oil", "style must be one of: "),
+            ("oil.invert", "style must be one of: "),
+            ("ramp.ansi.invert", "the address names no options"),
+            ("ramp.chars-", "the address names no options"),
+            ("ramp.chars-ff", "the address names no options"),
+            ("%20", "the address names no options"),
+            ("ramp.chars-0a", "chars must be printable characters"),
+            ("ramp.chars-" + "2e" * 101, "chars must be at most 100 bytes"),
+            ("braille.chars-2e", "chars cannot be chosen"),
+        ],
+    )
+    def test_options_that_there_are_not_are_a_bad_option(self, client: FlaskClient, variant: str, sentence: str) -> None:
+        response = client.get(f"/{'0' * 64}/style/{variant}/width/80")
+
+        assert response.status_code == 400
+        assert message(response).startswith(sentence)
+
     @pytest.mark.parametrize("width", ["0", "1001", "x", "1.5"])
     def test_a_width_that_there_is_not_is_a_bad_option(self, client: FlaskClient, width: str) -> None:
         response = client.get(f"/{'0' * 64}/width/{width}")
@@ -234,6 +361,25 @@ class TestErrors:
         response = client.post("/", query_string={"width": width}, data=cat)
 
         assert (response.status_code, message(response)) == (400, "width must be a whole number from 1 to 1000")
+
+    @pytest.mark.parametrize(
+        ("query", "sentence"),
+        [
+            ("invert=maybe", "invert must be true or false"),
+            ("invert=2", "invert must be true or false"),
+            ("color=cmyk", "color must be one of: none, ansi, html"),
+            ("style=oil", "style must be one of: "),
+            ("style=ramp&chars=%00", "chars must be printable characters"),
+            ("style=ramp&chars=%E6%BC%A2", "chars must be printable characters"),
+            ("style=ramp&chars=^%20.:-=%2B*%23%25@", "chars excludes every character of the style"),
+            ("style=blocks&chars=x", "chars cannot be chosen: the style blocks has patterns of its own"),
+        ],
+    )
+    def test_a_wrong_option_in_a_url(self, client: FlaskClient, cat: bytes, query: str, sentence: str) -> None:
+        response = client.post(f"/?width=20&{query}", data=cat)
+
+        assert response.status_code == 400
+        assert message(response).startswith(sentence)
 
     def test_no_width_in_json(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", json=payload(cat))
@@ -263,7 +409,14 @@ class TestErrors:
             ('{"width": 80, "image": "YWJ="}', "unknown image format"),
             ('{"width": 80, "image": "größer"}', "image is not valid base64"),
             ('{"width": 80, "style": 1, "image": "YWJj"}', "style must be text"),
-            ('{"width": 80, "style": "oil", "image": "YWJj"}', "style must be one of: ramp"),
+            ('{"width": 80, "style": "oil", "image": "YWJj"}', "style must be one of: "),
+            ('{"width": 80, "invert": "true", "image": "YWJj"}', "invert must be true or false"),
+            ('{"width": 80, "invert": 1, "image": "YWJj"}', "invert must be true or false"),
+            ('{"width": 80, "color": false, "image": "YWJj"}', "color must be text"),
+            ('{"width": 80, "color": "", "image": "YWJj"}', "color must be one of: none, ansi, html"),
+            ('{"width": 80, "chars": [" ", "#"], "image": "YWJj"}', "chars must be text"),
+            (r'{"width": 80, "style": "ramp", "chars": "\u001b[2J", "image": "YWJj"}', "chars must be printable characters"),
+            (r'{"width": 80, "style": "ramp", "chars": "\ud800", "image": "YWJj"}', "chars must be printable characters"),
         ],
     )
     def test_json_that_is_wrong(self, client: FlaskClient, body: str | bytes, sentence: str) -> None:

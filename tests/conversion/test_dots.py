@@ -1,0 +1,96 @@
+"""Braille and blocks: every dot where the image is light, as many of them as its light asks for."""
+
+import pytest
+from PIL import Image
+
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from tests.hostile import encoded
+
+BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
+DOTS = {"braille": (2, 4), "blocks": (2, 2)}
+
+
+def art(image: Image.Image, style: str, width: int = 40, **options: bool | str) -> str:
+    return convert(encoded(image, "PNG"), ConversionOptions(width=width, style=style, **options), Limits())  # type: ignore[arg-type]
+
+
+def dots(text: str) -> Image.Image:
+    """Braille or blocks as a picture of dots. Unicode numbers those of braille down the left, the right, the last row."""
+    lines = text.split("\n")
+    is_braille = ord(lines[0][0]) >= 0x2800
+    across, down = DOTS["braille" if is_braille else "blocks"]
+    places = (
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)] if is_braille else [(0, 0), (1, 0), (0, 1), (1, 1)]
+    )
+    picture = Image.new("L", (across * len(lines[0]), down * len(lines)))
+    for row, line in enumerate(lines):
+        for column, character in enumerate(line):
+            bits = ord(character) - 0x2800 if is_braille else BLOCKS.index(character)
+            for bit, (x, y) in enumerate(places):
+                picture.putpixel((column * across + x, row * down + y), 255 * (bits >> bit & 1))
+    return picture
+
+
+def lit(picture: Image.Image) -> float:
+    return picture.histogram()[255] / (picture.width * picture.height)
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_black_has_no_dot_and_white_has_all(style: str) -> None:
+    full = {"braille": "⣿", "blocks": "█"}[style]
+    none = {"braille": "⠀", "blocks": " "}[style]
+
+    assert set(art(Image.new("L", (64, 64), 255), style)) == {full, "\n"}
+    assert set(art(Image.new("L", (64, 64), 0), style)) == {none, "\n"}
+    assert set(art(Image.new("L", (64, 64), 255), style, invert=True)) == {none, "\n"}
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_each_dot_stands_where_the_image_is_light(style: str) -> None:
+    across, down = DOTS[style]
+    pattern = Image.effect_noise((across * 12, down * 6), 255).point(lambda level: 255 * (level > 127))
+    image = pattern.resize((pattern.width * 4, pattern.height * 4 * (down == 4 or 2)), Image.Resampling.NEAREST)
+
+    picture = dots(art(image, style, width=12))
+    assert picture.size == pattern.size
+    assert picture.tobytes() == pattern.tobytes()
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_more_light_is_more_dots(style: str) -> None:
+    shares = [lit(dots(art(Image.new("L", (200, 200), level), style))) for level in range(0, 256, 15)]
+
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert 0.28 < shares[8] < 0.36  # luma 120: a third of it as luma, two thirds as light, which goes with its square
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_inverted_what_was_lit_is_left_out(style: str, cat: bytes) -> None:
+    upright, inverted = (
+        lit(dots(convert(cat, ConversionOptions(width=60, style=style, invert=invert), Limits()))) for invert in (False, True)
+    )
+
+    assert upright + inverted == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_a_dim_image_is_as_clear_as_a_bright_one_and_noise_stays_flat(style: str) -> None:
+    bright = Image.linear_gradient("L")
+    dim = bright.point(lambda level: level // 3)
+    assert lit(dots(art(dim, style))) == pytest.approx(lit(dots(art(bright, style))), abs=0.03)
+
+    nearly_white = Image.effect_noise((256, 256), 2).point(lambda level: 253 if level > 128 else 252)
+    assert lit(dots(art(nearly_white, style))) > 0.9
+
+
+def test_blocks_in_colour_are_two_pixels_a_cell(cat: bytes) -> None:
+    red_over_blue = Image.new("RGB", (8, 8), (200, 10, 10))
+    red_over_blue.paste((10, 10, 200), (0, 4, 8, 8))
+
+    assert art(red_over_blue, "blocks", width=2, color="ansi") == "\x1b[38;2;200;10;10m\x1b[48;2;10;10;200m▀▀\x1b[0m"
+    assert art(red_over_blue, "blocks", width=2, color="ansi", invert=True) == art(
+        red_over_blue, "blocks", width=2, color="ansi"
+    )

@@ -1,0 +1,92 @@
+"""Keys: one for each set of options, and back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asciist.artifacts import StoredArt, art_key, options_of_variant, variant_of
+from asciist.conversion import DEFAULT_STYLE, STYLES, ConversionOptions
+from asciist.conversion.options import COLORS
+from asciist.errors import BadOptionError
+from asciist.limits import Limits
+
+DIGEST = "0" * 64
+
+OPTIONS = st.builds(
+    ConversionOptions,
+    width=st.integers(1, 1000),
+    style=st.sampled_from(list(STYLES)),
+    invert=st.booleans(),
+    chars=st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=20)),
+    color=st.sampled_from(COLORS),
+)
+
+
+def test_the_default_style_on_its_own_has_the_short_key() -> None:
+    assert art_key(DIGEST, ConversionOptions(width=80)) == f"{DIGEST}/width/80"
+
+
+@pytest.mark.parametrize(
+    ("options", "variant"),
+    [
+        (ConversionOptions(width=80, style="braille"), "braille"),
+        (ConversionOptions(width=80, style="ramp", invert=True), "ramp.invert"),
+        (ConversionOptions(width=80, style="blocks", color="html"), "blocks.html"),
+        (ConversionOptions(width=80, style="ramp", chars=".:", color="ansi", invert=True), "ramp.invert.ansi.chars-2e3a"),
+        (ConversionOptions(width=80, style="ramp", chars="^█"), "ramp.chars-5ee29688"),
+    ],
+)
+def test_other_options_are_named_in_a_fixed_order(options: ConversionOptions, variant: str) -> None:
+    assert variant_of(options) == variant
+    assert art_key(DIGEST, options) == f"{DIGEST}/style/{variant}/width/80"
+
+
+@given(OPTIONS)
+def test_the_options_can_be_read_back_from_the_key(options: ConversionOptions) -> None:
+    assert options_of_variant(variant_of(options), options.width) == options
+
+
+@given(OPTIONS, OPTIONS)
+def test_different_options_have_different_keys(one: ConversionOptions, other: ConversionOptions) -> None:
+    assert (art_key(DIGEST, one) == art_key(DIGEST, other)) == (one == other)
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[a-z.]+(chars-[0-9a-f]*)?", fullmatch=True)))
+def test_one_set_of_options_has_one_name(variant: str) -> None:
+    options = options_of_variant(variant, 80)
+
+    assert options is None or variant_of(options) == variant
+
+
+@given(OPTIONS)
+def test_every_part_of_a_key_can_be_the_name_of_a_file(options: ConversionOptions) -> None:
+    try:
+        options.check(Limits())
+    except BadOptionError:
+        return
+    parts = art_key(DIGEST, options).split("/")
+    assert all(part.isascii() and 0 < len(part) <= 255 and part not in (".", "..") for part in parts)
+
+
+def test_the_longest_of_all_names_fits() -> None:
+    for style in STYLES:
+        assert len(variant_of(ConversionOptions(width=1, style=style, invert=True, color="html", chars="x" * 100))) <= 255
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [".invert", "ramp.", "ramp.ansi.invert", "ramp.invert.invert", "ramp.none", "ramp.color-ansi", "RAMP", "ramp.chars-"]
+    + [f"ramp.chars-{characters}" for characters in ("2", "2E", "ff", "eda080", "c1bf", "2e.ansi")],
+)
+def test_what_is_no_name_names_nothing(variant: str) -> None:
+    assert options_of_variant(variant, 80) is None
+    assert options_of_variant(variant + "\n", 80) is None
+
+
+def test_the_default_style_may_be_named_in_full() -> None:
+    assert options_of_variant(DEFAULT_STYLE, 80) == ConversionOptions(width=80)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_stored_art_is_what_was_stored(art: str) -> None:
+    assert StoredArt.from_json(StoredArt(art).to_json()) == StoredArt(art)

@@ -1,0 +1,90 @@
+"""Messages between releases: what is written is read, what the release before wrote is too, and nothing else is."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asciist.conversion import ConversionOptions
+from asciist.errors import MalformedMessageError
+from asciist.messages import ConversionReply, ConversionRequest
+
+REQUEST = ConversionRequest(
+    correlation_id="a",
+    digest="0" * 64,
+    options=ConversionOptions(width=80, style="ramp", invert=True, chars=" ░█", color="html"),
+    deadline=1.5,
+    reply_to="embedded:x",
+)
+VERSION_1 = {
+    "version": 1,
+    "correlation_id": "a",
+    "key": f"{'0' * 64}/image",
+    "width": 80,
+    "style": "ramp",
+    "deadline": 1.5,
+    "reply_to": "embedded:x",
+}
+
+
+@given(
+    st.builds(
+        ConversionOptions,
+        width=st.integers(),
+        style=st.text(),
+        invert=st.booleans(),
+        chars=st.text(),
+        color=st.text(),
+    )
+)
+def test_every_option_crosses_the_queue(options: ConversionOptions) -> None:
+    request = ConversionRequest(correlation_id="a", digest="0" * 64, options=options, deadline=1.5, reply_to="embedded:x")
+
+    assert ConversionRequest.from_json(request.to_json()) == request
+
+
+def test_a_request_of_the_release_before_is_read() -> None:
+    request = ConversionRequest.from_json(json.dumps(VERSION_1))
+
+    assert request.options == ConversionOptions(width=80, style="ramp")
+    assert request.correlation_id == "a"
+
+
+def test_what_version_1_does_not_have_is_not_read_from_it() -> None:
+    request = ConversionRequest.from_json(json.dumps(VERSION_1 | {"invert": True, "color": "html"}))
+
+    assert request.options == ConversionOptions(width=80, style="ramp")
+
+
+def test_each_message_has_a_version_of_its_own() -> None:
+    assert json.loads(REQUEST.to_json())["version"] == 2
+    assert json.loads(ConversionReply(correlation_id="a", art="@").to_json())["version"] == 1
+    assert json.loads(ConversionReply(correlation_id="a", rejection="no").to_json())["version"] == 1
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None, [2]])
+def test_another_version_is_refused(version: object) -> None:
+    reply = ConversionReply(correlation_id="a", art="@")
+    with pytest.raises(MalformedMessageError, match="this release reads 1, 2"):
+        ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"version": version}))
+    with pytest.raises(MalformedMessageError, match="this release reads 1"):
+        ConversionReply.from_json(json.dumps(json.loads(reply.to_json()) | {"version": version}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"invert": 1}, {"invert": "true"}, {"invert": None}, {"chars": None}, {"chars": 5}, {"color": True}, {"width": True}],
+)
+def test_an_option_of_another_type_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(MalformedMessageError, match=next(iter(change))):
+        ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | change))
+
+
+@pytest.mark.parametrize("name", ["invert", "chars", "color", "width", "style"])
+def test_an_option_that_is_missing_is_refused(name: str) -> None:
+    fields = json.loads(REQUEST.to_json())
+    del fields[name]
+
+    with pytest.raises(MalformedMessageError, match=f"{name} is None"):
+        ConversionRequest.from_json(json.dumps(fields))
