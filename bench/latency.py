@@ -2,19 +2,19 @@
 
 Fresh means a width that this image never had, so the whole path is walked: store, queue, worker, reply. The bare
 conversion of the same round draws the same width. One client, a kept connection, both sides on this machine.
-Prints medians and their ratios to the bare conversion.
+
+    python -m bench.latency
 """
 
 import http.client
 import os
-import platform
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -25,6 +25,11 @@ from asciist.limits import Limits
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ROUNDS = 300
+LABELS = {
+    "bare": "bare conversion, in process",
+    "stored": "stored request over HTTP",
+    "fresh": "fresh request over HTTP: store, queue, worker, reply",
+}
 
 
 def photograph() -> bytes:
@@ -41,7 +46,8 @@ def milliseconds(call: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def main() -> None:
+def report() -> Iterator[str]:
+    """Markdown lines: a table of medians and their ratios to the bare conversion."""
     image = photograph()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -50,12 +56,12 @@ def main() -> None:
         command = [sys.executable, "-m", "asciist.cli", "serve"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
-                measure(image, port)
+                yield from measure(image, port)
             finally:
                 server.terminate()
 
 
-def measure(image: bytes, port: int) -> None:
+def measure(image: bytes, port: int) -> Iterator[str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def ask(width: int, expected: str) -> None:
@@ -72,11 +78,14 @@ def measure(image: bytes, port: int) -> None:
         figures["stored"].append(milliseconds(lambda: ask(80, "asciist; hit")))
         figures["fresh"].append(milliseconds(lambda width=width: ask(width, "asciist; fwd=miss; stored")))
     bare = statistics.median(figures["bare"])
-    print(f"0.3 MP JPEG of {len(image)} bytes, {ROUNDS} rounds, {platform.machine()}, {os.cpu_count()} cores")
-    for name, values in figures.items():
-        median = statistics.median(values)
-        p95 = statistics.quantiles(values, n=20)[-1]
-        print(f"  {name:7} median {median:6.2f} ms   p95 {p95:6.2f} ms   {median / bare:5.2f} x bare")
+    yield f"0.3-megapixel JPEG of {len(image)} bytes, widths 81 to {80 + ROUNDS}, each kind in turns; milliseconds."
+    yield ""
+    yield "| | median | 95th percentile | median, of the bare conversion's |"
+    yield "|---|--:|--:|--:|"
+    for name, label in LABELS.items():
+        median = statistics.median(figures[name])
+        p95 = statistics.quantiles(figures[name], n=20)[-1]
+        yield f"| {label} | {median:.2f} | {p95:.2f} | {median / bare:.2f} |"
 
 
 def wait_for(port: int) -> None:
@@ -92,4 +101,5 @@ def wait_for(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    for line in report():
+        print(line)

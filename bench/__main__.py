@@ -1,0 +1,146 @@
+"""python -m bench [SECTION...]: measure, print, and write bench/results.md. Sections that are not named keep their tables."""
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+ROOT: Final = Path(__file__).parent.parent
+Report = Callable[[], Iterable[str]]
+"""Measures, and gives markdown lines as it goes."""
+
+RESULTS: Final = Path(__file__).with_name("results.md")
+SECTIONS: Final = ("latency", "speed", "fidelity", "sheets", "hostile")
+"""Modules of this package with `report() -> Iterator[str]`, in the order of the file."""
+
+_HEAD: Final = """\
+# Results
+
+What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine.
+"""
+_MEASURED: Final = ("asciist", "service", "lambda_worker", "bench/*.py", "pyproject.toml", "requirements")
+
+
+def machine() -> str:
+    """Processor, system, and the versions that figures depend on."""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}; "
+        f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__} ({_blas()}), "
+        f"Pillow {importlib.metadata.version('pillow')}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _blas() -> str:
+    """As loaded, with the kernels that it chose where it tells."""
+    if importlib.util.find_spec("threadpoolctl"):
+        threadpoolctl = importlib.import_module("threadpoolctl")
+        np.dot(np.ones(1), np.ones(1))
+        for library in threadpoolctl.threadpool_info():
+            if library["user_api"] == "blas":
+                return f"{library['internal_api']} {library['version']}, {library.get('architecture', '?')} kernels"
+    build = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{build['name']} {build['version']}"
+
+
+def revision() -> str:
+    """Of what is measured, and whether it is just that."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    head = git("rev-parse", "--short=12", "HEAD")
+    if not head:
+        return "no git revision"
+    return f"revision {head}" + (" with uncommitted changes" if git("status", "--porcelain", "--", *_MEASURED) else "")
+
+
+def available() -> list[str]:
+    return [name for name in SECTIONS if importlib.util.find_spec(f"bench.{name}")]
+
+
+def parts(text: str) -> dict[str, str]:
+    """The sections of a results file by name, each with its heading."""
+    found = {}
+    for part in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
+        found[part.partition("\n")[0].removeprefix("## ").lower()] = part.rstrip("\n") + "\n"
+    return found
+
+
+def merged(old: str, new: dict[str, str]) -> str:
+    """The results file with the sections of `new` replaced or added, in the order of SECTIONS."""
+    sections = parts(old) | new
+    return "\n".join([_HEAD, *(sections[name] for name in SECTIONS if name in sections)])
+
+
+def run(sections: Mapping[str, Report], results: Path) -> list[str]:
+    """Measure each section, print it, and put it into `results`, which keeps its others. The names of those that failed."""
+    failed = []
+    for name, report in sections.items():
+        start = time.monotonic()
+        print(f"{name}: measuring", file=sys.stderr)
+        lines = []
+        try:
+            for line in _measured(name, report):
+                print(line, flush=True)
+                lines.append(line)
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, the other sections are measured too
+            traceback.print_exc()
+            print(f"{name}: FAILED; {results.name} keeps what it had of it", file=sys.stderr)
+            failed.append(name)
+            continue
+        print(f"{name}: measured in {time.monotonic() - start:.0f} s", file=sys.stderr)
+        old = results.read_text() if results.exists() else ""
+        results.write_text(merged(old, {name: "\n".join(lines).rstrip("\n") + "\n"}))
+    return failed
+
+
+def _measured(name: str, report: Report) -> Iterator[str]:
+    yield f"## {name.capitalize()}"
+    yield ""
+    yield f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {revision()}. {machine()}."
+    yield ""
+    yield from report()
+
+
+def _load(name: str) -> Report:
+    """The module is imported when it is run, so that one that cannot be imported fails alone."""
+    return lambda: importlib.import_module(f"bench.{name}").report()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(available())}; all of them when none is named")
+    names = parser.parse_args().section or available()
+    if unknown := [name for name in names if name not in available()]:
+        parser.error(f"there is no section {', '.join(unknown)}; there are {', '.join(available())}")
+    failed = run({name: _load(name) for name in names}, RESULTS)
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

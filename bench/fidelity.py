@@ -1,0 +1,333 @@
+"""How faithful each style and each peer is to its images; what Q and the others mean is in `bench.scoring`.
+
+python -m bench.fidelity            # the images of bench.pictures
+python -m bench.fidelity FOLDER     # any images of one's own
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.limits import Limits
+from bench.peers import PEERS, Peer, PeerError, installed_version
+from bench.pictures import Picture, description, folder_pictures, pictures
+from bench.scoring import FONTS, Reference, Score, glyphs, not_ascii
+
+MAIN_FONT, OTHER_FONT = FONTS
+MAIN_WIDTH: Final = 80
+WIDTHS: Final = (40, 80, 120, 200)
+ONE_PRESET: Final = "structure, one preset"
+
+Draw = Callable[[Path, int, int], str]
+"""A picture's file, columns and rows to art."""
+
+VARIANTS: Final[dict[str, Draw]] = {}
+"""What is ours, and scored, but no style that a request can name: `ONE_PRESET`, once there is a way to fix the preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One piece of art to score: who draws what how wide."""
+
+    engine: str
+    picture: str
+    width: int
+    font: str
+
+
+Scores = dict[Case, Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """All scores of one run."""
+
+    pictures: list[Picture]
+    ours: tuple[str, ...]
+    peers: tuple[str, ...]
+    """Those that are installed and drew every picture."""
+    scores: Scores
+    failures: dict[str, str]
+    """Of peers that are installed: what the first of them to fail said."""
+
+    def q(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> float:
+        """Mean Q over the pictures, or over those of one kind."""
+        return statistics.fmean(score.q for score in self.of(engine, width=width, font=font, kind=kind))
+
+    def of(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> list[Score]:
+        return [
+            self.scores[Case(engine=engine, picture=picture.name, width=width, font=font)]
+            for picture in self.pictures
+            if kind in {None, picture.kind}
+        ]
+
+    def best(self, engines: Iterable[str]) -> str:
+        """The one with the highest mean."""
+        return max(engines, key=self.q)
+
+
+def _ours(style: str, picture: Path, columns: int, _rows: int) -> str:
+    return convert(picture.read_bytes(), ConversionOptions(width=columns, style=style), Limits())
+
+
+def our_engines(picture: Path) -> dict[str, Draw]:
+    """Our styles that draw plain ASCII, as `picture` shows, and the variants of them."""
+    styles = {style: partial(_ours, style) for style in STYLES}
+    return {style: draw for style, draw in styles.items() if not not_ascii(draw(picture, MAIN_WIDTH, 0))} | VARIANTS
+
+
+def rows_for(picture: Path, columns: int) -> int:
+    """Rows that keep the aspect ratio in cells twice as high as wide."""
+    with Image.open(picture) as image:
+        return max(1, int(columns * image.height / image.width / 2))
+
+
+def score_picture(picture: Picture, width: int, fonts: Sequence[str]) -> tuple[Scores, dict[str, str]]:
+    """Everyone's art of one picture at one width: the scores, and what those who failed said."""
+    rows = rows_for(picture.file, width)
+    engines = our_engines(picture.file) | {peer.name: peer.draw for peer in PEERS if installed_version(peer)}
+    references: dict[int, Reference] = {}
+    scores: Scores = {}
+    failures: dict[str, str] = {}
+    for engine, draw in engines.items():
+        try:
+            art = draw(picture.file, width, rows)
+        except PeerError as error:
+            failures[engine] = f"{picture.name} at {width}: {error}"
+            continue
+        drawn_rows = art.count("\n") + 1
+        if drawn_rows not in references:
+            references[drawn_rows] = Reference.of(picture.file, columns=width, rows=drawn_rows)
+        for font in fonts:
+            case = Case(engine=engine, picture=picture.name, width=width, font=font)
+            scores[case] = references[drawn_rows].score(art, glyphs(font))
+    return scores, failures
+
+
+def measure(found: list[Picture], widths: Sequence[int] = WIDTHS) -> Measured:
+    """Score all engines on all pictures, at MAIN_WIDTH in both fonts; progress goes to stderr."""
+    for font in FONTS:
+        glyphs(font)  # a missing font is said before anything is measured
+    scores: Scores = {}
+    failures: dict[str, str] = {}
+    start = time.monotonic()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        tasks = [
+            (width, pool.submit(score_picture, picture, width, tuple(FONTS) if width == MAIN_WIDTH else (MAIN_FONT,)))
+            for width in sorted(widths, reverse=True)
+            for picture in found
+        ]
+        for number, (width, task) in enumerate(tasks, 1):
+            new_scores, new_failures = task.result()
+            scores |= new_scores
+            failures = new_failures | failures
+            if number % len(found) == 0:
+                print(f"fidelity: width {width} scored, {time.monotonic() - start:.0f} s", file=sys.stderr)
+    installed = tuple(peer.name for peer in PEERS if installed_version(peer))
+    return Measured(
+        pictures=found,
+        ours=tuple(our_engines(found[0].file)),
+        peers=tuple(name for name in installed if name not in failures),
+        scores=scores,
+        failures=failures,
+    )
+
+
+def report() -> Iterator[str]:
+    """Markdown lines: the images, the peers, the goals and every table."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = pictures(Path(directory))
+        yield from _report(measure(found))
+
+
+def _report(measured: Measured) -> Iterator[str]:
+    yield f"Art of {len(measured.pictures)} images (* marks a graphic; all flattened), drawn light on dark in {MAIN_FONT},"
+    yield "8x16 px a cell, against the image on the same canvas. Q = 100·∛(ssim·edge·√r2), defined in [scoring.py](scoring.py)."
+    yield ""
+    yield from description(measured.pictures)
+    yield ""
+    yield from _goals(measured)
+    yield from _engines(measured)
+    if len({case.width for case in measured.scores}) > 1:
+        yield from _widths(measured)
+    yield from _ahead(measured)
+    yield from _per_picture(measured)
+    yield from _peers(measured)
+
+
+def _goals(measured: Measured) -> Iterator[str]:
+    ours = measured.best(name for name in measured.ours if name not in VARIANTS)
+    chafas = [name for name in measured.peers if name.startswith("chafa")]
+    q = measured.q(ours)
+    other = measured.q(ours, font=OTHER_FONT)
+    yield f"### Goals, width {MAIN_WIDTH}: {ours}"
+    yield ""
+    yield "| | goal | measured | |"
+    yield "|---|--:|--:|---|"
+    yield _goal("mean Q", "≥ 60", f"{q:.1f}", met=q >= 60)
+    if ONE_PRESET in measured.ours:
+        preset = measured.q(ONE_PRESET)
+        yield _goal("mean Q in one preset", "≥ 58", f"{preset:.1f}", met=preset >= 58)
+    else:
+        yield "| mean Q in one preset | ≥ 58 | | not measured: there is no such engine |"
+    if chafas:
+        best = measured.best(chafas)
+        lead = q - measured.q(best)
+        yield _goal(f"ahead of chafa's best setting (`{best}`, {measured.q(best):.1f})", "≥ 14", f"{lead:.1f}", met=lead >= 14)
+        each = statistics.fmean(
+            max(of_one) for of_one in zip(*([s.q for s in measured.of(name)] for name in chafas), strict=True)
+        )
+        yield f"| ahead of chafa in whichever setting is best for each image ({each:.1f}) | | {q - each:.1f} | |"
+    else:
+        yield "| ahead of chafa's best setting | ≥ 14 | | not measured: no chafa is installed |"
+    if measured.peers:
+        share = len(_ahead_on(measured, ours)) / len(measured.pictures)
+        yield _goal("images on which it is ahead of every peer in every setting", "≥ 90 %", f"{share:.0%}", met=share >= 0.9)
+    yield _goal(f"mean Q in {OTHER_FONT} instead, {other:.1f}: lost", "≤ 2", f"{q - other:.1f}", met=q - other <= 2)
+    yield ""
+
+
+def _goal(what: str, goal: str, figure: str, *, met: bool) -> str:
+    return f"| {what} | {goal} | {figure} | {'met' if met else '**not met**'} |"
+
+
+def _by_q(measured: Measured) -> list[str]:
+    return sorted([*measured.ours, *measured.peers], key=measured.q, reverse=True)
+
+
+def _label(measured: Measured, engine: str) -> str:
+    return f"**{engine}**" if engine in measured.ours else engine
+
+
+def _engines(measured: Measured) -> Iterator[str]:
+    yield f"### Means at width {MAIN_WIDTH}"
+    yield ""
+    yield f"Tone in dB. The last column is Q when the same art is drawn in {OTHER_FONT}. Ours are bold."
+    yield ""
+    yield f"| engine | Q | ssim | edge | tone | r2 | Q, photographs | Q, graphics | Q, {OTHER_FONT} |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    kinds = {picture.kind for picture in measured.pictures}
+    for engine in _by_q(measured):
+        scores = measured.of(engine)
+        ssim, edge, tone, r2 = (
+            statistics.fmean(getattr(score, part) for score in scores) for part in ("ssim", "edge", "tone", "r2")
+        )
+        of_kinds = [f"{measured.q(engine, kind=kind):.1f}" if kind in kinds else "" for kind in ("photograph", "graphic")]
+        yield (
+            f"| {_label(measured, engine)} | {measured.q(engine):.1f} | {ssim:.3f} | {edge:.3f} | {tone:.1f} | {r2:.3f} "
+            f"| {' | '.join(of_kinds)} | {measured.q(engine, font=OTHER_FONT):.1f} |"
+        )
+    yield ""
+
+
+def _widths(measured: Measured) -> Iterator[str]:
+    widths = sorted({case.width for case in measured.scores})
+    yield "### Mean Q at other widths"
+    yield ""
+    yield f"| engine | {' | '.join(map(str, widths))} |"
+    yield f"|---|{'--:|' * len(widths)}"
+    for engine in _by_q(measured):
+        yield f"| {_label(measured, engine)} | {' | '.join(f'{measured.q(engine, width=width):.1f}' for width in widths)} |"
+    yield ""
+
+
+def _picture_q(measured: Measured, engine: str, picture: Picture) -> float:
+    return measured.scores[Case(engine=engine, picture=picture.name, width=MAIN_WIDTH, font=MAIN_FONT)].q
+
+
+def _best_peer(measured: Measured, picture: Picture) -> str:
+    return max(measured.peers, key=lambda peer: _picture_q(measured, peer, picture))
+
+
+def _ahead_on(measured: Measured, engine: str) -> list[Picture]:
+    return [
+        picture
+        for picture in measured.pictures
+        if _picture_q(measured, engine, picture) > _picture_q(measured, _best_peer(measured, picture), picture)
+    ]
+
+
+def _ahead(measured: Measured) -> Iterator[str]:
+    if not measured.peers:
+        return
+    yield f"### Ahead of every peer in every setting, width {MAIN_WIDTH}"
+    yield ""
+    for engine in measured.ours:
+        ahead = _ahead_on(measured, engine)
+        yield f"- **{engine}**: on {len(ahead)} of {len(measured.pictures)} images."
+        behind = [picture for picture in measured.pictures if picture not in ahead]
+        if behind and len(behind) <= len(measured.pictures) // 2:
+            yield "  Not on: " + "; ".join(_defeat(measured, engine, picture) for picture in behind) + "."
+        elif behind:
+            yield "  See the table of images for those where it is not."
+    yield ""
+
+
+def _defeat(measured: Measured, engine: str, picture: Picture) -> str:
+    peer = _best_peer(measured, picture)
+    return f"{picture.name} ({_picture_q(measured, engine, picture):.1f}; {peer} {_picture_q(measured, peer, picture):.1f})"
+
+
+def _per_picture(measured: Measured) -> Iterator[str]:
+    yield f"### Q of each image, width {MAIN_WIDTH}"
+    yield ""
+    yield f"| image | {' | '.join(measured.ours)} | best peer | |"
+    yield f"|---|{'--:|' * len(measured.ours)}--:|---|"
+    for picture in measured.pictures:
+        ours = " | ".join(f"{_picture_q(measured, engine, picture):.1f}" for engine in measured.ours)
+        peer = _best_peer(measured, picture) if measured.peers else None
+        best = f"{_picture_q(measured, peer, picture):.1f} | {peer}" if peer else " | none installed"
+        yield f"| {picture.name}{'*' if picture.kind == 'graphic' else ''} | {ours} | {best} |"
+    yield ""
+
+
+def peer_table(peers: Sequence[Peer], failures: dict[str, str]) -> Iterator[str]:
+    """Markdown lines: each peer, where it comes from, its version and call; or that it is missing, or failed, and how."""
+    yield "| peer | from | version | called as |"
+    yield "|---|---|---|---|"
+    for peer in peers:
+        version = installed_version(peer) or f"**missing**: `{peer.install}`"
+        if peer.name in failures:
+            version += f"; **failed** on {failures[peer.name]}"
+        yield f"| {peer.name} | {peer.package} | {version} | `{peer.call}` |"
+
+
+def _peers(measured: Measured) -> Iterator[str]:
+    yield "### Peers"
+    yield ""
+    yield from peer_table(PEERS, measured.failures)
+    yield ""
+    yield "Each is called in its own orientation for light on dark, except `--invert`, which is chafa's for dark on light."
+    yield "chafa-py brings a libchafa of its own, whose version it does not tell. img2txt colours characters and cells; only"
+    yield "the characters are scored, as in any plain-text file. asciiart's frame is stripped."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.fidelity", description="Score our styles and their peers.")
+    parser.add_argument("folder", nargs="?", type=Path, help="images of your own instead of the bench's")
+    parser.add_argument("--width", type=int, action="append", help=f"instead of {WIDTHS}; {MAIN_WIDTH} is always scored")
+    arguments = parser.parse_args()
+    widths = sorted({MAIN_WIDTH, *(arguments.width or WIDTHS)})
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        found = folder_pictures(arguments.folder, directory) if arguments.folder else pictures(directory)
+        if not found:
+            parser.error(f"{arguments.folder} has no image")
+        for line in _report(measure(found, widths)):
+            print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Other programs that turn images into ASCII art, as Debian and PyPI have them, each called in its best documented way.
+
+Each draws plain ASCII, light on dark, at a given number of columns and rows; where a program decides on the rows itself, it
+is scored on what it decides. Escape codes and frames are stripped.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from bench.scoring import FONTS
+
+_PICTURE: Final = "PICTURE"  # these three are replaced in the arguments of a command
+_COLUMNS: Final = "COLUMNS"
+_ROWS: Final = "ROWS"
+_SYSTEM_PYTHON: Final = "/usr/bin/python3"  # the one that Debian's Python packages are for
+_ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SECONDS: Final = 60
+
+
+class PeerError(Exception):
+    """A peer could not draw a picture; the message says what it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """One program in one setting: a row of the tables."""
+
+    name: str
+    """Program and setting; unique."""
+    program: str
+    """Settings of one program share it."""
+    package: str
+    """As the registry names it."""
+    install: str
+    """The command that installs it."""
+    call: str
+    """How it is called, for people."""
+    version: Callable[[], str | None]
+    """As the program or its package tells it; None when it is not installed."""
+    draw: Callable[[Path, int, int], str]
+    """A picture's file, columns and rows to art. Raises PeerError."""
+
+
+@cache
+def installed_version(peer: Peer) -> str | None:
+    """The peer's version, asked for once; None when it is missing."""
+    return peer.version()
+
+
+def _run(command: list[str], *, stdin: bytes | None = None, errors_too: bool = False) -> str:
+    done = subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=_SECONDS,
+        env={"PATH": os.defpath + ":/usr/local/bin", "TERM": "dumb", "LC_ALL": "C.UTF-8"},
+    )
+    if done.returncode:
+        raise PeerError(f"{command[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()[:200]}")
+    return (done.stdout + done.stderr if errors_too else done.stdout).decode(errors="replace")
+
+
+def _plain(text: str) -> str:
+    return _ESCAPE_CODES.sub("", text).replace("\r", "").rstrip("\n")
+
+
+def _unframed(text: str) -> str:
+    return "\n".join(line[1:-1] for line in text.split("\n")[1:-1])
+
+
+def _command(
+    name: str,
+    *arguments: str,
+    package: str,
+    version: list[str],
+    clean: Callable[[str], str] = lambda text: text,
+) -> Peer:
+    """A program of a Debian package. `name` begins with the program's; `version` makes it tell its version."""
+    program = arguments[0]
+
+    def find_version() -> str | None:
+        if shutil.which(program) is None:
+            return None
+        told = re.search(r"\d+\.[\w.]+", _run(version, errors_too=True))
+        return told[0].rstrip(".,") if told else "version not told"
+
+    def draw(picture: Path, columns: int, rows: int) -> str:
+        values = {_COLUMNS: str(columns), _ROWS: str(rows), _PICTURE: str(picture)}
+        pattern = re.compile("|".join(values))
+        command = [pattern.sub(lambda match: values[match[0]], argument) for argument in arguments]
+        return clean(_plain(_run(command)))
+
+    return Peer(
+        name=name,
+        program=program,
+        package=f"Debian {package}",
+        install=f"apt-get install {package}",
+        call=" ".join(Path(argument).name if argument.startswith("/") else argument for argument in arguments),
+        version=find_version,
+        draw=draw,
+    )
+
+
+def _chafa(name: str, *settings: str) -> Peer:
+    everywhere = ["-f", "symbols", "--symbols", "ascii", "-c", "none", "--stretch", "--size", f"{_COLUMNS}x{_ROWS}"]
+    plain = ["--polite", "on", "--animate", "off", "-O", "0"]  # no escape codes
+    return _command(name, "chafa", *everywhere, *plain, *settings, _PICTURE, package="chafa", version=["chafa", "--version"])
+
+
+def _img2txt(dither: str) -> Peer:
+    # It has no format without colour: what it draws in colour cells is judged by its characters alone, as plain text.
+    return _command(
+        f"img2txt -d {dither}",
+        "img2txt", "-W", _COLUMNS, "-H", _ROWS, "-f", "utf8", "-d", dither, _PICTURE,
+        package="caca-utils",
+        version=["img2txt", "--version"],
+    )  # fmt: skip
+
+
+_AALIB_PROGRAM: Final = """
+import sys, aalib
+columns, rows, dithering = map(int, sys.argv[1:4])
+screen = aalib.AsciiScreen(width=columns, height=rows)
+width, height = screen.virtual_size
+pixels = sys.stdin.buffer.read()
+for y in range(height):
+    for x in range(width):
+        screen[x, y] = pixels[y * width + x]
+print(screen.render(dithering_mode=dithering))
+"""
+
+
+def _aalib(name: str, dithering: int) -> Peer:
+    def find_version() -> str | None:
+        if not Path(_SYSTEM_PYTHON).exists():
+            return None
+        try:
+            _run([_SYSTEM_PYTHON, "-c", "import aalib"])
+        except PeerError:
+            return None
+        if shutil.which("dpkg-query") is None:
+            return "version not told"
+        return _run(["dpkg-query", "-W", "-f", "${Version}", "libaa1"])
+
+    def draw(picture: Path, columns: int, rows: int) -> str:
+        with Image.open(picture) as image:
+            # Its virtual screen has 2x2 px a character.
+            pixels = image.convert("L").resize((2 * columns, 2 * rows), Image.Resampling.BOX)
+        return _plain(
+            _run(
+                [_SYSTEM_PYTHON, "-c", _AALIB_PROGRAM, str(columns), str(rows), str(dithering)],
+                stdin=pixels.tobytes(),
+            )
+        )
+
+    return Peer(
+        name=name,
+        program="aalib",
+        package="Debian python3-aalib",
+        install="apt-get install python3-aalib",
+        call=f"aalib.AsciiScreen(width=COLUMNS, height=ROWS).render(dithering_mode={dithering})",
+        version=find_version,
+        draw=draw,
+    )
+
+
+def _pypi_version(package: str) -> Callable[[], str | None]:
+    def find_version() -> str | None:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    return find_version
+
+
+def _chafa_py(name: str, *, preprocessing: bool, work: float = 0.5) -> Peer:
+    def draw(picture: Path, columns: int, rows: int) -> str:
+        import chafa  # noqa: PLC0415 - a peer may be missing
+
+        config = chafa.CanvasConfig()
+        config.width, config.height = columns, rows
+        config.canvas_mode = chafa.CanvasMode.CHAFA_CANVAS_MODE_FGBG
+        config.preprocessing = preprocessing
+        config.work_factor = work
+        config.optimizations = (chafa.Optimizations.CHAFA_OPTIMIZATION_NONE,)
+        symbols = chafa.SymbolMap()
+        symbols.add_by_tags(chafa.SymbolTags.CHAFA_SYMBOL_TAG_ASCII)
+        config.set_symbol_map(symbols)
+        canvas = chafa.Canvas(config)
+        with Image.open(picture) as image:
+            rgb = image.convert("RGB")
+        canvas.draw_all_pixels(chafa.PixelType.CHAFA_PIXEL_RGB8, rgb.tobytes(), rgb.width, rgb.height, rgb.width * 3)
+        return _plain(canvas.print(fallback=True).decode())
+
+    return Peer(
+        name=name,
+        program="chafa",
+        package="PyPI chafa-py",
+        install="make bench (requirements/bench.txt)",
+        call=f"chafa.Canvas, ASCII symbols, FGBG, preprocessing={preprocessing}, work_factor={work}",
+        version=_pypi_version("chafa-py"),
+        draw=draw,
+    )
+
+
+def _ascii_magic(name: str, *, enhance: bool) -> Peer:
+    def draw(picture: Path, columns: int, rows: int) -> str:  # noqa: ARG001 - it decides on the rows itself
+        import ascii_magic  # noqa: PLC0415 - a peer may be missing
+
+        with Image.open(picture) as image:
+            art = ascii_magic.AsciiArt(image.convert("RGB"))
+        return _plain(art.to_ascii(columns=columns, width_ratio=2, monochrome=True, enhance_image=enhance))
+
+    return Peer(
+        name=name,
+        program="ascii_magic",
+        package="PyPI ascii-magic",
+        install="make bench (requirements/bench.txt)",
+        call=f"AsciiArt.to_ascii(columns=COLUMNS, width_ratio=2, monochrome=True, enhance_image={enhance})",
+        version=_pypi_version("ascii-magic"),
+        draw=draw,
+    )
+
+
+PEERS: Final = (
+    _chafa("chafa"),
+    _chafa("chafa -p off", "-p", "off"),
+    _chafa("chafa -p off -w 9", "-p", "off", "-w", "9"),
+    _chafa("chafa -p off --dither ordered", "-p", "off", "--dither", "ordered"),
+    _chafa("chafa -p off --dither diffusion", "-p", "off", "--dither", "diffusion"),
+    _chafa("chafa -p off --fill ascii", "-p", "off", "--fill", "ascii"),
+    _chafa("chafa -p off --glyph-file", "-p", "off", "--glyph-file", str(FONTS["DejaVu Sans Mono"])),
+    _chafa("chafa -p off --invert", "-p", "off", "--invert"),  # meant for dark on light
+    _chafa_py("chafa-py", preprocessing=True),
+    _chafa_py("chafa-py, preprocessing off", preprocessing=False),
+    _command("jp2a", "jp2a", f"--size={_COLUMNS}x{_ROWS}", _PICTURE, package="jp2a", version=["jp2a", "--version"]),
+    _command(
+        "jp2a --edge-threshold", "jp2a", f"--size={_COLUMNS}x{_ROWS}", "--edge-threshold=0.5", _PICTURE,
+        package="jp2a", version=["jp2a", "--version"],
+    ),
+    _command(
+        "asciiart", "asciiart", "-w", _COLUMNS, _PICTURE,
+        package="asciiart", version=["asciiart", "--version"], clean=_unframed,
+    ),
+    _aalib("aalib", 0),
+    _aalib("aalib, Floyd-Steinberg", 2),
+    _ascii_magic("ascii_magic", enhance=False),
+    _ascii_magic("ascii_magic, enhanced", enhance=True),
+    _img2txt("none"),
+    _img2txt("fstein"),
+)  # fmt: skip
+"""`--font-ratio` changes nothing where columns and rows are both given (`--stretch`); 1/2 is chafa's default anyway."""

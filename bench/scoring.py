@@ -1,0 +1,316 @@
+"""How faithful ASCII art is to its image: one number, Q, from 0 to 100, and the four it is made of.
+
+Art of C columns and R rows is drawn with the glyphs of a real monospace font, light on dark, in cells of 8x16 px; the
+coverage of each pixel is the light it emits, A in [0, 1]. The image, upright and flattened on black, becomes Rec. 601 luma,
+encoded as it is, and is resized to the same canvas: S in [0, 1]. Then, with gaussians and gradients in px of that canvas:
+
+fit     One gain a >= 0 and one offset for each image, least squares between the two after a gaussian blur of one cell: what
+        the brightness and the contrast of a screen give to any engine alike. The offset is set anew where means are compared.
+ssim    Mean over four levels of a pyramid (8x16, 4x8, 2x4 and 1x2 px a cell: from the nose on the screen to across the room)
+        of the structural similarity index, 11x11 gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, range 1
+        (Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004). Unlike in multi-scale SSIM (Wang,
+        Simoncelli, Bovik, 2003), the levels have equal weights and each has its luminance term.
+edge    Correlation, uncentred, of the two fields of gradient vectors after a gaussian blur of sigma 3.
+tone    Peak signal-to-noise ratio in dB after a gaussian blur of sigma = sqrt(8*16) = 11.3, one cell.
+r2      Share of the variance of the image, blurred so, that the art explains: 1 - mse / var, not below 0.
+Q       100 * cbrt(ssim * edge * sqrt(r2)).
+
+No part alone will do: a nearly blank picture has the best raw SSIM. Only printable ASCII is drawn; anything else is blank.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+Floats = NDArray[np.float32]
+
+CELL_WIDTH: Final = 8
+CELL_HEIGHT: Final = 16
+FIRST, LAST = " ", "~"  # printable ASCII, 95 characters
+
+FONTS: Final = {
+    "DejaVu Sans Mono": Path("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"),
+    "Liberation Mono": Path("/usr/share/fonts/truetype/liberation/LiberationMono-Regular.ttf"),
+}
+FONT_PACKAGES: Final = {"DejaVu Sans Mono": "fonts-dejavu-core", "Liberation Mono": "fonts-liberation"}
+
+_OVERSAMPLING: Final = 8
+_LEVELS: Final = 4
+_CELL_SIGMA: Final = (CELL_WIDTH * CELL_HEIGHT) ** 0.5
+_EDGE_SIGMA: Final = 3.0
+_WINDOW_SIGMA: Final = 1.5
+_WINDOW_TAPS: Final = 11
+_C1: Final = 0.01**2
+_C2: Final = 0.03**2
+_HALVING_AREA: Final = 4_000_000  # larger images are halved while they stay twice the canvas; keeps the memory of 50 MP low
+
+
+class FontMissingError(Exception):
+    """A font is not where Debian puts it; the message says how to install it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What one piece of art scored; see the module for each."""
+
+    q: float
+    """0 to 100."""
+    ssim: float
+    edge: float
+    tone: float
+    """dB."""
+    r2: float
+    ssim_levels: tuple[float, ...]
+    """Finest first."""
+    gain: float
+    """Of the fit; above 1 where the art has less contrast than the image."""
+
+
+@cache
+def glyphs(font: str | Path = "DejaVu Sans Mono") -> Floats:
+    """(95, 16, 8) coverage of each printable ASCII character, from 0 to 1.
+
+    `font` is a key of `FONTS` or a file. Its size is such that its advance is 8 px; ascent and descent together are centred
+    in the 16 px. Drawn eight times as large and averaged. Raises FontMissingError."""
+    file = FONTS.get(str(font), Path(font))
+    if not file.exists():
+        package = FONT_PACKAGES.get(str(font))
+        raise FontMissingError(
+            f"{font} is not installed" + (f": apt-get install {package}" if package else f": no file {file}")
+        )
+    width, height = CELL_WIDTH * _OVERSAMPLING, CELL_HEIGHT * _OVERSAMPLING
+    advance = ImageFont.truetype(str(file), 1000).getlength("M") / 1000
+    face = ImageFont.truetype(str(file), width / advance)
+    ascent, descent = face.getmetrics()
+    baseline = (height - (ascent + descent)) / 2 + ascent
+    bank = np.zeros((ord(LAST) - ord(FIRST) + 1, CELL_HEIGHT, CELL_WIDTH), np.float32)
+    for index, coverage in enumerate(bank):
+        cell = Image.new("L", (width, height), 0)
+        ImageDraw.Draw(cell).text((0, baseline), chr(ord(FIRST) + index), font=face, fill=255, anchor="ls")
+        pixels = np.asarray(cell, np.float32).reshape(CELL_HEIGHT, _OVERSAMPLING, CELL_WIDTH, _OVERSAMPLING)
+        coverage[:] = pixels.mean((1, 3)) / 255
+    return bank
+
+
+def character_grid(art: str, columns: int) -> NDArray[np.intp]:
+    """(rows, columns) indices into `glyphs` of text: short lines are filled with blanks, long ones cut; what is not
+    printable ASCII is a blank, and so is all of an art without a line."""
+    lines = art.replace("\r", "").rstrip("\n").split("\n")
+    grid = np.zeros((len(lines), columns), np.intp)
+    for row, line in zip(grid, lines, strict=True):
+        codes = np.array([ord(character) for character in line[:columns]], np.intp)
+        row[: len(codes)] = np.where((codes >= ord(FIRST)) & (codes <= ord(LAST)), codes - ord(FIRST), 0)
+    return grid
+
+
+def not_ascii(art: str) -> int:
+    """How many characters of it would be drawn as blanks because they are not printable ASCII; line ends do not count."""
+    return sum(not FIRST <= character <= LAST for character in art if character not in "\r\n")
+
+
+def draw(art: str, bank: Floats, columns: int) -> Floats:
+    """(16 * rows, 8 * columns) coverage of the art, drawn with the `glyphs` of `bank`."""
+    return draw_grid(character_grid(art, columns), bank)
+
+
+def draw_grid(grid: NDArray[np.intp], bank: Floats) -> Floats:
+    """(16 * rows, 8 * columns) coverage of a (rows, columns) grid of indices into `bank`."""
+    rows, columns = grid.shape
+    return bank[grid].transpose(0, 2, 1, 3).reshape(rows * CELL_HEIGHT, columns * CELL_WIDTH)
+
+
+def luma(image: Image.Image) -> Floats:
+    """(height, width) of an image, 0 to 1: upright, flattened on black, 0.299 R + 0.587 G + 0.114 B as they are encoded."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, np.float32)
+        return np.clip(values / (65535 if values.max() > 255 else 255), 0, 1)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        black.alpha_composite(image)
+        image = black
+    return (np.asarray(image.convert("RGB"), np.float32) / 255) @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Level:
+    """One level of the image's pyramid: its pixels, their mean, and the window's means and variances."""
+
+    pixels: Floats
+    mean: float
+    window_means: Floats
+    window_variances: Floats
+
+
+class Reference:
+    """An image on the canvas of art of one size, with all that scoring needs of it; one serves any number of pieces.
+
+    Reference.of(path, columns=80, rows=40).score(art, glyphs("DejaVu Sans Mono")).q
+    """
+
+    def __init__(self, pixels: Floats, *, columns: int, rows: int) -> None:
+        """`pixels` is (height, width) luma from 0 to 1."""
+        self.columns, self.rows = columns, rows
+        self.canvas = _resized(pixels, CELL_HEIGHT * rows, CELL_WIDTH * columns)
+        self._tone = _blurred(self.canvas, _CELL_SIGMA)
+        self._gradient = _gradient(_blurred(self.canvas, _EDGE_SIGMA))
+        self._levels: list[_Level] = []
+        level = self.canvas
+        for _ in range(_LEVELS):
+            means = _window(level)
+            self._levels.append(
+                _Level(
+                    pixels=level,
+                    mean=_mean(level),
+                    window_means=means,
+                    window_variances=_window(level * level) - means * means,
+                )
+            )
+            level = _halved(level)
+
+    @classmethod
+    def of(cls, file: Path, *, columns: int, rows: int) -> Self:
+        """Of an image file."""
+        with Image.open(file) as image:
+            return cls(luma(image), columns=columns, rows=rows)
+
+    def score(self, art: str, bank: Floats, *, dark_on_light: bool = False) -> Score:
+        """Score text drawn with the `glyphs` of `bank`. Art must have this reference's number of rows, or ValueError."""
+        return self.score_coverage(draw(art, bank, self.columns), dark_on_light=dark_on_light)
+
+    def score_coverage(self, coverage: Floats, *, dark_on_light: bool = False) -> Score:
+        """Score (16 * rows, 8 * columns) coverage, of whatever origin."""
+        if coverage.shape != self.canvas.shape:
+            raise ValueError(f"art is {coverage.shape}, not {self.canvas.shape} (height, width) px")
+        if dark_on_light:
+            coverage = 1 - coverage
+        blurred = _blurred(coverage, _CELL_SIGMA)
+        gain, error = _fit(blurred, self._tone)
+        r2 = max(0.0, 1 - error / max(float(self._tone.var()), 1e-9))
+        levels = self._similarities(coverage, gain)
+        ssim = sum(levels) / len(levels)
+        edge = _correlation(_gradient(_blurred(coverage, _EDGE_SIGMA)), self._gradient)
+        return Score(
+            q=100 * (max(ssim, 0) * max(edge, 0) * r2**0.5) ** (1 / 3),
+            ssim=ssim,
+            edge=edge,
+            tone=float(10 * np.log10(1 / max(error, 1e-6))),
+            r2=r2,
+            ssim_levels=levels,
+            gain=gain,
+        )
+
+    def _similarities(self, coverage: Floats, gain: float) -> tuple[float, ...]:
+        similarities = []
+        for index, level in enumerate(self._levels):
+            pixels = gain * coverage
+            pixels += level.mean - _mean(pixels)
+            means = _window(pixels)
+            variances = _window(pixels * pixels) - means * means
+            covariances = _window(pixels * level.pixels) - means * level.window_means
+            numerator = (2 * means * level.window_means + _C1) * (2 * covariances + _C2)
+            denominator = (means**2 + level.window_means**2 + _C1) * (variances + level.window_variances + _C2)
+            similarities.append(_mean(numerator / denominator))
+            if index < _LEVELS - 1:
+                coverage = _halved(coverage)
+        return tuple(similarities)
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean(dtype=np.float64))
+
+
+def _fit(art: Floats, image: Floats) -> tuple[float, float]:
+    """The gain, not below 0, that brings `art` nearest to `image` in least squares with a free offset, and the mean squared
+    error that remains."""
+    art_deviation, image_deviation = art - _mean(art), image - _mean(image)
+    variance = _mean(art_deviation**2)
+    gain = max(0.0, _mean(art_deviation * image_deviation) / variance) if variance > 1e-9 else 0.0
+    return gain, _mean((gain * art_deviation - image_deviation) ** 2)
+
+
+def _gradient(values: Floats) -> tuple[Floats, Floats]:
+    """Forward differences along x and along y, both (height - 1, width - 1)."""
+    return np.diff(values, axis=1)[:-1], np.diff(values, axis=0)[:, :-1]
+
+
+def _correlation(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> float:
+    def product(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> float:
+        return sum(float(np.vdot(x, y)) for x, y in zip(a, b, strict=True))
+
+    norm = (product(one, one) * product(other, other)) ** 0.5
+    return product(one, other) / norm if norm > 1e-12 else 0.0
+
+
+def _halved(values: Floats) -> Floats:
+    """Means of 2x2 blocks; an odd last row or column is left out."""
+    height, width = values.shape[0] // 2 * 2, values.shape[1] // 2 * 2
+    values = values[:height, :width]
+    return np.float32(0.25) * (values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2])
+
+
+def _window(values: Floats) -> Floats:
+    return _filtered(_filtered(values, _WINDOW_SIGMA, _WINDOW_TAPS).T, _WINDOW_SIGMA, _WINDOW_TAPS).T
+
+
+def _blurred(values: Floats, sigma: float) -> Floats:
+    taps = round(8 * sigma + 1) | 1  # four sigmas to each side
+    return _filtered(_filtered(values, sigma, taps).T, sigma, taps).T
+
+
+def _filtered(values: Floats, sigma: float, taps: int) -> Floats:
+    """Convolve along y with a gaussian; beyond the border the image is mirrored with its last row repeated."""
+    reach = taps // 2
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    weights = (weights / weights.sum()).astype(np.float32)
+    height = len(values)
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="symmetric")
+    result = weights[reach] * padded[reach : reach + height]
+    pair = np.empty_like(result)
+    for distance in range(1, reach + 1):
+        np.add(
+            padded[reach - distance : reach - distance + height],
+            padded[reach + distance : reach + distance + height],
+            out=pair,
+        )
+        pair *= weights[reach + distance]
+        result += pair
+    return result
+
+
+def _resized(pixels: Floats, height: int, width: int) -> Floats:
+    """To (height, width): area averages where neither side grows, else cubic convolution (Keys 1981, a = -0.75)."""
+    while pixels.size > _HALVING_AREA and pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
+        pixels = _halved(pixels)
+    weights = _area if pixels.shape[0] >= height and pixels.shape[1] >= width else _cubic
+    resized = weights(pixels.shape[0], height) @ pixels @ weights(pixels.shape[1], width).T
+    return np.clip(resized, 0, 1)
+
+
+def _area(size: int, samples: int) -> Floats:
+    """(samples, size) weights that average what each sample covers."""
+    bounds = np.linspace(0, size, samples + 1)
+    position = np.arange(size)
+    rows = [np.clip(np.minimum(end, position + 1) - np.maximum(start, position), 0, 1) for start, end in pairwise(bounds)]
+    return (np.array(rows) * samples / size).astype(np.float32)
+
+
+def _cubic(size: int, samples: int) -> Floats:
+    """(samples, size) weights of cubic convolution, not widened when it shrinks; the border's pixel is repeated beyond it."""
+    a = -0.75
+    weights = np.zeros((samples, size), np.float64)
+    for row, centre in zip(weights, (np.arange(samples) + 0.5) * size / samples - 0.5, strict=True):
+        first = int(np.floor(centre)) - 1
+        for position in range(first, first + 4):
+            x = abs(centre - position)
+            near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+            far = a * (x**3 - 5 * x**2 + 8 * x - 4)
+            row[min(max(position, 0), size - 1)] += near if x <= 1 else far if x < 2 else 0
+    return weights.astype(np.float32)

@@ -1,0 +1,204 @@
+"""The scorer measures what it says, and the bench hides nothing: no missing peer and no section that failed."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.__main__ import run
+from bench.fidelity import peer_table
+from bench.peers import PEERS, Peer
+from bench.pictures import GRAPHICS, flatten, folder_pictures
+from bench.scoring import FONTS, Floats, FontMissingError, Reference, character_grid, draw, glyphs, luma, not_ascii
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+ORDER = np.arange(128) * 47 % 128
+BANK = (np.arange(95)[:, None] / 94 * 128 > ORDER).astype(np.float32).reshape(95, 16, 8)
+"""Glyphs of no font: from blank to full in 95 steps, so that these tests need none installed."""
+
+
+def reference(name: str = "camera.png", *, columns: int = 40, rows: int = 20) -> Reference:
+    return Reference.of(EXAMPLES / name, columns=columns, rows=rows)
+
+
+def dithered(canvas: Floats) -> str:
+    """Art in BANK: each cell's mean."""
+    rows, columns = canvas.shape[0] // 16, canvas.shape[1] // 8
+    tones = canvas.reshape(rows, 16, columns, 8).mean((1, 3))
+    return "\n".join("".join(chr(32 + int(94 * tone)) for tone in row) for row in tones)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "rows", "expected"),
+    # q, ssim, edge, tone, r2 of the same definitions on OpenCV 5.0: GaussianBlur, and resize with INTER_AREA or INTER_CUBIC.
+    [
+        ("camera.png", 80, 40, (59.65774, 0.30753, 0.69057, 44.82282, 0.99953)),
+        ("camera.png", 40, 20, (61.06773, 0.31590, 0.72115, 43.64835, 0.99932)),
+        ("camera.png", 7, 3, (65.79035, 0.38055, 0.75012, 39.64524, 0.99518)),
+        ("horse.png", 61, 25, (84.48269, 0.75006, 0.80428, 38.54224, 0.99909)),
+    ],
+)
+def test_scores_agree_with_an_independent_implementation(
+    name: str, columns: int, rows: int, expected: tuple[float, ...]
+) -> None:
+    image = reference(name, columns=columns, rows=rows)
+    score = image.score(dithered(image.canvas), BANK)
+
+    assert score.q == pytest.approx(expected[0], abs=0.01)
+    assert (score.ssim, score.edge, score.r2) == pytest.approx((expected[1], expected[2], expected[4]), abs=1e-4)
+    assert score.tone == pytest.approx(expected[3], abs=0.01)
+
+
+def test_a_copy_of_the_image_scores_100() -> None:
+    image = reference()
+
+    assert image.score_coverage(image.canvas).q == pytest.approx(100, abs=0.01)
+
+
+def test_brightness_and_contrast_cost_nothing() -> None:
+    image = reference()
+
+    assert image.score_coverage(0.3 * image.canvas + 0.2).q == pytest.approx(100, abs=0.01)
+
+
+def test_a_blank_scores_0() -> None:
+    assert reference().score("\n".join([40 * " "] * 20), BANK).q == 0
+
+
+def test_the_same_character_everywhere_scores_next_to_nothing() -> None:
+    assert reference().score("\n".join([40 * "@"] * 20), BANK).q < 6
+
+
+def test_shuffled_rows_and_a_mirror_image_score_less_than_half() -> None:
+    image = reference()
+    lines = dithered(image.canvas).split("\n")
+    whole = image.score("\n".join(lines), BANK).q
+
+    assert image.score("\n".join(lines[1::2] + lines[::2]), BANK).q < whole / 2
+    assert image.score("\n".join(line[::-1] for line in lines), BANK).q < whole / 2
+
+
+def test_a_shift_by_one_character_costs() -> None:
+    image = reference()
+    lines = dithered(image.canvas).split("\n")
+
+    assert image.score("\n".join(" " + line[:-1] for line in lines), BANK).q < 0.9 * image.score("\n".join(lines), BANK).q
+
+
+def test_a_negative_scores_0_unless_it_is_meant_for_dark_on_light() -> None:
+    image = reference()
+
+    assert image.score_coverage(1 - image.canvas).q == 0
+    assert image.score_coverage(1 - image.canvas, dark_on_light=True).q == pytest.approx(100, abs=0.01)
+
+
+def test_only_printable_ascii_is_drawn() -> None:
+    assert not draw("\u2588\u28ff\t", BANK, 3).any()
+    assert not_ascii("@\u2588\u28ff\n~\r\n") == 2
+    assert character_grid("ab\n~", 3).tolist() == [[65, 66, 0], [94, 0, 0]]
+    assert character_grid("abcd\n\n", 2).tolist() == [[65, 66]]
+
+
+def test_art_of_another_size_than_the_reference_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(16, 320\)"):
+        reference().score(40 * "@", BANK)
+
+
+def test_a_missing_font_tells_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FONTS, "Liberation Mono", Path("/nowhere.ttf"))
+
+    with pytest.raises(FontMissingError, match="apt-get install fonts-liberation"):
+        glyphs.__wrapped__("Liberation Mono")
+
+
+def test_transparency_is_black_and_16_bits_are_8() -> None:
+    clear = Image.new("RGBA", (2, 1), (255, 255, 255, 0))
+    deep = Image.fromarray(np.array([[0, 65535]], np.uint16))
+
+    assert flatten(clear).getpixel((0, 0)) == (0, 0, 0)
+    assert not luma(clear).any()
+    assert list(np.asarray(flatten(deep)).ravel()) == [0, 255]
+    assert luma(deep).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("name", GRAPHICS)
+def test_a_graphic_is_the_same_each_time_and_has_dark_and_light(name: str) -> None:
+    image = GRAPHICS[name]()
+    darkest, lightest = image.convert("L").getextrema()
+
+    assert image.tobytes() == GRAPHICS[name]().tobytes()
+    assert lightest - darkest > 150
+
+
+def test_any_folder_of_images_can_be_scored(tmp_path: Path) -> None:
+    found = folder_pictures(EXAMPLES, tmp_path / "flat")
+
+    assert {picture.name for picture in found} >= {"camera", "horse", "moon", "coffee"}
+    for picture in found:
+        with Image.open(picture.file) as image:
+            assert (image.format, image.mode in {"L", "RGB"}) == ("PNG", True)
+
+
+def peer(name: str, version: str | None) -> Peer:
+    return Peer(
+        name=name,
+        program=name,
+        package=f"Debian {name}",
+        install=f"apt-get install {name}",
+        call=f"{name} FILE",
+        version=lambda: version,
+        draw=lambda _file, _columns, _rows: "",
+    )
+
+
+def test_a_missing_peer_is_listed_with_the_command_that_installs_it() -> None:
+    table = list(peer_table([peer("here", "1.2"), peer("gone", None)], {}))
+
+    assert table[2:] == [
+        "| here | Debian here | 1.2 | `here FILE` |",
+        "| gone | Debian gone | **missing**: `apt-get install gone` | `gone FILE` |",
+    ]
+
+
+def test_a_peer_that_fails_is_listed_with_what_it_said() -> None:
+    assert "1.2; **failed** on camera at 80: no such format" in "".join(
+        peer_table([peer("here", "1.2")], {"here": "camera at 80: no such format"})
+    )
+
+
+def test_every_peer_has_a_name_of_its_own_and_says_how_it_is_installed() -> None:
+    assert len({peer.name for peer in PEERS}) == len(PEERS)
+    assert {"chafa", "jp2a", "img2txt", "ascii_magic", "aalib"} <= {peer.program for peer in PEERS}
+    assert all(re.match("apt-get install |make bench", peer.install) for peer in PEERS)
+
+
+def failing() -> Iterator[str]:
+    yield "half a table"
+    raise RuntimeError("no such luck")
+
+
+def test_a_section_that_fails_says_so_and_the_others_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results.md"
+    results.write_text("# Results\n\n## Latency\n\nold latency\n\n## Speed\n\nold speed\n\n## Fidelity\n\nold fidelity\n")
+
+    failed = run({"speed": failing, "latency": lambda: ["new latency"]}, results)
+
+    assert failed == ["speed"]
+    assert "speed: FAILED" in capsys.readouterr().err
+    text = results.read_text()
+    assert re.search(r"## Latency\n\n\d{4}-\d\d-\d\d \d\d:\d\d UTC, .*cores.*NumPy .*Pillow .*\n\nnew latency\n", text)
+    assert "old latency" not in text
+    assert "half a table" not in text
+    assert text.endswith("## Speed\n\nold speed\n\n## Fidelity\n\nold fidelity\n")
+
+
+def test_measuring_a_section_again_leaves_one_of_it(tmp_path: Path) -> None:
+    results = tmp_path / "results.md"
+    for figure in ("1 ms", "2 ms"):
+        assert run({"latency": lambda figure=figure: [figure]}, results) == []
+
+    assert results.read_text().count("## Latency") == 1
+    assert results.read_text().endswith("\n\n2 ms\n")
