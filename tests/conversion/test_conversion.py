@@ -1,4 +1,4 @@
-"""What kinds of image are understood, and how the art is laid out."""
+"""What kinds of image are understood, and how the art is laid out; drawn as a ramp, whose characters tell the brightness."""
 
 import re
 import struct
@@ -13,7 +13,7 @@ from tests.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments
 
 
 def art(image: bytes, width: int = 16) -> str:
-    return convert(image, ConversionOptions(width=width), Limits())
+    return convert(image, ConversionOptions(width=width, style="ramp"), Limits())
 
 
 def shape(text: str) -> tuple[int, int]:
@@ -154,7 +154,7 @@ def test_a_width_out_of_range_is_a_bad_option() -> None:
 
 
 def test_a_style_that_there_is_not_is_a_bad_option() -> None:
-    with pytest.raises(BadOptionError, match="style must be one of: ramp"):
+    with pytest.raises(BadOptionError, match="style must be one of: structure, ramp"):
         convert(encoded(gradient(), "PNG"), ConversionOptions(width=5, style="oil"), Limits())
 
 

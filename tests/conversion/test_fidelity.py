@@ -44,7 +44,7 @@ def reference(name: str, width: int) -> NDArray[np.int64]:
 
 
 def levels(name: str, width: int) -> NDArray[np.int64]:
-    art = convert((EXAMPLES / name).read_bytes(), ConversionOptions(width=width), Limits())
+    art = convert((EXAMPLES / name).read_bytes(), ConversionOptions(width=width, style="ramp"), Limits())
     return np.array([[LEVELS.index(character) for character in line] for line in art.split("\n")])
 
 

@@ -1,0 +1,159 @@
+"""The style `structure`: characters by shape and tone, the same on every machine."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from asciist.conversion import ConversionOptions, convert
+from asciist.conversion.glyphs import CHARACTERS, COLUMNS, ROWS, glyph_bank
+from asciist.conversion.structure import MAX_MATCHED_CELLS
+from asciist.limits import Limits
+from tests.hostile import encoded, exif, gradient, png_chunk
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+def art(image: Image.Image, width: int = 40, **options: object) -> list[str]:
+    return convert(encoded(image, "PNG"), ConversionOptions(width=width, style="structure", **options), Limits()).split("\n")
+
+
+def drawing(*lines: tuple[int, int, int, int], size: tuple[int, int] = (320, 320)) -> Image.Image:
+    """White lines on black."""
+    image = Image.new("L", size)
+    for line in lines:
+        ImageDraw.Draw(image).line(line, fill=255, width=2)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        ((164, 0, 164, 320), "|Il![]"),
+        ((0, 168, 320, 168), "-=~"),
+        ((0, 318, 320, 318), "_"),
+        ((0, 320, 160, 0), "/"),
+        ((0, 0, 160, 320), "\\"),
+    ],
+)
+def test_a_line_is_drawn_with_the_characters_that_look_like_it(line: tuple[int, int, int, int], drawn: str) -> None:
+    cells = Counter("".join(art(drawing(line))).replace(" ", ""))
+
+    assert sum(cells[character] for character in drawn) > 0.8 * cells.total()
+
+
+def test_brighter_is_denser() -> None:
+    coverage = dict(zip(CHARACTERS, glyph_bank().coverage.sum(1), strict=True))
+    rows = art(gradient(320, 320), 40)
+    tones = [sum(coverage[character] for character in row) for row in rows]
+
+    assert tones[0] == 0
+    assert all(brighter >= darker - 0.1 * tones[-1] for darker, brighter in pairwise(tones))
+    assert tones[-1] > 0.2 * 40 * 8 * 1020
+
+
+def test_black_is_blank() -> None:
+    assert set("".join(art(Image.new("L", (100, 100))))) == {" "}
+
+
+@pytest.mark.parametrize("level", [40, 128, 200])
+def test_flat_areas_are_not_stripes(level: int) -> None:
+    image = Image.new("L", (400, 400), level)
+    image.paste(0, (0, 0, 130, 400))
+    image.paste(255, (330, 0, 400, 400))
+    flat = "".join(row[40:60] for row in art(image, 80))
+
+    assert not set(flat) & set("|_-=")
+
+
+def test_the_image_may_lie_on_its_side() -> None:
+    image = gradient(200, 300)
+    lying = encoded(image.transpose(Image.Transpose.ROTATE_90), "PNG")
+    turned = convert(encoded(image, "PNG"), ConversionOptions(width=30), Limits())
+    tagged = lying[:33] + png_chunk(b"eXIf", exif(6)) + lying[33:]
+
+    assert convert(tagged, ConversionOptions(width=30), Limits()) == turned
+
+
+def test_inverted_art_is_that_of_the_negative() -> None:
+    image = gradient(320, 320)  # four pixels a column, so that no sample is rounded
+
+    assert art(image, 80, invert=True) == art(image.point(lambda luma: 255 - luma), 80)
+
+
+def test_only_chosen_characters_are_drawn() -> None:
+    image = Image.open(EXAMPLES / "astronaut.jpg").convert("L")
+
+    assert set("".join(art(image, chars=" .oO@"))) <= set(" .oO@")
+    assert not set("".join(art(image, chars="^|@g"))) & set("|@g")
+    assert set("".join(art(image, chars="#"))) == {"#"}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 5)])
+@pytest.mark.parametrize("width", [1, 2, 3, 80])
+def test_the_smallest_and_thinnest_images_have_art(size: tuple[int, int], width: int) -> None:
+    columns, rows = width, max(1, width * size[1] // (2 * size[0]))
+
+    drawn = art(gradient(*size), width)
+
+    assert [len(row) for row in drawn] == [columns] * rows
+
+
+def test_art_beyond_any_screen_is_drawn_by_tone_alone() -> None:
+    strip = gradient(1, 3000)
+    assert MAX_MATCHED_CELLS < 80 * 120_000
+
+    drawn = art(strip, 80)
+
+    assert all(len(set(row)) == 1 for row in drawn)
+    assert drawn[0][0] == " "
+
+
+def test_every_sum_is_exact_in_single_precision() -> None:
+    bank = glyph_bank()
+
+    assert (bank.weights == np.rint(bank.weights)).all()
+    assert (bank.bias == np.rint(bank.bias)).all()
+    assert (255 * np.abs(bank.weights.astype(np.float64)).sum(1) + np.abs(bank.bias)).max() < 2**24
+    assert bank.weights.shape[1] == COLUMNS * ROWS + 1
+
+
+ALL_EXAMPLES = """
+import pathlib, sys
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+for path in sorted(pathlib.Path("examples").iterdir()):
+    if path.suffix != ".md":
+        for width in (33, 120):
+            print(convert(path.read_bytes(), ConversionOptions(width=width), Limits()))
+"""
+
+
+def test_the_art_does_not_depend_on_how_matrices_are_multiplied() -> None:
+    """Two kernels of OpenBLAS, one and two threads, and NumPy without what the processor has beyond its baseline."""
+    environments: list[dict[str, str]] = [
+        {},
+        {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "1"},
+        {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
+        {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX2 FMA3"},
+    ]
+    arts = {
+        subprocess.run(
+            [sys.executable, "-c", ALL_EXAMPLES],
+            env={**os.environ, **environment},
+            cwd=EXAMPLES.parent,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for environment in environments
+    }
+
+    assert len(arts) == 1
+    assert len(arts.pop()) > 10_000
