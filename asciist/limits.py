@@ -13,9 +13,9 @@ class Limits:
     max_image_pixels: int = 50_000_000
     """An image of any format. The largest common camera sensors have 45 to 50 megapixels."""
 
-    max_decode_bytes: int = 210_000_000
+    max_decode_bytes: int = 190_000_000
     """Peak memory of one decode, estimated from the header. With the interpreter it keeps a process below 300 MB, and it is
-    what lowers the pixel limit of formats that cost more than 4.2 bytes a pixel (see `conversion.inspection`); a WebP
+    what lowers the pixel limit of formats that cost more than 3.8 bytes a pixel (see `conversion.inspection`); a WebP
     photograph of 12 megapixels, the costliest that is common, just fits."""
 
     max_width: int = 1000

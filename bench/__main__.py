@@ -18,6 +18,8 @@ from typing import Final
 
 import numpy as np
 
+from asciist.cli import SERVER_ENVIRONMENT
+
 ROOT: Final = Path(__file__).parent.parent
 Report = Callable[[], Iterable[str]]
 """Measures, and gives markdown lines as it goes."""
@@ -29,7 +31,8 @@ SECTIONS: Final = ("latency", "speed", "fidelity", "sheets", "hostile")
 _HEAD: Final = """\
 # Results
 
-What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine.
+What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine. All run in the environment that
+`asciist serve` gives its server: one thread of OpenBLAS, and an allocator that keeps small blocks.
 """
 _MEASURED: Final = ("asciist", "service", "lambda_worker", "bench/*.py", "pyproject.toml", "requirements")
 
@@ -131,6 +134,9 @@ def _load(name: str) -> Report:
 
 
 def main() -> int:
+    if not SERVER_ENVIRONMENT.items() <= os.environ.items():  # libraries read it when they are loaded: begin anew
+        arguments = [sys.executable, "-m", "bench", *sys.argv[1:]]
+        os.execve(sys.executable, arguments, {**os.environ, **SERVER_ENVIRONMENT})  # noqa: S606 - no shell is meant
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("section", nargs="*", help=f"of {', '.join(available())}; all of them when none is named")
     names = parser.parse_args().section or available()

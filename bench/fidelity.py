@@ -19,7 +19,7 @@ from typing import Final
 
 from PIL import Image
 
-from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.conversion import STYLES, ConversionOptions, convert, decode, open_image, structure
 from asciist.limits import Limits
 from bench.peers import PEERS, Peer, PeerError, installed_version
 from bench.pictures import Picture, description, folder_pictures, pictures
@@ -33,8 +33,18 @@ ONE_PRESET: Final = "structure, one preset"
 Draw = Callable[[Path, int, int], str]
 """A picture's file, columns and rows to art."""
 
-VARIANTS: Final[dict[str, Draw]] = {}
-"""What is ours, and scored, but no style that a request can name: `ONE_PRESET`, once there is a way to fix the preset."""
+THE_PRESET: Final = structure.Preset(100, 990, 6, 1)
+"""That which is best for all pictures, where none is chosen."""
+
+
+def _with_one_preset(picture: Path, columns: int, _rows: int) -> str:
+    options = ConversionOptions(width=columns, style="structure")
+    image = decode(open_image(picture.read_bytes(), options, Limits()))
+    return structure.render(image, options, (THE_PRESET,))
+
+
+VARIANTS: Final[dict[str, Draw]] = {ONE_PRESET: _with_one_preset}
+"""What is ours, and scored, but no style that a request can name."""
 
 
 @dataclass(frozen=True, kw_only=True)

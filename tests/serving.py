@@ -81,10 +81,10 @@ class Server:
         return status
 
     def peak_megabytes(self) -> float:
-        """The peaks of all processes of the service, added up."""
-        total = 0
+        """The largest peak of any process of the service; forked ones share what they began with, so sums count it twice."""
+        largest = 0
         for status in Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(OSError, ProcessLookupError):
                 if os.getpgid(int(status.parent.name)) == self.process.pid:
-                    total += int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])  # type: ignore[index]
-        return total * 1024 / 1e6
+                    largest = max(largest, int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]))  # type: ignore[index]
+        return largest * 1024 / 1e6

@@ -26,7 +26,7 @@ _PLUGINS: Final = {
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "WEBP": ("asciist.conversion.webp", "OneFrameWebPFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
 }
 
@@ -162,7 +162,7 @@ def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
     """Peak bytes per pixel of decode and render, as measured for each kind (docs/decisions/0004)."""
     match container.format, source.mode:
         case "WEBP", _:
-            return 16.7  # libwebp's animation decoder keeps two canvases, and Pillow copies twice
+            return 15.1  # libwebp keeps two canvases and, of a lossless image, its colours; Pillow copies once
         case "JPEG", mode:
             output = 9.3 if mode == "CMYK" else 2.3
             return output + (_coefficient_bytes(source) if source.info.get("progressive") else 0.0)
@@ -173,9 +173,9 @@ def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
         case _, "RGB" if "transparency" not in source.info:
             return 5.7
         case _, "RGB":
-            return 11.3
+            return 10.3
         case _:
-            return 7.3
+            return 6.3
 
 
 def _colour_bytes_per_pixel(header: ImageHeader, options: ConversionOptions, source: ImageFile) -> float:

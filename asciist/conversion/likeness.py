@@ -1,8 +1,8 @@
 """How like the original a drawing in glyphs is: what the style `structure` chooses its preset by.
 
 A cheap kin of the score in bench/scoring.py, on eighths of cells: structural similarity (Wang et al., "Image quality
-assessment", IEEE Transactions on Image Processing 13, 2004) with cells as its windows, times the square root of the correlation
-of slopes, times the share of tone that is explained, all after tone and contrast are fitted as a viewer's eye does.
+assessment", IEEE Transactions on Image Processing 13, 2004) with cells as its windows, times the share of tone that is
+explained, times the square root of the correlation of slopes, all after tone and contrast are fitted as a viewer's eye does.
 
 Sums are of integers below 2^53, and so exact in any order; the similarity is made one before it is summed.
 """
@@ -27,6 +27,7 @@ _C2: Final = (0.03 * _WHITE) ** 2
 _UNIT: Final = 1 << 20
 """Similarities are rounded to this part of one."""
 
+
 _SLOPES: Final = np.array(
     [[-1, 1, 0, 0, 0, 0, 0, 0], [0, 0, -1, 1, 0, 0, 0, 0], [0, 0, 0, 0, -1, 1, 0, 0], [0, 0, 0, 0, 0, 0, -1, 1]]
     + [[-1 if eighth == upper else int(eighth == upper + 2) for eighth in range(8)] for upper in range(6)],
@@ -35,21 +36,10 @@ _SLOPES: Final = np.array(
 """(8, 10): the differences within a cell, of each eighth with the one to its right and with the one below."""
 
 
-class Glyphs:
-    """What is compared of each glyph of a bank, computed once."""
-
-    def __init__(self, bank: GlyphBank) -> None:
-        self.eighths = bank.coverage
-        self.tone = self.eighths.sum(1)
-        self.energy = (self.eighths**2).sum(1)
-        self.slopes = self.eighths @ _SLOPES
-        self.steepness = (self.slopes**2).sum(1)
-
-
-def likeness(drawings: NDArray[np.intp], original: _Floats, glyphs: Glyphs) -> list[float]:
+def likeness(drawings: NDArray[np.intp], original: _Floats, bank: GlyphBank) -> list[float]:
     """One number for each of (drawings, rows, columns) glyphs against (rows, columns, 8) eighths; more is more alike."""
-    drawn = glyphs.eighths[drawings]
-    tones, true_tones = glyphs.tone[drawings], original.sum(2)
+    coverage = bank.coverage
+    tones, true_tones = coverage.sum(1)[drawings], original.sum(2)
     true_smooth = _smooth(true_tones)
     true_variance = _covariance(true_smooth, true_smooth)
     gains, explained = [], []
@@ -61,9 +51,9 @@ def likeness(drawings: NDArray[np.intp], original: _Floats, glyphs: Glyphs) -> l
 
     gain = np.array(gains)[:, np.newaxis, np.newaxis]
     means, true_means = tones / 8, true_tones / 8
-    scatter = glyphs.energy[drawings] / 8 - means * means
-    true_scatter = np.einsum("rce,rce->rc", original, original) / 8 - true_means * true_means
-    joint = np.einsum("drce,rce->drc", drawn, original) / 8 - means * true_means
+    scatter = (coverage**2).sum(1)[drawings] / 8 - means * means
+    true_scatter = (original**2).sum(2) / 8 - true_means * true_means
+    joint = _of_drawn(original @ coverage.T, drawings) / 8 - means * true_means
     brightness = (true_tones.sum() - gain * tones.sum((1, 2), keepdims=True)) / (8 * true_tones.size)
     fitted = gain * means + brightness
     similarities = ((2 * fitted * true_means + _C1) * (2 * gain * joint + _C2)) / (
@@ -71,17 +61,10 @@ def likeness(drawings: NDArray[np.intp], original: _Floats, glyphs: Glyphs) -> l
     )
     similar = np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * true_tones.size)
 
-    slopes = original @ _SLOPES
-    aligned = glyphs.slopes[drawings].reshape(len(drawings), -1) @ slopes.ravel()
-    between, true_between = _between_cells(drawn), _between_cells(original[np.newaxis])
-    aligned += np.einsum("drce,rce->d", between, true_between[0])
-    steepness = glyphs.steepness[drawings].sum((1, 2)) + np.einsum("drce,drce->d", between, between)
-    true_steepness = int((slopes**2).sum()) + int((true_between**2).sum()) or 1
+    correlations = _correlations(drawings, original, coverage)
     return [
-        max(0.0, similarity) * sqrt(max(0.0, alignment / sqrt(mine * true_steepness or 1))) * share
-        for similarity, alignment, mine, share in zip(
-            similar.tolist(), aligned.tolist(), steepness.tolist(), explained, strict=True
-        )
+        max(0.0, similarity) * share * sqrt(correlation)
+        for similarity, share, correlation in zip(similar.tolist(), explained, correlations, strict=True)
     ]
 
 
@@ -97,6 +80,23 @@ def _smooth(tones: _Floats) -> _Floats:
     return np.asarray(left + 2 * tones + right)
 
 
-def _between_cells(eighths: _Floats) -> _Floats:
-    """(…, columns - 1, 4): the differences of a cell's right half with the left half of the next."""
-    return np.asarray(eighths[..., 1:, 0::2] - eighths[..., :-1, 1::2])
+def _of_drawn(by_glyph: _Floats, drawings: NDArray[np.intp]) -> _Floats:
+    """(drawings, rows, columns): of (rows, columns, glyphs) those of the glyphs that are drawn."""
+    drawn: _Floats = np.take_along_axis(by_glyph, drawings.transpose(1, 2, 0), axis=2).transpose(2, 0, 1)
+    return drawn
+
+
+def _correlations(drawings: NDArray[np.intp], original: _Floats, coverage: _Floats) -> list[float]:
+    """Of each drawing's slopes with the original's, within cells and from cell to cell; 0 where they are opposed."""
+    glyph_slopes, slopes = coverage @ _SLOPES, original @ _SLOPES
+    aligned = _of_drawn(slopes @ glyph_slopes.T, drawings).sum((1, 2))
+    steepness = (glyph_slopes**2).sum(1)[drawings].sum((1, 2))
+    between = coverage[:, 0::2][drawings[..., 1:]] - coverage[:, 1::2][drawings[..., :-1]]
+    true_between = original[:, 1:, 0::2] - original[:, :-1, 1::2]
+    aligned += between.reshape(len(drawings), -1) @ true_between.ravel()
+    steepness += np.einsum("drce,drce->d", between, between)
+    true_steepness = int((slopes**2).sum()) + int((true_between**2).sum())
+    return [
+        one / sqrt(int(mine) * true_steepness) if one > 0 else 0.0
+        for one, mine in zip(aligned.tolist(), steepness.tolist(), strict=True)
+    ]

@@ -22,7 +22,7 @@ from PIL import Image, ImageChops
 from asciist.conversion import ramp
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.glyphs import COLUMNS, ROWS, GlyphBank, glyph_bank
-from asciist.conversion.likeness import Glyphs, likeness
+from asciist.conversion.likeness import likeness
 from asciist.conversion.options import ConversionOptions
 
 _Bytes = NDArray[np.uint8]
@@ -43,25 +43,24 @@ class Preset:
 
 
 PRESETS: Final = (
-    Preset(20, 800, 8, 0),
-    Preset(200, 800, 6, 0),
-    Preset(200, 800, 3, 0),
+    Preset(42, 986, 3, 1),
+    Preset(50, 902, 8, 0),
+    Preset(282, 800, 3, 0),
     Preset(500, 999, 3, 0),
-    Preset(750, 990, 3, 0),
-    Preset(900, 999, 3, 0),
-    Preset(900, 999, 4, 0),
-    Preset(50, 990, 3, 1),
+    Preset(750, 991, 4, 0),
 )
-"""Chosen greedily, each for what it adds to the mean score of photographs and graphics (docs/decisions)."""
+"""Found with the matchers, by a search for those that together lead to the best art (tools/glyph-bank)."""
 
 MAX_MATCHED_CELLS: Final = 1_000_000
 """Art larger than any screen, of strips mostly, is drawn by tone alone: this many cells take half a second."""
 
-_PREVIEW_CELLS: Final = 1000
-"""Presets are compared on whole rows, spread evenly, of about this many cells in all."""
+_PREVIEW_CELLS: Final = 520
+_PREVIEW_PARTS: Final = 2
+"""Presets are compared on rows of about this many cells in all, spread evenly, of which every other one is of the left half and
+every other of the right: what is in one place of the image alone is then rarely missed."""
 
-_MATCHED_AT_ONCE: Final = 4096
-"""Cells: what is computed of them fits into a processor's cache."""
+_MATCHED_AT_ONCE: Final = 1024
+"""Cells: what is computed of them (0.4 MB) fits into a processor's cache."""
 
 
 def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> str:
@@ -74,28 +73,19 @@ def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Pr
     if options.invert:
         sampled = ImageChops.invert(sampled)
     samples = np.asarray(sampled).reshape(rows, ROWS, columns, COLUMNS)
-    means = np.asarray(sampled.reduce((COLUMNS, ROWS)))
+    surroundings = _surroundings(np.asarray(sampled.reduce((COLUMNS, ROWS))))
     curves = _tone_curves(np.array(sampled.histogram()), presets)
-    best = _best(presets, curves, samples, means, bank) if len(presets) > 1 else 0
-    preset, curve = presets[best], curves[best]
-    surroundings = _surroundings(curve[means], np.arange(rows))
+    matcher = _Matcher(bank, columns)
+    best = _best(presets, curves, samples, surroundings, matcher) if len(presets) > 1 else 0
+    nearest = matcher.nearest(samples, surroundings, curves[best], presets[best])
     art = np.full((rows, columns + 1), ord("\n"), np.uint8)
-    step = max(1, _MATCHED_AT_ONCE // columns)
-    for top in range(0, rows, step):
-        part = slice(top, top + step)
-        cells = _cells(curve[samples[part]], surroundings[part])
-        art[part, :-1] = bank.characters[_nearest(cells, bank, preset)].reshape(-1, columns)
+    art[:, :-1] = bank.characters[nearest]
     return art.tobytes()[:-1].decode("ascii")
 
 
 @lru_cache(maxsize=16)
 def _bank_of(characters: str) -> GlyphBank:
     return glyph_bank().of(characters)
-
-
-@lru_cache(maxsize=16)
-def _glyphs_of(characters: str) -> Glyphs:
-    return Glyphs(_bank_of(characters))
 
 
 def _tone_curves(histogram: NDArray[np.int64], presets: Sequence[Preset]) -> _Bytes:
@@ -112,50 +102,56 @@ def _tone_curves(histogram: NDArray[np.int64], presets: Sequence[Preset]) -> _By
     return chosen
 
 
-def _surroundings(means: _Bytes, chosen: NDArray[np.intp]) -> NDArray[np.int64]:
-    """The mean of the 3x3 cells around each of the `chosen` rows of (…, rows, columns) means; those at the edge count twice."""
-    last = means.shape[-2] - 1
-    down = means[..., np.maximum(chosen - 1, 0), :].astype(np.int64)
-    down += means[..., chosen, :]
-    down += means[..., np.minimum(chosen + 1, last), :]
-    total = down + 4
-    total[..., 1:] += down[..., :-1]
-    total[..., :-1] += down[..., 1:]
-    total[..., 0] += down[..., 0]
-    total[..., -1] += down[..., -1]
-    return total // 9
+def _surroundings(means: _Bytes) -> _Bytes:
+    """(rows, columns): the mean of each 3x3 of `means`; those at the edge count twice."""
+    padded = np.pad(means.astype(np.uint16), 1, mode="edge")
+    across = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    surroundings: _Bytes = ((across[:-2] + across[1:-1] + across[2:] + 4) // 9).astype(np.uint8)
+    return surroundings
 
 
-def _cells(samples: _Bytes, surroundings: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(rows * columns, 33) of (rows, 8, columns, 4) samples and (rows, columns) means around."""
-    rows, columns = surroundings.shape
-    cells = np.empty((rows, columns, ROWS * COLUMNS + 1), np.float32)
-    cells[..., :-1].reshape(rows, columns, ROWS, COLUMNS)[...] = samples.transpose(0, 2, 1, 3)
-    cells[..., -1] = surroundings
-    return cells.reshape(rows * columns, -1)
+class _Matcher:
+    """Finds the nearest glyphs, some rows at a time, always in the same memory: it would cost more than the sums to ask for."""
+
+    def __init__(self, bank: GlyphBank, columns: int) -> None:
+        self.bank: Final = bank
+        most = max(_MATCHED_AT_ONCE, columns)
+        self._cells = np.empty((most, ROWS * COLUMNS + 1), np.float32)
+        self._scores = np.empty((most, bank.characters.size), np.float32)
+
+    def nearest(self, samples: _Bytes, surroundings: _Bytes, curve: _Bytes, preset: Preset) -> NDArray[np.intp]:
+        """(rows, columns) indices of glyphs for (rows, 8, columns, 4) samples and (rows, columns) means around, once `curve`
+        has toned both. Of two that are equally near the first is taken."""
+        rows, columns = surroundings.shape
+        nearest = np.empty((rows, columns), np.intp)
+        step = max(1, _MATCHED_AT_ONCE // columns)
+        for top in range(0, rows, step):
+            part = slice(top, min(top + step, rows))
+            count = (part.stop - top) * columns
+            cells, scores = self._cells[:count], self._scores[:count]
+            by_rows = cells[:, :-1].reshape(-1, columns, ROWS, COLUMNS)
+            by_rows[...] = np.take(curve, samples[part]).transpose(0, 2, 1, 3)
+            cells[:, -1] = np.take(curve, surroundings[part]).ravel()
+            np.matmul(cells, self.bank.weights[preset.matcher], out=scores)
+            scores += self.bank.bias[preset.matcher]
+            scores.argmax(1, out=nearest[part].reshape(-1))
+        return nearest
 
 
-def _nearest(cells: NDArray[np.float32], bank: GlyphBank, preset: Preset) -> NDArray[np.intp]:
-    """(cells,) indices of glyphs. Of two that are equally near the first is taken."""
-    scores = cells @ bank.weights[preset.matcher]
-    scores += bank.bias[preset.matcher]
-    return np.asarray(scores.argmax(1))
-
-
-def _best(presets: Sequence[Preset], curves: _Bytes, samples: _Bytes, means: _Bytes, bank: GlyphBank) -> int:
+def _best(presets: Sequence[Preset], curves: _Bytes, samples: _Bytes, surroundings: _Bytes, matcher: _Matcher) -> int:
     """Index of the preset whose drawing of some rows is most like them."""
     rows, _, columns, _ = samples.shape
-    count = min(rows, -(-_PREVIEW_CELLS // columns))
+    parts = min(_PREVIEW_PARTS, columns)
+    width = columns // parts
+    count = min(rows, max(parts, -(-_PREVIEW_CELLS // width)))
     chosen = (2 * np.arange(count) + 1) * rows // (2 * count)
-    preview = samples[chosen]
-    surroundings = _surroundings(curves[:, means], chosen)
+    pieces = [(chosen[part::parts], slice(part * width, (part + 1) * width)) for part in range(parts)]
+    preview = np.concatenate([samples[some, :, across] for some, across in pieces])
+    around = np.concatenate([surroundings[some, across] for some, across in pieces])
     drawings = np.stack(
-        [
-            _nearest(_cells(curve[preview], around), bank, preset)
-            for preset, curve, around in zip(presets, curves, surroundings, strict=True)
-        ]
+        [matcher.nearest(preview, around, curve, preset) for preset, curve in zip(presets, curves, strict=True)]
     )
     halves = preview[..., 0::2].astype(np.float64) + preview[..., 1::2]
-    eighths = (halves[:, 0::2] + halves[:, 1::2]).transpose(0, 2, 1, 3).reshape(count, columns, 8)
-    alike = likeness(drawings.reshape(-1, count, columns), eighths, _glyphs_of(bank.characters.tobytes().decode("ascii")))
+    eighths = (halves[:, 0::2] + halves[:, 1::2]).transpose(0, 2, 1, 3).reshape(count, width, 8)
+    alike = likeness(drawings, eighths, matcher.bank)
     return alike.index(max(alike))

@@ -110,9 +110,9 @@ print(next(line for line in status.splitlines() if line.startswith("VmHWM")).spl
 """
     for image_format, mode, size, options in (
         ("PNG", "RGBA", (5500, 5200), {"compress_level": 1}),
-        ("PNG", "RGB", (6600, 5500), {"compress_level": 1}),
+        ("PNG", "RGB", (6000, 5400), {"compress_level": 1}),
         ("WEBP", "RGB", (4032, 3024), {"lossless": True, "quality": 0, "method": 0}),
-        ("JPEG", "RGB", (5400, 4600), {"progressive": True, "subsampling": 0}),
+        ("JPEG", "RGB", (5200, 4200), {"progressive": True, "subsampling": 0}),
         ("JPEG", "RGB", (8600, 5800), {}),
         ("GIF", "P", (8000, 6200), {}),
     ):

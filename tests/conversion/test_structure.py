@@ -36,7 +36,7 @@ def drawing(*lines: tuple[int, int, int, int], size: tuple[int, int] = (320, 320
 @pytest.mark.parametrize(
     ("line", "drawn"),
     [
-        ((164, 0, 164, 320), "|Il![]"),
+        ((164, 0, 164, 320), "|Il![]()"),
         ((0, 168, 320, 168), "-=~"),
         ((0, 318, 320, 318), "_"),
         ((0, 320, 160, 0), "/"),

@@ -379,7 +379,7 @@ def test_a_unit_may_do_no_more_than_it_must(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_allocates_as_the_command_does(name: str) -> None:
-    assert cli._SERVER.items() <= variables(name).items()
+    assert cli.SERVER_ENVIRONMENT.items() <= variables(name).items()
 
 
 def test_what_a_unit_logs_is_shipped_and_rotated() -> None:

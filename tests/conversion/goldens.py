@@ -1,0 +1,62 @@
+"""The art of the examples as it was when the engine got its version: `python -m tests.conversion.goldens` records it anew.
+
+It refuses to while ENGINE_VERSION is what it was: stored art of that version would go on being served beside the new one.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from asciist.conversion import ENGINE_VERSION, STYLES, ConversionOptions, convert
+from asciist.limits import Limits
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FILE = Path(__file__).with_suffix(".json")
+
+
+def options() -> Iterator[ConversionOptions]:
+    for style in STYLES:
+        yield from (ConversionOptions(width=width, style=style) for width in (40, 80, 200))
+        yield from (ConversionOptions(width=60, style=style, color=color) for color in ("ansi", "html"))
+        yield ConversionOptions(width=60, style=style, invert=True)
+    for style in ("structure", "ramp"):
+        yield ConversionOptions(width=60, style=style, chars=" .oO@")
+        yield ConversionOptions(width=60, style=style, chars="^@#")
+
+
+def name_of(choice: ConversionOptions) -> str:
+    parts = [choice.style, str(choice.width), choice.color, "inverted" * choice.invert, choice.chars]
+    return " ".join(filter(None, parts))
+
+
+def digests() -> dict[str, dict[str, str]]:
+    """SHA-256 of the art of each example with each choice of options."""
+    return {
+        image.name: {
+            name_of(choice): hashlib.sha256(convert(image.read_bytes(), choice, Limits()).encode()).hexdigest()
+            for choice in options()
+        }
+        for image in sorted(EXAMPLES.iterdir())
+        if image.suffix != ".md"
+    }
+
+
+def main() -> None:
+    new = digests()
+    old = json.loads(FILE.read_text()) if FILE.exists() else {"engine": 0, "art": {}}
+    changed = [
+        f"{image}: {name}"
+        for image, arts in new.items()
+        for name, digest in arts.items()
+        if old["art"].get(image, {}).get(name, digest) != digest
+    ]
+    if changed and old["engine"] == ENGINE_VERSION:
+        sys.exit(f"{len(changed)} goldens changed ({changed[0]} …): raise ENGINE_VERSION, which is {ENGINE_VERSION}, first")
+    FILE.write_text(json.dumps({"engine": ENGINE_VERSION, "art": new}, indent=1) + "\n")
+    print(f"{FILE.name}: engine {ENGINE_VERSION}, {len(changed)} changed")
+
+
+if __name__ == "__main__":
+    main()
