@@ -31,8 +31,8 @@ SECTIONS: Final = ("latency", "speed", "fidelity", "sheets", "hostile")
 _HEAD: Final = """\
 # Results
 
-What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine. All run in the environment that
-`asciist serve` gives its server: one thread of OpenBLAS, and an allocator that keeps small blocks.
+What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine.
+All run in the environment that `asciist serve` gives its server: one thread of OpenBLAS, an allocator that keeps small blocks.
 """
 _MEASURED: Final = ("asciist", "service", "lambda_worker", "bench/*.py", "pyproject.toml", "requirements")
 

@@ -33,7 +33,7 @@ ONE_PRESET: Final = "structure, one preset"
 Draw = Callable[[Path, int, int], str]
 """A picture's file, columns and rows to art."""
 
-THE_PRESET: Final = structure.Preset(100, 990, 6, 1)
+THE_PRESET: Final = structure.Preset(20, 990, 8, 0)
 """That which is best for all pictures, where none is chosen."""
 
 

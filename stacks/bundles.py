@@ -148,6 +148,7 @@ def _build_function(target: Target, sources: Sequence[Path], into: Path) -> None
         for installed in into.glob(f"*.dist-info/{file}"):
             installed.unlink()
     _drop_unused_extensions(into)
+    _drop_what_builds_and_tests(into)
     for source in sources:
         if source.relative_to(ROOT).parts[0] in _FUNCTION_PACKAGES:
             _copy(source, into)
@@ -169,6 +170,15 @@ def _drop_unused_extensions(bundle: Path) -> None:
         reached += loaded
     for library in unreached:
         library.unlink()
+
+
+def _drop_what_builds_and_tests(bundle: Path) -> None:
+    """Tests, headers and stubs: a fifth of NumPy."""
+    for path in [*bundle.rglob("tests")]:
+        shutil.rmtree(path)
+    for path in bundle.rglob("*"):
+        if path.suffix in (".a", ".h", ".pyi"):
+            path.unlink()
 
 
 def _check_size(bundle: Path) -> None:

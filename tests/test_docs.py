@@ -38,7 +38,7 @@ def variables(owner: type) -> set[str]:
 
 
 def test_the_sample_is_real() -> None:
-    sample = re.search(r"\$ curl --data-binary @(\S+) '[^'\n]*width=(\d+)'\n(.*?)```", README, re.DOTALL)
+    sample = re.search(r"\$ curl --data-binary @(\S+) '[^'\n]*width=(\d+)'\n(.*?)~~~", README, re.DOTALL)
     assert sample
     image = (ROOT / sample[1]).read_bytes()
 
