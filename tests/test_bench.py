@@ -25,20 +25,20 @@ def reference(name: str = "camera.png", *, columns: int = 40, rows: int = 20) ->
 
 
 def dithered(canvas: Floats) -> str:
-    """Art in BANK: each cell's mean."""
+    """Art in BANK: each cell's mean, safe from the last bit of it."""
     rows, columns = canvas.shape[0] // 16, canvas.shape[1] // 8
     tones = canvas.reshape(rows, 16, columns, 8).mean((1, 3))
-    return "\n".join("".join(chr(32 + int(94 * tone)) for tone in row) for row in tones)
+    return "\n".join("".join(chr(32 + int(94 * tone + 0.001)) for tone in row) for row in tones)
 
 
 @pytest.mark.parametrize(
     ("name", "columns", "rows", "expected"),
     # q, ssim, edge, tone, r2 of the same definitions on OpenCV 5.0: GaussianBlur, and resize with INTER_AREA or INTER_CUBIC.
     [
-        ("camera.png", 80, 40, (59.65774, 0.30753, 0.69057, 44.82282, 0.99953)),
-        ("camera.png", 40, 20, (61.06773, 0.31590, 0.72115, 43.64835, 0.99932)),
+        ("camera.png", 80, 40, (59.65784, 0.30753, 0.69057, 44.82204, 0.99953)),
+        ("camera.png", 40, 20, (61.05719, 0.31577, 0.72108, 43.64298, 0.99931)),
         ("camera.png", 7, 3, (65.79035, 0.38055, 0.75012, 39.64524, 0.99518)),
-        ("horse.png", 61, 25, (84.48269, 0.75006, 0.80428, 38.54224, 0.99909)),
+        ("horse.png", 61, 25, (84.90319, 0.76117, 0.80443, 38.61345, 0.99910)),
     ],
 )
 def test_scores_agree_with_an_independent_implementation(

@@ -265,7 +265,7 @@ print(next(line for line in status.splitlines() if line.startswith("VmHWM")).spl
     for image_format, mode, size, options in (
         ("PNG", "RGBA", (5400, 5200), {"compress_level": 1}),
         ("WEBP", "RGB", (4032, 3024), {"lossless": True, "quality": 0, "method": 0}),
-        ("JPEG", "RGB", (4900, 4200), {"progressive": True, "subsampling": 0}),
+        ("JPEG", "RGB", (4700, 4100), {"progressive": True, "subsampling": 0}),
         ("GIF", "P", (8000, 6000), {}),
     ):
         image = encoded(gradient(*size, mode), image_format, **options)

@@ -156,7 +156,7 @@ def corpus() -> Iterator[Case]:
             "PNG of 60 megapixels that are all there": _png(header(60_000, 1000, 1, _GREY), pixels(60_000, 1000, 1, _GREY)),
             "PNG of a negative width": png_of_header(2**32 - 1, 1),
             "PNG of two headers of which the second is of 4 exapixels": _png(header(), header(2**31 - 1, 2**31 - 1), pixels()),
-            "RGBA PNG of 30 megapixels": png_of_header(6000, 5000, 8, _RGBA),
+            "RGBA PNG of 36 megapixels": png_of_header(6000, 6000, 8, _RGBA),
         },
     )
     yield from cases(Kind.LIE, Outcome.UNKNOWN_FORMAT, {"PNG of line endings that were changed": png.replace(b"\r\n", b"\n")})
