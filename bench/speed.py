@@ -193,9 +193,7 @@ def _other_decoders() -> Iterator[str]:
 def _imports() -> Iterator[str]:
     """Of a fresh interpreter each, in turns."""
     first_art = "from asciist.conversion import *; from asciist.limits import Limits; import sys; "
-    first_art += (
-        "convert(open(sys.argv[1], 'rb').read(), ConversionOptions(width=80), Limits()); assert 'numpy' not in sys.modules"
-    )
+    first_art += "convert(open(sys.argv[1], 'rb').read(), ConversionOptions(width=80, style='ramp'), Limits()); assert 'numpy' not in sys.modules"
     programs = {
         "the interpreter alone": "pass",
         "asciist.conversion": "import asciist.conversion",
