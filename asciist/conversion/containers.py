@@ -8,6 +8,7 @@ change a pixel and bounds the rest, before a decoder is called. The one piece of
 Layouts: JPEG ITU T.81 annex B; PNG W3C PNG 3 section 5; GIF89a sections 17 to 24; WebP RFC 9649 section 2.
 """
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -296,6 +297,16 @@ def _png_bytes(image: bytes) -> int:
     return int(width) * int(height) * int(depth) * _PNG_CHANNELS.get(colour, 0) // 8
 
 
+_FREE_CANVAS: Final = 4_000_000
+_MAX_EMPTINESS: Final = 16
+"""Of an animation above so many pixels: how often its first frame may fit into the canvas that is made for it. Encoders write
+the first frame whole."""
+
+
+def _is_empty(canvas: int, frame: int) -> bool:
+    return canvas > max(_FREE_CANVAS, _MAX_EMPTINESS * frame)
+
+
 def _gif(image: bytes) -> Container:
     flags = image[10]
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
@@ -304,7 +315,8 @@ def _gif(image: bytes) -> Container:
         introducer = image[position]
         if introducer == 0x2C:  # the first frame: the decoder is never asked for another
             body = header + control + image[position:]
-            return Container(format="GIF", body=body, canvas=_gif_canvas(header, image[position : position + 9]))
+            canvas, pixels = _gif_canvas(header, image[position : position + 9])
+            return Container(format="GIF", body=body, canvas=canvas, is_short=_is_empty(math.prod(canvas), pixels))
         if introducer != 0x21:
             raise damaged("it has no frame")
         start = position
@@ -316,11 +328,11 @@ def _gif(image: bytes) -> Container:
     raise damaged("it has too many extensions")
 
 
-def _gif_canvas(header: bytes, frame: bytes) -> tuple[int, int]:
-    """The screen, or more where the frame goes past it."""
+def _gif_canvas(header: bytes, frame: bytes) -> tuple[tuple[int, int], int]:
+    """The screen, or more where the frame goes past it, and the pixels of the frame."""
     width, height = struct.unpack_from("<HH", header, 6)
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", frame, 1)
-    return max(width, left + frame_width), max(height, top + frame_height)
+    return (max(width, left + frame_width), max(height, top + frame_height)), frame_width * frame_height
 
 
 def _after_sub_blocks(image: bytes, position: int) -> int:
@@ -330,12 +342,6 @@ def _after_sub_blocks(image: bytes, position: int) -> int:
         if size == 0:
             return position
     raise damaged("an extension is too long")
-
-
-_FREE_CANVAS: Final = 4_000_000
-_MAX_EMPTINESS: Final = 16
-"""Of an animated WebP above so many pixels: how often its first frame may fit into the canvas that is made for it. Encoders
-write the first frame whole."""
 
 
 def _webp(image: bytes) -> Container:
@@ -350,7 +356,7 @@ def _webp(image: bytes) -> Container:
         if kind == b"VP8X":
             canvas = _webp_pixels(image, start + 4)
         elif kind == b"ANMF" and canvas:
-            is_short = canvas > max(_FREE_CANVAS, _MAX_EMPTINESS * _webp_pixels(image, start + 6))
+            is_short = _is_empty(canvas, _webp_pixels(image, start + 6))
             canvas = 0  # later frames may be as small as they like
         elif kind == b"EXIF":
             orientation = exif_orientation(image[start : start + length].removeprefix(b"Exif\0\0"))

@@ -147,8 +147,12 @@ def corpus() -> Iterator[Case]:
         Outcome.CHEAP,
         {
             "GIF of a frame of 49 megapixels that are not there": _of_frame(0, 0, 7000, 7000),
-            "GIF of a screen of 49 megapixels around a small frame": _of_screen(7000, 7000),
         },
+    )
+    yield from cases(
+        Kind.BOMB,
+        Outcome.DAMAGED,
+        {"GIF of a screen of 49 megapixels around a small frame": _of_screen(7000, 7000)},
     )
     yield from cases(
         Kind.LIE,
