@@ -205,15 +205,8 @@ def _chafa_py(name: str, *, preprocessing: bool, work: float = 0.5) -> Peer:
         canvas.draw_all_pixels(chafa.PixelType.CHAFA_PIXEL_RGB8, rgb.tobytes(), rgb.width, rgb.height, rgb.width * 3)
         return _plain(canvas.print(fallback=True).decode())
 
-    return Peer(
-        name=name,
-        program="chafa",
-        package="PyPI chafa-py",
-        install="make bench (requirements/bench.txt)",
-        call=f"chafa.Canvas, ASCII symbols, FGBG, preprocessing={preprocessing}, work_factor={work}",
-        version=_pypi_version("chafa-py"),
-        draw=draw,
-    )
+    call = f"chafa.Canvas, ASCII symbols, FGBG, preprocessing={preprocessing}, work_factor={work}"
+    return _from_pypi(name, "chafa", "chafa-py", call, draw)
 
 
 def _ascii_magic(name: str, *, enhance: bool) -> Peer:
@@ -224,13 +217,18 @@ def _ascii_magic(name: str, *, enhance: bool) -> Peer:
             art = ascii_magic.AsciiArt(image.convert("RGB"))
         return _plain(art.to_ascii(columns=columns, width_ratio=2, monochrome=True, enhance_image=enhance))
 
+    call = f"AsciiArt.to_ascii(columns=COLUMNS, width_ratio=2, monochrome=True, enhance_image={enhance})"
+    return _from_pypi(name, "ascii_magic", "ascii-magic", call, draw)
+
+
+def _from_pypi(name: str, program: str, distribution: str, call: str, draw: Callable[[Path, int, int], str]) -> Peer:
     return Peer(
         name=name,
-        program="ascii_magic",
-        package="PyPI ascii-magic",
+        program=program,
+        package=f"PyPI {distribution}",
         install="make bench (requirements/bench.txt)",
-        call=f"AsciiArt.to_ascii(columns=COLUMNS, width_ratio=2, monochrome=True, enhance_image={enhance})",
-        version=_pypi_version("ascii-magic"),
+        call=call,
+        version=_pypi_version(distribution),
         draw=draw,
     )
 

@@ -54,7 +54,7 @@ class GlyphBank:
 def glyph_bank() -> GlyphBank:
     """The glyphs of all `CHARACTERS`."""
     table = pkgutil.get_data(__package__, "glyphs.bin")
-    assert table is not None, "the package has no data"  # noqa: S101
+    assert table is not None, "the package has no data"  # noqa: S101 - None is for loaders that have no files
     glyphs, samples = len(CHARACTERS), COLUMNS * ROWS
     shape = (_MATCHERS, samples + 1, glyphs)
     coverage = np.frombuffer(table, "u1", count=glyphs * samples)

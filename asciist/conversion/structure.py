@@ -39,7 +39,7 @@ class Preset:
     quarters: int
     """Four times the exponent of the curve between: 4 is straight, more is darker."""
     matcher: int
-    """Index of the matcher in the glyph bank: 0 sharpens edges and suits photographs, 1 leaves them and suits graphics."""
+    """Index of the matcher in the glyph bank: 0 sharpens more and covers less, 1 is brighter and keeps flat areas even."""
 
 
 PRESETS: Final = (
