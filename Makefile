@@ -6,9 +6,13 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 FUZZ := .venv-fuzz
 SECONDS ?= 1200
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Not the one in .venv, which an activated environment puts first: it would be told to replace itself.
+ifndef PYTHON
+PYTHON := $(shell readlink -f "$$(command -v python3.11 || command -v python3)")
+endif
 SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The tools that come with the environment (node among them) before the machine's own.
@@ -17,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # What `make run` stores stays beside the code; an installed `asciist serve` keeps it in the user's cache.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run test check format synth deploy deploy-local lock bench fuzz clean
+.PHONY: help setup run dashboard test check format synth deploy deploy-local lock bench fuzz clean
 
 help: ## List what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -37,10 +41,17 @@ $(READY): requirements.txt $(SERVES)
 	$(INSTALL) --require-hashes --requirement requirements.txt
 	@touch $@
 
+# Tests and pictures of pages need a Chromium, which comes from wherever there is one.
+$(BROWSER): $(READY) tools/browser tools/chromium/package-lock.json
+	@tools/browser > $@ || { rm $@; exit 1; }
+
 run: $(SERVES) ## Serve on port 27244 of this machine (HOST and PORT change it)
 	@$(BIN)/asciist serve
 
-test: $(READY) check ## Everything that must hold: the checks, then all tests
+dashboard: $(READY) ## Show the Datadog dashboard of a service under a little load, on a page of this machine (ARGS=--help)
+	@$(BIN)/python -m observability.local $(ARGS)
+
+test: $(READY) $(BROWSER) check ## Everything that must hold: the checks, then all tests
 	$(BIN)/python -m pytest
 
 check: $(READY) ## Format, lint, strict types, dependency rules

@@ -18,6 +18,11 @@ class Capacity:
         self._changed = threading.Condition()
         self._line: deque[object] = deque()
 
+    @property
+    def held(self) -> int:
+        """What is reserved now."""
+        return self._total - self._free
+
     @contextmanager
     def reserve(self, amount: int, *, wait_seconds: float) -> Iterator[None]:
         """Hold `amount` (at most the total) for the length of a `with` block; raises OverloadedError if it stays taken."""

@@ -6,7 +6,8 @@ reader of its own release, or ends as a dead letter where someone sees it.
 
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from asciist.artifacts import digest_of_image_key, image_key
@@ -22,6 +23,15 @@ REPLY_VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What names a client's request on its way through the tiers. Nothing depends on it: it is for logs and tracers."""
+
+    request_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Tracing headers as the client, or a proxy in front of us, sent them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConversionRequest:
     """Web tier to worker tier: convert the stored image and say so at the reply address."""
 
@@ -34,6 +44,10 @@ class ConversionRequest:
     """When the web tier gives up, in seconds since the epoch; worthless to anyone after that."""
     reply_to: str
     """The reply address, opaque to all but the adapter that made it."""
+    published_at: float | None = None
+    """When it was sent, in seconds since the epoch; None from a release that did not say."""
+    trace: Trace = field(default_factory=Trace)
+    """A release that does not know it leaves it out, and does not mind it: it needs no version of its own."""
 
     def to_json(self) -> str:
         return _dump(
@@ -47,6 +61,9 @@ class ConversionRequest:
             color=self.options.color,
             deadline=self.deadline,
             reply_to=self.reply_to,
+            published_at=self.published_at,
+            request_id=self.trace.request_id,
+            trace=dict(self.trace.headers),
         )
 
     @classmethod
@@ -56,15 +73,15 @@ class ConversionRequest:
         digest = digest_of_image_key(_field(fields, "key", str))
         if digest is None:
             raise MalformedMessageError("key is not the key of an image")
-        deadline = float(_field(fields, "deadline", (int, float)))
-        if not math.isfinite(deadline):
-            raise MalformedMessageError("deadline is not a time")
+        published_at = None if fields.get("published_at") is None else _time(fields, "published_at")
         return cls(
             correlation_id=_field(fields, "correlation_id", str),
             digest=digest,
             options=_options(fields),
-            deadline=deadline,
+            deadline=_time(fields, "deadline"),
             reply_to=_field(fields, "reply_to", str),
+            published_at=published_at,
+            trace=_trace(fields),
         )
 
 
@@ -78,6 +95,13 @@ def _options(fields: dict[str, Any]) -> ConversionOptions:
         chars=_field(fields, "chars", str),
         color=_field(fields, "color", str),
     )
+
+
+def _trace(fields: dict[str, Any]) -> Trace:
+    headers = _field(fields, "trace", dict) if "trace" in fields else {}
+    if not all(isinstance(text, str) for text in headers.values()):
+        raise MalformedMessageError("trace holds more than text")
+    return Trace(request_id=_field(fields, "request_id", str) if "request_id" in fields else "", headers=headers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +137,7 @@ class ConversionReply:
                 raise MalformedMessageError(f"unknown outcome {outcome!r}")
 
 
-def _dump(**fields: str | float | None) -> str:
+def _dump(**fields: str | float | dict[str, str] | None) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -129,6 +153,13 @@ def _load(body: str, versions: tuple[int, ...]) -> dict[str, Any]:
             f"version {fields.get('version')!r}, and this release reads {', '.join(map(str, versions))}"
         )
     return fields
+
+
+def _time(fields: dict[str, Any], name: str) -> float:
+    value = float(_field(fields, name, (int, float)))
+    if not math.isfinite(value):
+        raise MalformedMessageError(f"{name} is not a time")
+    return value
 
 
 def _field(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:

@@ -1,7 +1,8 @@
 """What the core needs of its neighbours. Each port has one contract suite in `tests/contract` that every adapter passes."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,3 +88,16 @@ class Metrics(Protocol):
 
     def distribution(self, name: str, value: float, **tags: str) -> None:
         """Record one value of a distribution."""
+
+    def flush(self) -> None:
+        """Hand over what is held back, within seconds. For a process that is about to stop, or to be frozen."""
+
+
+@contextmanager
+def timed(recorder: Metrics, name: str, **tags: str) -> Iterator[None]:
+    """Record in milliseconds how long a `with` block takes, whether or not it ends well."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        recorder.distribution(name, 1000 * (time.perf_counter() - start), **tags)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from asciist import conversion, metrics
+from asciist import conversion, logs, metrics
 from asciist.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.capacity import Capacity
 from asciist.conversion import ConversionOptions
@@ -35,11 +35,14 @@ from asciist.errors import (
     UnavailableError,
 )
 from asciist.limits import Limits
-from asciist.messages import ConversionReply, ConversionRequest
-from asciist.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.messages import ConversionReply, ConversionRequest, Trace
+from asciist.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue, timed
 from asciist.settings import retry_delay
 
 _log = logging.getLogger(__name__)
+
+
+NO_TRACE: Final = Trace()
 
 
 class ArtSource(Enum):
@@ -89,21 +92,23 @@ class Requester:
         self._flights: dict[str, Future[ServedArt]] = {}
         self._flights_lock = threading.Lock()
 
-    def art(self, image: bytes, options: ConversionOptions) -> ServedArt:
+    def art(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
         """The art of `image`, stored or converted for this call.
 
         Raises RejectedError for what cannot be converted, DeadlineExceededError, UnavailableError.
         """
         header = conversion.open_image(image, options, self._limits).header
-        for name, value in ((metrics.IMAGE_BYTES, len(image)), (metrics.IMAGE_PIXELS, header.pixels)):
-            self._recorder.count(name, value, format=header.format)
-            self._recorder.distribution(name, value, format=header.format)
+        image_format = header.format.lower()  # as Datadog would make it
+        self._recorder.distribution(metrics.IMAGE_BYTES, len(image), format=image_format)
+        self._recorder.distribution(metrics.IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
+        logs.add(digest=digest, format=image_format, bytes=len(image), pixels=header.pixels)
         deadline = self._clock() + self._timeout_seconds
         served = self._fly(
-            art_key(digest, options), deadline, lambda: self._look_up_or_convert(image, digest, options, deadline)
+            art_key(digest, options), deadline, lambda: self._look_up_or_convert(image, digest, options, deadline, trace)
         )
         self._recorder.count(metrics.ART_SERVED, source=served.source.value)
+        logs.add(source=served.source.value)
         return served
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
@@ -113,6 +118,7 @@ class Requester:
         if art is None:
             raise ArtifactNotFoundError(art_key(digest, options))
         self._recorder.count(metrics.ART_SERVED, source=ArtSource.STORE.value)
+        logs.add(digest=digest, style=options.style, width=options.width, source=ArtSource.STORE.value)
         return ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE)
 
     def _fly(self, key: str, deadline: float, lead: Callable[[], ServedArt]) -> ServedArt:
@@ -144,16 +150,18 @@ class Requester:
             with self._flights_lock:
                 del self._flights[key]
 
-    def _look_up_or_convert(self, image: bytes, digest: str, options: ConversionOptions, deadline: float) -> ServedArt:
+    def _look_up_or_convert(
+        self, image: bytes, digest: str, options: ConversionOptions, deadline: float, trace: Trace
+    ) -> ServedArt:
         art = self._look(art_key(digest, options))
         source = ArtSource.STORE
         if art is None:
             self._store.create(image_key(digest), image)
-            art = self._converted(digest, options, deadline)
+            art = self._converted(digest, options, deadline, trace)
             source = ArtSource.CONVERSION
         return ServedArt(art=art, digest=digest, options=options, source=source)
 
-    def _converted(self, digest: str, options: ConversionOptions, deadline: float) -> str:
+    def _converted(self, digest: str, options: ConversionOptions, deadline: float, trace: Trace) -> str:
         correlation_id = uuid.uuid4().hex
         with self._inbox.expect(correlation_id) as pending:
             request = ConversionRequest(
@@ -162,11 +170,12 @@ class Requester:
                 options=options,
                 deadline=deadline,
                 reply_to=pending.reply_to,
+                published_at=self._clock(),
+                trace=trace,
             )
             self._queue.send(request.to_json())
-            sent = self._clock()
-            reply = pending.wait(max(0.0, deadline - sent))
-            self._recorder.distribution(metrics.REPLY_WAIT, 1000 * (self._clock() - sent))
+            with timed(self._recorder, metrics.REPLY_WAIT):
+                reply = pending.wait(max(0.0, deadline - self._clock()))
         if reply is not None and reply.rejection is not None:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
@@ -217,9 +226,18 @@ class Responder:
         Anything raised is a fault of ours or of a neighbour: the message must stay in the queue, to be delivered again and
         to become a dead letter in the end.
         """
+        started = time.perf_counter()
         request = ConversionRequest.from_json(body)
-        if self._clock() >= request.deadline:
+        logs.add(request_id=request.trace.request_id, trace=request.trace.headers, digest=request.digest)
+        logs.add(style=request.options.style, width=request.options.width)
+        now = self._clock()
+        if request.published_at is not None:
+            age = 1000 * max(0.0, now - request.published_at)  # the clocks of two machines
+            self._recorder.distribution(metrics.MESSAGE_AGE, age)
+            logs.add(age_ms=round(age, 1))
+        if now >= request.deadline:
             self._recorder.count(metrics.MESSAGES_EXPIRED)
+            _log.warning("expired")
             return
         # A redelivered request may have been carried out up to its reply: then the reply is all that is missing.
         reply = (self._reply_from_store(request) if receive_count > 1 else None) or self._reply(request)
@@ -228,6 +246,9 @@ class Responder:
         except ReplyAddressGoneError:
             # The web process has stopped since. The art is stored for whoever asks next.
             self._recorder.count(metrics.REPLIES_ORPHANED)
+            logs.add(orphaned=True)
+        logs.add(duration_ms=round(1000 * (time.perf_counter() - started), 1))
+        _log.info("converted" if reply.rejection is None else "rejected")
 
     def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
         with suppress(ArtifactNotFoundError):
@@ -246,18 +267,14 @@ class Responder:
 
     def _convert(self, file: bytes, request: ConversionRequest) -> str:
         opened = conversion.open_image(file, request.options, self._limits)
+        image_format = opened.header.format.lower()
         patience = request.deadline - self._clock()
         with self._decode_bytes.reserve(opened.header.decode_bytes, wait_seconds=patience):
-            with self._timed(metrics.IMAGE_DECODE_DURATION, format=opened.header.format):
+            self._recorder.count(metrics.CONVERSION_PIXELS, opened.header.pixels, format=image_format)
+            with timed(self._recorder, metrics.IMAGE_DECODE_DURATION, format=image_format):
                 image = conversion.decode(opened)
-            with self._timed(metrics.CONVERSION_DURATION, style=request.options.style):
+            with timed(self._recorder, metrics.CONVERSION_DURATION, style=request.options.style):
                 return conversion.render(image, request.options)
-
-    @contextmanager
-    def _timed(self, name: str, **tags: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._recorder.distribution(name, 1000 * (time.perf_counter() - start), **tags)
 
 
 def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Responder, recorder: Metrics) -> bool:
@@ -265,15 +282,17 @@ def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Respond
 
     A message that met a fault is shown again soon: its visibility timeout is longer than its deadline.
     """
-    try:
-        responder.respond(delivery.body, receive_count=delivery.receive_count)
-    except Exception:  # noqa: BLE001 - whatever it is, the message comes back and the worker goes on
-        recorder.count(metrics.MESSAGES_FAULTED)
-        _log.exception("delivery %d of a message met a fault", delivery.receive_count)
-        with suppress(AsciistError):
-            queue.extend(delivery, visibility_seconds=retry_delay(delivery.receive_count))
-        return False
-    return True
+    with logs.scope():
+        logs.add(receive_count=delivery.receive_count)
+        try:
+            responder.respond(delivery.body, receive_count=delivery.receive_count)
+        except Exception:  # noqa: BLE001 - whatever it is, the message comes back and the worker goes on
+            recorder.count(metrics.MESSAGES_FAULTED)
+            _log.exception("met a fault")
+            with suppress(AsciistError):
+                queue.extend(delivery, visibility_seconds=retry_delay(delivery.receive_count))
+            return False
+        return True
 
 
 def consume(

@@ -19,6 +19,7 @@ _BARE_NAMES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
 _CLIENT_NAMES: Final = frozenset({"ASCIIST_URL"})  # read by the `asciist convert` command, not by the service
 BACKENDS: Final = ("embedded", "aws")
 REPLY_PATHS: Final = ("queue", "callback")
+METRICS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 CALLBACK_PORTS: Final = 16
 """Ports for callbacks: more than web processes on the largest machine that is of use."""
 
@@ -135,6 +136,10 @@ class Settings:
     """Conversion requests that one web process holds at a time; more wait a moment and are then turned away."""
     max_upload_bytes_in_flight: int = 100_000_000
     """Bytes of request bodies that one web process holds at a time, likewise."""
+    metrics: str = "dogstatsd"
+    """Where metrics go: to a Datadog agent (`dogstatsd`), as lines of CloudWatch's embedded metric format (`emf`), or both."""
+    metrics_namespace: str = "asciist"
+    """CloudWatch namespace of the metrics, with `emf`."""
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -188,7 +193,7 @@ def _read(owner: type, environment: Mapping[str, str], mistakes: list[str]) -> d
 
 def _complaint(key: str, value: object) -> str:
     """What is wrong with a value of the right type; empty when nothing is."""
-    choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS}.get(key)
+    choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS, "metrics": METRICS}.get(key)
     if choices is not None:
         return "" if value in choices else f"is not one of: {', '.join(choices)}"
     lowest, highest = _RANGES.get(key, (1, None))

@@ -1,7 +1,7 @@
 """The composition root: settings in, a working web process or worker out. The only module that knows the adapters."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,6 +49,26 @@ class Worker:
         self.stopping.set()
         for thread in self.threads:
             thread.join(wait_seconds)
+        self.recorder.flush()
+
+
+class _EachOf:
+    """Several Metrics as one."""
+
+    def __init__(self, recorders: Sequence[Metrics]) -> None:
+        self._recorders = recorders
+
+    def count(self, name: str, value: int = 1, **tags: str) -> None:
+        for recorder in self._recorders:
+            recorder.count(name, value, **tags)
+
+    def distribution(self, name: str, value: float, **tags: str) -> None:
+        for recorder in self._recorders:
+            recorder.distribution(name, value, **tags)
+
+    def flush(self) -> None:
+        for recorder in self._recorders:
+            recorder.flush()
 
 
 class _Inbox(ReplyInbox, Protocol):
@@ -84,6 +104,7 @@ class WebProcess:
         for close in self._closing:
             close()
         self.inbox.close()
+        self.recorder.flush()
 
 
 def build_web_process(settings: Settings) -> WebProcess:
@@ -91,9 +112,12 @@ def build_web_process(settings: Settings) -> WebProcess:
     return _embedded(settings) if settings.backend == "embedded" else _web_on_aws(settings)
 
 
-def build_worker(settings: Settings) -> Worker:
-    """A worker that is handed its messages, as a function is, or is told to `start`. Raises UnavailableError."""
-    recorder = EmbeddedMetrics()
+def build_worker(settings: Settings, *, is_frozen_between_messages: bool = False) -> Worker:
+    """A worker that is handed its messages, as a function is, or is told to `start`. Raises UnavailableError.
+
+    One that is frozen between messages must flush its recorder after each.
+    """
+    recorder = _recorder(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
         # Whoever is handed messages of an embedded web process lives in it; all others' replies are orphans.
         queue: RequestQueue = _embedded_queue(settings)
@@ -113,7 +137,7 @@ def build_worker(settings: Settings) -> Worker:
 
 
 def _embedded(settings: Settings) -> WebProcess:
-    recorder = EmbeddedMetrics()
+    recorder = _recorder(settings)
     store = ObjectStore.in_directory(settings.data_dir)
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(recorder)
@@ -134,7 +158,7 @@ def _web_on_aws(settings: Settings) -> WebProcess:
     from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - for those who use it
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
 
-    recorder = EmbeddedMetrics()
+    recorder = _recorder(settings)
     store = ObjectStore.in_bucket(settings.bucket)
     sqs = Sqs()
     queue = SqsRequestQueue(settings.request_queue_url, sqs)
@@ -158,6 +182,22 @@ def _web_on_aws(settings: Settings) -> WebProcess:
         store=store,
         inbox=inbox,
     )
+
+
+def _recorder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Metrics:
+    recorders: list[Metrics] = []
+    if "dogstatsd" in settings.metrics:
+        from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415 - a tenth of a second of a cold start
+
+        recorders.append(DogStatsDMetrics())
+    if "emf" in settings.metrics:
+        from asciist.adapters.emf import EmfMetrics  # noqa: PLC0415 - for those who use it
+
+        every_seconds = None if is_frozen_between_messages else 10.0
+        recorders.append(EmfMetrics(namespace=settings.metrics_namespace, every_seconds=every_seconds))
+    if not recorders:
+        return EmbeddedMetrics()
+    return recorders[0] if len(recorders) == 1 else _EachOf(recorders)
 
 
 def _embedded_queue(settings: Settings) -> EmbeddedQueue:

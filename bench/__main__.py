@@ -25,7 +25,7 @@ Report = Callable[[], Iterable[str]]
 """Measures, and gives markdown lines as it goes."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
-SECTIONS: Final = ("latency", "speed", "fidelity", "sheets", "hostile")
+SECTIONS: Final = ("latency", "metrics", "speed", "fidelity", "sheets", "hostile")
 """Modules of this package with `report() -> Iterator[str]`, in the order of the file."""
 
 _HEAD: Final = """\
@@ -34,7 +34,7 @@ _HEAD: Final = """\
 What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine.
 All run in the environment that `asciist serve` gives its server: one thread of OpenBLAS, an allocator that keeps small blocks.
 """
-_MEASURED: Final = ("asciist", "service", "lambda_worker", "bench/*.py", "pyproject.toml", "requirements")
+_MEASURED: Final = ("asciist", "service", "lambda_worker", "observability", "bench/*.py", "pyproject.toml", "requirements")
 
 
 def machine() -> str:

@@ -8,6 +8,7 @@ import os
 from functools import cache
 from typing import Any, TypedDict
 
+from asciist import logs
 from asciist.ports import Delivery
 from asciist.settings import Settings
 from asciist.wiring import Worker, build_worker
@@ -40,12 +41,14 @@ def respond_to_batch(event: dict[str, Any], worker: Worker) -> BatchResponse:
         if not worker.respond(delivery):
             _log.error("message %s will be delivered again", record["messageId"])
             failures.append({"itemIdentifier": record["messageId"]})
+    worker.recorder.flush()  # from here to the next event the function may be frozen
     return {"batchItemFailures": failures}
 
 
 @cache
 def _worker() -> Worker:
-    return build_worker(Settings.from_environment())
+    logs.configure()
+    return build_worker(Settings.from_environment(), is_frozen_between_messages=True)
 
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:

@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 
+from asciist import logs
 from asciist.errors import AsciistError
 from asciist.settings import Settings
 from asciist.wiring import build_worker
@@ -13,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 def main() -> None:
     """Poll with as many threads as `Settings.workers`; on SIGTERM or SIGINT finish the messages in hand and return."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     try:
         settings = Settings.from_environment()
         worker = build_worker(settings)

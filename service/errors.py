@@ -6,6 +6,7 @@ from typing import Final
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from asciist import logs
 from asciist.errors import (
     ArtifactNotFoundError,
     AsciistError,
@@ -57,6 +58,7 @@ def register(app: Flask, settings: Settings) -> None:
         status = status_of(error)
         if status >= 500:
             _log.error("%s", error, exc_info=error)
+        logs.add(error=error.public_message)
         response = error_answer(status, error.public_message if status != 500 else _INTERNAL, settings)
         if status == 503:
             response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)

@@ -1,12 +1,16 @@
 """Gunicorn's configuration: `gunicorn --config python:service.gunicorn_settings`."""
 
 import signal
+import sys
 from pathlib import Path
 
 import gunicorn.http.wsgi
 from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+from asciist import logs
 from asciist.settings import Settings
 
 _settings = Settings.from_environment()
@@ -23,22 +27,33 @@ graceful_timeout = _timeouts.graceful_stop
 keepalive = _timeouts.keep_alive
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # heartbeats must not wait for a disk
 control_socket_disable = True
-accesslog = "-"
-access_log_format = '%(h)s "%(r)s" %(s)s %(b)s bytes %(M)s ms "%({cache-status}o)s"'
+accesslog = None  # the service writes a line for each request itself
 proc_name = "asciist"
 
 gunicorn.http.wsgi.SERVER = "asciist"  # type: ignore[attr-defined]  # missing in its stubs; no answer names the software behind it
 
 
+class logger_class(Logger):  # noqa: N801 - the name of gunicorn's setting
+    """Gunicorn's own lines in the form of all others."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.formatter())
+
+
 def when_ready(server: Arbiter) -> None:
-    """Say where the service is and how to try it; make Ctrl-C a graceful stop."""
+    """Make Ctrl-C a graceful stop; tell a person where the service is and how to try it."""
     # Gunicorn takes SIGINT for "stop at once". A person who presses Ctrl-C wants requests in flight to finish.
     signal.signal(signal.SIGINT, lambda _signal, frame: server.signal(signal.SIGTERM, frame))
     host = "localhost" if _settings.host in ("127.0.0.1", "0.0.0.0", "::1", "::") else _settings.host
     photo = next((path for path in ("examples/cat.jpg",) if Path(path).exists()), "photo.jpg")
+    try_it = f"curl --data-binary @{photo} 'http://{host}:{_settings.port}/?width=80'"
+    if server.log and not sys.stdout.isatty():
+        server.log.info("ready: %s", try_it)
+        return
     print(
-        f"\nasciist is ready. Try it in another terminal:\n\n"
-        f"    curl --data-binary @{photo} 'http://{host}:{_settings.port}/?width=80'\n\n"
+        f"\nasciist is ready. Try it in another terminal:\n\n    {try_it}\n\n"
         "Ctrl-C stops it once the requests in flight are answered.\n",
         flush=True,
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from asciist import metrics
+from asciist import logs, metrics
 from asciist.conversion import DEFAULT_STYLE
 from asciist.errors import OverloadedError
 from asciist.ports import Metrics
@@ -31,9 +31,11 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
         expected_bytes = min(request.content_length or settings.limits.max_image_bytes, body_limit(request, settings.limits))
         try:
             with admission.admit(expected_bytes):
+                recorder.distribution(metrics.REQUESTS_IN_FLIGHT, admission.requests)
                 with watch.receiving(request.environ):
-                    upload = parse_upload(request, settings.limits)
-                served = requester.art(upload.image, upload.options)
+                    upload = parse_upload(request, settings.limits, recorder)
+                logs.add(style=upload.options.style, width=upload.options.width)
+                served = requester.art(upload.image, upload.options, g.trace)
         except OverloadedError:
             recorder.count(metrics.REQUESTS_SHED)
             raise

@@ -29,6 +29,11 @@ class Admission:
         self._requests = Capacity(settings.max_requests_in_flight)
         self._bytes = Capacity(settings.max_upload_bytes_in_flight)
 
+    @property
+    def requests(self) -> int:
+        """How many are held now."""
+        return self._requests.held
+
     @contextmanager
     def admit(self, body_bytes: int) -> Iterator[None]:
         """Hold a place, and room for a body, for the length of a `with` block; raises OverloadedError."""
@@ -50,16 +55,21 @@ class WatchedInput(io.RawIOBase):
         self._body: _Input = environ["wsgi.input"]
         self._deadline = deadline
         self._missing = int(environ.get("CONTENT_LENGTH") or 0)
+        self.waited_seconds = 0.0
+        """Spent on waiting for the client so far."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         """Raises SlowUploadError, BadRequestError."""
+        started = time.monotonic()
         try:
             received = self._body.read(len(buffer))
         except TimeoutError as error:
             raise _slow_upload() from error
+        finally:
+            self.waited_seconds += time.monotonic() - started
         self._missing -= len(received)
         if not received and time.monotonic() >= self._deadline:
             raise _slow_upload()

@@ -40,7 +40,7 @@ def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[WebProcess]:
     """Both tiers in this process, started."""
-    service = build_web_process(Settings(data_dir=tmp_path))
+    service = build_web_process(Settings(data_dir=tmp_path, metrics="none"))
     yield service
     service.close()
 

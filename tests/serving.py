@@ -19,7 +19,7 @@ REQUEST_TIMEOUT = 2
 class Server:
     """One `asciist serve`, in a process group of its own as a terminal would give it."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.process = subprocess.Popen(
@@ -32,6 +32,7 @@ class Server:
                 "PORT": str(self.port),
                 "ASCIIST_DATA_DIR": str(data_dir),
                 "ASCIIST_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT),
+                **settings,
             },
         )
         self.log = b""
@@ -39,8 +40,9 @@ class Server:
         self._reader.start()
         give_up = time.monotonic() + 30
         while b"ready" not in self.log or not self._answers():
-            assert self.process.poll() is None, self.log.decode()
-            assert time.monotonic() < give_up, self.log.decode()
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                self.stop()
+                raise AssertionError(self.log.decode())
             time.sleep(0.05)
 
     @property

@@ -24,6 +24,7 @@ from asciist.limits import Limits
 from asciist.messages import ConversionReply, ConversionRequest
 from asciist.request_reply import ArtSource, Requester, Responder, consume
 from tests.hostile import encoded, gradient
+from tests.waiting import wait_until
 
 CAT = (Path(__file__).parent.parent / "examples" / "cat.jpg").read_bytes()
 OPTIONS = ConversionOptions(width=20)
@@ -381,11 +382,3 @@ def test_messages_survive_their_journey(tiers: Tiers) -> None:
         ConversionReply(correlation_id="a", rejection="too many pixels"),
     ):
         assert ConversionReply.from_json(reply.to_json()) == reply
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Poll until it holds; the time-out of the suite is the failure."""
-    give_up = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)

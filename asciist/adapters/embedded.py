@@ -149,6 +149,9 @@ class EmbeddedMetrics:
     def distribution(self, name: str, value: float, **tags: str) -> None:  # noqa: ARG002 - kept as a count of values
         self.count(f"{name} (values)", 1, **tags)
 
+    def flush(self) -> None:
+        """Nothing is held back."""
+
     def total(self, name: str, **tags: str) -> int:
         """The sum of a counter over all tags that contain `tags`."""
         with self._lock:

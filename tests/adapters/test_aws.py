@@ -19,6 +19,7 @@ from asciist.messages import ConversionReply
 from asciist.request_reply import ArtSource
 from asciist.settings import Settings
 from tests.emulated.emulator import Emulator
+from tests.waiting import wait_until
 
 REPLY = ConversionReply(correlation_id="a", art="@")
 
@@ -174,10 +175,3 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, calls: Counter[str]) -> None:
         return original(self, operation, what, **parameters)
 
     monkeypatch.setattr(Sqs, "call", call)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)

@@ -19,7 +19,8 @@ from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.request_reply import Requester, ServedArt
+from asciist.messages import Trace
+from asciist.request_reply import NO_TRACE, Requester, ServedArt
 from asciist.settings import Settings
 from asciist.wiring import WebProcess, build_web_process
 from service import create_app
@@ -543,7 +544,7 @@ class TestFaultsOfOurs:
         assert client.get("/readyz").status_code == 503
 
     def test_what_there_is_no_room_for_is_turned_away_with_a_time_to_come_back(self, tmp_path: Path, cat: bytes) -> None:
-        process = build_web_process(Settings(data_dir=tmp_path, max_requests_in_flight=1))
+        process = build_web_process(Settings(data_dir=tmp_path, metrics="none", max_requests_in_flight=1))
         recorder = process.recorder
         assert isinstance(recorder, EmbeddedMetrics)
         answering = threading.Event()
@@ -552,9 +553,9 @@ class TestFaultsOfOurs:
             def __init__(self) -> None:
                 """Holds the only place until it is told to answer."""
 
-            def art(self, image: bytes, options: ConversionOptions) -> ServedArt:
+            def art(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
                 answering.wait(30)
-                return process.requester.art(image, options)
+                return process.requester.art(image, options, trace)
 
         app = create_app(settings=process.settings, requester=SlowRequester(), recorder=recorder, is_ready=process.is_ready)
         with ThreadPoolExecutor(1) as pool:
@@ -571,7 +572,7 @@ class TestFaultsOfOurs:
         assert recorder.total(metrics.REQUESTS_SHED) == 1
 
     def test_art_that_does_not_come_in_time_is_a_504(self, tmp_path: Path, cat: bytes) -> None:
-        process = build_web_process(Settings(data_dir=tmp_path, request_timeout=1))
+        process = build_web_process(Settings(data_dir=tmp_path, metrics="none", request_timeout=1))
         assert process.worker
         process.worker.stop(5)  # and nobody works
         app = create_app(
@@ -594,19 +595,22 @@ class TestFaultsOfOurs:
         assert (response.status_code, message(response)) == (500, "something went wrong on our side")
 
 
-def test_every_answer_is_counted_and_timed_by_its_status(client: FlaskClient, cat: bytes, embedded: WebProcess) -> None:
+def test_every_answer_but_to_probes_is_counted_and_timed_by_its_status(
+    client: FlaskClient, cat: bytes, embedded: WebProcess
+) -> None:
+    client.get("/")
     client.post("/", data=cat)
     client.post("/", data=b"nonsense")
     client.get("/nowhere")
     client.get("/healthz")
+    client.get("/readyz")
 
     recorder = embedded.recorder
     assert isinstance(recorder, EmbeddedMetrics)
     for status, number in (("200", 2), ("400", 1), ("404", 1)):
         assert recorder.total(metrics.REQUESTS, status=status) == number
         assert recorder.total(f"{metrics.REQUEST_DURATION} (values)", status=status) == number
-    assert recorder.total(metrics.IMAGE_BYTES, format="JPEG") == len(cat)
-    assert recorder.total(metrics.IMAGE_PIXELS, format="JPEG") == 451 * 300
+    assert recorder.total(metrics.CONVERSION_PIXELS, format="jpeg") == 451 * 300
 
 
 def test_no_answer_may_be_sniffed_into_something_else(client: FlaskClient, cat: bytes) -> None:

@@ -1,0 +1,1 @@
+"""What is promised, watched and woken for, whatever the vendor that draws and rings."""

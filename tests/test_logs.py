@@ -1,0 +1,134 @@
+"""What on-call reads: every line is JSON, one id leads from the client to the worker's line, and nothing private is told."""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from asciist import logs
+from asciist.artifacts import digest_of
+from asciist.conversion import ConversionOptions
+from asciist.messages import ConversionRequest, Trace
+from tests.serving import Server
+from tests.sqs_event import record
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What is logged while a test runs."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    logs.configure(stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def parsed(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.slow
+def test_one_id_leads_from_the_edge_to_the_worker(tmp_path: Path, cat: bytes) -> None:
+    server = Server(tmp_path)
+    try:
+        headers = {"X-Request-Id": "Root=1-67891233", "traceparent": TRACEPARENT, "User-Agent": "a browser"}
+        assert server.request("PUT", "/my-name.jpg?width=20", cat, **headers)[0] == 200
+        assert server.request("PUT", "/?width=20", cat, **headers)[0] == 200
+        assert server.request("POST", "/", b"no image", **headers)[0] == 400
+        assert server.request("GET", "/healthz")[0] == 200
+    finally:
+        server.stop()
+
+    everything = parsed(server.log.decode())
+    assert all({"timestamp", "level", "logger", "message"} <= line.keys() for line in everything)
+    told = [line for line in everything if line.get("request_id")]
+    assert {line["request_id"] for line in told} == {"Root=1-67891233"}
+    assert all(line["trace"] == {"traceparent": TRACEPARENT} for line in told)
+    worker, fresh, stored, bad = sorted(told, key=lambda line: line["timestamp"])
+    assert (worker["message"], worker["receive_count"], worker["digest"]) == ("converted", 1, digest_of(cat))
+    assert worker.keys() >= {"age_ms", "duration_ms", "style", "width"}
+    assert (fresh["message"], fresh["method"], fresh["route"]) == ("request", "PUT", "/<name:name>")
+    assert (fresh["status"], fresh["source"], stored["source"]) == (200, "conversion", "store")
+    assert fresh.keys() >= {"duration_ms", "upload_ms", "digest", "format", "bytes", "pixels", "style", "width"}
+    assert (bad["status"], bad["error"]) == (400, "unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted")
+    for private in (b"my-name", b"127.0.0.1:5", b"a browser"):
+        assert private not in server.log
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "\x7f", "café"])
+def test_an_id_that_could_spoil_a_log_is_replaced(client: FlaskClient, given: str) -> None:
+    answer = client.get("/", headers={"X-Request-Id": given.encode("latin-1").decode("latin-1")})
+
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nowhere", f"/{64 * '0'}/width/9"])
+def test_every_answer_returns_the_id_it_was_given(client: FlaskClient, path: str) -> None:
+    assert client.get(path, headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
+
+
+def test_requests_without_an_id_get_one_each(client: FlaskClient) -> None:
+    assert client.get("/").headers["X-Request-Id"] != client.get("/").headers["X-Request-Id"]
+
+
+def test_tracing_headers_are_kept_and_others_are_not(client: FlaskClient, lines: io.StringIO) -> None:
+    tracing = {"traceparent": TRACEPARENT, "x-amzn-trace-id": "Root=1-5759e988", "x-datadog-trace-id": "123"}
+    client.get("/", headers={**tracing, "b3": "x" * 513, "Cookie": "secret", "X-Forwarded-For": "203.0.113.9"})
+
+    (line,) = parsed(lines.getvalue())
+    assert line["trace"] == tracing
+    assert "203.0.113.9" not in lines.getvalue()
+    assert "secret" not in lines.getvalue()
+
+
+def test_the_function_logs_the_id_in_its_message(tmp_path: Path) -> None:
+    """In a process of its own, as Lambda starts it."""
+    program = "import json, sys; from lambda_worker.handler import handler; handler(json.load(sys.stdin), None)"
+    request = ConversionRequest(
+        correlation_id="a",
+        digest="0" * 64,
+        options=ConversionOptions(width=9),
+        deadline=1.5,
+        reply_to="embedded:x",
+        published_at=1.0,
+        trace=Trace(request_id="abc-1", headers={"traceparent": TRACEPARENT}),
+    )
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        input=json.dumps({"Records": [record("a", request.to_json())]}),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"ASCIIST_DATA_DIR": str(tmp_path), "ASCIIST_METRICS": "emf"},
+    )
+    line, *metrics = parsed(child.stdout)
+
+    assert (line["message"], line["request_id"], line["trace"]) == ("expired", "abc-1", {"traceparent": TRACEPARENT})
+    assert [value for line in metrics for value in line.get("asciist.messages.expired", [])] == [1]
+
+
+def test_a_fault_is_one_line_with_its_traceback(lines: io.StringIO) -> None:
+    with logs.scope():
+        logs.add(request_id="abc-1")
+        try:
+            raise ValueError("of two\nlines")
+        except ValueError:
+            logging.getLogger("asciist").exception("met a fault")
+    logging.getLogger("asciist").info("outside")
+
+    fault, outside = parsed(lines.getvalue())
+    assert fault["request_id"] == "abc-1"
+    assert "ValueError: of two\nlines" in fault["exc_info"]
+    assert "request_id" not in outside

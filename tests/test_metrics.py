@@ -1,0 +1,291 @@
+"""Metrics as an agent sees them: what the catalogue lists is what arrives, each answer is counted once, and nothing is lost."""
+
+import contextlib
+import http.client
+import io
+import json
+import re
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asciist import metrics
+from asciist.adapters.dogstatsd import DogStatsDMetrics
+from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
+from asciist.adapters.emf import EmfMetrics
+from asciist.adapters.object_store import ObjectStore
+from asciist.conversion import ConversionOptions
+from asciist.errors import DeadlineExceededError
+from asciist.limits import Limits
+from asciist.metrics import CATALOGUE
+from asciist.request_reply import Requester, Responder, respond_or_retry
+from asciist.settings import Settings
+from asciist.wiring import build_web_process, build_worker
+from lambda_worker.handler import respond_to_batch
+from observability.local.dogstatsd import Receiver
+from tests.hostile import encoded, gradient
+from tests.serving import Server
+from tests.sqs_event import record
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """What stands in for a Datadog agent, where Datadog's variables say."""
+    with Receiver() as receiver:
+        monkeypatch.setenv("DD_AGENT_HOST", "127.0.0.1")
+        monkeypatch.setenv("DD_DOGSTATSD_PORT", str(receiver.port))
+        yield receiver
+
+
+@contextlib.contextmanager
+def stopping(server: Server) -> Iterator[Server]:
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def rows_of_the_document() -> dict[str, tuple[str, ...]]:
+    """Name to type, unit, tags and meaning in `docs/metrics.md`."""
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(asciist\.[a-z._]+)` \| (\w+) \| (\w+) \| (.*?) \| (.+) \|$", text, re.MULTILINE)
+    return {name: (kind, unit, tags.replace("`", ""), meaning) for name, kind, unit, tags, meaning in rows}
+
+
+def test_the_document_is_the_catalogue() -> None:
+    catalogue = {name: (m.type, m.unit, ", ".join(m.tags), m.meaning) for name, m in CATALOGUE.items()}
+
+    assert rows_of_the_document() == catalogue
+
+
+@pytest.mark.slow
+def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes, tmp_path: Path) -> None:
+    """All that requests lead to over HTTP; what takes a fault between the tiers, at the tiers."""
+    images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
+    asked = Counter[str]()
+    server = Server(tmp_path, ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")
+
+    def ask(method: str, path: str, body: bytes | None = None, **headers: str) -> None:
+        asked[str(server.request(method, path, body, **headers)[0])] += 1
+
+    with stopping(server):
+        for image in images.values():
+            ask("PUT", "/?width=20", image)
+        ask("PUT", "/?width=20", cat)
+        ask("PUT", "/?width=20&style=ramp", cat)
+        ask("POST", "/", b'{"width": 9, "image": "bm8gaW1hZ2U="}', **{"Content-Type": "application/json"})
+        ask("POST", "/", b"no image at all")
+        ask("PUT", "/?width=0", cat)
+        ask("GET", "/")
+        ask("GET", f"/{64 * '0'}/width/7")
+        ask("DELETE", "/")
+        assert server.request("GET", "/healthz")[0] == 200  # a probe, and no request
+        with server.connect() as slow:
+            slow.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            wait_until(lambda: agent.values(metrics.REQUESTS_IN_FLIGHT) == 11)
+            ask("PUT", "/", cat)
+            slow.shutdown(socket.SHUT_WR)
+            asked[slow.makefile("rb").readline().split()[1].decode()] += 1
+    what_only_faults_bring_about(tmp_path)
+    agent.settle()
+
+    assert not agent.errors
+    assert asked == {"200": 8, "400": 4, "404": 1, "405": 1, "503": 1}
+    for status, number in asked.items():
+        assert agent.total(metrics.REQUESTS, status=status) == number
+        assert agent.values(metrics.REQUEST_DURATION, status=status) == number
+    assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == asked.total()
+    assert agent.total(metrics.REQUESTS_SHED) == 1
+    assert agent.total(metrics.ART_SERVED, source="store") == 1
+    assert agent.total(metrics.ART_SERVED, source="conversion") == 6
+    assert agent.values(metrics.PAYLOAD_DECODE_DURATION) == 1
+    assert agent.values(metrics.UPLOAD_DURATION) == 11
+    assert agent.total(metrics.IMAGE_BYTES, format="gif") == len(images["GIF"])
+    assert agent.values(metrics.IMAGE_BYTES, format="jpeg") == 3
+    assert agent.total(metrics.IMAGE_PIXELS, format="png") == 80 * 60 + 8 * 6
+    assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 2 * 451 * 300
+    assert agent.values(metrics.CONVERSION_DURATION, style="ramp") == 1
+    assert {name for name, _ in agent.series()} == CATALOGUE.keys()
+
+
+def what_only_faults_bring_about(directory: Path) -> None:
+    """Both tiers, with hands on what is between them."""
+    recorder = DogStatsDMetrics()
+    replies, queue = EmbeddedReplies(recorder), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
+    store = ObjectStore.in_directory(directory / "faults")
+    requester = Requester(store=store, queue=queue, inbox=replies, recorder=recorder, limits=Limits(), timeout_seconds=0.05)
+    responder = Responder(store=store, replies=replies, recorder=recorder, limits=Limits())
+    with pytest.raises(DeadlineExceededError):
+        requester.art(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
+    (late,) = queue.receive(max_messages=1, wait_seconds=0)
+    queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
+    queue.send("no message of ours")
+    (orphan,) = queue.receive(max_messages=1, wait_seconds=0)
+    (poison,) = queue.receive(max_messages=1, wait_seconds=0)
+    assert respond_or_retry(late, queue, responder, recorder)
+    assert respond_or_retry(orphan, queue, responder, recorder)
+    assert not respond_or_retry(poison, queue, responder, recorder)
+    recorder.flush()
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_when_the_server_is_stopped_in_mid_load(agent: Receiver, tmp_path: Path) -> None:
+    """Each answer that a client read is counted once, up to the last."""
+    server = Server(tmp_path)
+    image = encoded(gradient(300, 200), "PNG")
+    read = Counter[str]()
+    told = threading.Event()
+
+    def ask_until_it_is_gone(number: int) -> list[str]:
+        answers = []
+        for width in range(number, 1000, 8):
+            try:
+                answers.append(str(server.request("PUT", f"/?width={1 + width % 60}", image)[0]))
+            except (OSError, http.client.HTTPException):
+                break
+            if len(answers) == 20:
+                told.set()
+        return answers
+
+    with stopping(server), ThreadPoolExecutor(8) as pool:
+        loads = [pool.submit(ask_until_it_is_gone, number) for number in range(8)]
+        assert told.wait(30)
+        server.process.send_signal(signal.SIGTERM)
+        for load in loads:
+            read.update(load.result())
+        assert server.process.wait(30) == 0
+    agent.settle()
+
+    assert not agent.errors
+    assert read.total() > 100
+    assert {status: agent.total(metrics.REQUESTS, status=status) for status in read} == read
+    assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == read.total()
+    assert agent.total(metrics.ART_SERVED) == agent.values(metrics.IMAGE_PIXELS) == read.total()
+
+
+@pytest.mark.parametrize("address", ["udp://127.0.0.1:9", "udp://no-such-host.invalid:8125", "unix:///no/such/socket"])
+def test_without_an_agent_nothing_fails_and_nothing_waits(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_DOGSTATSD_URL", address)
+    recorder = DogStatsDMetrics()
+
+    for _ in range(1000):  # several packets
+        recorder.count(metrics.REQUESTS, status="200")
+        recorder.distribution(metrics.REQUEST_DURATION, 1.5, status="200")
+    recorder.flush()
+
+
+def test_datadogs_variables_name_the_deployment(agent: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DD_ENV", "prod")
+    monkeypatch.setenv("DD_SERVICE", "asciist")
+    recorder = DogStatsDMetrics()
+    recorder.count(metrics.REQUESTS, status="200")
+    recorder.flush()
+    agent.settle()
+
+    assert agent.total(metrics.REQUESTS, status="200", env="prod", service="asciist") == 1
+
+
+class Clockwork:
+    """Lines of the embedded metric format, parsed."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+        self.recorder = EmfMetrics(namespace="asciist-test", every_seconds=None, stream=self.stream)
+
+    def lines(self) -> list[dict[str, Any]]:
+        self.recorder.flush()
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+
+class TestEmbeddedMetricFormat:
+    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
+
+    @pytest.fixture
+    def emf(self) -> Clockwork:
+        return Clockwork()
+
+    def test_a_metric_can_be_read_over_all_tags_and_by_its_own(self, emf: Clockwork) -> None:
+        emf.recorder.count(metrics.REQUESTS, status="200")
+        emf.recorder.count(metrics.REQUESTS, status="200")
+        emf.recorder.distribution(metrics.REQUEST_DURATION, 1.23456, status="200")
+        emf.recorder.distribution(metrics.REQUEST_DURATION, 7, status="200")
+        (line,) = emf.lines()
+
+        assert line["_aws"]["CloudWatchMetrics"] == [
+            {
+                "Namespace": "asciist-test",
+                "Dimensions": [[], ["status"]],
+                "Metrics": [
+                    {"Name": "asciist.requests", "Unit": "Count"},
+                    {"Name": "asciist.request.duration", "Unit": "Milliseconds"},
+                ],
+            }
+        ]
+        assert abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 60
+        assert line["status"] == "200"
+        assert line["asciist.requests"] == [2]
+        assert line["asciist.request.duration"] == [1.235, 7]
+
+    def test_tags_of_different_values_have_lines_of_their_own(self, emf: Clockwork) -> None:
+        for status in ("200", "400", "200"):
+            emf.recorder.count(metrics.REQUESTS, status=status)
+        emf.recorder.count(metrics.REQUESTS_SHED)
+
+        assert [(line.get("status"), line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]) for line in emf.lines()] == [
+            ("200", [[], ["status"]]),
+            ("400", [[], ["status"]]),
+            (None, [[]]),
+        ]
+
+    def test_no_line_has_more_values_of_a_metric_than_are_taken(self, emf: Clockwork) -> None:
+        for value in range(250):
+            emf.recorder.distribution(metrics.REPLY_WAIT, value)
+            emf.recorder.count(metrics.REQUESTS_SHED)
+        lines = emf.lines()
+
+        assert [len(line["asciist.reply.wait.duration"]) for line in lines] == [100, 100, 50]
+        assert [value for line in lines for value in line["asciist.reply.wait.duration"]] == list(range(250))
+        assert sum(sum(line.get("asciist.requests.shed", [])) for line in lines) == 250
+
+    def test_what_is_written_is_not_written_again(self, emf: Clockwork) -> None:
+        emf.recorder.count(metrics.REQUESTS_SHED)
+
+        assert len(emf.lines()) == len(emf.lines()) == 1
+
+    def test_what_is_held_back_is_written_in_time(self) -> None:
+        stream = io.StringIO()
+        recorder = EmfMetrics(namespace="asciist-test", every_seconds=0.01, stream=stream)
+        recorder.count(metrics.REQUESTS_SHED)
+
+        wait_until(lambda: '"asciist.requests.shed":[1]' in stream.getvalue())
+
+    def test_a_function_writes_before_it_is_frozen(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path, metrics="emf", metrics_namespace="asciist-test")
+        worker = build_worker(settings, is_frozen_between_messages=True)
+        respond_to_batch({"Records": [record("a", "no message of ours")]}, worker)
+
+        (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+        assert line["asciist.messages.faulted"] == [1]
+
+
+def test_both_vendors_are_told_the_same(
+    agent: Receiver, capsys: pytest.CaptureFixture[str], tmp_path: Path, cat: bytes
+) -> None:
+    process = build_web_process(Settings(data_dir=tmp_path, metrics="dogstatsd+emf"))
+    process.requester.art(cat, ConversionOptions(width=9))
+    process.close()
+    agent.settle()
+
+    emitted = {name for line in capsys.readouterr().out.splitlines() for name in json.loads(line) if name in CATALOGUE}
+    assert emitted == {name for name, _ in agent.series()} != set()
