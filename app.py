@@ -1,4 +1,4 @@
-"""The CDK app: one `Environment` from the context, four stacks that read as a sentence each."""
+"""The CDK app: one `Environment` from the context, and stacks that read as a sentence each."""
 
 import sys
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from aws_cdk import App, Tags, Validations
 
 from asciist.settings import Settings
 from stacks import bundles
+from stacks.datadog import DatadogStack
 from stacks.environment import ContextError, Environment
 from stacks.findings import acknowledge
 from stacks.observability import ObservabilityStack
@@ -64,6 +65,9 @@ def compose(
         web=web,
         worker=worker,
     )
+    if environment.datadog:
+        DatadogStack(app, f"{prefix}-datadog", environment=environment, settings=settings)
+        Tags.of(app).add("env", environment.environment)  # by which Datadog knows the resources of a deployment
     Tags.of(app).add("service", "asciist")
     Tags.of(app).add("environment", environment.environment)
     acknowledge(app, environment)

@@ -62,12 +62,24 @@ SIZES: Final = {
     ),
 }
 
+DATADOG_SITES: Final = (
+    "datadoghq.com",
+    "us3.datadoghq.com",
+    "us5.datadoghq.com",
+    "datadoghq.eu",
+    "ap1.datadoghq.com",
+    "ap2.datadoghq.com",
+    "uk1.datadoghq.com",
+)
+"""Those whose extension is in AWS's public partition: GovCloud has layers of its own."""
+
 _CHOICES: Final = {
     "environment": tuple(SIZES),
     "worker": ("lambda", "asg"),
     "replies": ("queue", "callback"),
     "architecture": ("arm64", "x86_64"),
     "function_python": (FUNCTION_PYTHON, "3.11", "3.12", "3.14"),
+    "datadog_site": DATADOG_SITES,
 }
 _X86_INSTANCES: Final = {"t4g.small": "t3.small", "c7g.large": "c7i.large"}
 
@@ -92,6 +104,16 @@ class Environment:
     """ARN of the certificate for `domain`, in the same region."""
     alarm_email: str = ""
     """Address that alarms are mailed to, once it has confirmed."""
+    runbook: str = "docs/runbook.md"
+    """Address of the runbook, which each alarm points into."""
+    datadog_api_key: str = ""
+    """ARN of the secret that holds Datadog's API key; needs `datadog_app_key`. Without, nothing of Datadog is deployed."""
+    datadog_app_key: str = ""
+    """ARN of the secret that holds the application key with which dashboard, monitors and objective are kept."""
+    datadog_site: str = DATADOG_SITES[0]
+    """Where the account lives."""
+    datadog_notify: str = ""
+    """Who is told by monitors, in Datadog's way: `@pagerduty-asciist`."""
 
     @property
     def sizes(self) -> Sizes:
@@ -101,6 +123,11 @@ class Environment:
     def prefix(self) -> str:
         """How the names of this deployment's stacks and reply queues begin."""
         return f"asciist-{self.environment}"
+
+    @property
+    def datadog(self) -> bool:
+        """Whether metrics go to Datadog, and dashboard, monitors and objective are kept there."""
+        return bool(self.datadog_api_key)
 
     def instance_type(self, arm_type: str) -> str:
         """The instance type of this architecture that stands for `arm_type`."""
@@ -120,12 +147,33 @@ class Environment:
         for name, choices in _CHOICES.items():
             if values.get(name, choices[0]) not in choices:
                 mistakes.append(f"{name} must be one of {', '.join(choices)}, not {values[name]!r}")
-        if bool(values.get("domain")) != bool(values.get("certificate")):
-            mistakes.append("domain and certificate (its ARN) go together: give both or neither")
-        if values.get("certificate") and not values["certificate"].startswith("arn:"):
-            mistakes.append(f"certificate must be the ARN of a certificate, not {values['certificate']!r}")
+        mistakes += _in_domain(values) + _in_datadog(values)
         if values.get("alarm_email") and "@" not in values["alarm_email"]:
             mistakes.append(f"alarm_email must be an e-mail address, not {values['alarm_email']!r}")
         if mistakes:
             raise ContextError("; ".join(mistakes))
         return cls(**values)
+
+
+def _in_domain(values: Mapping[str, str]) -> list[str]:
+    mistakes = []
+    if bool(values.get("domain")) != bool(values.get("certificate")):
+        mistakes.append("domain and certificate (its ARN) go together: give both or neither")
+    if values.get("certificate") and not values["certificate"].startswith("arn:"):
+        mistakes.append(f"certificate must be the ARN of a certificate, not {values['certificate']!r}")
+    return mistakes
+
+
+def _in_datadog(values: Mapping[str, str]) -> list[str]:
+    keys = ("datadog_api_key", "datadog_app_key")
+    # What is wrong is not repeated: it may be the key itself.
+    mistakes = [
+        f"{name} must be the ARN of the secret that holds the key"
+        for name in keys
+        if values.get(name) and not values[name].startswith("arn:")
+    ]
+    if bool(values.get(keys[0])) != bool(values.get(keys[1])):
+        mistakes.append("datadog_api_key and datadog_app_key (ARNs of their secrets) go together: give both or neither")
+    if values.get("datadog_notify") and not values["datadog_notify"].startswith("@"):
+        mistakes.append(f"datadog_notify must begin with an @, not {values['datadog_notify']!r}")
+    return mistakes

@@ -15,6 +15,7 @@ from constructs import Construct
 
 from stacks.environment import Environment
 from stacks.logs import log_group
+from stacks.permissions import grant_secrets
 
 _METRICS = "asciist"
 """The namespace of what the CloudWatch agent reports."""
@@ -81,6 +82,8 @@ class InstanceGroup(Construct):
                 conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
             )
         )
+        if environment.datadog:
+            grant_secrets(self.role, environment.datadog_api_key)  # for the agent
         user_data = _user_data(release, unit, self.log_group, self._name)
         template = ec2.LaunchTemplate(
             self,
@@ -121,14 +124,21 @@ class InstanceGroup(Construct):
         )
         user_data.add_signal_on_exit_command(self.group)
         self.group.scale_on_cpu_utilization("Cpu", target_utilization_percent=60)
-        self.group.scale_to_track_metric("Memory", metric=self._memory_used(), target_value=75)
+        self.group.scale_to_track_metric("Memory", metric=self.memory_used(), target_value=75)
         Tags.of(self.group).add("Name", self._name)
 
-    def _memory_used(self) -> cloudwatch.Metric:
+    def memory_used(self) -> cloudwatch.Metric:
         """Percent of memory in use, as the CloudWatch agent reports it."""
+        return self._of_agent("mem_used_percent")
+
+    def disk_used(self) -> cloudwatch.Metric:
+        """Percent of the root disk in use, likewise."""
+        return self._of_agent("disk_used_percent")
+
+    def _of_agent(self, name: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace=_METRICS,
-            metric_name="mem_used_percent",
+            metric_name=name,
             dimensions_map={"Group": self._name},
             period=Duration.minutes(1),
         )

@@ -44,6 +44,11 @@ def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.I
         _allow(role, [_reply_queues(artifacts, environment)], "sqs:SendMessage")
 
 
+def grant_secrets(role: iam.IGrantable, *arns: str) -> None:
+    """Read these secrets, which are encrypted with the account's own key for secrets."""
+    _allow(role, list(arns), "secretsmanager:GetSecretValue")
+
+
 def _grant_artifacts(role: iam.IGrantable, artifacts: s3.IBucket) -> None:
     _allow(role, [artifacts.arn_for_objects("*")], "s3:GetObject", "s3:PutObject")
     # Of this bucket alone. Without it S3 answers 403 and not 404 for what is not there.

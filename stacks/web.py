@@ -12,6 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from asciist.settings import CALLBACK_PORTS, Settings
+from stacks.datadog import datadog_variables
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
@@ -28,6 +29,8 @@ _VARIABLES = (
     "HOST",
     "PORT",
     "REQUEST_TIMEOUT",
+    "METRICS",
+    "METRICS_NAMESPACE",
 )
 
 
@@ -154,7 +157,7 @@ def aws_variables(
     artifacts: s3.IBucket,
     requests: sqs.IQueue,
 ) -> dict[str, str]:
-    """Those of the settings of a deployment whose names (without ASCIIST_) are given."""
+    """Those of the settings of a deployment whose names (without ASCIIST_) are given, and what Datadog needs."""
     deployed = Settings(
         backend="aws",
         bucket=artifacts.bucket_name,
@@ -165,5 +168,8 @@ def aws_variables(
         host="0.0.0.0",  # noqa: S104 - the security group lets the load balancer in alone
         port=_PORT,
         request_timeout=settings.request_timeout,
+        metrics="dogstatsd+emf" if environment.datadog else "emf",
+        metrics_namespace=environment.prefix,
     ).to_environment()
-    return {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}
+    ours = {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}
+    return ours | datadog_variables(environment)

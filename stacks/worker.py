@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from asciist.settings import Settings
+from stacks.datadog import add_extension
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
@@ -45,12 +46,13 @@ class WorkerStack(Stack):
     ) -> None:
         """`bundle` is the function's, or the release for instances."""
         super().__init__(scope, name)
-        names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH")
+        names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH", "METRICS", "METRICS_NAMESPACE")
         variables = aws_variables(environment, settings, names=names, artifacts=artifacts, requests=requests)
         if environment.worker == "lambda":
             # Callbacks go to addresses inside the network; a reply queue is reached from anywhere, without a NAT's cost.
             inside = {"vpc": vpc, "security_groups": [worker_access]} if environment.replies == "callback" else {}
             self.function = self._function(environment, settings, bundle, variables=variables, inside=inside)
+            add_extension(self.function, environment)
             self.function.add_event_source(
                 event_sources.SqsEventSource(
                     requests,

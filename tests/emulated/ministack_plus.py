@@ -23,7 +23,7 @@ from ministack.core import iam_actions  # type: ignore[import-not-found]
 from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
 from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
-from ministack.services import alb, ec2, iam, s3, ssm  # type: ignore[import-not-found]
+from ministack.services import alb, cloudwatch, ec2, iam, lambda_svc, s3, ssm  # type: ignore[import-not-found]
 from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
@@ -135,6 +135,22 @@ def _alarm_record(name: str, properties: Properties) -> Properties:
     return {key: value for key, value in record.items() if key not in of_one_metric} | {"Metrics": properties["Metrics"]}
 
 
+def _put_composite_alarm(_logical_id: str, properties: Properties, _stack: str) -> Created:
+    name = properties["AlarmName"]
+    status, _headers, answer = cloudwatch._put_composite_alarm({}, properties, is_cbor=False, is_json=True)
+    if status >= 400:
+        raise ValueError(f"PutCompositeAlarm: {answer!r}")
+    return name, {"Arn": cloudwatch._composite_alarms[name]["AlarmArn"]}
+
+
+def _update_composite_alarm(_name: str, _old: Properties, properties: Properties, stack: str) -> Created:
+    return _put_composite_alarm("", properties, stack)
+
+
+def _delete_composite_alarm(name: str, _properties: Properties) -> None:
+    cloudwatch._composite_alarms.pop(name, None)
+
+
 # Amazon Linux images as AWS publishes their ids; MiniStack knows x86-64 alone.
 _PUBLIC_PARAMETERS = {
     f"/aws/service/ami-amazon-linux-latest/al2023-ami{minimal}-kernel-{kernel}-{architecture}": "ami-0c2023a1b2c3d4e5f"
@@ -244,10 +260,16 @@ def _with_cidr_block(provision: Callable[..., Created], properties_at: int) -> C
     return provision_with_attribute
 
 
-def _refuse_custom_resource(_logical_id: str, _properties: Properties, _stack: str, resource_type: str) -> Created:
-    raise ValueError(
-        f"{resource_type}: functions here lack Node's AWS SDK, and the stack would wait for its answer for an hour"
-    )
+_create_custom_resource = provisioners._custom_resource_create
+
+
+def _create_custom_resource_of_python(logical_id: str, properties: Properties, stack: str, resource_type: str) -> Created:
+    _, function, _ = lambda_svc._get_func_record_for_ref(properties["ServiceToken"])
+    if not (function or {}).get("Runtime", "").startswith("python"):
+        raise ValueError(
+            f"{resource_type}: functions here lack Node's AWS SDK, and the stack would wait for its answer for an hour"
+        )
+    return _create_custom_resource(logical_id, properties, stack, resource_type)
 
 
 _delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
@@ -354,13 +376,18 @@ def _extend_ministack() -> None:
         "AWS::EC2::EIP": {"create": _create_address, "delete": _delete_address},
         "AWS::EC2::NatGateway": {"create": _create_nat_gateway, "delete": _delete_nat_gateway},
         "AWS::EC2::FlowLog": {"create": _create_flow_log, "delete": _delete_flow_log},
+        "AWS::CloudWatch::CompositeAlarm": {
+            "create": _put_composite_alarm,
+            "update": _update_composite_alarm,
+            "delete": _delete_composite_alarm,
+        },
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
     provisioners._RESOURCE_HANDLERS.update(handlers)
     vpc = provisioners._RESOURCE_HANDLERS["AWS::EC2::VPC"]
     vpc.update(create=_with_cidr_block(vpc["create"], 1), update=_with_cidr_block(vpc["update"], 2))
-    provisioners._custom_resource_create = _refuse_custom_resource
+    provisioners._custom_resource_create = _create_custom_resource_of_python
     provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_empty_bucket
     provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["delete"] = _delete_unprotected_load_balancer
     provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]["create"] = _create_permitted_event_source

@@ -1,0 +1,114 @@
+"""The part of Datadog's query language that our definitions are written in, read.
+
+A query is `AGGREGATOR:METRIC{FILTER}[ by {TAG,…}][.as_count()]`. The aggregator is sum, avg, min, max, count, a percentile
+(`p99`), or counts the values on one side of a threshold (`count(v: v>3000)`): https://docs.datadoghq.com/metrics/distributions.
+A formula has + - * /, numbers, parentheses, the names of queries, and `default_zero`:
+https://docs.datadoghq.com/dashboards/querying/#advanced-graphing.
+"""
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_QUERY: Final = re.compile(
+    r"""(?: (?P<aggregator> sum | avg | min | max | count | p\d\d (?:\.\d\d?)? )
+          | count\( v:\ v (?P<comparator> <=? | >=? ) (?P<threshold> \d+ (?:\.\d+)? ) \) )
+        : (?P<metric> [a-z][\w.]* )
+        \{ (?P<filter> [^{}]+ ) \}
+        (?: \ by\ \{ (?P<by> [^{}]+ ) \} )?
+        (?P<as_count> \.as_count\(\) )?""",
+    re.VERBOSE,
+)
+_TERM: Final = re.compile(r"(?P<negated>!?)(?P<key>[a-z][\w-]*):(?P<value>\*?[\w./-]+\*?)")
+
+
+class QueryError(ValueError):
+    """A query or a formula that is not written so; the message says what is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A part of a filter: `*`, `$variable`, `tag:value` or `!tag:value`; a value may have `*` at its ends."""
+
+    text: str
+    key: str
+    """The tag's; empty in `*` and `$variable`."""
+    value: str
+    negated: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Term":
+        """Raises QueryError."""
+        if text == "*" or text.startswith("$"):
+            return cls(text=text, key="", value="", negated=False)
+        match = _TERM.fullmatch(text)
+        if not match:
+            raise QueryError(f"{text!r} is no part of a filter")
+        return cls(text=text, key=match["key"], value=match["value"], negated=bool(match["negated"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricQuery:
+    """A query of metrics."""
+
+    aggregator: str
+    """`sum`, `avg`, `min`, `max`, `count` or `pNN`."""
+    comparator: str
+    """With `count`: of the values that are `<`, `<=`, `>` or `>=` the threshold; empty for all."""
+    threshold: float
+    metric: str
+    terms: tuple[Term, ...]
+    """All of them must hold."""
+    by: tuple[str, ...]
+    as_count: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "MetricQuery":
+        """Raises QueryError."""
+        match = _QUERY.fullmatch(text)
+        if not match:
+            raise QueryError(f"{text!r} is no query of metrics")
+        return cls(
+            aggregator=match["aggregator"] or "count",
+            comparator=match["comparator"] or "",
+            threshold=float(match["threshold"] or 0),
+            metric=match["metric"],
+            terms=tuple(Term.parse(term.strip()) for term in match["filter"].split(",")),
+            by=tuple(tag.strip() for tag in match["by"].split(",")) if match["by"] else (),
+            as_count=bool(match["as_count"]),
+        )
+
+    @property
+    def is_percentile(self) -> bool:
+        return self.aggregator.startswith("p")
+
+
+def parse_formula(text: str) -> ast.expr:
+    """The formula as a tree; raises QueryError."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise QueryError(f"{text!r} is no formula") from error
+    _check(tree)
+    return tree
+
+
+def _check(tree: ast.expr) -> None:
+    match tree:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return
+        case ast.Name():
+            return
+        case ast.UnaryOp(op=ast.USub(), operand=part) | ast.Call(func=ast.Name(id="default_zero"), args=[part], keywords=[]):
+            _check(part)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), right=right):
+            _check(left)
+            _check(right)
+        case _:
+            raise QueryError(f"{ast.unparse(tree)!r} is no part of a formula")
+
+
+def names(formula: ast.expr) -> list[str]:
+    """The queries in a formula."""
+    return [node.id for node in ast.walk(formula) if isinstance(node, ast.Name) and node.id != "default_zero"]

@@ -1,0 +1,84 @@
+"""The objects in Datadog live and end with their stack, through CloudFormation and the deployed function."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+
+from observability import datadog
+from stacks import bundles
+from tests.emulated.deployment import Deployment, DeploymentError
+from tests.emulated.emulator import ROOT, Emulator
+from tests.stacks.datadog_server import KEYS, DatadogServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+STACK = "asciist-dev-datadog"
+
+
+def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tmp_path: Path) -> None:
+    with DatadogServer() as server, Emulator(enforce_iam=True) as emulator:
+        secrets = boto3.client("secretsmanager", **emulator.client_arguments)
+        api_key, app_key = (
+            secrets.create_secret(Name=f"datadog/{number}", SecretString=key)["ARN"] for number, key in enumerate(KEYS)
+        )
+        account = server.account
+        project = copy_of_the_project(tmp_path, server.address)
+        context = {"datadog_api_key": api_key, "datadog_app_key": app_key}
+        with Deployment(emulator, project=project, context=context) as deployment:
+            deployment.bootstrap()
+            # A metric that is new would be waited for.
+            account.known_metrics = set(datadog.metric_configurations())
+            deploy(deployment)
+            kinds = [path.split("/")[3] for path in account.objects]
+            (slo,) = [path.rpartition("/")[2] for path in account.objects if "/slo/" in path]
+            burns = [body["query"] for path, body in account.objects.items() if body.get("type") == "slo alert"]
+            assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+                "dashboard": 1,
+                "slo": 1,
+                "monitor": 8,
+                "metrics": len(datadog.metric_configurations()),
+            }
+            assert len(burns) == 2
+            assert all(f'burn_rate("{slo}")' in query for query in burns)
+
+            before = dict(account.objects)
+            deployment.context["datadog_notify"] = "@pagerduty-asciist"
+            deploy(deployment)
+            assert account.objects.keys() == before.keys()
+            assert all(
+                body["message"].endswith("@pagerduty-asciist") for path, body in account.objects.items() if "/monitor/" in path
+            )
+
+            before = dict(account.objects)
+            deployment.context["datadog_notify"] = "@refused"
+            account.refuses = "@refused"
+            with pytest.raises(DeploymentError, match="Datadog answers 400 to PUT /api/v1/monitor/"):
+                deploy(deployment)
+            assert account.objects == before
+
+            deployment._cdk("destroy", STACK, "--force")
+            assert {path.split("/")[3] for path in account.objects} == {"metrics"}
+
+
+def deploy(deployment: Deployment) -> None:
+    deployment._cdk("deploy", STACK, "--exclusively", "--require-approval", "never")
+
+
+def copy_of_the_project(into: Path, address: str) -> Path:
+    """What a synth reads, with another address for Datadog's API."""
+    project = into / "project"
+    project.mkdir()
+    for name in ("app.py", "cdk.json", "pyproject.toml"):
+        shutil.copy(ROOT / name, project)
+    for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, target in ((".venv", Path(sys.prefix)), (".bundles", bundles.CACHE)):
+        (project / name).symlink_to(target)
+    stack = project / "stacks/datadog.py"
+    text = stack.read_text()
+    stack.write_text(text.replace('f"https://api.{environment.datadog_site}"', repr(address)))
+    assert stack.read_text() != text
+    return project

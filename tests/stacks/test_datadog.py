@@ -1,0 +1,409 @@
+"""With keys, a deployment sends its metrics to Datadog and keeps its objects there; without, nothing of Datadog is in it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aws_cdk
+import cloudformation_validate
+import pytest
+
+import app as cdk_app
+from asciist.settings import Settings
+from observability import alarms, datadog
+from observability.validation import Kind, check
+from stacks.environment import ContextError, Environment
+
+ROOT = Path(__file__).parents[2]
+FLAGS = json.loads((ROOT / "cdk.json").read_text())["context"]
+API_KEY = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:datadog/api-AbCdEf"
+APP_KEY = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:datadog/app-AbCdEf"
+KEYS = {"datadog_api_key": API_KEY, "datadog_app_key": APP_KEY}
+
+WITHOUT = Environment()
+WITH_FUNCTION = Environment.from_context({**KEYS, "replies": "callback"})
+WITH_POLLERS = Environment.from_context(
+    {
+        **KEYS,
+        "environment": "prod",
+        "worker": "asg",
+        "architecture": "x86_64",
+        "datadog_site": "datadoghq.eu",
+        "datadog_notify": "@pagerduty-asciist",
+        "runbook": "https://runbook.example/",
+    }
+)
+
+Template = dict[str, Any]
+
+with_datadog = pytest.mark.parametrize("environment", [WITH_FUNCTION, WITH_POLLERS], ids=lambda chosen: chosen.worker)
+
+
+@cache
+def synthesized(environment: Environment) -> dict[str, Template]:
+    """The templates by the last word of their stack's name. Raises where cdk-nag finds something."""
+    directory = Path(aws_cdk.FileSystem.mkdtemp("asciist-bundle-"))
+    (directory / "boot").write_text("")
+    app = aws_cdk.App(context=FLAGS)
+    cdk_app.compose(app, environment, build_function=lambda _: directory, build_release=lambda _: directory)
+    return {stack.stack_name.rpartition("-")[2]: stack.template for stack in app.synth().stacks}
+
+
+def resources(environment: Environment, stack: str, kind: str) -> Iterator[dict[str, Any]]:
+    for resource in synthesized(environment)[stack]["Resources"].values():
+        if resource["Type"] == kind:
+            yield resource["Properties"]
+
+
+def objects(environment: Environment) -> dict[str, list[dict[str, Any]]]:
+    """What is created in Datadog, by its kind; the objective's id is what stands for it."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for resource in synthesized(environment)["datadog"]["Resources"].values():
+        if resource["Type"].startswith("Custom::Datadog"):
+            definition = joined(resource["Properties"]["Definition"]).replace("(Objective)", datadog.SLO_ID)
+            found.setdefault(resource["Properties"]["Kind"], []).append(json.loads(definition))
+    return found
+
+
+def joined(value: Any) -> str:
+    """A text of a template, with references as (NAME)."""
+    match value:
+        case {"Fn::Join": [separator, parts]}:
+            return str(separator).join(map(joined, parts))
+        case {"Ref": name}:
+            return f"({name})"
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"({name}.{attribute})"
+    return str(value)
+
+
+class TestWithoutKeys:
+    def test_nothing_of_datadog_is_in_any_template(self) -> None:
+        templates = synthesized(WITHOUT)
+
+        assert "datadog" not in templates
+        assert not re.search(r"datadog|dogstatsd|DD_|secretsmanager", json.dumps(templates), re.IGNORECASE)
+
+    def test_metrics_go_to_cloudwatch_alone(self) -> None:
+        (function,) = resources(WITHOUT, "worker", "AWS::Lambda::Function")
+        (template,) = resources(WITHOUT, "web", "AWS::EC2::LaunchTemplate")
+
+        assert (
+            function["Environment"]["Variables"].items()
+            >= {
+                "ASCIIST_METRICS": "emf",
+                "ASCIIST_METRICS_NAMESPACE": "asciist-dev",
+            }.items()
+        )
+        assert {"ASCIIST_METRICS=emf", "ASCIIST_METRICS_NAMESPACE=asciist-dev"} <= user_data(template)
+
+
+def user_data(template: dict[str, Any]) -> set[str]:
+    return set(joined(template["LaunchTemplateData"]["UserData"]["Fn::Base64"]).splitlines())
+
+
+class TestObjects:
+    @with_datadog
+    def test_each_is_what_datadog_takes(self, environment: Environment) -> None:
+        kinds: tuple[Kind, ...] = ("dashboard", "monitor", "slo", "metric")
+        assert objects(environment).keys() == set(kinds)
+        for kind in kinds:
+            for definition in objects(environment)[kind]:
+                check(kind, definition)
+
+    def test_monitors_are_of_what_is_deployed(self) -> None:
+        of_functions = {alarms.THROTTLES, alarms.CONVERTER_ERRORS}
+        dev = {monitor["name"] for monitor in objects(WITH_FUNCTION)["monitor"]}
+        prod = {monitor["name"] for monitor in objects(WITH_POLLERS)["monitor"]}
+
+        assert dev == {f"{text.title} (asciist dev)" for text in alarms.ALARMS if text is not alarms.NO_TRAFFIC}
+        assert prod == {f"{text.title} (asciist prod)" for text in alarms.ALARMS if text not in of_functions}
+
+    def test_monitors_tell_whom_they_should_and_where_to_read(self) -> None:
+        for monitor in objects(WITH_POLLERS)["monitor"]:
+            assert "https://runbook.example/#" in monitor["message"]
+            assert monitor["message"].endswith(" @pagerduty-asciist")
+
+    def test_the_monitors_of_the_budget_know_the_objective(self) -> None:
+        monitors = [
+            resource
+            for resource in synthesized(WITH_FUNCTION)["datadog"]["Resources"].values()
+            if resource["Type"] == "Custom::DatadogMonitor" and "slo alert" in json.dumps(resource)
+        ]
+        assert len(monitors) == 2
+        for monitor in monitors:
+            assert 'burn_rate("(Objective)")' in joined(monitor["Properties"]["Definition"]).replace("\\", "")
+
+    @with_datadog
+    def test_percentiles_come_before_what_asks_for_them(self, environment: Environment) -> None:
+        made = synthesized(environment)["datadog"]["Resources"]
+        metrics = {name for name, resource in made.items() if resource["Type"] == "Custom::DatadogMetric"}
+
+        assert len(metrics) == len(datadog.metric_configurations())
+        assert metrics <= set(made["Objective"]["DependsOn"])
+        assert metrics <= set(made["Dashboard"]["DependsOn"])
+        for resource in made.values():
+            if resource["Type"] == "Custom::DatadogMonitor":
+                assert "Objective" in resource["DependsOn"]
+
+    @with_datadog
+    def test_what_deployments_share_outlives_each_of_them(self, environment: Environment) -> None:
+        for resource in synthesized(environment)["datadog"]["Resources"].values():
+            if resource["Type"].startswith("Custom::"):
+                shared = resource["Type"] == "Custom::DatadogMetric"
+                assert resource["DeletionPolicy"] == ("Retain" if shared else "Delete")
+
+    @with_datadog
+    def test_a_call_that_hangs_does_not_hold_up_the_deployment(self, environment: Environment) -> None:
+        (function,) = resources(environment, "datadog", "AWS::Lambda::Function")
+        (invocations,) = resources(environment, "datadog", "AWS::Lambda::EventInvokeConfig")
+
+        assert invocations["MaximumRetryAttempts"] == 0
+        for resource in synthesized(environment)["datadog"]["Resources"].values():
+            if resource["Type"].startswith("Custom::"):
+                assert function["Timeout"] < int(resource["Properties"]["ServiceTimeout"]) == 900
+
+    @with_datadog
+    def test_the_calls_go_to_the_site_with_both_keys_and_may_read_nothing_else(self, environment: Environment) -> None:
+        (function,) = resources(environment, "datadog", "AWS::Lambda::Function")
+        (policy,) = resources(environment, "datadog", "AWS::IAM::Policy")
+
+        assert function["Environment"]["Variables"] == {
+            "DATADOG_API": f"https://api.{environment.datadog_site}",
+            "DD_API_KEY_SECRET_ARN": API_KEY,
+            "DD_APP_KEY_SECRET_ARN": APP_KEY,
+        }
+        assert policy["PolicyDocument"]["Statement"] == [
+            {"Action": "secretsmanager:GetSecretValue", "Effect": "Allow", "Resource": [API_KEY, APP_KEY]}
+        ]
+
+    def test_the_code_needs_nothing_but_the_runtime(self) -> None:
+        code = (ROOT / "stacks/datadog_api/handler.py").read_text()
+        imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+
+        assert imported - set(sys.stdlib_module_names) == {"boto3"}
+
+
+class TestTiers:
+    def test_the_function_has_the_extension_and_its_key_alone(self) -> None:
+        (function,) = resources(WITH_FUNCTION, "worker", "AWS::Lambda::Function")
+        (layer,) = map(joined, function["Layers"])
+        secrets = [
+            statement["Resource"]
+            for policy in resources(WITH_FUNCTION, "worker", "AWS::IAM::Policy")
+            for statement in policy["PolicyDocument"]["Statement"]
+            if statement["Action"] == "secretsmanager:GetSecretValue"
+        ]
+
+        assert re.fullmatch(
+            r"arn:\(AWS::Partition\):lambda:\(AWS::Region\):464622532012:layer:Datadog-Extension-ARM:\d+", layer
+        )
+        assert (
+            function["Environment"]["Variables"].items()
+            >= {
+                "ASCIIST_METRICS": "dogstatsd+emf",
+                "DD_API_KEY_SECRET_ARN": API_KEY,
+                "DD_SITE": "datadoghq.com",
+                "DD_SERVICE": "asciist",
+                "DD_ENV": "dev",
+            }.items()
+        )
+        assert secrets == [API_KEY]
+
+    @pytest.mark.parametrize("stack", ["web", "worker"])
+    def test_instances_know_what_the_agent_must(self, stack: str) -> None:
+        (template,) = resources(WITH_POLLERS, stack, "AWS::EC2::LaunchTemplate")
+        secrets = [
+            statement["Resource"]
+            for policy in resources(WITH_POLLERS, stack, "AWS::IAM::Policy")
+            for statement in policy["PolicyDocument"]["Statement"]
+            if statement["Action"] == "secretsmanager:GetSecretValue"
+        ]
+
+        assert {
+            "ASCIIST_METRICS=dogstatsd+emf",
+            "ASCIIST_METRICS_NAMESPACE=asciist-prod",
+            f"DD_API_KEY_SECRET_ARN={API_KEY}",
+            "DD_SITE=datadoghq.eu",
+            "DD_SERVICE=asciist",
+            "DD_ENV=prod",
+        } <= user_data(template)
+        assert secrets == [API_KEY]
+
+    @with_datadog
+    def test_what_runs_reads_its_settings_without_a_complaint(self, environment: Environment) -> None:
+        (template,) = resources(environment, "web", "AWS::EC2::LaunchTemplate")
+        variables = dict(line.split("=", 1) for line in user_data(template) if re.match(r"(ASCIIST|DD)_\w+=", line))
+        assert Settings.from_environment(variables).metrics == "dogstatsd+emf"
+
+    @with_datadog
+    def test_datadog_knows_resources_by_the_tags_that_its_queries_ask_for(self, environment: Environment) -> None:
+        (balancer,) = resources(environment, "web", "AWS::ElasticLoadBalancingV2::LoadBalancer")
+        queues = list(resources(environment, "storage", "AWS::SQS::Queue"))
+        for resource in (balancer, *queues):
+            tags = {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
+            assert tags.items() >= {"env": environment.environment, "service": "asciist"}.items()
+
+    @with_datadog
+    def test_every_template_is_valid_for_aws_own_validator(self, environment: Environment) -> None:
+        engine = cloudformation_validate.CompositeEngine()
+        for stack, template in synthesized(environment).items():
+            report = engine.validate_template(cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json"))
+            errors = [
+                f"{stack}: {finding.rule_id} {finding.message}"
+                for finding in report.diagnostics
+                if finding.severity is cloudformation_validate.Severity.ERROR
+            ]
+            assert errors == []
+
+    @pytest.mark.slow
+    @with_datadog
+    def test_every_template_is_clean_for_cfn_lint(self, environment: Environment, tmp_path: Path) -> None:
+        for stack, template in synthesized(environment).items():
+            (tmp_path / f"{stack}.json").write_text(json.dumps(template))
+        lint = Path(sys.executable).with_name("cfn-lint")
+        run = subprocess.run(
+            [lint, "--ignore-checks", "W3005", "--regions", "eu-west-1", "--", *map(str, tmp_path.iterdir())],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.returncode, run.stdout) == (0, "")
+
+
+class TestContext:
+    @pytest.mark.parametrize(
+        ("context", "sentence"),
+        [
+            (
+                {"datadog_api_key": API_KEY},
+                "datadog_api_key and datadog_app_key (ARNs of their secrets) go together: give both or neither",
+            ),
+            ({**KEYS, "datadog_app_key": "0123"}, "datadog_app_key must be the ARN of the secret that holds the key"),
+            ({**KEYS, "datadog_notify": "me"}, "datadog_notify must begin with an @, not 'me'"),
+            ({**KEYS, "datadog_sight": "x"}, "there is no context value 'datadog_sight': did you mean 'datadog_site'?"),
+        ],
+    )
+    def test_a_wrong_value_is_one_clear_sentence(self, context: dict[str, str], sentence: str) -> None:
+        with pytest.raises(ContextError) as mistake:
+            Environment.from_context(context)
+        assert str(mistake.value) == sentence
+
+    def test_only_sites_that_exist_are_taken(self) -> None:
+        with pytest.raises(ContextError, match=r"datadog_site must be one of datadoghq\.com, "):
+            Environment.from_context({**KEYS, "datadog_site": "datadoghq.org"})
+
+
+class Rehearsal:
+    """`boot` under a directory in place of /, with commands of the machine that only say that they were called."""
+
+    KEY = "0123456789abcdef0123456789abcdef"
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
+        self.commands = directory / "commands"
+        self.calls = directory / "calls"
+        self.release = directory / "release"
+        shutil.copytree(ROOT / "stacks/instance", self.release)
+        (self.release / "python-version").write_text("3.11\n")
+        (self.release / "install").write_text("")
+        self.environment = directory / "environment"
+        self.environment.write_text(
+            f"ASCIIST_METRICS=dogstatsd+emf\nDD_API_KEY_SECRET_ARN={API_KEY}\nDD_ENV=prod\nDD_SITE=datadoghq.eu\n"
+        )
+        for command in ("dnf", "id", "useradd", "sleep", "chown"):
+            self.stand_in(command)
+        self.stand_in("aws", f"echo {self.KEY}")
+        self.stand_in("systemctl", 'if [[ $1 == show ]]; then echo "0"; fi')
+        self.stand_in(self.root / "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl")
+
+    def stand_in(self, command: str | Path, then: str = "") -> None:
+        path = self.commands / command
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'#!/usr/bin/env bash\necho "${{0##*/}} $*" >>"{self.calls}"\n{then}\n')
+        path.chmod(0o755)
+
+    def boot(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", self.release / "boot", "asciist-poller", self.environment, "asciist/log", "prod-worker"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": f"{self.commands}:{os.environ['PATH']}", "DESTDIR": str(self.root)},
+        )
+
+    @property
+    def config(self) -> Path:
+        return self.root / "etc/datadog-agent/datadog.yaml"
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path) -> Rehearsal:
+    return Rehearsal(tmp_path)
+
+
+class TestBoot:
+    def test_the_agent_takes_metrics_from_this_machine_and_sends_them_to_the_site(self, rehearsal: Rehearsal) -> None:
+        done = rehearsal.boot()
+        calls = rehearsal.calls.read_text().splitlines()
+        config = rehearsal.config.read_text().splitlines()
+
+        assert (done.returncode, done.stderr) == (0, "")
+        secret = f"--secret-id {API_KEY} --query SecretString --output text"
+        assert f"aws secretsmanager get-secret-value --region eu-west-1 {secret}" in calls
+        assert calls.index("dnf install --assumeyes --quiet datadog-agent") < calls.index("systemctl restart datadog-agent")
+        assert calls.index("systemctl enable --now asciist-poller") < calls.index("systemctl enable datadog-agent")
+        assert {
+            f'api_key: "{rehearsal.KEY}"',
+            "site: datadoghq.eu",
+            "env: prod",
+            "bind_host: 127.0.0.1",
+            "dogstatsd_port: 8125",
+            "dogstatsd_non_local_traffic: false",
+        } <= set(config)
+
+    def test_the_key_is_read_by_the_agent_and_root_alone(self, rehearsal: Rehearsal) -> None:
+        done = rehearsal.boot()
+
+        assert rehearsal.config.stat().st_mode & 0o777 == 0o640
+        assert f"chown root:dd-agent {rehearsal.config}" in rehearsal.calls.read_text().splitlines()
+        assert rehearsal.KEY not in done.stdout + done.stderr + rehearsal.calls.read_text()
+
+    def test_packages_are_checked_against_datadogs_keys(self, rehearsal: Rehearsal) -> None:
+        rehearsal.boot()
+        repository = (rehearsal.root / "etc/yum.repos.d/datadog.repo").read_text()
+
+        assert {"gpgcheck=1", "repo_gpgcheck=1"} <= set(repository.splitlines())
+        assert "gpgkey=https://keys.datadoghq.com/" in repository
+        assert "http://" not in repository
+
+    @pytest.mark.parametrize(
+        ("command", "then"),
+        [
+            ("aws", "echo AccessDenied >&2; exit 254"),
+            ("dnf", '[[ $* != *datadog-agent ]] || { echo "no such package" >&2; exit 1; }'),
+            ("systemctl", '[[ $1 == show ]] && echo 0; [[ $* != "restart datadog-agent" ]]'),
+        ],
+    )
+    def test_an_instance_serves_without_an_agent_and_says_so(self, rehearsal: Rehearsal, command: str, then: str) -> None:
+        rehearsal.stand_in(command, then)
+        done = rehearsal.boot()
+
+        assert done.returncode == 0
+        assert "boot: the Datadog agent is not installed: no metrics of this instance reach Datadog\n" in done.stderr
+        assert "systemctl enable --now asciist-poller\n" in rehearsal.calls.read_text()
+
+    def test_without_datadog_nothing_is_installed(self, rehearsal: Rehearsal) -> None:
+        rehearsal.environment.write_text("ASCIIST_METRICS=emf\n")
+        done = rehearsal.boot()
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "datadog-agent" not in rehearsal.calls.read_text()
+        assert not rehearsal.config.exists()

@@ -1,0 +1,278 @@
+"""Each object in Datadog follows its resource, and CloudFormation hears of it, whatever happens."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from observability import datadog
+from stacks.datadog_api import handler as api
+from tests.stacks.datadog_server import KEYS, Account, DatadogServer
+
+Event = dict[str, Any]
+
+MONITOR = {"name": "Answers are slow", "type": "query alert"}
+METRIC, CONFIGURATION = next(iter(datadog.metric_configurations().items()))
+
+
+class Context:
+    """Of an invocation with this many seconds left."""
+
+    def __init__(self, seconds: float = 840) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(1000 * self.seconds)
+
+
+class CloudFormation:
+    """Takes the answers of custom resources, as the presigned address of an event does."""
+
+    def __init__(self) -> None:
+        self.answers: list[dict[str, str]] = []
+        answers = self.answers
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                assert not self.headers.get("Content-Type")
+                answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def send(self, request: str, kind: str, definition: Any, physical_id: str = "", *, seconds: float = 840) -> dict[str, str]:
+        """Have the handler carry out a request; its answer."""
+        event: Event = {
+            "RequestType": request,
+            "ResponseURL": f"http://127.0.0.1:{self.server.server_port}/answer?signature=x",
+            "StackId": "stack",
+            "RequestId": f"request-{len(self.answers)}",
+            "LogicalResourceId": "AnswersAreSlow",
+            "ResourceProperties": {"Kind": kind, "Definition": json.dumps(definition)},
+        }
+        if physical_id:
+            event["PhysicalResourceId"] = physical_id
+        api.handler(event, Context(seconds))
+        answer = self.answers[-1]
+        assert answer["RequestId"] == event["RequestId"]
+        return answer
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[CloudFormation]:
+    made = CloudFormation()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+class Secrets:
+    """The Secrets Manager of an account with both keys, as boto3 reaches it."""
+
+    def __init__(self) -> None:
+        self.held = dict(zip(("arn:api", "arn:app"), KEYS, strict=True))
+
+    def client(self, service: str) -> "Secrets":
+        assert service == "secretsmanager"
+        return self
+
+    def get_secret_value(self, *, SecretId: str) -> dict[str, str]:  # noqa: N803 - boto3's name
+        return {"SecretString": self.held[SecretId]}
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    held = Secrets()
+    monkeypatch.setattr(api, "boto3", held)
+    return held
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the handler would have slept."""
+    slept: list[float] = []
+    monkeypatch.setattr(api.time, "sleep", slept.append)
+    return slept
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch, pauses: list[float], secrets: Secrets) -> Iterator[Account]:
+    with DatadogServer() as server:
+        monkeypatch.setenv("DATADOG_API", server.address)
+        monkeypatch.setenv("DD_API_KEY_SECRET_ARN", "arn:api")
+        monkeypatch.setenv("DD_APP_KEY_SECRET_ARN", "arn:app")
+        yield server.account
+
+
+@pytest.mark.parametrize("kind", ["dashboard", "monitor", "slo"])
+def test_an_object_is_created_changed_and_deleted_with_its_resource(
+    kind: str, account: Account, cloudformation: CloudFormation
+) -> None:
+    created = cloudformation.send("Create", kind, {"name": "a"})
+    path = f"/api/v1/{kind}/{created['PhysicalResourceId']}"
+    assert created["Status"] == "SUCCESS"
+    assert account.objects == {path: {"name": "a"}}
+
+    changed = cloudformation.send("Update", kind, {"name": "b"}, created["PhysicalResourceId"])
+    assert (changed["Status"], changed["PhysicalResourceId"]) == ("SUCCESS", created["PhysicalResourceId"])
+    assert account.objects == {path: {"name": "b"}}
+
+    assert cloudformation.send("Delete", kind, {"name": "b"}, created["PhysicalResourceId"])["Status"] == "SUCCESS"
+    assert account.objects == {}
+
+
+def test_an_object_that_someone_deleted_is_created_again(account: Account, cloudformation: CloudFormation) -> None:
+    answer = cloudformation.send("Update", "monitor", MONITOR, "17")
+
+    assert answer["PhysicalResourceId"] != "17"
+    assert account.objects == {f"/api/v1/monitor/{answer['PhysicalResourceId']}": MONITOR}
+
+
+@pytest.mark.parametrize("kind", ["dashboard", "monitor", "slo"])
+def test_what_is_gone_already_is_deleted(kind: str, account: Account, cloudformation: CloudFormation) -> None:
+    assert cloudformation.send("Delete", kind, MONITOR, "17")["Status"] == "SUCCESS"
+
+
+def test_what_was_never_created_is_deleted_without_a_call(account: Account, cloudformation: CloudFormation) -> None:
+    account.faults = [400]
+    failed = cloudformation.send("Create", "monitor", MONITOR)
+    account.calls.clear()
+
+    assert failed["Status"] == "FAILED"
+    assert cloudformation.send("Delete", "monitor", MONITOR, failed["PhysicalResourceId"])["Status"] == "SUCCESS"
+    assert account.calls == []
+
+
+def test_a_call_is_tried_again_while_datadog_is_busy(
+    account: Account, cloudformation: CloudFormation, pauses: list[float]
+) -> None:
+    account.faults = [429, 500, 503]
+
+    assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
+    assert pauses == [1, 2, 4]
+    assert len(account.objects) == 1
+
+
+def test_it_gives_up_before_its_time_is_over(account: Account, cloudformation: CloudFormation, pauses: list[float]) -> None:
+    account.faults = [503] * 1000
+    answer = cloudformation.send("Create", "monitor", MONITOR, seconds=22.5)
+
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"] == 'Datadog answers 503 to POST /api/v1/monitor: {"errors": ["not now"]}'
+    assert len(account.calls) == len(pauses) + 1 == 3
+
+
+def test_a_refusal_fails_at_once_and_says_what_datadog_said(
+    account: Account, cloudformation: CloudFormation, pauses: list[float]
+) -> None:
+    account.faults = [400]
+    answer = cloudformation.send("Update", "monitor", MONITOR, "17")
+
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("FAILED", "17")
+    assert answer["Reason"] == 'Datadog answers 400 to PUT /api/v1/monitor/17: {"errors": ["not now"]}'
+    assert pauses == []
+
+
+def test_a_datadog_that_cannot_be_reached_is_said(
+    account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATADOG_API", "http://127.0.0.1:9")
+    answer = cloudformation.send("Create", "monitor", MONITOR, seconds=21)
+
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].startswith("Datadog does not answer POST /api/v1/monitor: ")
+
+
+def test_a_fault_of_our_own_is_answered_too(account: Account, cloudformation: CloudFormation) -> None:
+    assert cloudformation.send("Create", "painting", MONITOR)["Reason"] == "KeyError: 'painting'"
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_no_key_is_ever_told(
+    status: int,
+    account: Account,
+    cloudformation: CloudFormation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def tells(self: Account, *arguments: Any) -> tuple[int, Any]:
+        return status, {"errors": [f"the keys {' and '.join(KEYS)} are wrong"]}
+
+    monkeypatch.setattr(Account, "answer", tells)
+    answer = cloudformation.send("Create", "monitor", MONITOR, seconds=22)
+    told = json.dumps(answer) + "".join(capsys.readouterr())
+
+    assert "the keys … and … are wrong" in answer["Reason"]
+    assert not any(key in told for key in KEYS)
+
+
+@pytest.mark.parametrize("held", ['{\n"key": "0123456789abcdef0123456789abcdef"\n}', "two words", ""])
+def test_a_secret_that_is_no_plain_key_is_said_without_its_text(
+    held: str, secrets: Secrets, account: Account, cloudformation: CloudFormation
+) -> None:
+    secrets.held["arn:app"] = held
+    answer = cloudformation.send("Create", "monitor", MONITOR)
+
+    assert answer["Reason"] == "ValueError: the secret arn:app must hold the key alone, as plain text"
+
+
+def test_a_new_line_after_a_key_is_no_part_of_it(secrets: Secrets, account: Account, cloudformation: CloudFormation) -> None:
+    secrets.held["arn:api"] += "\n"
+    assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
+
+
+class Forgetful(set[str]):
+    """Holds nothing for long."""
+
+    def __contains__(self, item: object) -> bool:
+        return False
+
+
+class TestMetrics:
+    PATH = f"/api/v2/metrics/{METRIC}/tags"
+
+    def test_a_metric_is_configured_under_its_own_name(self, account: Account, cloudformation: CloudFormation) -> None:
+        account.known_metrics = {METRIC}
+
+        assert cloudformation.send("Create", "metric", CONFIGURATION)["PhysicalResourceId"] == METRIC
+        assert account.objects == {self.PATH: CONFIGURATION}
+
+    def test_one_that_is_configured_already_is_changed(self, account: Account, cloudformation: CloudFormation) -> None:
+        account.known_metrics = {METRIC}
+        account.objects[self.PATH] = {}
+
+        for request in ("Create", "Update"):
+            answer = cloudformation.send(request, "metric", CONFIGURATION, METRIC if request == "Update" else "")
+            assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", METRIC)
+        assert account.calls == 2 * [("POST", self.PATH), ("PATCH", self.PATH)]
+        assert account.objects[self.PATH]["data"]["attributes"]["include_percentiles"] is True
+
+    def test_one_that_datadog_has_never_seen_is_introduced_first(
+        self, account: Account, cloudformation: CloudFormation
+    ) -> None:
+        assert cloudformation.send("Create", "metric", CONFIGURATION)["Status"] == "SUCCESS"
+        assert account.known_metrics == {METRIC}
+        assert account.objects == {self.PATH: CONFIGURATION}
+
+    def test_one_that_datadog_does_not_get_to_know_fails(self, account: Account, cloudformation: CloudFormation) -> None:
+        account.known_metrics = Forgetful()
+        answer = cloudformation.send("Create", "metric", CONFIGURATION, seconds=25)
+
+        assert answer["Status"] == "FAILED"
+        assert "a metric that does not exist" in answer["Reason"]
+
+    def test_one_is_deleted_or_gone_already(self, account: Account, cloudformation: CloudFormation) -> None:
+        account.known_metrics = {METRIC}
+        for objects in ({self.PATH: CONFIGURATION}, {}):
+            account.objects = dict(objects)
+            assert cloudformation.send("Delete", "metric", CONFIGURATION, METRIC)["Status"] == "SUCCESS"
+            assert account.objects == {}
