@@ -31,7 +31,7 @@ class Objective:
 
     def bad_percent(self, burn: Burn) -> float:
         """The share of bad requests, in percent, at which the budget is spent at the pace of `burn`."""
-        return burn.rate * (100 - self.target_percent)
+        return round(burn.rate * (100 - self.target_percent), 6)  # and not 1.43999...
 
 
 @cache

@@ -1,9 +1,10 @@
-"""What on-call sees and is woken by."""
+"""What on-call sees and is woken by, without Datadog: the alarms of `observability/alarms.py` and a dashboard."""
+
+from typing import Final
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
@@ -11,11 +12,20 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from asciist.settings import Settings
+from observability import alarms as texts
+from observability.alarms import AlarmText
+from observability.objective import Burn, objective
+from stacks.dashboard import add_dashboard
 from stacks.environment import Environment
+from stacks.views import FIVE_MINUTES, MINUTE, Views
 from stacks.web import WebStack
 from stacks.worker import WorkerStack
 
-_MINUTE = Duration.minutes(1)
+_WORTH_A_NIGHT: Final = 10
+"""Bad requests in the long window, of which fewer wake nobody: at night one failure among three requests is 33% and one
+person's bad luck. From 700 requests an hour on, the share alone decides."""
+_ENOUGH_FOR_A_P99: Final = 100
+"""Of fewer answers, the 99th percentile is the slowest one."""
 
 
 class ObservabilityStack(Stack):
@@ -34,96 +44,111 @@ class ObservabilityStack(Stack):
         worker: WorkerStack,
     ) -> None:
         super().__init__(scope, name)
-        self._prefix = environment.prefix
-        self.alarms = sns.Topic(self, "Alarms", display_name=f"{environment.prefix} alarms", enforce_ssl=True)
-        self.alarms.add_to_resource_policy(
+        self._environment = environment
+        self._on_call = self._topic(environment)
+        self._alarms: dict[AlarmText, cloudwatch.AlarmBase] = {}
+        views = Views(environment=environment, web=web, worker=worker, requests=requests, dead_letters=dead_letters)
+        fast, slow = objective().burns
+        self._burns(texts.BUDGET_BURNS_FAST, views, fast)
+        self._burns(texts.BUDGET_BURNS, views, slow)
+        slow_answers = views.p99_of_many(period=FIVE_MINUTES, at_least=_ENOUGH_FOR_A_P99)
+        self._above(texts.SLOW_ANSWERS, slow_answers, 1000 * objective().slow_after_seconds)
+        self._above(texts.DEAD_LETTERS, views.letters(), 0)
+        self._above(texts.STALE_QUEUE, views.oldest_request(), settings.timeouts.request, periods=3)
+        self._above(texts.UNHEALTHY_HOSTS, views.unhealthy_hosts(), 0, periods=5)
+        if worker.function:
+            self._above(texts.THROTTLES, worker.function.metric_throttles(period=MINUTE), 0, periods=3)
+            self._above(texts.CONVERTER_ERRORS, worker.function.metric_errors(period=MINUTE), 0, periods=3)
+        if environment.environment == "prod":  # nobody uses dev most of the time
+            self._silent(texts.NO_TRAFFIC, views.answered(period=FIVE_MINUTES), periods=3)
+        add_dashboard(self, environment=environment, views=views, alarms=self._alarms)
+
+    def _topic(self, environment: Environment) -> sns.Topic:
+        topic = sns.Topic(self, "Alarms", display_name=f"{environment.prefix} alarms", enforce_ssl=True)
+        topic.add_to_resource_policy(
             iam.PolicyStatement(
                 actions=["sns:Publish"],
                 principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-                resources=[self.alarms.topic_arn],
+                resources=[topic.topic_arn],
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
         if environment.alarm_email:
-            self.alarms.add_subscription(subscriptions.EmailSubscription(environment.alarm_email))
+            topic.add_subscription(subscriptions.EmailSubscription(environment.alarm_email))
+        return topic
 
-        answered, failed = _answers(web), _failures(web)
-        age = requests.metric_approximate_age_of_oldest_message(period=_MINUTE, statistic="Maximum")
-        letters = dead_letters.metric_approximate_number_of_messages_visible(period=_MINUTE, statistic="Maximum")
-        unhealthy = web.targets.metrics.unhealthy_host_count(period=_MINUTE, statistic="Maximum")
-        latency = web.targets.metrics.target_response_time(period=_MINUTE, statistic="p99")
-        failure_rate = cloudwatch.MathExpression(
-            # In a quiet minute one failure would be a percentage that says nothing.
-            expression="IF(answered > 20, 100 * failed / answered, 0)",
-            using_metrics={"answered": answered, "failed": failed},
-            label="5xx, % of requests",
-            period=_MINUTE,
-        )
-        self._alarm("dead-letters", letters, 0, 1, "Requests were given up after five deliveries: read one, then redrive.")
-        self._alarm("requests-wait-past-their-deadline", age, settings.timeouts.request, 3, "No worker takes requests in time.")
-        self._alarm("users-get-5xx", failure_rate, 5, 3, "More than 5% of answers are our fault.")
-        self._alarm("web-instances-unhealthy", unhealthy, 0, 5, "A web instance does not answer /readyz.")
-        widgets = [
-            _graph("Answers", [answered, failed]),
-            _graph("Failures", [failure_rate]),
-            _graph("Time to answer, p99", [latency]),
-            _graph("Oldest request", [age]),
-            _graph("Dead letters", [letters]),
-            _graph("Unhealthy web instances", [unhealthy]),
-        ]
-        if worker.function:
-            errors = worker.function.metric_errors(period=_MINUTE)
-            throttles = worker.function.metric_throttles(period=_MINUTE)
-            self._alarm("converter-errors", errors, 0, 3, "The function itself fails: see its log.")
+    def _burns(self, text: AlarmText, views: Views, burn: Burn) -> None:
+        """Rings when the error budget is spent too fast over the long window and still over the short one. All metrics of an
+        alarm have one period, so that each window is an alarm of its own, which is a part and tells nobody."""
+        parts = [
             self._alarm(
-                "converter-throttled", throttles, 0, 3, "Lambda refuses invocations: the account's concurrency is used up."
+                text,
+                views.bad_percent(period=Duration.minutes(minutes), at_least=at_least),
+                threshold=objective().bad_percent(burn),
+                part=f"part: over {minutes} minutes",
             )
-            widgets += [
-                _graph("Converter errors and throttles", [errors, throttles]),
-                _graph("Converter duration, p99", [worker.function.metric_duration(period=_MINUTE, statistic="p99")]),
-            ]
-        dashboard = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=environment.prefix)
-        for start in range(0, len(widgets), 3):
-            dashboard.add_widgets(*widgets[start : start + 3])
-
-    def _alarm(self, name: str, metric: cloudwatch.IMetric, threshold: float, minutes: int, description: str) -> None:
-        """Fires when the metric stays above its threshold; silence is no alarm, since idle queues and groups are silent."""
-        alarm = cloudwatch.Alarm(
+            for minutes, at_least in ((burn.long_minutes, _WORTH_A_NIGHT), (burn.short_minutes, 1))
+        ]
+        both = cloudwatch.CompositeAlarm(
             self,
-            "".join(word.capitalize() for word in name.split("-")),
-            alarm_name=f"{self._prefix}-{name}",
-            alarm_description=description,
+            _identifier(text.title),
+            composite_alarm_name=self._name(text),
+            alarm_description=text.description(self._environment.runbook),
+            alarm_rule=cloudwatch.AlarmRule.all_of(
+                *(cloudwatch.AlarmRule.from_alarm(part, cloudwatch.AlarmState.ALARM) for part in parts)
+            ),
+        )
+        self._announce(text, both)
+
+    def _above(self, text: AlarmText, metric: cloudwatch.IMetric, threshold: float, *, periods: int = 1) -> None:
+        """Rings when the metric stays above its threshold; silence is no alarm, since idle queues and groups are silent."""
+        self._announce(text, self._alarm(text, metric, threshold, periods=periods))
+
+    def _silent(self, text: AlarmText, metric: cloudwatch.IMetric, *, periods: int) -> None:
+        """Rings when there is nothing. A load balancer without requests reports no zero, it reports nothing; its health checks
+        are no requests, so that they do not hide that nobody comes."""
+        alarm = self._alarm(
+            text,
+            metric,
+            1,
+            periods=periods,
+            comparison=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            missing=cloudwatch.TreatMissingData.BREACHING,
+        )
+        self._announce(text, alarm)
+
+    def _alarm(
+        self,
+        text: AlarmText,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        *,
+        periods: int = 1,
+        comparison: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
+        part: str = "",
+    ) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            _identifier(f"{text.title} {part}"),
+            alarm_name=self._name(text) + (f" ({part})" if part else ""),
+            alarm_description=text.description(self._environment.runbook),
             metric=metric,
             threshold=threshold,
-            evaluation_periods=minutes,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            evaluation_periods=periods,
+            comparison_operator=comparison,
+            treat_missing_data=missing,
         )
-        alarm.add_alarm_action(actions.SnsAction(self.alarms))
-        alarm.add_ok_action(actions.SnsAction(self.alarms))
+
+    def _announce(self, text: AlarmText, alarm: cloudwatch.AlarmBase) -> None:
+        alarm.add_alarm_action(actions.SnsAction(self._on_call))
+        alarm.add_ok_action(actions.SnsAction(self._on_call))
+        self._alarms[text] = alarm
+
+    def _name(self, text: AlarmText) -> str:
+        return f"{self._environment.prefix}: {text.title}"
 
 
-def _answers(web: WebStack) -> cloudwatch.Metric:
-    """Requests that reached an instance and were answered, whatever the answer."""
-    return web.targets.metrics.request_count(period=_MINUTE, statistic="Sum", label="requests")
-
-
-def _failures(web: WebStack) -> cloudwatch.MathExpression:
-    """What the instances answer, and what the load balancer answers when no instance does."""
-    return cloudwatch.MathExpression(
-        expression="FILL(ours, 0) + FILL(in_front, 0)",
-        using_metrics={
-            "ours": web.targets.metrics.http_code_target(
-                elbv2.HttpCodeTarget.TARGET_5XX_COUNT, period=_MINUTE, statistic="Sum"
-            ),
-            "in_front": web.load_balancer.metrics.http_code_elb(
-                elbv2.HttpCodeElb.ELB_5XX_COUNT, period=_MINUTE, statistic="Sum"
-            ),
-        },
-        label="5xx",
-        period=_MINUTE,
-    )
-
-
-def _graph(title: str, metrics: list[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
-    return cloudwatch.GraphWidget(title=title, left=metrics, width=8, left_y_axis=cloudwatch.YAxisProps(min=0))
+def _identifier(text: str) -> str:
+    """In CamelCase, as constructs are named."""
+    return "".join(word.capitalize() for word in text.replace(":", "").split())

@@ -163,7 +163,7 @@ def _copy_of_the_project(into: Path) -> Path:
     project.mkdir()
     for name in ("app.py", "cdk.json", "pyproject.toml"):
         shutil.copy(ROOT / name, project)
-    for name in ("asciist", "lambda_worker", "requirements", "service", "stacks"):
+    for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     (project / ".venv").symlink_to(Path(sys.prefix))
     return project

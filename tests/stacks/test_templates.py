@@ -335,33 +335,6 @@ class TestOperation:
         for alarm in alarms:
             assert "visible / MAX([running, 1])" in json.dumps(alarm["Metrics"])
 
-    @each_deployment
-    def test_every_queue_has_an_alarm_and_every_alarm_reaches_someone(self, environment: Environment) -> None:
-        alarms = [alarm["Properties"] for alarm in resources(environment, "AWS::CloudWatch::Alarm", "observability").values()]
-        names = {alarm["AlarmName"].removeprefix(f"{environment.prefix}-") for alarm in alarms}
-
-        assert names >= {"dead-letters", "requests-wait-past-their-deadline", "users-get-5xx", "web-instances-unhealthy"}
-        assert (names >= {"converter-errors", "converter-throttled"}) == (environment.worker == "lambda")
-        for alarm in alarms:
-            assert alarm["AlarmActions"]
-            assert alarm["AlarmDescription"].endswith(".")
-        watched = json.dumps([alarm.get("Dimensions") for alarm in alarms])
-        for queue in ("Requests", "DeadLetters"):
-            assert f"{queue}QueueName" in watched
-
-    def test_a_message_that_waits_past_its_deadline_is_an_alarm(self) -> None:
-        (alarm,) = [
-            alarm["Properties"]
-            for alarm in resources(Environment(), "AWS::CloudWatch::Alarm", "observability").values()
-            if alarm["Properties"].get("MetricName") == "ApproximateAgeOfOldestMessage"
-        ]
-        assert alarm["Threshold"] == Timeouts().request
-
-    def test_alarms_are_mailed_where_an_address_is_given(self) -> None:
-        subscriptions = resources(Environment(alarm_email="on-call@example.org"), "AWS::SNS::Subscription")
-        assert only(subscriptions)["Endpoint"] == "on-call@example.org"
-        assert resources(Environment(), "AWS::SNS::Subscription") == {}
-
 
 def attributes(pairs: list[dict[str, str]]) -> dict[str, str]:
     return {pair["Key"]: pair["Value"] for pair in pairs}
