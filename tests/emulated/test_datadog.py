@@ -75,6 +75,7 @@ def copy_of_the_project(into: Path, address: str) -> Path:
         shutil.copy(ROOT / name, project)
     for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    bundles.CACHE.mkdir(exist_ok=True)  # a link to nothing is no directory
     for name, target in ((".venv", Path(sys.prefix)), (".bundles", bundles.CACHE)):
         (project / name).symlink_to(target)
     stack = project / "stacks/datadog.py"

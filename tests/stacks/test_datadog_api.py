@@ -2,8 +2,10 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,9 +100,10 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the handler would have slept."""
+    """How long the handler would have slept. Its clock alone is replaced: threads of others sleep by the module's."""
     slept: list[float] = []
-    monkeypatch.setattr(api.time, "sleep", slept.append)
+    clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=slept.append)
+    monkeypatch.setattr(api, "time", clock)
     return slept
 
 
