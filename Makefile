@@ -52,7 +52,7 @@ dashboard: $(READY) ## Show the Datadog dashboard of a service under a little lo
 	@$(BIN)/python -m observability.local $(ARGS)
 
 test: $(READY) $(BROWSER) check ## Everything that must hold: the checks, then all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Format, lint, strict types, dependency rules
 	$(BIN)/ruff format --check .

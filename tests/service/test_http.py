@@ -547,19 +547,21 @@ class TestFaultsOfOurs:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", max_requests_in_flight=1))
         recorder = process.recorder
         assert isinstance(recorder, EmbeddedMetrics)
-        answering = threading.Event()
+        holding, answering = threading.Event(), threading.Event()
 
         class SlowRequester(Requester):
             def __init__(self) -> None:
                 """Holds the only place until it is told to answer."""
 
             def art(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+                holding.set()
                 answering.wait(30)
                 return process.requester.art(image, options, trace)
 
         app = create_app(settings=process.settings, requester=SlowRequester(), recorder=recorder, is_ready=process.is_ready)
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(app.test_client().post, "/", data=cat)
+            assert holding.wait(30)
             second = app.test_client().post("/", json=payload(cat, width=9))
             health = app.test_client().get("/healthz")
             answering.set()
