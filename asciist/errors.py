@@ -19,6 +19,7 @@
     ├── UnavailableError           a neighbour (store, queue) failed
     ├── ReplyAddressGoneError      nobody listens at a reply address any more
     ├── MalformedMessageError      a message that no release of ours wrote
+    ├── ServiceError               a client's view: no answer of the service, or one that asking again later may mend
     └── SettingsError              the environment is wrong
 
 Every error carries two texts: `public_message`, one sentence that a client may read, and `str(error)`, which is for the
@@ -78,7 +79,7 @@ class ArtifactNotFoundError(AsciistError):
     """Nothing is stored under the key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__("nothing is stored here", detail=key)
+        super().__init__("nothing is stored here, or no longer: send the image", detail=key)
 
 
 class OverloadedError(AsciistError):
@@ -108,6 +109,10 @@ class MalformedMessageError(AsciistError):
 
     def __init__(self, detail: str) -> None:
         super().__init__("malformed message", detail=detail)
+
+
+class ServiceError(AsciistError):
+    """The service could not be reached, failed, or what answered is not the service. A client raises it."""
 
 
 class SettingsError(AsciistError):

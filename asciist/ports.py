@@ -21,6 +21,9 @@ class ArtifactStore(Protocol):
     def create(self, key: str, body: bytes) -> bool:
         """Write the object if there is none; whether it did. Of racing calls one wins."""
 
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:

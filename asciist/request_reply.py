@@ -103,13 +103,21 @@ class Requester:
         self._recorder.distribution(metrics.IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
         logs.add(digest=digest, format=image_format, bytes=len(image), pixels=header.pixels)
-        deadline = self._clock() + self._timeout_seconds
-        served = self._fly(
-            art_key(digest, options), deadline, lambda: self._look_up_or_convert(image, digest, options, deadline, trace)
-        )
-        self._recorder.count(metrics.ART_SERVED, source=served.source.value)
-        logs.add(source=served.source.value)
-        return served
+        return self._art(digest, options, trace, ensure_image=lambda: self._store.create(image_key(digest), image))
+
+    def art_of_stored_image(self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+        """The art of an image that was sent before, stored or converted for this call.
+
+        Raises ArtifactNotFoundError if the image is not stored (any more), and what `art` raises.
+        """
+        options.check(self._limits)
+        logs.add(digest=digest)
+
+        def find_image() -> None:
+            if not self._store.exists(image_key(digest)):
+                raise ArtifactNotFoundError(image_key(digest))
+
+        return self._art(digest, options, trace, ensure_image=find_image)
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
         """Art that is already stored. Raises BadOptionError, ArtifactNotFoundError, UnavailableError."""
@@ -117,9 +125,27 @@ class Requester:
         art = self._look(art_key(digest, options))
         if art is None:
             raise ArtifactNotFoundError(art_key(digest, options))
-        self._recorder.count(metrics.ART_SERVED, source=ArtSource.STORE.value)
-        logs.add(digest=digest, style=options.style, width=options.width, source=ArtSource.STORE.value)
-        return ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE)
+        logs.add(digest=digest, style=options.style, width=options.width)
+        return self._served(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
+
+    def _art(self, digest: str, options: ConversionOptions, trace: Trace, *, ensure_image: Callable[[], object]) -> ServedArt:
+        deadline = self._clock() + self._timeout_seconds
+
+        def lead() -> ServedArt:
+            art = self._look(art_key(digest, options))
+            source = ArtSource.STORE
+            if art is None:
+                ensure_image()
+                art = self._converted(digest, options, deadline, trace)
+                source = ArtSource.CONVERSION
+            return ServedArt(art=art, digest=digest, options=options, source=source)
+
+        return self._served(self._fly(art_key(digest, options), deadline, lead))
+
+    def _served(self, served: ServedArt) -> ServedArt:
+        self._recorder.count(metrics.ART_SERVED, source=served.source.value)
+        logs.add(source=served.source.value)
+        return served
 
     def _fly(self, key: str, deadline: float, lead: Callable[[], ServedArt]) -> ServedArt:
         """Of identical requests at a time one leads, and its outcome serves all of them."""
@@ -131,6 +157,8 @@ class Requester:
                 return self._land(key, flight, lead)
             try:
                 return replace(flight.result(deadline - self._clock()), source=ArtSource.SHARED)
+            except ArtifactNotFoundError:
+                continue  # the leader had no image: whoever has one flies again
             except (TimeoutError, DeadlineExceededError) as error:
                 # The leader began earlier, so its deadline comes first: whoever still has time flies again.
                 if self._clock() >= deadline:
@@ -149,17 +177,6 @@ class Requester:
             # After the outcome: a request that finds no flight finds the art in the store.
             with self._flights_lock:
                 del self._flights[key]
-
-    def _look_up_or_convert(
-        self, image: bytes, digest: str, options: ConversionOptions, deadline: float, trace: Trace
-    ) -> ServedArt:
-        art = self._look(art_key(digest, options))
-        source = ArtSource.STORE
-        if art is None:
-            self._store.create(image_key(digest), image)
-            art = self._converted(digest, options, deadline, trace)
-            source = ArtSource.CONVERSION
-        return ServedArt(art=art, digest=digest, options=options, source=source)
 
     def _converted(self, digest: str, options: ConversionOptions, deadline: float, trace: Trace) -> str:
         correlation_id = uuid.uuid4().hex

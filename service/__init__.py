@@ -1,8 +1,12 @@
 """The web tier: HTTP in, a Requester behind it, art out."""
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Final
 
-from flask import Flask, Response
+from flask import Flask, Response, request, url_for
 from werkzeug.routing import BaseConverter
 
 from asciist.ports import Metrics
@@ -11,6 +15,18 @@ from asciist.settings import Settings
 from service import errors, routes
 from service.measuring import measure_requests
 from service.uploads import UploadRequest
+
+_STATIC: Final = Path(__file__).with_name("static")
+_FOR_EVER_SECONDS: Final = 31_536_000
+_SOME_SECONDS: Final = 3600
+"""That a static file may be kept whose address does not tell its version."""
+
+
+class _Application(Flask):
+    request_class = UploadRequest
+
+    def get_send_file_max_age(self, filename: str | None) -> int:  # noqa: ARG002 - Flask's signature
+        return _FOR_EVER_SECONDS if "v" in request.args else _SOME_SECONDS
 
 
 class _Sha256Converter(BaseConverter):
@@ -27,17 +43,28 @@ class _NameConverter(BaseConverter):
 
 def create_app(*, settings: Settings, requester: Requester, recorder: Metrics, is_ready: Callable[[], bool]) -> Flask:
     """The WSGI application. `is_ready` says whether a request sent now would be answered."""
-    app = Flask(__name__)
-    app.request_class = UploadRequest
+    app = _Application(__name__)
     app.url_map.converters |= {"sha256": _Sha256Converter, "name": _NameConverter}
     app.url_map.merge_slashes = False
     app.register_blueprint(routes.blueprint(settings=settings, requester=requester, recorder=recorder, is_ready=is_ready))
     errors.register(app, settings)
     measure_requests(app, recorder)
+    app.add_template_global(_static_address, "static")
 
     @app.after_request
-    def never_sniff(response: Response) -> Response:
+    def harden(response: Response) -> Response:
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "same-origin"  # who has the link to some art may see it
         return response
 
     return app
+
+
+def _static_address(filename: str) -> str:
+    """The address of a static file, which changes with its content."""
+    return url_for("static", filename=filename, v=_content_hash(filename))
+
+
+@cache
+def _content_hash(filename: str) -> str:
+    return hashlib.sha256((_STATIC / filename).read_bytes()).hexdigest()[:12]

@@ -1,7 +1,11 @@
 """From art or an error to an HTTP response, in the form the client asked for."""
 
+import base64
+import hashlib
 import re
 from enum import Enum
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 from flask import Request, Response, g, jsonify, make_response, render_template, request
@@ -20,8 +24,9 @@ _CACHE_STATUS: Final = {
 }
 """RFC 9211: tells whoever wonders whether this answer cost a conversion."""
 
-_CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_PAGE_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 _DOCUMENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -62,7 +67,9 @@ def art_answer(served: ServedArt, form: Form, settings: Settings) -> Response:
             response = page(settings, served=served)
         case Form.TEXT:
             response = _text(served.art + "\n")
-    response.headers["Cache-Control"] = f"public, max-age={_ART_MAX_AGE}"
+    # A page is of this release, whose art may be older: it is asked for again each time, which costs a 304.
+    is_page = form is Form.HTML and served.options.color != "html"
+    response.headers["Cache-Control"] = "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}"
     response.headers["Content-Location"] = f"/{served.key}"
     response.headers["Cache-Status"] = _CACHE_STATUS[served.source]
     response.vary.add("Accept")
@@ -91,7 +98,7 @@ def usage(settings: Settings) -> Response:
     return _text(
         render_template(
             "usage.txt",
-            host=request.host,
+            origin=origin(),
             limits=settings.limits,
             width=DEFAULT_WIDTH,
             styles=STYLES,
@@ -102,20 +109,41 @@ def usage(settings: Settings) -> Response:
 
 
 def page(settings: Settings, *, served: ServedArt | None = None, error: str = "") -> Response:
-    """The page for browsers: a form, and above it the art or the error that its last use led to."""
+    """The page for browsers: a form, and beside it the art or the error that its last use led to, or else a sample."""
+    art = _ESCAPE_CODES.sub("", served.art) if served else _sample()
+    columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
+    # What a style sheet cannot know. A policy that names its hash lets it stand in the page, and nothing else.
+    art_style = f"#art{{--columns:{columns};--rows:{rows}}}"
     response = make_response(
         render_template(
             "page.html",
             limits=settings.limits,
             options=served.options if served else ConversionOptions(width=DEFAULT_WIDTH),
             styles=STYLES,
-            permalink=f"/{served.key}" if served else "",
-            art=_ESCAPE_CODES.sub("", served.art) if served else "",
+            served=served,
+            art=art,
+            columns=columns,
+            rows=rows,
+            art_style=art_style,
             error=error,
+            origin=origin(),
         )
     )
-    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    style_hash = base64.b64encode(hashlib.sha256(art_style.encode()).digest()).decode()
+    response.headers["Content-Security-Policy"] = _PAGE_SECURITY_POLICY.format(style=style_hash)
     return response
+
+
+def origin() -> str:
+    """Where the client has the service, as `https://host`. For showing alone: a client may say of it what it likes."""
+    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
+    return f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
+
+
+@cache
+def _sample() -> str:
+    """Art of the photograph that comes with the page."""
+    return (Path(__file__).with_name("static") / "coffee.txt").read_text().rstrip("\n")
 
 
 def _asks_in_json() -> bool:

@@ -5,22 +5,21 @@ from collections.abc import Callable
 from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from asciist import logs, metrics
+from asciist import logs
 from asciist.conversion import DEFAULT_STYLE
-from asciist.errors import OverloadedError
 from asciist.ports import Metrics
 from asciist.request_reply import Requester
 from asciist.settings import Settings
 from service.answers import Form, art_answer, chosen_form, page, usage, wants_page
 from service.openapi import document
-from service.parsing import address_options, body_limit, parse_upload
+from service.parsing import address_options, body_limit, parse_upload, text_options
 from service.uploads import Admission, UploadWatch
 
 
 def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
     """All routes of the service."""
     routes = Blueprint("asciist", __name__)
-    admission = Admission(settings)
+    admission = Admission(settings, recorder)
     watch = UploadWatch(settings.timeouts)
     contract = document(settings.limits)
 
@@ -29,17 +28,20 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
         expected_bytes = min(request.content_length or settings.limits.max_image_bytes, body_limit(request, settings.limits))
-        try:
-            with admission.admit(expected_bytes):
-                recorder.distribution(metrics.REQUESTS_IN_FLIGHT, admission.requests)
-                with watch.receiving(request.environ):
-                    upload = parse_upload(request, settings.limits, recorder)
-                logs.add(style=upload.options.style, width=upload.options.width)
-                served = requester.art(upload.image, upload.options, g.trace)
-        except OverloadedError:
-            recorder.count(metrics.REQUESTS_SHED)
-            raise
+        with admission.admit(expected_bytes):
+            with watch.receiving(request.environ):
+                upload = parse_upload(request, settings.limits, recorder)
+            logs.add(style=upload.options.style, width=upload.options.width)
+            served = requester.art(upload.image, upload.options, g.trace)
         return art_answer(served, chosen_form(request, Form.JSON if upload.is_json else Form.TEXT), settings)
+
+    @routes.post("/<sha256:digest>/image")
+    def convert_again(digest: str) -> Response:
+        options = text_options(request.args, settings.limits)
+        logs.add(style=options.style, width=options.width)
+        with admission.admit(0):
+            served = requester.art_of_stored_image(digest, options, g.trace)
+        return art_answer(served, chosen_form(request, Form.TEXT), settings)
 
     @routes.get("/<sha256:digest>/width/<width>")
     @routes.get("/<sha256:digest>/style/<variant>/width/<width>")

@@ -9,13 +9,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, Final, Protocol
 
 from flask import Request
 
+from asciist import metrics
 from asciist.capacity import Capacity
-from asciist.errors import BadRequestError, SlowUploadError
+from asciist.errors import BadRequestError, OverloadedError, SlowUploadError
+from asciist.ports import Metrics
 from asciist.settings import Settings, Timeouts
 
 _ADMISSION_WAIT_SECONDS: Final = 2.0
@@ -23,24 +25,24 @@ _ADMISSION_WAIT_SECONDS: Final = 2.0
 
 
 class Admission:
-    """The requests, and the bytes of their bodies, that one process holds at a time."""
+    """The requests, and the bytes of their bodies, that one process holds at a time. Counts those that it turns away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, recorder: Metrics) -> None:
+        self._recorder = recorder
         self._requests = Capacity(settings.max_requests_in_flight)
         self._bytes = Capacity(settings.max_upload_bytes_in_flight)
-
-    @property
-    def requests(self) -> int:
-        """How many are held now."""
-        return self._requests.held
 
     @contextmanager
     def admit(self, body_bytes: int) -> Iterator[None]:
         """Hold a place, and room for a body, for the length of a `with` block; raises OverloadedError."""
-        with (
-            self._requests.reserve(1, wait_seconds=_ADMISSION_WAIT_SECONDS),
-            self._bytes.reserve(body_bytes, wait_seconds=_ADMISSION_WAIT_SECONDS),
-        ):
+        with ExitStack() as held:
+            try:
+                for capacity, amount in ((self._requests, 1), (self._bytes, body_bytes)):
+                    held.enter_context(capacity.reserve(amount, wait_seconds=_ADMISSION_WAIT_SECONDS))
+            except OverloadedError:
+                self._recorder.count(metrics.REQUESTS_SHED)
+                raise
+            self._recorder.distribution(metrics.REQUESTS_IN_FLIGHT, self._requests.held)
             yield
 
 

@@ -57,6 +57,10 @@ class FlakyStore:
         self._meet("create", key)
         return self._store.create(key, body)
 
+    def exists(self, key: str) -> bool:
+        self._meet("exists", key)
+        return self._store.exists(key)
+
 
 class Tiers:
     """Both tiers over embedded neighbours, with hands on everything between them."""
@@ -159,6 +163,62 @@ def test_the_calls_on_the_critical_path_are_few(tiers: Tiers) -> None:
     tiers.store.calls.clear()
     tiers.requester.art(CAT, OPTIONS)
     assert tiers.store.calls == [("get", KEY)]
+
+
+def test_an_image_that_was_sent_before_is_converted_again_without_being_sent(tiers: Tiers) -> None:
+    tiers.start()
+    tiers.requester.art(CAT, OPTIONS)
+    tiers.store.calls.clear()
+    options = ConversionOptions(width=21)
+    image, key = image_key(digest_of(CAT)), art_key(digest_of(CAT), options)
+
+    served = tiers.requester.art_of_stored_image(digest_of(CAT), options)
+    assert (served.art, served.source) == (convert(CAT, options, Limits()), ArtSource.CONVERSION)
+    assert tiers.store.calls == [("get", key), ("exists", image), ("get", image), ("put", key)]
+
+    tiers.store.calls.clear()
+    assert tiers.requester.art_of_stored_image(digest_of(CAT), options).source is ArtSource.STORE
+    assert tiers.store.calls == [("get", key)]
+
+
+def test_an_image_that_was_never_sent_is_asked_for_and_no_message_is_published(tiers: Tiers) -> None:
+    with pytest.raises(ArtifactNotFoundError):
+        tiers.requester.art_of_stored_image(digest_of(CAT), OPTIONS)
+
+    assert tiers.queue.receive(max_messages=1, wait_seconds=0) == []
+
+
+def test_who_sends_an_image_is_served_although_another_asked_for_its_art_without(tiers: Tiers) -> None:
+    """The request without the image leads the flight, and finds that there is none."""
+    looking, sent = threading.Event(), threading.Event()
+
+    def hold(call: str, _key: str) -> bool:
+        if call == "exists":
+            looking.set()
+            sent.wait(5)
+        return False
+
+    tiers.store.failing = hold
+    tiers.start()
+    with ThreadPoolExecutor(2) as pool:
+        without = pool.submit(tiers.requester.art_of_stored_image, digest_of(CAT), OPTIONS)
+        assert looking.wait(5)
+        sender = pool.submit(tiers.requester.art, CAT, OPTIONS)
+        time.sleep(0.1)  # by now it waits for the other's outcome
+        sent.set()
+
+        with pytest.raises(ArtifactNotFoundError):
+            without.result()
+        assert sender.result().art == ART
+
+
+def test_art_that_would_be_too_large_is_refused_of_a_stored_image_too(tiers: Tiers) -> None:
+    tiers.start()
+    tall = encoded(gradient(8, 4000), "PNG")
+    tiers.requester.art(tall, ConversionOptions(width=8))
+
+    with pytest.raises(ImageRejectedError, match="ask for a smaller width"):
+        tiers.requester.art_of_stored_image(digest_of(tall), ConversionOptions(width=1000, color="html"))
 
 
 def test_an_image_that_cannot_be_converted_costs_no_call(tiers: Tiers) -> None:

@@ -71,6 +71,15 @@ class ObjectStore:
             raise UnavailableError(f"create {key}: {error}") from error
         return True
 
+    def exists(self, key: str) -> bool:
+        try:
+            obstore.head(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return False
+        except (BaseError, OSError) as error:
+            raise UnavailableError(f"head {key}: {error}") from error
+        return True
+
     def delete(self, key: str) -> None:
         """Remove an object; no error when there is none. Raises UnavailableError."""
         try:

@@ -166,7 +166,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, calls: Counter[str]) -> None:
 
         return wrapper
 
-    for name in ("get", "put", "create"):
+    for name in ("get", "put", "create", "exists"):
         monkeypatch.setattr(ObjectStore, name, counted(name, getattr(ObjectStore, name)))
     original = Sqs.call
 

@@ -47,6 +47,13 @@ def test_what_was_never_put_is_not_found(store: ArtifactStore) -> None:
         store.get(IMAGE)
 
 
+def test_what_exists_is_told_without_reading_it(store: ArtifactStore) -> None:
+    assert not store.exists(IMAGE)
+    store.put(IMAGE, b"")
+    assert store.exists(IMAGE)
+    assert not store.exists(DIGEST)  # a folder is no object
+
+
 def test_a_second_put_replaces_the_first(store: ArtifactStore) -> None:
     store.put(ART, b"first")
     store.put(ART, b"second")

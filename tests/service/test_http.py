@@ -1,6 +1,7 @@
 """The HTTP contract, row by row."""
 
 import base64
+import hashlib
 import json
 import re
 import threading
@@ -17,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.artifacts import digest_of
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.messages import Trace
@@ -177,12 +179,38 @@ class TestForms:
             assert response.mimetype == form
             assert "Accept" in response.vary
 
-    def test_a_browser_gets_a_page_with_the_art_escaped_and_nothing_inline(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_browser_gets_a_page_with_the_art_escaped_and_no_script_inline(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), "width": "30"}, headers=BROWSER)
+        page, policy = response.text, response.headers["Content-Security-Policy"]
 
-        assert str(escape(art(cat, 30))) in response.get_data(as_text=True)
-        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-        assert "<script" not in response.get_data(as_text=True)
+        assert str(escape(art(cat, 30))) in page
+        assert re.findall(r"<script[^>]*>(.*?)</script>", page) == [""]
+        assert " style=" not in page
+        assert not re.search(r"\son\w+=", page)
+        assert "default-src 'none'; script-src 'self';" in policy
+        assert "unsafe" not in policy
+        (style,) = re.findall("<style>(.*?)</style>", page)
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" in policy
+
+    def test_a_page_is_asked_for_again_and_what_it_loads_is_not(self, client: FlaskClient, cat: bytes) -> None:
+        made = client.post("/?width=30", data=cat)
+        page = client.get(made.headers["Content-Location"], headers=BROWSER)
+        assert page.headers["Cache-Control"] == "no-cache"
+        assert (
+            client.get(made.headers["Content-Location"], headers=BROWSER | {"If-None-Match": page.headers["ETag"]}).status_code
+            == 304
+        )
+
+        loaded = re.findall(r'(?:src|href|data-sample)="(/static/[^"]+\?v=[0-9a-f]{12})"', page.text)
+        assert [re.split(r"[/?]", address)[2] for address in loaded] == ["icon.svg", "page.css", "page.js", "coffee.webp"]
+        ages = dict.fromkeys(loaded, 31_536_000) | {"/static/mono.woff2": 3600}
+        for address, age in ages.items():
+            with client.get(address) as file:
+                assert file.headers["Cache-Control"] == f"public, max-age={age}"
+        assert client.get("/static/nothing.js").status_code == 404
+
+    def test_who_has_a_link_does_not_tell_it_to_others(self, client: FlaskClient) -> None:
+        assert client.get("/", headers=BROWSER).headers["Referrer-Policy"] == "same-origin"
 
     @pytest.mark.parametrize("accept", ["text/plain", "text/html", "*/*"])
     def test_coloured_html_is_the_answer_itself(self, client: FlaskClient, cat: bytes, accept: str) -> None:
@@ -217,7 +245,7 @@ class TestForms:
         assert 'value="33"' in page
         assert "<option selected>braille</option>" in page
         assert 'name="invert" checked' in page
-        assert '<pre class="light" ' in page  # art for a light background is shown on one
+        assert '<div id="stage" class="light">' in page  # art for a light background is shown on one
         assert "checked" not in client.get("/", headers=BROWSER).text
 
     def test_a_browser_is_told_of_an_error_on_the_page(self, client: FlaskClient) -> None:
@@ -240,6 +268,10 @@ class TestForms:
 
     def test_the_usage_names_the_host_it_was_asked_at(self, client: FlaskClient) -> None:
         assert "curl -T cat.jpg http://art.example\n" in client.get("/", headers={"Host": "art.example"}).text
+        behind = {"Host": "art.example", "X-Forwarded-Proto": "https"}
+        assert "curl -T cat.jpg https://art.example\n" in client.get("/", headers=behind).text
+        behind["X-Forwarded-Proto"] = "javascript"
+        assert "curl -T cat.jpg http://art.example\n" in client.get("/", headers=behind).text
 
     def test_the_usage_is_short_and_names_every_option(self, client: FlaskClient) -> None:
         usage = client.get("/").text
@@ -348,6 +380,40 @@ class TestStoredArt:
         response = client.get(f"/{'0' * 64}/width/{width}")
 
         assert (response.status_code, message(response)) == (400, "width must be a whole number from 1 to 1000")
+
+
+class TestStoredImage:
+    """POST /{sha256}/image: other art of an image that was sent before."""
+
+    def test_it_is_converted_without_being_sent_again(self, client: FlaskClient, cat: bytes) -> None:
+        digest = digest_of(cat)
+        client.post("/?width=9", data=cat)
+        made = client.post(f"/{digest}/image?width=30&style=braille&invert")
+
+        assert made.text == art(cat, 30, style="braille", invert=True) + "\n"
+        assert made.headers["Cache-Status"] == "asciist; fwd=miss; stored"
+        assert client.get(made.headers["Content-Location"]).data == made.data
+        assert client.post(f"/{digest}/image", headers={"Accept": "application/json"}).get_json() == {"art": art(cat, 80)}
+
+    def test_one_that_was_never_sent_is_asked_for(self, client: FlaskClient) -> None:
+        response = client.post(f"/{64 * '0'}/image?width=30")
+
+        assert (response.status_code, message(response)) == (404, "nothing is stored here, or no longer: send the image")
+
+    @pytest.mark.parametrize("query", ["width=0", "width=x", "style=oil", "invert=2", "color=cmyk", "style=blocks&chars=x"])
+    def test_a_wrong_option_is_told(self, client: FlaskClient, cat: bytes, query: str) -> None:
+        client.post("/?width=9", data=cat)
+
+        assert client.post(f"/{digest_of(cat)}/image?{query}").status_code == 400
+
+    @pytest.mark.parametrize("digest", ["0" * 63, "A" * 64])
+    def test_what_is_no_digest_is_no_address(self, client: FlaskClient, digest: str) -> None:
+        assert client.post(f"/{digest}/image").status_code == 405  # PUT knows every name
+
+    def test_nobody_gets_the_image_itself(self, client: FlaskClient, cat: bytes) -> None:
+        client.post("/?width=9", data=cat)
+
+        assert client.get(f"/{digest_of(cat)}/image").status_code == 404
 
 
 class TestErrors:

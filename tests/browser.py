@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-TOOL: Final = Path(__file__).parents[2] / "tools" / "browser"
+TOOL: Final = Path(__file__).parents[1] / "tools" / "browser"
 _ARGUMENTS: Final = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 

@@ -1,0 +1,602 @@
+"""The page as people use it, in a real Chromium against the real server."""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+
+from asciist.artifacts import digest_of
+from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.limits import Limits
+from tests.browser import chromium
+from tests.hostile import encoded, gradient
+from tests.serving import Server
+
+__all__ = ["chromium"]
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+STATIC = Path(__file__).parents[2] / "service" / "static"
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
+
+
+def art(image: bytes, width: int, **options: Any) -> str:
+    return convert(image, ConversionOptions(width=width, **options), Limits())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    # Connections that a browser keeps open, idle, end soon after the test and not when a server is stopped.
+    server = Server(tmp_path_factory.mktemp("store"), ASCIIST_REQUEST_TIMEOUT="10")
+    yield server
+    server.stop()
+
+
+@dataclass
+class Site:
+    """Pages of the service, what they asked for, and what the browser had to complain of."""
+
+    browser: Browser
+    url: str
+    contexts: list[BrowserContext] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def open(self, path: str = "/", **options: Any) -> Page:
+        context = self.browser.new_context(**{**DESKTOP, **options})
+        self.contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - a bound built-in does not do
+        page.goto(f"{self.url}{path}")
+        return page
+
+    def asked(self, method: str) -> list[str]:
+        """Paths that were asked for with this method."""
+        return [request.url.removeprefix(self.url) for request in self.requests if request.method == method]
+
+
+@pytest.fixture
+def site(chromium: Browser, server: Server) -> Iterator[Site]:
+    site = Site(chromium, server.url)
+    yield site
+    for context in site.contexts:
+        context.close()
+    # Chromium itself says so of each answer that is an error, and of a connection that fails.
+    complaints = [text for text in site.complaints if "Failed to load resource" not in text]
+    assert complaints == []  # of scripts, of the content security policy, of what is missing
+    assert all(request.url.startswith((f"{site.url}/", f"blob:{site.url}/")) for request in site.requests)
+
+
+def shown(page: Page) -> str:
+    return str(page.locator("#art").text_content())
+
+
+def choose(page: Page, image: bytes, name: str = "cat.jpg") -> None:
+    page.set_input_files("#image", {"name": name, "mimeType": "application/octet-stream", "buffer": image})
+
+
+def transfer(page: Page, image: bytes | None, name: str = "cat.jpg") -> Any:
+    """A DataTransfer with one file, or with a text."""
+    return page.evaluate_handle(
+        """([content, name]) => {
+            const transfer = new DataTransfer();
+            if (content === null) transfer.setData("text/plain", "no file");
+            else transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+            return transfer;
+        }""",
+        [base64.b64encode(image).decode() if image is not None else None, name],
+    )
+
+
+def expect_art(page: Page, image: bytes, width: int, **options: Any) -> None:
+    expect(page.locator("#art")).to_have_text(re.compile(f"^{re.escape(art(image, width, **options))}$"), use_inner_text=False)
+
+
+def settled(page: Page, width: int) -> None:
+    """Art of this width is shown, and nothing is under way."""
+    expect(page.locator("#status")).to_contain_text(f"{width} \N{MULTIPLICATION SIGN} ")
+    expect(page).to_have_url(re.compile(f"/width/{width}$"))
+
+
+class TestAnImage:
+    def test_that_is_dropped_anywhere_becomes_art_that_fits_the_window(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        width = int(page.locator("#width").input_value())
+        page.locator("footer").dispatch_event("dragover", {"dataTransfer": transfer(page, cat)})
+        expect(page.locator("body")).to_have_class("dropping")
+        page.locator("footer").dispatch_event("drop", {"dataTransfer": transfer(page, cat)})
+
+        settled(page, width)
+        assert 100 <= width <= 140
+        assert shown(page) == art(cat, width)
+        expect(page.locator("#art")).to_have_attribute(
+            "aria-label", re.compile(r"^ASCII art of cat\.jpg, \d+ columns wide and")
+        )
+        expect(page.locator("body")).not_to_have_class("dropping")
+
+    def test_that_is_pasted_becomes_art(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.evaluate(
+            "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+            transfer(page, cat, "image.png"),
+        )
+
+        settled(page, int(page.locator("#width").input_value()))
+        assert shown(page) == art(cat, int(page.locator("#width").input_value()))
+
+    def test_that_is_chosen_twice_is_taken_twice(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        for _ in range(2):
+            choose(page, cat)
+            expect(page.locator("#art")).to_have_attribute("aria-label", re.compile("cat.jpg"))
+        other = encoded(gradient(80, 60), "PNG")
+        choose(page, other, "gradient.png")
+        expect(page.locator("#art")).to_have_attribute("aria-label", re.compile("gradient.png"))
+        assert shown(page) == art(other, int(page.locator("#width").input_value()))
+
+    def test_can_be_photographed_on_a_phone_alone(self, site: Site, cat: bytes) -> None:
+        expect(site.open().get_by_text("Take a photograph")).to_be_hidden()
+        page = site.open(**PHONE)
+        expect(page.get_by_text("Take a photograph")).to_be_visible()
+        assert page.locator("#photo").get_attribute("capture") == "environment"
+        page.set_input_files("#photo", EXAMPLES / "cat.jpg")
+
+        width = int(page.locator("#width").input_value())
+        settled(page, width)
+        assert 60 <= width < 80
+        assert shown(page) == art(cat, width)
+
+    def test_what_is_no_file_is_told(self, site: Site) -> None:
+        page = site.open()
+        page.locator("body").dispatch_event("drop", {"dataTransfer": transfer(page, None)})
+        expect(page.locator("#complaint")).to_have_text("This is not a file. Save the image first, then drop it here.")
+        page.evaluate(
+            "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+            transfer(page, None),
+        )
+        expect(page.locator("#complaint")).to_have_text("There is no image in the clipboard. Copy one and paste it here.")
+
+
+class TestControls:
+    def test_the_slider_moves_the_art_and_the_image_travels_once(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        for width in (60, 61, 240, 20):
+            page.locator("#slider").fill(str(width))
+            settled(page, width)
+            assert shown(page) == art(cat, width)
+            assert page.locator("#width").input_value() == str(width)
+
+        assert len(site.asked("PUT")) == 1
+        assert len(site.asked("POST")) == 4
+
+    def test_while_one_conversion_is_under_way_only_the_last_wish_is_kept(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.evaluate(
+            """() => {
+                const slider = document.getElementById("slider");
+                for (let width = 30; width <= 200; width++) {
+                    slider.value = width;
+                    slider.dispatchEvent(new Event("input", {bubbles: true}));
+                }
+            }"""
+        )
+        settled(page, 200)
+        assert len(site.asked("PUT") + site.asked("POST")) < 10
+
+    @pytest.mark.parametrize("style", STYLES)
+    def test_every_style_is_drawn_also_inverted(self, site: Site, cat: bytes, style: str) -> None:
+        page = site.open()
+        page.locator("#width").fill("60")
+        choose(page, cat)
+        page.locator("#style").select_option(style)
+        page.get_by_label("Dark on light").check()
+        expect(page.locator("#stage")).to_have_class("light")
+        if style != "structure":
+            expect(page).to_have_url(re.compile(f"/style/{style}.invert/width/60$"))
+        expect_art(page, cat, 60, style=style, invert=True)
+
+    def test_colours_are_those_of_the_image(self, site: Site) -> None:
+        image = BytesIO()
+        Image.new("RGB", (8, 8), (255, 0, 0)).save(image, "PNG")
+        page = site.open()
+        choose(page, image.getvalue(), "red.png")
+        page.locator("#width").fill("8")
+        page.locator("#style").select_option("ramp")
+        page.get_by_label("In colour").check()
+
+        expect(page).to_have_url(re.compile(r"/style/ramp\.ansi/width/8$"))
+        expect(page.locator("#art span").first).to_have_css("color", "rgb(255, 0, 0)")
+        assert shown(page) == art(image.getvalue(), 8, style="ramp")
+        page.locator("#style").select_option("blocks")
+        expect(page.locator("#art span").first).to_have_css("background-color", "rgb(255, 0, 0)")
+
+    def test_characters_can_be_chosen_where_the_style_has_some(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("#width").fill("30")
+        page.locator("#style").select_option("ramp")
+        page.locator("summary").click()
+        page.get_by_label("Draw with").fill(" .oO")
+        expect_art(page, cat, 30, style="ramp", chars=" .oO")
+        page.get_by_label("Draw with").fill("漢")
+        expect(page.get_by_role("alert")).to_contain_text("Chars must be printable characters, each one column wide")
+        page.locator("#style").select_option("braille")
+        expect(page.get_by_label("Draw with")).to_be_disabled()
+        expect_art(page, cat, 30, style="braille")
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+    def test_before_an_image_is_chosen_they_move_the_sample(self, site: Site) -> None:
+        page = site.open()
+        coffee = (STATIC / "coffee.webp").read_bytes()
+        assert shown(page) == art(coffee, 100)
+        page.locator("#slider").fill("50")
+        settled(page, 50)
+
+        assert shown(page) == art(coffee, 50)
+
+    def test_the_keyboard_reaches_all_of_them(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        settled(page, int(page.locator("#width").input_value()))
+        page.locator("h1 a").focus()
+        reached = []
+        for _ in range(18):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "color", "invert", "Characters", "copy"]
+        assert reached[9:15] == [".txt", ".html", ".png", "zoom", "copy-link", "permalink"]
+
+        page.locator("#slider").focus()
+        before = int(page.locator("#slider").input_value())
+        page.keyboard.press("ArrowLeft")
+        settled(page, before - 1)
+
+
+class TestWhatIsTakenAway:
+    def test_copy_copies_the_characters(self, site: Site, cat: bytes) -> None:
+        page = site.open(permissions=["clipboard-read", "clipboard-write"])
+        page.locator("#width").fill("40")
+        choose(page, cat)
+        settled(page, 40)
+        page.get_by_label("In colour").check()
+        for style in ("structure", "blocks"):
+            page.locator("#style").select_option(style)
+            expect(page).to_have_url(re.compile(f"/style/{style}.ansi/width/40$"))
+            page.get_by_role("button", name="Copy", exact=True).click()
+            expect(page.get_by_role("status")).to_have_text("Copied.")
+            assert page.evaluate("navigator.clipboard.readText()") == art(cat, 40, style=style)
+
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.get_by_role("status")).to_have_text("Copied.")
+        assert page.evaluate("navigator.clipboard.readText()") == page.url
+
+    def test_copy_works_without_https_too(self, site: Site, cat: bytes) -> None:
+        page = site.open(permissions=["clipboard-read", "clipboard-write"])
+        choose(page, cat)
+        settled(page, int(page.locator("#width").input_value()))
+        page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        page.evaluate("document.addEventListener('copy', () => { window.copied = String(document.activeElement.value); })")
+        page.get_by_role("button", name="Copy", exact=True).click()
+        expect(page.get_by_role("status")).to_have_text("Copied.")
+        assert page.evaluate("window.copied") == shown(page)
+
+    def download(self, page: Page, kind: str) -> tuple[str, bytes]:
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f".{kind}").click()
+        return download.value.suggested_filename, download.value.path().read_bytes()
+
+    def test_text_a_document_and_a_picture(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.locator("#width").fill("40")
+        choose(page, cat, "My cat.jpg")
+        settled(page, 40)
+
+        assert self.download(page, "txt") == ("My-cat-40.txt", art(cat, 40).encode() + b"\n")
+        name, document = self.download(page, "html")
+        assert name == "My-cat-40.html"
+        reader = page.context.new_page()
+        reader.set_content(document.decode())
+        assert reader.locator("pre").text_content() == art(cat, 40)
+        name, picture = self.download(page, "png")
+        assert name == "My-cat-40.png"
+        image = Image.open(BytesIO(picture))
+        assert image.size == (42 * 16, (art(cat, 40).count("\n") + 2) * 32)
+        dark, light = image.convert("L").getextrema()
+        assert dark == 0
+        assert light > 200
+
+    def test_they_have_the_colours_too(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.locator("#width").fill("40")
+        choose(page, cat)
+        settled(page, 40)
+        page.get_by_label("In colour").check()
+        page.locator("#style").select_option("blocks")
+        expect(page).to_have_url(re.compile(r"/style/blocks\.ansi/width/40$"))
+
+        assert self.download(page, "txt")[1].decode() == art(cat, 40, style="blocks") + "\n"
+        assert self.download(page, "html")[1].decode() == art(cat, 40, style="blocks", color="html")
+        image = Image.open(BytesIO(self.download(page, "png")[1])).convert("RGB")
+        small = Image.open(BytesIO(cat)).convert("RGB").resize((40, 26))
+        middle = image.crop((16, 16, image.width - 16, image.height - 16)).resize((40, 26))
+        differences = [abs(a - b) for a, b in zip(small.tobytes(), middle.tobytes(), strict=True)]
+        assert sum(differences) / len(differences) < 12
+
+    def test_the_largest_art_is_a_picture_that_every_browser_makes(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.locator("#width").fill("1000")
+        choose(page, cat)
+        settled(page, 1000)
+
+        image = Image.open(BytesIO(self.download(page, "png")[1]))
+        assert 8e6 < image.width * image.height <= 16e6
+
+    def test_the_link_shows_the_same_art_later_and_goes_on_from_there(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("#width").fill("44")
+        page.get_by_label("Dark on light").check()
+        expect(page).to_have_url(re.compile(r"/style/structure\.invert/width/44$"))
+        address = page.url.removeprefix(site.url)
+        assert page.get_by_role("link", name="Permanent link").get_attribute("href") == address
+
+        for later in (site.open(address), site.open(address, java_script_enabled=False)):
+            assert shown(later) == art(cat, 44, invert=True)
+            assert later.locator("#width").input_value() == "44"
+            assert later.get_by_label("Dark on light").is_checked()
+            assert later.title() == "ASCII art, 44 \N{MULTIPLICATION SIGN} 14"
+        later = site.open(address)
+        later.locator("#slider").fill("45")
+        expect(later).to_have_url(re.compile(r"/style/structure\.invert/width/45$"))
+        assert shown(later) == art(cat, 45, invert=True)
+        assert len(site.asked("PUT")) == 1
+
+    def test_the_link_to_coloured_art_shows_its_colours(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.locator("#width").fill("44")
+        page.get_by_label("In colour").check()
+        choose(page, cat)
+        settled(page, 44)
+        colour = page.locator("#art span").first.get_attribute("style")
+
+        later = site.open(page.url.removeprefix(site.url))
+        expect(later.locator("#art span").first).to_have_attribute("style", str(colour))
+
+    def test_a_link_to_nothing_says_so(self, site: Site) -> None:
+        page = site.open(f"/{'0' * 64}/width/44")
+
+        expect(page.locator("#complaint")).to_have_text("nothing is stored here, or no longer: send the image")
+        assert page.locator("#image").is_enabled()
+
+    def test_an_image_that_is_gone_is_asked_for(self, site: Site, cat: bytes, server: Server) -> None:
+        server.request("PUT", "/?width=19", cat)
+        page = site.open(f"/{digest_of(cat)}/width/19")
+        page.route("**/image?*", lambda route: route.fulfill(status=404, content_type="text/plain", body="no\n"))
+        page.locator("#slider").fill("45")
+
+        expect(page.locator("#complaint")).to_have_text("The service has not got this image any more. Choose it again.")
+
+
+class TestTrouble:
+    def test_an_image_over_the_limit_is_not_even_sent(self, site: Site) -> None:
+        page = site.open()
+        before = shown(page)
+        choose(page, b"x" * 12_345_678, "huge.jpg")
+
+        expect(page.locator("#complaint")).to_have_text(
+            "This image has 12.3 MB, and the limit is 10 MB. Make it smaller and try again."
+        )
+        assert site.asked("PUT") == []
+        assert shown(page) == before
+
+    @pytest.mark.parametrize(
+        ("image", "sentence"),
+        [
+            (b"", "This file is empty. Choose an image."),
+            (b"no image", "Unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted."),
+            ((EXAMPLES / "cat.jpg").read_bytes()[:9000], "The image is damaged"),
+        ],
+    )
+    def test_a_broken_file_is_told_in_a_sentence_and_the_next_one_works(
+        self, site: Site, cat: bytes, image: bytes, sentence: str
+    ) -> None:
+        page = site.open()
+        choose(page, image, "broken.jpg")
+        expect(page.get_by_role("alert")).to_contain_text(sentence)
+        expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+        choose(page, cat)
+
+        settled(page, int(page.locator("#width").input_value()))
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+    def test_a_width_that_there_is_not_is_the_browsers_to_tell(self, site: Site) -> None:
+        page = site.open()
+        page.locator("#width").fill("1001")
+
+        assert page.locator("#width").evaluate("input => input.validity.rangeOverflow")
+        assert site.asked("PUT") == []
+
+    def test_a_service_that_does_not_answer_can_be_tried_again(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.route("**/?*", lambda route: route.abort())
+        choose(page, cat)
+        expect(page.get_by_role("alert")).to_contain_text("The service does not answer. Check the connection and try again.")
+        page.unroute("**/?*")
+        page.get_by_role("button", name="Try again").click()
+
+        settled(page, int(page.locator("#width").input_value()))
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+    def test_a_failure_of_whatever_stands_before_the_service_is_a_sentence_too(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.route("**/?*", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>"))
+        choose(page, cat)
+
+        expect(page.get_by_role("alert")).to_contain_text("The service failed with status 502. Try again.")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+    def test_a_slow_upload_tells_how_much_is_sent_and_can_be_cancelled(self, site: Site) -> None:
+        page = site.open()
+        network = page.context.new_cdp_session(page)
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
+        network.send("Network.emulateNetworkConditions", slow)
+        choose(page, encoded(gradient(2, 2), "BMP") + bytes(8_000_000), "large.bmp")
+
+        expect(page.locator("#doing")).to_have_text(re.compile(r"^Sending: [1-9][\d.]* of 8 MB$"))
+        value = page.locator("#bar").evaluate("bar => bar.value")
+        assert 0 < value < 1
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("status")).to_have_text("Cancelled.")
+        expect(page.locator("#progress")).to_be_hidden()
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+    def test_another_image_ends_the_upload_of_the_one_before(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        held = []
+        page.route("**/?*", lambda route: held.append(route) if not held else route.continue_())
+        choose(page, encoded(gradient(30, 20), "PNG"), "first.png")
+        expect(page.locator("#doing")).to_have_text("Waiting for the art")
+        choose(page, cat)
+
+        settled(page, int(page.locator("#width").input_value()))
+        assert shown(page) == art(cat, int(page.locator("#width").input_value()))
+
+
+class TestWithoutScript:
+    @pytest.fixture
+    def page(self, site: Site) -> Page:
+        return site.open(java_script_enabled=False)
+
+    def test_a_form_does_it(self, page: Page, site: Site, cat: bytes) -> None:
+        expect(page.get_by_role("button", name="Copy")).to_be_hidden()
+        page.set_input_files("#image", EXAMPLES / "cat.jpg")
+        page.locator("#width").fill("50")
+        page.locator("#style").select_option("ramp")
+        page.get_by_role("button", name="Convert").click()
+
+        assert shown(page) == art(cat, 50, style="ramp")
+        assert page.locator("#style").input_value() == "ramp"
+        page.get_by_role("link", name="Permanent link").click()
+        assert page.url == f"{site.url}/{digest_of(cat)}/style/ramp/width/50"
+        assert shown(page) == art(cat, 50, style="ramp")
+
+    def test_colour_is_a_document_of_its_own(self, page: Page, cat: bytes) -> None:
+        page.set_input_files("#image", EXAMPLES / "cat.jpg")
+        page.get_by_label("In colour").check()
+        page.get_by_role("button", name="Convert").click()
+
+        assert page.locator("pre b").count() > 100
+        assert page.locator("pre").text_content() == art(cat, 80) + "\n"
+
+    def test_an_error_is_told(self, page: Page) -> None:
+        page.set_input_files("#image", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
+        page.get_by_role("button", name="Convert").click()
+
+        expect(page.locator("#complaint")).to_have_text("unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted")
+
+
+class TestSight:
+    @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+    @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+    def test_art_of_every_width_and_style_fits_its_place(
+        self, site: Site, server: Server, cat: bytes, device: dict[str, Any], script: bool
+    ) -> None:
+        page = site.open(**device, java_script_enabled=script)
+        for style in STYLES:
+            for width in (80, 240, 1000) if style == "structure" else (80,):
+                variant = "" if style == "structure" else f"/style/{style}"
+                server.request("PUT", f"/?width={width}&style={style}", cat)
+                page.goto(f"{site.url}/{digest_of(cat)}{variant}/width/{width}")
+                place, drawn = page.locator("#stage").bounding_box(), page.locator("#art").bounding_box()
+                assert place
+                assert drawn
+                assert drawn["width"] <= place["width"] - 16
+                assert drawn["height"] <= place["height"] - 16
+                filled = max(drawn["width"] / (place["width"] - 20), drawn["height"] / (place["height"] - 20))
+                assert filled > 0.95, (style, width)
+                lines = art(cat, width, style=style).count("\n") + 1
+                # Cells are twice as high as wide, whatever the characters.
+                assert drawn["height"] / lines / (drawn["width"] / width) == pytest.approx(2, abs=0.03), (style, width)
+
+    def test_art_can_be_seen_at_its_actual_size(self, site: Site, cat: bytes) -> None:
+        page = site.open(**PHONE)
+        choose(page, cat)
+        settled(page, int(page.locator("#width").input_value()))
+        zoom = page.get_by_role("button", name="Actual size")
+        zoom.click()
+
+        expect(zoom).to_have_attribute("aria-pressed", "true")
+        assert page.locator("#stage").evaluate("stage => stage.scrollWidth > stage.clientWidth && stage.tabIndex === 0")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        zoom.click()
+        assert page.locator("#stage").evaluate("stage => stage.scrollWidth === stage.clientWidth")
+
+    def test_nothing_is_wider_than_a_small_phone(self, site: Site, cat: bytes) -> None:
+        for script in (True, False):
+            page = site.open(**PHONE, java_script_enabled=script)
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+        page = site.open(**PHONE)
+        choose(page, b"no image")
+        expect(page.get_by_role("alert")).to_be_visible()
+        page.locator("summary").click()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        choose(page, cat)
+        expect(page.get_by_role("alert")).to_be_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        # The art and the slider that moves it are seen together.
+        slider = page.locator("#slider").bounding_box()
+        assert slider
+        assert slider["y"] + slider["height"] < 740
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+    def test_axe_has_nothing_to_complain_of(self, site: Site, cat: bytes, scheme: str, device: dict[str, Any]) -> None:
+        page = site.open(**device, color_scheme=scheme)
+
+        def violations() -> list[str]:
+            found = Axe().run(page).response["violations"]
+            return [f"{v['id']}: {node['html'][:120]}" for v in found for node in v["nodes"]]
+
+        assert violations() == []
+        choose(page, b"no image")
+        expect(page.get_by_role("alert")).to_be_visible()
+        page.locator("summary").click()
+        assert violations() == []
+        page.get_by_label("In colour").check()
+        choose(page, cat)
+        settled(page, int(page.locator("#width").input_value()))
+        page.get_by_role("button", name="Actual size").click()
+        assert violations() == []
+
+    def test_the_page_is_light(self, site: Site) -> None:
+        """All that the first look at it loads, before compression."""
+        page = site.open()
+        page.wait_for_load_state("networkidle")
+        sizes = {request.url: len(request.response().body()) for request in site.requests}  # type: ignore[union-attr]
+
+        assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} == {
+            "/",
+            "/static/icon.svg",
+            "/static/mono.woff2",
+            "/static/page.css",
+            "/static/page.js",
+        }
+        assert sum(sizes.values()) <= 60_000, sizes
+
+    def test_the_sample_is_what_the_engine_draws(self) -> None:
+        assert (STATIC / "coffee.webp").read_bytes() == (EXAMPLES / "coffee.webp").read_bytes()
+        assert (STATIC / "coffee.txt").read_text() == art((STATIC / "coffee.webp").read_bytes(), 100) + "\n"
