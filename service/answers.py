@@ -13,6 +13,7 @@ from flask import Request, Response, g, jsonify, make_response, render_template,
 from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 from asciist.request_reply import ArtSource, ServedArt
 from asciist.settings import Settings
+from service.openapi import document
 
 _ART_MAX_AGE: Final = 86_400
 """Seconds that a cache may keep art. It changes only with an engine version, and a day late is soon enough."""
@@ -28,6 +29,11 @@ _PAGE_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+_STILL_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Of a page without a script or a form."""
 
 _DOCUMENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Of art that is a document itself: its colours are inline, and there is nothing else in it."""
@@ -131,6 +137,14 @@ def page(settings: Settings, *, served: ServedArt | None = None, error: str = ""
     )
     style_hash = base64.b64encode(hashlib.sha256(art_style.encode()).digest()).decode()
     response.headers["Content-Security-Policy"] = _PAGE_SECURITY_POLICY.format(style=style_hash)
+    return response
+
+
+def docs_page(settings: Settings) -> Response:
+    """The contract, for people: the same document that programs read, without a script."""
+    response = make_response(render_template("docs.html", contract=document(settings.limits, origin()), origin=origin()))
+    response.headers["Content-Security-Policy"] = _STILL_SECURITY_POLICY
+    response.headers["Cache-Control"] = "no-cache"
     return response
 
 

@@ -6,15 +6,13 @@ from asciist.artifacts import VARIANT_PATTERN
 from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES
 from asciist.conversion.options import COLORS, MAX_CHARS_BYTES
 from asciist.limits import Limits
+from service.examples import HEART, HEART_SHA256, SMALL, examples
 
 _Schema = dict[str, Any]
 
-_PIXEL = "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
-"""A white GIF of one pixel, in base64."""
 
-
-def document(limits: Limits) -> _Schema:
-    """OpenAPI 3.1 of everything that `routes` serves."""
+def document(limits: Limits, origin: str) -> _Schema:
+    """OpenAPI 3.1 of everything that `routes` serves, at the address `origin`."""
     width = {"type": "integer", "minimum": 1, "maximum": limits.max_width}
     beyond_width = _options_beyond_width()
     options = [
@@ -22,10 +20,11 @@ def document(limits: Limits) -> _Schema:
         *(_query(name, schema, schema["description"]) for name, schema in beyond_width.items()),
     ]
     sha256 = _path("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "SHA-256 of the image, in hexadecimal.")
+    sha256["example"] = HEART_SHA256
     variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
     stored_width = _path("width", width, "Columns of the art.")
     raw = {"type": "string", "contentMediaType": "application/octet-stream"}
-    return {
+    contract: _Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "asciist",
@@ -33,13 +32,18 @@ def document(limits: Limits) -> _Schema:
             "summary": "Turns an image into ASCII art.",
             "description": (
                 f"Send an image (JPEG, PNG, GIF, WebP or BMP, up to {limits.max_image_bytes / 1e6:g} MB), get its ASCII art. "
-                "The bytes decide what an image is, not the Content-Type. `Accept` chooses the form of the answer; without a "
-                "choice a JSON request gets JSON and any other gets text."
+                "The bytes decide what an image is, not the Content-Type. The Accept header chooses the form of the answer; "
+                "without a choice a JSON request gets JSON and any other gets text."
             ),
         },
+        "servers": [{"url": origin}],
         "paths": {
             "/": {
-                "get": _operation("A page for browsers, usage for everything else", "front", {"200": _text_or_page("Either.")}),
+                "get": _operation(
+                    "A page for browsers, usage for everything else",
+                    "front",
+                    {"200": _text_or_page("A page where Accept or User-Agent are a browser's, else the usage.")},
+                ),
                 "post": _operation(
                     "Convert an image",
                     "convert",
@@ -56,7 +60,7 @@ def document(limits: Limits) -> _Schema:
                                     **beyond_width,
                                 },
                             },
-                            "example": {"width": 2, "image": _PIXEL},
+                            "example": {"width": 8, "image": HEART},
                         },
                         "application/octet-stream": {"schema": raw},
                         "multipart/form-data": {
@@ -75,6 +79,14 @@ def document(limits: Limits) -> _Schema:
                     "convertNamed",
                     [_path("name", {"type": "string", "minLength": 1}, "Any name, as `curl -T` sends; ignored."), *options],
                     raw,
+                )
+            },
+            "/{sha256}/image": {
+                "post": _operation(
+                    "Convert an image that was sent before",
+                    "convertStoredImage",
+                    _conversion_answers(of_stored_image=True),
+                    parameters=[sha256, *options],
                 )
             },
             "/{sha256}/width/{width}": {
@@ -105,8 +117,19 @@ def document(limits: Limits) -> _Schema:
                     {"200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}},
                 )
             },
+            "/docs": {
+                "get": _operation("This document, as a page", "docs", {"200": _of_form("text/html", "A page.")}),
+            },
         },
     }
+    shown = examples(origin)
+    for operations in contract["paths"].values():
+        for operation in operations.values():
+            operation["x-codeSamples"] = [
+                {"lang": "Shell", "label": example.title, "source": example.command, "output": example.output}
+                for example in shown.get(operation["operationId"], ())
+            ]
+    return contract
 
 
 def _options_beyond_width() -> _Schema:
@@ -134,11 +157,22 @@ def _options_beyond_width() -> _Schema:
     }
 
 
-def _conversion_answers() -> _Schema:
+def _conversion_answers(*, of_stored_image: bool = False) -> _Schema:
+    made = _art_answer("The art. Content-Location names its permanent address.")
+    if of_stored_image:
+        return {
+            "200": made,
+            "400": _error("A bad option, or an image that proves damaged."),
+            "404": _error("The image is not stored, or no longer: send it."),
+            "405": _error("What stands for the SHA-256 is none."),
+            "503": _error("Too busy, or a neighbour is down: try again after Retry-After seconds.", retry=True),
+            "504": _error("The art was not ready in time."),
+        }
     return {
-        "200": _art_answer("The art. Content-Location names its permanent address."),
+        "200": made,
         "400": _error(
-            "What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option."
+            "What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option.",
+            example="no width provided",
         ),
         "408": _error("The body did not arrive in time."),
         "413": _error("The image is over the byte limit."),
@@ -193,7 +227,11 @@ def _path(name: str, schema: _Schema, description: str) -> _Schema:
 
 
 def _text(description: str) -> _Schema:
-    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return _of_form("text/plain", description)
+
+
+def _of_form(form: str, description: str) -> _Schema:
+    return {"description": description, "content": {form: {"schema": {"type": "string"}}}}
 
 
 def _text_or_page(description: str) -> _Schema:
@@ -203,16 +241,18 @@ def _text_or_page(description: str) -> _Schema:
 
 def _art_answer(description: str) -> _Schema:
     answer = _text_or_page(description)
-    answer["content"]["application/json"] = {"schema": _object_of_text("art")}
+    answer["content"]["application/json"] = {"schema": _object_of_text("art"), "example": {"art": SMALL}}
     answer["headers"] = {
         name: {"schema": {"type": "string"}} for name in ("ETag", "Cache-Control", "Content-Location", "Cache-Status")
     }
     return answer
 
 
-def _error(description: str, *, retry: bool = False) -> _Schema:
+def _error(description: str, *, example: str = "", retry: bool = False) -> _Schema:
     answer = _text_or_page(description)
     answer["content"]["application/json"] = {"schema": _object_of_text("error")}
+    if example:
+        answer["content"]["application/json"]["example"] = {"error": example}
     if retry:
         answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return answer

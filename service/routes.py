@@ -10,7 +10,7 @@ from asciist.conversion import DEFAULT_STYLE
 from asciist.ports import Metrics
 from asciist.request_reply import Requester
 from asciist.settings import Settings
-from service.answers import Form, art_answer, chosen_form, page, usage, wants_page
+from service.answers import Form, art_answer, chosen_form, docs_page, origin, page, usage, wants_page
 from service.openapi import document
 from service.parsing import address_options, body_limit, parse_upload, text_options
 from service.uploads import Admission, UploadWatch
@@ -21,7 +21,6 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
     routes = Blueprint("asciist", __name__)
     admission = Admission(settings, recorder)
     watch = UploadWatch(settings.timeouts)
-    contract = document(settings.limits)
 
     @routes.post("/")
     @routes.put("/")
@@ -65,7 +64,11 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
-        return jsonify(contract)
+        return jsonify(document(settings.limits, origin()))
+
+    @routes.get("/docs")
+    def docs() -> Response:
+        return docs_page(settings)
 
     @routes.get("/<name:name>")
     def nothing(name: str) -> Response:

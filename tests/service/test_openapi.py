@@ -1,12 +1,24 @@
 """The contract at /openapi.json is true: a fuzzer that is driven by it finds no lie."""
 
+import base64
+import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
+from asciist.artifacts import digest_of
+from asciist.conversion import STYLES
+from service.examples import HEART, HEART_SHA256
 from tests.serving import Server
+
+HEART_FILE = Path(__file__).parents[2] / "service" / "static" / "heart.png"
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
@@ -29,4 +41,65 @@ def test_no_answer_breaks_the_contract(tmp_path: Path) -> None:
     finally:
         server.stop()
     assert run.returncode == 0, run.stdout
-    assert "Tested: 8" in run.stdout
+    assert "Tested: 10" in run.stdout
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("store"))
+    yield server
+    server.stop()
+
+
+def operations(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {operation["operationId"]: operation for methods in contract["paths"].values() for operation in methods.values()}
+
+
+@pytest.mark.slow
+def test_every_example_prints_what_is_shown(server: Server, tmp_path: Path) -> None:
+    """In the order in which they stand, from a folder with the image that they use."""
+    shutil.copy(HEART_FILE, tmp_path)
+    ran = 0
+    contract = json.loads(server.request("GET", "/openapi.json", Host=f"127.0.0.1:{server.port}")[1])
+    for name, operation in operations(contract).items():
+        assert operation["x-codeSamples"] or name == "docs"
+        for sample in operation["x-codeSamples"]:
+            run = subprocess.run(
+                ["bash", "-c", sample["source"].replace("curl ", "curl --silent --show-error ")],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+            )
+            assert (run.returncode, run.stderr) == (0, ""), sample
+            assert run.stdout.removesuffix("\n") == (sample["output"] or run.stdout.removesuffix("\n")), sample
+            assert len(run.stdout) > 1
+            ran += 1
+    assert ran >= 11
+
+
+def test_the_image_of_the_examples_is_the_one_that_can_be_had(client: FlaskClient) -> None:
+    assert base64.b64decode(HEART) == HEART_FILE.read_bytes()
+    assert digest_of(HEART_FILE.read_bytes()) == HEART_SHA256
+    with client.get("/static/heart.png") as file:
+        assert file.data == HEART_FILE.read_bytes()
+
+
+def test_the_page_shows_all_of_the_contract_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+    page, contract = client.get("/docs"), client.get("/openapi.json").get_json()
+    text = unescape(page.text)
+
+    for name, operation in operations(contract).items():
+        assert f'id="{name}"' in text
+        assert operation["summary"] in text
+        for sample in operation["x-codeSamples"]:
+            assert sample["source"] in text
+            assert sample["output"] in text
+        for parameter in operation.get("parameters", ()):
+            assert parameter["description"] in text
+        for answer in operation["responses"].values():
+            assert answer["description"] in text
+    assert ", ".join(STYLES) in text
+    assert "<script" not in text
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self'; font-src 'self';")
+    assert "://" not in text.replace(f"{contract['servers'][0]['url']}", "")

@@ -1,0 +1,97 @@
+"""Examples of every call, as the contract and its page show them. A test runs each and compares what it prints."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(lines)
+
+
+HEART: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAASElEQVR42lXDsQmAMBCG0Y//BFew08JBHD3iIocTpEhxSExsLPTBg9eIMx+hZR20ITEh+E80"
+    "OVWZUJBVcTUSdIy+G/dpXIWPB028FRdYULUeAAAAAElFTkSuQmCC"
+)
+"""`static/heart.png`, in base64."""
+HEART_SHA256: Final = "f3584a3f007ec9d895d807060c862ebaa37aaf97808cc5ede151fc599d845b6e"
+
+ART: Final = _lines(
+    "   _g,    _g,   ",
+    "_g@@@@@,:@@@@@g,",
+    "J@@ZZ@@@@@@ZZ@@L",
+    "'@@@@ZZZZZZ@@@@'",
+    "  T@@@@ZZ@@@@P  ",
+    "    T@@@@@@P    ",
+    "      T@@P      ",
+    "                ",
+)
+BLOCKS: Final = _lines(
+    "  ▗▄    ▄▖  ",
+    "▗████▙▟████▖",
+    "▝██████████▘",
+    "  ▀██████▀  ",
+    "    ▀██▀    ",
+    "            ",
+)
+SMALL: Final = _lines(
+    "_gg,_gg_",
+    "Q@@@@@@E",
+    ' "B@@B" ',
+    '   ""   ',
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A command line, run where `heart.png` is."""
+
+    title: str
+    command: str
+    output: str = ""
+    """What it prints, but for a newline at the end; empty where that is too long to show."""
+
+
+def examples(origin: str) -> dict[str, list[Example]]:
+    """By the operation that they show, in an order in which each finds what it needs. `origin` is the service's address."""
+    form = "curl -F image=@heart.png"
+    json_type = "-H 'Content-Type: application/json'"
+    return {
+        "front": [Example(title="The usage", command=f"curl {origin}")],
+        "convert": [
+            Example(title="A file", command=f"curl --data-binary @heart.png '{origin}/?width=16'", output=ART),
+            Example(title="A form", command=f"{form} -F width=12 -F style=blocks {origin}", output=BLOCKS),
+            Example(
+                title="JSON",
+                command=f"""curl {json_type} -d '{{"width": 8, "image": "{HEART}"}}' {origin}""",
+                output=json.dumps({"art": SMALL}, separators=(",", ":")),
+            ),
+            Example(
+                title="JSON that lacks something",
+                command=f"""curl {json_type} -d '{{"image": "{HEART}"}}' {origin}""",
+                output='{"error":"no width provided"}',
+            ),
+        ],
+        "convertRaw": [
+            Example(
+                title="An error as text",
+                command=f"curl -X PUT --data-binary @heart.png '{origin}/?width=0'",
+                output="width must be a whole number from 1 to 1000",
+            )
+        ],
+        "convertNamed": [Example(title="A file", command=f"curl -T heart.png '{origin}/heart.png?width=16'", output=ART)],
+        "convertStoredImage": [
+            Example(
+                title="Another style, without sending the image again",
+                command=f"curl -X POST '{origin}/{HEART_SHA256}/image?width=12&style=blocks'",
+                output=BLOCKS,
+            )
+        ],
+        "storedArt": [Example(title="By its address", command=f"curl {origin}/{HEART_SHA256}/width/16", output=ART)],
+        "storedArtOfVariant": [
+            Example(title="By its address", command=f"curl {origin}/{HEART_SHA256}/style/blocks/width/12", output=BLOCKS)
+        ],
+        "health": [Example(title="Is it up?", command=f"curl {origin}/healthz", output="ok")],
+        "readiness": [Example(title="Does it serve?", command=f"curl {origin}/readyz", output="ready")],
+        "openapi": [Example(title="The contract", command=f"curl {origin}/openapi.json")],
+    }
