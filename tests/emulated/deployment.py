@@ -17,6 +17,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -243,6 +244,18 @@ class Deployment:
         if done.returncode:
             raise DeploymentError(f"cdk {arguments[0]} failed:\n{output[-6000:]}")
         return output
+
+
+def copy_of_the_project(into: Path) -> Path:
+    """What a synth reads, so that it can be changed."""
+    project = into / "project"
+    project.mkdir()
+    for name in ("app.py", "cdk.json", "pyproject.toml"):
+        shutil.copy(ROOT / name, project)
+    for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / ".venv").symlink_to(Path(sys.prefix))
+    return project
 
 
 def _unit_of(user_data: str) -> tuple[str, dict[str, str]]:

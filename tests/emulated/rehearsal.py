@@ -7,8 +7,6 @@ CDK command, runs the real function on real messages, and decides by the real po
 import argparse
 import contextlib
 import re
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +16,10 @@ from typing import Final
 
 import boto3
 
+from asciist.artifacts import digest_of
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from tests.emulated.deployment import Deployment, Instance
+from tests.emulated.deployment import Deployment, Instance, copy_of_the_project
 from tests.emulated.emulator import ROOT, Emulator
 
 EXAMPLES: Final = ROOT / "examples"
@@ -36,7 +35,7 @@ def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print
     with (
         TemporaryDirectory(prefix="rehearsal-") as scratch,
         Emulator(enforce_iam=True) as emulator,
-        Deployment(emulator, project=_copy_of_the_project(Path(scratch)), context=context) as deployment,
+        Deployment(emulator, project=copy_of_the_project(Path(scratch)), context=context) as deployment,
     ):
         with _timed("cdk bootstrap", say):
             deployment.bootstrap()
@@ -68,6 +67,9 @@ def carry_images(deployment: Deployment, say: Say) -> None:
             assert (answer.status, answer.body.decode()) == (200, expected), answer
             assert answer.headers["cache-status"] == f"asciist; {source}"
             say(f"  {name}: {source}, {1000 * (time.monotonic() - start):.0f} ms")
+    answer = deployment.request("POST", f"/{digest_of(image)}/image?width=61")
+    assert (answer.status, answer.body.decode()) == (200, f"{convert(image, ConversionOptions(width=61), Limits())}\n"), answer
+    say(f"  {name}: converted again, by its digest")
     damaged = (EXAMPLES / "cat.jpg").read_bytes()[:-9000]
     answer = deployment.request("PUT", "/photo?width=60", damaged)
     assert (answer.status, answer.body) == (400, b"the image is damaged and cannot be decoded\n"), answer
@@ -155,18 +157,6 @@ def _stacks(deployment: Deployment) -> list[str]:
     stacks = boto3.client("cloudformation", **deployment.emulator.client_arguments).describe_stacks()["Stacks"]
     alive = [stack["StackName"] for stack in stacks if not stack["StackStatus"].startswith("DELETE")]
     return [name for name in alive if name.startswith(deployment.prefix)]
-
-
-def _copy_of_the_project(into: Path) -> Path:
-    """What a synth reads, so that a rehearsal can change it."""
-    project = into / "project"
-    project.mkdir()
-    for name in ("app.py", "cdk.json", "pyproject.toml"):
-        shutil.copy(ROOT / name, project)
-    for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (project / ".venv").symlink_to(Path(sys.prefix))
-    return project
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """The objects in Datadog live and end with their stack, through CloudFormation and the deployed function."""
 
-import shutil
-import sys
 from pathlib import Path
 
 import boto3
@@ -9,8 +7,8 @@ import pytest
 
 from observability import datadog
 from stacks import bundles
-from tests.emulated.deployment import Deployment, DeploymentError
-from tests.emulated.emulator import ROOT, Emulator
+from tests.emulated.deployment import Deployment, DeploymentError, copy_of_the_project
+from tests.emulated.emulator import Emulator
 from tests.stacks.datadog_server import KEYS, DatadogServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -25,7 +23,7 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
             secrets.create_secret(Name=f"datadog/{number}", SecretString=key)["ARN"] for number, key in enumerate(KEYS)
         )
         account = server.account
-        project = copy_of_the_project(tmp_path, server.address)
+        project = copy_for_the_server(tmp_path, server.address)
         context = {"datadog_api_key": api_key, "datadog_app_key": app_key}
         with Deployment(emulator, project=project, context=context) as deployment:
             deployment.bootstrap()
@@ -67,17 +65,11 @@ def deploy(deployment: Deployment) -> None:
     deployment._cdk("deploy", STACK, "--exclusively", "--require-approval", "never")
 
 
-def copy_of_the_project(into: Path, address: str) -> Path:
-    """What a synth reads, with another address for Datadog's API."""
-    project = into / "project"
-    project.mkdir()
-    for name in ("app.py", "cdk.json", "pyproject.toml"):
-        shutil.copy(ROOT / name, project)
-    for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+def copy_for_the_server(into: Path, address: str) -> Path:
+    """One that finds what was bundled already, and Datadog's API at another address."""
+    project = copy_of_the_project(into)
     bundles.CACHE.mkdir(exist_ok=True)  # a link to nothing is no directory
-    for name, target in ((".venv", Path(sys.prefix)), (".bundles", bundles.CACHE)):
-        (project / name).symlink_to(target)
+    (project / ".bundles").symlink_to(bundles.CACHE)
     stack = project / "stacks/datadog.py"
     text = stack.read_text()
     stack.write_text(text.replace('f"https://api.{environment.datadog_site}"', repr(address)))
