@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # What `make run` stores stays beside the code; an installed `asciist serve` keeps it in the user's cache.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format synth deploy deploy-local lock bench fuzz clean
+.PHONY: help setup run dashboard test check format synth deploy deploy-local lock pictures bench fuzz clean
 
 help: ## List what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -82,6 +82,9 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/bench.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+pictures: $(BROWSER) ## Photograph the page and the gallery anew: docs/images
+	@$(BIN)/python tools/pictures
 
 bench: $(BENCH)/.ready ## Measure the figures that the documents quote: bench/results.md (SECTIONS='fidelity speed' chooses)
 	@$(BENCH)/bin/python -m bench $(SECTIONS)

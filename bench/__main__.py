@@ -25,7 +25,7 @@ Report = Callable[[], Iterable[str]]
 """Measures, and gives markdown lines as it goes."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
-SECTIONS: Final = ("latency", "metrics", "speed", "fidelity", "sheets", "hostile")
+SECTIONS: Final = ("latency", "page", "metrics", "speed", "fidelity", "sheets", "hostile")
 """Modules of this package with `report() -> Iterator[str]`, in the order of the file."""
 
 _HEAD: Final = """\

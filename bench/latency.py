@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -48,7 +49,13 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 def report() -> Iterator[str]:
     """Markdown lines: a table of medians and their ratios to the bare conversion."""
-    image = photograph()
+    with serving() as port:
+        yield from measure(photograph(), port)
+
+
+@contextmanager
+def serving() -> Iterator[int]:
+    """The service on this machine, with an empty store; its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as data_dir:
@@ -56,7 +63,8 @@ def report() -> Iterator[str]:
         command = [sys.executable, "-m", "asciist.cli", "serve"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
-                yield from measure(image, port)
+                wait_for(port)
+                yield port
             finally:
                 server.terminate()
 
@@ -70,7 +78,6 @@ def measure(image: bytes, port: int) -> Iterator[str]:
         response.read()
         assert response.headers["Cache-Status"] == expected, response.headers
 
-    wait_for(port)
     ask(80, "asciist; fwd=miss; stored")
     figures: dict[str, list[float]] = {"bare": [], "stored": [], "fresh": []}
     for width in range(81, 81 + ROUNDS):

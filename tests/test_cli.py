@@ -1,13 +1,17 @@
 """The command as a shell runs it: art on standard output, errors on standard error, and a status that says which."""
 
+import json
 import os
 import pty
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,9 @@ from asciist.conversion.options import COLORS
 from asciist.limits import Limits
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
+HORSE = CAT.with_name("horse.png")
+NO_IMAGE = Path(__file__)
+HELP = ((), ("convert",), ("test",), ("serve",), ("completion",))
 
 
 def asciist(*arguments: str, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -33,40 +40,73 @@ def asciist(*arguments: str, stdin: bytes | None = None, **environment: str) -> 
     )
 
 
-def art(width: int, **options: Any) -> bytes:
-    return convert(CAT.read_bytes(), ConversionOptions(width=width, **options), Limits()).encode() + b"\n"
+def art(width: int, image: Path = CAT, **options: Any) -> bytes:
+    return convert(image.read_bytes(), ConversionOptions(width=width, **options), Limits()).encode() + b"\n"
 
 
-def on_a_terminal(*arguments: str, **environment: str) -> bytes:
-    """What the command writes to a terminal, whose width is 40."""
+def on_a_terminal(*arguments: str, stream: str = "stdout", **environment: str) -> bytes:
+    """What the command writes to a terminal, whose width is 40; the other stream is none."""
     terminal = {"COLUMNS": "40", "LINES": "24", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", *terminal)}
     master, slave = pty.openpty()
-    command = subprocess.Popen(
-        [sys.executable, "-m", "asciist.cli", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=slave,
-        env=inherited | terminal | environment,
-    )
-    os.close(slave)
-    written = b""
-    with suppress(OSError):  # how Linux says that nobody holds the other end any more
-        while part := os.read(master, 65_536):
-            written += part
-    os.close(master)
-    assert command.wait() == 0
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: slave}
+    with subprocess.Popen(
+        [sys.executable, "-m", "asciist.cli", *arguments], **streams, env=inherited | terminal | environment
+    ) as command:
+        os.close(slave)
+        written = b""
+        with suppress(OSError):  # how Linux says that nobody holds the other end any more
+            while part := os.read(master, 65_536):
+                written += part
+        os.close(master)
+        assert command.wait() == 0
     return written.replace(b"\r\n", b"\n")
 
 
 @pytest.fixture
 def url(app: Flask) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@contextmanager
+def slow_service(*, seconds: float) -> Iterator[str]:
+    """The address of one that takes as long to receive an image, and a little longer for its art."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # or the kernel would take the image at once
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as stream:
+                head = b"".join(iter(stream.readline, b"\r\n"))
+                length = int(re.findall(rb"Content-Length: (\d+)", head)[0])
+                part = -(-length // 20)
+                for _ in range(20):
+                    if len(stream.read(part)) < part:
+                        break
+                    time.sleep(seconds / 20)
+                time.sleep(0.2)
+                head = b"HTTP/1.1 200 OK\r\nContent-Location: /5eed/width/2\r\nCache-Status: asciist; fwd=miss; stored\r\n"
+                with suppress(OSError):  # it may be gone
+                    connection.sendall(head + b"Content-Length: 6\r\n\r\n.:\n:.\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """An address at which nobody listens, and nobody else will for now."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
 def test_test_converts_a_file_without_the_service() -> None:
@@ -146,6 +186,7 @@ def test_an_output_that_cannot_show_the_art_is_told_of() -> None:
         (("test", "nowhere.jpg"), None, 2, "nowhere.jpg"),
         (("test", "-w", "0", str(CAT)), None, 2, "1<=x<=1000"),
         (("test", "-w", "wide", str(CAT)), None, 2, "wide"),
+        (("test", str(CAT), "nowhere.jpg"), None, 2, "nowhere.jpg"),
         (("test", "-s", "oil", str(CAT)), None, 1, "asciist: style must be one of: "),
         (("test", "-s", "ramp", "--chars", "漢字", str(CAT)), None, 1, "asciist: chars must be printable"),
         (("test", "--color", "cmyk", str(CAT)), None, 2, "'auto', 'none', 'ansi', 'html'"),
@@ -153,7 +194,8 @@ def test_an_output_that_cannot_show_the_art_is_told_of() -> None:
         (("test",), b"", 1, "asciist: standard input is empty"),
         (("test",), CAT.read_bytes()[:5000], 1, "asciist: the image is damaged"),
         (("test", str(Path(__file__).parent)), None, 2, "directory"),
-        (("convert", "-u", "http://127.0.0.1:9", str(CAT)), None, 1, "asciist: cannot reach http://127.0.0.1:9"),
+        (("test", "/dev/null"), None, 1, "asciist: the file is empty"),
+        (("convert", "-u", "http://127.0.0.1:9", str(CAT)), None, 3, "asciist: cannot reach http://127.0.0.1:9"),
         (("convert", "-u", "ftp://example", str(CAT)), None, 1, "not an http address"),
         (("convert", "-u", "file:///etc/passwd", str(CAT)), None, 1, "not an http address"),
         (("paint",), None, 2, "No such command"),
@@ -198,10 +240,247 @@ def test_nothing_is_read_from_a_terminal() -> None:
 
 
 def test_help_and_version() -> None:
-    for arguments in ((), ("--help",), ("serve", "-h"), ("convert", "--help"), ("test", "--help")):
+    for arguments in ((), ("serve", "-h")):
         run = asciist(*arguments)
         assert b"Usage:" in run.stdout + run.stderr
     assert b"0.1.0" in asciist("--version").stdout
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_the_help_fits_the_terminal(columns: int) -> None:
+    for command in HELP:
+        lines = asciist(*command, "--help", COLUMNS=str(columns)).stdout.decode().splitlines()
+        assert lines[0].startswith("Usage:")
+        assert max(map(len, lines)) <= columns
+
+
+def test_the_help_is_a_manual() -> None:
+    text = asciist("--help", COLUMNS="100").stdout.decode()
+    statuses = re.findall(r"^  (\d+) +\S", text.partition("\nExit status:\n")[2].partition("\n\n")[0], re.MULTILINE)
+    variables = re.findall(r"^  ([A-Z_]+) +\S", text.partition("\nEnvironment:\n")[2], re.MULTILINE)
+
+    assert statuses == ["0", "1", "2", "3", "130"]
+    assert variables == ["ASCIIST_URL", "COLUMNS", "COLORTERM", "NO_COLOR"]
+    for command in ((), ("convert",), ("test",)):
+        assert b"\nExamples:\n  asciist " in asciist(*command, "--help").stdout
+
+
+def test_several_files_have_their_names_above_them(url: str) -> None:
+    for command in (("test",), ("convert", "-u", url)):
+        run = asciist(*command, "-w", "40", str(CAT), "-", str(CAT), stdin=HORSE.read_bytes())
+        titled = [f"==> {CAT} <==\n".encode() + art(40), b"==> standard input <==\n" + art(40, HORSE)]
+        assert (run.returncode, run.stdout, run.stderr) == (0, b"\n".join([*titled, titled[0]]), b"")
+
+
+def test_a_file_that_fails_does_not_keep_the_others_from_being_converted(url: str) -> None:
+    for command in (("test",), ("convert", "-u", url)):
+        run = asciist(*command, "-w", "40", str(NO_IMAGE), str(CAT), str(HORSE), str(NO_IMAGE))
+        assert run.returncode == 1
+        assert run.stdout == f"==> {CAT} <==\n".encode() + art(40) + f"\n==> {HORSE} <==\n".encode() + art(40, HORSE)
+        errors = run.stderr.decode().splitlines()
+        assert len(errors) == 2
+        assert all(line.startswith(f"asciist: {NO_IMAGE}: unknown image format") for line in errors)
+
+
+def test_the_status_is_that_of_the_worst_failure(closed_port: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    for names in ((empty, CAT), (CAT, empty)):
+        run = asciist("convert", "-u", closed_port, *map(str, names))
+        assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (3, b"", 2)
+
+
+def test_a_name_is_printed_on_one_line(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"a\nb\x1b\xff\xc3\xa9.jpg")
+    odd.write_bytes(CAT.read_bytes())
+    run = asciist("test", "-w", "40", str(odd), str(odd), PYTHONIOENCODING="utf-8")
+
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.stdout.startswith(f"==> {tmp_path}/a\\nb\\x1b\\udcffé.jpg <==\n".encode() + art(40))
+
+
+def test_json_is_an_object_a_line(url: str) -> None:
+    run = asciist("test", "--json", "-w", "40", str(CAT), str(NO_IMAGE), str(HORSE))
+    first, failed, last = map(json.loads, run.stdout.splitlines())
+
+    assert (run.returncode, run.stderr) == (1, b"")
+    assert first == {"file": str(CAT), "width": 40, "art": art(40).decode().removesuffix("\n")}
+    assert failed["file"] == str(NO_IMAGE)
+    assert failed["error"].startswith("unknown image format")
+    assert last["file"] == str(HORSE)
+
+
+def test_json_of_the_service_has_the_arts_address(url: str) -> None:
+    run = asciist("convert", "--json", "-u", url, "-s", "braille", str(CAT), "-", stdin=CAT.read_bytes())
+    first, second = map(json.loads, run.stdout.splitlines())
+
+    assert (run.returncode, run.stderr, run.stdout.isascii()) == (0, b"", True)
+    assert first["art"] == art(70, style="braille").decode().removesuffix("\n")
+    assert re.fullmatch(rf"{url}/[0-9a-f]{{64}}/style/braille/width/70", first["url"])
+    assert first["stored"] is False
+    assert second == first | {"file": "-", "stored": True}
+
+
+def test_json_tells_of_a_service_that_cannot_be_reached(closed_port: str) -> None:
+    run = asciist("convert", "--json", "-u", closed_port, str(CAT))
+
+    assert (run.returncode, run.stderr) == (3, b"")
+    assert json.loads(run.stdout) == {"file": str(CAT), "error": f"cannot reach {closed_port}: Connection refused"}
+
+
+def test_there_is_no_colour_in_json() -> None:
+    assert b"\\u001b" not in on_a_terminal("test", "--json", str(CAT))
+
+
+def test_who_forgot_the_service_is_told_how_to_run_it() -> None:
+    with socket.socket() as reserved:
+        try:
+            reserved.bind(("127.0.0.1", 27244))
+        except OSError:
+            pytest.skip("somebody listens on port 27244")
+        run = asciist("convert", "-u", "http://localhost:27244", str(CAT))
+
+    sentence = b"asciist: cannot reach http://localhost:27244: Connection refused (is it running? asciist serve)\n"
+    assert (run.returncode, run.stdout, run.stderr) == (3, b"", sentence)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of 20 MB, whose name is wider than a terminal."""
+    path = tmp_path / f"{'large' * 20}.jpg"
+    path.write_bytes(bytes(20_000_000))
+    return path
+
+
+def test_a_long_upload_shows_how_far_it_is_and_leaves_nothing_behind(large: Path) -> None:
+    with slow_service(seconds=1.3) as url:
+        written = on_a_terminal("convert", "-u", url, str(large), stream="stderr").decode()
+
+    *lines, left = written.split("\r")[1:]
+    assert left == "\x1b[K"
+    assert "\n" not in written
+    *progress, waiting = [line.removeprefix("\x1b[?7l").removesuffix("\x1b[K\x1b[?7h") for line in lines]
+    percentages = [int(re.findall(rf"^asciist: (\d+)% of 20.0 MB sent: {large}$", line)[0]) for line in progress]
+    assert len(set(percentages)) > 1
+    assert percentages == sorted(percentages)
+    assert waiting == f"asciist: waiting for the art: {large}"
+
+
+def test_progress_is_for_a_terminal_and_for_uploads_that_take_long(url: str, large: Path) -> None:
+    with slow_service(seconds=0.7) as slow:
+        run = asciist("convert", "-u", slow, str(large))
+    assert (run.returncode, run.stdout, run.stderr) == (0, b".:\n:.\n", b"")
+
+    with slow_service(seconds=0.7) as slow:
+        assert on_a_terminal("convert", "-u", slow, str(large), stream="stderr", TERM="dumb") == b""
+    assert on_a_terminal("convert", "-u", url, str(CAT), stream="stderr") == b""
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "said"),
+    [
+        ((), -signal.SIGINT, b""),
+        (("bash", "-c", 'trap : INT; "$@"; echo $?', "bash"), 0, b"130\n"),  # the trap lets the shell outlive it
+        (("bash", "-c", 'for again in 1 2; do "$@"; done; echo on', "bash"), -signal.SIGINT, b""),
+    ],
+)
+def test_ctrl_c_ends_it_and_the_loop_that_it_runs_in_without_a_word(shell: tuple[str, ...], status: int, said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        command = subprocess.Popen(
+            [*shell, sys.executable, "-m", "asciist.cli", "convert", "-u", url, str(CAT)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with mute.accept()[0]:
+            os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+            assert command.communicate(timeout=30) == (said, b"")
+
+    assert command.returncode == status
+
+
+def test_ctrl_c_leaves_no_progress_behind(large: Path) -> None:
+    master, slave = pty.openpty()
+    with slow_service(seconds=1.5) as url:
+        command = subprocess.Popen([sys.executable, "-m", "asciist.cli", "convert", "-u", url, str(large)], stderr=slave)
+        os.close(slave)
+        written = os.read(master, 65_536)
+        command.send_signal(signal.SIGINT)
+        assert command.wait(30) == -signal.SIGINT
+    with suppress(OSError):
+        while part := os.read(master, 65_536):
+            written += part
+    os.close(master)
+
+    assert b"% of 20.0 MB sent" in written
+    assert written.endswith(b"\r\x1b[K")
+
+
+def test_closed_streams_and_full_disks_cause_no_traceback() -> None:
+    for redirection, status, words in (
+        (">/dev/full", 1, b"asciist: cannot write to standard output: No space left on device\n"),
+        (">&-", 0, b""),
+        ("<&-", 1, b"asciist: no image: name a FILE or pipe one in\n"),
+    ):
+        file = "" if redirection == "<&-" else f'"{CAT}"'
+        shell = f'"{sys.executable}" -m asciist.cli test {file} {redirection}'
+        run = subprocess.run(["bash", "-c", shell], capture_output=True, check=False)
+        assert (run.returncode, run.stdout, run.stderr) == (status, b"", words)
+
+
+def completions(*words: str) -> list[str]:
+    """What bash offers for the last of `words`, or how it is told to look for files."""
+    script = """
+        source <(asciist completion bash)
+        [[ "$(complete -p asciist)" == *"-F _asciist_completion asciist" ]] || exit 1
+        compopt() { COMPREPLY+=("files by $2"); }
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        _asciist_completion asciist
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    run = subprocess.run(
+        ["bash", "-c", script, "bash", *words], capture_output=True, text=True, check=True, env={**os.environ, "PATH": path}
+    )
+    assert run.stderr == ""
+    return run.stdout.split("\n")[:-1]
+
+
+def test_bash_completes_commands_options_styles_and_files() -> None:
+    assert completions("asciist", "co") == ["completion", "convert"]
+    assert completions("asciist", "convert", "--st") == ["--style"]
+    assert completions("asciist", "convert", "--style", "") == list(STYLES)
+    assert completions("asciist", "test", "-s", "b") == ["braille", "blocks"]
+    assert completions("asciist", "test", "--color", "a") == ["auto", "ansi"]
+    assert completions("asciist", "completion", "") == ["bash", "zsh", "fish"]
+    assert completions("asciist", "test", str(CAT), "exa") == ["files by default"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"), [("zsh", b"#compdef asciist\n"), ("fish", b"complete --no-files --command asciist ")]
+)
+def test_other_shells_have_scripts_too(shell: str, words: bytes) -> None:
+    run = asciist("completion", shell)
+
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert words in run.stdout
+    assert f"_ASCIIST_COMPLETE={shell}_complete".encode() in run.stdout
+
+
+def test_completions_help_says_where_each_shell_takes_it_from() -> None:
+    text = asciist("completion", "--help").stdout.decode()
+
+    for place in ("~/.bashrc", "~/.zshrc", "~/.config/fish/config.fish"):
+        assert place in text
+    for line in ('eval "$(asciist completion bash)"', 'eval "$(asciist completion zsh)"', "asciist completion fish | source"):
+        assert line in text
+
+
+def test_what_needs_no_service_imports_no_http() -> None:
+    script = "import sys, asciist.cli; print([name for name in ('http', 'ssl', 'email', 'PIL') if name in sys.modules])"
+
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
 
 
 def test_serve_refuses_wrong_settings_with_all_their_names() -> None:

@@ -147,9 +147,9 @@ class TestAnImage:
         assert shown(page) == art(other, int(page.locator("#width").input_value()))
 
     def test_can_be_photographed_on_a_phone_alone(self, site: Site, cat: bytes) -> None:
-        expect(site.open().get_by_text("Take a photograph")).to_be_hidden()
+        expect(site.open().get_by_text("Take a photo")).to_be_hidden()
         page = site.open(**PHONE)
-        expect(page.get_by_text("Take a photograph")).to_be_visible()
+        expect(page.get_by_text("Take a photo")).to_be_visible()
         assert page.locator("#photo").get_attribute("capture") == "environment"
         page.set_input_files("#photo", EXAMPLES / "cat.jpg")
 
