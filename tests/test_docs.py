@@ -28,9 +28,11 @@ def section(title: str) -> str:
     return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def commands(title: str) -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", section(title), re.DOTALL)
-    return [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+def commands(text: str) -> list[str]:
+    """The lines to type into a shell, but for those that set up or start the whole."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if not line.startswith("make ")]
 
 
 def variables(owner: type) -> set[str]:
@@ -124,14 +126,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
+WRONG_ON_PURPOSE = {
+    "curl -T README.md http://localhost:27244": "unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted\n",
+    "curl -T examples/cat.jpg 'http://localhost:27244/?width=0'": "width must be a whole number from 1 to 1000\n",
+}
+
+
 @pytest.mark.slow
-def test_every_command_of_use_it_works_in_the_order_it_stands(server: Server) -> None:
-    assert shutil.which("curl"), "curl is needed to try the README's commands: apt-get install curl"
-    lines = commands("Use it") + commands("Options")
-    assert len(lines) >= 15
-    command = Path(sys.executable).with_name("asciist")
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        (commands(section("Use it")) + commands(section("Options")), 18),
+        (commands((ROOT / "docs/tour.md").read_text()), 18),
+        (commands((ROOT / "docs/gallery.md").read_text()), 9),
+    ],
+    ids=["README", "tour", "gallery"],
+)
+def test_every_command_works_in_the_order_it_stands(server: Server, lines: list[str], number: int) -> None:
+    assert shutil.which("curl"), "curl is needed to try the documents' commands: apt-get install curl"
+    assert len(lines) >= number
     for line in lines:
-        here = line.replace("localhost:27244", f"127.0.0.1:{server.port}").replace(".venv/bin/asciist", str(command))
+        here = line.replace("localhost:27244", f"127.0.0.1:{server.port}")
+        here = here.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         here = here.replace("curl ", "curl --silent --show-error --fail-with-body ")
         run = subprocess.run(
             ["bash", "-o", "pipefail", "-c", here],
@@ -141,5 +157,19 @@ def test_every_command_of_use_it_works_in_the_order_it_stands(server: Server) ->
             cwd=ROOT,
             env={"PATH": "/usr/bin:/bin", "ASCIIST_URL": server.url, "COLUMNS": "70"},
         )
-        assert (run.returncode, run.stderr) == (0, ""), line
-        assert len(run.stdout) > 200, line
+        if line in WRONG_ON_PURPOSE:
+            assert (run.returncode, run.stdout) == (22, WRONG_ON_PURPOSE[line])
+        else:
+            assert (run.returncode, run.stderr) == (0, ""), line
+            assert len(run.stdout) > 200, line
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_works(server: Server) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    here = program.replace("width=60", f"width=60, url={server.url!r}")
+    run = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, check=False, cwd=ROOT)
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith(convert((ROOT / "examples/cat.jpg").read_bytes(), ConversionOptions(width=60), Limits()))
+    assert f" {server.url}/" in f" {run.stdout.splitlines()[-2]}"

@@ -276,7 +276,7 @@ class TestForms:
     def test_the_usage_is_short_and_names_every_option(self, client: FlaskClient) -> None:
         usage = client.get("/").text
 
-        assert len(usage.splitlines()) <= 22
+        assert len(usage.splitlines()) <= 20
         assert all(f"\n    {field.name} " in usage for field in fields(ConversionOptions))
         assert all(style in usage for style in STYLES)
 
