@@ -127,6 +127,7 @@ async function take(file) {
   if (!file) return;
   work?.controller.abort();
   await work?.done;
+  complain(null);
   if (file.size > maxBytes) {
     const sizes = `${number(file.size / MEGABYTE)} MB, and the limit is ${number(maxBytes / MEGABYTE)} MB`;
     return complain(new Problem(`This image has ${sizes}. Make it smaller and try again.`));

@@ -453,12 +453,15 @@ class TestTrouble:
         page = site.open()
         network = page.context.new_cdp_session(page)
         slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
+        choose(page, b"no image")
+        expect(page.get_by_role("alert")).to_be_visible()
         network.send("Network.emulateNetworkConditions", slow)
         choose(page, encoded(gradient(2, 2), "BMP") + bytes(8_000_000), "large.bmp")
 
         expect(page.locator("#doing")).to_have_text(re.compile(r"^Sending: [1-9][\d.]* of 8 MB$"))
         value = page.locator("#bar").evaluate("bar => bar.value")
         assert 0 < value < 1
+        expect(page.get_by_role("alert")).to_be_hidden()  # what was wrong with the one before
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_role("status")).to_have_text("Cancelled.")
         expect(page.locator("#progress")).to_be_hidden()
@@ -483,7 +486,8 @@ class TestWithoutScript:
         return site.open(java_script_enabled=False)
 
     def test_a_form_does_it(self, page: Page, site: Site, cat: bytes) -> None:
-        expect(page.get_by_role("button", name="Copy")).to_be_hidden()
+        visible = page.locator("button:visible, input[type=range]:visible").all_inner_texts()
+        assert visible == ["Convert"]
         page.set_input_files("#image", EXAMPLES / "cat.jpg")
         page.locator("#width").fill("50")
         page.locator("#style").select_option("ramp")
