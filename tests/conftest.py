@@ -2,12 +2,14 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 
 from asciist.settings import Settings
 from asciist.wiring import WebProcess, build_web_process
@@ -60,3 +62,15 @@ def app(embedded: WebProcess) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """An HTTP client of the embedded service."""
     return app.test_client()
+
+
+@pytest.fixture
+def url(app: Flask) -> Iterator[str]:
+    """The address of the embedded service, for clients that need a socket."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()

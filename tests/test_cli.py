@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
-from werkzeug.serving import make_server
 
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.conversion.options import COLORS
@@ -61,17 +59,6 @@ def on_a_terminal(*arguments: str, stream: str = "stdout", **environment: str) -
         os.close(master)
         assert command.wait() == 0
     return written.replace(b"\r\n", b"\n")
-
-
-@pytest.fixture
-def url(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @contextmanager

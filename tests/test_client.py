@@ -13,8 +13,6 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from flask import Flask
-from werkzeug.serving import make_server
 
 from asciist import client
 from asciist.client import Art
@@ -31,17 +29,6 @@ ART = (
 
 def art(image: bytes, **options: Any) -> str:
     return convert_here(image, ConversionOptions(**options), Limits())
-
-
-@pytest.fixture
-def url(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class Somebody:

@@ -80,8 +80,9 @@ function options() {
 
 /** Bring the art up to date. While one conversion is under way others wait, and only the last of them is made. */
 function update() {
+  if (!form.checkValidity()) return;
   outdated = true;
-  if (work || !form.checkValidity()) return;
+  if (work) return;
   const controller = new AbortController();
   work = { controller, done: updateUntilCurrent(controller.signal) };
 }
@@ -90,7 +91,11 @@ async function updateUntilCurrent(signal) {
   try {
     while (outdated) {
       outdated = false;
-      await showArt(signal);
+      try {
+        await showArt(signal);
+      } catch (problem) {
+        if (!outdated || problem instanceof Cancelled) throw problem; // what failed is not wanted any more
+      }
     }
     complain(null);
     document.title = `ASCII art, ${shown.columns} × ${shown.rows}`;

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
 from asciist.artifacts import digest_of
 from asciist.conversion import STYLES, ConversionOptions, convert
@@ -439,6 +439,21 @@ class TestTrouble:
         page.get_by_role("button", name="Try again").click()
 
         settled(page, int(page.locator("#width").input_value()))
+        expect(page.get_by_role("alert")).to_be_hidden()
+
+    def test_what_is_not_wanted_any_more_may_fail(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        settled(page, int(page.locator("#width").input_value()))
+        held: list[Route] = []
+        page.route("**/image?width=30&*", lambda route: held.append(route))  # noqa: PLW0108 - a bound built-in does not do
+        with page.expect_request("**/image?width=30&*"):
+            page.locator("#slider").fill("30")
+        page.locator("#slider").fill("40")
+        expect(page.locator("#progress")).to_be_visible()
+        held[0].fulfill(status=400, content_type="text/plain", body="no\n")
+
+        settled(page, 40)
         expect(page.get_by_role("alert")).to_be_hidden()
 
     def test_a_failure_of_whatever_stands_before_the_service_is_a_sentence_too(self, site: Site, cat: bytes) -> None:
