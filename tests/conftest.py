@@ -14,10 +14,11 @@ from werkzeug.serving import make_server
 from asciist.settings import Settings
 from asciist.wiring import WebProcess, build_web_process
 from service import create_app
+from tests.browser import chromium
 from tests.emulated.emulator import Emulator
 from tests.emulated.fixtures import emulator
 
-__all__ = ["emulator"]
+__all__ = ["chromium", "emulator"]
 
 # The CDK's libraries run on Node, and the one that comes with the environment is the one that is pinned.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -19,9 +19,7 @@ from asciist import metrics
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
 from observability.local.server import ABSENT, create_app, serve
-from tests.browser import TOOL, chromium
-
-__all__ = ["chromium"]
+from tests.browser import TOOL
 
 pytestmark = pytest.mark.slow
 

@@ -16,11 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from asciist.artifacts import digest_of
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
-from tests.browser import chromium
 from tests.hostile import encoded, gradient
 from tests.serving import Server
-
-__all__ = ["chromium"]
 
 pytestmark = pytest.mark.slow
 
