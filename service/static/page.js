@@ -15,7 +15,7 @@ const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
 
 let image = null; // {name, file} once it is chosen, and {digest} once the service has it
-let shown = null; // {text, query, address, columns, rows}
+let shown = null; // {image, text, query, address, columns, rows}: of the image before, where this one failed
 let work = null; // {controller, done} while a conversion is under way
 let outdated = false; // whether the controls have moved since it began
 
@@ -27,6 +27,7 @@ class Problem extends Error {
   }
 }
 class Cancelled extends Error {}
+const silence = () => new Problem("The service does not answer. Check the connection and try again.", true);
 
 // What the service is asked
 
@@ -34,7 +35,7 @@ class Cancelled extends Error {}
 function ask(method, address, { body = null, signal = null, onSent = null } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch does not tell how much was sent
-    const lost = () => reject(new Problem("The service does not answer. Check the connection and try again.", true));
+    const lost = () => reject(silence());
     request.open(method, address);
     request.setRequestHeader("Accept", "text/plain");
     request.timeout = TIMEOUT;
@@ -49,8 +50,8 @@ function ask(method, address, { body = null, signal = null, onSent = null } = {}
   });
 }
 
-/** Art by these options. The image is sent only where the service has not got it. */
-async function convert(query, signal = null) {
+/** Art of an image by these options. The image is sent only where the service has not got it. */
+async function convert(image, query, signal = null) {
   let answer = null;
   if (image.digest) answer = await ask("POST", `/${image.digest}/image?${query}`, { signal });
   if (!answer || (answer.status === 404 && image.file)) {
@@ -109,15 +110,14 @@ async function updateUntilCurrent(signal) {
 }
 
 async function showArt(signal) {
-  // The controls were moved before an image was chosen: they move the sample.
-  image ??= { name: "a cup of coffee", file: await (await fetch(document.body.dataset.sample)).blob() };
+  image ??= await sample(); // the controls were moved before an image was chosen
   const query = options();
   const began = performance.now();
   $("doing").textContent = "Waiting for the art";
   $("bar").removeAttribute("value");
   const impatience = setTimeout(() => ($("progress").hidden = false), PATIENCE);
   try {
-    const { text, address } = await convert(query, signal);
+    const { text, address } = await convert(image, query, signal);
     image.digest = address.split("/")[1];
     draw(text, query, address);
     say(`${shown.columns} × ${shown.rows} characters, made in ${number((performance.now() - began) / 1000, 2)} s`);
@@ -125,6 +125,12 @@ async function showArt(signal) {
     clearTimeout(impatience);
     $("progress").hidden = true;
   }
+}
+
+async function sample() {
+  const answer = await fetch(document.body.dataset.sample).catch(() => null);
+  if (!answer?.ok) throw silence();
+  return { name: "a cup of coffee", file: await answer.blob() };
 }
 
 /** An image that was chosen, dropped, pasted or photographed. */
@@ -188,7 +194,7 @@ function draw(text, query, address) {
 
 function remember(text, query, address) {
   const lines = text.replace(ESCAPE_CODE, "").split("\n");
-  shown = { text, query, address, columns: [...lines[0]].length, rows: lines.length };
+  shown = { image, text, query, address, columns: [...lines[0]].length, rows: lines.length };
 }
 
 function tellSent(sent, total) {
@@ -223,11 +229,11 @@ function number(value, digits = 1) {
 /** The art in characters alone. Blocks in colour are half blocks all over, so they are made once more without. */
 async function plain() {
   if (!shown.query.has("color") || shown.query.get("style") !== "blocks") return shown.text.replace(ESCAPE_CODE, "");
-  return (await convert(withColor(null))).text;
+  return (await convert(shown.image, withColor(null))).text;
 }
 
 async function asDocument() {
-  if (shown.query.has("color")) return (await convert(withColor("html"))).text;
+  if (shown.query.has("color")) return (await convert(shown.image, withColor("html"))).text;
   const pre = document.createElement("pre");
   pre.textContent = shown.text;
   const colours = shown.query.has("invert") ? "#111;background:#fff" : "#eee;background:#000";
@@ -285,7 +291,7 @@ const DOWNLOADS = {
 async function download(kind) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await DOWNLOADS[kind]());
-  link.download = `${(image?.name ?? "asciist").replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-")}-${shown.columns}.${kind}`;
+  link.download = `${(shown.image?.name ?? "asciist").replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-")}-${shown.columns}.${kind}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), TIMEOUT);
 }

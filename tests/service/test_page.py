@@ -333,6 +333,20 @@ class TestWhatIsTakenAway:
         differences = [abs(a - b) for a, b in zip(small.tobytes(), middle.tobytes(), strict=True)]
         assert sum(differences) / len(differences) < 12
 
+    def test_it_is_what_is_shown_also_after_another_image_failed(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("#width").fill("40")
+        page.get_by_label("In colour").check()
+        page.locator("#style").select_option("blocks")
+        expect(page).to_have_url(re.compile(r"/style/blocks\.ansi/width/40$"))
+        choose(page, b"no image", "broken.jpg")
+        expect(page.get_by_role("alert")).to_be_visible()
+
+        assert self.download(page, "txt") == ("cat-40.txt", art(cat, 40, style="blocks").encode() + b"\n")
+        name, document = self.download(page, "html")
+        assert (name, document.decode()) == ("cat-40.html", art(cat, 40, style="blocks", color="html"))
+
     def test_the_largest_art_is_a_picture_that_every_browser_makes(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.locator("#width").fill("1000")
@@ -452,6 +466,16 @@ class TestTrouble:
 
         settled(page, 40)
         expect(page.get_by_role("alert")).to_be_hidden()
+
+    def test_a_sample_that_does_not_come_is_the_services_silence(self, site: Site) -> None:
+        page = site.open()
+        page.route("**/coffee.webp*", lambda route: route.abort())
+        page.locator("#slider").fill("50")
+        expect(page.get_by_role("alert")).to_contain_text("The service does not answer. Check the connection and try again.")
+        page.unroute("**/coffee.webp*")
+        page.get_by_role("button", name="Try again").click()
+
+        settled(page, 50)
 
     def test_a_failure_of_whatever_stands_before_the_service_is_a_sentence_too(self, site: Site, cat: bytes) -> None:
         page = site.open()
