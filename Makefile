@@ -84,7 +84,7 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml
 	@touch $@
 
 pictures: $(BROWSER) ## Photograph the page and the gallery anew: docs/images
-	@$(BIN)/python tools/pictures
+	@$(BIN)/python -m docs.pictures
 
 bench: $(BENCH)/.ready ## Measure the figures that the documents quote: bench/results.md (SECTIONS='fidelity speed' chooses)
 	@$(BENCH)/bin/python -m bench $(SECTIONS)

@@ -9,18 +9,16 @@ it, converting it, and drawing the art. Each drop has a width that the image nev
 import base64
 import http.client
 import statistics
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
-from playwright.sync_api import Page, Response, sync_playwright
+from playwright.sync_api import Page, Response
 
+from bench.browser import chromium
 from bench.latency import milliseconds, serving
 from bench.speed import encoded, photograph
 
 ROUNDS = 15
 SIZES = {"0.3 megapixels": (640, 480), "12 megapixels": (4000, 3000)}
-_TOOL = Path(__file__).parent.parent / "tools" / "browser"
 
 _DROP = """async ([content, width]) => {
     const file = new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], "photograph.jpg");
@@ -40,9 +38,7 @@ _DROP = """async ([content, width]) => {
 
 def report() -> Iterator[str]:
     """Markdown lines."""
-    chromium = subprocess.run([_TOOL], capture_output=True, text=True, check=True).stdout.strip()
-    with serving() as port, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with serving() as port, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         loaded: list[Response] = []
         page.on("response", lambda response: loaded.append(response))  # noqa: PLW0108 - a bound built-in does not do
@@ -56,7 +52,6 @@ def report() -> Iterator[str]:
             image = encoded(photograph(*size), "JPEG", quality=85)
             dropped, asked = measure(page, image, port)
             yield f"| {name} | {len(image)} | {dropped:.0f} | {asked:.0f} | {dropped / asked:.2f} |"
-        browser.close()
     parts = ", ".join(f"{url.partition(str(port))[2].partition('?')[0]} {size}" for url, size in weight.items())
     yield ""
     yield f"The first look at the page loads {sum(weight.values())} bytes: {parts}."
@@ -68,6 +63,7 @@ def measure(page: Page, image: bytes, port: int) -> tuple[float, float]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def ask(width: int) -> None:
+        # Inverted, at the same cost: the page has just had this width made.
         connection.request("PUT", f"/?width={width}&style=structure&invert=true", image)
         connection.getresponse().read()
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from flask import Flask, Response, request, url_for
+from flask import Flask, Response, current_app, request, url_for
 from werkzeug.routing import BaseConverter
 
 from asciist.ports import Metrics
@@ -16,7 +16,6 @@ from service import errors, routes
 from service.measuring import measure_requests
 from service.uploads import UploadRequest
 
-_STATIC: Final = Path(__file__).with_name("static")
 _FOR_EVER_SECONDS: Final = 31_536_000
 _SOME_SECONDS: Final = 3600
 """That a static file may be kept whose address does not tell its version."""
@@ -67,4 +66,4 @@ def _static_address(filename: str) -> str:
 
 @cache
 def _content_hash(filename: str) -> str:
-    return hashlib.sha256((_STATIC / filename).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(Path(current_app.root_path, "static", filename).read_bytes()).hexdigest()[:12]

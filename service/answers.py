@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from flask import Request, Response, g, jsonify, make_response, render_template, request
+from flask import Request, Response, current_app, g, jsonify, make_response, render_template, request
 
 from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 from asciist.request_reply import ArtSource, ServedArt
@@ -142,7 +142,7 @@ def page(settings: Settings, *, served: ServedArt | None = None, error: str = ""
 
 def docs_page(settings: Settings) -> Response:
     """The contract, for people: the same document that programs read, without a script."""
-    response = make_response(render_template("docs.html", contract=document(settings.limits, origin()), origin=origin()))
+    response = make_response(render_template("docs.html", contract=document(settings.limits, origin())))
     response.headers["Content-Security-Policy"] = _STILL_SECURITY_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response
@@ -157,7 +157,7 @@ def origin() -> str:
 @cache
 def _sample() -> str:
     """Art of the photograph that comes with the page."""
-    return (Path(__file__).with_name("static") / "coffee.txt").read_text().rstrip("\n")
+    return Path(current_app.root_path, "static", "coffee.txt").read_text().rstrip("\n")
 
 
 def _asks_in_json() -> bool:

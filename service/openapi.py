@@ -47,7 +47,7 @@ def document(limits: Limits, origin: str) -> _Schema:
                 "post": _operation(
                     "Convert an image",
                     "convert",
-                    _conversion_answers(),
+                    _conversion_answers(_refusals_of_uploads()),
                     parameters=options,
                     body={
                         "application/json": {
@@ -85,7 +85,7 @@ def document(limits: Limits, origin: str) -> _Schema:
                 "post": _operation(
                     "Convert an image that was sent before",
                     "convertStoredImage",
-                    _conversion_answers(of_stored_image=True),
+                    _conversion_answers(_refusals_of_stored_images()),
                     parameters=[sha256, *options],
                 )
             },
@@ -157,19 +157,17 @@ def _options_beyond_width() -> _Schema:
     }
 
 
-def _conversion_answers(*, of_stored_image: bool = False) -> _Schema:
-    made = _art_answer("The art. Content-Location names its permanent address.")
-    if of_stored_image:
-        return {
-            "200": made,
-            "400": _error("A bad option, or an image that proves damaged."),
-            "404": _error("The image is not stored, or no longer: send it."),
-            "405": _error("What stands for the SHA-256 is none."),
-            "503": _error("Too busy, or a neighbour is down: try again after Retry-After seconds.", retry=True),
-            "504": _error("The art was not ready in time."),
-        }
+def _conversion_answers(refusals: _Schema) -> _Schema:
     return {
-        "200": made,
+        "200": _art_answer("The art. Content-Location names its permanent address."),
+        **refusals,
+        "503": _error("Too busy, or a neighbour is down: try again after Retry-After seconds.", retry=True),
+        "504": _error("The art was not ready in time."),
+    }
+
+
+def _refusals_of_uploads() -> _Schema:
+    return {
         "400": _error(
             "What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option.",
             example="no width provided",
@@ -177,8 +175,14 @@ def _conversion_answers(*, of_stored_image: bool = False) -> _Schema:
         "408": _error("The body did not arrive in time."),
         "413": _error("The image is over the byte limit."),
         "415": _error("The body is compressed."),
-        "503": _error("Too busy, or a neighbour is down: try again after Retry-After seconds.", retry=True),
-        "504": _error("The art was not ready in time."),
+    }
+
+
+def _refusals_of_stored_images() -> _Schema:
+    return {
+        "400": _error("A bad option, or an image that proves damaged."),
+        "404": _error("The image is not stored, or no longer: send it."),
+        "405": _error("What stands for the SHA-256 is none."),
     }
 
 
@@ -196,7 +200,7 @@ def _raw_upload(operation_id: str, parameters: list[_Schema], raw: _Schema) -> _
     return _operation(
         "Convert an image that is sent as it is",
         operation_id,
-        _conversion_answers(),
+        _conversion_answers(_refusals_of_uploads()),
         parameters=parameters,
         body={"application/octet-stream": {"schema": raw}},
     )

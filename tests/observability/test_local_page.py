@@ -16,10 +16,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from asciist import metrics
+from bench.browser import TOOL
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
 from observability.local.server import ABSENT, create_app, serve
-from tests.browser import TOOL
 
 pytestmark = pytest.mark.slow
 

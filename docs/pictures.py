@@ -1,56 +1,25 @@
-#!/usr/bin/env python3
-"""Makes docs/images/page.webp, page-phone.png and gallery/: the page at work, in a real browser (`make pictures`).
+"""`python -m docs.pictures`: docs/images/page.webp, page-phone.png and gallery/, the page at work in a real browser.
 
-The gallery's pictures are of the commands in docs/gallery.md, each of the one above it.
+The gallery's pictures are of the commands in docs/gallery.md, each of the one below it.
 """
 
-import contextlib
 import json
-import os
 import re
-import socket
 import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.browser import chromium
+from bench.latency import serving
+
+ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 SIZE = {"width": 1000, "height": 620}
 GALLERY_PIXELS = 900
 """The width of a picture of the gallery."""
-
-
-@contextlib.contextmanager
-def service():
-    """The address of a service with an empty store."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as store:
-        environment = {**os.environ, "PORT": str(port), "ASCIIST_DATA_DIR": store}
-        command = [sys.executable, "-m", "asciist.cli", "serve"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            url = f"http://127.0.0.1:{port}"
-            try:
-                wait_for(url)
-                yield url
-            finally:
-                process.terminate()
-
-
-def wait_for(url: str) -> None:
-    for _ in range(300):
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{url}/readyz").close()
-            return
-        time.sleep(0.1)
-    sys.exit("the service did not start")
 
 
 class Film:
@@ -140,12 +109,9 @@ def save(picture: Image.Image, path: Path) -> None:
 
 
 def main() -> None:
-    chromium = subprocess.run([ROOT / "tools" / "browser"], capture_output=True, text=True, check=True).stdout.strip()
-    with service() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with serving() as port, chromium() as browser:
         for make in (film, phone, gallery):
-            make(browser, url)
-        browser.close()
+            make(browser, f"http://127.0.0.1:{port}")
 
 
 if __name__ == "__main__":

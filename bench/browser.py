@@ -1,0 +1,28 @@
+"""The Chromium that `tools/browser` finds, for measuring, photographing and testing pages."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Browser, sync_playwright
+
+TOOL: Final = Path(__file__).parent.parent / "tools" / "browser"
+_ARGUMENTS: Final = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+
+
+class BrowserMissingError(Exception):
+    """There is none; the message is the sentence of the tool."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Headless. Raises BrowserMissingError."""
+    found = subprocess.run([TOOL], capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise BrowserMissingError(found.stderr.strip().splitlines()[-1])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=_ARGUMENTS)
+        yield browser
+        browser.close()
