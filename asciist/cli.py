@@ -138,7 +138,7 @@ def _text(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 
 def _styles_known_here(_context: click.Context, _parameter: click.Parameter, beginning: str) -> list[str]:
-    from asciist.conversion.options import STYLES
+    from asciist.options import STYLES
 
     return [name for name in STYLES if name.startswith(beginning)]
 

@@ -8,8 +8,8 @@ from typing import Protocol
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, AsciistError
-from asciist.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue
-from asciist.request_reply import Requester, Responder, consume, respond_or_retry
+from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.protocol.request_reply import Requester, Responder, consume, respond_or_retry
 from asciist.settings import CALLBACK_PORTS, Settings
 
 
@@ -19,20 +19,20 @@ class Worker:
 
     responder: Responder
     queue: RequestQueue
-    recorder: Metrics
+    metrics: Metrics
     threads: list[threading.Thread] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def respond(self, delivery: Delivery) -> bool:
         """Respond to one message that was handed over; whether it is done with. Never raises."""
-        return respond_or_retry(delivery, self.queue, self.responder, self.recorder)
+        return respond_or_retry(delivery, self.queue, self.responder, self.metrics)
 
     def start(self, number: int) -> None:
         """Consume the queue with `number` threads. Threads suffice: decoding and scaling hold no interpreter lock."""
         for index in range(number):
             thread = threading.Thread(
                 target=consume,
-                args=(self.queue, self.responder, self.recorder),
+                args=(self.queue, self.responder, self.metrics),
                 kwargs={"stopping": self.stopping},
                 name=f"worker-{index}",
                 daemon=True,
@@ -49,26 +49,26 @@ class Worker:
         self.stopping.set()
         for thread in self.threads:
             thread.join(wait_seconds)
-        self.recorder.flush()
+        self.metrics.flush()
 
 
 class _EachOf:
     """Several Metrics as one."""
 
-    def __init__(self, recorders: Sequence[Metrics]) -> None:
-        self._recorders = recorders
+    def __init__(self, metricss: Sequence[Metrics]) -> None:
+        self._metricss = metricss
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
-        for recorder in self._recorders:
-            recorder.count(name, value, **tags)
+        for metrics in self._metricss:
+            metrics.count(name, value, **tags)
 
     def distribution(self, name: str, value: float, **tags: str) -> None:
-        for recorder in self._recorders:
-            recorder.distribution(name, value, **tags)
+        for metrics in self._metricss:
+            metrics.distribution(name, value, **tags)
 
     def flush(self) -> None:
-        for recorder in self._recorders:
-            recorder.flush()
+        for metrics in self._metricss:
+            metrics.flush()
 
 
 class _Inbox(ReplyInbox, Protocol):
@@ -81,7 +81,7 @@ class WebProcess:
     """The web tier's half, with what must be asked and stopped around it."""
 
     settings: Settings
-    recorder: Metrics
+    metrics: Metrics
     requester: Requester
     store: ArtifactStore
     inbox: _Inbox
@@ -104,7 +104,7 @@ class WebProcess:
         for close in self._closing:
             close()
         self.inbox.close()
-        self.recorder.flush()
+        self.metrics.flush()
 
 
 def build_web_process(settings: Settings) -> WebProcess:
@@ -115,14 +115,14 @@ def build_web_process(settings: Settings) -> WebProcess:
 def build_worker(settings: Settings, *, is_frozen_between_messages: bool = False) -> Worker:
     """A worker that is handed its messages, as a function is, or is told to `start`. Raises UnavailableError.
 
-    One that is frozen between messages must flush its recorder after each.
+    One that is frozen between messages must flush its metrics after each.
     """
-    recorder = _recorder(settings, is_frozen_between_messages=is_frozen_between_messages)
+    metrics = _metrics(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
         # Whoever is handed messages of an embedded web process lives in it; all others' replies are orphans.
         queue: RequestQueue = _embedded_queue(settings)
-        store, replies = ObjectStore.in_directory(settings.data_dir), EmbeddedReplies(recorder)
-        return Worker(responder=_responder(settings, store, replies, recorder), queue=queue, recorder=recorder)
+        store, replies = ObjectStore.in_directory(settings.data_dir), EmbeddedReplies(metrics)
+        return Worker(responder=_responder(settings, store, replies, metrics), queue=queue, metrics=metrics)
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - for those who use it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
@@ -130,23 +130,23 @@ def build_worker(settings: Settings, *, is_frozen_between_messages: bool = False
     sqs = Sqs()
     sender: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
     return Worker(
-        responder=_responder(settings, ObjectStore.in_bucket(settings.bucket), sender, recorder),
+        responder=_responder(settings, ObjectStore.in_bucket(settings.bucket), sender, metrics),
         queue=SqsRequestQueue(settings.request_queue_url, sqs),
-        recorder=recorder,
+        metrics=metrics,
     )
 
 
 def _embedded(settings: Settings) -> WebProcess:
-    recorder = _recorder(settings)
+    metrics = _metrics(settings)
     store = ObjectStore.in_directory(settings.data_dir)
     queue = _embedded_queue(settings)
-    replies = EmbeddedReplies(recorder)
-    worker = Worker(responder=_responder(settings, store, replies, recorder), queue=queue, recorder=recorder)
+    replies = EmbeddedReplies(metrics)
+    worker = Worker(responder=_responder(settings, store, replies, metrics), queue=queue, metrics=metrics)
     worker.start(settings.workers)
     return WebProcess(
         settings=settings,
-        recorder=recorder,
-        requester=_requester(settings, store, queue, replies, recorder),
+        metrics=metrics,
+        requester=_requester(settings, store, queue, replies, metrics),
         store=store,
         inbox=replies,
         worker=worker,
@@ -158,7 +158,7 @@ def _web_on_aws(settings: Settings) -> WebProcess:
     from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - for those who use it
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
 
-    recorder = _recorder(settings)
+    metrics = _metrics(settings)
     store = ObjectStore.in_bucket(settings.bucket)
     sqs = Sqs()
     queue = SqsRequestQueue(settings.request_queue_url, sqs)
@@ -170,34 +170,34 @@ def _web_on_aws(settings: Settings) -> WebProcess:
             retention_seconds=settings.timeouts.reply_retention,
             sqs=sqs,
             notes=store,
-            recorder=recorder,
+            metrics=metrics,
         )
     else:
         ports = range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS)
-        inbox = CallbackInbox(host=settings.instance, ports=ports, recorder=recorder)
+        inbox = CallbackInbox(host=settings.instance, ports=ports, metrics=metrics)
     return WebProcess(
         settings=settings,
-        recorder=recorder,
-        requester=_requester(settings, store, queue, inbox, recorder),
+        metrics=metrics,
+        requester=_requester(settings, store, queue, inbox, metrics),
         store=store,
         inbox=inbox,
     )
 
 
-def _recorder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Metrics:
-    recorders: list[Metrics] = []
+def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) -> Metrics:
+    metricss: list[Metrics] = []
     if "dogstatsd" in settings.metrics:
         from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415 - a tenth of a second of a cold start
 
-        recorders.append(DogStatsDMetrics())
+        metricss.append(DogStatsDMetrics())
     if "emf" in settings.metrics:
         from asciist.adapters.emf import EmfMetrics  # noqa: PLC0415 - for those who use it
 
         every_seconds = None if is_frozen_between_messages else 10.0
-        recorders.append(EmfMetrics(namespace=settings.metrics_namespace, every_seconds=every_seconds))
-    if not recorders:
+        metricss.append(EmfMetrics(namespace=settings.metrics_namespace, every_seconds=every_seconds))
+    if not metricss:
         return EmbeddedMetrics()
-    return recorders[0] if len(recorders) == 1 else _EachOf(recorders)
+    return metricss[0] if len(metricss) == 1 else _EachOf(metricss)
 
 
 def _embedded_queue(settings: Settings) -> EmbeddedQueue:
@@ -205,18 +205,16 @@ def _embedded_queue(settings: Settings) -> EmbeddedQueue:
     return EmbeddedQueue(visibility_seconds=timeouts.visibility, max_receive_count=timeouts.max_receive_count)
 
 
-def _requester(
-    settings: Settings, store: ArtifactStore, queue: RequestQueue, inbox: ReplyInbox, recorder: Metrics
-) -> Requester:
+def _requester(settings: Settings, store: ArtifactStore, queue: RequestQueue, inbox: ReplyInbox, metrics: Metrics) -> Requester:
     return Requester(
         store=store,
         queue=queue,
         inbox=inbox,
-        recorder=recorder,
+        metrics=metrics,
         limits=settings.limits,
         timeout_seconds=settings.timeouts.request,
     )
 
 
-def _responder(settings: Settings, store: ArtifactStore, replies: ReplySender, recorder: Metrics) -> Responder:
-    return Responder(store=store, replies=replies, recorder=recorder, limits=settings.limits)
+def _responder(settings: Settings, store: ArtifactStore, replies: ReplySender, metrics: Metrics) -> Responder:
+    return Responder(store=store, replies=replies, metrics=metrics, limits=settings.limits)

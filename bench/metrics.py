@@ -19,9 +19,9 @@ from asciist.adapters.dogstatsd import DogStatsDMetrics
 from asciist.adapters.emf import EmfMetrics
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.metrics import CATALOGUE
-from asciist.ports import Metrics
+from asciist.protocol.ports import Metrics
 from asciist.settings import Settings
+from asciist.telemetry.metrics import CATALOGUE
 from asciist.wiring import build_web_process
 from bench.latency import photograph
 from observability.local.dogstatsd import Receiver, Summary
@@ -37,13 +37,13 @@ def calls_of_requests(image: bytes, agent: Receiver) -> dict[str, list[Call]]:
     with tempfile.TemporaryDirectory() as data_dir:
         process = build_web_process(Settings(data_dir=Path(data_dir), metrics="dogstatsd"))
         app = create_app(
-            settings=process.settings, requester=process.requester, recorder=process.recorder, is_ready=process.is_ready
+            settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
         )
         client = app.test_client()
         seen = agent.series()
         for name in ("fresh", "stored"):
             assert client.put("/?width=80", data=image).status_code == 200
-            process.recorder.flush()
+            process.metrics.flush()
             agent.settle()
             calls[name] = [_call(metric, dict(tags)) for metric, tags in (agent.series() - seen).elements()]
             seen = agent.series()
@@ -53,17 +53,17 @@ def calls_of_requests(image: bytes, agent: Receiver) -> dict[str, list[Call]]:
 
 def _call(name: str, tags: dict[str, str]) -> Call:
     if CATALOGUE[name].type == "count":
-        return lambda recorder: recorder.count(name, 1, **tags)
-    return lambda recorder: recorder.distribution(name, 12.345678, **tags)
+        return lambda recorded: recorded.count(name, 1, **tags)
+    return lambda recorded: recorded.distribution(name, 12.345678, **tags)
 
 
-def microseconds(recorder: Metrics, calls: list[Call]) -> float:
+def microseconds(recorded: Metrics, calls: list[Call]) -> float:
     """Of the processor, for the calls of one request."""
     start = time.process_time()
     for _ in range(REQUESTS):
         for call in calls:
-            call(recorder)
-    recorder.flush()
+            call(recorded)
+    recorded.flush()
     return 1e6 * (time.process_time() - start) / REQUESTS
 
 
@@ -94,9 +94,9 @@ def report() -> Iterator[str]:
         start = time.process_time()
         convert(image, ConversionOptions(width=80), Limits())
         bare = min(bare, 1e6 * (time.process_time() - start))
-        for kind, recorder in recorders.items():
+        for kind, recorded in recorders.items():
             for name in calls:
-                spent = microseconds(recorder, calls[name])
+                spent = microseconds(recorded, calls[name])
                 best[kind, name] = min(best.get((kind, name), spent), spent)
     yield f"Metrics of one request, in microseconds of the processor; the bare conversion takes {bare:.0f}."
     yield ""

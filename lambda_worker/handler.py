@@ -8,9 +8,9 @@ import os
 from functools import cache
 from typing import Any, TypedDict
 
-from asciist import logs
-from asciist.ports import Delivery
+from asciist.protocol.ports import Delivery
 from asciist.settings import Settings
+from asciist.telemetry import logs
 from asciist.wiring import Worker, build_worker
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def respond_to_batch(event: dict[str, Any], worker: Worker) -> BatchResponse:
         if not worker.respond(delivery):
             _log.error("message %s will be delivered again", record["messageId"])
             failures.append({"itemIdentifier": record["messageId"]})
-    worker.recorder.flush()  # from here to the next event the function may be frozen
+    worker.metrics.flush()  # from here to the next event the function may be frozen
     return {"batchItemFailures": failures}
 
 

@@ -7,8 +7,8 @@ say is what `validation` reads and the local dashboard draws: https://docs.datad
 from collections.abc import Mapping
 from typing import Any, Final
 
-from asciist import metrics
-from asciist.metrics import CATALOGUE
+from asciist.telemetry import metrics
+from asciist.telemetry.metrics import CATALOGUE
 from observability import alarms
 from observability.alarms import AlarmText
 from observability.objective import Burn, objective

@@ -25,7 +25,7 @@ from datadog_api_client.v1.model.monitor import Monitor
 from datadog_api_client.v1.model.service_level_objective_request import ServiceLevelObjectiveRequest
 from datadog_api_client.v2.model.metric_tag_configuration_create_request import MetricTagConfigurationCreateRequest
 
-from asciist.metrics import CATALOGUE
+from asciist.telemetry.metrics import CATALOGUE
 from observability import queries
 from observability.datadog import COMMON_TAGS, NEIGHBOURS, SLO_ID
 from observability.queries import MetricQuery, QueryError

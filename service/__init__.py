@@ -9,8 +9,8 @@ from typing import Final
 from flask import Flask, Response, current_app, request, url_for
 from werkzeug.routing import BaseConverter
 
-from asciist.ports import Metrics
-from asciist.request_reply import Requester
+from asciist.protocol.ports import Metrics
+from asciist.protocol.request_reply import Requester
 from asciist.settings import Settings
 from service import errors, routes
 from service.measuring import measure_requests
@@ -40,14 +40,14 @@ class _NameConverter(BaseConverter):
     regex = r"[\s\S]+"
 
 
-def create_app(*, settings: Settings, requester: Requester, recorder: Metrics, is_ready: Callable[[], bool]) -> Flask:
+def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is_ready: Callable[[], bool]) -> Flask:
     """The WSGI application. `is_ready` says whether a request sent now would be answered."""
     app = _Application(__name__)
     app.url_map.converters |= {"sha256": _Sha256Converter, "name": _NameConverter}
     app.url_map.merge_slashes = False
-    app.register_blueprint(routes.blueprint(settings=settings, requester=requester, recorder=recorder, is_ready=is_ready))
+    app.register_blueprint(routes.blueprint(settings=settings, requester=requester, metrics=metrics, is_ready=is_ready))
     errors.register(app, settings)
-    measure_requests(app, recorder)
+    measure_requests(app, metrics)
     app.add_template_global(_static_address, "static")
 
     @app.after_request

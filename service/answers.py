@@ -11,7 +11,7 @@ from typing import Final
 from flask import Request, Response, current_app, g, jsonify, make_response, render_template, request
 
 from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
-from asciist.request_reply import ArtSource, ServedArt
+from asciist.protocol.request_reply import ArtSource, ServedArt
 from asciist.settings import Settings
 from service.openapi import document
 

@@ -6,7 +6,6 @@ from typing import Final
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from asciist import logs
 from asciist.errors import (
     ArtifactNotFoundError,
     AsciistError,
@@ -19,6 +18,7 @@ from asciist.errors import (
     UnsupportedEncodingError,
 )
 from asciist.settings import Settings
+from asciist.telemetry import logs
 from service.answers import error_answer
 
 _log = logging.getLogger(__name__)

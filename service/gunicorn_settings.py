@@ -10,8 +10,8 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
-from asciist import logs
 from asciist.settings import Settings
+from asciist.telemetry import logs
 
 _settings = Settings.from_environment()
 _timeouts = _settings.timeouts

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from flask import Flask, Response, g, request
 
-from asciist import logs, metrics
-from asciist.messages import Trace
-from asciist.ports import Metrics
+from asciist.protocol.messages import Trace
+from asciist.protocol.ports import Metrics
+from asciist.telemetry import logs
+from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
 from service.uploads import WatchedInput
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _TRACING_HEADER: Final = re.compile(r"[ -~]{1,512}")
 """Printable ASCII; W3C lets a tracestate be shortened to 512 bytes."""
 
 
-def measure_requests(app: Flask, recorder: Metrics) -> None:
+def measure_requests(app: Flask, metrics: Metrics) -> None:
     """Record, log and give an id to each request of `app`."""
     answer = app.wsgi_app
 
@@ -63,9 +64,9 @@ def measure_requests(app: Flask, recorder: Metrics) -> None:
         if isinstance(body, WatchedInput):
             upload = 1000 * body.waited_seconds
             duration -= upload
-            recorder.distribution(metrics.UPLOAD_DURATION, upload)
-        recorder.count(metrics.REQUESTS, status=status)
-        recorder.distribution(metrics.REQUEST_DURATION, duration, status=status)
+            metrics.distribution(UPLOAD_DURATION, upload)
+        metrics.count(REQUESTS, status=status)
+        metrics.distribution(REQUEST_DURATION, duration, status=status)
         # The rule and not the path, which may be anything.
         route = request.url_rule.rule if request.url_rule else ""
         logs.add(method=request.method, route=route, status=response.status_code)

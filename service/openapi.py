@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from asciist.artifacts import VARIANT_PATTERN
 from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES
-from asciist.conversion.options import COLORS, MAX_CHARS_BYTES
 from asciist.limits import Limits
+from asciist.options import COLORS, MAX_CHARS_BYTES
+from asciist.protocol.artifacts import VARIANT_PATTERN
 from service.examples import HEART, HEART_SHA256, SMALL, examples
 
 _Schema = dict[str, Any]

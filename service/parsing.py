@@ -12,13 +12,13 @@ from typing import Any, Final
 from flask import Request, g
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from asciist import metrics
-from asciist.artifacts import options_of_variant
 from asciist.conversion import DEFAULT_WIDTH, ConversionOptions
-from asciist.conversion.options import width_message
 from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, UnsupportedEncodingError
 from asciist.limits import Limits
-from asciist.ports import Metrics, timed
+from asciist.options import width_message
+from asciist.protocol.artifacts import options_of_variant
+from asciist.protocol.ports import Metrics, timed
+from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
 
 _ENVELOPE_BYTES: Final = 65_536
 """Room in a JSON or multipart body for everything but the image."""
@@ -51,14 +51,14 @@ def body_limit(request: Request, limits: Limits) -> int:
     return limits.max_image_bytes
 
 
-def parse_upload(request: Request, limits: Limits, recorder: Metrics) -> Upload:
+def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     """Read the body. Raises BadRequestError, BadOptionError, TooManyBytesError, UnsupportedEncodingError."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedEncodingError("a compressed body (Content-Encoding) is not supported: send the image as it is")
     # One more than the limit: werkzeug takes a body that reaches its maximum for one that goes past it.
     request.max_content_length = body_limit(request, limits) + 1
     try:
-        upload = _parse(request, limits, recorder)
+        upload = _parse(request, limits, metrics)
     except RequestEntityTooLarge as error:
         raise _too_many_bytes(limits) from error
     if not upload.image:
@@ -123,13 +123,13 @@ def _whole_number(text: str) -> int | None:
     return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
 
-def _parse(request: Request, limits: Limits, recorder: Metrics) -> Upload:
+def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     if request.mimetype == "multipart/form-data":
         return _from_form(request, limits)
     body = request.stream.read()
     if request.is_json or body[:64].lstrip().startswith(b"{"):  # no image format begins like this
         g.is_json = True  # errors from here on are JSON too
-        with timed(recorder, metrics.PAYLOAD_DECODE_DURATION):
+        with timed(metrics, PAYLOAD_DECODE_DURATION):
             return _from_json(body, limits)
     return Upload(image=body, options=text_options(request.args, limits), is_json=False)
 

@@ -5,21 +5,21 @@ from collections.abc import Callable
 from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from asciist import logs
 from asciist.conversion import DEFAULT_STYLE
-from asciist.ports import Metrics
-from asciist.request_reply import Requester
+from asciist.protocol.ports import Metrics
+from asciist.protocol.request_reply import Requester
 from asciist.settings import Settings
+from asciist.telemetry import logs
 from service.answers import Form, art_answer, chosen_form, docs_page, origin, page, usage, wants_page
 from service.openapi import document
 from service.parsing import address_options, body_limit, parse_upload, text_options
 from service.uploads import Admission, UploadWatch
 
 
-def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
+def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
     """All routes of the service."""
     routes = Blueprint("asciist", __name__)
-    admission = Admission(settings, recorder)
+    admission = Admission(settings, metrics)
     watch = UploadWatch(settings.timeouts)
 
     @routes.post("/")
@@ -29,7 +29,7 @@ def blueprint(*, settings: Settings, requester: Requester, recorder: Metrics, is
         expected_bytes = min(request.content_length or settings.limits.max_image_bytes, body_limit(request, settings.limits))
         with admission.admit(expected_bytes):
             with watch.receiving(request.environ):
-                upload = parse_upload(request, settings.limits, recorder)
+                upload = parse_upload(request, settings.limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
             served = requester.art(upload.image, upload.options, g.trace)
         return art_answer(served, chosen_form(request, Form.JSON if upload.is_json else Form.TEXT), settings)

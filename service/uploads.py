@@ -14,11 +14,11 @@ from typing import IO, Any, Final, Protocol
 
 from flask import Request
 
-from asciist import metrics
-from asciist.capacity import Capacity
 from asciist.errors import BadRequestError, OverloadedError, SlowUploadError
-from asciist.ports import Metrics
+from asciist.protocol.capacity import Capacity
+from asciist.protocol.ports import Metrics
 from asciist.settings import Settings, Timeouts
+from asciist.telemetry.metrics import REQUESTS_IN_FLIGHT, REQUESTS_SHED
 
 _ADMISSION_WAIT_SECONDS: Final = 2.0
 """A burst is better smoothed than refused; a client that waits longer than this does better elsewhere."""
@@ -27,8 +27,8 @@ _ADMISSION_WAIT_SECONDS: Final = 2.0
 class Admission:
     """The requests, and the bytes of their bodies, that one process holds at a time. Counts those that it turns away."""
 
-    def __init__(self, settings: Settings, recorder: Metrics) -> None:
-        self._recorder = recorder
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._requests = Capacity(settings.max_requests_in_flight)
         self._bytes = Capacity(settings.max_upload_bytes_in_flight)
 
@@ -40,9 +40,9 @@ class Admission:
                 for capacity, amount in ((self._requests, 1), (self._bytes, body_bytes)):
                     held.enter_context(capacity.reserve(amount, wait_seconds=_ADMISSION_WAIT_SECONDS))
             except OverloadedError:
-                self._recorder.count(metrics.REQUESTS_SHED)
+                self._metrics.count(REQUESTS_SHED)
                 raise
-            self._recorder.distribution(metrics.REQUESTS_IN_FLIGHT, self._requests.held)
+            self._metrics.distribution(REQUESTS_IN_FLIGHT, self._requests.held)
             yield
 
 

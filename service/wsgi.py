@@ -2,8 +2,8 @@
 
 from flask import Flask
 
-from asciist import logs
 from asciist.settings import Settings
+from asciist.telemetry import logs
 from asciist.wiring import build_web_process
 from service import create_app
 
@@ -13,6 +13,6 @@ def application() -> Flask:
     logs.configure()
     settings = Settings.from_environment()
     process = build_web_process(settings)
-    app = create_app(settings=settings, requester=process.requester, recorder=process.recorder, is_ready=process.is_ready)
+    app = create_app(settings=settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready)
     app.extensions["asciist"] = process
     return app

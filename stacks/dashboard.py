@@ -8,7 +8,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from asciist import metrics
+from asciist.telemetry import metrics
 from observability.alarms import AlarmText
 from observability.objective import objective
 from stacks.environment import Environment

@@ -1,5 +1,5 @@
 """Every number that on-call sees or is woken by, as CloudWatch computes it: from what AWS measures by itself, and from the
-metrics that both tiers write into their logs in the embedded metric format, whose catalogue is `asciist/metrics.py`.
+metrics that both tiers write into their logs in the embedded metric format, whose catalogue is `asciist/telemetry/metrics.py`.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_sqs as sqs
 
-from asciist import metrics
+from asciist.telemetry import metrics
 from observability.objective import objective
 from stacks.environment import Environment
 from stacks.web import WebStack

@@ -54,7 +54,7 @@ def app(embedded: WebProcess) -> Flask:
     return create_app(
         settings=embedded.settings,
         requester=embedded.requester,
-        recorder=embedded.recorder,
+        metrics=embedded.metrics,
         is_ready=embedded.is_ready,
     )
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from asciist.conversion import STYLES, ConversionOptions, convert
-from asciist.conversion.options import COLORS
 from asciist.limits import Limits
+from asciist.options import COLORS
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
 HORSE = CAT.with_name("horse.png")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from asciist.conversion import DEFAULT_WIDTH, STYLES, ConversionOptions, convert
-from asciist.conversion.options import COLORS
 from asciist.limits import Limits
+from asciist.options import COLORS
 from asciist.settings import Settings
 from service.errors import STATUSES
 from tests.serving import Server

@@ -16,9 +16,9 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 
 from asciist.errors import ArtifactNotFoundError, MalformedMessageError, ReplyAddressGoneError, UnavailableError
-from asciist.messages import ConversionReply
-from asciist.ports import ArtifactStore, Delivery, Metrics, PendingReply
-from asciist.request_reply import PendingReplies
+from asciist.protocol.messages import ConversionReply
+from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, PendingReply
+from asciist.protocol.request_reply import PendingReplies
 
 _log = logging.getLogger(__name__)
 
@@ -159,14 +159,14 @@ class SqsReplyInbox:
     """
 
     def __init__(
-        self, *, prefix: str, instance: str, retention_seconds: int, sqs: Sqs, notes: "NoteStore", recorder: Metrics
+        self, *, prefix: str, instance: str, retention_seconds: int, sqs: Sqs, notes: "NoteStore", metrics: Metrics
     ) -> None:
         # Of the 80 characters that SQS gives a name, 13 are the nonce's.
         self._name_start = re.sub("[^A-Za-z0-9_-]", "-", f"{prefix}{instance}")[:67]
         self._retention_seconds = retention_seconds
         self._sqs = sqs
         self._notes = ReplyQueueNotes(sqs=sqs, notes=notes)
-        self._pending = PendingReplies(recorder)
+        self._pending = PendingReplies(metrics)
         self._stopping = threading.Event()
         self._name, self._url = self._create()
         self._threads = [

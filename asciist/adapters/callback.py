@@ -16,9 +16,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from asciist.errors import MalformedMessageError, ReplyAddressGoneError, UnavailableError
-from asciist.messages import ConversionReply
-from asciist.ports import Metrics, PendingReply
-from asciist.request_reply import PendingReplies
+from asciist.protocol.messages import ConversionReply
+from asciist.protocol.ports import Metrics, PendingReply
+from asciist.protocol.request_reply import PendingReplies
 
 _MAX_REPLY_BYTES: Final = 1_000_000
 """Larger art is fetched from the store, which is made for it."""
@@ -32,12 +32,12 @@ _log = logging.getLogger(__name__)
 class CallbackInbox:
     """A ReplyInbox that listens for replies on the first free port of a range."""
 
-    def __init__(self, *, host: str, ports: range, recorder: Metrics, listen_on: str | None = None) -> None:
+    def __init__(self, *, host: str, ports: range, metrics: Metrics, listen_on: str | None = None) -> None:
         """`host` is where workers reach this machine; `listen_on` the local address, where it is another.
 
         Raises UnavailableError when every port is taken.
         """
-        self._pending = PendingReplies(recorder)
+        self._pending = PendingReplies(metrics)
         self._host = host
         self._server = _listen(listen_on or host, ports, _handler(self._pending))
         self._thread = threading.Thread(target=self._server.serve_forever, name="callback-inbox", daemon=True)

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from asciist.errors import ReplyAddressGoneError, UnavailableError
-from asciist.messages import ConversionReply
-from asciist.ports import Delivery, Metrics, PendingReply
-from asciist.request_reply import PendingReplies
+from asciist.protocol.messages import ConversionReply
+from asciist.protocol.ports import Delivery, Metrics, PendingReply
+from asciist.protocol.request_reply import PendingReplies
 
 _MAX_DEAD_LETTERS = 1000
 
@@ -112,8 +112,8 @@ class EmbeddedQueue:
 class EmbeddedReplies:
     """ReplyInbox and ReplySender at once: the process that asks is the process that answers."""
 
-    def __init__(self, recorder: Metrics) -> None:
-        self._pending = PendingReplies(recorder)
+    def __init__(self, metrics: Metrics) -> None:
+        self._pending = PendingReplies(metrics)
         self.address = f"embedded:{uuid.uuid4().hex}"
         self._closed = False
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
-from asciist.metrics import CATALOGUE
+from asciist.telemetry.metrics import CATALOGUE
 
 _VALUES_OF_A_LINE: Final = 100
 """More values of a metric are refused in one line."""

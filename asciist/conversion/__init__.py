@@ -9,9 +9,9 @@ from typing import Final
 from asciist.conversion import decoding
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.inspection import ImageHeader, OpenedImage, open_image
-from asciist.conversion.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 from asciist.conversion.rendering import RENDERERS
 from asciist.limits import Limits
+from asciist.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 
 __all__ = [
     "DEFAULT_STYLE",

@@ -10,7 +10,7 @@ from typing import Final
 from PIL import Image, ImageFilter
 
 from asciist.conversion.decoding import DecodedImage
-from asciist.conversion.options import ConversionOptions
+from asciist.options import ConversionOptions
 
 BRAILLE_SAMPLES_PER_COLUMN: Final = 4
 """One pixel a dot down a cell, two across."""

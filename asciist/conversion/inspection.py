@@ -15,9 +15,9 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from asciist.conversion.containers import Container, damaged, unpack
-from asciist.conversion.options import STYLES, ConversionOptions
 from asciist.errors import ImageRejectedError, TooManyPixelsError
 from asciist.limits import Limits
+from asciist.options import STYLES, ConversionOptions
 
 # Pillow's own limit (89 megapixels, as a warning) is looser than ours and would be tried first.
 Image.MAX_IMAGE_PIXELS = None

@@ -7,7 +7,7 @@ from typing import Final
 from PIL import Image
 
 from asciist.conversion.decoding import DecodedImage
-from asciist.conversion.options import ConversionOptions
+from asciist.options import ConversionOptions
 
 SAMPLES_PER_COLUMN: Final = 2
 """A JPEG decoded at one pixel a cell loses up to 10% of characters to the coarse scaling, at two by two under 4%."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from asciist.conversion import dots, ramp
 from asciist.conversion.decoding import DecodedImage
-from asciist.conversion.options import ConversionOptions
+from asciist.options import ConversionOptions
 
 
 @dataclass(frozen=True, kw_only=True)

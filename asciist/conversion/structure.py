@@ -23,7 +23,7 @@ from asciist.conversion import ramp
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.glyphs import COLUMNS, ROWS, GlyphBank, glyph_bank
 from asciist.conversion.likeness import likeness
-from asciist.conversion.options import ConversionOptions
+from asciist.options import ConversionOptions
 
 _Bytes = NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from ddsketch import DDSketch
 
-from asciist.metrics import CATALOGUE, Metric
+from asciist.telemetry.metrics import CATALOGUE, Metric
 from observability.datadog import COMMON_TAGS
 
 RELATIVE_ACCURACY: Final = 0.01

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from asciist.metrics import CATALOGUE
+from asciist.telemetry.metrics import CATALOGUE
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver, Summary, Tags
 from observability.queries import MetricQuery, QueryError, Term, names, parse_formula
 

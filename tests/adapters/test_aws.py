@@ -15,8 +15,8 @@ from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
 from asciist.errors import ReplyAddressGoneError, UnavailableError
 from asciist.limits import Limits
-from asciist.messages import ConversionReply
-from asciist.request_reply import ArtSource
+from asciist.protocol.messages import ConversionReply
+from asciist.protocol.request_reply import ArtSource
 from asciist.settings import Settings
 from tests.emulated.emulator import Emulator
 from tests.waiting import wait_until
@@ -43,7 +43,7 @@ def make_inbox(notes: ObjectStore) -> SqsReplyInbox:
         retention_seconds=60,
         sqs=Sqs(),
         notes=notes,
-        recorder=EmbeddedMetrics(),
+        metrics=EmbeddedMetrics(),
     )
 
 

@@ -10,14 +10,14 @@ import pytest
 from asciist.adapters.callback import CallbackInbox, CallbackSender
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.errors import ReplyAddressGoneError, UnavailableError
-from asciist.messages import ConversionReply
+from asciist.protocol.messages import ConversionReply
 
 REPLY = ConversionReply(correlation_id="a", art="@")
 
 
 @pytest.fixture
 def inbox() -> Iterator[CallbackInbox]:
-    inbox = CallbackInbox(host="127.0.0.1", ports=range(28_200, 28_216), recorder=EmbeddedMetrics())
+    inbox = CallbackInbox(host="127.0.0.1", ports=range(28_200, 28_216), metrics=EmbeddedMetrics())
     yield inbox
     inbox.close()
 
@@ -78,9 +78,9 @@ def test_a_sender_that_stalls_does_not_stall_the_others(inbox: CallbackInbox) ->
 
 def test_each_process_takes_the_next_port_until_none_is_left() -> None:
     ports = range(28_300, 28_302)
-    inboxes = [CallbackInbox(host="127.0.0.1", ports=ports, recorder=EmbeddedMetrics()) for _ in ports]
+    inboxes = [CallbackInbox(host="127.0.0.1", ports=ports, metrics=EmbeddedMetrics()) for _ in ports]
     with pytest.raises(UnavailableError, match="no free port from 28300 to 28301"):
-        CallbackInbox(host="127.0.0.1", ports=ports, recorder=EmbeddedMetrics())
+        CallbackInbox(host="127.0.0.1", ports=ports, metrics=EmbeddedMetrics())
     for inbox in inboxes:
         inbox.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, UnavailableError
-from asciist.ports import ArtifactStore
+from asciist.protocol.ports import ArtifactStore
 
 DIGEST = "0" * 64
 IMAGE, ART, STYLED = f"{DIGEST}/image", f"{DIGEST}/width/80", f"{DIGEST}/style/ramp/width/80"

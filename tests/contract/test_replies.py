@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from asciist import metrics
 from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsReplySender
 from asciist.adapters.callback import CallbackInbox, CallbackSender
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ReplyAddressGoneError
-from asciist.messages import ConversionReply
-from asciist.ports import ReplyInbox, ReplySender
+from asciist.protocol.messages import ConversionReply
+from asciist.protocol.ports import ReplyInbox, ReplySender
+from asciist.telemetry import metrics
 
 
 @dataclass
@@ -23,25 +23,25 @@ class Path:
 
     inbox: ReplyInbox
     sender: ReplySender
-    recorder: EmbeddedMetrics
+    metrics: EmbeddedMetrics
     close: Callable[[], None]
 
 
 def embedded(_request: pytest.FixtureRequest) -> Path:
-    recorder = EmbeddedMetrics()
-    replies = EmbeddedReplies(recorder)
-    return Path(replies, replies, recorder, replies.close)
+    recorded = EmbeddedMetrics()
+    replies = EmbeddedReplies(recorded)
+    return Path(replies, replies, recorded, replies.close)
 
 
 def callback(_request: pytest.FixtureRequest) -> Path:
-    recorder = EmbeddedMetrics()
-    inbox = CallbackInbox(host="127.0.0.1", ports=range(28_000, 28_016), recorder=recorder)
-    return Path(inbox, CallbackSender(), recorder, inbox.close)
+    recorded = EmbeddedMetrics()
+    inbox = CallbackInbox(host="127.0.0.1", ports=range(28_000, 28_016), metrics=recorded)
+    return Path(inbox, CallbackSender(), recorded, inbox.close)
 
 
 def queue(request: pytest.FixtureRequest) -> Path:
     request.getfixturevalue("aws")
-    recorder = EmbeddedMetrics()
+    recorded = EmbeddedMetrics()
     sqs = Sqs()
     inbox = SqsReplyInbox(
         prefix=f"reply-{uuid.uuid4().hex[:8]}-",
@@ -49,9 +49,9 @@ def queue(request: pytest.FixtureRequest) -> Path:
         retention_seconds=60,
         sqs=sqs,
         notes=ObjectStore.in_memory(),
-        recorder=recorder,
+        metrics=recorded,
     )
-    return Path(inbox, SqsReplySender(sqs), recorder, inbox.close)
+    return Path(inbox, SqsReplySender(sqs), recorded, inbox.close)
 
 
 PATHS: dict[str, Callable[[pytest.FixtureRequest], Path]] = {"embedded": embedded, "callback": callback, "queue": queue}
@@ -160,4 +160,4 @@ def orphans(path: Path, replies: list[tuple[str, ConversionReply]]) -> int:
     with path.inbox.expect("last") as pending:  # what was sent before has been dealt with once this one is
         path.sender.send(pending.reply_to, done("last"))
         assert pending.wait(20)
-    return told + path.recorder.total(metrics.REPLIES_ORPHANED)
+    return told + path.metrics.total(metrics.REPLIES_ORPHANED)

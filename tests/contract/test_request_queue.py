@@ -11,7 +11,7 @@ import pytest
 
 from asciist.adapters.aws import Sqs, SqsRequestQueue
 from asciist.adapters.embedded import EmbeddedQueue
-from asciist.ports import Delivery, RequestQueue
+from asciist.protocol.ports import Delivery, RequestQueue
 
 VISIBILITY_SECONDS = 1
 MAX_RECEIVE_COUNT = 3

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asciist.conversion import ConversionOptions, convert
-from asciist.conversion.options import COLORS
 from asciist.errors import RejectedError, TooManyPixelsError, UnknownFormatError
 from asciist.limits import Limits
+from asciist.options import COLORS
 from tests import hostile
 from tests.hostile.__main__ import file_name
 

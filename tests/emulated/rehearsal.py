@@ -16,9 +16,9 @@ from typing import Final
 
 import boto3
 
-from asciist.artifacts import digest_of
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
+from asciist.protocol.artifacts import digest_of
 from tests.emulated.deployment import Deployment, Instance, copy_of_the_project
 from tests.emulated.emulator import ROOT, Emulator
 

@@ -35,9 +35,9 @@ with atheris.instrument_imports(
         importlib.import_module(module.name)
 
 from asciist.conversion import STYLES, ConversionOptions, convert
-from asciist.conversion.options import COLORS
 from asciist.errors import RejectedError
 from asciist.limits import Limits
+from asciist.options import COLORS
 
 OPTION_BYTES = 2
 _STYLES, _COLORS, _CHARS = tuple(STYLES), tuple(COLORS), ("", "ab", "^@#")

@@ -11,11 +11,11 @@ import pytest
 
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
-from asciist.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.messages import ConversionReply, ConversionRequest
-from asciist.request_reply import Responder
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.messages import ConversionReply, ConversionRequest
+from asciist.protocol.request_reply import Responder
 from asciist.wiring import Worker
 from lambda_worker.handler import respond_to_batch
 from tests.sqs_event import record
@@ -28,12 +28,12 @@ class Function:
 
     def __init__(self, cat: bytes) -> None:
         self.store = ObjectStore.in_memory()
-        self.recorder = EmbeddedMetrics()
-        self.replies = EmbeddedReplies(self.recorder)
+        self.metrics = EmbeddedMetrics()
+        self.replies = EmbeddedReplies(self.metrics)
         self.worker = Worker(
-            responder=Responder(store=self.store, replies=self.replies, recorder=self.recorder, limits=Limits()),
+            responder=Responder(store=self.store, replies=self.replies, metrics=self.metrics, limits=Limits()),
             queue=EmbeddedQueue(visibility_seconds=60, max_receive_count=5),
-            recorder=self.recorder,
+            metrics=self.metrics,
         )
         self.store.create(image_key(digest_of(cat)), cat)
         self.digest = digest_of(cat)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from asciist import metrics
-from asciist.metrics import CATALOGUE
+from asciist.telemetry import metrics
+from asciist.telemetry.metrics import CATALOGUE
 from observability import alarms, datadog
 from observability.objective import objective
 from observability.queries import MetricQuery

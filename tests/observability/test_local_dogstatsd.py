@@ -10,8 +10,8 @@ from datadog.dogstatsd import DogStatsd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asciist import metrics
-from asciist.metrics import CATALOGUE
+from asciist.telemetry import metrics
+from asciist.telemetry.metrics import CATALOGUE
 from observability.local.dogstatsd import (
     BUCKET_SECONDS,
     BUCKETS,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from asciist import metrics
+from asciist.telemetry import metrics
 from bench.browser import TOOL
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver

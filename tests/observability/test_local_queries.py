@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from asciist import metrics
-from asciist.metrics import CATALOGUE
+from asciist.telemetry import metrics
+from asciist.telemetry.metrics import CATALOGUE
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
 from observability.local.queries import Query, Request

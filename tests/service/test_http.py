@@ -16,14 +16,14 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics
-from asciist.artifacts import digest_of
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.messages import Trace
-from asciist.request_reply import NO_TRACE, Requester, ServedArt
+from asciist.protocol.artifacts import digest_of
+from asciist.protocol.messages import Trace
+from asciist.protocol.request_reply import NO_TRACE, Requester, ServedArt
 from asciist.settings import Settings
+from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
 from service import create_app
 from tests.hostile import png_of_header
@@ -297,9 +297,9 @@ class TestStoredArt:
         assert first.headers["Cache-Status"] == "asciist; fwd=miss; stored"
         assert second.headers["Cache-Status"] == "asciist; hit"
         assert first.get_data() == second.get_data()
-        recorder = embedded.recorder
-        assert isinstance(recorder, EmbeddedMetrics)
-        assert recorder.total(f"{metrics.CONVERSION_DURATION} (values)") == 1
+        recorded = embedded.metrics
+        assert isinstance(recorded, EmbeddedMetrics)
+        assert recorded.total(f"{metrics.CONVERSION_DURATION} (values)") == 1
 
     def test_art_is_cacheable_and_carries_a_strong_etag(self, client: FlaskClient, cat: bytes) -> None:
         address = client.post("/?width=30", data=cat).headers["Content-Location"]
@@ -611,8 +611,8 @@ class TestFaultsOfOurs:
 
     def test_what_there_is_no_room_for_is_turned_away_with_a_time_to_come_back(self, tmp_path: Path, cat: bytes) -> None:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", max_requests_in_flight=1))
-        recorder = process.recorder
-        assert isinstance(recorder, EmbeddedMetrics)
+        recorded = process.metrics
+        assert isinstance(recorded, EmbeddedMetrics)
         holding, answering = threading.Event(), threading.Event()
 
         class SlowRequester(Requester):
@@ -624,7 +624,7 @@ class TestFaultsOfOurs:
                 answering.wait(30)
                 return process.requester.art(image, options, trace)
 
-        app = create_app(settings=process.settings, requester=SlowRequester(), recorder=recorder, is_ready=process.is_ready)
+        app = create_app(settings=process.settings, requester=SlowRequester(), metrics=recorded, is_ready=process.is_ready)
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(app.test_client().post, "/", data=cat)
             assert holding.wait(30)
@@ -637,14 +637,14 @@ class TestFaultsOfOurs:
         assert (second.status_code, message(second)) == (503, "the service is busy: try again in a moment")
         assert int(second.headers["Retry-After"]) > 0
         assert health.status_code == 200
-        assert recorder.total(metrics.REQUESTS_SHED) == 1
+        assert recorded.total(metrics.REQUESTS_SHED) == 1
 
     def test_art_that_does_not_come_in_time_is_a_504(self, tmp_path: Path, cat: bytes) -> None:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", request_timeout=1))
         assert process.worker
         process.worker.stop(5)  # and nobody works
         app = create_app(
-            settings=process.settings, requester=process.requester, recorder=process.recorder, is_ready=process.is_ready
+            settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
         )
         response = app.test_client().post("/", data=cat)
         process.close()
@@ -673,12 +673,12 @@ def test_every_answer_but_to_probes_is_counted_and_timed_by_its_status(
     client.get("/healthz")
     client.get("/readyz")
 
-    recorder = embedded.recorder
-    assert isinstance(recorder, EmbeddedMetrics)
+    recorded = embedded.metrics
+    assert isinstance(recorded, EmbeddedMetrics)
     for status, number in (("200", 2), ("400", 1), ("404", 1)):
-        assert recorder.total(metrics.REQUESTS, status=status) == number
-        assert recorder.total(f"{metrics.REQUEST_DURATION} (values)", status=status) == number
-    assert recorder.total(metrics.CONVERSION_PIXELS, format="jpeg") == 451 * 300
+        assert recorded.total(metrics.REQUESTS, status=status) == number
+        assert recorded.total(f"{metrics.REQUEST_DURATION} (values)", status=status) == number
+    assert recorded.total(metrics.CONVERSION_PIXELS, format="jpeg") == 451 * 300
 
 
 def test_no_answer_may_be_sniffed_into_something_else(client: FlaskClient, cat: bytes) -> None:

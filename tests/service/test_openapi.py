@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from asciist.artifacts import digest_of
 from asciist.conversion import STYLES
+from asciist.protocol.artifacts import digest_of
 from service.examples import HEART, HEART_SHA256
 from tests.serving import Server
 

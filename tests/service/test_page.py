@@ -13,9 +13,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
-from asciist.artifacts import digest_of
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
+from asciist.protocol.artifacts import digest_of
 from tests.hostile import encoded, gradient
 from tests.serving import Server
 

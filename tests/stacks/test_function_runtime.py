@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from asciist.adapters.object_store import ObjectStore
-from asciist.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.conversion import ConversionOptions, convert
 from asciist.errors import ArtifactNotFoundError
 from asciist.limits import Limits
-from asciist.messages import ConversionRequest
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.messages import ConversionRequest
 from stacks.bundles import Target, function_bundle
 from tests.sqs_event import record
 from tests.stacks import runtime_api

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from asciist import metrics
-from asciist.metrics import CATALOGUE
 from asciist.settings import Timeouts
+from asciist.telemetry import metrics
+from asciist.telemetry.metrics import CATALOGUE
 from observability import alarms as texts
 from observability.alarms import ALARMS, AlarmText
 from stacks.environment import Environment

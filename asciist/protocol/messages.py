@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from asciist.artifacts import digest_of_image_key, image_key
 from asciist.conversion import ConversionOptions
 from asciist.errors import MalformedMessageError
+from asciist.protocol.artifacts import digest_of_image_key, image_key
 
 REQUEST_VERSION: Final = 2
 """Version 1 names no options but the width and the style. A worker still reads it: during an upgrade the web tier may be the

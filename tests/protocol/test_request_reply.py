@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asciist import metrics
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
-from asciist.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.conversion import ConversionOptions, convert
 from asciist.errors import (
     ArtifactNotFoundError,
@@ -21,12 +19,14 @@ from asciist.errors import (
     UnavailableError,
 )
 from asciist.limits import Limits
-from asciist.messages import ConversionReply, ConversionRequest
-from asciist.request_reply import ArtSource, Requester, Responder, consume
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.messages import ConversionReply, ConversionRequest
+from asciist.protocol.request_reply import ArtSource, Requester, Responder, consume
+from asciist.telemetry import metrics
 from tests.hostile import encoded, gradient
 from tests.waiting import wait_until
 
-CAT = (Path(__file__).parent.parent / "examples" / "cat.jpg").read_bytes()
+CAT = (Path(__file__).parents[2] / "examples" / "cat.jpg").read_bytes()
 OPTIONS = ConversionOptions(width=20)
 ART = convert(CAT, OPTIONS, Limits())
 KEY = art_key(digest_of(CAT), OPTIONS)
@@ -66,19 +66,19 @@ class Tiers:
     """Both tiers over embedded neighbours, with hands on everything between them."""
 
     def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
-        self.recorder = EmbeddedMetrics()
+        self.metrics = EmbeddedMetrics()
         self.store = FlakyStore()
         self.queue = EmbeddedQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
-        self.replies = EmbeddedReplies(self.recorder)
+        self.replies = EmbeddedReplies(self.metrics)
         self.requester = Requester(
             store=self.store,
             queue=self.queue,
             inbox=self.replies,
-            recorder=self.recorder,
+            metrics=self.metrics,
             limits=Limits(),
             timeout_seconds=timeout_seconds,
         )
-        self.responder = Responder(store=self.store, replies=self.replies, recorder=self.recorder, limits=Limits())
+        self.responder = Responder(store=self.store, replies=self.replies, metrics=self.metrics, limits=Limits())
         self.stopping = threading.Event()
         self.consumers: list[threading.Thread] = []
 
@@ -86,7 +86,7 @@ class Tiers:
         for _ in range(consumers):
             consumer = threading.Thread(
                 target=consume,
-                args=(self.queue, self.responder, self.recorder),
+                args=(self.queue, self.responder, self.metrics),
                 kwargs={"stopping": self.stopping, "wait_seconds": 0.1},
             )
             consumer.start()
@@ -111,7 +111,7 @@ class Tiers:
         return ConversionRequest(**(fields | changes))  # type: ignore[arg-type]
 
     def conversions(self) -> int:
-        return self.recorder.total(f"{metrics.CONVERSION_DURATION} (values)")
+        return self.metrics.total(f"{metrics.CONVERSION_DURATION} (values)")
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers:
 
         assert pending.wait(0) == ConversionReply(correlation_id="test", art=ART)
     assert tiers.conversions() == 1
-    assert tiers.recorder.total(metrics.REPLIES_ORPHANED) == 1
+    assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
 
 
 def test_a_reply_before_the_wait_begins_is_not_lost(tiers: Tiers) -> None:
@@ -264,7 +264,7 @@ def test_a_reply_before_the_wait_begins_is_not_lost(tiers: Tiers) -> None:
         store=tiers.store,
         queue=QueueThatAnswersAtOnce(visibility_seconds=1, max_receive_count=1),
         inbox=tiers.replies,
-        recorder=tiers.recorder,
+        metrics=tiers.metrics,
         limits=Limits(),
         timeout_seconds=5,
     )
@@ -281,7 +281,7 @@ def test_a_reply_after_the_deadline_is_an_orphan_and_the_request_timed_out(tiers
 
     tiers.replies.send(request.reply_to, ConversionReply(correlation_id=request.correlation_id, art=ART))
 
-    assert tiers.recorder.total(metrics.REPLIES_ORPHANED) == 1
+    assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
 
 
 @IMPATIENT
@@ -290,7 +290,7 @@ def test_a_lost_reply_is_found_in_the_store_at_the_last_look(tiers: Tiers) -> No
         def send(self, reply_to: str, reply: ConversionReply) -> None:
             pass
 
-    tiers.responder = Responder(store=tiers.store, replies=LostReplies(), recorder=tiers.recorder, limits=Limits())
+    tiers.responder = Responder(store=tiers.store, replies=LostReplies(), metrics=tiers.metrics, limits=Limits())
     tiers.start()
 
     assert tiers.requester.art(CAT, OPTIONS).art == ART
@@ -301,7 +301,7 @@ def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> No
         def send(self, reply_to: str, reply: ConversionReply) -> None:
             tiers.replies.send(reply_to, reply.without_art())
 
-    tiers.responder = Responder(store=tiers.store, replies=NarrowReplies(), recorder=tiers.recorder, limits=Limits())
+    tiers.responder = Responder(store=tiers.store, replies=NarrowReplies(), metrics=tiers.metrics, limits=Limits())
     tiers.start()
 
     assert tiers.requester.art(CAT, OPTIONS).art == ART
@@ -315,7 +315,7 @@ def test_a_damaged_image_is_a_failure_reply_and_not_a_redelivery(tiers: Tiers) -
         tiers.requester.art(damaged, OPTIONS)
 
     tiers.stop()
-    assert tiers.recorder.total(metrics.MESSAGES_FAULTED) == 0
+    assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 0
     assert not tiers.queue.dead_letters
 
 
@@ -325,22 +325,22 @@ def test_a_passing_fault_is_survived_within_the_deadline(tiers: Tiers) -> None:
     tiers.start()
 
     assert tiers.requester.art(CAT, OPTIONS).art == ART
-    assert tiers.recorder.total(metrics.MESSAGES_FAULTED) == 2
+    assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 2
 
 
 def test_a_lasting_fault_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asciist.request_reply.retry_delay", lambda _count: 0.01)
+    monkeypatch.setattr("asciist.protocol.request_reply.retry_delay", lambda _count: 0.01)
     tiers.store.failing = lambda call, _key: call == "put"
     body = tiers.request().to_json()
     tiers.queue.send(body)
     tiers.start()
 
     wait_until(lambda: list(tiers.queue.dead_letters) == [body])
-    assert tiers.recorder.total(metrics.MESSAGES_FAULTED) == 5
+    assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 5
 
 
 def test_a_message_of_nobody_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asciist.request_reply.retry_delay", lambda _count: 0.01)
+    monkeypatch.setattr("asciist.protocol.request_reply.retry_delay", lambda _count: 0.01)
     tiers.queue.send("{not ours")
     tiers.start()
 
@@ -358,7 +358,7 @@ def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> Non
     tiers.queue.send(tiers.request(deadline=time.time() - 0.1).to_json())
     tiers.start()
 
-    wait_until(lambda: tiers.recorder.total(metrics.MESSAGES_EXPIRED) == 1)
+    wait_until(lambda: tiers.metrics.total(metrics.MESSAGES_EXPIRED) == 1)
     tiers.stop()
     assert tiers.conversions() == 0
     assert not tiers.queue.dead_letters
@@ -369,7 +369,7 @@ def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> Non
 def test_a_reply_to_a_process_that_is_gone_is_counted_and_the_art_is_stored(tiers: Tiers) -> None:
     tiers.responder.respond(tiers.request(reply_to="embedded:gone").to_json(), receive_count=1)
 
-    assert tiers.recorder.total(metrics.REPLIES_ORPHANED) == 1
+    assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
 
 

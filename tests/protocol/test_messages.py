@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asciist.conversion import ConversionOptions
 from asciist.errors import MalformedMessageError
-from asciist.messages import ConversionReply, ConversionRequest
+from asciist.protocol.messages import ConversionReply, ConversionRequest
 
 REQUEST = ConversionRequest(
     correlation_id="a",

@@ -21,9 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from asciist import conversion, logs, metrics
-from asciist.artifacts import StoredArt, art_key, digest_of, image_key
-from asciist.capacity import Capacity
+from asciist import conversion
 from asciist.conversion import ConversionOptions
 from asciist.errors import (
     ArtifactNotFoundError,
@@ -35,9 +33,25 @@ from asciist.errors import (
     UnavailableError,
 )
 from asciist.limits import Limits
-from asciist.messages import ConversionReply, ConversionRequest, Trace
-from asciist.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue, timed
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.capacity import Capacity
+from asciist.protocol.messages import ConversionReply, ConversionRequest, Trace
+from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue, timed
 from asciist.settings import retry_delay
+from asciist.telemetry import logs
+from asciist.telemetry.metrics import (
+    ART_SERVED,
+    CONVERSION_DURATION,
+    CONVERSION_PIXELS,
+    IMAGE_BYTES,
+    IMAGE_DECODE_DURATION,
+    IMAGE_PIXELS,
+    MESSAGE_AGE,
+    MESSAGES_EXPIRED,
+    MESSAGES_FAULTED,
+    REPLIES_ORPHANED,
+    REPLY_WAIT,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +91,7 @@ class Requester:
         store: ArtifactStore,
         queue: RequestQueue,
         inbox: ReplyInbox,
-        recorder: Metrics,
+        metrics: Metrics,
         limits: Limits,
         timeout_seconds: float,
         clock: Callable[[], float] = time.time,
@@ -85,7 +99,7 @@ class Requester:
         self._store = store
         self._queue = queue
         self._inbox = inbox
-        self._recorder = recorder
+        self._metrics = metrics
         self._limits = limits
         self._timeout_seconds = timeout_seconds
         self._clock = clock
@@ -99,8 +113,8 @@ class Requester:
         """
         header = conversion.open_image(image, options, self._limits).header
         image_format = header.format.lower()  # as Datadog would make it
-        self._recorder.distribution(metrics.IMAGE_BYTES, len(image), format=image_format)
-        self._recorder.distribution(metrics.IMAGE_PIXELS, header.pixels, format=image_format)
+        self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
+        self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
         logs.add(digest=digest, format=image_format, bytes=len(image), pixels=header.pixels)
         return self._art(digest, options, trace, ensure_image=lambda: self._store.create(image_key(digest), image))
@@ -143,7 +157,7 @@ class Requester:
         return self._served(self._fly(art_key(digest, options), deadline, lead))
 
     def _served(self, served: ServedArt) -> ServedArt:
-        self._recorder.count(metrics.ART_SERVED, source=served.source.value)
+        self._metrics.count(ART_SERVED, source=served.source.value)
         logs.add(source=served.source.value)
         return served
 
@@ -191,7 +205,7 @@ class Requester:
                 trace=trace,
             )
             self._queue.send(request.to_json())
-            with timed(self._recorder, metrics.REPLY_WAIT):
+            with timed(self._metrics, REPLY_WAIT):
                 reply = pending.wait(max(0.0, deadline - self._clock()))
         if reply is not None and reply.rejection is not None:
             raise ImageRejectedError(reply.rejection)
@@ -225,13 +239,13 @@ class Responder:
         *,
         store: ArtifactStore,
         replies: ReplySender,
-        recorder: Metrics,
+        metrics: Metrics,
         limits: Limits,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._replies = replies
-        self._recorder = recorder
+        self._metrics = metrics
         self._limits = limits
         self._clock = clock
         # Of conversions that share a process, so that two large ones take turns and not twice the memory.
@@ -250,10 +264,10 @@ class Responder:
         now = self._clock()
         if request.published_at is not None:
             age = 1000 * max(0.0, now - request.published_at)  # the clocks of two machines
-            self._recorder.distribution(metrics.MESSAGE_AGE, age)
+            self._metrics.distribution(MESSAGE_AGE, age)
             logs.add(age_ms=round(age, 1))
         if now >= request.deadline:
-            self._recorder.count(metrics.MESSAGES_EXPIRED)
+            self._metrics.count(MESSAGES_EXPIRED)
             _log.warning("expired")
             return
         # A redelivered request may have been carried out up to its reply: then the reply is all that is missing.
@@ -262,7 +276,7 @@ class Responder:
             self._replies.send(request.reply_to, reply)
         except ReplyAddressGoneError:
             # The web process has stopped since. The art is stored for whoever asks next.
-            self._recorder.count(metrics.REPLIES_ORPHANED)
+            self._metrics.count(REPLIES_ORPHANED)
             logs.add(orphaned=True)
         logs.add(duration_ms=round(1000 * (time.perf_counter() - started), 1))
         _log.info("converted" if reply.rejection is None else "rejected")
@@ -287,14 +301,14 @@ class Responder:
         image_format = opened.header.format.lower()
         patience = request.deadline - self._clock()
         with self._decode_bytes.reserve(opened.header.decode_bytes, wait_seconds=patience):
-            self._recorder.count(metrics.CONVERSION_PIXELS, opened.header.pixels, format=image_format)
-            with timed(self._recorder, metrics.IMAGE_DECODE_DURATION, format=image_format):
+            self._metrics.count(CONVERSION_PIXELS, opened.header.pixels, format=image_format)
+            with timed(self._metrics, IMAGE_DECODE_DURATION, format=image_format):
                 image = conversion.decode(opened)
-            with timed(self._recorder, metrics.CONVERSION_DURATION, style=request.options.style):
+            with timed(self._metrics, CONVERSION_DURATION, style=request.options.style):
                 return conversion.render(image, request.options)
 
 
-def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Responder, recorder: Metrics) -> bool:
+def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Responder, metrics: Metrics) -> bool:
     """Whether the message is done with, and must be deleted. Never raises.
 
     A message that met a fault is shown again soon: its visibility timeout is longer than its deadline.
@@ -304,7 +318,7 @@ def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Respond
         try:
             responder.respond(delivery.body, receive_count=delivery.receive_count)
         except Exception:  # noqa: BLE001 - whatever it is, the message comes back and the worker goes on
-            recorder.count(metrics.MESSAGES_FAULTED)
+            metrics.count(MESSAGES_FAULTED)
             _log.exception("met a fault")
             with suppress(AsciistError):
                 queue.extend(delivery, visibility_seconds=retry_delay(delivery.receive_count))
@@ -313,13 +327,13 @@ def respond_or_retry(delivery: Delivery, queue: RequestQueue, responder: Respond
 
 
 def consume(
-    queue: RequestQueue, responder: Responder, recorder: Metrics, *, stopping: threading.Event, wait_seconds: float = 1.0
+    queue: RequestQueue, responder: Responder, metrics: Metrics, *, stopping: threading.Event, wait_seconds: float = 1.0
 ) -> None:
     """Receive and respond, a message at a time, until `stopping` is set. Never raises: a worker outlives every fault."""
     while not stopping.is_set():
         try:
             for delivery in queue.receive(max_messages=1, wait_seconds=wait_seconds):
-                if respond_or_retry(delivery, queue, responder, recorder):
+                if respond_or_retry(delivery, queue, responder, metrics):
                     queue.delete([delivery])
         except AsciistError:
             _log.exception("the request queue failed")
@@ -329,8 +343,8 @@ def consume(
 class PendingReplies:
     """The replies that one process waits for, by correlation id. The part of a reply inbox that all adapters share."""
 
-    def __init__(self, recorder: Metrics) -> None:
-        self._recorder = recorder
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._waiting: dict[str, _Pending] = {}
         self._lock = threading.Lock()
 
@@ -357,7 +371,7 @@ class PendingReplies:
         with self._lock:
             pending = self._waiting.pop(reply.correlation_id, None)
         if pending is None:
-            self._recorder.count(metrics.REPLIES_ORPHANED)
+            self._metrics.count(REPLIES_ORPHANED)
         else:
             pending.resolve(reply)
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from asciist.capacity import Capacity
 from asciist.errors import OverloadedError
+from asciist.protocol.capacity import Capacity
 
 
 def test_reservations_never_exceed_the_total() -> None:

@@ -4,10 +4,10 @@ import pytest
 from PIL import Image
 
 from asciist.conversion import STYLES, ConversionOptions, convert
-from asciist.conversion.options import COLORS
 from asciist.conversion.rendering import RENDERERS
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
+from asciist.options import COLORS
 from tests.hostile import encoded, gradient
 
 RAMP = " .:-=+*#%@"

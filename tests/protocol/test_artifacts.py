@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asciist.artifacts import StoredArt, art_key, options_of_variant, variant_of
 from asciist.conversion import DEFAULT_STYLE, STYLES, ConversionOptions
-from asciist.conversion.options import COLORS
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
+from asciist.options import COLORS
+from asciist.protocol.artifacts import StoredArt, art_key, options_of_variant, variant_of
 
 DIGEST = "0" * 64
 

@@ -4,9 +4,9 @@ import logging
 import signal
 import threading
 
-from asciist import logs
 from asciist.errors import AsciistError
 from asciist.settings import Settings
+from asciist.telemetry import logs
 from asciist.wiring import build_worker
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from asciist.messages import ConversionReply
+from asciist.protocol.messages import ConversionReply
 
 
 class ArtifactStore(Protocol):
@@ -97,10 +97,10 @@ class Metrics(Protocol):
 
 
 @contextmanager
-def timed(recorder: Metrics, name: str, **tags: str) -> Iterator[None]:
+def timed(metrics: Metrics, name: str, **tags: str) -> Iterator[None]:
     """Record in milliseconds how long a `with` block takes, whether or not it ends well."""
     start = time.perf_counter()
     try:
         yield
     finally:
-        recorder.distribution(name, 1000 * (time.perf_counter() - start), **tags)
+        metrics.distribution(name, 1000 * (time.perf_counter() - start), **tags)

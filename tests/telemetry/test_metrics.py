@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from asciist import metrics
 from asciist.adapters.dogstatsd import DogStatsDMetrics
 from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.emf import EmfMetrics
@@ -25,9 +24,10 @@ from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
 from asciist.errors import DeadlineExceededError
 from asciist.limits import Limits
-from asciist.metrics import CATALOGUE
-from asciist.request_reply import Requester, Responder, respond_or_retry
+from asciist.protocol.request_reply import Requester, Responder, respond_or_retry
 from asciist.settings import Settings
+from asciist.telemetry import metrics
+from asciist.telemetry.metrics import CATALOGUE
 from asciist.wiring import build_web_process, build_worker
 from lambda_worker.handler import respond_to_batch
 from observability.local.dogstatsd import Receiver
@@ -36,7 +36,7 @@ from tests.serving import Server
 from tests.sqs_event import record
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -121,11 +121,11 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
 
 def what_only_faults_bring_about(directory: Path) -> None:
     """Both tiers, with hands on what is between them."""
-    recorder = DogStatsDMetrics()
-    replies, queue = EmbeddedReplies(recorder), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
+    recorded = DogStatsDMetrics()
+    replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = ObjectStore.in_directory(directory / "faults")
-    requester = Requester(store=store, queue=queue, inbox=replies, recorder=recorder, limits=Limits(), timeout_seconds=0.05)
-    responder = Responder(store=store, replies=replies, recorder=recorder, limits=Limits())
+    requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
+    responder = Responder(store=store, replies=replies, metrics=recorded, limits=Limits())
     with pytest.raises(DeadlineExceededError):
         requester.art(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     (late,) = queue.receive(max_messages=1, wait_seconds=0)
@@ -133,10 +133,10 @@ def what_only_faults_bring_about(directory: Path) -> None:
     queue.send("no message of ours")
     (orphan,) = queue.receive(max_messages=1, wait_seconds=0)
     (poison,) = queue.receive(max_messages=1, wait_seconds=0)
-    assert respond_or_retry(late, queue, responder, recorder)
-    assert respond_or_retry(orphan, queue, responder, recorder)
-    assert not respond_or_retry(poison, queue, responder, recorder)
-    recorder.flush()
+    assert respond_or_retry(late, queue, responder, recorded)
+    assert respond_or_retry(orphan, queue, responder, recorded)
+    assert not respond_or_retry(poison, queue, responder, recorded)
+    recorded.flush()
 
 
 @pytest.mark.slow
@@ -177,20 +177,20 @@ def test_nothing_is_lost_when_the_server_is_stopped_in_mid_load(agent: Receiver,
 @pytest.mark.parametrize("address", ["udp://127.0.0.1:9", "udp://no-such-host.invalid:8125", "unix:///no/such/socket"])
 def test_without_an_agent_nothing_fails_and_nothing_waits(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DD_DOGSTATSD_URL", address)
-    recorder = DogStatsDMetrics()
+    recorded = DogStatsDMetrics()
 
     for _ in range(1000):  # several packets
-        recorder.count(metrics.REQUESTS, status="200")
-        recorder.distribution(metrics.REQUEST_DURATION, 1.5, status="200")
-    recorder.flush()
+        recorded.count(metrics.REQUESTS, status="200")
+        recorded.distribution(metrics.REQUEST_DURATION, 1.5, status="200")
+    recorded.flush()
 
 
 def test_datadogs_variables_name_the_deployment(agent: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DD_ENV", "prod")
     monkeypatch.setenv("DD_SERVICE", "asciist")
-    recorder = DogStatsDMetrics()
-    recorder.count(metrics.REQUESTS, status="200")
-    recorder.flush()
+    recorded = DogStatsDMetrics()
+    recorded.count(metrics.REQUESTS, status="200")
+    recorded.flush()
     agent.settle()
 
     assert agent.total(metrics.REQUESTS, status="200", env="prod", service="asciist") == 1
@@ -201,10 +201,10 @@ class Clockwork:
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
-        self.recorder = EmfMetrics(namespace="asciist-test", every_seconds=None, stream=self.stream)
+        self.metrics = EmfMetrics(namespace="asciist-test", every_seconds=None, stream=self.stream)
 
     def lines(self) -> list[dict[str, Any]]:
-        self.recorder.flush()
+        self.metrics.flush()
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
 
@@ -216,10 +216,10 @@ class TestEmbeddedMetricFormat:
         return Clockwork()
 
     def test_a_metric_can_be_read_over_all_tags_and_by_its_own(self, emf: Clockwork) -> None:
-        emf.recorder.count(metrics.REQUESTS, status="200")
-        emf.recorder.count(metrics.REQUESTS, status="200")
-        emf.recorder.distribution(metrics.REQUEST_DURATION, 1.23456, status="200")
-        emf.recorder.distribution(metrics.REQUEST_DURATION, 7, status="200")
+        emf.metrics.count(metrics.REQUESTS, status="200")
+        emf.metrics.count(metrics.REQUESTS, status="200")
+        emf.metrics.distribution(metrics.REQUEST_DURATION, 1.23456, status="200")
+        emf.metrics.distribution(metrics.REQUEST_DURATION, 7, status="200")
         (line,) = emf.lines()
 
         assert line["_aws"]["CloudWatchMetrics"] == [
@@ -239,8 +239,8 @@ class TestEmbeddedMetricFormat:
 
     def test_tags_of_different_values_have_lines_of_their_own(self, emf: Clockwork) -> None:
         for status in ("200", "400", "200"):
-            emf.recorder.count(metrics.REQUESTS, status=status)
-        emf.recorder.count(metrics.REQUESTS_SHED)
+            emf.metrics.count(metrics.REQUESTS, status=status)
+        emf.metrics.count(metrics.REQUESTS_SHED)
 
         assert [(line.get("status"), line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]) for line in emf.lines()] == [
             ("200", [[], ["status"]]),
@@ -250,8 +250,8 @@ class TestEmbeddedMetricFormat:
 
     def test_no_line_has_more_values_of_a_metric_than_are_taken(self, emf: Clockwork) -> None:
         for value in range(250):
-            emf.recorder.distribution(metrics.REPLY_WAIT, value)
-            emf.recorder.count(metrics.REQUESTS_SHED)
+            emf.metrics.distribution(metrics.REPLY_WAIT, value)
+            emf.metrics.count(metrics.REQUESTS_SHED)
         lines = emf.lines()
 
         assert [len(line["asciist.reply.wait.duration"]) for line in lines] == [100, 100, 50]
@@ -259,14 +259,14 @@ class TestEmbeddedMetricFormat:
         assert sum(sum(line.get("asciist.requests.shed", [])) for line in lines) == 250
 
     def test_what_is_written_is_not_written_again(self, emf: Clockwork) -> None:
-        emf.recorder.count(metrics.REQUESTS_SHED)
+        emf.metrics.count(metrics.REQUESTS_SHED)
 
         assert len(emf.lines()) == len(emf.lines()) == 1
 
     def test_what_is_held_back_is_written_in_time(self) -> None:
         stream = io.StringIO()
-        recorder = EmfMetrics(namespace="asciist-test", every_seconds=0.01, stream=stream)
-        recorder.count(metrics.REQUESTS_SHED)
+        recorded = EmfMetrics(namespace="asciist-test", every_seconds=0.01, stream=stream)
+        recorded.count(metrics.REQUESTS_SHED)
 
         wait_until(lambda: '"asciist.requests.shed":[1]' in stream.getvalue())
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from asciist import logs
-from asciist.artifacts import digest_of
 from asciist.conversion import ConversionOptions
-from asciist.messages import ConversionRequest, Trace
+from asciist.protocol.artifacts import digest_of
+from asciist.protocol.messages import ConversionRequest, Trace
+from asciist.telemetry import logs
 from tests.serving import Server
 from tests.sqs_event import record
 
