@@ -3,32 +3,34 @@
 ::
 
     AsciistError
-    ├── RejectedError              the caller's to mend; asking again changes nothing
-    │   ├── BadRequestError        no image, no width, not JSON, not base64 ...
-    │   ├── BadOptionError         a width or a style that there is not
-    │   ├── TooManyBytesError      an upload over the byte limit
-    │   ├── SlowUploadError        an upload that did not arrive in time
-    │   ├── UnsupportedEncodingError   a compressed request body
-    │   └── ImageRejectedError     the image; the only branch that crosses the queue, as a failure reply
-    │       ├── UnknownFormatError     not one of the formats we read
-    │       ├── DamagedImageError      its bytes cannot be decoded
-    │       └── TooManyPixelsError     its header promises more than we decode
-    ├── ArtifactNotFoundError      nothing is stored under that key
-    ├── OverloadedError            no capacity now; asking again later helps
-    ├── DeadlineExceededError      the art did not come in time
-    ├── UnavailableError           a neighbour (store, queue) failed
-    ├── ReplyAddressGoneError      nobody listens at a reply address any more
-    ├── MalformedMessageError      a message that no release of ours wrote
-    ├── ServiceError               a client's view: no answer of the service, or one that asking again later may mend
-    └── SettingsError              the environment is wrong
+    ├── RejectedError              Client error; retrying will not help.
+    │   ├── BadRequestError        Malformed request: no image, no width, not JSON, not base64 ...
+    │   ├── BadOptionError         An option has an invalid value.
+    │   ├── TooManyBytesError      The upload exceeds the byte limit.
+    │   ├── SlowUploadError        The upload did not arrive in time.
+    │   ├── UnsupportedEncodingError   The request body is compressed.
+    │   └── ImageRejectedError     The image cannot be converted. Crosses the queue as a failure reply.
+    │       ├── UnknownFormatError     The image format is not supported.
+    │       ├── DamagedImageError      The image data cannot be decoded.
+    │       └── TooManyPixelsError     The image exceeds the pixel limit.
+    ├── ArtifactNotFoundError      The store has no object with that key.
+    ├── OverloadedError            No capacity at the moment; retrying later helps.
+    ├── DeadlineExceededError      The art was not ready before the deadline.
+    ├── UnavailableError           A dependency (store, queue) failed.
+    ├── ReplyAddressGoneError      The process that requested the reply has stopped.
+    ├── MalformedMessageError      The message body does not have the form of any release.
+    ├── ServiceError               Raised by the client: the service could not be reached, or failed.
+    └── SettingsError              The environment holds invalid settings.
 
-Every error carries two texts: `public_message`, one sentence that a client may read, and `str(error)`, which is for the
-log and may name keys and neighbours. The web tier alone knows which HTTP status belongs to which class.
+An error carries two texts: `public_message`, a sentence that clients may read (see `asciist.sentences`), and `str(error)`,
+which is for the log and may name keys and dependencies. `service.errors` maps the classes to HTTP statuses.
 """
+
+from asciist import sentences
 
 
 class AsciistError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of every error that asciist raises on purpose."""
 
     def __init__(self, public_message: str, *, detail: str = "") -> None:
         super().__init__(f"{public_message} ({detail})" if detail else public_message)
@@ -36,23 +38,23 @@ class AsciistError(Exception):
 
 
 class RejectedError(AsciistError):
-    """The request cannot be served as it is, now or later."""
+    """Client error; retrying will not help."""
 
 
 class BadRequestError(RejectedError):
-    """The request lacks something or is not well formed."""
+    """The request is malformed or incomplete."""
 
 
 class BadOptionError(RejectedError):
-    """An option has a value that there is not."""
+    """An option has an invalid value."""
 
 
 class TooManyBytesError(RejectedError):
-    """The upload is larger than the byte limit."""
+    """The upload exceeds the byte limit."""
 
 
 class SlowUploadError(RejectedError):
-    """The body did not arrive within the time given to an upload."""
+    """The request body did not arrive in time."""
 
 
 class UnsupportedEncodingError(RejectedError):
@@ -60,60 +62,66 @@ class UnsupportedEncodingError(RejectedError):
 
 
 class ImageRejectedError(RejectedError):
-    """The image cannot be converted. A worker sends it as a failure reply; the requester raises it again."""
+    """The image cannot be converted. A worker sends it as a failure reply; the Requester raises it again."""
 
 
 class UnknownFormatError(ImageRejectedError):
-    """The bytes are of no format on the allow-list."""
+    """The image format is not supported."""
 
 
 class DamagedImageError(ImageRejectedError):
-    """The bytes claim a format and do not keep to it."""
+    """The image data is damaged and cannot be decoded."""
 
 
 class TooManyPixelsError(ImageRejectedError):
-    """The header promises more pixels than are decoded in that format."""
+    """The image exceeds the pixel limit of its format."""
 
 
 class ArtifactNotFoundError(AsciistError):
-    """Nothing is stored under the key."""
+    """The store has no object with the key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__("nothing is stored here, or no longer: send the image", detail=key)
+        super().__init__(sentences.IMAGE_NOT_FOUND, detail=key)
 
 
 class OverloadedError(AsciistError):
-    """No capacity is free now."""
+    """No capacity is free at the moment."""
+
+    def __init__(self) -> None:
+        super().__init__(sentences.BUSY)
 
 
 class DeadlineExceededError(AsciistError):
-    """The art was not there when the request's deadline passed."""
+    """The art was not ready before the request's deadline."""
+
+    def __init__(self) -> None:
+        super().__init__(sentences.DEADLINE_EXCEEDED)
 
 
 class UnavailableError(AsciistError):
-    """A neighbour failed; the same call may succeed later."""
+    """A dependency failed; the same call may succeed later."""
 
     def __init__(self, detail: str) -> None:
-        super().__init__("the service is temporarily unavailable", detail=detail)
+        super().__init__(sentences.UNAVAILABLE, detail=detail)
 
 
 class ReplyAddressGoneError(AsciistError):
-    """The process that asked for the reply is gone."""
+    """The process that requested the reply has stopped."""
 
     def __init__(self, reply_to: str) -> None:
-        super().__init__("nobody waits for this reply", detail=reply_to)
+        super().__init__("reply address gone", detail=reply_to)
 
 
 class MalformedMessageError(AsciistError):
-    """A message body that is not one of ours."""
+    """The body of a message is not valid."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("malformed message", detail=detail)
 
 
 class ServiceError(AsciistError):
-    """The service could not be reached, failed, or what answered is not the service. A client raises it."""
+    """The service could not be reached or failed, or another server answered. Raised by the client."""
 
 
 class SettingsError(AsciistError):
-    """One or more settings are wrong; the message lists every one of them."""
+    """One or more settings are invalid; the message lists all of them."""

@@ -7,7 +7,7 @@ import threading
 from asciist.errors import AsciistError
 from asciist.settings import Settings
 from asciist.telemetry import logs
-from asciist.wiring import build_worker
+from asciist.wiring import build_responder
 
 _log = logging.getLogger(__name__)
 
@@ -17,17 +17,17 @@ def main() -> None:
     logs.configure()
     try:
         settings = Settings.from_environment()
-        worker = build_worker(settings)
+        responder = build_responder(settings)
     except AsciistError as error:
         raise SystemExit(f"asciist: {error}") from error
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: asked_to_stop.set())
-    worker.start(settings.workers)
+    responder.start(settings.workers)
     _log.info("polling with %d threads", settings.workers)
     asked_to_stop.wait()
     _log.info("stopping once the messages in hand are done")
-    worker.stop(settings.timeouts.graceful_stop)
+    responder.stop(settings.timeouts.graceful_stop)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Timeouts:
 
     @property
     def max_receive_count(self) -> int:
-        """Deliveries before a message becomes a dead letter: with `retry_delay`, all fall within the default deadline."""
+        """Deliveries before a message becomes a dead letter; with the redelivery backoff they fit into the default deadline."""
         return 5
 
     @property
@@ -86,11 +86,6 @@ class Timeouts:
     def reply_retention(self) -> int:
         """How long an unread reply is kept: nobody waits for it after the deadline. SQS takes no less than 60."""
         return max(60, self.request)
-
-
-def retry_delay(receive_count: int) -> float:
-    """Seconds until a message that met an infrastructure fault is shown again: 0.5, 1, 2, 4."""
-    return float(0.5 * 2 ** (receive_count - 1))
 
 
 def _cores() -> int:

@@ -1,6 +1,5 @@
-"""The composition root: settings in, a working web process or worker out. The only module that knows the adapters."""
+"""The composition root: settings in, a working web process or worker out. The only module that imports the adapters."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,67 +7,29 @@ from typing import Protocol
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, AsciistError
-from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, ReplyInbox, ReplySender, RequestQueue
-from asciist.protocol.request_reply import Requester, Responder, consume, respond_or_retry
+from asciist.protocol.ports import ArtifactStore, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.protocol.requester import Requester
+from asciist.protocol.responder import Responder
 from asciist.settings import CALLBACK_PORTS, Settings
 
 
-@dataclass(kw_only=True)
-class Worker:
-    """The worker tier's half: a responder, and the queue that its messages come from."""
+class _CombinedMetrics:
+    """Metrics that go to several sinks."""
 
-    responder: Responder
-    queue: RequestQueue
-    metrics: Metrics
-    threads: list[threading.Thread] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def respond(self, delivery: Delivery) -> bool:
-        """Respond to one message that was handed over; whether it is done with. Never raises."""
-        return respond_or_retry(delivery, self.queue, self.responder, self.metrics)
-
-    def start(self, number: int) -> None:
-        """Consume the queue with `number` threads. Threads suffice: decoding and scaling hold no interpreter lock."""
-        for index in range(number):
-            thread = threading.Thread(
-                target=consume,
-                args=(self.queue, self.responder, self.metrics),
-                kwargs={"stopping": self.stopping},
-                name=f"worker-{index}",
-                daemon=True,
-            )
-            thread.start()
-            self.threads.append(thread)
-
-    def is_alive(self) -> bool:
-        """Whether every thread that was started consumes."""
-        return not self.stopping.is_set() and all(thread.is_alive() for thread in self.threads)
-
-    def stop(self, wait_seconds: float) -> None:
-        """Let each thread finish the message in its hands, for as long as `wait_seconds`."""
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(wait_seconds)
-        self.metrics.flush()
-
-
-class _EachOf:
-    """Several Metrics as one."""
-
-    def __init__(self, metricss: Sequence[Metrics]) -> None:
-        self._metricss = metricss
+    def __init__(self, sinks: Sequence[Metrics]) -> None:
+        self._sinks = sinks
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
-        for metrics in self._metricss:
-            metrics.count(name, value, **tags)
+        for sink in self._sinks:
+            sink.count(name, value, **tags)
 
     def distribution(self, name: str, value: float, **tags: str) -> None:
-        for metrics in self._metricss:
-            metrics.distribution(name, value, **tags)
+        for sink in self._sinks:
+            sink.distribution(name, value, **tags)
 
     def flush(self) -> None:
-        for metrics in self._metricss:
-            metrics.flush()
+        for sink in self._sinks:
+            sink.flush()
 
 
 class _Inbox(ReplyInbox, Protocol):
@@ -78,29 +39,29 @@ class _Inbox(ReplyInbox, Protocol):
 
 @dataclass(kw_only=True)
 class WebProcess:
-    """The web tier's half, with what must be asked and stopped around it."""
+    """One web process: its Requester, and everything that must be checked or stopped with it."""
 
     settings: Settings
     metrics: Metrics
     requester: Requester
     store: ArtifactStore
     inbox: _Inbox
-    worker: Worker | None = None
-    """The worker tier too, where everything is embedded in this process."""
+    responder: Responder | None = None
+    """The worker tier, when it is embedded in this process."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:
-        """Whether a request sent now would be answered: replies can arrive, the store answers, embedded workers live."""
+        """Return True if a request sent now can be answered: the inbox, the store and any embedded worker are up."""
         try:
             self.store.get("readiness")
         except ArtifactNotFoundError:
             pass
         except AsciistError:
             return False
-        return self.inbox.is_alive() and (self.worker is None or self.worker.is_alive())
+        return self.inbox.is_alive() and (self.responder is None or self.responder.is_alive())
 
     def close(self) -> None:
-        """Stop what runs beside the requests, once the last of them is answered."""
+        """Stop the background threads and flush the metrics. Call it after the last request is answered."""
         for close in self._closing:
             close()
         self.inbox.close()
@@ -108,32 +69,28 @@ class WebProcess:
 
 
 def build_web_process(settings: Settings) -> WebProcess:
-    """What one web process needs, running. Raises UnavailableError."""
+    """Build and start one web process. Raises UnavailableError."""
     return _embedded(settings) if settings.backend == "embedded" else _web_on_aws(settings)
 
 
-def build_worker(settings: Settings, *, is_frozen_between_messages: bool = False) -> Worker:
-    """A worker that is handed its messages, as a function is, or is told to `start`. Raises UnavailableError.
+def build_responder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Responder:
+    """Build the worker tier's Responder, not yet started. Raises UnavailableError.
 
-    One that is frozen between messages must flush its metrics after each.
+    A function is frozen between messages: it must flush its metrics after each one.
     """
     metrics = _metrics(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
-        # Whoever is handed messages of an embedded web process lives in it; all others' replies are orphans.
-        queue: RequestQueue = _embedded_queue(settings)
-        store, replies = ObjectStore.in_directory(settings.data_dir), EmbeddedReplies(metrics)
-        return Worker(responder=_responder(settings, store, replies, metrics), queue=queue, metrics=metrics)
+        # Only the web process itself knows its reply addresses, so replies to other processes are orphaned.
+        queue = _embedded_queue(settings)
+        return _responder(settings, ObjectStore.in_directory(settings.data_dir), queue, EmbeddedReplies(metrics), metrics)
 
-    from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - for those who use it
+    from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
 
     sqs = Sqs()
-    sender: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
-    return Worker(
-        responder=_responder(settings, ObjectStore.in_bucket(settings.bucket), sender, metrics),
-        queue=SqsRequestQueue(settings.request_queue_url, sqs),
-        metrics=metrics,
-    )
+    replies: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
+    store = ObjectStore.in_bucket(settings.bucket)
+    return _responder(settings, store, SqsRequestQueue(settings.request_queue_url, sqs), replies, metrics)
 
 
 def _embedded(settings: Settings) -> WebProcess:
@@ -141,21 +98,21 @@ def _embedded(settings: Settings) -> WebProcess:
     store = ObjectStore.in_directory(settings.data_dir)
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(metrics)
-    worker = Worker(responder=_responder(settings, store, replies, metrics), queue=queue, metrics=metrics)
-    worker.start(settings.workers)
+    responder = _responder(settings, store, queue, replies, metrics)
+    responder.start(settings.workers)
     return WebProcess(
         settings=settings,
         metrics=metrics,
         requester=_requester(settings, store, queue, replies, metrics),
         store=store,
         inbox=replies,
-        worker=worker,
-        _closing=[worker.stopping.set, queue.close, lambda: worker.stop(settings.timeouts.worker)],
+        responder=responder,
+        _closing=[responder.request_stop, queue.close, lambda: responder.stop(settings.timeouts.worker)],
     )
 
 
 def _web_on_aws(settings: Settings) -> WebProcess:
-    from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - for those who use it
+    from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
 
     metrics = _metrics(settings)
@@ -185,19 +142,19 @@ def _web_on_aws(settings: Settings) -> WebProcess:
 
 
 def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) -> Metrics:
-    metricss: list[Metrics] = []
+    sinks: list[Metrics] = []
     if "dogstatsd" in settings.metrics:
         from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415 - a tenth of a second of a cold start
 
-        metricss.append(DogStatsDMetrics())
+        sinks.append(DogStatsDMetrics())
     if "emf" in settings.metrics:
-        from asciist.adapters.emf import EmfMetrics  # noqa: PLC0415 - for those who use it
+        from asciist.adapters.emf import EmfMetrics  # noqa: PLC0415 - only this sink needs it
 
         every_seconds = None if is_frozen_between_messages else 10.0
-        metricss.append(EmfMetrics(namespace=settings.metrics_namespace, every_seconds=every_seconds))
-    if not metricss:
+        sinks.append(EmfMetrics(namespace=settings.metrics_namespace, every_seconds=every_seconds))
+    if not sinks:
         return EmbeddedMetrics()
-    return metricss[0] if len(metricss) == 1 else _EachOf(metricss)
+    return sinks[0] if len(sinks) == 1 else _CombinedMetrics(sinks)
 
 
 def _embedded_queue(settings: Settings) -> EmbeddedQueue:
@@ -216,5 +173,7 @@ def _requester(settings: Settings, store: ArtifactStore, queue: RequestQueue, in
     )
 
 
-def _responder(settings: Settings, store: ArtifactStore, replies: ReplySender, metrics: Metrics) -> Responder:
-    return Responder(store=store, replies=replies, metrics=metrics, limits=settings.limits)
+def _responder(
+    settings: Settings, store: ArtifactStore, queue: RequestQueue, replies: ReplySender, metrics: Metrics
+) -> Responder:
+    return Responder(store=store, queue=queue, replies=replies, metrics=metrics, limits=settings.limits)

@@ -1,172 +1,157 @@
-"""From art or an error to an HTTP response, in the form the client asked for."""
+"""Responses: art, errors, the usage text and the pages, each in the form that the client prefers."""
 
-import base64
 import hashlib
 import re
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from flask import Request, Response, current_app, g, jsonify, make_response, render_template, request
+from flask import Flask, Response, current_app, jsonify, make_response, render_template, request, url_for
 
-from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
-from asciist.protocol.request_reply import ArtSource, ServedArt
-from asciist.settings import Settings
+from asciist.limits import Limits
+from asciist.options import DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
+from asciist.protocol.requester import ServedArt
+from service import headers
 from service.openapi import document
-
-_ART_MAX_AGE: Final = 86_400
-"""Seconds that a cache may keep art. It changes only with an engine version, and a day late is soon enough."""
-
-_CACHE_STATUS: Final = {
-    ArtSource.STORE: "asciist; hit",
-    ArtSource.CONVERSION: "asciist; fwd=miss; stored",
-    ArtSource.SHARED: "asciist; fwd=miss; collapsed",
-}
-"""RFC 9211: tells whoever wonders whether this answer cost a conversion."""
-
-_PAGE_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-_STILL_SECURITY_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-"""Of a page without a script or a form."""
-
-_DOCUMENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""Of art that is a document itself: its colours are inline, and there is nothing else in it."""
+from service.uploads import sends_json
 
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
-"""Colour for a terminal, which a page would show as nonsense."""
+"""Terminal escape codes for colour, which a page cannot show."""
 
 
 class Form(Enum):
-    """The forms an answer can have."""
+    """Media types of an answer."""
 
     JSON = "application/json"
     TEXT = "text/plain"
     HTML = "text/html"
 
 
-def chosen_form(client: Request, otherwise: Form) -> Form:
-    """The form that the Accept header prefers; `otherwise` where it has no preference or asks for none that we have."""
-    forms = [otherwise, *(form for form in Form if form is not otherwise)]
-    return Form(client.accept_mimetypes.best_match([form.value for form in forms]) or otherwise.value)
+def register(app: Flask, limits: Limits) -> None:
+    """Give the answers and templates of `app` what they show."""
+    app.config["limits"] = limits
+
+    @app.context_processor
+    def shown() -> dict[str, Any]:
+        return {"limits": limits, "options": OPTIONS, "styles": STYLES, "origin": origin(), "static": _static_url}
 
 
-def wants_page(client: Request) -> bool:
-    """Whether the front page should be the one for browsers: Accept decides, then User-Agent."""
-    is_browser = "Mozilla/" in client.headers.get("User-Agent", "")
-    return chosen_form(client, Form.HTML if is_browser else Form.TEXT) is Form.HTML
-
-
-def art_answer(served: ServedArt, form: Form, settings: Settings) -> Response:
-    """Art, with what caches and permalinks need."""
-    match form:
-        case Form.JSON:
-            response = jsonify(art=served.art)
-        case Form.TEXT | Form.HTML if served.options.color == "html":
-            response = _document(served.art + "\n")
-        case Form.HTML:
-            response = page(settings, served=served)
-        case Form.TEXT:
-            response = _text(served.art + "\n")
-    # A page is of this release, whose art may be older: it is asked for again each time, which costs a 304.
-    is_page = form is Form.HTML and served.options.color != "html"
-    response.headers["Cache-Control"] = "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}"
-    response.headers["Content-Location"] = f"/{served.key}"
-    response.headers["Cache-Status"] = _CACHE_STATUS[served.source]
-    response.vary.add("Accept")
+def art_answer(served: ServedArt) -> Response:
+    """Return art, with the headers that let clients and caches keep it."""
+    form = _preferred_form()
+    is_document = served.options.color == "html" and form is not Form.JSON
+    if is_document:
+        response = _art_document(served.art + "\n")
+    elif form is Form.JSON:
+        response = jsonify(art=served.art)
+    elif form is Form.HTML:
+        response = page(served=served)
+    else:
+        response = _text(served.art + "\n")
+    headers.for_art(response, served, is_page=form is Form.HTML and not is_document)
     response.add_etag()
     response.make_conditional(request)
     return response
 
 
-def error_answer(status: int, message: str, settings: Settings) -> Response:
-    """An error as JSON, text, or on the page of a browser; never cached."""
-    match chosen_form(request, Form.JSON if _asks_in_json() else Form.TEXT):
+def error_answer(status: int, message: str) -> Response:
+    """Return an error as JSON, as text, or on the page."""
+    match _preferred_form():
         case Form.JSON:
             response = jsonify(error=message)
         case Form.HTML:
-            response = page(settings, error=message)
+            response = page(error=message)
         case Form.TEXT:
             response = _text(message + "\n")
     response.status_code = status
-    response.headers["Cache-Control"] = "no-store"
-    response.vary.add("Accept")
+    headers.for_error(response)
     return response
 
 
-def usage(settings: Settings) -> Response:
-    """What `curl HOST` prints."""
-    return _text(
-        render_template(
-            "usage.txt",
-            origin=origin(),
-            limits=settings.limits,
-            width=DEFAULT_WIDTH,
-            styles=STYLES,
-            default_style=DEFAULT_STYLE,
-        )
-        + "\n"
-    )
+def front_page() -> Response:
+    """Return the page to a browser and the usage text to other clients: Accept decides, then User-Agent."""
+    is_browser = "Mozilla/" in request.headers.get("User-Agent", "")
+    form = _preferred_form(default=Form.HTML if is_browser else Form.TEXT)
+    response = page() if form is Form.HTML else _text(render_template("usage.txt") + "\n")
+    headers.for_front_page(response)
+    return response
 
 
-def page(settings: Settings, *, served: ServedArt | None = None, error: str = "") -> Response:
-    """The page for browsers: a form, and beside it the art or the error that its last use led to, or else a sample."""
+def page(*, served: ServedArt | None = None, error: str = "") -> Response:
+    """Return the page: the form, and beside it the art or the error that the last use of it led to, or else a sample."""
     art = _ESCAPE_CODES.sub("", served.art) if served else _sample()
     columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
-    # What a style sheet cannot know. A policy that names its hash lets it stand in the page, and nothing else.
+    # The size of the art, which the style sheet cannot know. The security policy allows exactly this style by its hash.
     art_style = f"#art{{--columns:{columns};--rows:{rows}}}"
     response = make_response(
         render_template(
             "page.html",
-            limits=settings.limits,
-            options=served.options if served else ConversionOptions(width=DEFAULT_WIDTH),
-            styles=STYLES,
+            chosen=served.options if served else ConversionOptions(width=DEFAULT_WIDTH),
             served=served,
             art=art,
             columns=columns,
             rows=rows,
             art_style=art_style,
             error=error,
-            origin=origin(),
         )
     )
-    style_hash = base64.b64encode(hashlib.sha256(art_style.encode()).digest()).decode()
-    response.headers["Content-Security-Policy"] = _PAGE_SECURITY_POLICY.format(style=style_hash)
+    headers.for_page(response, inline_style=art_style)
     return response
 
 
-def docs_page(settings: Settings) -> Response:
-    """The contract, for people: the same document that programs read, without a script."""
-    response = make_response(render_template("docs.html", contract=document(settings.limits, origin())))
-    response.headers["Content-Security-Policy"] = _STILL_SECURITY_POLICY
-    response.headers["Cache-Control"] = "no-cache"
+def contract() -> dict[str, Any]:
+    """Return the OpenAPI document of this service, at the address the client used."""
+    return document(current_app.config["limits"], origin())
+
+
+def docs_page() -> Response:
+    """Return the OpenAPI document as a page for people."""
+    response = make_response(render_template("docs.html", contract=contract()))
+    headers.for_docs_page(response)
+    return response
+
+
+def health_answer(status: int, text: str) -> Response:
+    """Return the answer to a health check."""
+    response = _text(text + "\n")
+    response.status_code = status
+    headers.for_health_check(response)
     return response
 
 
 def origin() -> str:
-    """Where the client has the service, as `https://host`. For showing alone: a client may say of it what it likes."""
+    """Return the address of the service as the client sees it, such as `https://host`. For display only: clients control it."""
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
     return f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
 
 
+def _preferred_form(default: Form | None = None) -> Form:
+    """Return the form that the Accept header prefers; without a preference `default`, or the form of the request."""
+    default = default or (Form.JSON if sends_json(request) else Form.TEXT)
+    forms = [default, *(form for form in Form if form is not default)]
+    return Form(request.accept_mimetypes.best_match([form.value for form in forms]) or default.value)
+
+
 @cache
 def _sample() -> str:
-    """Art of the photograph that comes with the page."""
+    """Return the art of the photograph that comes with the page."""
     return Path(current_app.root_path, "static", "coffee.txt").read_text().rstrip("\n")
 
 
-def _asks_in_json() -> bool:
-    return request.is_json or bool(g.get("is_json"))
+def _static_url(filename: str) -> str:
+    """Return the URL of a static file, with a hash of its content."""
+    return url_for("static", filename=filename, v=_content_hash(filename))
 
 
-def _document(html: str) -> Response:
+@cache
+def _content_hash(filename: str) -> str:
+    return hashlib.sha256(Path(current_app.root_path, "static", filename).read_bytes()).hexdigest()[:12]
+
+
+def _art_document(html: str) -> Response:
     response = Response(html, content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = _DOCUMENT_SECURITY_POLICY
+    headers.for_art_document(response)
     return response
 
 

@@ -1,4 +1,4 @@
-"""Which HTTP status belongs to which error: the one table, and the handlers that apply it."""
+"""HTTP statuses of errors: the table, and the handlers that apply it."""
 
 import logging
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from asciist import sentences
 from asciist.errors import (
     ArtifactNotFoundError,
     AsciistError,
@@ -17,7 +18,6 @@ from asciist.errors import (
     UnavailableError,
     UnsupportedEncodingError,
 )
-from asciist.settings import Settings
 from asciist.telemetry import logs
 from service.answers import error_answer
 
@@ -33,50 +33,43 @@ STATUSES: Final[dict[type[AsciistError], int]] = {
     UnavailableError: 503,
     DeadlineExceededError: 504,
 }
-"""The status of each error; a class that is not here has that of its nearest base, and 500 without one."""
+"""Status of each error class. A class that is not listed has the status of its nearest listed base, or else 500."""
 
 _HTTP_SENTENCES: Final = {
-    400: "the request is not well formed",
-    404: "there is nothing here: POST an image to /",
-    405: "this address does not take that method",
-    413: "the request is too large",
+    400: sentences.MALFORMED_REQUEST,
+    404: sentences.NOT_FOUND,
+    405: sentences.METHOD_NOT_ALLOWED,
+    413: sentences.REQUEST_TOO_LARGE,
 }
-
-_RETRY_AFTER_SECONDS: Final = 2
+"""Sentences for errors that Flask raises."""
 
 
 def status_of(error: AsciistError) -> int:
-    """The HTTP status for an error."""
+    """Return the HTTP status of an error."""
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Make `app` answer every error in the form that the client reads, without a word about what is behind it."""
+def register(app: Flask) -> None:
+    """Make `app` answer every error in the form that the client reads. Internal details go to the log only."""
 
     @app.errorhandler(AsciistError)
-    def ours(error: AsciistError) -> Response:
+    def answer_own_error(error: AsciistError) -> Response:
         status = status_of(error)
         if status >= 500:
             _log.error("%s", error, exc_info=error)
         logs.add(error=error.public_message)
-        response = error_answer(status, error.public_message if status != 500 else _INTERNAL, settings)
-        if status == 503:
-            response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-        return response
+        return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
+    def answer_http_error(error: HTTPException) -> Response:
         status = error.code or 500
-        response = error_answer(status, _HTTP_SENTENCES.get(status, error.name.lower()), settings)
+        response = error_answer(status, _HTTP_SENTENCES.get(status, error.name.lower()))
         for name, value in error.get_headers():
             if name in ("Allow", "Location"):
                 response.headers[name] = value
         return response
 
     @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
+    def answer_unexpected_error(error: Exception) -> Response:
         _log.error("unexpected error", exc_info=error)
-        return error_answer(500, _INTERNAL, settings)
-
-
-_INTERNAL: Final = "something went wrong on our side"
+        return error_answer(500, sentences.INTERNAL_ERROR)

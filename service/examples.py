@@ -1,4 +1,4 @@
-"""Examples of every call, as the contract and its page show them. A test runs each and compares what it prints."""
+"""Example commands for every operation of the API, shown in its documentation. A test runs each and compares its output."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ HEART: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYAQAAAADIDABVAAAASElEQVR42lXDsQmAMBCG0Y//BFew08JBHD3iIocTpEhxSExsLPTBg9eIMx+hZR20ITEh+E80"
     "OVWZUJBVcTUSdIy+G/dpXIWPB028FRdYULUeAAAAAElFTkSuQmCC"
 )
-"""`static/heart.png`, in base64."""
+"""The file `static/heart.png`, in base64."""
 HEART_SHA256: Final = "f3584a3f007ec9d895d807060c862ebaa37aaf97808cc5ede151fc599d845b6e"
 
 ART: Final = _lines(
@@ -44,20 +44,20 @@ SMALL: Final = _lines(
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A command line, run where `heart.png` is."""
+    """A command line, to be run in the directory of `heart.png`."""
 
     title: str
     command: str
     output: str = ""
-    """What it prints, but for a newline at the end; empty where that is too long to show."""
+    """Its output without the final newline; empty if that is too long to show."""
 
 
 def examples(origin: str) -> dict[str, list[Example]]:
-    """By the operation that they show, in an order in which each finds what it needs. `origin` is the service's address."""
+    """Return the examples by operation id, in an order in which they can be run. `origin` is the address of the service."""
     form = "curl -F image=@heart.png"
     json_type = "-H 'Content-Type: application/json'"
     return {
-        "front": [Example(title="The usage", command=f"curl {origin}")],
+        "front": [Example(title="The usage text", command=f"curl {origin}")],
         "convert": [
             Example(title="A file", command=f"curl --data-binary @heart.png '{origin}/?width=16'", output=ART),
             Example(title="A form", command=f"{form} -F width=12 -F style=blocks {origin}", output=BLOCKS),
@@ -67,7 +67,7 @@ def examples(origin: str) -> dict[str, list[Example]]:
                 output=json.dumps({"art": SMALL}, separators=(",", ":")),
             ),
             Example(
-                title="JSON that lacks something",
+                title="JSON without a width",
                 command=f"""curl {json_type} -d '{{"image": "{HEART}"}}' {origin}""",
                 output='{"error":"no width provided"}',
             ),
@@ -82,16 +82,16 @@ def examples(origin: str) -> dict[str, list[Example]]:
         "convertNamed": [Example(title="A file", command=f"curl -T heart.png '{origin}/heart.png?width=16'", output=ART)],
         "convertStoredImage": [
             Example(
-                title="Another style, without sending the image again",
+                title="Another style, without uploading the image again",
                 command=f"curl -X POST '{origin}/{HEART_SHA256}/image?width=12&style=blocks'",
                 output=BLOCKS,
             )
         ],
-        "storedArt": [Example(title="By its address", command=f"curl {origin}/{HEART_SHA256}/width/16", output=ART)],
+        "storedArt": [Example(title="By its URL", command=f"curl {origin}/{HEART_SHA256}/width/16", output=ART)],
         "storedArtOfVariant": [
-            Example(title="By its address", command=f"curl {origin}/{HEART_SHA256}/style/blocks/width/12", output=BLOCKS)
+            Example(title="By its URL", command=f"curl {origin}/{HEART_SHA256}/style/blocks/width/12", output=BLOCKS)
         ],
-        "health": [Example(title="Is it up?", command=f"curl {origin}/healthz", output="ok")],
-        "readiness": [Example(title="Does it serve?", command=f"curl {origin}/readyz", output="ready")],
-        "openapi": [Example(title="The contract", command=f"curl {origin}/openapi.json")],
+        "health": [Example(title="Liveness", command=f"curl {origin}/healthz", output="ok")],
+        "readiness": [Example(title="Readiness", command=f"curl {origin}/readyz", output="ready")],
+        "openapi": [Example(title="The OpenAPI document", command=f"curl {origin}/openapi.json")],
     }

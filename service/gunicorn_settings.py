@@ -19,22 +19,22 @@ _timeouts = _settings.timeouts
 wsgi_app = "service.wsgi:application()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "gthread"
-# The embedded queue lives in its process, whose worker threads use every core.
+# With the embedded backend, queue and worker threads live in the one web process and use every core.
 workers = 1 if _settings.backend == "embedded" else _settings.workers
-threads = _settings.max_requests_in_flight + 8  # the few more answer health checks, and say no, when all others wait
+threads = _settings.max_requests_in_flight + 8  # 8 more, to answer health checks and refuse requests while all others wait
 timeout = _timeouts.gunicorn
 graceful_timeout = _timeouts.graceful_stop
 keepalive = _timeouts.keep_alive
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # heartbeats must not wait for a disk
 control_socket_disable = True
-accesslog = None  # the service writes a line for each request itself
+accesslog = None  # the service writes its own request log
 proc_name = "asciist"
 
-gunicorn.http.wsgi.SERVER = "asciist"  # type: ignore[attr-defined]  # missing in its stubs; no answer names the software behind it
+gunicorn.http.wsgi.SERVER = "asciist"  # type: ignore[attr-defined]  # missing in its stubs; responses do not name the server software
 
 
 class logger_class(Logger):  # noqa: N801 - the name of gunicorn's setting
-    """Gunicorn's own lines in the form of all others."""
+    """Gunicorn's log lines, in the same JSON form as all others."""
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
@@ -43,11 +43,11 @@ class logger_class(Logger):  # noqa: N801 - the name of gunicorn's setting
 
 
 def when_ready(server: Arbiter) -> None:
-    """Make Ctrl-C a graceful stop; tell a person where the service is and how to try it."""
-    # Gunicorn takes SIGINT for "stop at once". A person who presses Ctrl-C wants requests in flight to finish.
+    """Make Ctrl-C a graceful stop, and print how to try the service."""
+    # Gunicorn stops at once on SIGINT. On Ctrl-C, requests in flight should finish first.
     signal.signal(signal.SIGINT, lambda _signal, frame: server.signal(signal.SIGTERM, frame))
     host = "localhost" if _settings.host in ("127.0.0.1", "0.0.0.0", "::1", "::") else _settings.host
-    photo = next((path for path in ("examples/cat.jpg",) if Path(path).exists()), "photo.jpg")
+    photo = "examples/cat.jpg" if Path("examples/cat.jpg").exists() else "photo.jpg"
     try_it = f"curl --data-binary @{photo} 'http://{host}:{_settings.port}/?width=80'"
     if server.log and not sys.stdout.isatty():
         server.log.info("ready: %s", try_it)
@@ -60,12 +60,12 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_worker_init(worker: ThreadWorker) -> None:
-    """The terminal sends Ctrl-C to every process; the web process waits for the master's word."""
+    """Ignore Ctrl-C, which a terminal sends to every process: the master stops its web processes itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def worker_exit(server: Arbiter, worker: ThreadWorker) -> None:
-    """After the last request: let the workers finish what they hold."""
+    """Stop the service of this process, after its last request."""
     service = getattr(worker.wsgi, "extensions", {}).get("asciist")
     if service is not None:
         service.close()

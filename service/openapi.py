@@ -1,29 +1,19 @@
-"""The HTTP contract as an OpenAPI document, made from the same limits and styles that the code checks."""
+"""The HTTP contract as an OpenAPI document, generated from the limits and the table of options that the code checks."""
 
 from typing import Any
 
-from asciist.conversion import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES
 from asciist.limits import Limits
-from asciist.options import COLORS, MAX_CHARS_BYTES
+from asciist.options import OPTIONS
 from asciist.protocol.artifacts import VARIANT_PATTERN
 from service.examples import HEART, HEART_SHA256, SMALL, examples
 
 _Schema = dict[str, Any]
 
+_RAW: _Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
+
 
 def document(limits: Limits, origin: str) -> _Schema:
-    """OpenAPI 3.1 of everything that `routes` serves, at the address `origin`."""
-    width = {"type": "integer", "minimum": 1, "maximum": limits.max_width}
-    beyond_width = _options_beyond_width()
-    options = [
-        _query("width", {**width, "default": DEFAULT_WIDTH}, "Columns of the art."),
-        *(_query(name, schema, schema["description"]) for name, schema in beyond_width.items()),
-    ]
-    sha256 = _path("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "SHA-256 of the image, in hexadecimal.")
-    sha256["example"] = HEART_SHA256
-    variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
-    stored_width = _path("width", width, "Columns of the art.")
-    raw = {"type": "string", "contentMediaType": "application/octet-stream"}
+    """Return the OpenAPI 3.1 document of every route in `service.routes`, for a service at the address `origin`."""
     contract: _Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -31,179 +21,144 @@ def document(limits: Limits, origin: str) -> _Schema:
             "version": "1",
             "summary": "Turns an image into ASCII art.",
             "description": (
-                f"Send an image (JPEG, PNG, GIF, WebP or BMP, up to {limits.max_image_bytes / 1e6:g} MB), get its ASCII art. "
-                "The bytes decide what an image is, not the Content-Type. The Accept header chooses the form of the answer; "
-                "without a choice a JSON request gets JSON and any other gets text."
+                f"Send a JPEG, PNG, GIF, WebP or BMP image of up to {limits.max_image_bytes / 1e6:g} MB and get its ASCII art. "
+                "The bytes decide the image format, not the Content-Type. The Accept header chooses the form of the answer. "
+                "Without a preference, a JSON request gets JSON and any other request gets text."
             ),
         },
         "servers": [{"url": origin}],
-        "paths": {
-            "/": {
-                "get": _operation(
-                    "A page for browsers, usage for everything else",
-                    "front",
-                    {"200": _text_or_page("A page where Accept or User-Agent are a browser's, else the usage.")},
-                ),
-                "post": _operation(
-                    "Convert an image",
-                    "convert",
-                    _conversion_answers(_refusals_of_uploads()),
-                    parameters=options,
-                    body={
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "required": ["image", "width"],
-                                "properties": {
-                                    "image": {"type": "string", "contentEncoding": "base64"},
-                                    "width": width,
-                                    **beyond_width,
-                                },
-                            },
-                            "example": {"width": 8, "image": HEART},
-                        },
-                        "application/octet-stream": {"schema": raw},
-                        "multipart/form-data": {
-                            "schema": {
-                                "type": "object",
-                                "required": ["image"],
-                                "properties": {"image": raw, "width": width, **beyond_width},
-                            }
-                        },
-                    },
-                ),
-                "put": _raw_upload("convertRaw", options, raw),
-            },
-            "/{name}": {
-                "put": _raw_upload(
-                    "convertNamed",
-                    [_path("name", {"type": "string", "minLength": 1}, "Any name, as `curl -T` sends; ignored."), *options],
-                    raw,
-                )
-            },
-            "/{sha256}/image": {
-                "post": _operation(
-                    "Convert an image that was sent before",
-                    "convertStoredImage",
-                    _conversion_answers(_refusals_of_stored_images()),
-                    parameters=[sha256, *options],
-                )
-            },
-            "/{sha256}/width/{width}": {
-                "get": _operation("Stored art", "storedArt", _stored_answers(), parameters=[sha256, stored_width])
-            },
-            "/{sha256}/style/{variant}/width/{width}": {
-                "get": _operation(
-                    "Stored art of other options than the default",
-                    "storedArtOfVariant",
-                    _stored_answers(),
-                    parameters=[sha256, _path("variant", variant, "The options beyond the width."), stored_width],
-                )
-            },
-            "/healthz": {
-                "get": _operation("Whether the process lives; touches nothing behind it", "health", {"200": _text("It does.")})
-            },
-            "/readyz": {
-                "get": _operation(
-                    "Whether a request sent now would be answered",
-                    "readiness",
-                    {"200": _text("It would."), "503": _text("It would not.")},
-                )
-            },
-            "/openapi.json": {
-                "get": _operation(
-                    "This document",
-                    "openapi",
-                    {"200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}},
-                )
-            },
-            "/docs": {
-                "get": _operation("This document, as a page", "docs", {"200": _of_form("text/html", "A page.")}),
-            },
-        },
+        "paths": {**_conversion_paths(limits), **_stored_art_paths(limits), **_other_paths()},
     }
-    shown = examples(origin)
+    samples = examples(origin)
     for operations in contract["paths"].values():
         for operation in operations.values():
             operation["x-codeSamples"] = [
                 {"lang": "Shell", "label": example.title, "source": example.command, "output": example.output}
-                for example in shown.get(operation["operationId"], ())
+                for example in samples.get(operation["operationId"], ())
             ]
     return contract
 
 
-def _options_beyond_width() -> _Schema:
+def _conversion_paths(limits: Limits) -> _Schema:
+    options = _option_parameters(limits)
+    name = _path("name", {"type": "string", "minLength": 1}, "Any name, such as `curl -T` sends. It is ignored.")
     return {
-        "style": {"type": "string", "enum": list(STYLES), "default": DEFAULT_STYLE, "description": "How the art is drawn."},
-        "invert": {"type": "boolean", "default": False, "description": "For dark characters on a light background."},
-        "chars": {
-            "type": "string",
-            "maxLength": MAX_CHARS_BYTES,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
-            "description": (
-                "The characters to draw with, dark to light; or, after ^, those not to draw with. Each one column wide, "
-                f"at most {MAX_CHARS_BYTES} bytes in UTF-8 together; styles of dots have none to choose. Empty: the style's."
+        "/": {
+            "get": _operation(
+                "Get the page (browsers) or the usage text (other clients)",
+                "front",
+                {"200": _text_or_page("The page if Accept or User-Agent are a browser's, otherwise the usage text.")},
             ),
+            "post": _operation(
+                "Convert an image",
+                "convert",
+                _conversion_answers(_UPLOAD_ERRORS),
+                parameters=options,
+                body=_conversion_bodies(limits),
+            ),
+            "put": _raw_upload("convertRaw", options),
         },
-        "color": {
-            "type": "string",
-            "enum": list(COLORS),
-            "default": "none",
-            "description": (
-                "The image's colours as escape codes for a terminal (ansi), or with the art in a document of its own (html), "
-                "which is then the answer in every form but JSON, as text/html."
-            ),
+        "/{name}": {"put": _raw_upload("convertNamed", [name, *options])},
+        "/{sha256}/image": {
+            "post": _operation(
+                "Convert an image that was uploaded before",
+                "convertStoredImage",
+                _conversion_answers(_STORED_IMAGE_ERRORS),
+                parameters=[_sha256(), *options],
+            )
         },
     }
 
 
-def _conversion_answers(refusals: _Schema) -> _Schema:
+def _stored_art_paths(limits: Limits) -> _Schema:
+    width = _path("width", OPTIONS["width"].schema(limits, with_default=False), OPTIONS["width"].description)
+    variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
     return {
-        "200": _art_answer("The art. Content-Location names its permanent address."),
-        **refusals,
-        "503": _error("Too busy, or a neighbour is down: try again after Retry-After seconds.", retry=True),
+        "/{sha256}/width/{width}": {
+            "get": _operation("Get stored art", "storedArt", _stored_answers(), parameters=[_sha256(), width])
+        },
+        "/{sha256}/style/{variant}/width/{width}": {
+            "get": _operation(
+                "Get stored art with other options than the defaults",
+                "storedArtOfVariant",
+                _stored_answers(),
+                parameters=[_sha256(), _path("variant", variant, "All options other than the width."), width],
+            )
+        },
+    }
+
+
+def _other_paths() -> _Schema:
+    openapi = {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {
+        "/healthz": {
+            "get": _operation("Check that the process is alive, without any dependency", "health", {"200": _text("Alive.")})
+        },
+        "/readyz": {
+            "get": _operation(
+                "Check that the process can answer requests", "readiness", {"200": _text("Ready."), "503": _text("Not ready.")}
+            )
+        },
+        "/openapi.json": {"get": _operation("Get this document", "openapi", {"200": openapi})},
+        "/docs": {"get": _operation("Get this document as a page", "docs", {"200": _of_form("text/html", "The page.")})},
+    }
+
+
+def _option_parameters(limits: Limits) -> list[_Schema]:
+    return [_query(option.name, option.schema(limits), option.description) for option in OPTIONS.values()]
+
+
+def _conversion_bodies(limits: Limits) -> _Schema:
+    options = {
+        option.name: option.schema(limits, with_default=not option.required_in_json) | {"description": option.description}
+        for option in OPTIONS.values()
+    }
+    required = [option.name for option in OPTIONS.values() if option.required_in_json]
+    base64 = {"type": "string", "contentEncoding": "base64"}
+    return {
+        "application/json": {
+            "schema": {"type": "object", "required": ["image", *required], "properties": {"image": base64, **options}},
+            "example": {"width": 8, "image": HEART},
+        },
+        "application/octet-stream": {"schema": _RAW},
+        "multipart/form-data": {
+            "schema": {"type": "object", "required": ["image"], "properties": {"image": _RAW, **options}},
+        },
+    }
+
+
+def _conversion_answers(errors: _Schema) -> _Schema:
+    return {
+        "200": _art_answer("The art. Content-Location holds its permanent URL."),
+        **errors,
+        "503": _error("Overloaded, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True),
         "504": _error("The art was not ready in time."),
-    }
-
-
-def _refusals_of_uploads() -> _Schema:
-    return {
-        "400": _error(
-            "What cannot be processed: no image, no width, an unknown format, damage, too many pixels, a bad option.",
-            example="no width provided",
-        ),
-        "408": _error("The body did not arrive in time."),
-        "413": _error("The image is over the byte limit."),
-        "415": _error("The body is compressed."),
-    }
-
-
-def _refusals_of_stored_images() -> _Schema:
-    return {
-        "400": _error("A bad option, or an image that proves damaged."),
-        "404": _error("The image is not stored, or no longer: send it."),
-        "405": _error("What stands for the SHA-256 is none."),
     }
 
 
 def _stored_answers() -> _Schema:
     return {
         "200": _art_answer("The art."),
-        "304": {"description": "The client's copy (If-None-Match) is current."},
-        "400": _error("A bad option."),
-        "404": _error("Not stored."),
-        "503": _error("The store is down: try again after Retry-After seconds.", retry=True),
+        "304": {"description": "Not modified: the client's copy (If-None-Match) is current."},
+        "400": _error("An option has an invalid value."),
+        "404": _error("The art is not stored."),
+        "503": _error("The store is unavailable. Retry after Retry-After seconds.", retry=True),
     }
 
 
-def _raw_upload(operation_id: str, parameters: list[_Schema], raw: _Schema) -> _Schema:
+def _raw_upload(operation_id: str, parameters: list[_Schema]) -> _Schema:
     return _operation(
-        "Convert an image that is sent as it is",
+        "Convert an image that is sent as raw bytes",
         operation_id,
-        _conversion_answers(_refusals_of_uploads()),
+        _conversion_answers(_UPLOAD_ERRORS),
         parameters=parameters,
-        body={"application/octet-stream": {"schema": raw}},
+        body={"application/octet-stream": {"schema": _RAW}},
     )
+
+
+def _sha256() -> _Schema:
+    parameter = _path("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "SHA-256 of the image, in hexadecimal.")
+    return parameter | {"example": HEART_SHA256}
 
 
 def _operation(
@@ -269,3 +224,21 @@ def _object_of_text(name: str) -> _Schema:
         "properties": {name: {"type": "string"}},
         "additionalProperties": False,
     }
+
+
+_UPLOAD_ERRORS: _Schema = {
+    "400": _error(
+        "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels or an invalid "
+        "option.",
+        example="no width provided",
+    ),
+    "408": _error("The request body did not arrive in time."),
+    "413": _error("The image exceeds the byte limit."),
+    "415": _error("The request body is compressed."),
+}
+
+_STORED_IMAGE_ERRORS: _Schema = {
+    "400": _error("An option has an invalid value, or the image is damaged."),
+    "404": _error("The image is not stored, or has expired. Upload it."),
+    "405": _error("The path does not contain a valid SHA-256 digest."),
+}

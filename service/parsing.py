@@ -1,5 +1,7 @@
-"""From an HTTP request to an image and options. The bytes decide what an image is; the Content-Type only says how the
-options and the image are wrapped."""
+"""Parsing: an HTTP request in, an image and options out.
+
+The bytes decide the image format. The Content-Type says only how image and options are wrapped.
+"""
 
 import base64
 import binascii
@@ -9,43 +11,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flask import Request, g
+from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from asciist.conversion import DEFAULT_WIDTH, ConversionOptions
+from asciist import sentences
 from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, UnsupportedEncodingError
 from asciist.limits import Limits
-from asciist.options import width_message
+from asciist.options import DEFAULT_WIDTH, OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import options_of_variant
 from asciist.protocol.ports import Metrics, timed
 from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
+from service.uploads import mark_as_json, sends_json
 
 _ENVELOPE_BYTES: Final = 65_536
-"""Room in a JSON or multipart body for everything but the image."""
+"""Bytes of a JSON or multipart body allowed beside the image."""
 
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
 _WHITE_SPACE: Final = str.maketrans("", "", " \t\r\n")
-_WHOLE_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,9}")
-_TRUTHS: Final = {
-    **dict.fromkeys(("", "true", "1", "yes", "on"), True),  # `?invert` has no value, a ticked box in a form "on"
-    **dict.fromkeys(("false", "0", "no", "off"), False),
-}
+_NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if option.kind.python_type is int)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """What a client sent to be converted."""
+    """An image to convert, and how."""
 
     image: bytes
     options: ConversionOptions
-    is_json: bool
-    """Whether the request was JSON; its answer then is too, unless the client asks for another form."""
 
 
 def body_limit(request: Request, limits: Limits) -> int:
-    """The largest body, in bytes, that a request of this kind can need."""
-    if request.is_json:
-        return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 writes three bytes as four
+    """Return the largest body, in bytes, that a request of this content type may have."""
+    if sends_json(request):
+        return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 encodes three bytes as four
     if request.mimetype == "multipart/form-data":
         return limits.max_image_bytes + _ENVELOPE_BYTES
     return limits.max_image_bytes
@@ -54,122 +51,103 @@ def body_limit(request: Request, limits: Limits) -> int:
 def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     """Read the body. Raises BadRequestError, BadOptionError, TooManyBytesError, UnsupportedEncodingError."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise UnsupportedEncodingError("a compressed body (Content-Encoding) is not supported: send the image as it is")
-    # One more than the limit: werkzeug takes a body that reaches its maximum for one that goes past it.
+        raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
+    # One byte more than the limit, because werkzeug rejects a body that reaches its maximum.
     request.max_content_length = body_limit(request, limits) + 1
     try:
         upload = _parse(request, limits, metrics)
     except RequestEntityTooLarge as error:
-        raise _too_many_bytes(limits) from error
+        raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes)) from error
     if not upload.image:
-        raise BadRequestError("no image provided")
+        raise BadRequestError(sentences.NO_IMAGE)
     if len(upload.image) > limits.max_image_bytes:
-        raise _too_many_bytes(limits)
+        raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes))
     return upload
 
 
-def text_options(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
-    """The options in a query or form. Raises BadOptionError."""
-    options: dict[str, object] = {"width": DEFAULT_WIDTH, **values}
-    if "width" in values:
-        options["width"] = _whole_number(values["width"])
-    if "invert" in values:
-        options["invert"] = _TRUTHS.get(values["invert"].lower())
-    return _options(options, limits)
+def options_from_text(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
+    """Return the options in a query or a form; other names are ignored. Raises BadOptionError."""
+    return _checked(
+        {"width": DEFAULT_WIDTH}
+        | {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values},
+        limits,
+    )
 
 
-def address_options(variant: str, width: str, limits: Limits) -> ConversionOptions:
-    """The options in the address of stored art. Raises BadOptionError."""
-    columns = _whole_number(width)
-    if columns is None:
-        raise BadOptionError(width_message(limits))
-    options = options_of_variant(variant, columns)
+def options_from_url(variant: str, width: str, limits: Limits) -> ConversionOptions:
+    """Return the options in the URL of stored art. Raises BadOptionError."""
+    options = options_of_variant(variant, OPTIONS["width"].kind.from_text("width", width, limits))
     if options is None:
-        raise BadOptionError("the address names no options: Content-Location is how an answer says where its art is")
+        raise BadOptionError(sentences.INVALID_OPTIONS_IN_URL)
     options.check(limits)
     return options
 
 
-def _json_options(values: Mapping[str, Any], limits: Limits) -> ConversionOptions:
-    if "width" not in values:
-        raise BadRequestError("no width provided")
-    options = {name: value for name, value in values.items() if value is not None or name == "width"}
-    if isinstance(options["width"], float) and options["width"].is_integer():
-        options["width"] = int(options["width"])  # JSON has one kind of number: 80.0 is 80
-    return _options(options, limits)
+def _options_from_json(values: Mapping[str, Any], limits: Limits) -> ConversionOptions:
+    """Return the options in a JSON object. A null stands for the default, but not for the width, which is required."""
+    for name, option in OPTIONS.items():
+        if option.required_in_json and name not in values:
+            raise BadRequestError(sentences.NO_WIDTH)
+    return _checked(
+        {
+            name: option.kind.from_json(name, values[name], limits)
+            for name, option in OPTIONS.items()
+            if name in values and (values[name] is not None or option.required_in_json)
+        },
+        limits,
+    )
 
 
-def _options(values: Mapping[str, object], limits: Limits) -> ConversionOptions:
-    """Checked for type and range; names that are no option's are ignored."""
-    width = values["width"]
-    if not isinstance(width, int) or isinstance(width, bool):
-        raise BadOptionError(width_message(limits))
-    chosen: dict[str, Any] = {"width": width}
-    if "invert" in values:
-        if not isinstance(values["invert"], bool):
-            raise BadOptionError("invert must be true or false")
-        chosen["invert"] = values["invert"]
-    for name in ("style", "chars", "color"):
-        if name in values:
-            if not isinstance(values[name], str):
-                raise BadOptionError(f"{name} must be text")
-            chosen[name] = values[name]
-    options = ConversionOptions(**chosen)
+def _checked(values: dict[str, Any], limits: Limits) -> ConversionOptions:
+    options = ConversionOptions(**values)
     options.check(limits)
     return options
-
-
-def _whole_number(text: str) -> int | None:
-    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
 
 def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     if request.mimetype == "multipart/form-data":
-        return _from_form(request, limits)
+        return _parse_form(request, limits)
     body = request.stream.read()
-    if request.is_json or body[:64].lstrip().startswith(b"{"):  # no image format begins like this
-        g.is_json = True  # errors from here on are JSON too
+    if sends_json(request) or body[:64].lstrip().startswith(b"{"):  # no image format begins like this
+        mark_as_json(request)
         with timed(metrics, PAYLOAD_DECODE_DURATION):
-            return _from_json(body, limits)
-    return Upload(image=body, options=text_options(request.args, limits), is_json=False)
+            return _parse_json(body, limits)
+    return Upload(image=body, options=options_from_text(request.args, limits))
 
 
-def _from_form(request: Request, limits: Limits) -> Upload:
-    fields = {**request.args.to_dict(), **request.form.to_dict()}
-    if fields.get("width") == "":
-        del fields["width"]  # left empty in a browser
+def _parse_form(request: Request, limits: Limits) -> Upload:
+    sent = {**request.args.to_dict(), **request.form.to_dict()}
+    # A browser sends an empty text for a number that was left out.
+    fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
     file = request.files.get("image")
     image = file.read() if file else fields.get("image", "").encode()
-    return Upload(image=image, options=text_options(fields, limits), is_json=False)
+    return Upload(image=image, options=options_from_text(fields, limits))
 
 
-def _from_json(body: bytes, limits: Limits) -> Upload:
+def _parse_json(body: bytes, limits: Limits) -> Upload:
     try:
-        payload = json.loads(body, parse_constant=_no_constant)
+        payload = json.loads(body, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        raise BadRequestError("the body is not valid JSON") from error
+        raise BadRequestError(sentences.NOT_JSON) from error
     if not isinstance(payload, dict):
-        raise BadRequestError('the JSON body must be an object: {"width": 80, "image": "<base64>"}')
-    options = _json_options(payload, limits)
-    return Upload(image=_from_base64(payload.get("image")), options=options, is_json=True)
+        raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
+    options = _options_from_json(payload, limits)
+    return Upload(image=_decode_base64(payload.get("image")), options=options)
 
 
-def _no_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
-def _from_base64(text: object) -> bytes:
+def _decode_base64(text: object) -> bytes:
     if text is None:
-        raise BadRequestError("no image provided")
+        raise BadRequestError(sentences.NO_IMAGE)
     if not isinstance(text, str):
-        raise BadRequestError("image must be a string of base64")
+        raise BadRequestError(sentences.IMAGE_NOT_A_STRING)
     prefix = _DATA_URL.match(text)
     try:
-        # `base64 FILE` wraps its lines, so white space is fine; anything else that is no base64 is not.
+        # The command `base64` wraps its lines, so white space is allowed; other characters outside base64 are not.
         return base64.b64decode(text[prefix.end() if prefix else 0 :].translate(_WHITE_SPACE), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequestError("image is not valid base64") from error
-
-
-def _too_many_bytes(limits: Limits) -> TooManyBytesError:
-    return TooManyBytesError(f"the image is too large: the limit is {limits.max_image_bytes / 1e6:g} MB")
+        raise BadRequestError(sentences.IMAGE_NOT_BASE64) from error

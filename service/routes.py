@@ -1,24 +1,24 @@
-"""The HTTP contract, one function a row: parse, call, render."""
+"""The HTTP contract, one function per row: parse the request, call the Requester, render the answer."""
 
 from collections.abc import Callable
 
 from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from asciist.conversion import DEFAULT_STYLE
+from asciist.options import DEFAULT_STYLE
 from asciist.protocol.ports import Metrics
-from asciist.protocol.request_reply import Requester
+from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from asciist.telemetry import logs
-from service.answers import Form, art_answer, chosen_form, docs_page, origin, page, usage, wants_page
-from service.openapi import document
-from service.parsing import address_options, body_limit, parse_upload, text_options
+from service import answers
+from service.parsing import body_limit, options_from_text, options_from_url, parse_upload
 from service.uploads import Admission, UploadWatch
 
 
 def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
-    """All routes of the service."""
+    """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
+    limits = settings.limits
     admission = Admission(settings, metrics)
     watch = UploadWatch(settings.timeouts)
 
@@ -26,58 +26,49 @@ def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
-        expected_bytes = min(request.content_length or settings.limits.max_image_bytes, body_limit(request, settings.limits))
+        expected_bytes = min(request.content_length or limits.max_image_bytes, body_limit(request, limits))
         with admission.admit(expected_bytes):
             with watch.receiving(request.environ):
-                upload = parse_upload(request, settings.limits, metrics)
+                upload = parse_upload(request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
-            served = requester.art(upload.image, upload.options, g.trace)
-        return art_answer(served, chosen_form(request, Form.JSON if upload.is_json else Form.TEXT), settings)
+            served = requester.convert(upload.image, upload.options, g.trace)
+        return answers.art_answer(served)
 
     @routes.post("/<sha256:digest>/image")
-    def convert_again(digest: str) -> Response:
-        options = text_options(request.args, settings.limits)
+    def convert_stored_image(digest: str) -> Response:
+        options = options_from_text(request.args, limits)
         logs.add(style=options.style, width=options.width)
         with admission.admit(0):
-            served = requester.art_of_stored_image(digest, options, g.trace)
-        return art_answer(served, chosen_form(request, Form.TEXT), settings)
+            served = requester.convert_stored_image(digest, options, g.trace)
+        return answers.art_answer(served)
 
     @routes.get("/<sha256:digest>/width/<width>")
     @routes.get("/<sha256:digest>/style/<variant>/width/<width>")
     def stored_art(digest: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
-        options = address_options(variant, width, settings.limits)
-        return art_answer(requester.stored_art(digest, options), chosen_form(request, Form.TEXT), settings)
+        return answers.art_answer(requester.stored_art(digest, options_from_url(variant, width, limits)))
 
     @routes.get("/")
-    def front() -> Response:
-        response = page(settings) if wants_page(request) else usage(settings)
-        response.vary.update(("Accept", "User-Agent"))
-        return response
+    def front_page() -> Response:
+        return answers.front_page()
 
     @routes.get("/healthz")
-    def health() -> Response:
-        return _status("ok", 200)
+    def liveness() -> Response:
+        return answers.health_answer(200, "ok")
 
     @routes.get("/readyz")
     def readiness() -> Response:
-        return _status("ready", 200) if is_ready() else _status("not ready", 503)
+        return answers.health_answer(200, "ready") if is_ready() else answers.health_answer(503, "not ready")
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
-        return jsonify(document(settings.limits, origin()))
+        return jsonify(answers.contract())
 
     @routes.get("/docs")
     def docs() -> Response:
-        return docs_page(settings)
+        return answers.docs_page()
 
     @routes.get("/<name:name>")
-    def nothing(name: str) -> Response:
-        raise NotFound  # and not 405, although PUT knows the address
+    def not_found(name: str) -> Response:
+        raise NotFound  # without this route the answer would be 405, because PUT takes any name
 
     return routes
-
-
-def _status(text: str, code: int) -> Response:
-    response = Response(text + "\n", status=code, content_type="text/plain; charset=utf-8")
-    response.headers["Cache-Control"] = "no-store"
-    return response

@@ -1,7 +1,7 @@
-"""Request bodies on their way in: how much of them is held at a time, and how long they may take to arrive.
+"""Request bodies: how many bytes are held at a time, and how long an upload may take.
 
-A client may send slowly, stop in the middle, or promise more than it sends. Each costs a thread while it lasts, so a
-silence ends the upload after `Timeouts.upload_idle` and the whole of it after `Timeouts.upload`.
+A client may send slowly, stop in the middle, or send less than its Content-Length. Every upload occupies a thread, so it
+ends after `Timeouts.upload_idle` seconds without a byte, and after `Timeouts.upload` seconds in any case.
 """
 
 import io
@@ -14,6 +14,7 @@ from typing import IO, Any, Final, Protocol
 
 from flask import Request
 
+from asciist import sentences
 from asciist.errors import BadRequestError, OverloadedError, SlowUploadError
 from asciist.protocol.capacity import Capacity
 from asciist.protocol.ports import Metrics
@@ -21,11 +22,11 @@ from asciist.settings import Settings, Timeouts
 from asciist.telemetry.metrics import REQUESTS_IN_FLIGHT, REQUESTS_SHED
 
 _ADMISSION_WAIT_SECONDS: Final = 2.0
-"""A burst is better smoothed than refused; a client that waits longer than this does better elsewhere."""
+"""Seconds that a request may wait for a place before it is refused: enough to smooth a burst."""
 
 
 class Admission:
-    """The requests, and the bytes of their bodies, that one process holds at a time. Counts those that it turns away."""
+    """Admission control: bounds the requests, and the bytes of their bodies, that one process holds at a time."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -34,7 +35,7 @@ class Admission:
 
     @contextmanager
     def admit(self, body_bytes: int) -> Iterator[None]:
-        """Hold a place, and room for a body, for the length of a `with` block; raises OverloadedError."""
+        """Reserve a place and `body_bytes` for the length of a `with` block. Raises OverloadedError, and counts the refusal."""
         with ExitStack() as held:
             try:
                 for capacity, amount in ((self._requests, 1), (self._bytes, body_bytes)):
@@ -51,20 +52,20 @@ class _Input(Protocol):
 
 
 class WatchedInput(io.RawIOBase):
-    """A WSGI input that tells an upload that ended early, or was ended by the watch, from one that is complete."""
+    """A WSGI input that raises an error for an upload that ended early or that the watch ended."""
 
     def __init__(self, environ: dict[str, Any], deadline: float) -> None:
         self._body: _Input = environ["wsgi.input"]
         self._deadline = deadline
-        self._missing = int(environ.get("CONTENT_LENGTH") or 0)
+        self._missing_bytes = int(environ.get("CONTENT_LENGTH") or 0)
         self.waited_seconds = 0.0
-        """Spent on waiting for the client so far."""
+        """Seconds spent waiting for the client so far."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Raises SlowUploadError, BadRequestError."""
+        """Read into `buffer`. Raises SlowUploadError, BadRequestError."""
         started = time.monotonic()
         try:
             received = self._body.read(len(buffer))
@@ -72,33 +73,46 @@ class WatchedInput(io.RawIOBase):
             raise _slow_upload() from error
         finally:
             self.waited_seconds += time.monotonic() - started
-        self._missing -= len(received)
+        self._missing_bytes -= len(received)
         if not received and time.monotonic() >= self._deadline:
             raise _slow_upload()
-        if not received and self._missing > 0:
-            raise BadRequestError("the body ended before its Content-Length")
+        if not received and self._missing_bytes > 0:
+            raise BadRequestError(sentences.SHORT_BODY)
         buffer[: len(received)] = received
         return len(received)
 
 
 def _slow_upload() -> SlowUploadError:
-    return SlowUploadError("the body did not arrive in time: is its Content-Length right?")
+    return SlowUploadError(sentences.SLOW_UPLOAD)
 
 
 class UploadRequest(Request):
-    """A request whose form files stay in memory: `Admission` has made room for them, and a disk may be full or slow."""
+    """A request whose form files stay in memory: `Admission` has reserved it, and a disk may be full or slow."""
 
     max_form_parts = 32
+    has_json_body = False
+    """True once the body proved to be JSON, whatever its Content-Type."""
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return io.BytesIO()
 
 
-class UploadWatch:
-    """Ends uploads that take too long, even when a byte drips in now and then.
+def sends_json(request: Request) -> bool:
+    """Return True if the request sends JSON; its answer is JSON too, unless the Accept header prefers another form."""
+    return request.is_json or (isinstance(request, UploadRequest) and request.has_json_body)
 
-    The server's blocking read cannot be given a time for the whole body, so one thread shuts the reading side of sockets
-    that are past their deadline; the read then returns and the client can still be told.
+
+def mark_as_json(request: Request) -> None:
+    """Remember that the body is JSON, although the Content-Type may not say so."""
+    if isinstance(request, UploadRequest):
+        request.has_json_body = True
+
+
+class UploadWatch:
+    """Ends uploads that take too long, even if bytes keep dripping in.
+
+    The server's blocking read has no timeout for a whole body. So one thread shuts down the reading side of every socket that
+    is past its deadline: the read returns, and the client still gets an answer.
     """
 
     def __init__(self, timeouts: Timeouts) -> None:
@@ -112,7 +126,7 @@ class UploadWatch:
         deadline = time.monotonic() + self._timeouts.upload
         environ["wsgi.input"] = WatchedInput(environ, deadline)
         connection: socket.socket | None = environ.get("gunicorn.socket")
-        if connection is None:  # a test client, or another server
+        if connection is None:  # a test client, or a server other than gunicorn
             yield
             return
         self._start()
@@ -122,7 +136,7 @@ class UploadWatch:
             yield
         finally:
             del self._deadlines[connection]
-            # From here on it bounds the time that a client takes to read the answer.
+            # From here on, the timeout bounds how long the client may take to read the answer.
             connection.settimeout(self._timeouts.upload)
 
     def _start(self) -> None:

@@ -1,4 +1,4 @@
-"""What gunicorn loads: one service for each web process, built after the fork."""
+"""The WSGI application that gunicorn loads: one service per web process, built after the fork."""
 
 from flask import Flask
 

@@ -167,7 +167,7 @@ def test_an_image_that_is_refused_before_it_is_there_is_refused_with_the_service
     ("answer", "sentence"),
     [
         (refusal("503 Busy", "too busy: try again later\n"), "too busy: try again later"),
-        (refusal("500 X", "something went wrong on our side\n"), "something went wrong on our side"),
+        (refusal("500 X", "internal error\n"), "internal error"),
         (refusal("502 Bad Gateway", "<h1>Bad Gateway</h1>", "text/html"), "URL answers 502, and not as asciist does"),
         (refusal("405 No", "<h1>No</h1>", "text/html"), "URL answers 405, and not as asciist does"),
         (refusal("400 No", "two\nlines"), "URL answers 400, and not as asciist does"),

@@ -92,7 +92,7 @@ class TestChars:
 
     @pytest.mark.parametrize("style", [name for name, style in STYLES.items() if not style.characters])
     def test_a_style_with_patterns_of_its_own_takes_none(self, style: str) -> None:
-        with pytest.raises(BadOptionError, match=f"chars cannot be chosen: the style {style} has patterns of its own"):
+        with pytest.raises(BadOptionError, match=f"chars cannot be used with the style {style}, which draws fixed patterns"):
             ConversionOptions(width=9, style=style, chars="x").check(Limits())
 
 
@@ -128,7 +128,7 @@ def test_art_over_the_limit_on_characters_is_refused_and_colour_counts() -> None
         (ConversionOptions(width=80, style="blocks", color="ansi"), 2564),
     ):
         options.check_art(1, most, limits)
-        with pytest.raises(BadOptionError, match=f"the limit for this style and color is {most} characters in all"):
+        with pytest.raises(BadOptionError, match=f"the limit for this style and color is {most} characters"):
             options.check_art(1, most + 1, limits)
 
 

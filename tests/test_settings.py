@@ -7,7 +7,8 @@ import pytest
 
 from asciist.errors import SettingsError
 from asciist.limits import Limits
-from asciist.settings import Settings, Timeouts, retry_delay
+from asciist.protocol.responder import redelivery_backoff
+from asciist.settings import Settings, Timeouts
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -75,7 +76,7 @@ def test_the_default_request_leaves_time_for_every_delivery_of_its_message() -> 
     timeouts = Settings.from_environment({}).timeouts
 
     assert (timeouts.request, timeouts.graceful_stop, timeouts.max_receive_count) == (10, 20, 5)
-    assert sum(retry_delay(count) for count in range(1, timeouts.max_receive_count)) < timeouts.request
+    assert sum(redelivery_backoff(count) for count in range(1, timeouts.max_receive_count)) < timeouts.request
 
 
 def test_settings_cannot_be_changed_by_accident() -> None:

@@ -17,8 +17,8 @@ from typing import Any, Final, Protocol
 
 from asciist.errors import ArtifactNotFoundError, MalformedMessageError, ReplyAddressGoneError, UnavailableError
 from asciist.protocol.messages import ConversionReply
+from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, PendingReply
-from asciist.protocol.request_reply import PendingReplies
 
 _log = logging.getLogger(__name__)
 

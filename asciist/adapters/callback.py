@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from asciist.errors import MalformedMessageError, ReplyAddressGoneError, UnavailableError
 from asciist.protocol.messages import ConversionReply
+from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Metrics, PendingReply
-from asciist.protocol.request_reply import PendingReplies
 
 _MAX_REPLY_BYTES: Final = 1_000_000
 """Larger art is fetched from the store, which is made for it."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from asciist.errors import ReplyAddressGoneError, UnavailableError
 from asciist.protocol.messages import ConversionReply
+from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Delivery, Metrics, PendingReply
-from asciist.protocol.request_reply import PendingReplies
 
 _MAX_DEAD_LETTERS = 1000
 

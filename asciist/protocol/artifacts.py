@@ -9,12 +9,21 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from asciist.conversion import DEFAULT_STYLE, ENGINE_VERSION, ConversionOptions
+from asciist.conversion import ENGINE_VERSION
+from asciist.options import DEFAULT_STYLE, OPTIONS, ConversionOptions
 
 _IMAGE_KEY: Final = re.compile(r"([0-9a-f]{64})/image")
 
-VARIANT_PATTERN: Final = r"([a-z]+)(\.invert)?(?:\.(ansi|html))?(?:\.chars-((?:[0-9a-f]{2})+))?"
-"""What `variant_of` writes: the style, then in this order what is not the default."""
+_VARIANT_OPTIONS: Final = [option for option in OPTIONS.values() if option.name != "width"]
+
+
+def _variant_pattern() -> str:
+    style, *others = [option.kind.key_pattern(option.name, option.default) for option in _VARIANT_OPTIONS]
+    return style + "".join(rf"(?:\.{pattern})?" for pattern in others)
+
+
+VARIANT_PATTERN: Final = _variant_pattern()
+"""Regular expression of the variants that `variant_of` writes, with a group for the value of each option."""
 
 
 def digest_of(image: bytes) -> str:
@@ -42,28 +51,32 @@ def art_key(digest: str, options: ConversionOptions) -> str:
 
 
 def variant_of(options: ConversionOptions) -> str:
-    """All options but the width as the name of a folder: `ramp`, `ramp.invert.ansi.chars-2e3a`; no two sets share one."""
+    """Return the options other than the width as one path segment, such as `ramp` or `ramp.invert.ansi.chars-2e3a`.
+
+    The style comes first, then every option that is not the default. Different options have different variants.
+    """
     parts = [options.style]
-    if options.invert:
-        parts.append("invert")
-    if options.color != "none":
-        parts.append(options.color)
-    if options.chars:
-        parts.append(f"chars-{options.chars.encode().hex()}")
+    for option in _VARIANT_OPTIONS:
+        value = getattr(options, option.name)
+        if option.name != "style" and value != option.default:
+            parts.append(option.kind.to_key(option.name, value))
     return ".".join(parts)
 
 
 def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
-    """The options, not yet checked, that `variant_of` writes so; None for what it writes of none."""
+    """Return the options, not yet checked, of a variant; None if `variant_of` never writes it."""
     match = re.fullmatch(VARIANT_PATTERN, variant)
     if match is None:
         return None
-    style, invert, color, chars = match.groups()
     try:
-        characters = bytes.fromhex(chars or "").decode()
-    except UnicodeDecodeError:
+        values = {
+            option.name: option.kind.from_key(text)
+            for option, text in zip(_VARIANT_OPTIONS, match.groups(), strict=True)
+            if text is not None
+        }
+    except ValueError:
         return None
-    return ConversionOptions(width=width, style=style, invert=bool(invert), chars=characters, color=color or "none")
+    return ConversionOptions(width=width, **values)
 
 
 @dataclass(frozen=True)

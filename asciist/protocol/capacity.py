@@ -32,7 +32,7 @@ class Capacity:
             self._line.append(ticket)
             try:
                 if not self._changed.wait_for(lambda: self._line[0] is ticket and self._free >= amount, wait_seconds):
-                    raise OverloadedError("the service is busy: try again in a moment")
+                    raise OverloadedError
                 self._free -= amount
             finally:
                 self._line.remove(ticket)

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from asciist.conversion import ConversionOptions
 from asciist.errors import MalformedMessageError
+from asciist.options import OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import digest_of_image_key, image_key
 
 REQUEST_VERSION: Final = 2
-"""Version 1 names no options but the width and the style. A worker still reads it: during an upgrade the web tier may be the
-older of the two."""
-_REQUEST_VERSIONS_READ: Final = (1, REQUEST_VERSION)
+"""Version written unless an option in use needs a newer one (`Option.message_version`). Workers also read version 1, because
+during an upgrade the web tier may be the older of the two."""
+_REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.message_version for option in OPTIONS.values()) + 1))
 
 REPLY_VERSION: Final = 1
 
@@ -29,6 +29,9 @@ class Trace:
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Tracing headers as the client, or a proxy in front of us, sent them."""
+
+
+NO_TRACE: Final = Trace()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +54,10 @@ class ConversionRequest:
 
     def to_json(self) -> str:
         return _dump(
-            version=REQUEST_VERSION,
+            version=_request_version(self.options),
             correlation_id=self.correlation_id,
             key=image_key(self.digest),
-            width=self.options.width,
-            style=self.options.style,
-            invert=self.options.invert,
-            chars=self.options.chars,
-            color=self.options.color,
+            **{name: getattr(self.options, name) for name in OPTIONS},
             deadline=self.deadline,
             reply_to=self.reply_to,
             published_at=self.published_at,
@@ -85,15 +84,19 @@ class ConversionRequest:
         )
 
 
+def _request_version(options: ConversionOptions) -> int:
+    """Return the lowest version that every reader of this release reads and that carries all options in use."""
+    in_use = [option.message_version for option in OPTIONS.values() if getattr(options, option.name) != option.default]
+    return max([REQUEST_VERSION, *in_use])
+
+
 def _options(fields: dict[str, Any]) -> ConversionOptions:
-    options = ConversionOptions(width=_field(fields, "width", int), style=_field(fields, "style", str))
-    if fields["version"] == 1:
-        return options
-    return replace(
-        options,
-        invert=_field(fields, "invert", bool),
-        chars=_field(fields, "chars", str),
-        color=_field(fields, "color", str),
+    return ConversionOptions(
+        **{
+            option.name: _field(fields, option.name, option.kind.python_type)
+            for option in OPTIONS.values()
+            if option.message_version <= fields["version"]
+        }
     )
 
 

@@ -16,7 +16,7 @@ from asciist.conversion import ConversionOptions, convert
 from asciist.errors import ReplyAddressGoneError, UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.messages import ConversionReply
-from asciist.protocol.request_reply import ArtSource
+from asciist.protocol.requester import ArtSource
 from asciist.settings import Settings
 from tests.emulated.emulator import Emulator
 from tests.waiting import wait_until
@@ -129,12 +129,12 @@ def test_a_request_travels_through_aws_and_costs_three_calls_on_each_side(
     )
     calls: Counter[str] = Counter()
     count_calls(monkeypatch, calls)
-    web, worker = wiring.build_web_process(settings), wiring.build_worker(settings)
+    web, worker = wiring.build_web_process(settings), wiring.build_responder(settings)
     options = ConversionOptions(width=30)
     try:
         calls.clear()
         worker.start(1)
-        served = web.requester.art(cat, options)
+        served = web.requester.convert(cat, options)
         assert (served.art, served.source) == (convert(cat, options, Limits()), ArtSource.CONVERSION)
         polling = {"receive_message", "delete_message_batch"}
         replying = {"send_message": 1} if reply_path == "queue" else {}
@@ -148,11 +148,11 @@ def test_a_request_travels_through_aws_and_costs_three_calls_on_each_side(
 
         worker.stop(5)
         calls.clear()
-        assert web.requester.art(cat, options).source is ArtSource.STORE
+        assert web.requester.convert(cat, options).source is ArtSource.STORE
         assert {call: number for call, number in calls.items() if call not in polling} == {"get": 1}
         assert web.is_ready()
     finally:
-        worker.stopping.set()
+        worker.request_stop()
         web.close()
 
 

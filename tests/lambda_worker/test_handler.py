@@ -15,8 +15,7 @@ from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
-from asciist.protocol.request_reply import Responder
-from asciist.wiring import Worker
+from asciist.protocol.responder import Responder
 from lambda_worker.handler import respond_to_batch
 from tests.sqs_event import record
 
@@ -30,10 +29,12 @@ class Function:
         self.store = ObjectStore.in_memory()
         self.metrics = EmbeddedMetrics()
         self.replies = EmbeddedReplies(self.metrics)
-        self.worker = Worker(
-            responder=Responder(store=self.store, replies=self.replies, metrics=self.metrics, limits=Limits()),
+        self.responder = Responder(
+            store=self.store,
             queue=EmbeddedQueue(visibility_seconds=60, max_receive_count=5),
+            replies=self.replies,
             metrics=self.metrics,
+            limits=Limits(),
         )
         self.store.create(image_key(digest_of(cat)), cat)
         self.digest = digest_of(cat)
@@ -51,7 +52,7 @@ class Function:
     def invoke(self, *bodies: str, receive_count: int = 1) -> list[str]:
         """The ids of the records that failed; ids count from 0."""
         event = {"Records": [record(str(number), body, receive_count) for number, body in enumerate(bodies)]}
-        response = respond_to_batch(event, self.worker)
+        response = respond_to_batch(event, self.responder)
         json.dumps(response)  # Lambda must be able to send it
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
@@ -109,7 +110,7 @@ print(json.dumps(handler(json.load(sys.stdin), None)))
     )
     *lines, response = map(json.loads, child.stdout.splitlines())
     assert response == {"batchItemFailures": [{"itemIdentifier": "a"}]}
-    assert [line["message"] for line in lines] == ["met a fault", "message a will be delivered again"]
+    assert [line["message"] for line in lines] == ["message processing failed", "message a will be delivered again"]
 
 
 def test_a_cold_start_imports_neither_the_web_tier_nor_what_a_ramp_does_not_need() -> None:

@@ -1,4 +1,4 @@
-"""The protocol between the tiers under everything that a queue and a network do to messages."""
+"""Both halves of the protocol together, under duplicate, late, lost and malformed messages and failing dependencies."""
 
 import threading
 import time
@@ -21,7 +21,9 @@ from asciist.errors import (
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
-from asciist.protocol.request_reply import ArtSource, Requester, Responder, consume
+from asciist.protocol.ports import ReplySender
+from asciist.protocol.requester import ArtSource, Requester
+from asciist.protocol.responder import Responder, redelivery_backoff
 from asciist.telemetry import metrics
 from tests.hostile import encoded, gradient
 from tests.waiting import wait_until
@@ -33,37 +35,37 @@ KEY = art_key(digest_of(CAT), OPTIONS)
 
 
 class FlakyStore:
-    """A store in memory in which chosen calls fail, and which counts them all."""
+    """An in-memory store that records every call and fails the chosen ones."""
 
     def __init__(self) -> None:
         self._store = ObjectStore.in_memory()
         self.calls: list[tuple[str, str]] = []
         self.failing: Callable[[str, str], bool] = lambda _call, _key: False
 
-    def _meet(self, call: str, key: str) -> None:
+    def _record(self, call: str, key: str) -> None:
         self.calls.append((call, key))
         if self.failing(call, key):
-            raise UnavailableError(f"{call} {key} was made to fail")
+            raise UnavailableError(f"injected failure of {call} {key}")
 
     def get(self, key: str) -> bytes:
-        self._meet("get", key)
+        self._record("get", key)
         return self._store.get(key)
 
     def put(self, key: str, body: bytes) -> None:
-        self._meet("put", key)
+        self._record("put", key)
         self._store.put(key, body)
 
     def create(self, key: str, body: bytes) -> bool:
-        self._meet("create", key)
+        self._record("create", key)
         return self._store.create(key, body)
 
     def exists(self, key: str) -> bool:
-        self._meet("exists", key)
+        self._record("exists", key)
         return self._store.exists(key)
 
 
 class Tiers:
-    """Both tiers over embedded neighbours, with hands on everything between them."""
+    """Both tiers over embedded dependencies, all of them accessible to the test."""
 
     def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
         self.metrics = EmbeddedMetrics()
@@ -78,28 +80,31 @@ class Tiers:
             limits=Limits(),
             timeout_seconds=timeout_seconds,
         )
-        self.responder = Responder(store=self.store, replies=self.replies, metrics=self.metrics, limits=Limits())
-        self.stopping = threading.Event()
-        self.consumers: list[threading.Thread] = []
+        self.responder = self.responder_with()
 
-    def start(self, consumers: int = 1) -> None:
-        for _ in range(consumers):
-            consumer = threading.Thread(
-                target=consume,
-                args=(self.queue, self.responder, self.metrics),
-                kwargs={"stopping": self.stopping, "wait_seconds": 0.1},
-            )
-            consumer.start()
-            self.consumers.append(consumer)
+    def responder_with(
+        self, *, replies: ReplySender | None = None, backoff: Callable[[int], float] = redelivery_backoff
+    ) -> Responder:
+        """A Responder over the same dependencies, but for those given."""
+        return Responder(
+            store=self.store,
+            queue=self.queue,
+            replies=replies or self.replies,
+            metrics=self.metrics,
+            limits=Limits(),
+            backoff=backoff,
+        )
+
+    def start(self, threads: int = 1) -> None:
+        self.responder.start(threads, wait_seconds=0.1)
 
     def stop(self) -> None:
-        self.stopping.set()
+        self.responder.request_stop()
         self.queue.close()
-        for consumer in self.consumers:
-            consumer.join()
+        self.responder.stop(30)
 
     def request(self, **changes: object) -> ConversionRequest:
-        """A request as the requester would write it, its image stored."""
+        """A request as the Requester would write it; its image is stored."""
         self.store.create(image_key(digest_of(CAT)), CAT)
         fields = {
             "correlation_id": "test",
@@ -121,13 +126,13 @@ def tiers(request: pytest.FixtureRequest):
     tiers.stop()
 
 
-IMPATIENT = pytest.mark.parametrize("tiers", [{"timeout_seconds": 0.3}], indirect=True)
+SHORT_TIMEOUT = pytest.mark.parametrize("tiers", [{"timeout_seconds": 0.3}], indirect=True)
 
 
 def test_a_request_is_answered_with_its_art(tiers: Tiers) -> None:
     tiers.start()
 
-    served = tiers.requester.art(CAT, OPTIONS)
+    served = tiers.requester.convert(CAT, OPTIONS)
 
     assert (served.art, served.source, served.key) == (ART, ArtSource.CONVERSION, KEY)
     assert tiers.store.get(image_key(digest_of(CAT))) == CAT
@@ -135,10 +140,10 @@ def test_a_request_is_answered_with_its_art(tiers: Tiers) -> None:
 
 def test_stored_art_is_served_without_a_message(tiers: Tiers) -> None:
     tiers.start()
-    tiers.requester.art(CAT, OPTIONS)
+    tiers.requester.convert(CAT, OPTIONS)
     tiers.stop()
 
-    served = tiers.requester.art(CAT, OPTIONS)
+    served = tiers.requester.convert(CAT, OPTIONS)
 
     assert (served.art, served.source) == (ART, ArtSource.STORE)
     assert tiers.conversions() == 1
@@ -146,50 +151,50 @@ def test_stored_art_is_served_without_a_message(tiers: Tiers) -> None:
 
 def test_a_stored_image_is_not_written_again_for_another_width(tiers: Tiers) -> None:
     tiers.start()
-    tiers.requester.art(CAT, OPTIONS)
-    served = tiers.requester.art(CAT, ConversionOptions(width=40))
+    tiers.requester.convert(CAT, OPTIONS)
+    served = tiers.requester.convert(CAT, ConversionOptions(width=40))
 
     assert served.source is ArtSource.CONVERSION
     assert len(served.art.split("\n")[0]) == 40
 
 
-def test_the_calls_on_the_critical_path_are_few(tiers: Tiers) -> None:
+def test_a_fresh_request_costs_four_store_calls_and_a_stored_one_costs_one(tiers: Tiers) -> None:
     tiers.start()
     image = image_key(digest_of(CAT))
 
-    tiers.requester.art(CAT, OPTIONS)
+    tiers.requester.convert(CAT, OPTIONS)
     assert tiers.store.calls == [("get", KEY), ("create", image), ("get", image), ("put", KEY)]
 
     tiers.store.calls.clear()
-    tiers.requester.art(CAT, OPTIONS)
+    tiers.requester.convert(CAT, OPTIONS)
     assert tiers.store.calls == [("get", KEY)]
 
 
-def test_an_image_that_was_sent_before_is_converted_again_without_being_sent(tiers: Tiers) -> None:
+def test_a_stored_image_is_converted_again_without_an_upload(tiers: Tiers) -> None:
     tiers.start()
-    tiers.requester.art(CAT, OPTIONS)
+    tiers.requester.convert(CAT, OPTIONS)
     tiers.store.calls.clear()
     options = ConversionOptions(width=21)
     image, key = image_key(digest_of(CAT)), art_key(digest_of(CAT), options)
 
-    served = tiers.requester.art_of_stored_image(digest_of(CAT), options)
+    served = tiers.requester.convert_stored_image(digest_of(CAT), options)
     assert (served.art, served.source) == (convert(CAT, options, Limits()), ArtSource.CONVERSION)
     assert tiers.store.calls == [("get", key), ("exists", image), ("get", image), ("put", key)]
 
     tiers.store.calls.clear()
-    assert tiers.requester.art_of_stored_image(digest_of(CAT), options).source is ArtSource.STORE
+    assert tiers.requester.convert_stored_image(digest_of(CAT), options).source is ArtSource.STORE
     assert tiers.store.calls == [("get", key)]
 
 
-def test_an_image_that_was_never_sent_is_asked_for_and_no_message_is_published(tiers: Tiers) -> None:
+def test_converting_an_image_that_is_not_stored_fails_without_a_message(tiers: Tiers) -> None:
     with pytest.raises(ArtifactNotFoundError):
-        tiers.requester.art_of_stored_image(digest_of(CAT), OPTIONS)
+        tiers.requester.convert_stored_image(digest_of(CAT), OPTIONS)
 
     assert tiers.queue.receive(max_messages=1, wait_seconds=0) == []
 
 
-def test_who_sends_an_image_is_served_although_another_asked_for_its_art_without(tiers: Tiers) -> None:
-    """The request without the image leads the flight, and finds that there is none."""
+def test_an_upload_is_served_although_an_identical_request_without_the_image_leads(tiers: Tiers) -> None:
+    """The request without the image leads the single flight and fails with ArtifactNotFoundError."""
     looking, sent = threading.Event(), threading.Event()
 
     def hold(call: str, _key: str) -> bool:
@@ -201,10 +206,10 @@ def test_who_sends_an_image_is_served_although_another_asked_for_its_art_without
     tiers.store.failing = hold
     tiers.start()
     with ThreadPoolExecutor(2) as pool:
-        without = pool.submit(tiers.requester.art_of_stored_image, digest_of(CAT), OPTIONS)
+        without = pool.submit(tiers.requester.convert_stored_image, digest_of(CAT), OPTIONS)
         assert looking.wait(5)
-        sender = pool.submit(tiers.requester.art, CAT, OPTIONS)
-        time.sleep(0.1)  # by now it waits for the other's outcome
+        sender = pool.submit(tiers.requester.convert, CAT, OPTIONS)
+        time.sleep(0.1)  # long enough for it to join the request in flight
         sent.set()
 
         with pytest.raises(ArtifactNotFoundError):
@@ -212,18 +217,18 @@ def test_who_sends_an_image_is_served_although_another_asked_for_its_art_without
         assert sender.result().art == ART
 
 
-def test_art_that_would_be_too_large_is_refused_of_a_stored_image_too(tiers: Tiers) -> None:
+def test_art_over_the_size_limit_is_refused_for_a_stored_image_too(tiers: Tiers) -> None:
     tiers.start()
     tall = encoded(gradient(8, 4000), "PNG")
-    tiers.requester.art(tall, ConversionOptions(width=8))
+    tiers.requester.convert(tall, ConversionOptions(width=8))
 
-    with pytest.raises(ImageRejectedError, match="ask for a smaller width"):
-        tiers.requester.art_of_stored_image(digest_of(tall), ConversionOptions(width=1000, color="html"))
+    with pytest.raises(ImageRejectedError, match="choose a smaller width"):
+        tiers.requester.convert_stored_image(digest_of(tall), ConversionOptions(width=1000, color="html"))
 
 
-def test_an_image_that_cannot_be_converted_costs_no_call(tiers: Tiers) -> None:
+def test_an_image_that_cannot_be_converted_costs_no_store_call(tiers: Tiers) -> None:
     with pytest.raises(ImageRejectedError):
-        tiers.requester.art(b"not an image", OPTIONS)
+        tiers.requester.convert(b"not an image", OPTIONS)
 
     assert tiers.store.calls == []
 
@@ -232,7 +237,7 @@ def test_art_of_another_engine_version_is_converted_anew(tiers: Tiers) -> None:
     tiers.start()
     tiers.store.put(KEY, b'{"engine":0,"art":"old"}')
 
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
 
 
@@ -241,41 +246,41 @@ def test_a_damaged_artifact_counts_as_absent(tiers: Tiers, damage: bytes) -> Non
     tiers.start()
     tiers.store.put(KEY, damage)
 
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
 
 
 def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers: Tiers) -> None:
     body = tiers.request().to_json()
     with tiers.replies.expect("test") as pending:
-        tiers.responder.respond(body, receive_count=1)
-        tiers.responder.respond(body, receive_count=2)
+        tiers.responder.process(body, receive_count=1)
+        tiers.responder.process(body, receive_count=2)
 
         assert pending.wait(0) == ConversionReply(correlation_id="test", art=ART)
     assert tiers.conversions() == 1
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
 
 
-def test_a_reply_before_the_wait_begins_is_not_lost(tiers: Tiers) -> None:
-    class QueueThatAnswersAtOnce(EmbeddedQueue):
+def test_a_reply_that_arrives_before_the_wait_is_not_lost(tiers: Tiers) -> None:
+    class QueueThatRepliesDuringSend(EmbeddedQueue):
         def send(self, body: str) -> None:
-            tiers.responder.respond(body, receive_count=1)
+            tiers.responder.process(body, receive_count=1)
 
     requester = Requester(
         store=tiers.store,
-        queue=QueueThatAnswersAtOnce(visibility_seconds=1, max_receive_count=1),
+        queue=QueueThatRepliesDuringSend(visibility_seconds=1, max_receive_count=1),
         inbox=tiers.replies,
         metrics=tiers.metrics,
         limits=Limits(),
         timeout_seconds=5,
     )
 
-    assert requester.art(CAT, OPTIONS).art == ART
+    assert requester.convert(CAT, OPTIONS).art == ART
 
 
-@IMPATIENT
-def test_a_reply_after_the_deadline_is_an_orphan_and_the_request_timed_out(tiers: Tiers) -> None:
+@SHORT_TIMEOUT
+def test_a_reply_after_the_deadline_is_orphaned_and_the_request_times_out(tiers: Tiers) -> None:
     with pytest.raises(DeadlineExceededError):
-        tiers.requester.art(CAT, OPTIONS)
+        tiers.requester.convert(CAT, OPTIONS)
     (delivery,) = tiers.queue.receive(max_messages=1, wait_seconds=1)
     request = ConversionRequest.from_json(delivery.body)
 
@@ -284,16 +289,16 @@ def test_a_reply_after_the_deadline_is_an_orphan_and_the_request_timed_out(tiers
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
 
 
-@IMPATIENT
-def test_a_lost_reply_is_found_in_the_store_at_the_last_look(tiers: Tiers) -> None:
+@SHORT_TIMEOUT
+def test_after_a_lost_reply_the_art_is_found_in_the_store(tiers: Tiers) -> None:
     class LostReplies:
         def send(self, reply_to: str, reply: ConversionReply) -> None:
             pass
 
-    tiers.responder = Responder(store=tiers.store, replies=LostReplies(), metrics=tiers.metrics, limits=Limits())
+    tiers.responder = tiers.responder_with(replies=LostReplies())
     tiers.start()
 
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
 
 
 def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> None:
@@ -301,35 +306,35 @@ def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> No
         def send(self, reply_to: str, reply: ConversionReply) -> None:
             tiers.replies.send(reply_to, reply.without_art())
 
-    tiers.responder = Responder(store=tiers.store, replies=NarrowReplies(), metrics=tiers.metrics, limits=Limits())
+    tiers.responder = tiers.responder_with(replies=NarrowReplies())
     tiers.start()
 
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
 
 
-def test_a_damaged_image_is_a_failure_reply_and_not_a_redelivery(tiers: Tiers) -> None:
+def test_a_damaged_image_is_rejected_by_a_reply_without_redelivery(tiers: Tiers) -> None:
     tiers.start()
-    damaged = encoded(gradient(300, 200), "JPEG")[:-800]  # its header is whole, so only the worker finds out
+    damaged = encoded(gradient(300, 200), "JPEG")[:-800]  # the header is intact, so only the worker finds the damage
 
     with pytest.raises(ImageRejectedError, match="the image is damaged and cannot be decoded"):
-        tiers.requester.art(damaged, OPTIONS)
+        tiers.requester.convert(damaged, OPTIONS)
 
     tiers.stop()
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 0
     assert not tiers.queue.dead_letters
 
 
-def test_a_passing_fault_is_survived_within_the_deadline(tiers: Tiers) -> None:
+def test_a_transient_fault_is_retried_within_the_deadline(tiers: Tiers) -> None:
     faults = iter([True, True])
     tiers.store.failing = lambda call, _key: call == "put" and next(faults, False)
     tiers.start()
 
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 2
 
 
-def test_a_lasting_fault_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asciist.protocol.request_reply.retry_delay", lambda _count: 0.01)
+def test_a_persistent_fault_ends_as_a_dead_letter(tiers: Tiers) -> None:
+    tiers.responder = tiers.responder_with(backoff=lambda _receive_count: 0.01)
     tiers.store.failing = lambda call, _key: call == "put"
     body = tiers.request().to_json()
     tiers.queue.send(body)
@@ -339,19 +344,19 @@ def test_a_lasting_fault_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 5
 
 
-def test_a_message_of_nobody_ends_as_a_dead_letter(tiers: Tiers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asciist.protocol.request_reply.retry_delay", lambda _count: 0.01)
-    tiers.queue.send("{not ours")
+def test_a_malformed_message_ends_as_a_dead_letter(tiers: Tiers) -> None:
+    tiers.responder = tiers.responder_with(backoff=lambda _receive_count: 0.01)
+    tiers.queue.send("{malformed")
     tiers.start()
 
-    wait_until(lambda: list(tiers.queue.dead_letters) == ["{not ours"])
+    wait_until(lambda: list(tiers.queue.dead_letters) == ["{malformed"])
 
 
-def test_a_fault_leaves_the_worker_working(tiers: Tiers) -> None:
-    tiers.queue.send("{not ours")
+def test_the_worker_survives_a_malformed_message(tiers: Tiers) -> None:
+    tiers.queue.send("{malformed")
     tiers.start()
 
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
 
 
 def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> None:
@@ -366,51 +371,51 @@ def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> Non
         tiers.store.get(KEY)
 
 
-def test_a_reply_to_a_process_that_is_gone_is_counted_and_the_art_is_stored(tiers: Tiers) -> None:
-    tiers.responder.respond(tiers.request(reply_to="embedded:gone").to_json(), receive_count=1)
+def test_a_reply_to_a_stopped_process_is_counted_as_orphaned_and_the_art_is_stored(tiers: Tiers) -> None:
+    tiers.responder.process(tiers.request(reply_to="embedded:gone").to_json(), receive_count=1)
 
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
 
 
 def test_identical_concurrent_requests_cost_one_conversion(tiers: Tiers) -> None:
-    tiers.start(consumers=4)
+    tiers.start(threads=4)
     start = threading.Barrier(32)
 
-    def ask(_number: int) -> tuple[str, ArtSource]:
+    def request_art(_number: int) -> tuple[str, ArtSource]:
         start.wait()
-        served = tiers.requester.art(CAT, OPTIONS)
+        served = tiers.requester.convert(CAT, OPTIONS)
         return served.art, served.source
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(ask, range(32)))
+        answers = list(pool.map(request_art, range(32)))
 
     assert {art for art, _ in answers} == {ART}
     assert [source for _, source in answers].count(ArtSource.CONVERSION) == 1
     assert tiers.conversions() == 1
 
 
-@IMPATIENT
-def test_a_request_that_joined_another_keeps_its_own_deadline(tiers: Tiers) -> None:
-    """The leader gives up first; the one that came later has time left and is served when a worker appears."""
+@SHORT_TIMEOUT
+def test_a_request_that_joined_an_identical_one_keeps_its_own_deadline(tiers: Tiers) -> None:
+    """The leader times out first; the follower has time left and is served once a worker starts."""
     with ThreadPoolExecutor(2) as pool:
-        leader = pool.submit(tiers.requester.art, CAT, OPTIONS)
+        leader = pool.submit(tiers.requester.convert, CAT, OPTIONS)
         time.sleep(0.2)
-        follower = pool.submit(tiers.requester.art, CAT, OPTIONS)
+        follower = pool.submit(tiers.requester.convert, CAT, OPTIONS)
         with pytest.raises(DeadlineExceededError):
             leader.result()
         tiers.start()
         assert follower.result().art == ART
 
 
-def test_a_fault_of_the_store_reaches_all_who_wait_and_then_is_over(tiers: Tiers) -> None:
+def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
     tiers.start()
     tiers.store.failing = lambda call, _key: call == "create"
     with pytest.raises(UnavailableError):
-        tiers.requester.art(CAT, OPTIONS)
+        tiers.requester.convert(CAT, OPTIONS)
 
     tiers.store.failing = lambda _call, _key: False
-    assert tiers.requester.art(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
 
 
 @pytest.mark.parametrize(
@@ -428,12 +433,12 @@ def test_a_fault_of_the_store_reaches_all_who_wait_and_then_is_over(tiers: Tiers
         % ("0" * 64),
     ],
 )
-def test_a_message_that_is_not_ours_is_malformed(tiers: Tiers, body: str) -> None:
+def test_a_message_of_an_unknown_form_is_malformed(tiers: Tiers, body: str) -> None:
     with pytest.raises(MalformedMessageError):
-        tiers.responder.respond(body, receive_count=1)
+        tiers.responder.process(body, receive_count=1)
 
 
-def test_messages_survive_their_journey(tiers: Tiers) -> None:
+def test_messages_survive_a_round_trip_through_json(tiers: Tiers) -> None:
     request = tiers.request()
     assert ConversionRequest.from_json(request.to_json()) == request
     for reply in (

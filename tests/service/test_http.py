@@ -20,8 +20,8 @@ from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.protocol.artifacts import digest_of
-from asciist.protocol.messages import Trace
-from asciist.protocol.request_reply import NO_TRACE, Requester, ServedArt
+from asciist.protocol.messages import NO_TRACE, Trace
+from asciist.protocol.requester import Requester, ServedArt
 from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
@@ -360,13 +360,13 @@ class TestStoredArt:
         [
             ("oil", "style must be one of: "),
             ("oil.invert", "style must be one of: "),
-            ("ramp.ansi.invert", "the address names no options"),
-            ("ramp.chars-", "the address names no options"),
-            ("ramp.chars-ff", "the address names no options"),
-            ("%20", "the address names no options"),
+            ("ramp.ansi.invert", "invalid options in the URL"),
+            ("ramp.chars-", "invalid options in the URL"),
+            ("ramp.chars-ff", "invalid options in the URL"),
+            ("%20", "invalid options in the URL"),
             ("ramp.chars-0a", "chars must be printable characters"),
             ("ramp.chars-" + "2e" * 101, "chars must be at most 100 bytes"),
-            ("braille.chars-2e", "chars cannot be chosen"),
+            ("braille.chars-2e", "chars cannot be used with the style"),
         ],
     )
     def test_options_that_there_are_not_are_a_bad_option(self, client: FlaskClient, variant: str, sentence: str) -> None:
@@ -398,7 +398,7 @@ class TestStoredImage:
     def test_one_that_was_never_sent_is_asked_for(self, client: FlaskClient) -> None:
         response = client.post(f"/{64 * '0'}/image?width=30")
 
-        assert (response.status_code, message(response)) == (404, "nothing is stored here, or no longer: send the image")
+        assert (response.status_code, message(response)) == (404, "image not found or expired: upload it again")
 
     @pytest.mark.parametrize("query", ["width=0", "width=x", "style=oil", "invert=2", "color=cmyk", "style=blocks&chars=x"])
     def test_a_wrong_option_is_told(self, client: FlaskClient, cat: bytes, query: str) -> None:
@@ -440,7 +440,7 @@ class TestErrors:
             ("style=ramp&chars=%00", "chars must be printable characters"),
             ("style=ramp&chars=%E6%BC%A2", "chars must be printable characters"),
             ("style=ramp&chars=^%20.:-=%2B*%23%25@", "chars excludes every character of the style"),
-            ("style=blocks&chars=x", "chars cannot be chosen: the style blocks has patterns of its own"),
+            ("style=blocks&chars=x", "chars cannot be used with the style blocks, which draws fixed patterns"),
         ],
     )
     def test_a_wrong_option_in_a_url(self, client: FlaskClient, cat: bytes, query: str, sentence: str) -> None:
@@ -471,7 +471,7 @@ class TestErrors:
             ('{"width": 80}', "no image provided"),
             ('{"width": 80, "image": ""}', "no image provided"),
             ('{"width": 80, "image": null}', "no image provided"),
-            ('{"width": 80, "image": 5}', "image must be a string of base64"),
+            ('{"width": 80, "image": 5}', "image must be a base64 string"),
             ('{"width": 80, "image": "not base64!"}', "image is not valid base64"),
             ('{"width": 80, "image": "YWJ"}', "image is not valid base64"),
             ('{"width": 80, "image": "YWJ="}', "unknown image format"),
@@ -557,7 +557,7 @@ class TestErrors:
     def test_a_body_shorter_than_its_content_length(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", input_stream=BytesIO(cat), environ_overrides={"CONTENT_LENGTH": str(len(cat) + 100)})
 
-        assert (response.status_code, message(response)) == (400, "the body ended before its Content-Length")
+        assert (response.status_code, message(response)) == (400, "the request body is shorter than its Content-Length")
 
     def test_a_compressed_body(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", data=cat, headers={"Content-Encoding": "gzip"})
@@ -619,10 +619,10 @@ class TestFaultsOfOurs:
             def __init__(self) -> None:
                 """Holds the only place until it is told to answer."""
 
-            def art(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+            def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
                 holding.set()
                 answering.wait(30)
-                return process.requester.art(image, options, trace)
+                return process.requester.convert(image, options, trace)
 
         app = create_app(settings=process.settings, requester=SlowRequester(), metrics=recorded, is_ready=process.is_ready)
         with ThreadPoolExecutor(1) as pool:
@@ -641,8 +641,8 @@ class TestFaultsOfOurs:
 
     def test_art_that_does_not_come_in_time_is_a_504(self, tmp_path: Path, cat: bytes) -> None:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", request_timeout=1))
-        assert process.worker
-        process.worker.stop(5)  # and nobody works
+        assert process.responder
+        process.responder.stop(5)  # and nobody works
         app = create_app(
             settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
         )
@@ -657,10 +657,10 @@ class TestFaultsOfOurs:
         def fail(*_: object) -> None:
             raise RuntimeError("/secret/path in PIL")
 
-        monkeypatch.setattr(embedded.requester, "art", fail)
+        monkeypatch.setattr(embedded.requester, "convert", fail)
         response = client.post("/", data=cat)
 
-        assert (response.status_code, message(response)) == (500, "something went wrong on our side")
+        assert (response.status_code, message(response)) == (500, "internal error")
 
 
 def test_every_answer_but_to_probes_is_counted_and_timed_by_its_status(

@@ -57,7 +57,7 @@ def test_one_id_leads_from_the_edge_to_the_worker(tmp_path: Path, cat: bytes) ->
     assert {line["request_id"] for line in told} == {"Root=1-67891233"}
     assert all(line["trace"] == {"traceparent": TRACEPARENT} for line in told)
     worker, fresh, stored, bad = sorted(told, key=lambda line: line["timestamp"])
-    assert (worker["message"], worker["receive_count"], worker["digest"]) == ("converted", 1, digest_of(cat))
+    assert (worker["message"], worker["receive_count"], worker["digest"]) == ("image converted", 1, digest_of(cat))
     assert worker.keys() >= {"age_ms", "duration_ms", "style", "width"}
     assert (fresh["message"], fresh["method"], fresh["route"]) == ("request", "PUT", "/<name:name>")
     assert (fresh["status"], fresh["source"], stored["source"]) == (200, "conversion", "store")
@@ -115,7 +115,7 @@ def test_the_function_logs_the_id_in_its_message(tmp_path: Path) -> None:
     )
     line, *metrics = parsed(child.stdout)
 
-    assert (line["message"], line["request_id"], line["trace"]) == ("expired", "abc-1", {"traceparent": TRACEPARENT})
+    assert (line["message"], line["request_id"], line["trace"]) == ("message expired", "abc-1", {"traceparent": TRACEPARENT})
     assert [value for line in metrics for value in line.get("asciist.messages.expired", [])] == [1]
 
 

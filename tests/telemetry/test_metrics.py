@@ -24,11 +24,12 @@ from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
 from asciist.errors import DeadlineExceededError
 from asciist.limits import Limits
-from asciist.protocol.request_reply import Requester, Responder, respond_or_retry
+from asciist.protocol.requester import Requester
+from asciist.protocol.responder import Responder
 from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from asciist.wiring import build_web_process, build_worker
+from asciist.wiring import build_responder, build_web_process
 from lambda_worker.handler import respond_to_batch
 from observability.local.dogstatsd import Receiver
 from tests.hostile import encoded, gradient
@@ -125,17 +126,17 @@ def what_only_faults_bring_about(directory: Path) -> None:
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = ObjectStore.in_directory(directory / "faults")
     requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
-    responder = Responder(store=store, replies=replies, metrics=recorded, limits=Limits())
+    responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, limits=Limits())
     with pytest.raises(DeadlineExceededError):
-        requester.art(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
+        requester.convert(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     (late,) = queue.receive(max_messages=1, wait_seconds=0)
     queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
     queue.send("no message of ours")
     (orphan,) = queue.receive(max_messages=1, wait_seconds=0)
     (poison,) = queue.receive(max_messages=1, wait_seconds=0)
-    assert respond_or_retry(late, queue, responder, recorded)
-    assert respond_or_retry(orphan, queue, responder, recorded)
-    assert not respond_or_retry(poison, queue, responder, recorded)
+    assert responder.respond(late)
+    assert responder.respond(orphan)
+    assert not responder.respond(poison)
     recorded.flush()
 
 
@@ -272,7 +273,7 @@ class TestEmbeddedMetricFormat:
 
     def test_a_function_writes_before_it_is_frozen(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, metrics="emf", metrics_namespace="asciist-test")
-        worker = build_worker(settings, is_frozen_between_messages=True)
+        worker = build_responder(settings, is_frozen_between_messages=True)
         respond_to_batch({"Records": [record("a", "no message of ours")]}, worker)
 
         (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
@@ -283,7 +284,7 @@ def test_both_vendors_are_told_the_same(
     agent: Receiver, capsys: pytest.CaptureFixture[str], tmp_path: Path, cat: bytes
 ) -> None:
     process = build_web_process(Settings(data_dir=tmp_path, metrics="dogstatsd+emf"))
-    process.requester.art(cat, ConversionOptions(width=9))
+    process.requester.convert(cat, ConversionOptions(width=9))
     process.close()
     agent.settle()
 

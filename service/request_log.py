@@ -1,4 +1,4 @@
-"""Every request numbered, timed, counted and logged once, whatever route or error answered it."""
+"""The request log and the request metrics: each request gets an id, is timed, counted and logged once."""
 
 import logging
 import re
@@ -13,12 +13,13 @@ from asciist.protocol.messages import Trace
 from asciist.protocol.ports import Metrics
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
+from service import headers
 from service.uploads import WatchedInput
 
 _log = logging.getLogger(__name__)
 
-_PROBES: Final = ("/healthz", "/readyz")
-"""A load balancer asks these every few seconds: counted, they would water down every share of bad answers."""
+_HEALTH_CHECKS: Final = ("/healthz", "/readyz")
+"""Paths of health checks, which are not counted: load balancers send them every few seconds, which would skew error rates."""
 
 _REQUEST_ID: Final = re.compile(r"[\w.:=+/@-]{1,128}", re.ASCII)
 _TRACING_HEADERS: Final = (
@@ -32,31 +33,31 @@ _TRACING_HEADERS: Final = (
     "x-datadog-origin",
     "x-datadog-tags",
 )
-"""W3C, Zipkin, AWS and Datadog."""
+"""Tracing headers of W3C, Zipkin, AWS and Datadog, which are logged and passed on to the worker."""
 _TRACING_HEADER: Final = re.compile(r"[ -~]{1,512}")
-"""Printable ASCII; W3C lets a tracestate be shortened to 512 bytes."""
+"""Printable ASCII of at most 512 bytes, to which W3C lets a tracestate be shortened."""
 
 
-def measure_requests(app: Flask, metrics: Metrics) -> None:
-    """Record, log and give an id to each request of `app`."""
-    answer = app.wsgi_app
+def log_requests(app: Flask, metrics: Metrics) -> None:
+    """Count, time and log every request of `app`, except health checks."""
+    wsgi_app = app.wsgi_app
 
-    def answer_in_scope(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def with_log_scope(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with logs.scope():
-            return answer(environ, start_response)
+            return wsgi_app(environ, start_response)
 
-    app.wsgi_app = answer_in_scope  # type: ignore[method-assign]  # as Flask's documentation says
+    app.wsgi_app = with_log_scope  # type: ignore[method-assign]  # the way that Flask documents
 
     @app.before_request
-    def start() -> None:
+    def start_timer() -> None:
         g.started = time.perf_counter()
         g.trace = _trace()
         logs.add(request_id=g.trace.request_id, trace=g.trace.headers)
 
     @app.after_request
-    def stop(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.trace.request_id
-        if request.path in _PROBES:
+    def record(response: Response) -> Response:
+        headers.for_request_id(response, g.trace.request_id)
+        if request.path in _HEALTH_CHECKS:
             return response
         status = str(response.status_code)
         duration, upload = 1000 * (time.perf_counter() - g.started), 0.0
@@ -67,7 +68,7 @@ def measure_requests(app: Flask, metrics: Metrics) -> None:
             metrics.distribution(UPLOAD_DURATION, upload)
         metrics.count(REQUESTS, status=status)
         metrics.distribution(REQUEST_DURATION, duration, status=status)
-        # The rule and not the path, which may be anything.
+        # The route, because a path is an unbounded value.
         route = request.url_rule.rule if request.url_rule else ""
         logs.add(method=request.method, route=route, status=response.status_code)
         logs.add(duration_ms=round(duration, 1), upload_ms=round(upload, 1))
@@ -76,10 +77,10 @@ def measure_requests(app: Flask, metrics: Metrics) -> None:
 
 
 def _trace() -> Trace:
-    """The id that the client or a proxy gave, or a new one; and what tracers put beside it."""
+    """Return the request id that the client or a proxy sent, or a new one, and the tracing headers."""
     given = request.headers.get("X-Request-Id", "")
-    headers = {name: request.headers.get(name, "") for name in _TRACING_HEADERS}
+    received = {name: request.headers.get(name, "") for name in _TRACING_HEADERS}
     return Trace(
         request_id=given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
-        headers={name: text for name, text in headers.items() if _TRACING_HEADER.fullmatch(text)},
+        headers={name: text for name, text in received.items() if _TRACING_HEADER.fullmatch(text)},
     )

@@ -1,0 +1,190 @@
+"""The table of conversion options.
+
+Each field of `ConversionOptions` is a row: its name, type and default, and in its metadata everything else there is to know
+about it. Parsing (HTTP and JSON), storage keys, messages, the OpenAPI document, the usage text, the command's `--help`, the
+controls on the page and the reference all follow from the rows. A new option is a new field here, and whatever draws it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Final
+
+from asciist import sentences
+from asciist.errors import BadOptionError
+from asciist.limits import Limits
+from asciist.options.kinds import Characters, Choice, Flag, Integer, Kind, Schema
+from asciist.options.styles import DEFAULT_STYLE, STYLES, Style
+
+__all__ = ["COLORS", "DEFAULT_STYLE", "DEFAULT_WIDTH", "OPTIONS", "STYLES", "ConversionOptions", "Option", "Style"]
+
+DEFAULT_WIDTH: Final = 80
+"""Columns of art, unless the client chooses: the width of the classic terminal."""
+
+_COLOUR_CHARACTERS: Final = {"none": 0, "ansi": 19, "html": 31}
+"""Maximum characters that colouring one cell adds: the code that sets the colour, the one that ends it, and escaping."""
+
+COLORS: Final = tuple(_COLOUR_CHARACTERS)
+"""How art is coloured: not at all, with terminal escape codes, or as an HTML document."""
+
+MAX_CHARS_BYTES: Final = 100
+"""Bytes of `chars` in UTF-8. All of printable ASCII fits; in hexadecimal it is part of a file name of at most 255 bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One row of the table."""
+
+    name: str
+    """Name of the query parameter, form field, JSON key, message field and command option."""
+    kind: Kind
+    default: Any
+    summary: str
+    """A short line for the usage text and `--help`."""
+    description: str
+    """Full description, for the OpenAPI document and the reference."""
+    label: str
+    """Label of the control on the page."""
+    hint: str = ""
+    """A line under the control on the page."""
+    checkbox_value: str = ""
+    """For a choice that the page offers as a checkbox: the value it submits."""
+    short_flag: str = ""
+    """One-letter option of the command, such as `-w`."""
+    required_in_json: bool = False
+    message_version: int
+    """First version of the conversion request that carries the option."""
+
+    def schema(self, limits: Limits, *, with_default: bool = True) -> Schema:
+        """Return the JSON Schema of the option, without its description."""
+        return self.kind.schema(limits) | ({"default": self.default} if with_default else {})
+
+
+def _row(kind: Kind, **row: Any) -> dict[str, Any]:
+    return {"kind": kind, **row}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions:
+    """How an image becomes art. Together with the image's bytes, the options determine the art completely.
+
+    The order of the fields is the order of their parts in a storage key.
+    """
+
+    width: int = field(
+        metadata=_row(
+            Integer(minimum=1, maximum=lambda limits: limits.max_width),
+            default=DEFAULT_WIDTH,
+            summary="columns of the art",
+            description="Width of the art, in columns.",
+            label="Width",
+            short_flag="-w",
+            required_in_json=True,
+            message_version=1,
+        )
+    )
+    style: str = field(
+        default=DEFAULT_STYLE,
+        metadata=_row(
+            Choice(choices=tuple(STYLES), key_pattern_of_any="[a-z]+"),
+            summary=", ".join(STYLES),
+            description=(
+                "How the art is drawn. `structure`: the character most similar to each cell in shape and tone; `ramp`: a "
+                "character for each brightness; `braille`: 2x4 dots per cell; `blocks`: 2x2 blocks per cell, or two pixels in "
+                "colour."
+            ),
+            label="Style",
+            short_flag="-s",
+            message_version=1,
+        ),
+    )
+    invert: bool = field(
+        default=False,
+        metadata=_row(
+            Flag(),
+            summary="dark characters on a light background",
+            description="Draw dark characters on a light background. Coloured `blocks` do not change, only their page does.",
+            label="Dark on light",
+            message_version=2,
+        ),
+    )
+    color: str = field(
+        default="none",
+        metadata=_row(
+            Choice(choices=COLORS),
+            summary="none, ansi (terminal escape codes), html (an HTML document)",
+            description=(
+                "Colour of the art. `none`; `ansi`: 24-bit terminal escape codes; `html`: an HTML document, sent as text/html "
+                "(or as `art` in JSON)."
+            ),
+            label="In colour",
+            checkbox_value="html",
+            message_version=2,
+        ),
+    )
+    chars: str = field(
+        default="",
+        metadata=_row(
+            Characters(max_bytes=MAX_CHARS_BYTES),
+            summary="characters to draw with, dark to light; after ^, characters to exclude",
+            description=(
+                "Characters to draw with, from dark to light; after `^`, characters to exclude. At most "
+                f"{MAX_CHARS_BYTES} bytes in UTF-8. `ramp` takes any characters one column wide, `structure` any printable "
+                "ASCII; `braille` and `blocks` draw fixed patterns. Empty for the style's own characters."
+            ),
+            label="Draw with",
+            hint="From dark to light; after ^, characters to exclude. For structure and ramp.",
+            message_version=2,
+        ),
+    )
+
+    def check(self, limits: Limits) -> None:
+        """Raise BadOptionError if a value is out of range."""
+        for option in OPTIONS.values():
+            option.kind.check(option.name, getattr(self, option.name), limits)
+        if self.chars:
+            self._check_chars_of_style()
+
+    def _check_chars_of_style(self) -> None:
+        style = STYLES[self.style]
+        if not style.characters:
+            raise BadOptionError(sentences.chars_not_supported(self.style))
+        if not style.takes_any_character and not set(self._excluded or self.chars) <= set(style.characters):
+            raise BadOptionError(sentences.chars_not_ascii(self.style))
+        if not self.characters:
+            raise BadOptionError(sentences.CHARS_EXCLUDES_ALL)
+
+    def check_art(self, columns: int, rows: int, limits: Limits) -> None:
+        """Raise BadOptionError if art of (columns x rows) cells would exceed the limit on characters."""
+        max_characters = limits.max_art_characters // self.cell_weight
+        if columns * rows > max_characters:
+            raise BadOptionError(sentences.art_too_large(columns, rows, max_characters))
+
+    @property
+    def characters(self) -> str:
+        """Characters to draw with, once the options are checked; empty for a style with fixed patterns."""
+        own = STYLES[self.style].characters
+        if self._excluded:
+            return "".join(character for character in own if character not in self._excluded)
+        return self.chars or own
+
+    @property
+    def cell_weight(self) -> int:
+        """Characters that one cell counts for: those it may become, or its samples if they are more."""
+        style = STYLES[self.style]
+        return max(style.samples, 1 + style.colours * _COLOUR_CHARACTERS[self.color])
+
+    @property
+    def _excluded(self) -> str:
+        return self.chars[1:] if self.chars.startswith("^") else ""
+
+
+def _table() -> dict[str, Option]:
+    rows = {}
+    for each in fields(ConversionOptions):
+        default = {} if each.default is MISSING else {"default": each.default}
+        rows[each.name] = Option(name=each.name, **(each.metadata | default))
+    return rows
+
+
+OPTIONS: Final[Mapping[str, Option]] = _table()
+"""Every option by name, in the order of `ConversionOptions`."""

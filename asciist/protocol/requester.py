@@ -1,0 +1,194 @@
+"""The web tier's half of the protocol.
+
+A Requester serves stored art when there is any. Otherwise it stores the image, publishes a conversion request, waits for
+the reply, and looks into the store once more before it gives up. Replies may come late, twice or never.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from asciist import conversion
+from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, ImageRejectedError, UnavailableError
+from asciist.limits import Limits
+from asciist.options import ConversionOptions
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.messages import NO_TRACE, ConversionRequest, Trace
+from asciist.protocol.ports import ArtifactStore, Metrics, ReplyInbox, RequestQueue, timed
+from asciist.protocol.single_flight import SingleFlight
+from asciist.telemetry import logs
+from asciist.telemetry.metrics import ART_SERVED, IMAGE_BYTES, IMAGE_PIXELS, REPLY_WAIT
+
+
+class ArtSource(Enum):
+    """Source of the art in an answer."""
+
+    STORE = "store"
+    CONVERSION = "conversion"
+    SHARED = "shared"
+    """Shared with an identical request that was in flight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedArt:
+    """Art for a client, with its source and its storage key."""
+
+    art: str
+    digest: str
+    """SHA-256 of the image."""
+    options: ConversionOptions
+    source: ArtSource
+
+    @property
+    def key(self) -> str:
+        """Storage key of the art."""
+        return art_key(self.digest, self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ArtRequest:
+    """One request for art on its way through the Requester."""
+
+    digest: str
+    options: ConversionOptions
+    image: bytes | None
+    """Bytes of the image; None when the client names an image that it uploaded before."""
+    deadline: float
+    """Time at which the Requester gives up, in seconds since the epoch."""
+    trace: Trace
+
+    @property
+    def key(self) -> str:
+        return art_key(self.digest, self.options)
+
+
+class Requester:
+    """Gets art for images, from the store or from the worker tier. One per process; safe to call from many threads."""
+
+    def __init__(
+        self,
+        *,
+        store: ArtifactStore,
+        queue: RequestQueue,
+        inbox: ReplyInbox,
+        metrics: Metrics,
+        limits: Limits,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._inbox = inbox
+        self._metrics = metrics
+        self._limits = limits
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._in_flight: SingleFlight[ServedArt] = SingleFlight()
+
+    def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+        """Return the art of `image`, stored or newly converted.
+
+        Raises RejectedError if the image cannot be converted, DeadlineExceededError, UnavailableError.
+        """
+        header = conversion.open_image(image, options, self._limits).header
+        image_format = header.format.lower()  # Datadog would lower-case the tag
+        self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
+        self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
+        digest = digest_of(image)
+        logs.add(digest=digest, format=image_format, bytes=len(image), pixels=header.pixels)
+        return self._count(self._serve(self._request(digest, options, trace, image=image)))
+
+    def convert_stored_image(self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+        """Return the art of an image that was uploaded before, stored or newly converted.
+
+        Raises ArtifactNotFoundError if the image is not stored, and whatever `convert` raises.
+        """
+        options.check(self._limits)
+        logs.add(digest=digest)
+        return self._count(self._serve(self._request(digest, options, trace, image=None)))
+
+    def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
+        """Return art that is already stored. Raises BadOptionError, ArtifactNotFoundError, UnavailableError."""
+        options.check(self._limits)
+        art = self._find(art_key(digest, options))
+        if art is None:
+            raise ArtifactNotFoundError(art_key(digest, options))
+        logs.add(digest=digest, style=options.style, width=options.width)
+        return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
+
+    def _request(self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None) -> _ArtRequest:
+        deadline = self._clock() + self._timeout_seconds
+        return _ArtRequest(digest=digest, options=options, image=image, deadline=deadline, trace=trace)
+
+    def _serve(self, request: _ArtRequest) -> ServedArt:
+        """Join an identical request in flight, or look for the art and have it converted."""
+        while True:
+            with self._in_flight.join(request.key) as call:
+                if call.is_leader:
+                    served = self._find_or_convert(request)
+                    call.finish(served)
+                    return served
+                try:
+                    return replace(call.wait(request.deadline - self._clock()), source=ArtSource.SHARED)
+                except ArtifactNotFoundError:
+                    continue  # the leader had no image: try again with the image of this request
+                except (TimeoutError, DeadlineExceededError) as error:
+                    # The leader's deadline comes first. A request with time left tries again.
+                    if self._clock() >= request.deadline:
+                        raise DeadlineExceededError from error
+
+    def _count(self, served: ServedArt) -> ServedArt:
+        self._metrics.count(ART_SERVED, source=served.source.value)
+        logs.add(source=served.source.value)
+        return served
+
+    def _find_or_convert(self, request: _ArtRequest) -> ServedArt:
+        source = ArtSource.STORE
+        art = self._find(request.key)
+        if art is None:
+            source = ArtSource.CONVERSION
+            if request.image is not None:
+                self._store.create(image_key(request.digest), request.image)
+            elif not self._store.exists(image_key(request.digest)):
+                raise ArtifactNotFoundError(image_key(request.digest))
+            art = self._request_conversion(request)
+        return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
+
+    def _request_conversion(self, request: _ArtRequest) -> str:
+        """Publish a conversion request and wait for its reply."""
+        correlation_id = uuid.uuid4().hex
+        # The reply is expected before the request is published, so that no reply can come too early.
+        with self._inbox.expect(correlation_id) as pending:
+            message = ConversionRequest(
+                correlation_id=correlation_id,
+                digest=request.digest,
+                options=request.options,
+                deadline=request.deadline,
+                reply_to=pending.reply_to,
+                published_at=self._clock(),
+                trace=request.trace,
+            )
+            self._queue.send(message.to_json())
+            with timed(self._metrics, REPLY_WAIT):
+                reply = pending.wait(max(0.0, request.deadline - self._clock()))
+        if reply is not None and reply.rejection is not None:
+            raise ImageRejectedError(reply.rejection)
+        if reply is not None and reply.art is not None:
+            return reply.art
+        # The art was too large for the reply, or the reply is lost: in both cases the art may be stored.
+        art = self._find(request.key)
+        if art is not None:
+            return art
+        if reply is None:
+            raise DeadlineExceededError
+        raise UnavailableError(f"the reply says that {request.key} is stored, but it is not")
+
+    def _find(self, key: str) -> str | None:
+        """Return stored art; None if there is none that this engine version drew."""
+        try:
+            stored = StoredArt.from_json(self._store.get(key))
+        except ArtifactNotFoundError:
+            return None
+        return stored.art if stored else None

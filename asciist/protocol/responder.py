@@ -1,0 +1,177 @@
+"""The worker tier's half of the protocol.
+
+A Responder drops a message that is past its deadline. Otherwise it fetches the image, converts it, stores the art and
+replies. Messages may be delivered twice and in any order, so every step can be repeated: art is a function of its key,
+and two conversions write the same bytes.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from asciist import conversion
+from asciist.errors import ArtifactNotFoundError, AsciistError, RejectedError, ReplyAddressGoneError
+from asciist.limits import Limits
+from asciist.protocol.artifacts import StoredArt, art_key, image_key
+from asciist.protocol.capacity import Capacity
+from asciist.protocol.messages import ConversionReply, ConversionRequest
+from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, ReplySender, RequestQueue, timed
+from asciist.telemetry import logs
+from asciist.telemetry.metrics import (
+    CONVERSION_DURATION,
+    CONVERSION_PIXELS,
+    IMAGE_DECODE_DURATION,
+    MESSAGE_AGE,
+    MESSAGES_EXPIRED,
+    MESSAGES_FAULTED,
+    REPLIES_ORPHANED,
+)
+
+_log = logging.getLogger(__name__)
+
+
+def redelivery_backoff(receive_count: int) -> float:
+    """Seconds until a message whose processing failed is delivered again: 0.5, 1, 2, 4."""
+    return float(0.5 * 2 ** (receive_count - 1))
+
+
+class Responder:
+    """Answers conversion requests: messages handed to `respond`, or messages its own threads receive after `start`."""
+
+    def __init__(
+        self,
+        *,
+        store: ArtifactStore,
+        queue: RequestQueue,
+        replies: ReplySender,
+        metrics: Metrics,
+        limits: Limits,
+        backoff: Callable[[int], float] = redelivery_backoff,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._replies = replies
+        self._metrics = metrics
+        self._limits = limits
+        self._backoff = backoff
+        self._clock = clock
+        # Shared by all threads of the process, so that two large images are decoded one after the other.
+        self._decode_bytes = Capacity(limits.max_decode_bytes)
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+
+    def start(self, threads: int, *, wait_seconds: float = 1.0) -> None:
+        """Consume the queue in so many threads, each with long polls of `wait_seconds`.
+
+        Threads suffice to use every core: decoding and scaling release the interpreter lock.
+        """
+        for number in range(threads):
+            thread = threading.Thread(target=self._consume, args=(wait_seconds,), name=f"worker-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def is_alive(self) -> bool:
+        """Return True while every started thread consumes the queue."""
+        return not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
+
+    def request_stop(self) -> None:
+        """Ask the threads to stop after the message in hand, without waiting for them."""
+        self._stopping.set()
+
+    def stop(self, wait_seconds: float) -> None:
+        """Let each thread finish the message in hand, waiting `wait_seconds` for it at most; then flush the metrics."""
+        self.request_stop()
+        for thread in self._threads:
+            thread.join(wait_seconds)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send buffered metrics. Call it before the process is frozen."""
+        self._metrics.flush()
+
+    def respond(self, delivery: Delivery) -> bool:
+        """Process one delivery. Return True when the message is done and must be deleted. Never raises.
+
+        After a fault the message stays in the queue and is made visible again after a backoff, because its visibility
+        timeout is longer than its deadline.
+        """
+        with logs.scope():
+            logs.add(receive_count=delivery.receive_count)
+            try:
+                self.process(delivery.body, receive_count=delivery.receive_count)
+            except Exception:  # noqa: BLE001 - any fault: the message comes back and the worker goes on
+                self._metrics.count(MESSAGES_FAULTED)
+                _log.exception("message processing failed")
+                with suppress(AsciistError):
+                    self._queue.extend(delivery, visibility_seconds=self._backoff(delivery.receive_count))
+                return False
+            return True
+
+    def process(self, body: str, *, receive_count: int) -> None:
+        """Carry out one request. Any error raised is a server fault, after which the message must stay in the queue."""
+        started = time.perf_counter()
+        request = ConversionRequest.from_json(body)
+        logs.add(request_id=request.trace.request_id, trace=request.trace.headers, digest=request.digest)
+        logs.add(style=request.options.style, width=request.options.width)
+        self._record_age(request)
+        if self._clock() >= request.deadline:
+            self._metrics.count(MESSAGES_EXPIRED)
+            _log.warning("message expired")
+            return
+        # An earlier delivery may have failed only after the art was stored: then only the reply is missing.
+        reply = (self._reply_from_store(request) if receive_count > 1 else None) or self._convert_and_store(request)
+        try:
+            self._replies.send(request.reply_to, reply)
+        except ReplyAddressGoneError:
+            # The web process has stopped. The art is stored for the next request.
+            self._metrics.count(REPLIES_ORPHANED)
+            logs.add(orphaned=True)
+        logs.add(duration_ms=round(1000 * (time.perf_counter() - started), 1))
+        _log.info("image converted" if reply.rejection is None else "image rejected")
+
+    def _consume(self, wait_seconds: float) -> None:
+        """Receive and process one message at a time until asked to stop. Never raises: a worker survives every fault."""
+        while not self._stopping.is_set():
+            try:
+                for delivery in self._queue.receive(max_messages=1, wait_seconds=wait_seconds):
+                    if self.respond(delivery):
+                        self._queue.delete([delivery])
+            except AsciistError:
+                _log.exception("request queue failed")
+                self._stopping.wait(wait_seconds)
+
+    def _record_age(self, request: ConversionRequest) -> None:
+        if request.published_at is not None:
+            age_ms = 1000 * max(0.0, self._clock() - request.published_at)  # two machines' clocks may disagree
+            self._metrics.distribution(MESSAGE_AGE, age_ms)
+            logs.add(age_ms=round(age_ms, 1))
+
+    def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
+        with suppress(ArtifactNotFoundError):
+            if stored := StoredArt.from_json(self._store.get(art_key(request.digest, request.options))):
+                return ConversionReply(correlation_id=request.correlation_id, art=stored.art)
+        return None
+
+    def _convert_and_store(self, request: ConversionRequest) -> ConversionReply:
+        """Return a reply with the stored art, or with the reason why the image is rejected."""
+        image = self._store.get(image_key(request.digest))
+        try:
+            art = self._convert(image, request)
+        except RejectedError as error:
+            return ConversionReply(correlation_id=request.correlation_id, rejection=error.public_message)
+        self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
+        return ConversionReply(correlation_id=request.correlation_id, art=art)
+
+    def _convert(self, image: bytes, request: ConversionRequest) -> str:
+        opened = conversion.open_image(image, request.options, self._limits)
+        image_format = opened.header.format.lower()
+        seconds_left = request.deadline - self._clock()
+        with self._decode_bytes.reserve(opened.header.decode_bytes, wait_seconds=seconds_left):
+            self._metrics.count(CONVERSION_PIXELS, opened.header.pixels, format=image_format)
+            with timed(self._metrics, IMAGE_DECODE_DURATION, format=image_format):
+                decoded = conversion.decode(opened)
+            with timed(self._metrics, CONVERSION_DURATION, style=request.options.style):
+                return conversion.render(decoded, request.options)

@@ -1,0 +1,58 @@
+"""Single flight: concurrent requests for the same key share one computation."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Final, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Call(Generic[Result]):
+    """One caller's view of a computation in flight."""
+
+    def __init__(self, outcome: "Future[Result]", *, is_leader: bool) -> None:
+        self._outcome = outcome
+        self.is_leader: Final = is_leader
+        """True for the caller that must compute the result; the others wait for it."""
+
+    def finish(self, result: Result) -> None:
+        """Hand the leader's result to the waiting callers."""
+        self._outcome.set_result(result)
+
+    def wait(self, seconds: float) -> Result:
+        """Return the leader's result. Raises TimeoutError, or whatever the leader raised."""
+        return self._outcome.result(seconds)
+
+
+class SingleFlight(Generic[Result]):
+    """Calls in flight, by key. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._in_flight: dict[str, Future[Result]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def join(self, key: str) -> Iterator[Call[Result]]:
+        """Join the call for `key`, or lead a new one when there is none.
+
+        The leader must call `finish` inside the `with` block; if the block raises, every waiting caller gets that error.
+        """
+        with self._lock:
+            outcome = self._in_flight.get(key)
+            is_leader = outcome is None
+            if outcome is None:
+                outcome = self._in_flight[key] = Future()
+        if not is_leader:
+            yield Call(outcome, is_leader=False)
+            return
+        try:
+            yield Call(outcome, is_leader=True)
+        except BaseException as error:
+            outcome.set_exception(error)
+            raise
+        finally:
+            # Only after the outcome is set: a caller that finds no call in flight must find the art in the store.
+            with self._lock:
+                del self._in_flight[key]

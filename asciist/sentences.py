@@ -1,0 +1,103 @@
+"""Every sentence in which the service tells a client what is wrong, in one place.
+
+A sentence says what is wrong and, where it helps, what to do. It is lower-case and has no full stop, because clients show
+it behind a prefix of their own.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+# The request.
+MALFORMED_REQUEST: Final = "malformed request"
+NOT_FOUND: Final = "not found: POST an image to /"
+METHOD_NOT_ALLOWED: Final = "method not allowed"
+REQUEST_TOO_LARGE: Final = "the request is too large"
+NO_IMAGE: Final = "no image provided"
+NO_WIDTH: Final = "no width provided"
+NOT_JSON: Final = "the body is not valid JSON"
+NOT_A_JSON_OBJECT: Final = 'the JSON body must be an object: {"width": 80, "image": "<base64>"}'
+IMAGE_NOT_A_STRING: Final = "image must be a base64 string"
+IMAGE_NOT_BASE64: Final = "image is not valid base64"
+COMPRESSED_BODY: Final = "compressed request bodies (Content-Encoding) are not supported: send the image uncompressed"
+SLOW_UPLOAD: Final = "the request body did not arrive in time: check its Content-Length"
+SHORT_BODY: Final = "the request body is shorter than its Content-Length"
+INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Content-Location"
+
+# The service.
+IMAGE_NOT_FOUND: Final = "image not found or expired: upload it again"
+BUSY: Final = "the service is busy: try again in a moment"
+UNAVAILABLE: Final = "the service is temporarily unavailable"
+DEADLINE_EXCEEDED: Final = "the art was not ready in time: try again"
+INTERNAL_ERROR: Final = "internal error"
+
+# The image.
+UNKNOWN_FORMAT: Final = "unknown image format: send JPEG, PNG, GIF, WebP or BMP"
+DAMAGED_IMAGE: Final = "the image is damaged and cannot be decoded"
+
+
+def too_many_bytes(max_bytes: int) -> str:
+    """For an image over the byte limit."""
+    return f"the image is too large: the limit is {max_bytes / 1e6:g} MB"
+
+
+def too_many_pixels(width: int, height: int, *, kind: str, max_pixels: float) -> str:
+    """For an image over the pixel limit of its kind, such as `PNG`."""
+    return (
+        f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels; "
+        f"the limit for this kind of {kind} is {max_pixels / 1e6:.1f}"
+    )
+
+
+def too_large_rle(max_bytes: int) -> str:
+    """For a run-length encoded BMP over its byte limit."""
+    return f"the image is too large: the limit for a run-length encoded BMP is {max_bytes / 1e6:g} MB"
+
+
+# The options.
+def not_a_whole_number(name: str, minimum: int, maximum: int) -> str:
+    """For a number of the wrong form or out of range."""
+    return f"{name} must be a whole number from {minimum} to {maximum}"
+
+
+def not_one_of(name: str, choices: Iterable[str]) -> str:
+    """For a value that is not among the choices."""
+    return f"{name} must be one of: {', '.join(choices)}"
+
+
+def not_a_truth_value(name: str) -> str:
+    """For a value that is neither true nor false."""
+    return f"{name} must be true or false"
+
+
+def not_text(name: str) -> str:
+    """For a JSON value that is not a string."""
+    return f"{name} must be text"
+
+
+def chars_not_supported(style: str) -> str:
+    """For `chars` with a style that draws fixed patterns."""
+    return f"chars cannot be used with the style {style}, which draws fixed patterns"
+
+
+def chars_too_long(max_bytes: int) -> str:
+    """For `chars` over its byte limit."""
+    return f"chars must be at most {max_bytes} bytes in UTF-8"
+
+
+def chars_not_ascii(style: str) -> str:
+    """For characters that a style of ASCII characters cannot draw."""
+    return f"chars must be printable ASCII for the style {style}"
+
+
+CHARS_NOT_ONE_COLUMN: Final = (
+    "chars must be printable characters, each one column wide: no wide, combining, invisible or right-to-left characters"
+)
+CHARS_EXCLUDES_ALL: Final = "chars excludes every character of the style"
+
+
+def art_too_large(columns: int, rows: int, max_characters: int) -> str:
+    """For art over the limit on characters."""
+    return (
+        f"the art would be {rows} rows of {columns} characters; the limit for this style and color is "
+        f"{max_characters} characters: choose a smaller width"
+    )

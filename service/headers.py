@@ -1,0 +1,98 @@
+"""Response headers: caching, content security policies, and the headers that describe art."""
+
+import base64
+import hashlib
+from typing import Final
+
+from flask import Response
+
+from asciist.protocol.requester import ArtSource, ServedArt
+
+STATIC_MAX_AGE: Final = 3600
+"""Max-age, in seconds, of static files without a content hash in their URL."""
+
+HASHED_STATIC_MAX_AGE: Final = 31_536_000
+"""Max-age, in seconds, of static files with a content hash in their URL: a year."""
+
+_ART_MAX_AGE: Final = 86_400
+"""Max-age of art, in seconds. Art changes only with an engine version, and may be a day old then."""
+
+_RETRY_AFTER: Final = 2
+"""Seconds after which a client may retry when the service is overloaded or unavailable."""
+
+_CACHE_STATUS: Final = {
+    ArtSource.STORE: "asciist; hit",
+    ArtSource.CONVERSION: "asciist; fwd=miss; stored",
+    ArtSource.SHARED: "asciist; fwd=miss; collapsed",
+}
+"""Cache-Status (RFC 9211): tells whether the answer cost a conversion."""
+
+_PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+_STATIC_PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""For a page without script and form."""
+
+_ART_DOCUMENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""For art that is an HTML document: its colours are inline styles, and it loads nothing."""
+
+
+def for_every_response(response: Response) -> None:
+    """Add the headers that every response carries."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"  # a URL of art grants access to it, so other sites must not learn it
+
+
+def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
+    """Describe the art, and let caches keep it.
+
+    A page belongs to this release and may show art of an older one, so it is revalidated each time, which costs a 304.
+    """
+    response.headers["Cache-Control"] = "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}"
+    response.headers["Content-Location"] = f"/{served.key}"
+    response.headers["Cache-Status"] = _CACHE_STATUS[served.source]
+    response.vary.add("Accept")
+
+
+def for_error(response: Response) -> None:
+    """Keep an error out of caches, and tell the client when a retry makes sense."""
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("Accept")
+    if response.status_code == 503:
+        response.headers["Retry-After"] = str(_RETRY_AFTER)
+
+
+def for_health_check(response: Response) -> None:
+    """Keep the state of a process out of caches."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+def for_front_page(response: Response) -> None:
+    """Name the request headers that choose between the page and the usage text."""
+    response.vary.update(("Accept", "User-Agent"))
+
+
+def for_page(response: Response, *, inline_style: str) -> None:
+    """Allow the page its own script and files, and exactly this inline style sheet."""
+    style_hash = base64.b64encode(hashlib.sha256(inline_style.encode()).digest()).decode()
+    response.headers["Content-Security-Policy"] = _PAGE_POLICY.format(style=style_hash)
+
+
+def for_docs_page(response: Response) -> None:
+    """Allow a page without a script its own files; have it revalidated, because it belongs to this release."""
+    response.headers["Content-Security-Policy"] = _STATIC_PAGE_POLICY
+    response.headers["Cache-Control"] = "no-cache"
+
+
+def for_art_document(response: Response) -> None:
+    """Allow art that is an HTML document its inline colours and nothing else."""
+    response.headers["Content-Security-Policy"] = _ART_DOCUMENT_POLICY
+
+
+def for_request_id(response: Response, request_id: str) -> None:
+    """Tell the client the id under which its request is logged."""
+    response.headers["X-Request-Id"] = request_id
