@@ -1,4 +1,4 @@
-"""The service from Python, with nothing but the standard library.
+"""Python client of the service, with no dependencies outside the standard library.
 
 ::
 
@@ -10,11 +10,11 @@
     print(art.text)
     print(art.url)
 
-It blocks; calls from several threads do not disturb each other. Proxies that the environment names (`https_proxy`,
-`no_proxy`) are used, as `urllib` does. `asciist convert` is this and a terminal.
+Calls block, and may be made from several threads at once. Like `urllib`, the client uses the proxies that the environment
+names (`https_proxy`, `no_proxy`). `asciist convert` is this client with a terminal interface.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -29,54 +29,49 @@ if TYPE_CHECKING:
     from urllib.request import OpenerDirector, Request
 
 DEFAULT_URL: Final = "http://localhost:27244"
-"""Where `asciist serve` listens."""
+"""Default address of `asciist serve`."""
 
-_MAX_SENTENCE_BYTES: Final = 2000
-"""Of an error: many times the longest that the service has."""
+_MAX_ERROR_BYTES: Final = 2000
+"""Maximum bytes read of an error, several times the longest sentence of the service."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Art:
-    """What the service made of an image."""
+    """The art that the service made of an image."""
 
     text: str
-    """Rows of `width` characters joined by newlines, none at the end; with `color="html"` a document."""
+    """Rows of `width` characters, joined by newlines, without a final newline; with `color="html"` an HTML document."""
     url: str
-    """Where the same art can be fetched again, for as long as the service keeps it."""
+    """URL of the art, valid for as long as the service keeps it."""
     was_stored: bool
-    """Whether the service had it already, and converted nothing."""
+    """True if the art was stored already, so that no conversion was needed."""
 
 
 def convert(
     image: bytes,
     *,
     url: str = DEFAULT_URL,
-    width: int | None = None,
-    style: str | None = None,
-    invert: bool | None = None,
-    chars: str | None = None,
-    color: str | None = None,
-    timeout_seconds: float = 75,  # longer than the service, or its load balancer, is silent before it says so
+    timeout_seconds: float = 75,  # longer than the service or its load balancer takes to report a timeout
     on_progress: Callable[[int, int], None] | None = None,
+    **options: int | str | bool | None,
 ) -> Art:
-    """The art of `image`, the bytes of a file, by the service at `url`.
+    """Send `image`, the bytes of an image file, to the service at `url` and return its art.
 
-    `width` is in columns. Options that are None are left to the service, whose README says what there is. Each step
-    (connecting, sending a block, waiting for the answer) may take `timeout_seconds`. `on_progress` is called with the
-    bytes sent and those to send before each block of the body, and after the last, when they are equal.
+    `options` are the conversion options by their API names, such as `width=60` (see `asciist.options`). An option that is
+    missing or None has the service's default. Each step (connecting, sending a block, waiting for the answer) may take
+    `timeout_seconds`. `on_progress` is called with the bytes sent and the bytes in all, before each block of the body and
+    once after the last.
 
-    Raises RejectedError if asking again changes nothing: the service refuses the image or an option, or `url` is not an
-    http address. Raises ServiceError if it may: the service cannot be reached, fails or does not answer whole, or
-    something else than asciist answers at `url`, such as a redirect, which is not followed.
+    Raises RejectedError if a retry cannot help: the service refuses the image or an option, or `url` is not an http
+    address. Raises ServiceError if it may: the service cannot be reached, fails or sends an incomplete answer, or another
+    server answers at `url`, for example with a redirect, which is not followed.
     """
     from http.client import HTTPException, IncompleteRead
     from urllib.error import URLError
     from urllib.request import Request
 
-    inverted = None if invert is None else str(invert).lower()
-    query = _query(width=width, style=style, invert=inverted, chars=chars, color=color)
     request = Request(  # noqa: S310 - the scheme is checked
-        f"{_checked(url)}/?{query}",
+        f"{_checked(url)}/?{_query(options)}",
         data=_Body(image, on_progress),
         method="PUT",
         headers={
@@ -90,40 +85,41 @@ def convert(
         with _opener().open(request, timeout=timeout_seconds) as response:
             return _art(url, request, response)
     except URLError as error:
-        hint = " (is it running? asciist serve)" if _checked(url) == DEFAULT_URL else ""
+        hint = " (is it running? start it with: asciist serve)" if _checked(url) == DEFAULT_URL else ""
         raise ServiceError(f"cannot reach {url}: {_reason(error.reason)}{hint}") from error
     except OSError as error:
-        raise ServiceError(f"the answer of {url} did not arrive whole: {_reason(error)}") from error
+        raise ServiceError(f"incomplete response from {url}: {_reason(error)}") from error
     except (IncompleteRead, UnicodeDecodeError) as error:
-        raise ServiceError(f"the answer of {url} did not arrive whole", detail=repr(error)) from error
+        raise ServiceError(f"incomplete response from {url}", detail=repr(error)) from error
     except HTTPException as error:
-        raise ServiceError(f"{url} does not answer as a web server does", detail=repr(error)) from error
+        raise ServiceError(f"{url} did not send a valid HTTP response", detail=repr(error)) from error
 
 
 def _checked(url: str) -> str:
-    """`url` without slashes at its end; raises BadOptionError if no service can be there."""
+    """Return `url` without trailing slashes. Raises BadOptionError if it cannot be the address of a service."""
     try:
         parts = urlsplit(url)
-        parts.netloc.encode("idna")  # as whoever looks the name up will
+        parts.netloc.encode("idna")  # as a name lookup would
         is_address = bool(parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0)
     except ValueError:
         is_address = False
     if not is_address or not url.isascii() or not url.isprintable() or " " in url:
-        raise BadOptionError(f"{url} is not an http address, such as {DEFAULT_URL}")
+        raise BadOptionError(f"{url} is not an http address (expected, for example, {DEFAULT_URL})")
     if "?" in url or "#" in url:
-        raise BadOptionError(f"{url} is not the address of a service: it must end before the ? or #")
+        raise BadOptionError(f"{url} is not the address of a service: remove the query (?) or fragment (#)")
     return url.rstrip("/")
 
 
-def _query(**options: int | str | None) -> str:
+def _query(options: Mapping[str, int | str | bool | None]) -> str:
+    texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
     try:
-        return urlencode({name: value for name, value in options.items() if value is not None})
-    except UnicodeEncodeError as error:  # half a character, from a system that has another encoding
-        raise BadOptionError("options must be text that UTF-8 can express") from error
+        return urlencode({name: text for name, text in texts.items() if text is not None})
+    except UnicodeEncodeError as error:  # a lone surrogate, from a system with another encoding
+        raise BadOptionError("options must be text that UTF-8 can encode") from error
 
 
 class _Body(BytesIO):
-    """An image that tells how much of it is sent; http.client asks for the next block when it has sent the one before."""
+    """A request body that reports progress: http.client reads the next block when it has sent the one before."""
 
     def __init__(self, image: bytes, on_progress: Callable[[int, int], None] | None) -> None:
         super().__init__(image)
@@ -141,20 +137,20 @@ def _user_agent() -> str:
 
     try:
         return f"asciist/{version('asciist')}"
-    except PackageNotFoundError:  # a copy of the source, which is not installed
+    except PackageNotFoundError:  # running from a source tree that is not installed
         return "asciist"
 
 
 @cache
 def _opener() -> "OpenerDirector":
-    """Sends requests as `urlopen` does, but follows no redirect, raises no status, and reads answers that come early."""
+    """Return an opener like that of `urlopen`, which follows no redirects, raises no statuses and reads early answers."""
     from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
     from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
     class Connection(HTTPConnection):
         def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
             self.connect()
-            # A service that refuses an image before it has all of it (413) hangs up, and its answer is there to be read.
+            # A service that refuses an image early (413) closes the connection; its answer can still be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 super().endheaders(message_body, encode_chunked=encode_chunked)
 
@@ -176,9 +172,9 @@ def _opener() -> "OpenerDirector":
 
 
 def _art(url: str, request: "Request", response: "HTTPResponse") -> Art:
-    """The art that `response` brings; raises the error that it is otherwise."""
+    """Return the art in `response`; raise its error if it is one."""
     location = response.headers["Content-Location"]
-    # RFC 9211: a list, to which caches on the way may add a member each.
+    # A list (RFC 9211): every cache on the way may add a member.
     caches = [
         [part.strip() for part in member.split(";")]
         for line in response.headers.get_all("Cache-Status", [])
@@ -199,18 +195,18 @@ def _error(url: str, request: "Request", response: "HTTPResponse") -> AsciistErr
     location = response.headers["Location"]
     if 300 <= status < 400 and location and location.isprintable():
         there = urlsplit(urljoin(request.full_url, location))._replace(query="", fragment="").geturl()
-        return ServiceError(f"{url} redirects to {there}: use that address, if it is the service's")
+        return ServiceError(f"{url} redirects to {there}: use that address if it is the service")
     sentence = _sentence(response)
     if status >= 400 and sentence:
         return RejectedError(sentence) if status < 500 else ServiceError(sentence)
-    return ServiceError(f"{url} answers {status}, and not as asciist does")
+    return ServiceError(f"unexpected response from {url} with status {status}: is it an asciist service?")
 
 
 def _sentence(response: "HTTPResponse") -> str:
-    """The one sentence that an error of the service is; empty if it is something else, such as the page of a proxy."""
+    """Return the sentence of an error response of the service; empty if it is another response, such as a proxy's page."""
     if response.headers.get_content_type() != "text/plain":
         return ""
-    sentence = response.read(_MAX_SENTENCE_BYTES).decode("utf-8", "replace").removesuffix("\n")
+    sentence = response.read(_MAX_ERROR_BYTES).decode("utf-8", "replace").removesuffix("\n")
     return sentence if sentence.isprintable() else ""
 
 

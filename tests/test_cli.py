@@ -207,7 +207,7 @@ def test_an_option_that_is_no_text_is_told_of(url: str) -> None:
     for command in (("test",), ("convert", "-u", url)):
         run = asciist(*command, "-s", "ramp", "--chars", os.fsdecode(b"\xff."), str(CAT))
         assert (run.returncode, run.stdout) == (2, b"")
-        assert b"'--chars': it is not printable text" in run.stderr
+        assert b"'--chars': not printable text" in run.stderr
 
 
 def test_a_closed_pipe_is_the_readers_choice() -> None:
@@ -223,7 +223,7 @@ def test_nothing_is_read_from_a_terminal() -> None:
     os.close(master)
     os.close(slave)
 
-    assert (run.returncode, run.stderr) == (1, b"asciist: no image: name a FILE or pipe one in\n")
+    assert (run.returncode, run.stderr) == (1, b"asciist: no image: name a FILE or pipe an image to standard input\n")
 
 
 def test_help_and_version() -> None:
@@ -327,7 +327,7 @@ def test_who_forgot_the_service_is_told_how_to_run_it() -> None:
             pytest.skip("somebody listens on port 27244")
         run = asciist("convert", "-u", "http://localhost:27244", str(CAT))
 
-    sentence = b"asciist: cannot reach http://localhost:27244: Connection refused (is it running? asciist serve)\n"
+    sentence = b"asciist: cannot reach http://localhost:27244: Connection refused (is it running? start it with: asciist serve)\n"
     assert (run.returncode, run.stdout, run.stderr) == (3, b"", sentence)
 
 
@@ -408,7 +408,7 @@ def test_closed_streams_and_full_disks_cause_no_traceback() -> None:
     for redirection, status, words in (
         (">/dev/full", 1, b"asciist: cannot write to standard output: No space left on device\n"),
         (">&-", 0, b""),
-        ("<&-", 1, b"asciist: no image: name a FILE or pipe one in\n"),
+        ("<&-", 1, b"asciist: no image: name a FILE or pipe an image to standard input\n"),
     ):
         file = "" if redirection == "<&-" else f'"{CAT}"'
         shell = f'"{sys.executable}" -m asciist.cli test {file} {redirection}'

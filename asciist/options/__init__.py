@@ -86,7 +86,7 @@ class ConversionOptions:
         default=DEFAULT_STYLE,
         metadata=_row(
             Choice(choices=tuple(STYLES), key_pattern_of_any="[a-z]+"),
-            summary=", ".join(STYLES),
+            summary=f"drawing style: {', '.join(STYLES)}",
             description=(
                 "How the art is drawn. `structure`: the character most similar to each cell in shape and tone; `ramp`: a "
                 "character for each brightness; `braille`: 2x4 dots per cell; `blocks`: 2x2 blocks per cell, or two pixels in "
@@ -101,7 +101,7 @@ class ConversionOptions:
         default=False,
         metadata=_row(
             Flag(),
-            summary="dark characters on a light background",
+            summary="draw dark characters on a light background",
             description="Draw dark characters on a light background. Coloured `blocks` do not change, only their page does.",
             label="Dark on light",
             message_version=2,
@@ -111,7 +111,7 @@ class ConversionOptions:
         default="none",
         metadata=_row(
             Choice(choices=COLORS),
-            summary="none, ansi (terminal escape codes), html (an HTML document)",
+            summary="colour: none, ansi (terminal escape codes), html (an HTML document)",
             description=(
                 "Colour of the art. `none`; `ansi`: 24-bit terminal escape codes; `html`: an HTML document, sent as text/html "
                 "(or as `art` in JSON)."

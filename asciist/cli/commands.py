@@ -1,0 +1,210 @@
+"""The commands: serve, convert, test and completion."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from asciist.cli.options import ChosenOptions, with_options
+from asciist.cli.output import FAILED, INTERRUPTED, UNAVAILABLE, convert_each, fail, upload_progress
+from asciist.client import DEFAULT_URL
+from asciist.errors import AsciistError
+from asciist.limits import Limits
+
+SERVER_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    "MALLOC_TRIM_THRESHOLD_": "8388608",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""Environment of the server process, unless it is set already.
+
+glibc returns blocks of a megabyte to the system at once, and keeps up to 8 MB of smaller ones. Its default is to keep large
+blocks too, once per thread, which raised the peak under large images by a tenth; returning small blocks made conversions a
+third slower. Large blocks use huge pages where glibc (2.35) and the system support them, which halves the time of a
+progressive JPEG. BLAS uses one thread, because other conversions use the other processors."""
+
+
+_Sections = Mapping[str, Sequence[tuple[str, str]]]
+"""Rows of a term and its description, by section title. A row without a description is printed verbatim, at any length."""
+
+
+class _CommandWithSections(click.Command):
+    """A command whose help has more sections after its options, like a manual page."""
+
+    def __init__(self, *arguments: Any, sections: _Sections, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._sections = sections
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        for title, rows in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class _Main(_CommandWithSections, click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # End by the signal itself, which a shell reports as status 130 and which ends a loop around the command. Click
+            # would print "Aborted!" and exit with 1.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+            raise SystemExit(INTERRUPTED) from None
+
+
+@click.group(
+    cls=_Main,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    sections={
+        "Examples": [
+            ("asciist convert photo.jpg", ""),
+            ("asciist convert --width 120 *.jpg > art.txt", ""),
+            ("asciist test --style braille photo.jpg", ""),
+            ("curl -s https://example.org/photo.jpg | asciist test", ""),
+        ],
+        "Exit status": [
+            ("0", "All images were converted."),
+            (str(FAILED), "An image could not be read, converted or printed."),
+            ("2", "Invalid usage."),
+            (str(UNAVAILABLE), "The service could not be reached or failed; retrying may help."),
+            ("", "If several images fail, the highest of these."),
+            (str(INTERRUPTED), "Interrupted with Ctrl-C."),
+        ],
+        "Environment": [
+            ("ASCIIST_URL", "Address of the service, for convert."),
+            ("COLUMNS", "Width of the art, instead of the terminal's."),
+            ("COLORTERM", "If truecolor or 24bit, art on a terminal is coloured."),
+            ("NO_COLOR", "If set, art is not coloured automatically."),
+        ],
+    },
+)
+@click.version_option(package_name="asciist")
+def main() -> None:
+    """Turn images into ASCII art.
+
+    Images are JPEG, PNG, GIF, WebP or BMP. Art goes to standard output and is as wide as the terminal. `convert` uses the
+    service, which stores the art under a URL; `test` works without it; `serve` runs the service.
+    """
+
+
+@main.command()
+def serve() -> None:
+    """Run the service on this machine.
+
+    It listens on HOST (127.0.0.1) and PORT (27244) and keeps images and art in ASCIIST_DATA_DIR. Ctrl-C stops it after the
+    requests in flight are answered.
+    """
+    from asciist.settings import Settings
+
+    try:
+        Settings.from_environment()
+    except AsciistError as error:
+        fail(error.public_message)
+    # Replace this process, so that signals reach the server itself.
+    arguments = [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_settings"]
+    os.execve(sys.executable, arguments, {**SERVER_ENVIRONMENT, **os.environ})  # noqa: S606 - no shell is needed
+
+
+@main.command(
+    cls=_CommandWithSections,
+    short_help="Convert images with the service.",
+    sections={
+        "Examples": [
+            ("asciist convert photo.jpg", ""),
+            ("asciist convert --color html photo.jpg > photo.html", ""),
+            ("asciist convert --url https://art.example.org *.jpg", ""),
+            ("asciist convert --json *.jpg | jq -r '.url // .error'", ""),
+        ],
+    },
+)
+@click.option(
+    "-u",
+    "--url",
+    envvar="ASCIIST_URL",
+    default=DEFAULT_URL,
+    metavar="URL",
+    show_default=True,
+    show_envvar=True,
+    help="Address of the service.",
+)
+@with_options
+def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
+    """Convert images with the service and print the art.
+
+    Without FILE, or if FILE is -, the image is read from standard input. With several files, a title precedes each art, and
+    a file that fails does not stop the others.
+
+    With --json, an object has file, width, art, url (permanent URL of the art) and stored (true if no conversion was needed);
+    or file and error.
+    """
+    from asciist.client import convert as convert_with_service
+
+    chosen = options.for_service()
+
+    def convert_one(name: str, image: bytes) -> dict[str, Any]:
+        with upload_progress(name) as on_progress:
+            art = convert_with_service(image, url=url, on_progress=on_progress, **chosen)
+        return {"width": chosen["width"], "art": art.text, "url": art.url, "stored": art.was_stored}
+
+    convert_each(names, convert_one, as_json=options.as_json)
+
+
+@main.command(
+    "test",
+    cls=_CommandWithSections,
+    short_help="Convert images without the service.",
+    sections={
+        "Examples": [
+            ("asciist test photo.jpg", ""),
+            ("asciist test --style ramp --chars ' .oO' --invert *.png", ""),
+            ("curl -s https://example.org/photo.jpg | asciist test", ""),
+            ("asciist test --json photo.jpg | jq -r .art", ""),
+        ],
+    },
+)
+@with_options
+def convert_locally(options: ChosenOptions, names: tuple[str, ...]) -> None:
+    """Convert images in this process, without the service, and print the art.
+
+    Without FILE, or if FILE is -, the image is read from standard input. With several files, a title precedes each art, and
+    a file that fails does not stop the others.
+
+    With --json, an object has file, width and art; or file and error.
+    """
+    from asciist.conversion import convert as convert_in_process
+    from asciist.options import ConversionOptions
+
+    chosen = options.for_service()
+
+    def convert_one(_name: str, image: bytes) -> dict[str, Any]:
+        return {"width": chosen["width"], "art": convert_in_process(image, ConversionOptions(**chosen), Limits())}
+
+    convert_each(names, convert_one, as_json=options.as_json)
+
+
+@main.command(
+    cls=_CommandWithSections,
+    short_help="Print a shell completion script.",
+    sections={
+        "Installation": [
+            ("bash, in ~/.bashrc:", ""),
+            ('  eval "$(asciist completion bash)"', ""),
+            ("zsh, in ~/.zshrc, after compinit:", ""),
+            ('  eval "$(asciist completion zsh)"', ""),
+            ("fish, in ~/.config/fish/config.fish:", ""),
+            ("  asciist completion fish | source", ""),
+        ],
+    },
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that lets the shell complete commands, options, styles and file names."""
+    from click.shell_completion import shell_complete
+
+    shell_complete(main, {}, "asciist", "_ASCIIST_COMPLETE", f"{shell}_source")

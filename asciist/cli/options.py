@@ -1,0 +1,111 @@
+"""Conversion options of the command, made from the table of options."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final
+
+import click
+
+from asciist.limits import Limits
+from asciist.options import OPTIONS, Option
+from asciist.options.kinds import Choice, Flag, Integer
+
+_TERMINAL_COLOURS: Final = ("truecolor", "24bit")
+"""Values of COLORTERM by which a terminal says that it shows 24-bit colour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenOptions:
+    """Options that the user set; None where an option was left out."""
+
+    values: Mapping[str, Any]
+    as_json: bool
+
+    def for_service(self) -> dict[str, Any]:
+        """Return the options to send, keyed by their API names.
+
+        The width defaults to the terminal's and the colour to what the terminal shows. Other defaults are left to the service,
+        which may be of another release.
+        """
+        chosen = dict(self.values)
+        chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
+        if chosen["color"] == "auto":
+            chosen["color"] = "ansi" if self._colours_allowed() else "none"
+        if chosen["color"] == "none":
+            del chosen["color"]
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def _colours_allowed(self) -> bool:
+        """Return True if art goes to a terminal with 24-bit colour and NO_COLOR (no-color.org) is not set."""
+        supports_truecolor = os.environ.get("COLORTERM") in _TERMINAL_COLOURS and os.environ.get("TERM") != "dumb"
+        colour_wanted = not os.environ.get("NO_COLOR") and not self.as_json
+        return supports_truecolor and colour_wanted and sys.stdout is not None and sys.stdout.isatty()
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the arguments `options` (a ChosenOptions) and `names` (file names)."""
+
+    @wraps(command)
+    def wrapper(*, as_json: bool, **arguments: Any) -> None:
+        values = {name: arguments.pop(name) for name in OPTIONS}
+        command(options=ChosenOptions(values=values, as_json=as_json), **arguments)
+
+    for parameter in reversed(_PARAMETERS):
+        wrapper = parameter(wrapper)
+    return wrapper
+
+
+def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.isprintable():  # also refuses surrogates, from a terminal in another encoding
+        raise click.BadParameter("not printable text")
+    return value
+
+
+def _parameter(option: Option) -> Callable[..., Any]:
+    """Return the click decorator of an option. It has no default, because defaults belong to the service."""
+    kind = option.kind
+    flags = [f"--{option.name}/--no-{option.name}" if isinstance(kind, Flag) else f"--{option.name}"]
+    attributes: dict[str, Any] = {"help": f"{option.summary[0].upper()}{option.summary[1:]}.", "default": None}
+    if isinstance(kind, Integer):
+        attributes |= {"type": click.IntRange(kind.minimum, kind.maximum(Limits())), "metavar": "NUMBER"}
+    elif isinstance(kind, Choice):
+        # The service, which may be of another release, decides which names are valid.
+        attributes |= {"metavar": "NAME", "callback": _printable, "shell_complete": _completion(kind)}
+    elif not isinstance(kind, Flag):
+        attributes |= {"metavar": "TEXT", "callback": _printable}
+    return click.option(
+        *([option.short_flag] if option.short_flag else []), *flags, **(attributes | _OVERRIDES.get(option.name, {}))
+    )
+
+
+def _completion(kind: Choice) -> Callable[..., list[str]]:
+    def complete(_context: click.Context, _parameter: click.Parameter, beginning: str) -> list[str]:
+        return [name for name in kind.choices if name.startswith(beginning)]
+
+    return complete
+
+
+_OVERRIDES: Final[dict[str, dict[str, Any]]] = {
+    "width": {"metavar": "COLUMNS", "show_default": "the terminal's width"},
+    "color": {
+        "type": click.Choice(["auto", *OPTIONS["color"].schema(Limits())["enum"]]),
+        "metavar": "KIND",
+        "callback": None,
+        "shell_complete": None,
+        "default": "auto",
+        "show_default": True,
+        "help": "Colour: none, ansi (terminal escape codes), html (an HTML document), or auto: ansi on a terminal with "
+        "COLORTERM=truecolor.",
+    },
+}
+"""Options that depend on the terminal."""
+
+_PARAMETERS: Final = (
+    *map(_parameter, OPTIONS.values()),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per FILE, one per line."),
+    click.argument("names", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True)),
+)

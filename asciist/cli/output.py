@@ -1,0 +1,120 @@
+"""Input and output of the command: reads images, prints art and JSON, reports errors, shows upload progress."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from asciist.errors import AsciistError, ServiceError
+
+# Exit statuses. Click's own, for wrong usage, is 2.
+FAILED: Final = 1
+UNAVAILABLE: Final = 3
+INTERRUPTED: Final = 130
+
+_PROGRESS_DELAY_SECONDS: Final = 0.5
+"""Seconds before an upload shows its progress; most uploads finish sooner, and the line would only flash."""
+_PROGRESS_INTERVAL_SECONDS: Final = 0.1
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error and exit."""
+    click.echo(f"asciist: {message}", err=True)
+    raise SystemExit(FAILED)
+
+
+def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[str, Any]], *, as_json: bool) -> NoReturn:
+    """Convert and print one file after the other, whether or not others fail; exit with the highest status.
+
+    `convert` takes the name and the bytes of a file and returns the fields that --json prints, `art` among them. It raises
+    AsciistError.
+    """
+    names = names or ("-",)
+    status = 0
+    separator = ""
+    try:
+        for name in names:
+            try:
+                result = convert(name, _read(name))
+                if as_json:
+                    _print(json.dumps({"file": name, **result}) + "\n")
+                else:
+                    title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
+                    _print(f"{title}{result['art']}\n")
+                    separator = "\n"
+            except AsciistError as error:
+                status = max(status, UNAVAILABLE if isinstance(error, ServiceError) else FAILED)
+                if as_json:
+                    _print(json.dumps({"file": name, "error": error.public_message}) + "\n")
+                else:
+                    prefix = f"{printable_name(name)}: " if len(names) > 1 else ""
+                    click.echo(f"asciist: {prefix}{error.public_message}", err=True)
+    except OSError as error:  # from standard output: every other OSError is an AsciistError by now
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail too
+        if not isinstance(error, BrokenPipeError):  # a broken pipe means that the reader (head, less) has stopped reading
+            fail(f"cannot write to standard output: {error.strerror}")
+    raise SystemExit(status)
+
+
+def _read(name: str) -> bytes:
+    source = "standard input" if name == "-" else "the file"
+    if name == "-" and (not sys.stdin or sys.stdin.isatty()):
+        raise AsciistError("no image: name a FILE or pipe an image to standard input")
+    try:
+        image = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise AsciistError(f"cannot read {source}: {error.strerror}") from error
+    if not image:
+        raise AsciistError(f"{source} is empty")
+    return image
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except UnicodeEncodeError as error:
+        raise AsciistError(
+            f"standard output uses {sys.stdout.encoding}, which lacks characters of this art: try PYTHONIOENCODING=utf-8"
+        ) from error
+
+
+def printable_name(name: str) -> str:
+    """Return a file's name for display: on one line, with unprintable characters escaped."""
+    if name == "-":
+        return "standard input"
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
+
+
+@contextmanager
+def upload_progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a callback that shows an upload's progress on one terminal line, erased at the end; None without a terminal."""
+    if not sys.stderr or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield None
+        return
+    is_shown = False
+    next_update = 0.0
+
+    def show(sent_bytes: int, total_bytes: int) -> None:
+        nonlocal is_shown, next_update
+        is_last = sent_bytes == total_bytes
+        if sent_bytes == 0:
+            next_update = time.monotonic() + _PROGRESS_DELAY_SECONDS
+        if time.monotonic() < next_update and not (is_last and is_shown):
+            return
+        is_shown, next_update = True, time.monotonic() + _PROGRESS_INTERVAL_SECONDS
+        sent = f"{100 * sent_bytes // total_bytes}% of {total_bytes / 1e6:.1f} MB sent"
+        text = f"asciist: {'waiting for the art' if is_last else sent}: {printable_name(name)}"
+        # Line wrapping is off (?7l), so that a long name is cut at the margin: a second line would not be erased.
+        print(f"\r\x1b[?7l{text}\x1b[K\x1b[?7h", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
