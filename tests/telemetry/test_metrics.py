@@ -201,7 +201,7 @@ class Clockwork:
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
-        self.metrics = EmfMetrics(namespace="asciist-test", every_seconds=None, stream=self.stream)
+        self.metrics = EmfMetrics(namespace="asciist-test", flush_interval_seconds=None, stream=self.stream)
 
     def lines(self) -> list[dict[str, Any]]:
         self.metrics.flush()
@@ -265,7 +265,7 @@ class TestEmbeddedMetricFormat:
 
     def test_what_is_held_back_is_written_in_time(self) -> None:
         stream = io.StringIO()
-        recorded = EmfMetrics(namespace="asciist-test", every_seconds=0.01, stream=stream)
+        recorded = EmfMetrics(namespace="asciist-test", flush_interval_seconds=0.01, stream=stream)
         recorded.count(metrics.REQUESTS_SHED)
 
         wait_until(lambda: '"asciist.requests.shed":[1]' in stream.getvalue())
