@@ -48,7 +48,7 @@ class Timeouts:
 
     @property
     def max_receive_count(self) -> int:
-        """Maximum deliveries of a message; then it becomes a dead letter. With `retry_delay`, all fit into the default deadline."""
+        """Deliveries before a message becomes a dead letter. With `retry_delay`, all of them fit into the default deadline."""
         return 5
 
     @property
@@ -125,7 +125,7 @@ class Settings:
     request_queue_url: str = ""
     """URL of the SQS request queue. Required when the backend is `aws`."""
     reply_path: str = "queue"
-    """Reply path on AWS: `queue` (an SQS queue for each web process) or `callback` (HTTP from the worker to the web process)."""
+    """Reply path on AWS: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process)."""
     reply_queue_prefix: str = "asciist-reply-"
     """Prefix of the names of reply queues. IAM roles may access only queues with this prefix."""
     callback_first_port: int = 28_000

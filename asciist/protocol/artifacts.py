@@ -1,6 +1,6 @@
-"""What is stored, and where: images at `{sha256}/image`, art below the same folder.
+"""Artifact keys and the format of stored art. Images are stored at `{sha256}/image`, art below the same folder.
 
-A key is never also another key's folder, because a directory store could not hold both.
+No key is also the folder of another key, because a directory store could not hold both.
 """
 
 import hashlib
@@ -14,27 +14,30 @@ from asciist.conversion import DEFAULT_STYLE, ENGINE_VERSION, ConversionOptions
 _IMAGE_KEY: Final = re.compile(r"([0-9a-f]{64})/image")
 
 VARIANT_PATTERN: Final = r"([a-z]+)(\.invert)?(?:\.(ansi|html))?(?:\.chars-((?:[0-9a-f]{2})+))?"
-"""What `variant_of` writes: the style, then in this order what is not the default."""
+"""Regular expression for variants: the style, then each option that differs from its default, in this order."""
 
 
 def digest_of(image: bytes) -> str:
-    """The SHA-256 of an image's bytes, as 64 lower-case hexadecimal digits: the name of everything stored about it."""
+    """Return the SHA-256 digest of an image's bytes, as 64 lower-case hexadecimal digits. The image's keys begin with it."""
     return hashlib.sha256(image).hexdigest()
 
 
 def image_key(digest: str) -> str:
-    """Where the image itself is stored."""
+    """Return the key of an image."""
     return f"{digest}/image"
 
 
 def digest_of_image_key(key: str) -> str | None:
-    """The digest in an image key; None for any other text."""
+    """Return the digest in an image key, or None if the text is not an image key."""
     match = _IMAGE_KEY.fullmatch(key)
     return match[1] if match else None
 
 
 def art_key(digest: str, options: ConversionOptions) -> str:
-    """Where the art of an image is stored. The default style on its own has the short key; it is also the art's permalink."""
+    """Return the key of an image's art, which is also the path of its permalink.
+
+    The default style, with no other option set, has a shorter key without a variant.
+    """
     variant = variant_of(options)
     if variant == DEFAULT_STYLE:
         return f"{digest}/width/{options.width}"
@@ -42,7 +45,7 @@ def art_key(digest: str, options: ConversionOptions) -> str:
 
 
 def variant_of(options: ConversionOptions) -> str:
-    """All options but the width as the name of a folder: `ramp`, `ramp.invert.ansi.chars-2e3a`; no two sets share one."""
+    """Return a unique folder name for all options but the width, such as `ramp` or `ramp.invert.ansi.chars-2e3a`."""
     parts = [options.style]
     if options.invert:
         parts.append("invert")
@@ -54,7 +57,7 @@ def variant_of(options: ConversionOptions) -> str:
 
 
 def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
-    """The options, not yet checked, that `variant_of` writes so; None for what it writes of none."""
+    """Parse a name written by `variant_of` into options, without checking them. Return None for any other name."""
     match = re.fullmatch(VARIANT_PATTERN, variant)
     if match is None:
         return None
@@ -68,7 +71,7 @@ def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
 
 @dataclass(frozen=True)
 class StoredArt:
-    """Art as it is stored: a JSON document that names the engine that drew it."""
+    """Art as stored: a JSON document with the art and the version of the engine that drew it."""
 
     art: str
 
@@ -77,7 +80,7 @@ class StoredArt:
 
     @classmethod
     def from_json(cls, document: bytes) -> "StoredArt | None":
-        """None for art of another engine version and for a document that is not one of ours: both count as absent."""
+        """Parse a stored document. Return None if its engine version differs or it is malformed: both count as absent."""
         try:
             fields = json.loads(document)
         except ValueError:
