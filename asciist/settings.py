@@ -230,6 +230,7 @@ def _validation_error(key: str, value: object) -> str:
 
 
 _RANGES: Final = {"port": (1, 65_535), "callback_first_port": (1024, 65_535 - CALLBACK_PORTS), "request_timeout": (1, 50)}
+"""Allowed (minimum, maximum) of numeric settings. All others must be at least 1."""
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -27,7 +27,7 @@ _Tags = tuple[tuple[str, str], ...]
 
 
 class EmfMetrics:
-    """Metrics sink that buffers values and writes them in few lines.
+    """Metrics sink that buffers values and writes them in batches.
 
     Each metric can be read in total and by its tags.
     """

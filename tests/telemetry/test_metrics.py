@@ -71,7 +71,7 @@ def test_the_document_matches_the_catalogue() -> None:
 
 @pytest.mark.slow
 def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes, tmp_path: Path) -> None:
-    """Most metrics come from requests over HTTP; those that need a failure between the tiers, from the tiers directly."""
+    """Requests over HTTP produce most metrics; the tiers are driven directly for failures between them."""
     images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
     statuses = Counter[str]()
     server = Server(tmp_path, ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")

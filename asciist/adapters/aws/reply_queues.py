@@ -18,16 +18,16 @@ from asciist.protocol.request_reply import PendingReplies
 _log = logging.getLogger(__name__)
 
 _MAX_REPLY_BYTES: Final = 250_000
-"""Maximum bytes of a reply; larger art is left out and fetched from the store. SQS has accepted 1 MiB since 2025 and accepted
-256 KiB before."""
+"""Maximum bytes of a reply; larger art is left out and fetched from the store. SQS accepts 1 MiB since 2025; before, it
+accepted 256 KiB."""
 
 _HEARTBEAT_SECONDS: Final = 60
 """Seconds between heartbeats of a reply queue."""
 _STALE_SECONDS: Final = 240
 """Seconds without a heartbeat after which a reply queue is suspected to be orphaned: four missed heartbeats."""
 _SWEEP_SECONDS: Final = 150
-"""Seconds between sweeps. A sweep deletes each queue that the previous sweep suspected too: at most 540 s after its process
-was killed."""
+"""Seconds between sweeps. A sweep deletes a queue that the previous sweep already suspected, so the queue of a killed process
+is deleted within 540 s."""
 
 
 class SqsReplySender:

@@ -19,7 +19,10 @@ MAX_WAIT_SECONDS: Final = 20
 
 
 class QueueNotFoundError(UnavailableError):
-    """No queue exists at the URL: the owner of a reply queue has stopped, or the request queue is misconfigured."""
+    """No queue exists at the URL.
+
+    A missing reply queue means that its process has stopped; a missing request queue is a fault.
+    """
 
 
 class Sqs:
