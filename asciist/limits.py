@@ -1,25 +1,30 @@
-"""What one request may ask for, with the reason for each number."""
+"""Limits on one request, with the reason for each number."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Upper bounds on an image and on the art made from it; every one is checked before a pixel is decoded."""
+    """Upper bounds on an image and on the art made from it, all checked before any pixel is decoded."""
 
     max_image_bytes: int = 10_000_000
-    """An upload. Phone photographs are 2 to 8 MB."""
+    """Maximum bytes of an uploaded image. Phone photographs have 2 to 8 MB."""
 
     max_image_pixels: int = 50_000_000
-    """An image of any format. The largest common camera sensors have 45 to 50 megapixels."""
+    """Maximum pixels of an image of any format. The largest common camera sensors have 45 to 50 megapixels."""
 
     max_decode_bytes: int = 190_000_000
-    """Peak memory of one decode, estimated from the header. With the interpreter it keeps a process below 300 MB, and it is
-    what lowers the pixel limit of formats that cost more than 3.8 bytes a pixel (see `conversion.inspection`); a WebP
-    photograph of 12 megapixels, the costliest that is common, just fits."""
+    """Maximum bytes of memory for one decode at its peak, estimated from the header (see `conversion.inspection`).
+
+    The default keeps a process, with its interpreter, below 300 MB. Formats that need more than 3.8 bytes per pixel have a
+    lower pixel limit because of it: a 12-megapixel WebP photograph, the most expensive common image, just fits.
+    """
 
     max_width: int = 1000
-    """Columns of art. Ten times a wide terminal; text beyond that is an image again."""
+    """Maximum columns of art. The default is ten times the width of a wide terminal."""
 
     max_art_characters: int = 10_000_000
-    """Rows times columns. Only tall, thin images come near: a 1x3000 strip at width 80 is 9.6 million characters."""
+    """Maximum characters of art: rows times columns times the weight of a cell (see `ConversionOptions.cell_weight`).
+
+    Only tall, thin images approach it: a 1x3000 image at width 80 has 9.6 million characters.
+    """

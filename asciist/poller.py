@@ -1,4 +1,4 @@
-"""The worker tier on instances: consumes the request queue until it is asked to stop."""
+"""Worker tier on EC2 instances: consumes the request queue until the process is asked to stop."""
 
 import logging
 import signal
@@ -13,20 +13,20 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Poll with as many threads as `Settings.workers`; on SIGTERM or SIGINT finish the messages in hand and return."""
+    """Poll with `Settings.workers` threads until SIGTERM or SIGINT; then finish the in-flight messages and return."""
     logs.configure()
     try:
         settings = Settings.from_environment()
         responder = build_responder(settings)
     except AsciistError as error:
         raise SystemExit(f"asciist: {error}") from error
-    asked_to_stop = threading.Event()
+    stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: asked_to_stop.set())
+        signal.signal(number, lambda _number, _frame: stop_requested.set())
     responder.start(settings.workers)
     _log.info("polling with %d threads", settings.workers)
-    asked_to_stop.wait()
-    _log.info("stopping once the messages in hand are done")
+    stop_requested.wait()
+    _log.info("stopping after the in-flight messages")
     responder.stop(settings.timeouts.graceful_stop)
 
 

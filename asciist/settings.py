@@ -1,6 +1,7 @@
-"""Configuration: read once from the environment into frozen objects, every mistake reported together.
+"""Configuration, read once from environment variables into frozen dataclasses.
 
-Each field of `Settings` and of `Limits` is the variable `ASCIIST_<FIELD>`; `HOST` and `PORT` work too.
+The variable `ASCIIST_<FIELD>` sets each field of `Settings` and `Limits`; `HOST` and `PORT` are accepted too. One
+SettingsError reports all invalid values.
 """
 
 import os
@@ -15,31 +16,34 @@ from asciist.errors import SettingsError
 from asciist.limits import Limits
 
 _PREFIX: Final = "ASCIIST_"
-_BARE_NAMES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
-_CLIENT_NAMES: Final = frozenset({"ASCIIST_URL"})  # read by the `asciist convert` command, not by the service
+_UNPREFIXED_ALIASES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
+_CLIENT_VARIABLES: Final = frozenset({"ASCIIST_URL"})  # read by `asciist convert`, not by the service
 BACKENDS: Final = ("embedded", "aws")
 REPLY_PATHS: Final = ("queue", "callback")
-METRICS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
+METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 CALLBACK_PORTS: Final = 16
-"""Ports for callbacks: more than web processes on the largest machine that is of use."""
+"""Number of ports for callbacks: more than the web processes of the largest useful machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """Every duration and count that must fit the others, derived from the request timeout; in seconds."""
+    """Durations in seconds, and one count, that depend on each other; all are derived from the request timeout."""
 
     request: int = 10
-    """From a whole upload to its answer: the deadline that travels with the message."""
+    """Seconds from a complete upload to its answer; sets the deadline in the message."""
 
     @property
     def worker(self) -> int:
-        """The longest that one message may occupy a worker; there is no use in working past the deadline."""
+        """Maximum seconds that a worker spends on one message. Working past the deadline would be useless."""
         return min(self.request, 10)
 
     @property
     def visibility(self) -> int:
-        """A message in work stays hidden this long. AWS asks for six times the function's timeout, so that throttled
-        invocations do not show it to a second worker."""
+        """Visibility timeout of the request queue, in seconds.
+
+        AWS recommends six times the function's timeout, so that throttled invocations do not expose a message to a second
+        worker.
+        """
         return 6 * self.worker
 
     @property
@@ -49,93 +53,112 @@ class Timeouts:
 
     @property
     def upload(self) -> int:
-        """For a body to arrive: by default a minute, which is 10 MB over a 1.4 Mbit/s uplink."""
+        """Maximum seconds for a request body to arrive: by default 60, enough for 10 MB over a 1.4 Mbit/s uplink."""
         return 6 * self.request
 
     @property
     def upload_idle(self) -> int:
-        """Without a byte from the client; then it is gone, or it lied about its Content-Length."""
+        """Maximum seconds without a byte of a request body. After that, the client is gone or its Content-Length is wrong."""
         return self.request
 
     @property
     def gunicorn(self) -> int:
-        """Silence of a web process after which it is replaced: longer than any request waits."""
+        """Seconds without a sign of life after which gunicorn replaces a web process; longer than any request waits."""
         return self.request + 5
 
     @property
     def load_balancer_idle(self) -> int:
-        """Longer than the web process needs to answer or to be replaced, so that the client is told and not cut off."""
+        """Idle timeout of the load balancer, in seconds.
+
+        Longer than a web process takes to answer or to be replaced, so that clients get a response and not a closed connection.
+        """
         return self.gunicorn + 45
 
     @property
     def keep_alive(self) -> int:
-        """Longer than the load balancer keeps an idle connection, so that it never sends into one that we just closed."""
+        """Seconds that the web tier keeps an idle connection open.
+
+        Longer than the load balancer does, so that the load balancer never sends a request on a connection just closed.
+        """
         return self.load_balancer_idle + 5
 
     @property
     def graceful_stop(self) -> int:
-        """For requests in flight when a process is asked to stop: twice what the longest may wait."""
+        """Seconds for in-flight requests to finish when a process is asked to stop: twice the request timeout."""
         return 2 * self.request
 
     @property
     def deregistration_delay(self) -> int:
-        """How long the load balancer lets a leaving target finish: not less than the target itself takes."""
+        """Seconds that the load balancer waits for a deregistered target to finish; longer than the graceful stop."""
         return self.graceful_stop + 10
 
     @property
     def reply_retention(self) -> int:
-        """How long an unread reply is kept: nobody waits for it after the deadline. SQS takes no less than 60."""
+        """Seconds that an unread reply is kept: the request timeout, or the SQS minimum of 60 if that is longer."""
         return max(60, self.request)
 
 
-def _cores() -> int:
+def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _cache_directory() -> Path:
+def _default_data_dir() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asciist"
-    except RuntimeError:  # no home: a service account
+    except RuntimeError:  # no home directory, as for a service account
         return Path("/var/cache/asciist")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one process is told about its surroundings."""
+    """Settings of one process, in either tier."""
 
     backend: str = "embedded"
-    """Where artifacts, messages and replies live: `embedded` keeps all of them on this machine."""
+    """Backend for artifacts, messages and replies: `embedded` keeps all of them on this machine, `aws` uses S3 and SQS."""
     bucket: str = ""
-    """Artifact bucket, on AWS."""
+    """Name of the S3 bucket for artifacts. Required when the backend is `aws`."""
     request_queue_url: str = ""
-    """Request queue, on AWS."""
+    """URL of the SQS request queue. Required when the backend is `aws`."""
     reply_path: str = "queue"
-    """How replies come back, on AWS: by a `queue` of each web process, or by HTTP `callback` to it."""
+    """Reply path on AWS: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process)."""
     reply_queue_prefix: str = "asciist-reply-"
-    """How the names of reply queues begin; what a role may touch is limited to it."""
+    """Prefix of the names of reply queues. IAM roles may access only queues with this prefix."""
     callback_first_port: int = 28_000
-    """Callbacks: each web process of a machine takes one of `CALLBACK_PORTS` ports from here on."""
+    """First of 16 consecutive TCP ports for callbacks. Each web process on a machine listens on one of them."""
     instance: str = field(default_factory=socket.gethostname)
-    """This machine, where workers reach it with callbacks; also a part of its reply queues' names."""
-    data_dir: Path = field(default_factory=_cache_directory)
-    """Directory of the embedded store. Safe to delete at any time: what is missing is converted again."""
+    """Name or address of this machine, by default its host name.
+
+    Workers send callbacks to it, and it is part of the names of reply queues.
+    """
+    data_dir: Path = field(default_factory=_default_data_dir)
+    """Directory of the embedded store. It is safe to delete at any time: missing art is converted again.
+
+    The default is `asciist` in the user's cache directory, or `/var/cache/asciist` for an account without a home directory.
+    """
     host: str = "127.0.0.1"
-    """Address to listen on. This machine only, unless told otherwise."""
+    """IP address to listen on. The default accepts connections from this machine only."""
     port: int = 27244
     """TCP port to listen on."""
-    workers: int = field(default_factory=_cores)
-    """Conversions at a time of one process, embedded or polling; web processes on AWS."""
+    workers: int = field(default_factory=_available_cores)
+    """Number of concurrent conversions in an embedded process or a poller; on AWS, number of web processes on a machine.
+
+    The default is the number of CPU cores available to the process.
+    """
     request_timeout: int = 10
-    """Seconds from a whole upload to its answer; the other timeouts follow from it (see `Timeouts`)."""
+    """Seconds from a complete upload to its answer, from 1 to 50. The other timeouts are derived from it (see `Timeouts`)."""
     max_requests_in_flight: int = 64
-    """Conversion requests that one web process holds at a time; more wait a moment and are then turned away."""
+    """Maximum conversion requests in flight in one web process. Further requests wait briefly and are then refused with 503."""
     max_upload_bytes_in_flight: int = 100_000_000
-    """Bytes of request bodies that one web process holds at a time, likewise."""
+    """Maximum bytes of request bodies held in one web process. Further requests wait briefly and are then refused with 503."""
     metrics: str = "dogstatsd"
-    """Where metrics go: to a Datadog agent (`dogstatsd`), as lines of CloudWatch's embedded metric format (`emf`), or both."""
+    """Destination of metrics: `dogstatsd`, `emf`, `dogstatsd+emf` or `none`.
+
+    `dogstatsd` sends them to a Datadog agent; `emf` logs them in CloudWatch's embedded metric format.
+    """
     metrics_namespace: str = "asciist"
-    """CloudWatch namespace of the metrics, with `emf`."""
+    """CloudWatch namespace of the metrics. Used with `emf` only."""
     limits: Limits = field(default_factory=Limits)
+    """Upper bounds on each request."""
 
     @property
     def timeouts(self) -> Timeouts:
@@ -143,25 +166,27 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the variables; raises SettingsError that lists every mistake."""
-        mistakes = _unknown_names(environment)
-        own, limits = _read(cls, environment, mistakes), _read(Limits, environment, mistakes)
+        """Read settings from environment variables. Raises SettingsError, which lists every invalid or unknown variable."""
+        problems = _unknown_variables(environment)
+        own, limits = _read(cls, environment, problems), _read(Limits, environment, problems)
         if own.get("backend") == "aws":
-            mistakes += [
-                f"{_PREFIX}{key.upper()} is needed on AWS" for key in ("bucket", "request_queue_url") if key not in own
+            problems += [
+                f"{_PREFIX}{key.upper()} is required when {_PREFIX}BACKEND=aws"
+                for key in ("bucket", "request_queue_url")
+                if key not in own
             ]
-        if mistakes:
-            raise SettingsError("; ".join(mistakes))
+        if problems:
+            raise SettingsError("; ".join(problems))
         return cls(**own, limits=Limits(**limits))
 
     def to_environment(self) -> dict[str, str]:
-        """The variables that make `from_environment` give these settings back."""
+        """Return the variables from which `from_environment` recreates these settings."""
         values = {name: str(getattr(owner, key)) for owner in (self, self.limits) for name, key, _ in _variables(type(owner))}
         return {name: value for name, value in values.items() if value}
 
 
 def _variables(owner: type) -> list[tuple[str, str, type]]:
-    """(variable, field, type) of each field of a settings class that a variable sets."""
+    """Return (variable, field name, type) of each field of a settings class that a variable can set."""
     return [
         (f"{_PREFIX}{f.name.upper()}", f.name, f.type)
         for f in fields(owner)
@@ -169,43 +194,44 @@ def _variables(owner: type) -> list[tuple[str, str, type]]:
     ]
 
 
-def _read(owner: type, environment: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
+def _read(owner: type, environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, key, kind in _variables(owner):
-        text = environment.get(name) or environment.get(_BARE_NAMES.get(name, name))
+        text = environment.get(name) or environment.get(_UNPREFIXED_ALIASES.get(name, name))
         if not text:
             continue
         try:
             values[key] = kind(text)
         except ValueError:
-            mistakes.append(f"{name}={text!r} is not a whole number")
+            problems.append(f"{name}={text!r} is not a whole number")
             continue
-        complaint = _complaint(key, values[key])
-        if complaint:
-            mistakes.append(f"{name}={text!r} {complaint}")
+        problem = _validation_error(key, values[key])
+        if problem:
+            problems.append(f"{name}={text!r} {problem}")
     return values
 
 
-def _complaint(key: str, value: object) -> str:
-    """What is wrong with a value of the right type; empty when nothing is."""
-    choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS, "metrics": METRICS}.get(key)
+def _validation_error(key: str, value: object) -> str:
+    """Describe why a value of the right type is invalid; empty if it is valid."""
+    choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS, "metrics": METRICS_SINKS}.get(key)
     if choices is not None:
         return "" if value in choices else f"is not one of: {', '.join(choices)}"
     lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
-        return f"is less than {lowest}"
+        return f"is less than the minimum, {lowest}"
     if isinstance(value, int) and highest is not None and value > highest:
-        return f"is more than {highest}"
+        return f"is greater than the maximum, {highest}"
     return ""
 
 
 _RANGES: Final = {"port": (1, 65_535), "callback_first_port": (1024, 65_535 - CALLBACK_PORTS), "request_timeout": (1, 50)}
+"""Allowed (minimum, maximum) of numeric settings. All others must be at least 1."""
 
 
-def _unknown_names(environment: Mapping[str, str]) -> list[str]:
-    known = {name for owner in (Settings, Limits) for name, _, _ in _variables(owner)} | _CLIENT_NAMES
+def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    known = {name for owner in (Settings, Limits) for name, _, _ in _variables(owner)} | _CLIENT_VARIABLES
     unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name not in known)
     return [
-        f"{name} is not a setting" + "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, n=1))
+        f"{name} is not a known setting" + "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, n=1))
         for name in unknown
     ]

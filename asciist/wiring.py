@@ -126,7 +126,7 @@ def _web_on_aws(settings: Settings) -> WebProcess:
             instance=settings.instance,
             retention_seconds=settings.timeouts.reply_retention,
             sqs=sqs,
-            notes=store,
+            registry_store=store,
             metrics=metrics,
         )
     else:
@@ -150,8 +150,8 @@ def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) ->
     if "emf" in settings.metrics:
         from asciist.adapters.emf import EmfMetrics  # noqa: PLC0415 - only this sink needs it
 
-        every_seconds = None if is_frozen_between_messages else 10.0
-        sinks.append(EmfMetrics(namespace=settings.metrics_namespace, every_seconds=every_seconds))
+        flush_interval = None if is_frozen_between_messages else 10.0
+        sinks.append(EmfMetrics(namespace=settings.metrics_namespace, flush_interval_seconds=flush_interval))
     if not sinks:
         return EmbeddedMetrics()
     return sinks[0] if len(sinks) == 1 else _CombinedMetrics(sinks)

@@ -86,7 +86,7 @@ def report() -> Iterator[str]:
     # Nobody reads from here on: a receiver in this process would be measured with it.
     recorders = {
         "DogStatsD": DogStatsDMetrics(),
-        "embedded metric format": EmfMetrics(namespace="bench", every_seconds=None, stream=io.StringIO()),
+        "embedded metric format": EmfMetrics(namespace="bench", flush_interval_seconds=None, stream=io.StringIO()),
     }
     best: dict[tuple[str, str], float] = {}
     bare = float("inf")

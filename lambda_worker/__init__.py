@@ -1,1 +1,1 @@
-"""The worker tier: messages in, art in the store, replies out."""
+"""Worker tier as a Lambda function."""

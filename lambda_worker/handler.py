@@ -1,6 +1,6 @@
-"""The Lambda function: an SQS event in, the failed records out.
+"""Lambda function that responds to an SQS event and returns the records that failed.
 
-Lambda deletes the messages whose ids are not in `batchItemFailures`; the others are delivered again.
+Lambda redelivers the messages whose ids are in `batchItemFailures` and deletes the others.
 """
 
 import logging
@@ -25,13 +25,13 @@ class BatchResponse(TypedDict):
     batchItemFailures: list[ItemFailure]
 
 
-def handler(event: dict[str, Any], context: object) -> BatchResponse:  # noqa: ARG001 - Lambda passes it
-    """The entry point named in the function's configuration."""
+def handler(event: dict[str, Any], context: object) -> BatchResponse:  # noqa: ARG001 - signature of a Lambda handler
+    """Entry point named in the function's configuration."""
     return respond_to_batch(event, _responder())
 
 
 def respond_to_batch(event: dict[str, Any], responder: Responder) -> BatchResponse:
-    """Respond to each record by itself: one that fails is reported and leaves its neighbours alone."""
+    """Respond to each record. A record that fails is reported and does not affect the others."""
     failures: list[ItemFailure] = []
     for record in event["Records"]:
         delivery = Delivery(
@@ -40,9 +40,9 @@ def respond_to_batch(event: dict[str, Any], responder: Responder) -> BatchRespon
             receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
         )
         if not responder.respond(delivery):
-            _log.error("message %s will be delivered again", record["messageId"])
+            _log.error("message %s will be redelivered", record["messageId"])
             failures.append({"itemIdentifier": record["messageId"]})
-    responder.flush()  # from here to the next event the function may be frozen
+    responder.flush()  # the function may be frozen until the next event
     return {"batchItemFailures": failures}
 
 
@@ -53,4 +53,4 @@ def _responder() -> Responder:
 
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-    _responder()  # compose while the function initializes, when its processor is not throttled
+    _responder()  # build during initialization, when the CPU is not throttled

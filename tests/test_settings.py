@@ -1,4 +1,4 @@
-"""Settings are read once, whole, and hang together."""
+"""Settings: reading, validation, and the order of the timeouts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.limits == Limits()
 
 
-def test_what_to_environment_writes_from_environment_reads() -> None:
+def test_from_environment_reads_what_to_environment_writes() -> None:
     settings = Settings(
         data_dir=Path("/somewhere"), host="::1", port=8080, workers=3, request_timeout=7, limits=Limits(max_width=300)
     )
@@ -33,8 +33,8 @@ def test_host_and_port_work_without_the_prefix() -> None:
     assert Settings.from_environment({"PORT": "1", "ASCIIST_PORT": "2"}).port == 2
 
 
-def test_all_mistakes_are_reported_together() -> None:
-    with pytest.raises(SettingsError) as mistakes:
+def test_all_invalid_variables_are_reported_together() -> None:
+    with pytest.raises(SettingsError) as raised:
         Settings.from_environment(
             {
                 "ASCIIST_BACKEND": "abacus",
@@ -46,22 +46,22 @@ def test_all_mistakes_are_reported_together() -> None:
             }
         )
 
-    assert str(mistakes.value).split("; ") == [
-        "ASCIIST_MAX_WITDH is not a setting (did you mean ASCIIST_MAX_WIDTH?)",
+    assert str(raised.value).split("; ") == [
+        "ASCIIST_MAX_WITDH is not a known setting (did you mean ASCIIST_MAX_WIDTH?)",
         "ASCIIST_BACKEND='abacus' is not one of: embedded, aws",
-        "ASCIIST_PORT='70000' is more than 65535",
-        "ASCIIST_WORKERS='0' is less than 1",
-        "ASCIIST_REQUEST_TIMEOUT='-1' is less than 1",
+        "ASCIIST_PORT='70000' is greater than the maximum, 65535",
+        "ASCIIST_WORKERS='0' is less than the minimum, 1",
+        "ASCIIST_REQUEST_TIMEOUT='-1' is less than the minimum, 1",
         "ASCIIST_MAX_WIDTH='wide' is not a whole number",
     ]
 
 
-def test_variables_of_others_are_none_of_our_business() -> None:
+def test_other_variables_are_ignored() -> None:
     assert Settings.from_environment({"PATH": "/bin", "ASCIIST_URL": "http://example"}) == Settings.from_environment({})
 
 
 @pytest.mark.parametrize("request_timeout", [1, 5, 10, 20, 50])
-def test_the_timeouts_hang_together(request_timeout: int) -> None:
+def test_the_timeouts_are_consistent(request_timeout: int) -> None:
     timeouts = Timeouts(request=request_timeout)
 
     assert timeouts.request < timeouts.gunicorn < timeouts.load_balancer_idle < timeouts.keep_alive
@@ -72,14 +72,14 @@ def test_the_timeouts_hang_together(request_timeout: int) -> None:
     assert timeouts.upload_idle < timeouts.upload
 
 
-def test_the_default_request_leaves_time_for_every_delivery_of_its_message() -> None:
+def test_all_deliveries_of_a_message_fit_into_the_default_deadline() -> None:
     timeouts = Settings.from_environment({}).timeouts
 
     assert (timeouts.request, timeouts.graceful_stop, timeouts.max_receive_count) == (10, 20, 5)
     assert sum(redelivery_backoff(count) for count in range(1, timeouts.max_receive_count)) < timeouts.request
 
 
-def test_settings_cannot_be_changed_by_accident() -> None:
+def test_settings_are_immutable() -> None:
     settings = Settings()
     with pytest.raises(AttributeError):
         settings.port = 1  # type: ignore[misc]

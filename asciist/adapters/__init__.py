@@ -1,1 +1,1 @@
-"""Our neighbours, one file each. Only `asciist.wiring` imports from here."""
+"""Adapters: implementations of the ports, one module or package for each technology. Only `asciist.wiring` imports them."""

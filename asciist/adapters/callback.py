@@ -1,7 +1,7 @@
-"""Replies by HTTP, from the worker straight to the process that asked.
+"""Replies by HTTP, posted by the worker directly to the web process that sent the request.
 
-Each web process listens on a port of its own inside a small range that only workers may reach. The reply address of a
-request is a URL with a token that is made for this request and is worth nothing after its reply; anything else gets a 403.
+Each web process listens on its own port in a small range that only workers can reach. The reply address of a request is a URL
+with a token for that request alone, valid until its reply. Any other path is answered with 403.
 """
 
 import hmac
@@ -21,21 +21,21 @@ from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Metrics, PendingReply
 
 _MAX_REPLY_BYTES: Final = 1_000_000
-"""Larger art is fetched from the store, which is made for it."""
+"""Maximum bytes of a reply; larger art is left out and fetched from the store."""
 
 _TIMEOUT_SECONDS: Final = 3
-"""Both sides are in one network and answer in milliseconds."""
+"""Socket timeout, in seconds. Both sides are in one network and answer in milliseconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class CallbackInbox:
-    """A ReplyInbox that listens for replies on the first free port of a range."""
+    """ReplyInbox that listens for replies on the first free port of a range."""
 
     def __init__(self, *, host: str, ports: range, metrics: Metrics, listen_on: str | None = None) -> None:
-        """`host` is where workers reach this machine; `listen_on` the local address, where it is another.
+        """Start listening on `listen_on`, by default `host`, the address at which workers reach this machine.
 
-        Raises UnavailableError when every port is taken.
+        Raises UnavailableError if every port is taken.
         """
         self._pending = PendingReplies(metrics)
         self._host = host
@@ -48,7 +48,7 @@ class CallbackInbox:
         return self._pending.expect(correlation_id, address)
 
     def is_alive(self) -> bool:
-        """Whether replies can arrive."""
+        """Return whether replies can arrive."""
         return self._thread.is_alive()
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class CallbackInbox:
 
 
 class CallbackSender:
-    """A ReplySender that posts each reply to its address."""
+    """ReplySender that posts each reply to its address."""
 
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         body = reply.to_json()
@@ -71,7 +71,7 @@ class CallbackSender:
         connection = http.client.HTTPConnection(url.hostname, url.port, timeout=_TIMEOUT_SECONDS)
         try:
             connection.connect()
-        except OSError as error:  # refused or unreachable: the process, or its whole machine, is gone
+        except OSError as error:  # refused or unreachable: the process or its machine is gone
             raise ReplyAddressGoneError(reply_to) from error
         try:
             connection.request("POST", url.path, body.encode())
@@ -88,11 +88,11 @@ class CallbackSender:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    allow_reuse_address = False  # a port in use is another process's: take the next
+    allow_reuse_address = False  # a port in use belongs to another process
     request_queue_size = 128
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the signature is the base's
-        _log.warning("a reply from %s did not arrive whole", client_address[0], exc_info=True)
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - signature of the base class
+        _log.warning("incomplete reply from %s", client_address[0], exc_info=True)
 
 
 def _listen(host: str, ports: range, handler: type[BaseHTTPRequestHandler]) -> _Server:
@@ -135,7 +135,7 @@ def _handler(pending: PendingReplies) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - named by http.server
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - signature of the base class
             _log.debug(format, *arguments)
 
     return Handler

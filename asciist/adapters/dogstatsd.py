@@ -1,31 +1,32 @@
-"""Metrics to a Datadog agent, or to the Datadog extension of a function, by DogStatsD.
+"""Metrics by DogStatsD, to a Datadog agent or to the Datadog extension of a Lambda function.
 
-Where the agent listens is what Datadog's own variables say: DD_DOGSTATSD_URL, or DD_AGENT_HOST and DD_DOGSTATSD_PORT;
-127.0.0.1:8125 without them. DD_ENV, DD_SERVICE and DD_VERSION become tags of every metric.
+Datadog's own variables set the agent's address: DD_DOGSTATSD_URL, or DD_AGENT_HOST and DD_DOGSTATSD_PORT; the default is
+127.0.0.1:8125. DD_ENV, DD_SERVICE and DD_VERSION become tags of every metric.
 """
 
 from typing import Final
 
 from datadog.dogstatsd.base import DogStatsd
 
-_QUEUED_PACKETS: Final = 1000
-"""Of 1.4 kB, for an agent that cannot take them at once: more than a minute of 1000 requests a second."""
-_LAST_PACKETS_SECONDS: Final = 2.0
+_MAX_QUEUED_PACKETS: Final = 1000
+"""Maximum packets, of 1.4 kB each, held for an agent that is slow: more than a minute at 1000 requests per second."""
+_FLUSH_TIMEOUT_SECONDS: Final = 2.0
+"""Seconds that `flush` waits for queued packets to be sent."""
 
 
 class DogStatsDMetrics:
-    """One for each process, made after its fork: packets are put together and sent by threads of this client.
+    """Metrics sink for DogStatsD. Create one in each process, after the fork, because threads of the client send the packets.
 
-    Without an agent what is recorded is lost, and nobody notices.
+    Without an agent, values are lost without an error.
     """
 
     def __init__(self) -> None:
         self._client = DogStatsd(
             disable_buffering=False,
-            disable_aggregation=False,  # counts are added up until their packet leaves, three times a second
+            disable_aggregation=False,  # counts are summed between packets, which are sent three times per second
             disable_background_sender=False,
-            sender_queue_size=_QUEUED_PACKETS,
-            disable_telemetry=True,  # figures about the client, which nobody asked for
+            sender_queue_size=_MAX_QUEUED_PACKETS,
+            disable_telemetry=True,  # metrics about the client itself, which nothing uses
             origin_detection_enabled=False,
         )
 
@@ -37,4 +38,4 @@ class DogStatsDMetrics:
 
     def flush(self) -> None:
         self._client.flush_aggregated_metrics()
-        self._client.wait_for_pending(_LAST_PACKETS_SECONDS)
+        self._client.wait_for_pending(_FLUSH_TIMEOUT_SECONDS)

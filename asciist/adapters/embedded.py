@@ -1,5 +1,8 @@
-"""Queue and replies inside one process. They behave like the real ones (visibility, redelivery, receive count, dead
-letters), so that one machine runs the same protocol that a cloud runs, and the tests with it."""
+"""Request queue, replies and metrics inside one process.
+
+The queue has visibility timeouts, redelivery, receive counts and dead letters, so that one machine and the tests run the same
+protocol as a cloud deployment.
+"""
 
 import heapq
 import itertools
@@ -17,6 +20,7 @@ from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Delivery, Metrics, PendingReply
 
 _MAX_DEAD_LETTERS = 1000
+"""Maximum dead letters kept; older ones are dropped."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,7 +32,7 @@ class _Message:
 
 
 class EmbeddedQueue:
-    """A RequestQueue in memory; its messages end with the process."""
+    """RequestQueue in memory. Its messages are lost when the process ends."""
 
     def __init__(
         self,
@@ -40,29 +44,29 @@ class EmbeddedQueue:
         self._max_receive_count = max_receive_count
         self._clock = time.monotonic
         self._changed = threading.Condition()
-        self._schedule: list[tuple[float, int, _Message]] = []  # a heap; an entry is stale once visible_at has changed
+        self._schedule: list[tuple[float, int, _Message]] = []  # heap; an entry is stale if visible_at has changed
         self._order = itertools.count()
         self._received: dict[str, _Message] = {}
         self._closed = False
         self.dead_letters: deque[str] = deque(maxlen=_MAX_DEAD_LETTERS)
-        """Bodies of messages that were delivered too often, oldest first."""
+        """Bodies of messages that exceeded the maximum receive count, oldest first."""
 
     def send(self, body: str) -> None:
         with self._changed:
             if self._closed:
                 raise UnavailableError("the embedded queue is closed")
-            self._show(_Message(body=body, visible_at=self._clock()))
+            self._schedule_at_visibility(_Message(body=body, visible_at=self._clock()))
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
-        give_up = self._clock() + wait_seconds
+        deadline = self._clock() + wait_seconds
         with self._changed:
             while not self._closed:
                 now = self._clock()
                 deliveries = self._deliver(now, max_messages)
-                if deliveries or now >= give_up:
+                if deliveries or now >= deadline:
                     return deliveries
-                next_visible = self._schedule[0][0] if self._schedule else give_up
-                self._changed.wait(min(next_visible, give_up) - now)
+                next_visible = self._schedule[0][0] if self._schedule else deadline
+                self._changed.wait(min(next_visible, deadline) - now)
             return []
 
     def extend(self, delivery: Delivery, *, visibility_seconds: float) -> Delivery:
@@ -70,7 +74,7 @@ class EmbeddedQueue:
             message = self._received.get(delivery.receipt)
             if message is not None:
                 message.visible_at = self._clock() + visibility_seconds
-                self._show(message)
+                self._schedule_at_visibility(message)
         return delivery
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
@@ -78,15 +82,15 @@ class EmbeddedQueue:
             for delivery in deliveries:
                 message = self._received.pop(delivery.receipt, None)
                 if message is not None:
-                    message.visible_at = float("inf")  # makes its place in the schedule stale
+                    message.visible_at = float("inf")  # makes its entry in the schedule stale
 
     def close(self) -> None:
-        """Wake every consumer with nothing, and take no more messages."""
+        """Return every waiting `receive` with no messages, and accept no more messages."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _show(self, message: _Message) -> None:
+    def _schedule_at_visibility(self, message: _Message) -> None:
         heapq.heappush(self._schedule, (message.visible_at, next(self._order), message))
         self._changed.notify()
 
@@ -110,7 +114,7 @@ class EmbeddedQueue:
 
 
 class EmbeddedReplies:
-    """ReplyInbox and ReplySender at once: the process that asks is the process that answers."""
+    """ReplyInbox and ReplySender for a process that runs both tiers."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._pending = PendingReplies(metrics)
@@ -123,20 +127,20 @@ class EmbeddedReplies:
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         if reply_to != self.address or self._closed:
             raise ReplyAddressGoneError(reply_to)
-        # Through JSON like every other channel, so that a reply that cannot travel fails here too.
+        # Converted to JSON and back, as on every reply path, so that a reply that cannot be serialized fails here too.
         self._pending.resolve(ConversionReply.from_json(reply.to_json()))
 
     def is_alive(self) -> bool:
-        """Whether replies can arrive."""
+        """Return whether replies can arrive."""
         return not self._closed
 
     def close(self) -> None:
-        """Take no more replies."""
+        """Accept no more replies."""
         self._closed = True
 
 
 class EmbeddedMetrics:
-    """Totals in memory: the sum of each counter, and how many values each distribution took."""
+    """Metrics sink in memory: the sum of each counter and the number of values of each distribution."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -146,13 +150,13 @@ class EmbeddedMetrics:
         with self._lock:
             self._totals[name, frozenset(tags.items())] += value
 
-    def distribution(self, name: str, value: float, **tags: str) -> None:  # noqa: ARG002 - kept as a count of values
+    def distribution(self, name: str, value: float, **tags: str) -> None:  # noqa: ARG002 - only the number of values is kept
         self.count(f"{name} (values)", 1, **tags)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no value is buffered."""
 
     def total(self, name: str, **tags: str) -> int:
-        """The sum of a counter over all tags that contain `tags`."""
+        """Return the sum of a counter over all tag sets that contain `tags`."""
         with self._lock:
-            return sum(n for (key, on), n in self._totals.items() if key == name and tags.items() <= set(on))
+            return sum(n for (key, recorded), n in self._totals.items() if key == name and tags.items() <= set(recorded))

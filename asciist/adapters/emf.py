@@ -1,8 +1,9 @@
-"""Metrics to CloudWatch, by lines of its embedded metric format in the log.
+"""Metrics to CloudWatch, as log lines in its embedded metric format.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
-AWS's own library for it brings an HTTP server's worth of packages to every cold start; the format is one JSON object.
+AWS's own library is not used: it would add the packages of an HTTP server to every cold start, and the format is one JSON
+object.
 """
 
 import json
@@ -16,35 +17,38 @@ from typing import Any, Final, TextIO
 
 from asciist.telemetry.metrics import CATALOGUE
 
-_VALUES_OF_A_LINE: Final = 100
-"""More values of a metric are refused in one line."""
+_MAX_VALUES_PER_LINE: Final = 100
+"""Maximum values of one metric that CloudWatch accepts in a line."""
 
 _UNITS: Final = {"millisecond": "Milliseconds", "byte": "Bytes"}
-"""CloudWatch's names; everything else is a Count."""
+"""CloudWatch's unit for each unit of the catalogue; units not listed are reported as Count."""
 
 _Tags = tuple[tuple[str, str], ...]
 
 
 class EmfMetrics:
-    """Collects values for a while and writes them as few lines. Every metric can be read over all tags, and by its own."""
+    """Metrics sink that buffers values and writes them in batches.
+
+    Each metric can be read in total and by its tags.
+    """
 
     def __init__(
         self,
         *,
         namespace: str,
-        every_seconds: float | None,
+        flush_interval_seconds: float | None,
         stream: TextIO | None = None,
     ) -> None:
-        """Lines go to `stream`, standard output by default.
+        """Write lines to `stream`, by default standard output, every `flush_interval_seconds`.
 
-        Without `every_seconds` they are written by `flush` alone: a function is frozen between its invocations.
+        If the interval is None, only `flush` writes them: a Lambda function is frozen between its invocations.
         """
         self._namespace = namespace
         self._stream = stream or sys.stdout
         self._lock = threading.Lock()
         self._values: dict[_Tags, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        if every_seconds is not None:
-            threading.Thread(target=self._flush_for_ever, args=(every_seconds,), name="emf", daemon=True).start()
+        if flush_interval_seconds is not None:
+            threading.Thread(target=self._flush_periodically, args=(flush_interval_seconds,), name="emf", daemon=True).start()
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
         with self._lock:
@@ -58,7 +62,7 @@ class EmfMetrics:
     def flush(self) -> None:
         with self._lock:
             values, self._values = self._values, defaultdict(lambda: defaultdict(list))
-        with suppress(OSError, ValueError):  # a full disk, a closed stream: nothing that a request should fail for
+        with suppress(OSError, ValueError):  # a full disk or a closed stream must not fail a request
             for tags, metrics in values.items():
                 for batch in _batches(metrics):
                     self._stream.write(json.dumps(self._line(dict(tags), batch), separators=(",", ":")) + "\n")
@@ -70,17 +74,17 @@ class EmfMetrics:
             "Dimensions": [[], list(tags)] if tags else [[]],
             "Metrics": [{"Name": name, "Unit": _UNITS.get(CATALOGUE[name].unit, "Count")} for name in metrics],
         }
-        # CloudWatch wants milliseconds since the epoch.
+        # The timestamp is in milliseconds since the epoch.
         return {"_aws": {"Timestamp": round(1000 * time.time()), "CloudWatchMetrics": [directive]}, **tags, **metrics}
 
-    def _flush_for_ever(self, seconds: float) -> None:
+    def _flush_periodically(self, seconds: float) -> None:
         while True:
             time.sleep(seconds)
             self.flush()
 
 
 def _batches(metrics: dict[str, list[float]]) -> Iterator[dict[str, list[float]]]:
-    """As few lines' worth as hold all values."""
+    """Split values into the fewest batches that fit into one line each."""
     while metrics:
-        yield {name: values[:_VALUES_OF_A_LINE] for name, values in metrics.items()}
-        metrics = {name: rest for name, values in metrics.items() if (rest := values[_VALUES_OF_A_LINE:])}
+        yield {name: values[:_MAX_VALUES_PER_LINE] for name, values in metrics.items()}
+        metrics = {name: rest for name, values in metrics.items() if (rest := values[_MAX_VALUES_PER_LINE:])}

@@ -1,4 +1,4 @@
-"""Artifacts in an object store, through obstore: one API over a directory, memory, S3, Azure Blob and Google Cloud."""
+"""Artifact store through obstore, which has one API for directories, memory, S3, Azure Blob and Google Cloud Storage."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from asciist.errors import ArtifactNotFoundError, UnavailableError
 
 
 class ObjectStore:
-    """An ArtifactStore over any store that obstore knows."""
+    """ArtifactStore on an obstore store: a directory, memory or an S3 bucket."""
 
     def __init__(self, store: LocalStore | MemoryStore | S3Store) -> None:
         self._store = store
 
     @classmethod
     def in_directory(cls, directory: Path) -> "ObjectStore":
-        """Artifacts as files; the directory is made if it is not there. Raises UnavailableError."""
+        """Store artifacts as files; create the directory if it does not exist. Raises UnavailableError."""
         try:
             return cls(LocalStore(directory, mkdir=True))
         except (BaseError, OSError) as error:
@@ -28,24 +28,24 @@ class ObjectStore:
 
     @classmethod
     def in_bucket(cls, bucket: str) -> "ObjectStore":
-        """Artifacts in an S3 bucket; region, credentials and endpoint as the environment or the machine say."""
+        """Store artifacts in an S3 bucket. Region, credentials and endpoint come from the environment or the machine's role."""
         return cls(
             S3Store(
                 bucket,
                 client_options={
                     "connect_timeout": timedelta(seconds=2),
                     "timeout": timedelta(seconds=5),
-                    # obstore reads this variable itself, unless it is given other options
+                    # obstore ignores this variable when client options are given.
                     "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
                 },
-                # Within a request's ten seconds. A worker that fails is tried again with its message.
+                # Retries end within a request's ten seconds. If a worker still fails, its message is redelivered.
                 retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=6)},
             )
         )
 
     @classmethod
     def in_memory(cls) -> "ObjectStore":
-        """Artifacts that end with the process."""
+        """Store artifacts in memory, for the lifetime of the process."""
         return cls(MemoryStore())
 
     def get(self, key: str) -> bytes:
@@ -81,7 +81,7 @@ class ObjectStore:
         return True
 
     def delete(self, key: str) -> None:
-        """Remove an object; no error when there is none. Raises UnavailableError."""
+        """Delete an object; deleting a missing object is no error. Raises UnavailableError."""
         try:
             obstore.delete(self._store, key)
         except (NotFoundError, FileNotFoundError):
@@ -89,8 +89,11 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise UnavailableError(f"delete {key}: {error}") from error
 
-    def ages(self, folder: str) -> Iterator[tuple[str, float]]:
-        """(key, time of its last writing in seconds since the epoch) of each object below `folder`."""
+    def last_modified(self, folder: str) -> Iterator[tuple[str, float]]:
+        """Yield (key, time of last write in seconds since the epoch) for each object below `folder`.
+
+        Raises UnavailableError.
+        """
         try:
             for batch in obstore.list(self._store, folder):
                 for entry in batch:

@@ -1,6 +1,6 @@
-"""What is stored, and where: images at `{sha256}/image`, art below the same folder.
+"""Artifact keys and the format of stored art. Images are stored at `{sha256}/image`, art below the same folder.
 
-A key is never also another key's folder, because a directory store could not hold both.
+No key is also the folder of another key, because a directory store could not hold both.
 """
 
 import hashlib
@@ -27,23 +27,26 @@ VARIANT_PATTERN: Final = _variant_pattern()
 
 
 def digest_of(image: bytes) -> str:
-    """The SHA-256 of an image's bytes, as 64 lower-case hexadecimal digits: the name of everything stored about it."""
+    """Return the SHA-256 digest of an image's bytes, as 64 lower-case hexadecimal digits. The image's keys begin with it."""
     return hashlib.sha256(image).hexdigest()
 
 
 def image_key(digest: str) -> str:
-    """Where the image itself is stored."""
+    """Return the key of an image."""
     return f"{digest}/image"
 
 
 def digest_of_image_key(key: str) -> str | None:
-    """The digest in an image key; None for any other text."""
+    """Return the digest in an image key, or None if the text is not an image key."""
     match = _IMAGE_KEY.fullmatch(key)
     return match[1] if match else None
 
 
 def art_key(digest: str, options: ConversionOptions) -> str:
-    """Where the art of an image is stored. The default style on its own has the short key; it is also the art's permalink."""
+    """Return the key of an image's art, which is also the path of its permalink.
+
+    The default style, with no other option set, has a shorter key without a variant.
+    """
     variant = variant_of(options)
     if variant == DEFAULT_STYLE:
         return f"{digest}/width/{options.width}"
@@ -81,7 +84,7 @@ def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
 
 @dataclass(frozen=True)
 class StoredArt:
-    """Art as it is stored: a JSON document that names the engine that drew it."""
+    """Art as stored: a JSON document with the art and the version of the engine that drew it."""
 
     art: str
 
@@ -90,7 +93,7 @@ class StoredArt:
 
     @classmethod
     def from_json(cls, document: bytes) -> "StoredArt | None":
-        """None for art of another engine version and for a document that is not one of ours: both count as absent."""
+        """Parse a stored document. Return None if its engine version differs or it is malformed: both count as absent."""
         try:
             fields = json.loads(document)
         except ValueError:

@@ -1,4 +1,4 @@
-"""A bounded resource that callers reserve in parts: bytes, or places."""
+"""Bounded resource, such as bytes of memory or request slots, that callers reserve in parts."""
 
 import threading
 from collections import deque
@@ -10,32 +10,35 @@ from asciist.errors import OverloadedError
 
 
 class Capacity:
-    """A weighted semaphore, first come first served: a large reservation is not starved by small ones behind it."""
+    """Weighted semaphore, first come, first served: small reservations never overtake a large one."""
 
     def __init__(self, total: int) -> None:
         self._total: Final = total
         self._free = total
         self._changed = threading.Condition()
-        self._line: deque[object] = deque()
+        self._waiting: deque[object] = deque()
 
     @property
     def held(self) -> int:
-        """What is reserved now."""
+        """Amount reserved now."""
         return self._total - self._free
 
     @contextmanager
     def reserve(self, amount: int, *, wait_seconds: float) -> Iterator[None]:
-        """Hold `amount` (at most the total) for the length of a `with` block; raises OverloadedError if it stays taken."""
+        """Reserve `amount`, at most the total, for the duration of a `with` block.
+
+        Raises OverloadedError if it does not become free within `wait_seconds`.
+        """
         amount = min(amount, self._total)
         ticket = object()
         with self._changed:
-            self._line.append(ticket)
+            self._waiting.append(ticket)
             try:
-                if not self._changed.wait_for(lambda: self._line[0] is ticket and self._free >= amount, wait_seconds):
+                if not self._changed.wait_for(lambda: self._waiting[0] is ticket and self._free >= amount, wait_seconds):
                     raise OverloadedError
                 self._free -= amount
             finally:
-                self._line.remove(ticket)
+                self._waiting.remove(ticket)
                 self._changed.notify_all()
         try:
             yield

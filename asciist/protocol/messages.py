@@ -1,7 +1,7 @@
-"""The two messages between the tiers, as versioned JSON.
+"""Messages between the tiers: conversion requests and replies, as versioned JSON.
 
-A reader refuses a version it does not know with MalformedMessageError: during an upgrade the message comes back and finds a
-reader of its own release, or ends as a dead letter where someone sees it.
+A reader rejects an unknown version with MalformedMessageError. During an upgrade, the message is then redelivered until a
+reader of its own release receives it, or it becomes a dead letter, which fires an alarm.
 """
 
 import json
@@ -20,15 +20,16 @@ during an upgrade the web tier may be the older of the two."""
 _REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.message_version for option in OPTIONS.values()) + 1))
 
 REPLY_VERSION: Final = 1
+"""Version of replies that this release writes and reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What names a client's request on its way through the tiers. Nothing depends on it: it is for logs and tracers."""
+    """Identifiers of a client's request for logs and tracing. They do not affect processing."""
 
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Tracing headers as the client, or a proxy in front of us, sent them."""
+    """Tracing headers as received from the client or from a proxy in front of the service."""
 
 
 NO_TRACE: Final = Trace()
@@ -36,21 +37,21 @@ NO_TRACE: Final = Trace()
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionRequest:
-    """Web tier to worker tier: convert the stored image and say so at the reply address."""
+    """Request from the web tier to a worker: convert a stored image and send a reply to the reply address."""
 
     correlation_id: str
-    """Names the waiting request; comes back in the reply."""
+    """Identifies the waiting request; copied into the reply."""
     digest: str
-    """SHA-256 of the image; in JSON it travels as the artifact key of the image."""
+    """SHA-256 digest of the image. In JSON it is replaced by the image's artifact key."""
     options: ConversionOptions
     deadline: float
-    """When the web tier gives up, in seconds since the epoch; worthless to anyone after that."""
+    """Time at which the web tier gives up, in seconds since the epoch. Workers drop the message after it."""
     reply_to: str
-    """The reply address, opaque to all but the adapter that made it."""
+    """Reply address, opaque to everything but the adapters of one reply path."""
     published_at: float | None = None
-    """When it was sent, in seconds since the epoch; None from a release that did not say."""
+    """Time at which the message was sent, in seconds since the epoch; None from a release that did not record it."""
     trace: Trace = field(default_factory=Trace)
-    """A release that does not know it leaves it out, and does not mind it: it needs no version of its own."""
+    """Optional: older releases neither write nor read it, so adding it did not change the version."""
 
     def to_json(self) -> str:
         return _dump(
@@ -67,11 +68,14 @@ class ConversionRequest:
 
     @classmethod
     def from_json(cls, body: str) -> "ConversionRequest":
-        """Raises MalformedMessageError. The options are not checked here: a worker refuses them as it refuses an image."""
+        """Parse a message. Raises MalformedMessageError.
+
+        The options are not checked here: a worker rejects invalid options in its reply, like an invalid image.
+        """
         fields = _load(body, _REQUEST_VERSIONS_READ)
         digest = digest_of_image_key(_field(fields, "key", str))
         if digest is None:
-            raise MalformedMessageError("key is not the key of an image")
+            raise MalformedMessageError("key is not an image key")
         published_at = None if fields.get("published_at") is None else _time(fields, "published_at")
         return cls(
             correlation_id=_field(fields, "correlation_id", str),
@@ -103,22 +107,22 @@ def _options(fields: dict[str, Any]) -> ConversionOptions:
 def _trace(fields: dict[str, Any]) -> Trace:
     headers = _field(fields, "trace", dict) if "trace" in fields else {}
     if not all(isinstance(text, str) for text in headers.values()):
-        raise MalformedMessageError("trace holds more than text")
+        raise MalformedMessageError("trace has a value that is not a string")
     return Trace(request_id=_field(fields, "request_id", str) if "request_id" in fields else "", headers=headers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReply:
-    """Worker tier to web tier: the art is stored, or the image cannot be converted."""
+    """Reply from a worker to the web tier: the art is stored, or the image cannot be converted."""
 
     correlation_id: str
     art: str | None = None
-    """The art itself where it fits into a message; otherwise it is fetched from the store."""
+    """Art, if it fits into the message; otherwise the web tier fetches it from the store."""
     rejection: str | None = None
-    """Why the image cannot be converted, for the client to read; None when the art is stored."""
+    """Reason why the image cannot be converted, as a message for the client; None if the art is stored."""
 
     def without_art(self) -> "ConversionReply":
-        """The same reply for a channel that the art does not fit through."""
+        """Return the same reply without its art, for a channel whose messages are too small for it."""
         return replace(self, art=None)
 
     def to_json(self) -> str:
@@ -128,7 +132,7 @@ class ConversionReply:
 
     @classmethod
     def from_json(cls, body: str) -> "ConversionReply":
-        """Raises MalformedMessageError."""
+        """Parse a message. Raises MalformedMessageError."""
         fields = _load(body, (REPLY_VERSION,))
         correlation_id = _field(fields, "correlation_id", str)
         match _field(fields, "outcome", str):
@@ -150,10 +154,10 @@ def _load(body: str, versions: tuple[int, ...]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MalformedMessageError(f"not JSON: {error}") from error
     if not isinstance(fields, dict):
-        raise MalformedMessageError("not an object")
+        raise MalformedMessageError("not a JSON object")
     if fields.get("version") not in versions:
         raise MalformedMessageError(
-            f"version {fields.get('version')!r}, and this release reads {', '.join(map(str, versions))}"
+            f"unsupported version {fields.get('version')!r}: this release reads {', '.join(map(str, versions))}"
         )
     return fields
 
@@ -161,12 +165,12 @@ def _load(body: str, versions: tuple[int, ...]) -> dict[str, Any]:
 def _time(fields: dict[str, Any], name: str) -> float:
     value = float(_field(fields, name, (int, float)))
     if not math.isfinite(value):
-        raise MalformedMessageError(f"{name} is not a time")
+        raise MalformedMessageError(f"{name} is not a finite number")
     return value
 
 
 def _field(fields: dict[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
     value = fields.get(name)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise MalformedMessageError(f"{name} is {value!r}")
+        raise MalformedMessageError(f"invalid {name}: {value!r}")
     return value

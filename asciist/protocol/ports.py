@@ -1,4 +1,4 @@
-"""What the core needs of its neighbours. Each port has one contract suite in `tests/contract` that every adapter passes."""
+"""Ports: interfaces of the dependencies. Each has a contract suite in `tests/contract`, and every adapter passes it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,95 +10,106 @@ from asciist.protocol.messages import ConversionReply
 
 
 class ArtifactStore(Protocol):
-    """Objects by key. Every method raises UnavailableError when the store fails."""
+    """Store of objects by key. Every method raises UnavailableError if the store fails."""
 
     def get(self, key: str) -> bytes:
-        """The object; raises ArtifactNotFoundError."""
+        """Return an object. Raises ArtifactNotFoundError."""
 
     def put(self, key: str, body: bytes) -> None:
-        """Write the object, over any that is there. A reader sees the old one or the new one, whole."""
+        """Write an object, replacing any previous one. A concurrent reader gets the old or the new object, never a mixture."""
 
     def create(self, key: str, body: bytes) -> bool:
-        """Write the object if there is none; whether it did. Of racing calls one wins."""
+        """Write an object unless the key exists; return whether it was written. Exactly one of several racing calls writes."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether an object is stored under the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One hand-over of a message to a consumer."""
+    """Delivery of a message to a consumer."""
 
     body: str
     receipt: str
-    """Names this hand-over; worthless once the message is visible again."""
+    """Receipt of this delivery, needed to extend or delete it; invalid once the message is visible again."""
     receive_count: int
-    """1 at the first delivery."""
+    """Number of deliveries of the message so far, this one included; 1 at the first delivery."""
 
 
 class RequestQueue(Protocol):
-    """Messages, at least once and in no order. A message delivered more than the queue's maximum becomes a dead letter.
+    """Queue of requests, with at-least-once delivery in any order.
 
-    Every method raises UnavailableError when the queue fails.
+    A message that has been delivered as often as the queue allows becomes a dead letter. Every method raises UnavailableError
+    if the queue fails.
     """
 
     def send(self, body: str) -> None:
         """Publish a message."""
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
-        """Up to `max_messages`, hidden from other consumers for the visibility timeout; empty if none came in time."""
+        """Receive up to `max_messages` messages and hide them from other consumers for the visibility timeout.
+
+        Return as soon as there is a message; return an empty list if none arrives within `wait_seconds`.
+        """
 
     def extend(self, delivery: Delivery, *, visibility_seconds: float) -> Delivery:
-        """Hide the message for so long from now on; 0 shows it at once. The delivery returned replaces the one given."""
+        """Hide the message for `visibility_seconds` from now; 0 makes it visible at once.
+
+        Return the delivery to use from now on in place of the argument.
+        """
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove the messages. No error when one is gone, or was delivered again meanwhile."""
+        """Delete messages. A message that is gone or was redelivered in the meantime is no error."""
 
 
 class PendingReply(Protocol):
-    """A reply that is due."""
+    """Reply that a request is waiting for."""
 
     @property
     def reply_to(self) -> str:
-        """The reply address of this request; what it says is between the inbox and the sender of one reply path."""
+        """Reply address of this request, in a format known only to the inbox and the sender of one reply path."""
 
     def wait(self, seconds: float) -> ConversionReply | None:
-        """The reply, at once if it came before the call; None if it did not come in time."""
+        """Wait for the reply and return it, at once if it has already arrived; None if it does not arrive in time."""
 
 
 class ReplyInbox(Protocol):
-    """Where one web process receives replies."""
+    """Receiver of the replies to one web process."""
 
     def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
-        """Entered before the request is published, so that no reply can come too early. Left, a late reply is an orphan."""
+        """Return a context manager that registers a pending reply.
+
+        Enter it before publishing the request, so that the reply cannot arrive too early. A reply that arrives after its exit
+        is an orphan.
+        """
 
 
 class ReplySender(Protocol):
-    """Sends a reply to whichever process asked."""
+    """Sender of replies from a worker to web processes."""
 
     def send(self, reply_to: str, reply: ConversionReply) -> None:
-        """Deliver the reply, without its art if the channel is too narrow for it.
+        """Send the reply, without its art if the art is too large for the channel.
 
-        Raises ReplyAddressGoneError when nobody listens there any more, UnavailableError when the channel fails.
+        Raises ReplyAddressGoneError if no process listens at the address any longer, UnavailableError if the channel fails.
         """
 
 
 class Metrics(Protocol):
-    """Figures for people who are not here. Never raises and never delays."""
+    """Metrics sink; never raises or blocks, except that `flush` may wait for seconds."""
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
-        """Add to a counter."""
+        """Add `value` to a counter."""
 
     def distribution(self, name: str, value: float, **tags: str) -> None:
         """Record one value of a distribution."""
 
     def flush(self) -> None:
-        """Hand over what is held back, within seconds. For a process that is about to stop, or to be frozen."""
+        """Send buffered values, within seconds. Call it before the process stops or is frozen."""
 
 
 @contextmanager
 def timed(metrics: Metrics, name: str, **tags: str) -> Iterator[None]:
-    """Record in milliseconds how long a `with` block takes, whether or not it ends well."""
+    """Record the duration of a `with` block in milliseconds, even if the block raises."""
     start = time.perf_counter()
     try:
         yield

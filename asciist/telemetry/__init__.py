@@ -1,1 +1,1 @@
-"""What the service reports about itself: the metric catalogue and structured logs."""
+"""Telemetry: the metric catalogue and structured logs."""

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, and every line about a request carries the request's id, in both tiers."""
+"""Structured logs: one JSON object per line. In both tiers, every line about a request carries its request id."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ _fields: ContextVar[dict[str, object] | None] = ContextVar("log fields", default
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Lines that are logged within carry the fields that are added within."""
+    """Add the fields passed to `add` in a `with` block to every line logged in the block."""
     token = _fields.set({})
     try:
         yield
@@ -23,7 +23,7 @@ def scope() -> Iterator[None]:
 
 
 def add(**fields: object) -> None:
-    """Put fields on the lines that this scope logs from now on; without a scope, on none."""
+    """Add fields to the lines that the current scope logs from now on. Without a scope, do nothing."""
     scope_fields = _fields.get()
     if scope_fields is not None:
         scope_fields.update(fields)
@@ -36,21 +36,22 @@ class _Formatter(JsonFormatter):
 
 
 def configure(stream: TextIO = sys.stdout) -> None:
-    """Log as JSON lines to `stream`, in place of whatever the root logger did so far."""
+    """Log JSON lines to `stream`, replacing the handlers of the root logger."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def formatter() -> logging.Formatter:
-    """The form of a line: `timestamp`, `level`, `logger`, `message`, and the fields of its scope."""
+    """Return a formatter for JSON lines with `timestamp`, `level`, `logger`, `message` and the fields of the scope."""
     return _Formatter(
         "{levelname}{name}{message}", style="{", timestamp=True, rename_fields={"levelname": "level", "name": "logger"}
     )
 
 
-_TALKATIVE: Final = ("botocore", "boto3", "urllib3", "datadog")
+_VERBOSE_LOGGERS: Final = ("botocore", "boto3", "urllib3", "datadog")
+"""Loggers of libraries that log at level WARNING and above only."""

@@ -1,4 +1,4 @@
-"""What only the AWS adapters do, against the emulator."""
+"""AWS adapters against the emulator: reply queues, error translation and the calls of one request."""
 
 import time
 import uuid
@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from asciist import wiring
-from asciist.adapters.aws import ReplyQueueNotes, Sqs, SqsReplyInbox, SqsReplySender, SqsRequestQueue
+from asciist.adapters.aws import ReplyQueueRegistry, Sqs, SqsReplyInbox, SqsReplySender, SqsRequestQueue
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
@@ -25,24 +25,24 @@ REPLY = ConversionReply(correlation_id="a", art="@")
 
 
 @pytest.fixture
-def notes() -> ObjectStore:
+def registry_store() -> ObjectStore:
     return ObjectStore.in_memory()
 
 
 @pytest.fixture
-def inbox(aws: Emulator, notes: ObjectStore) -> Iterator[SqsReplyInbox]:
-    inbox = make_inbox(notes)
+def inbox(aws: Emulator, registry_store: ObjectStore) -> Iterator[SqsReplyInbox]:
+    inbox = make_inbox(registry_store)
     yield inbox
     inbox.close()
 
 
-def make_inbox(notes: ObjectStore) -> SqsReplyInbox:
+def make_inbox(registry_store: ObjectStore) -> SqsReplyInbox:
     return SqsReplyInbox(
         prefix=f"reply-{uuid.uuid4().hex[:8]}-",
         instance="test",
         retention_seconds=60,
         sqs=Sqs(),
-        notes=notes,
+        registry_store=registry_store,
         metrics=EmbeddedMetrics(),
     )
 
@@ -52,7 +52,7 @@ def address(inbox: SqsReplyInbox) -> str:
         return pending.reply_to
 
 
-def test_a_reply_queue_that_is_deleted_underneath_is_replaced(inbox: SqsReplyInbox) -> None:
+def test_an_externally_deleted_reply_queue_is_replaced(inbox: SqsReplyInbox) -> None:
     old = address(inbox)
     boto3.client("sqs").delete_queue(QueueUrl=old)
     wait_until(lambda: address(inbox) != old)
@@ -63,38 +63,39 @@ def test_a_reply_queue_that_is_deleted_underneath_is_replaced(inbox: SqsReplyInb
         assert pending.wait(20) == REPLY
 
 
-def test_a_graceful_stop_leaves_no_queue_and_no_note(aws: Emulator, notes: ObjectStore) -> None:
-    inbox = make_inbox(notes)
+def test_a_graceful_stop_deletes_the_queue_and_its_registry_entry(aws: Emulator, registry_store: ObjectStore) -> None:
+    inbox = make_inbox(registry_store)
     url = address(inbox)
     inbox.close()
 
-    assert dict(notes.ages("reply-queues")) == {}
+    assert dict(registry_store.last_modified("reply-queues")) == {}
     with pytest.raises(ReplyAddressGoneError):
         SqsReplySender(Sqs()).send(url, REPLY)
 
 
-def test_the_queue_of_a_killed_process_is_swept_and_a_live_one_never(
-    inbox: SqsReplyInbox, notes: ObjectStore, monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_deletes_the_queue_of_a_killed_process_and_keeps_live_queues(
+    inbox: SqsReplyInbox, registry_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs = Sqs()
     orphan = sqs.client.create_queue(QueueName=f"reply-{uuid.uuid4().hex}")["QueueUrl"]
-    ReplyQueueNotes(sqs=sqs, notes=notes).write("killed", orphan)
-    sweeper = ReplyQueueNotes(sqs=sqs, notes=notes)
+    ReplyQueueRegistry(sqs=sqs, store=registry_store).record_heartbeat("killed", orphan)
+    registry = ReplyQueueRegistry(sqs=sqs, store=registry_store)
     now = time.time()
 
-    assert sweeper.sweep(now + 200) == []  # too young
-    assert sweeper.sweep(now + 300) == []  # suspected, and so is the live one
-    inbox._notes.write(inbox._name, inbox._url)  # its heartbeat
-    later = {key: written + 300 if inbox._name in key else written for key, written in notes.ages("reply-queues")}
-    monkeypatch.setattr(notes, "ages", lambda _folder: later.items())
-    assert sweeper.sweep(now + 450) == ["killed"]
+    assert registry.sweep(now + 200) == []  # not yet stale
+    assert registry.sweep(now + 300) == []  # both queues are suspected
+    inbox._registry.record_heartbeat(inbox._name, inbox._url)
+    entries = registry_store.last_modified("reply-queues")
+    later = {key: written + 300 if inbox._name in key else written for key, written in entries}
+    monkeypatch.setattr(registry_store, "last_modified", lambda _folder: later.items())
+    assert registry.sweep(now + 450) == ["killed"]
 
     with pytest.raises(ReplyAddressGoneError):
         SqsReplySender(sqs).send(orphan, REPLY)
     SqsReplySender(sqs).send(address(inbox), REPLY)
 
 
-def test_a_queue_service_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, aws: Emulator) -> None:
+def test_an_unreachable_service_raises_unavailable(monkeypatch: pytest.MonkeyPatch, aws: Emulator) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 
     with pytest.raises(UnavailableError):
@@ -103,7 +104,7 @@ def test_a_queue_service_that_does_not_answer_is_unavailable(monkeypatch: pytest
         ObjectStore.in_bucket("bucket").get("key")
 
 
-def test_a_request_queue_that_is_gone_is_unavailable_and_no_lost_reply(aws: Emulator) -> None:
+def test_a_missing_request_queue_raises_unavailable(aws: Emulator) -> None:
     sqs = Sqs()
     url = sqs.client.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
     sqs.client.delete_queue(QueueUrl=url)
@@ -113,7 +114,7 @@ def test_a_request_queue_that_is_gone_is_unavailable_and_no_lost_reply(aws: Emul
 
 
 @pytest.mark.parametrize("reply_path", ["queue", "callback"])
-def test_a_request_travels_through_aws_and_costs_three_calls_on_each_side(
+def test_a_request_through_aws_takes_three_calls_on_each_side(
     aws: Emulator, reply_path: str, cat: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = uuid.uuid4().hex
@@ -140,7 +141,7 @@ def test_a_request_travels_through_aws_and_costs_three_calls_on_each_side(
         replying = {"send_message": 1} if reply_path == "queue" else {}
         wait_until(lambda: calls["delete_message_batch"] >= 1)
         assert {call: number for call, number in calls.items() if call not in polling} == {
-            "get": 2,  # the web tier looks for art, the worker fetches the image
+            "get": 2,  # the web tier looks up the art, the worker fetches the image
             "create": 1,
             "put": 1,
             "send_message": 1 + replying.get("send_message", 0),
@@ -157,7 +158,7 @@ def test_a_request_travels_through_aws_and_costs_three_calls_on_each_side(
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch, calls: Counter[str]) -> None:
-    """Count every call that leaves the process for S3 or SQS."""
+    """Count every call to S3 or SQS in `calls`, by operation."""
 
     def counted(name: str, call: Callable[..., object]) -> Callable[..., object]:
         def wrapper(*arguments: object, **options: object) -> object:
@@ -170,8 +171,8 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, calls: Counter[str]) -> None:
         monkeypatch.setattr(ObjectStore, name, counted(name, getattr(ObjectStore, name)))
     original = Sqs.call
 
-    def call(self: Sqs, operation: str, what: str, **parameters: object) -> object:
+    def call(self: Sqs, operation: str, context: str, **parameters: object) -> object:
         calls[operation] += 1
-        return original(self, operation, what, **parameters)
+        return original(self, operation, context, **parameters)
 
     monkeypatch.setattr(Sqs, "call", call)

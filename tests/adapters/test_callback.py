@@ -1,4 +1,4 @@
-"""A callback port takes the reply it waits for and nothing else."""
+"""A callback port accepts only expected replies."""
 
 import http.client
 import socket
@@ -31,7 +31,7 @@ def post(address: str, path: str, body: bytes, method: str = "POST", **headers: 
     return status
 
 
-def test_anything_but_the_token_that_was_given_out_is_forbidden(inbox: CallbackInbox) -> None:
+def test_any_path_but_that_of_the_reply_address_is_forbidden(inbox: CallbackInbox) -> None:
     body = REPLY.to_json().encode()
     with inbox.expect("a") as pending, inbox.expect("b") as other:
         path, other_path = urlsplit(pending.reply_to).path, urlsplit(other.reply_to).path
@@ -53,10 +53,10 @@ def test_anything_but_the_token_that_was_given_out_is_forbidden(inbox: CallbackI
 
         assert post(pending.reply_to, path, body) == 204
         assert pending.wait(0) == REPLY
-        assert post(pending.reply_to, path, body) == 403  # a token is good once
+        assert post(pending.reply_to, path, body) == 403  # a token is valid once
 
 
-def test_what_is_no_reply_is_refused_and_waits_on(inbox: CallbackInbox) -> None:
+def test_a_malformed_reply_is_refused_and_the_wait_continues(inbox: CallbackInbox) -> None:
     with inbox.expect("a") as pending:
         path = urlsplit(pending.reply_to).path
         assert post(pending.reply_to, path, b"{}") == 400
@@ -67,7 +67,7 @@ def test_what_is_no_reply_is_refused_and_waits_on(inbox: CallbackInbox) -> None:
         assert post(pending.reply_to, path, REPLY.to_json().encode()) == 204
 
 
-def test_a_sender_that_stalls_does_not_stall_the_others(inbox: CallbackInbox) -> None:
+def test_a_stalled_sender_does_not_block_others(inbox: CallbackInbox) -> None:
     with inbox.expect("a") as pending:
         url = urlsplit(pending.reply_to)
         with socket.create_connection((url.hostname, url.port)) as stalled:
@@ -76,7 +76,7 @@ def test_a_sender_that_stalls_does_not_stall_the_others(inbox: CallbackInbox) ->
             assert pending.wait(5) == REPLY
 
 
-def test_each_process_takes_the_next_port_until_none_is_left() -> None:
+def test_each_inbox_takes_the_next_port_until_none_is_free() -> None:
     ports = range(28_300, 28_302)
     inboxes = [CallbackInbox(host="127.0.0.1", ports=ports, metrics=EmbeddedMetrics()) for _ in ports]
     with pytest.raises(UnavailableError, match="no free port from 28300 to 28301"):
@@ -86,6 +86,6 @@ def test_each_process_takes_the_next_port_until_none_is_left() -> None:
 
 
 @pytest.mark.parametrize("address", ["", "file:///etc/passwd", "https://127.0.0.1:1/a/b", "http://", "http://127.0.0.1:9/a/b"])
-def test_an_address_that_leads_nowhere_is_gone(address: str) -> None:
+def test_an_unreachable_or_invalid_address_raises_reply_address_gone(address: str) -> None:
     with pytest.raises(ReplyAddressGoneError):
         CallbackSender().send(address, REPLY)

@@ -1,4 +1,4 @@
-"""What every ArtifactStore promises. A new adapter is one more parameter."""
+"""Contract of ArtifactStore, run against every adapter. A new adapter is one more parameter."""
 
 import threading
 import time
@@ -36,22 +36,22 @@ def store(request: pytest.FixtureRequest) -> ObjectStore:
     return STORES[request.param](request)
 
 
-def test_what_is_put_is_got_back_byte_for_byte(store: ArtifactStore) -> None:
+def test_get_returns_the_bytes_that_were_put(store: ArtifactStore) -> None:
     for body in (b"", bytes(range(256)), b"x" * 3_000_000):
         store.put(IMAGE, body)
         assert store.get(IMAGE) == body
 
 
-def test_what_was_never_put_is_not_found(store: ArtifactStore) -> None:
+def test_a_missing_object_is_not_found(store: ArtifactStore) -> None:
     with pytest.raises(ArtifactNotFoundError):
         store.get(IMAGE)
 
 
-def test_what_exists_is_told_without_reading_it(store: ArtifactStore) -> None:
+def test_exists_reports_objects_and_not_folders(store: ArtifactStore) -> None:
     assert not store.exists(IMAGE)
     store.put(IMAGE, b"")
     assert store.exists(IMAGE)
-    assert not store.exists(DIGEST)  # a folder is no object
+    assert not store.exists(DIGEST)
 
 
 def test_a_second_put_replaces_the_first(store: ArtifactStore) -> None:
@@ -61,13 +61,13 @@ def test_a_second_put_replaces_the_first(store: ArtifactStore) -> None:
     assert store.get(ART) == b"second"
 
 
-def test_create_writes_once_and_never_over(store: ArtifactStore) -> None:
+def test_create_never_overwrites(store: ArtifactStore) -> None:
     assert store.create(IMAGE, b"first")
     assert not store.create(IMAGE, b"second")
     assert store.get(IMAGE) == b"first"
 
 
-def test_of_64_racing_creates_one_wins_and_its_bytes_stay(store: ArtifactStore) -> None:
+def test_one_of_64_racing_creates_wins_and_its_bytes_are_kept(store: ArtifactStore) -> None:
     bodies = [str(number).encode() * 1000 for number in range(64)]
     start = threading.Barrier(len(bodies))
     winners = []
@@ -87,14 +87,14 @@ def test_of_64_racing_creates_one_wins_and_its_bytes_stay(store: ArtifactStore) 
     assert store.get(IMAGE) == winners[0]
 
 
-def test_all_keys_of_one_image_live_side_by_side(store: ArtifactStore) -> None:
+def test_all_keys_of_one_image_can_be_stored_together(store: ArtifactStore) -> None:
     for key in (IMAGE, ART, STYLED):
         store.put(key, key.encode())
 
     assert [store.get(key) for key in (IMAGE, ART, STYLED)] == [key.encode() for key in (IMAGE, ART, STYLED)]
 
 
-def test_a_reader_never_sees_half_an_object(store: ArtifactStore) -> None:
+def test_a_reader_never_sees_a_partly_written_object(store: ArtifactStore) -> None:
     versions = [bytes([number]) * 500_000 for number in range(4)]
     store.put(ART, versions[0])
     stop = threading.Event()
@@ -113,7 +113,7 @@ def test_a_reader_never_sees_half_an_object(store: ArtifactStore) -> None:
         writer.join()
 
 
-def test_what_is_deleted_is_gone_and_may_be_gone_already(store: ObjectStore) -> None:
+def test_delete_removes_an_object_and_ignores_a_missing_one(store: ObjectStore) -> None:
     store.put(ART, b"art")
     store.delete(ART)
     store.delete(ART)
@@ -122,26 +122,26 @@ def test_what_is_deleted_is_gone_and_may_be_gone_already(store: ObjectStore) -> 
         store.get(ART)
 
 
-def test_the_age_of_what_lies_in_a_folder(store: ObjectStore) -> None:
+def test_last_modified_lists_the_objects_of_a_folder(store: ObjectStore) -> None:
     before = time.time()
     store.put("notes/a", b"1")
     store.put("notes/b", b"2")
     store.put("other/c", b"3")
 
-    ages = dict(store.ages("notes"))
-    assert ages.keys() == {"notes/a", "notes/b"}
-    assert all(before - 2 < written < time.time() + 2 for written in ages.values())
-    assert dict(store.ages("nothing")) == {}
+    modified = dict(store.last_modified("notes"))
+    assert modified.keys() == {"notes/a", "notes/b"}
+    assert all(before - 2 < written < time.time() + 2 for written in modified.values())
+    assert dict(store.last_modified("nothing")) == {}
 
 
-def test_a_store_that_cannot_be_had_is_unavailable(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_raises_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
 
     with pytest.raises(UnavailableError):
         ObjectStore.in_directory(tmp_path / "file" / "store")
 
 
-def test_a_directory_survives_the_process_that_wrote_it(tmp_path: Path) -> None:
+def test_a_directory_keeps_objects_for_the_next_process(tmp_path: Path) -> None:
     ObjectStore.in_directory(tmp_path).put(ART, b"kept")
 
     assert ObjectStore.in_directory(tmp_path).get(ART) == b"kept"

@@ -1,4 +1,4 @@
-"""What every pair of ReplyInbox and ReplySender promises. A new reply path is one more parameter."""
+"""Contract of ReplyInbox and ReplySender, run on every reply path. A new reply path is one more parameter."""
 
 import threading
 import uuid
@@ -18,8 +18,8 @@ from asciist.telemetry import metrics
 
 
 @dataclass
-class Path:
-    """A reply path: the inbox of one web process, a worker's sender, and what was counted."""
+class ReplyPath:
+    """Reply path under test: the inbox of one web process, the sender of a worker, and recorded metrics."""
 
     inbox: ReplyInbox
     sender: ReplySender
@@ -27,19 +27,19 @@ class Path:
     close: Callable[[], None]
 
 
-def embedded(_request: pytest.FixtureRequest) -> Path:
+def embedded(_request: pytest.FixtureRequest) -> ReplyPath:
     recorded = EmbeddedMetrics()
     replies = EmbeddedReplies(recorded)
-    return Path(replies, replies, recorded, replies.close)
+    return ReplyPath(replies, replies, recorded, replies.close)
 
 
-def callback(_request: pytest.FixtureRequest) -> Path:
+def callback(_request: pytest.FixtureRequest) -> ReplyPath:
     recorded = EmbeddedMetrics()
     inbox = CallbackInbox(host="127.0.0.1", ports=range(28_000, 28_016), metrics=recorded)
-    return Path(inbox, CallbackSender(), recorded, inbox.close)
+    return ReplyPath(inbox, CallbackSender(), recorded, inbox.close)
 
 
-def queue(request: pytest.FixtureRequest) -> Path:
+def queue(request: pytest.FixtureRequest) -> ReplyPath:
     request.getfixturevalue("aws")
     recorded = EmbeddedMetrics()
     sqs = Sqs()
@@ -48,17 +48,17 @@ def queue(request: pytest.FixtureRequest) -> Path:
         instance="ip-10-0-0-5.internal",
         retention_seconds=60,
         sqs=sqs,
-        notes=ObjectStore.in_memory(),
+        registry_store=ObjectStore.in_memory(),
         metrics=recorded,
     )
-    return Path(inbox, SqsReplySender(sqs), recorded, inbox.close)
+    return ReplyPath(inbox, SqsReplySender(sqs), recorded, inbox.close)
 
 
-PATHS: dict[str, Callable[[pytest.FixtureRequest], Path]] = {"embedded": embedded, "callback": callback, "queue": queue}
+PATHS: dict[str, Callable[[pytest.FixtureRequest], ReplyPath]] = {"embedded": embedded, "callback": callback, "queue": queue}
 
 
 @pytest.fixture(params=PATHS)
-def path(request: pytest.FixtureRequest) -> Iterator[Path]:
+def path(request: pytest.FixtureRequest) -> Iterator[ReplyPath]:
     path = PATHS[request.param](request)
     yield path
     path.close()
@@ -68,33 +68,33 @@ def done(correlation_id: str, art: str = "@") -> ConversionReply:
     return ConversionReply(correlation_id=correlation_id, art=art)
 
 
-def test_a_reply_wakes_the_one_that_waits_for_it(path: Path) -> None:
+def test_a_reply_ends_the_wait_for_it(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         threading.Timer(0.1, path.sender.send, [pending.reply_to, done("a")]).start()
         assert pending.wait(30) == done("a")
 
 
-def test_a_reply_that_comes_before_the_wait_begins_is_kept(path: Path) -> None:
+def test_a_reply_that_arrives_before_the_wait_is_kept(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         path.sender.send(pending.reply_to, done("a"))
         assert pending.wait(5) == done("a")
 
 
-def test_replies_find_their_own_requests_in_any_order(path: Path) -> None:
+def test_replies_in_any_order_reach_their_own_requests(path: ReplyPath) -> None:
     with path.inbox.expect("a") as first, path.inbox.expect("b") as second:
         path.sender.send(second.reply_to, done("b", "second"))
         path.sender.send(first.reply_to, done("a", "first"))
         assert [pending.wait(5) for pending in (first, second)] == [done("a", "first"), done("b", "second")]
 
 
-def test_many_replies_at_a_time_all_arrive(path: Path) -> None:
-    def ask(number: int) -> None:
+def test_many_concurrent_replies_all_arrive(path: ReplyPath) -> None:
+    def request(number: int) -> None:
         with path.inbox.expect(str(number)) as pending:
             path.sender.send(pending.reply_to, done(str(number)))
             answers.append(pending.wait(20))
 
     answers: list[ConversionReply | None] = []
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
+    threads = [threading.Thread(target=request, args=(number,)) for number in range(40)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -103,61 +103,61 @@ def test_many_replies_at_a_time_all_arrive(path: Path) -> None:
     assert sorted(answer.correlation_id for answer in answers if answer) == sorted(map(str, range(40)))
 
 
-def test_a_rejection_travels_like_any_reply(path: Path) -> None:
+def test_a_rejection_is_delivered(path: ReplyPath) -> None:
     rejection = ConversionReply(correlation_id="a", rejection="the image is damaged")
     with path.inbox.expect("a") as pending:
         path.sender.send(pending.reply_to, rejection)
         assert pending.wait(5) == rejection
 
 
-def test_a_reply_that_is_too_large_travels_without_its_art_or_whole(path: Path) -> None:
+def test_a_large_reply_arrives_with_or_without_its_art(path: ReplyPath) -> None:
     huge = done("a", "@" * 3_000_000)
     with path.inbox.expect("a") as pending:
         path.sender.send(pending.reply_to, huge)
         assert pending.wait(10) in (huge, huge.without_art())
 
 
-def test_a_wait_ends_without_a_reply(path: Path) -> None:
+def test_a_wait_without_a_reply_times_out(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         assert pending.wait(0.05) is None
 
 
-def test_a_late_reply_is_counted_as_an_orphan_and_fails_nothing(path: Path) -> None:
+def test_a_late_reply_is_counted_as_an_orphan(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         pending.wait(0)
 
     assert orphans(path, [(pending.reply_to, done("a"))]) == 1
 
 
-def test_the_second_of_two_replies_is_an_orphan(path: Path) -> None:
+def test_the_second_of_two_replies_is_an_orphan(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         assert orphans(path, [(pending.reply_to, done("a")), (pending.reply_to, done("a"))]) == 1
         assert pending.wait(5) == done("a")
 
 
-def test_the_address_of_a_process_that_has_stopped_is_gone(path: Path) -> None:
+def test_sending_to_a_stopped_process_raises_reply_address_gone(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         path.close()
         with pytest.raises(ReplyAddressGoneError):
             path.sender.send(pending.reply_to, done("a"))
 
 
-def test_no_two_inboxes_share_an_address(path: Path, request: pytest.FixtureRequest) -> None:
+def test_no_two_inboxes_share_an_address(path: ReplyPath, request: pytest.FixtureRequest) -> None:
     other = PATHS[request.node.callspec.params["path"]](request)
     with path.inbox.expect("a") as ours, other.inbox.expect("a") as theirs:
         assert ours.reply_to != theirs.reply_to
     other.close()
 
 
-def orphans(path: Path, replies: list[tuple[str, ConversionReply]]) -> int:
-    """Send replies; how many were orphans, whether the inbox counted them or told the sender."""
-    told = 0
+def orphans(path: ReplyPath, replies: list[tuple[str, ConversionReply]]) -> int:
+    """Send replies and return how many were orphans, counted by the inbox or reported to the sender."""
+    refused = 0
     for reply_to, reply in replies:
         try:
             path.sender.send(reply_to, reply)
         except ReplyAddressGoneError:
-            told += 1
-    with path.inbox.expect("last") as pending:  # what was sent before has been dealt with once this one is
+            refused += 1
+    with path.inbox.expect("last") as pending:  # earlier replies are processed before this one
         path.sender.send(pending.reply_to, done("last"))
         assert pending.wait(20)
-    return told + path.metrics.total(metrics.REPLIES_ORPHANED)
+    return refused + path.metrics.total(metrics.REPLIES_ORPHANED)

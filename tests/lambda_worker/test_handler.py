@@ -1,4 +1,4 @@
-"""The function as Lambda calls it: an SQS event in, the failed records out."""
+"""Lambda function: responds to an SQS event and returns the records that failed."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ OPTIONS = ConversionOptions(width=20)
 
 
 class Function:
-    """The worker over a store in memory, and the web process that waits."""
+    """Worker with a store in memory, and the replies of a waiting web process."""
 
     def __init__(self, cat: bytes) -> None:
         self.store = ObjectStore.in_memory()
@@ -50,10 +50,10 @@ class Function:
         return ConversionRequest(**(fields | changes)).to_json()
 
     def invoke(self, *bodies: str, receive_count: int = 1) -> list[str]:
-        """The ids of the records that failed; ids count from 0."""
+        """Invoke the function with one record per body; return the ids of those that failed, counted from 0."""
         event = {"Records": [record(str(number), body, receive_count) for number, body in enumerate(bodies)]}
         response = respond_to_batch(event, self.responder)
-        json.dumps(response)  # Lambda must be able to send it
+        json.dumps(response)  # the response must be serializable
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
 
@@ -70,7 +70,7 @@ def test_a_request_is_converted_stored_and_replied_to(function: Function, cat: b
     assert StoredArt.from_json(function.store.get(art_key(function.digest, OPTIONS))) == StoredArt(expected)
 
 
-def test_one_bad_record_never_fails_its_neighbours(function: Function) -> None:
+def test_a_bad_record_does_not_fail_the_others(function: Function) -> None:
     bodies = [
         function.request("good"),
         "{poison",
@@ -85,15 +85,15 @@ def test_one_bad_record_never_fails_its_neighbours(function: Function) -> None:
         assert last.wait(0)
 
 
-def test_a_batch_of_ten(function: Function) -> None:
+def test_every_record_of_a_batch_of_ten_is_converted(function: Function) -> None:
     bodies = [function.request(str(width), options=ConversionOptions(width=width)) for width in range(10, 20)]
 
     assert function.invoke(*bodies) == []
     assert all(function.store.get(art_key(function.digest, ConversionOptions(width=width))) for width in range(10, 20))
 
 
-def test_the_entry_point_builds_its_responder_from_the_environment(tmp_path: Path) -> None:
-    """In a process of its own, as Lambda starts it: import, then a call."""
+def test_the_entry_point_reads_its_settings_from_the_environment(tmp_path: Path) -> None:
+    """Runs in a new process, as on Lambda: import, then a call."""
     program = """
 import json, sys
 from lambda_worker.handler import handler
@@ -110,10 +110,10 @@ print(json.dumps(handler(json.load(sys.stdin), None)))
     )
     *lines, response = map(json.loads, child.stdout.splitlines())
     assert response == {"batchItemFailures": [{"itemIdentifier": "a"}]}
-    assert [line["message"] for line in lines] == ["message processing failed", "message a will be delivered again"]
+    assert [line["message"] for line in lines] == ["message processing failed", "message a will be redelivered"]
 
 
-def test_a_cold_start_imports_neither_the_web_tier_nor_what_a_ramp_does_not_need() -> None:
+def test_a_cold_start_imports_no_web_tier_and_no_unneeded_library() -> None:
     program = "import sys, lambda_worker.handler; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 

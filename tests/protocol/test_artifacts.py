@@ -1,4 +1,4 @@
-"""Keys: one for each set of options, and back."""
+"""Artifact keys are unique for each set of options and can be parsed back."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ OPTIONS = st.builds(
 )
 
 
-def test_the_default_style_on_its_own_has_the_short_key() -> None:
+def test_the_default_style_without_options_has_the_short_key() -> None:
     assert art_key(DIGEST, ConversionOptions(width=80)) == f"{DIGEST}/width/80"
 
 
@@ -36,13 +36,13 @@ def test_the_default_style_on_its_own_has_the_short_key() -> None:
         (ConversionOptions(width=80, style="ramp", chars="^█"), "ramp.chars-5ee29688"),
     ],
 )
-def test_other_options_are_named_in_a_fixed_order(options: ConversionOptions, variant: str) -> None:
+def test_a_variant_lists_options_in_a_fixed_order(options: ConversionOptions, variant: str) -> None:
     assert variant_of(options) == variant
     assert art_key(DIGEST, options) == f"{DIGEST}/style/{variant}/width/80"
 
 
 @given(OPTIONS)
-def test_the_options_can_be_read_back_from_the_key(options: ConversionOptions) -> None:
+def test_a_variant_can_be_parsed_back_into_options(options: ConversionOptions) -> None:
     assert options_of_variant(variant_of(options), options.width) == options
 
 
@@ -52,14 +52,14 @@ def test_different_options_have_different_keys(one: ConversionOptions, other: Co
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[a-z.]+(chars-[0-9a-f]*)?", fullmatch=True)))
-def test_one_set_of_options_has_one_name(variant: str) -> None:
+def test_each_set_of_options_has_only_one_variant(variant: str) -> None:
     options = options_of_variant(variant, 80)
 
     assert options is None or variant_of(options) == variant
 
 
 @given(OPTIONS)
-def test_every_part_of_a_key_can_be_the_name_of_a_file(options: ConversionOptions) -> None:
+def test_every_part_of_a_key_is_a_valid_file_name(options: ConversionOptions) -> None:
     try:
         options.check(Limits())
     except BadOptionError:
@@ -68,7 +68,7 @@ def test_every_part_of_a_key_can_be_the_name_of_a_file(options: ConversionOption
     assert all(part.isascii() and 0 < len(part) <= 255 and part not in (".", "..") for part in parts)
 
 
-def test_the_longest_of_all_names_fits() -> None:
+def test_the_longest_variant_fits_a_file_name() -> None:
     for style in STYLES:
         assert len(variant_of(ConversionOptions(width=1, style=style, invert=True, color="html", chars="x" * 100))) <= 255
 
@@ -78,15 +78,15 @@ def test_the_longest_of_all_names_fits() -> None:
     [".invert", "ramp.", "ramp.ansi.invert", "ramp.invert.invert", "ramp.none", "ramp.color-ansi", "RAMP", "ramp.chars-"]
     + [f"ramp.chars-{characters}" for characters in ("2", "2E", "ff", "eda080", "c1bf", "2e.ansi")],
 )
-def test_what_is_no_name_names_nothing(variant: str) -> None:
+def test_an_invalid_variant_gives_no_options(variant: str) -> None:
     assert options_of_variant(variant, 80) is None
     assert options_of_variant(variant + "\n", 80) is None
 
 
-def test_the_default_style_may_be_named_in_full() -> None:
+def test_the_variant_of_the_default_style_is_accepted() -> None:
     assert options_of_variant(DEFAULT_STYLE, 80) == ConversionOptions(width=80)
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_stored_art_is_what_was_stored(art: str) -> None:
+def test_stored_art_survives_a_round_trip(art: str) -> None:
     assert StoredArt.from_json(StoredArt(art).to_json()) == StoredArt(art)

@@ -1,4 +1,4 @@
-"""A bounded resource is never exceeded, never lost, and handed out in order."""
+"""Capacity is never exceeded, is always released, and is granted in order."""
 
 import threading
 import time
@@ -35,21 +35,21 @@ def test_reservations_never_exceed_the_total() -> None:
     assert held == 0
 
 
-def test_what_stays_taken_is_an_overload() -> None:
+def test_a_reservation_that_times_out_raises_overloaded() -> None:
     capacity = Capacity(1)
     with capacity.reserve(1, wait_seconds=0), pytest.raises(OverloadedError), capacity.reserve(1, wait_seconds=0.05):
         pass
     with capacity.reserve(1, wait_seconds=0):
-        pass  # the one that was refused holds nothing
+        pass  # the refused reservation holds nothing
 
 
-def test_more_than_there_is_reserves_all_of_it() -> None:
+def test_a_reservation_above_the_total_reserves_the_total() -> None:
     capacity = Capacity(5)
     with capacity.reserve(50, wait_seconds=0), pytest.raises(OverloadedError), capacity.reserve(1, wait_seconds=0):
         pass
 
 
-def test_an_error_gives_back_what_was_held() -> None:
+def test_an_error_releases_the_reservation() -> None:
     capacity = Capacity(1)
     with pytest.raises(KeyError), capacity.reserve(1, wait_seconds=0):
         raise KeyError

@@ -1,4 +1,4 @@
-"""What on-call reads: every line is JSON, one id leads from the client to the worker's line, and nothing private is told."""
+"""Structured logs: every line is JSON, a request id links both tiers, and nothing private is logged."""
 
 import io
 import json
@@ -25,7 +25,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """What is logged while a test runs."""
+    """Stream of the lines logged during a test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -40,7 +40,7 @@ def parsed(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_one_id_leads_from_the_edge_to_the_worker(tmp_path: Path, cat: bytes) -> None:
+def test_one_request_id_is_logged_in_both_tiers(tmp_path: Path, cat: bytes) -> None:
     server = Server(tmp_path)
     try:
         headers = {"X-Request-Id": "Root=1-67891233", "traceparent": TRACEPARENT, "User-Agent": "a browser"}
@@ -51,12 +51,12 @@ def test_one_id_leads_from_the_edge_to_the_worker(tmp_path: Path, cat: bytes) ->
     finally:
         server.stop()
 
-    everything = parsed(server.log.decode())
-    assert all({"timestamp", "level", "logger", "message"} <= line.keys() for line in everything)
-    told = [line for line in everything if line.get("request_id")]
-    assert {line["request_id"] for line in told} == {"Root=1-67891233"}
-    assert all(line["trace"] == {"traceparent": TRACEPARENT} for line in told)
-    worker, fresh, stored, bad = sorted(told, key=lambda line: line["timestamp"])
+    all_lines = parsed(server.log.decode())
+    assert all({"timestamp", "level", "logger", "message"} <= line.keys() for line in all_lines)
+    requests = [line for line in all_lines if line.get("request_id")]
+    assert {line["request_id"] for line in requests} == {"Root=1-67891233"}
+    assert all(line["trace"] == {"traceparent": TRACEPARENT} for line in requests)
+    worker, fresh, stored, bad = sorted(requests, key=lambda line: line["timestamp"])
     assert (worker["message"], worker["receive_count"], worker["digest"]) == ("image converted", 1, digest_of(cat))
     assert worker.keys() >= {"age_ms", "duration_ms", "style", "width"}
     assert (fresh["message"], fresh["method"], fresh["route"]) == ("request", "PUT", "/<name:name>")
@@ -68,22 +68,22 @@ def test_one_id_leads_from_the_edge_to_the_worker(tmp_path: Path, cat: bytes) ->
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "\x7f", "café"])
-def test_an_id_that_could_spoil_a_log_is_replaced(client: FlaskClient, given: str) -> None:
+def test_an_unsafe_request_id_is_replaced(client: FlaskClient, given: str) -> None:
     answer = client.get("/", headers={"X-Request-Id": given.encode("latin-1").decode("latin-1")})
 
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/nowhere", f"/{64 * '0'}/width/9"])
-def test_every_answer_returns_the_id_it_was_given(client: FlaskClient, path: str) -> None:
+def test_every_answer_returns_the_request_id_that_was_sent(client: FlaskClient, path: str) -> None:
     assert client.get(path, headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
 
 
-def test_requests_without_an_id_get_one_each(client: FlaskClient) -> None:
+def test_each_request_without_an_id_gets_a_new_one(client: FlaskClient) -> None:
     assert client.get("/").headers["X-Request-Id"] != client.get("/").headers["X-Request-Id"]
 
 
-def test_tracing_headers_are_kept_and_others_are_not(client: FlaskClient, lines: io.StringIO) -> None:
+def test_tracing_headers_are_logged_and_others_are_not(client: FlaskClient, lines: io.StringIO) -> None:
     tracing = {"traceparent": TRACEPARENT, "x-amzn-trace-id": "Root=1-5759e988", "x-datadog-trace-id": "123"}
     client.get("/", headers={**tracing, "b3": "x" * 513, "Cookie": "secret", "X-Forwarded-For": "203.0.113.9"})
 
@@ -93,8 +93,8 @@ def test_tracing_headers_are_kept_and_others_are_not(client: FlaskClient, lines:
     assert "secret" not in lines.getvalue()
 
 
-def test_the_function_logs_the_id_in_its_message(tmp_path: Path) -> None:
-    """In a process of its own, as Lambda starts it."""
+def test_the_function_logs_the_request_id_in_its_message(tmp_path: Path) -> None:
+    """Runs in a new process, as on Lambda."""
     program = "import json, sys; from lambda_worker.handler import handler; handler(json.load(sys.stdin), None)"
     request = ConversionRequest(
         correlation_id="a",
@@ -119,16 +119,16 @@ def test_the_function_logs_the_id_in_its_message(tmp_path: Path) -> None:
     assert [value for line in metrics for value in line.get("asciist.messages.expired", [])] == [1]
 
 
-def test_a_fault_is_one_line_with_its_traceback(lines: io.StringIO) -> None:
+def test_an_exception_is_one_line_with_its_traceback(lines: io.StringIO) -> None:
     with logs.scope():
         logs.add(request_id="abc-1")
         try:
-            raise ValueError("of two\nlines")
+            raise ValueError("first\nsecond")
         except ValueError:
-            logging.getLogger("asciist").exception("met a fault")
+            logging.getLogger("asciist").exception("message processing failed")
     logging.getLogger("asciist").info("outside")
 
-    fault, outside = parsed(lines.getvalue())
-    assert fault["request_id"] == "abc-1"
-    assert "ValueError: of two\nlines" in fault["exc_info"]
+    failed, outside = parsed(lines.getvalue())
+    assert failed["request_id"] == "abc-1"
+    assert "ValueError: first\nsecond" in failed["exc_info"]
     assert "request_id" not in outside

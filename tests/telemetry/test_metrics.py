@@ -1,4 +1,4 @@
-"""Metrics as an agent sees them: what the catalogue lists is what arrives, each answer is counted once, and nothing is lost."""
+"""Metrics as an agent receives them: exactly the catalogue, each answer counted once, and none lost at a stop."""
 
 import contextlib
 import http.client
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """What stands in for a Datadog agent, where Datadog's variables say."""
+    """Stand-in for a Datadog agent, at the address in Datadog's variables."""
     with Receiver() as receiver:
         monkeypatch.setenv("DD_AGENT_HOST", "127.0.0.1")
         monkeypatch.setenv("DD_DOGSTATSD_PORT", str(receiver.port))
@@ -57,56 +57,56 @@ def stopping(server: Server) -> Iterator[Server]:
         server.stop()
 
 
-def rows_of_the_document() -> dict[str, tuple[str, ...]]:
-    """Name to type, unit, tags and meaning in `docs/metrics.md`."""
+def documented_metrics() -> dict[str, tuple[str, ...]]:
+    """Return (type, unit, tags, meaning) by metric name from the tables in `docs/metrics.md`."""
     text = (ROOT / "docs" / "metrics.md").read_text()
     rows = re.findall(r"^\| `(asciist\.[a-z._]+)` \| (\w+) \| (\w+) \| (.*?) \| (.+) \|$", text, re.MULTILINE)
     return {name: (kind, unit, tags.replace("`", ""), meaning) for name, kind, unit, tags, meaning in rows}
 
 
-def test_the_document_is_the_catalogue() -> None:
+def test_the_document_matches_the_catalogue() -> None:
     catalogue = {name: (m.type, m.unit, ", ".join(m.tags), m.meaning) for name, m in CATALOGUE.items()}
 
-    assert rows_of_the_document() == catalogue
+    assert documented_metrics() == catalogue
 
 
 @pytest.mark.slow
 def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes, tmp_path: Path) -> None:
-    """All that requests lead to over HTTP; what takes a fault between the tiers, at the tiers."""
+    """Requests over HTTP produce most metrics; the tiers are driven directly for failures between them."""
     images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
-    asked = Counter[str]()
+    statuses = Counter[str]()
     server = Server(tmp_path, ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")
 
-    def ask(method: str, path: str, body: bytes | None = None, **headers: str) -> None:
-        asked[str(server.request(method, path, body, **headers)[0])] += 1
+    def send(method: str, path: str, body: bytes | None = None, **headers: str) -> None:
+        statuses[str(server.request(method, path, body, **headers)[0])] += 1
 
     with stopping(server):
         for image in images.values():
-            ask("PUT", "/?width=20", image)
-        ask("PUT", "/?width=20", cat)
-        ask("PUT", "/?width=20&style=ramp", cat)
-        ask("POST", "/", b'{"width": 9, "image": "bm8gaW1hZ2U="}', **{"Content-Type": "application/json"})
-        ask("POST", "/", b"no image at all")
-        ask("PUT", "/?width=0", cat)
-        ask("GET", "/")
-        ask("GET", f"/{64 * '0'}/width/7")
-        ask("DELETE", "/")
-        assert server.request("GET", "/healthz")[0] == 200  # a probe, and no request
+            send("PUT", "/?width=20", image)
+        send("PUT", "/?width=20", cat)
+        send("PUT", "/?width=20&style=ramp", cat)
+        send("POST", "/", b'{"width": 9, "image": "bm8gaW1hZ2U="}', **{"Content-Type": "application/json"})
+        send("POST", "/", b"no image at all")
+        send("PUT", "/?width=0", cat)
+        send("GET", "/")
+        send("GET", f"/{64 * '0'}/width/7")
+        send("DELETE", "/")
+        assert server.request("GET", "/healthz")[0] == 200  # health checks are not counted
         with server.connect() as slow:
             slow.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
             wait_until(lambda: agent.values(metrics.REQUESTS_IN_FLIGHT) == 11)
-            ask("PUT", "/", cat)
+            send("PUT", "/", cat)
             slow.shutdown(socket.SHUT_WR)
-            asked[slow.makefile("rb").readline().split()[1].decode()] += 1
-    what_only_faults_bring_about(tmp_path)
+            statuses[slow.makefile("rb").readline().split()[1].decode()] += 1
+    record_failures_between_the_tiers(tmp_path)
     agent.settle()
 
     assert not agent.errors
-    assert asked == {"200": 8, "400": 4, "404": 1, "405": 1, "503": 1}
-    for status, number in asked.items():
+    assert statuses == {"200": 8, "400": 4, "404": 1, "405": 1, "503": 1}
+    for status, number in statuses.items():
         assert agent.total(metrics.REQUESTS, status=status) == number
         assert agent.values(metrics.REQUEST_DURATION, status=status) == number
-    assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == asked.total()
+    assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == statuses.total()
     assert agent.total(metrics.REQUESTS_SHED) == 1
     assert agent.total(metrics.ART_SERVED, source="store") == 1
     assert agent.total(metrics.ART_SERVED, source="conversion") == 6
@@ -120,8 +120,8 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
 
 
-def what_only_faults_bring_about(directory: Path) -> None:
-    """Both tiers, with hands on what is between them."""
+def record_failures_between_the_tiers(directory: Path) -> None:
+    """Record the metrics of an expired, an orphaned and a malformed message by driving both tiers directly."""
     recorded = DogStatsDMetrics()
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = ObjectStore.in_directory(directory / "faults")
@@ -131,7 +131,7 @@ def what_only_faults_bring_about(directory: Path) -> None:
         requester.convert(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     (late,) = queue.receive(max_messages=1, wait_seconds=0)
     queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
-    queue.send("no message of ours")
+    queue.send("malformed")
     (orphan,) = queue.receive(max_messages=1, wait_seconds=0)
     (poison,) = queue.receive(max_messages=1, wait_seconds=0)
     assert responder.respond(late)
@@ -176,7 +176,7 @@ def test_nothing_is_lost_when_the_server_is_stopped_in_mid_load(agent: Receiver,
 
 
 @pytest.mark.parametrize("address", ["udp://127.0.0.1:9", "udp://no-such-host.invalid:8125", "unix:///no/such/socket"])
-def test_without_an_agent_nothing_fails_and_nothing_waits(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_agent_causes_no_error_and_no_delay(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DD_DOGSTATSD_URL", address)
     recorded = DogStatsDMetrics()
 
@@ -186,7 +186,7 @@ def test_without_an_agent_nothing_fails_and_nothing_waits(address: str, monkeypa
     recorded.flush()
 
 
-def test_datadogs_variables_name_the_deployment(agent: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datadog_variables_become_tags(agent: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DD_ENV", "prod")
     monkeypatch.setenv("DD_SERVICE", "asciist")
     recorded = DogStatsDMetrics()
@@ -197,12 +197,12 @@ def test_datadogs_variables_name_the_deployment(agent: Receiver, monkeypatch: py
     assert agent.total(metrics.REQUESTS, status="200", env="prod", service="asciist") == 1
 
 
-class Clockwork:
-    """Lines of the embedded metric format, parsed."""
+class EmfUnderTest:
+    """EmfMetrics with access to the lines it writes, parsed."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
-        self.metrics = EmfMetrics(namespace="asciist-test", every_seconds=None, stream=self.stream)
+        self.metrics = EmfMetrics(namespace="asciist-test", flush_interval_seconds=None, stream=self.stream)
 
     def lines(self) -> list[dict[str, Any]]:
         self.metrics.flush()
@@ -213,10 +213,10 @@ class TestEmbeddedMetricFormat:
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
 
     @pytest.fixture
-    def emf(self) -> Clockwork:
-        return Clockwork()
+    def emf(self) -> EmfUnderTest:
+        return EmfUnderTest()
 
-    def test_a_metric_can_be_read_over_all_tags_and_by_its_own(self, emf: Clockwork) -> None:
+    def test_a_metric_can_be_read_in_total_and_by_its_tags(self, emf: EmfUnderTest) -> None:
         emf.metrics.count(metrics.REQUESTS, status="200")
         emf.metrics.count(metrics.REQUESTS, status="200")
         emf.metrics.distribution(metrics.REQUEST_DURATION, 1.23456, status="200")
@@ -238,7 +238,7 @@ class TestEmbeddedMetricFormat:
         assert line["asciist.requests"] == [2]
         assert line["asciist.request.duration"] == [1.235, 7]
 
-    def test_tags_of_different_values_have_lines_of_their_own(self, emf: Clockwork) -> None:
+    def test_each_combination_of_tag_values_has_its_own_line(self, emf: EmfUnderTest) -> None:
         for status in ("200", "400", "200"):
             emf.metrics.count(metrics.REQUESTS, status=status)
         emf.metrics.count(metrics.REQUESTS_SHED)
@@ -249,7 +249,7 @@ class TestEmbeddedMetricFormat:
             (None, [[]]),
         ]
 
-    def test_no_line_has_more_values_of_a_metric_than_are_taken(self, emf: Clockwork) -> None:
+    def test_no_line_exceeds_the_maximum_values_of_a_metric(self, emf: EmfUnderTest) -> None:
         for value in range(250):
             emf.metrics.distribution(metrics.REPLY_WAIT, value)
             emf.metrics.count(metrics.REQUESTS_SHED)
@@ -259,28 +259,28 @@ class TestEmbeddedMetricFormat:
         assert [value for line in lines for value in line["asciist.reply.wait.duration"]] == list(range(250))
         assert sum(sum(line.get("asciist.requests.shed", [])) for line in lines) == 250
 
-    def test_what_is_written_is_not_written_again(self, emf: Clockwork) -> None:
+    def test_values_are_written_once(self, emf: EmfUnderTest) -> None:
         emf.metrics.count(metrics.REQUESTS_SHED)
 
         assert len(emf.lines()) == len(emf.lines()) == 1
 
-    def test_what_is_held_back_is_written_in_time(self) -> None:
+    def test_buffered_values_are_written_periodically(self) -> None:
         stream = io.StringIO()
-        recorded = EmfMetrics(namespace="asciist-test", every_seconds=0.01, stream=stream)
+        recorded = EmfMetrics(namespace="asciist-test", flush_interval_seconds=0.01, stream=stream)
         recorded.count(metrics.REQUESTS_SHED)
 
         wait_until(lambda: '"asciist.requests.shed":[1]' in stream.getvalue())
 
-    def test_a_function_writes_before_it_is_frozen(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def test_a_function_writes_its_values_before_it_is_frozen(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path, metrics="emf", metrics_namespace="asciist-test")
         worker = build_responder(settings, is_frozen_between_messages=True)
-        respond_to_batch({"Records": [record("a", "no message of ours")]}, worker)
+        respond_to_batch({"Records": [record("a", "malformed")]}, worker)
 
         (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
         assert line["asciist.messages.faulted"] == [1]
 
 
-def test_both_vendors_are_told_the_same(
+def test_both_vendors_receive_the_same_metrics(
     agent: Receiver, capsys: pytest.CaptureFixture[str], tmp_path: Path, cat: bytes
 ) -> None:
     process = build_web_process(Settings(data_dir=tmp_path, metrics="dogstatsd+emf"))
