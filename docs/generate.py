@@ -41,6 +41,13 @@ _COMPUTED_DEFAULTS: Final = {
 _CHOICES: Final = {"backend": BACKENDS, "metrics": METRICS, "reply_path": REPLY_PATHS}
 """Values of settings that accept only these."""
 
+_BODY_NAMES: Final = {
+    "application/json": "JSON",
+    "application/octet-stream": "raw",
+    "multipart/form-data": "form",
+}
+"""Names of the request bodies, as the reference explains them."""
+
 _HTTP_ERRORS: Final = {
     404: "No resource has this URL.",
     405: "The URL does not accept this method. `Allow` lists the methods it accepts.",
@@ -85,11 +92,11 @@ def _code_list(values: Iterable[object]) -> str:
 
 
 def _calls(contract: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (call, summary, types of the request body, statuses) of each operation."""
+    """Yield (call, summary, request bodies, statuses) of each operation."""
     for path, operations in contract["paths"].items():
         for method, operation in operations.items():
-            bodies = operation.get("requestBody", {}).get("content", {})
-            yield f"`{method.upper()} {path}`", operation["summary"], _code_list(bodies), ", ".join(operation["responses"])
+            bodies = ", ".join(_BODY_NAMES[body] for body in operation.get("requestBody", {}).get("content", {}))
+            yield f"`{method.upper()} {path}`", operation["summary"], bodies, ", ".join(operation["responses"])
 
 
 def _options(contract: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -135,7 +142,7 @@ def _default(field: "Field[Any]") -> str:
 
 def _field_docstrings(owner: type) -> dict[str, str]:
     """Return the docstring below each field of a dataclass, on one line."""
-    (definition,) = ast.parse(inspect.getsource(owner)).body
+    definition = next(node for node in ast.walk(ast.parse(inspect.getsource(owner))) if isinstance(node, ast.ClassDef))
     docstrings = {}
     for field, docstring in pairwise(definition.body):
         match field, docstring:
