@@ -1,11 +1,12 @@
-"""What the documents say is what the code does, in both directions."""
+"""The documentation matches the code: every setting, option, limit and status is documented, and every command works."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -14,22 +15,32 @@ from asciist.conversion import DEFAULT_WIDTH, STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.options import COLORS
 from asciist.settings import Settings
+from docs import generate
 from service.errors import STATUSES
 from tests.serving import Server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 DOCUMENTS = sorted(
     path for path in ROOT.rglob("*.md") if not re.search(r"(^|/)(\.|node_modules/)", str(path.relative_to(ROOT)))
 )
 
 
 def section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    """Return a second-level section of the reference."""
+    return REFERENCE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the cells of each row of the first Markdown table in `text`, without its head."""
+    lines = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert lines
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in re.sub(r" *\| *", "|", lines[0]).splitlines()[2:]]
 
 
 def commands(text: str) -> list[str]:
-    """The lines to type into a shell, but for those that set up or start the whole."""
+    """Return the shell commands of a document, except those of make."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if not line.startswith("make ")]
@@ -39,78 +50,93 @@ def variables(owner: type) -> set[str]:
     return {f"ASCIIST_{field.name.upper()}" for field in fields(owner) if field.name != "limits"}
 
 
-def test_the_sample_is_real() -> None:
-    sample = re.search(r"\$ curl --data-binary @(\S+) '[^'\n]*width=(\d+)'\n(.*?)~~~", README, re.DOTALL)
-    assert sample
-    image = (ROOT / sample[1]).read_bytes()
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
-    assert sample[3] == convert(image, ConversionOptions(width=int(sample[2])), Limits()) + "\n"
+
+def test_the_readme_is_at_most_6000_bytes() -> None:
+    assert len(README.encode()) <= 6000
+
+
+@pytest.mark.parametrize("document", generate.TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_generated_documents_are_up_to_date(document: Path) -> None:
+    assert document.read_text() == generate.render(document), "run: .venv/bin/python -m docs.generate"
 
 
 def test_every_setting_is_documented_and_every_documented_setting_exists() -> None:
-    documented = set(re.findall(r"`(ASCIIST_[A-Z_]+)`", README))
+    known = variables(Settings) | variables(Limits)
 
-    assert documented == variables(Settings) | variables(Limits)
+    assert set(re.findall(r"`(ASCIIST_[A-Z_]+)`", REFERENCE)) == known
+    for document in DOCUMENTS:
+        assert set(re.findall(r"`(ASCIIST_[A-Z_]+)", document.read_text())) <= known | {"ASCIIST_URL"}, document
 
 
-def test_the_defaults_are_as_documented() -> None:
-    rows = dict(re.findall(r"^\| `(ASCIIST_[A-Z_]+)`[^|]*\| `([^`]+)` \|", section("Settings"), re.MULTILINE))
-    settings = Settings()
+def test_documented_defaults_of_settings_are_the_defaults() -> None:
+    rows = {name.strip("`"): default.strip("`") for name, default, _ in table(section("Settings")) if "`" in default}
 
     assert rows.pop("ASCIIST_DATA_DIR") == "~/.cache/asciist"
-    assert rows == {name: str(getattr(settings, name.removeprefix("ASCIIST_").lower())) for name in rows}
-    limits = re.findall(r"^\|[^|]*\| (\d+) [^|]*\| `(ASCIIST_[A-Z_]+)` \|", section("Limits"), re.MULTILINE)
-    assert len(limits) == len(variables(Limits)) + 1
-    for value, name in limits:
-        key = name.removeprefix("ASCIIST_").lower()
-        assert int(value) == getattr(settings.limits, key, None) or int(value) == getattr(settings, key)
+    assert rows == {
+        f"ASCIIST_{field.name.upper()}": str(field.default) for field in fields(Settings) if field.default not in ("", MISSING)
+    }
+
+
+def test_documented_limits_are_the_limits() -> None:
+    rows = {name.strip("`"): int(value.strip("`")) for name, value, _ in table(section("Limits"))}
+
+    assert rows == {f"ASCIIST_{field.name.upper()}": field.default for field in fields(Limits)}
+
+
+def test_every_setting_and_limit_has_a_meaning() -> None:
+    for name, _, meaning in table(section("Settings")) + table(section("Limits")):
+        assert len(meaning) > 10, name
 
 
 def test_every_option_is_documented_with_its_values_and_default() -> None:
-    table = re.findall(r"^\| `(\w+)` \| (.*) \| (.*)\|$", section("Options"), re.MULTILINE)
-    rows = {name: (text, default) for name, text, default in table}
+    rows = {name.strip("`"): (values, default.strip("`")) for name, values, default, _ in table(section("Options"))}
 
     assert list(rows) == [field.name for field in fields(ConversionOptions)]
     for name, values in (("style", STYLES), ("color", COLORS)):
-        assert re.findall(r"(?:^|; )`(\w+)`", rows[name][0]) == list(values)
+        assert re.findall(r"`(\w+)`", rows[name][0]) == list(values)
     options = ConversionOptions(width=DEFAULT_WIDTH)
     for name, (_, default) in rows.items():
         value = getattr(options, name)
-        assert default.partition("`")[2].partition("`")[0] == (str(value).lower() if value != "" else "")
+        assert default == (str(value).lower() if value != "" else "")
 
 
-def test_what_a_cell_counts_for_is_documented() -> None:
-    row = re.search(r"^\| the whole of it; ([^|]*)\|", section("Limits"), re.MULTILINE)
-    assert row
+def test_every_style_and_colour_is_described() -> None:
+    assert re.findall(r"^- `(\w+)` ", section("Options"), re.MULTILINE) == [*STYLES, *COLORS]
 
-    assert [int(number) for number in re.findall(r"\d+", row[1])] == [
-        ConversionOptions(width=1, style=style, color=color).cell_weight
-        for color, style in (
-            *(("none", "braille"), ("none", "blocks")),
-            *(("ansi", "ramp"), ("html", "ramp"), ("ansi", "blocks"), ("html", "blocks")),
-        )
-    ]
+
+def test_the_weight_of_a_cell_is_documented() -> None:
+    rows = table(section("Limits").partition("A cell")[2])
+
+    assert {style.strip("`"): [int(weight) for weight in weights] for style, *weights in rows} == {
+        style: [ConversionOptions(width=1, style=style, color=color).cell_weight for color in COLORS] for style in STYLES
+    }
 
 
 def test_every_status_is_documented() -> None:
-    documented = {int(status) for status in re.findall(r"^\| (\d{3}) \|", section("Errors"), re.MULTILINE)}
-
-    assert documented == set(STATUSES.values()) | {405, 500}
+    assert {int(row[0]) for row in table(section("Errors"))} == set(STATUSES.values()) | {405, 500}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)\)", document.read_text()):
+def test_every_link_has_a_target(document: Path) -> None:
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)#\s]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text):
         assert target.startswith("https://") or (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", text):
+        assert anchor in anchors(document.parent / target if target else document), anchor
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_file_that_is_named_exists(document: Path) -> None:
+def test_every_named_file_exists(document: Path) -> None:
     for name in re.findall(r"`((?:asciist|service|lambda_worker|tests|docs|examples|bench)/[\w./-]*)`", document.read_text()):
         assert (ROOT / name).exists(), name
 
 
-def test_every_target_that_is_named_is_one() -> None:
+def test_every_named_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
     for document in DOCUMENTS:
@@ -126,50 +152,72 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
-WRONG_ON_PURPOSE = {
+def run(command: str, server: Server) -> "subprocess.CompletedProcess[str]":
+    """Run a documented command against `server`. curl exits with 22 if the status is an error."""
+    here = command.replace("localhost:27244", f"127.0.0.1:{server.port}")
+    here = here.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    here = here.replace("curl ", "curl --silent --show-error --fail-with-body ")
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", here],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "ASCIIST_URL": server.url, "COLUMNS": "70"},
+    )
+
+
+EXPECTED_ERRORS = {
     "curl -T README.md http://localhost:27244": "unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted\n",
     "curl -T examples/cat.jpg 'http://localhost:27244/?width=0'": "width must be a whole number from 1 to 1000\n",
 }
+"""Output of the commands that demonstrate an error."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lines", "number"),
-    [
-        (commands(section("Use it")) + commands(section("Options")), 18),
-        (commands((ROOT / "docs/tour.md").read_text()), 18),
-        (commands((ROOT / "docs/gallery.md").read_text()), 9),
-    ],
-    ids=["README", "tour", "gallery"],
+    ("name", "minimum"),
+    [("README.md", 3), ("docs/reference.md", 12), ("docs/tour.md", 19), ("docs/gallery.md", 9)],
 )
-def test_every_command_works_in_the_order_it_stands(server: Server, lines: list[str], number: int) -> None:
+def test_every_documented_command_works_in_order(server: Server, name: str, minimum: int) -> None:
     assert shutil.which("curl"), "curl is needed to try the documents' commands: apt-get install curl"
-    assert len(lines) >= number
+    lines = commands((ROOT / name).read_text())
+    assert len(lines) >= minimum
     for line in lines:
-        here = line.replace("localhost:27244", f"127.0.0.1:{server.port}")
-        here = here.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-        here = here.replace("curl ", "curl --silent --show-error --fail-with-body ")
-        run = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", here],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin", "ASCIIST_URL": server.url, "COLUMNS": "70"},
-        )
-        if line in WRONG_ON_PURPOSE:
-            assert (run.returncode, run.stdout) == (22, WRONG_ON_PURPOSE[line])
+        result = run(line, server)
+        if line in EXPECTED_ERRORS:
+            assert (result.returncode, result.stdout) == (22, EXPECTED_ERRORS[line])
         else:
-            assert (run.returncode, run.stderr) == (0, ""), line
-            assert len(run.stdout) > 200, line
+            assert (result.returncode, result.stderr) == (0, ""), line
+            assert len(result.stdout) > 200, line
 
 
 @pytest.mark.slow
-def test_the_python_of_the_readme_works(server: Server) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    here = program.replace("width=60", f"width=60, url={server.url!r}")
-    run = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, check=False, cwd=ROOT)
+def test_the_readme_shows_the_output_of_its_first_command(server: Server) -> None:
+    example = re.search(r"\n~~~\n\$ (curl [^\n]+)\n(.*?)~~~\n", README, re.DOTALL)
+    assert example
 
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.startswith(convert((ROOT / "examples/cat.jpg").read_bytes(), ConversionOptions(width=60), Limits()))
-    assert f" {server.url}/" in f" {run.stdout.splitlines()[-2]}"
+    assert run(example[1], server).stdout == example[2]
+
+
+@pytest.mark.slow
+def test_documented_headers_are_sent(server: Server) -> None:
+    rows = {name.strip("`"): value for name, value in table(section("HTTP API").partition("these headers:")[2])}
+    result = run("curl -o /dev/null -w '%{header_json}' -T examples/horse.png http://localhost:27244", server)
+    headers = {name.title(): values[0] for name, values in json.loads(result.stdout).items()}
+
+    assert {name.title() for name in rows} <= set(headers)
+    assert rows["Cache-Control"].startswith(f"`{headers['Cache-Control']}`")
+    assert f"`{headers['Cache-Status']}`" in rows["Cache-Status"]
+    assert rows["Vary"] == f"`{headers['Vary']}`"
+
+
+@pytest.mark.slow
+def test_the_documented_python_example_works(server: Server) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", REFERENCE, re.DOTALL)
+    here = program.replace("width=60", f"width=60, url={server.url!r}")
+    result = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, check=False, cwd=ROOT)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(convert((ROOT / "examples/cat.jpg").read_bytes(), ConversionOptions(width=60), Limits()))
+    assert f" {server.url}/" in f" {result.stdout.splitlines()[-2]}"
