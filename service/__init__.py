@@ -20,8 +20,10 @@ _TRIED_LAST: Final = 1000
 class _Application(Flask):
     request_class = UploadRequest
 
-    def get_send_file_max_age(self, filename: str | None) -> int:  # noqa: ARG002 - Flask's signature
-        return headers.HASHED_STATIC_MAX_AGE if "v" in request.args else headers.STATIC_MAX_AGE
+    def get_send_file_max_age(self, filename: str | None) -> int:
+        if "v" in request.args:
+            return headers.HASHED_STATIC_MAX_AGE
+        return headers.SCRIPT_MAX_AGE if filename and filename.endswith(".js") else headers.STATIC_MAX_AGE
 
 
 class _Sha256Converter(BaseConverter):

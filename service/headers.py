@@ -11,6 +11,9 @@ from asciist.protocol.requester import ArtSource, ServedArt
 STATIC_MAX_AGE: Final = 3600
 """Max-age, in seconds, of static files without a content hash in their URL."""
 
+SCRIPT_MAX_AGE: Final = 0
+"""Max-age, in seconds, of scripts that another script imports, without a content hash: they are revalidated each time."""
+
 HASHED_STATIC_MAX_AGE: Final = 31_536_000
 """Max-age, in seconds, of static files with a content hash in their URL: a year."""
 

@@ -327,7 +327,9 @@ def test_who_forgot_the_service_is_told_how_to_run_it() -> None:
             pytest.skip("somebody listens on port 27244")
         run = asciist("convert", "-u", "http://localhost:27244", str(CAT))
 
-    sentence = b"asciist: cannot reach http://localhost:27244: Connection refused (is it running? start it with: asciist serve)\n"
+    sentence = (
+        b"asciist: cannot reach http://localhost:27244: Connection refused (is it running? start it with: asciist serve)\n"
+    )
     assert (run.returncode, run.stdout, run.stderr) == (3, b"", sentence)
 
 

@@ -47,7 +47,9 @@ class Option:
     hint: str = ""
     """A line under the control on the page."""
     checkbox_value: str = ""
-    """For a choice that the page offers as a checkbox: the value it submits."""
+    """For a choice that the page offers as a checkbox: the value that the form submits."""
+    script_value: str = ""
+    """The value that the page's script sends instead of `checkbox_value`."""
     short_flag: str = ""
     """One-letter option of the command, such as `-w`."""
     required_in_json: bool = False
@@ -118,6 +120,7 @@ class ConversionOptions:
             ),
             label="In colour",
             checkbox_value="html",
+            script_value="ansi",
             message_version=2,
         ),
     )

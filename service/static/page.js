@@ -1,12 +1,14 @@
-// The page without reloads: art follows the controls. The service is asked what curl could ask, and every address that is
-// shown works without this script, too.
+// The page: converts an image without reloading, and draws it again whenever a control changes. It uses the public HTTP
+// API, and every URL that it shows also works without this script.
+
+import { TEXT } from "./text.js";
 
 const MEGABYTE = 1e6;
-const PATIENCE = 300; // milliseconds before it is worth telling that something is under way
-const TIMEOUT = 90_000; // an upload of the longest, and its answer
-const CELL = { width: 16, height: 32 }; // pixels of a character in a picture, where the picture may be so large
-const LARGEST_PICTURE = 16e6; // pixels of a canvas that every browser makes
-const FONT = { name: "asciist mono", advance: 0.60205, ascent: 1942 / 2466 }; // of an em; of a line
+const PROGRESS_DELAY = 300; // milliseconds before the progress bar appears
+const TIMEOUT = 90_000; // milliseconds: longer than the longest upload and its conversion
+const CELL = { width: 16, height: 32 }; // pixels per character of a PNG, unless it would be larger than a canvas can be
+const MAX_CANVAS_PIXELS = 16e6; // supported by every browser
+const FONT = { name: "asciist mono", advance: 0.60205, ascent: 1942 / 2466 }; // advance in em, ascent in line heights
 const ESCAPE_CODE = /\x1b\[[\d;]*m/g;
 
 const $ = (id) => document.getElementById(id);
@@ -14,32 +16,32 @@ const form = $("form");
 const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
 
-let image = null; // {name, file} once it is chosen, and {digest} once the service has it
-let shown = null; // {image, text, query, address, columns, rows}: of the image before, where this one failed
-let work = null; // {controller, done} while a conversion is under way
-let outdated = false; // whether the controls have moved since it began
+let image = null; // the chosen image: {name, file}, and {digest} once the service has it
+let shown = null; // the art on the page: {image, text, query, address, columns, rows}; after an error, still the art before it
+let conversion = null; // the conversion in progress: {controller, done}
+let outdated = false; // true if a control changed since the conversion began
 
-/** What a person can read. `again`: the same may work later. */
-class Problem extends Error {
-  constructor(sentence, again = false) {
+/** An error with a sentence for the user. `retryable`: the same action may work later. */
+class UserError extends Error {
+  constructor(sentence, retryable = false) {
     super(sentence);
-    this.again = again;
+    this.retryable = retryable;
   }
 }
 class Cancelled extends Error {}
-const silence = () => new Problem("The service does not answer. Check the connection and try again.", true);
+const noAnswer = () => new UserError(TEXT.noAnswer, true);
 
-// What the service is asked
+// Requests to the service
 
-/** One request; throws a Problem if nothing was answered. */
-function ask(method, address, { body = null, signal = null, onSent = null } = {}) {
+/** Sends one request. Throws a UserError if there is no response. */
+function send(method, address, { body = null, signal = null, onProgress = null } = {}) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch does not tell how much was sent
-    const lost = () => reject(silence());
+    const request = new XMLHttpRequest(); // fetch reports no upload progress
+    const lost = () => reject(noAnswer());
     request.open(method, address);
     request.setRequestHeader("Accept", "text/plain");
     request.timeout = TIMEOUT;
-    if (onSent) request.upload.onprogress = (event) => onSent(event.loaded, event.total);
+    if (onProgress) request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     request.onload = () => resolve(request);
     request.onerror = lost;
     request.ontimeout = lost;
@@ -50,42 +52,44 @@ function ask(method, address, { body = null, signal = null, onSent = null } = {}
   });
 }
 
-/** Art of an image by these options. The image is sent only where the service has not got it. */
+/** Returns the art of an image with these options. Uploads the image only if the service does not have it. */
 async function convert(image, query, signal = null) {
   let answer = null;
-  if (image.digest) answer = await ask("POST", `/${image.digest}/image?${query}`, { signal });
+  if (image.digest) answer = await send("POST", `/${image.digest}/image?${query}`, { signal });
   if (!answer || (answer.status === 404 && image.file)) {
-    answer = await ask("PUT", `/?${query}`, { body: image.file, signal, onSent: tellSent });
+    answer = await send("PUT", `/?${query}`, { body: image.file, signal, onProgress: showSent });
   }
-  if (answer.status === 404) throw new Problem("The service has not got this image any more. Choose it again.");
-  if (answer.status !== 200) throw new Problem(sentence(answer), answer.status >= 500);
+  if (answer.status === 404) throw new UserError(TEXT.imageGone);
+  if (answer.status !== 200) throw new UserError(sentence(answer), answer.status >= 500);
   return { text: answer.responseText.replace(/\n$/, ""), address: answer.getResponseHeader("Content-Location") };
 }
 
-/** What the service says of a failure; whatever stands before it may fail with a page of its own. */
+/** Returns the sentence of an error response. A proxy may send a page instead; then the status is all there is. */
 function sentence(answer) {
   const text = answer.responseText.trim();
   const isSentence = text && text.length < 500 && answer.getResponseHeader("Content-Type")?.startsWith("text/plain");
-  return isSentence ? `${text[0].toUpperCase()}${text.slice(1)}.` : `The service failed with status ${answer.status}. Try again.`;
+  return isSentence ? `${text[0].toUpperCase()}${text.slice(1)}.` : TEXT.failed(answer.status);
 }
 
+/** Returns the values of the controls as a query. */
 function options() {
-  const query = new URLSearchParams({ width: fields.width.value, style: fields.style.value });
-  if (fields.invert.checked) query.set("invert", "true");
-  if (fields.color.checked) query.set("color", "ansi");
-  if (fields.chars.value && !fields.chars.disabled) query.set("chars", fields.chars.value);
+  const query = new URLSearchParams();
+  for (const field of form.querySelectorAll("[data-option]")) {
+    const isSet = field.type === "checkbox" ? field.checked : field.value !== "";
+    if (isSet && !field.disabled) query.set(field.name, field.type === "checkbox" ? field.dataset.option || "true" : field.value);
+  }
   return query;
 }
 
 // From controls to art
 
-/** Bring the art up to date. While one conversion is under way others wait, and only the last of them is made. */
+/** Converts the image with the current options. During a conversion, only the latest change is remembered. */
 function update() {
   if (!form.checkValidity()) return;
   outdated = true;
-  if (work) return;
+  if (conversion) return;
   const controller = new AbortController();
-  work = { controller, done: updateUntilCurrent(controller.signal) };
+  conversion = { controller, done: updateUntilCurrent(controller.signal) };
 }
 
 async function updateUntilCurrent(signal) {
@@ -94,63 +98,62 @@ async function updateUntilCurrent(signal) {
       outdated = false;
       try {
         await showArt(signal);
-      } catch (problem) {
-        if (!outdated || problem instanceof Cancelled) throw problem; // what failed is not wanted any more
+      } catch (error) {
+        if (!outdated || error instanceof Cancelled) throw error; // a failure of options that are no longer chosen does not matter
       }
     }
-    complain(null);
-    document.title = `ASCII art, ${shown.columns} × ${shown.rows}`;
+    showError(null);
+    document.title = TEXT.title(shown.columns, shown.rows);
     history.replaceState(null, "", shown.address);
-  } catch (problem) {
+  } catch (error) {
     outdated = false;
-    complain(problem);
+    showError(error);
   } finally {
-    work = null;
+    conversion = null;
   }
 }
 
 async function showArt(signal) {
-  image ??= await sample(); // the controls were moved before an image was chosen
+  image ??= await sample(); // a control was changed before an image was chosen
   const query = options();
   const began = performance.now();
-  $("doing").textContent = "Waiting for the art";
+  $("doing").textContent = TEXT.waiting;
   $("bar").removeAttribute("value");
-  const impatience = setTimeout(() => ($("progress").hidden = false), PATIENCE);
+  const progressTimer = setTimeout(() => ($("progress").hidden = false), PROGRESS_DELAY);
   try {
     const { text, address } = await convert(image, query, signal);
     image.digest = address.split("/")[1];
     draw(text, query, address);
-    say(`${shown.columns} × ${shown.rows} characters, made in ${number((performance.now() - began) / 1000, 2)} s`);
+    showStatus(TEXT.done(shown.columns, shown.rows, number((performance.now() - began) / 1000, 2)));
   } finally {
-    clearTimeout(impatience);
+    clearTimeout(progressTimer);
     $("progress").hidden = true;
   }
 }
 
 async function sample() {
   const answer = await fetch(document.body.dataset.sample).catch(() => null);
-  if (!answer?.ok) throw silence();
-  return { name: "a cup of coffee", file: await answer.blob() };
+  if (!answer?.ok) throw noAnswer();
+  return { name: TEXT.sampleName, file: await answer.blob() };
 }
 
-/** An image that was chosen, dropped, pasted or photographed. */
-async function take(file) {
+/** Converts an image that was chosen, dropped, pasted or photographed. */
+async function useImage(file) {
   if (!file) return;
-  work?.controller.abort();
-  await work?.done;
-  complain(null);
+  conversion?.controller.abort();
+  await conversion?.done;
+  showError(null);
   if (file.size > maxBytes) {
-    const sizes = `${number(file.size / MEGABYTE)} MB, and the limit is ${number(maxBytes / MEGABYTE)} MB`;
-    return complain(new Problem(`This image has ${sizes}. Make it smaller and try again.`));
+    return showError(new UserError(TEXT.tooLarge(number(file.size / MEGABYTE), number(maxBytes / MEGABYTE))));
   }
-  if (file.size === 0) return complain(new Problem("This file is empty. Choose an image."));
-  image = { name: file.name || "the pasted image", file };
+  if (file.size === 0) return showError(new UserError(TEXT.emptyFile));
+  image = { name: file.name || TEXT.pastedName, file };
   update();
 }
 
-// What is seen
+// Drawing
 
-/** Runs of characters of the same colours, a list of {text, foreground, background} for each line of art. */
+/** Returns for each line of art the runs of equal colours, as a list of {text, foreground, background}. */
 function runs(art) {
   return art.split("\n").map((line) => {
     const found = [];
@@ -186,7 +189,7 @@ function draw(text, query, address) {
   art.replaceChildren(lines);
   art.style.setProperty("--columns", shown.columns);
   art.style.setProperty("--rows", shown.rows);
-  art.setAttribute("aria-label", `ASCII art of ${image.name}, ${shown.columns} columns wide and ${shown.rows} lines high`);
+  art.setAttribute("aria-label", TEXT.artLabel(image.name, shown.columns, shown.rows));
   $("stage").classList.toggle("light", query.has("invert"));
   $("permalink").href = address;
   $("permalink").hidden = $("copy-link").hidden = false;
@@ -197,37 +200,36 @@ function remember(text, query, address) {
   shown = { image, text, query, address, columns: [...lines[0]].length, rows: lines.length };
 }
 
-function tellSent(sent, total) {
+function showSent(sent, total) {
   if (sent < total) {
     $("bar").value = sent / total;
-    $("doing").textContent = `Sending: ${number(sent / MEGABYTE)} of ${number(total / MEGABYTE)} MB`;
+    $("doing").textContent = TEXT.sending(number(sent / MEGABYTE), number(total / MEGABYTE));
   } else {
     $("bar").removeAttribute("value");
-    $("doing").textContent = "Sent. Waiting for the art";
+    $("doing").textContent = TEXT.sent;
   }
 }
 
-function say(text) {
-  $("status").textContent = text;
-}
+const showStatus = (text) => ($("status").textContent = text);
 
-function complain(problem) {
-  const isTold = problem && !(problem instanceof Cancelled);
-  if (isTold && !(problem instanceof Problem)) console.error(problem);
-  $("complaint").textContent = !isTold ? "" : problem instanceof Problem ? problem.message : "Something went wrong on this page.";
-  $("error").hidden = !isTold;
-  $("retry").hidden = !problem?.again;
-  if (problem) say(isTold ? "" : "Cancelled.");
+/** Shows an error, or removes the one that is shown. */
+function showError(error) {
+  const isVisible = error && !(error instanceof Cancelled);
+  if (isVisible && !(error instanceof UserError)) console.error(error);
+  $("complaint").textContent = !isVisible ? "" : error instanceof UserError ? error.message : TEXT.pageFailed;
+  $("error").hidden = !isVisible;
+  $("retry").hidden = !error?.retryable;
+  if (error) showStatus(isVisible ? "" : TEXT.cancelled);
 }
 
 function number(value, digits = 1) {
   return value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
-// What can be taken away
+// Copies and downloads
 
-/** The art in characters alone. Blocks in colour are half blocks all over, so they are made once more without. */
-async function plain() {
+/** Returns the art without colour. Coloured blocks are all half blocks, so they are converted again without colour. */
+async function plainText() {
   if (!shown.query.has("color") || shown.query.get("style") !== "blocks") return shown.text.replace(ESCAPE_CODE, "");
   return (await convert(shown.image, withColor(null))).text;
 }
@@ -248,10 +250,10 @@ function withColor(color) {
   return query;
 }
 
-async function asPicture() {
+async function asPng() {
   await document.fonts.load(`16px "${FONT.name}"`);
   const { columns, rows } = shown;
-  const shrink = Math.min(1, Math.sqrt(LARGEST_PICTURE / ((columns + 2) * CELL.width * (rows + 1) * CELL.height)));
+  const shrink = Math.min(1, Math.sqrt(MAX_CANVAS_PIXELS / ((columns + 2) * CELL.width * (rows + 1) * CELL.height)));
   const width = Math.max(1, Math.floor(CELL.width * shrink));
   const height = 2 * width;
   const canvas = document.createElement("canvas");
@@ -283,9 +285,9 @@ async function asPicture() {
 }
 
 const DOWNLOADS = {
-  txt: async () => new Blob([await plain(), "\n"], { type: "text/plain" }),
+  txt: async () => new Blob([await plainText(), "\n"], { type: "text/plain" }),
   html: async () => new Blob([await asDocument()], { type: "text/html" }),
-  png: asPicture,
+  png: asPng,
 };
 
 async function download(kind) {
@@ -299,7 +301,7 @@ async function download(kind) {
 async function copy(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
-  } else { // a page that did not come by HTTPS
+  } else { // the clipboard API needs HTTPS
     const area = document.createElement("textarea");
     area.value = text;
     document.body.append(area);
@@ -307,13 +309,13 @@ async function copy(text) {
     document.execCommand("copy");
     area.remove();
   }
-  say("Copied.");
+  showStatus(TEXT.copied);
 }
 
-// What people do
+// Events
 
 function on(id, event, act) {
-  $(id).addEventListener(event, (...given) => Promise.resolve(act(...given)).catch(complain));
+  $(id).addEventListener(event, (...given) => Promise.resolve(act(...given)).catch(showError));
 }
 
 function listen() {
@@ -325,34 +327,34 @@ function listen() {
     if (target.type === "file") return;
     if (target === $("slider")) fields.width.value = target.value;
     if (target === fields.width) $("slider").value = target.value;
-    allowCharacters();
+    enableCharacters();
     update();
   });
   form.addEventListener("change", () => form.reportValidity());
   for (const id of ["image", "photo"]) {
     on(id, "change", ({ target }) => {
       const [file] = target.files;
-      target.value = ""; // so that the same file can be chosen again
-      return take(file);
+      target.value = ""; // so that choosing the same file again is a change
+      return useImage(file);
     });
   }
-  on("cancel", "click", () => work?.controller.abort());
+  on("cancel", "click", () => conversion?.controller.abort());
   on("retry", "click", update);
-  on("copy", "click", async () => copy(await plain()));
+  on("copy", "click", async () => copy(await plainText()));
   on("copy-link", "click", () => copy(new URL(shown.address, location.href).href));
   on("zoom", "click", () => {
     const isActual = $("stage").classList.toggle("actual");
     $("zoom").setAttribute("aria-pressed", isActual);
-    if (isActual) $("stage").tabIndex = 0; // a keyboard can scroll what has the focus
+    if (isActual) $("stage").tabIndex = 0; // focusable, so that the keyboard can scroll it
     else $("stage").removeAttribute("tabindex");
   });
   for (const button of document.querySelectorAll("[data-download]")) {
-    button.addEventListener("click", () => download(button.dataset.download).catch(complain));
+    button.addEventListener("click", () => download(button.dataset.download).catch(showError));
   }
   addEventListener("paste", ({ clipboardData, target }) => {
     const [file] = clipboardData.files;
-    if (file) take(file);
-    else if (!target.matches?.("input")) complain(new Problem("There is no image in the clipboard. Copy one and paste it here."));
+    if (file) useImage(file);
+    else if (!target.matches?.("input")) showError(new UserError(TEXT.emptyClipboard));
   });
   addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -363,34 +365,35 @@ function listen() {
     event.preventDefault();
     document.body.classList.remove("dropping");
     const [item] = event.dataTransfer.items;
-    if (item?.webkitGetAsEntry()?.isDirectory) return complain(new Problem("This is a folder. Drop one image of it."));
+    if (item?.webkitGetAsEntry()?.isDirectory) return showError(new UserError(TEXT.folder));
     const [file] = event.dataTransfer.files;
-    if (file) take(file);
-    else complain(new Problem("This is not a file. Save the image first, then drop it here."));
+    if (file) useImage(file);
+    else showError(new UserError(TEXT.notAFile));
   });
 }
 
-function allowCharacters() {
-  fields.chars.disabled = ["braille", "blocks"].includes(fields.style.value); // which have patterns of their own
+/** Enables the characters for the styles that use them. */
+function enableCharacters() {
+  fields.chars.disabled = !fields.chars.dataset.styles.split(" ").includes(fields.style.value);
 }
 
-function begin() {
+function start() {
   document.documentElement.classList.add("scripting");
-  fields.image.required = false; // an image may be dropped or pasted, too
-  allowCharacters();
+  fields.image.required = false; // an image may also be dropped or pasted
+  enableCharacters();
   listen();
   const { permalink } = document.body.dataset;
   if (permalink) {
-    image = { name: "an image", digest: permalink.split("/")[1] };
+    image = { name: TEXT.permalinkName, digest: permalink.split("/")[1] };
     remember($("art").textContent, options(), permalink);
-    history.replaceState(null, "", permalink); // after the form was sent without this script
-    if (fields.color.checked) update(); // its colours are not on the page
+    history.replaceState(null, "", permalink); // the form may have been sent before this script was loaded
+    if (fields.color.checked) update(); // the page holds the art without its colours
   } else {
     remember($("art").textContent, new URLSearchParams(), null);
-    // About 7 pixels for a character, or 5 on a telephone, whose pixels are finer.
+    // About 7 pixels per character, or 5 on a phone, whose pixels are smaller.
     const room = $("stage").clientWidth;
     fields.width.value = $("slider").value = Math.min(140, Math.max(60, Math.round(room / (room < 600 ? 5 : 7))));
   }
 }
 
-begin();
+start();

@@ -62,7 +62,7 @@ def test_one_request_id_is_logged_in_both_tiers(tmp_path: Path, cat: bytes) -> N
     assert (fresh["message"], fresh["method"], fresh["route"]) == ("request", "PUT", "/<name:name>")
     assert (fresh["status"], fresh["source"], stored["source"]) == (200, "conversion", "store")
     assert fresh.keys() >= {"duration_ms", "upload_ms", "digest", "format", "bytes", "pixels", "style", "width"}
-    assert (bad["status"], bad["error"]) == (400, "unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted")
+    assert (bad["status"], bad["error"]) == (400, "unknown image format: send JPEG, PNG, GIF, WebP or BMP")
     for private in (b"my-name", b"127.0.0.1:5", b"a browser"):
         assert private not in server.log
 
