@@ -19,7 +19,7 @@ from asciist import cli
 from asciist.errors import AsciistError
 from asciist.limits import Limits
 from asciist.options import COLORS, STYLES, ConversionOptions
-from asciist.settings import BACKENDS, METRICS, REPLY_PATHS, Settings
+from asciist.settings import BACKENDS, METRICS_SINKS, REPLY_PATHS, Settings
 from asciist.telemetry.metrics import CATALOGUE
 from service.errors import STATUSES
 from service.openapi import document as openapi_document
@@ -38,7 +38,7 @@ _COMPUTED_DEFAULTS: Final = {
 }
 """Defaults that depend on the machine."""
 
-_CHOICES: Final = {"backend": BACKENDS, "metrics": METRICS, "reply_path": REPLY_PATHS}
+_CHOICES: Final = {"backend": BACKENDS, "metrics": METRICS_SINKS, "reply_path": REPLY_PATHS}
 """Values of settings that accept only these."""
 
 _BODY_NAMES: Final = {
