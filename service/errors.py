@@ -6,7 +6,6 @@ from typing import Final
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
-from asciist import sentences
 from asciist.errors import (
     ArtifactNotFoundError,
     AsciistError,
@@ -17,6 +16,7 @@ from asciist.errors import (
     TooManyBytesError,
     UnavailableError,
     UnsupportedEncodingError,
+    sentences,
 )
 from asciist.telemetry import logs
 from service.answers import error_answer

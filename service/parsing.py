@@ -14,8 +14,7 @@ from typing import Any, Final
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from asciist import sentences
-from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, UnsupportedEncodingError
+from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, UnsupportedEncodingError, sentences
 from asciist.limits import Limits
 from asciist.options import DEFAULT_WIDTH, OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import options_of_variant

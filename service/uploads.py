@@ -14,8 +14,7 @@ from typing import IO, Any, Final, Protocol
 
 from flask import Request
 
-from asciist import sentences
-from asciist.errors import BadRequestError, OverloadedError, SlowUploadError
+from asciist.errors import BadRequestError, OverloadedError, SlowUploadError, sentences
 from asciist.protocol.capacity import Capacity
 from asciist.protocol.ports import Metrics
 from asciist.settings import Settings, Timeouts

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final
 
-from asciist import sentences
-from asciist.errors import BadOptionError
+from asciist.errors import BadOptionError, sentences
 from asciist.limits import Limits
 from asciist.options.kinds import Characters, Choice, Flag, Integer, Kind, Schema
 from asciist.options.styles import DEFAULT_STYLE, STYLES, Style

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 
-from asciist import sentences
-from asciist.errors import BadOptionError
+from asciist.errors import BadOptionError, sentences
 from asciist.limits import Limits
 
 Schema = dict[str, Any]

@@ -22,11 +22,11 @@
     ├── ServiceError               Raised by the client: the service could not be reached, or failed.
     └── SettingsError              The environment holds invalid settings.
 
-An error carries two texts: `public_message`, a sentence that clients may read (see `asciist.sentences`), and `str(error)`,
-which is for the log and may name keys and dependencies. `service.errors` maps the classes to HTTP statuses.
+An error carries two texts: `public_message`, a sentence for clients (see `asciist.errors.sentences`), and `str(error)`, which
+is for the log and may name keys and dependencies. `service.errors` maps the classes to HTTP statuses.
 """
 
-from asciist import sentences
+from asciist.errors import sentences
 
 
 class AsciistError(Exception):
