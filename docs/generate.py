@@ -20,6 +20,7 @@ from asciist.errors import AsciistError
 from asciist.limits import Limits
 from asciist.options import COLORS, STYLES, ConversionOptions
 from asciist.settings import BACKENDS, METRICS_SINKS, REPLY_PATHS, Settings
+from asciist.telemetry import logs
 from asciist.telemetry.metrics import CATALOGUE
 from service.errors import STATUSES
 from service.openapi import document as openapi_document
@@ -76,6 +77,7 @@ def render(path: Path) -> str:
         settings=list(_variables(Settings)),
         errors=sorted(_errors()),
         metrics=[(f"`{metric.name}`", metric.type, metric.unit, _code_list(metric.tags)) for metric in CATALOGUE.values()],
+        log_fields=[(f"`{name}`", meaning) for name, meaning in logs.FIELDS.items()],
         decisions=list(_decisions()),
     )
 

@@ -9,6 +9,29 @@ from typing import Any, Final, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+FIELDS: Final = {
+    "request_id": "Id of the request: the client's `X-Request-Id`, or a new one. In both tiers.",
+    "trace": "Tracing headers of the request. In both tiers.",
+    "method": "HTTP method.",
+    "route": "Route of the URL, such as `/<sha256:digest>/width/<width>`.",
+    "status": "HTTP status of the answer.",
+    "duration_ms": "Milliseconds from a request's head to its answer, without `upload_ms`; in a worker, of processing a message.",
+    "upload_ms": "Milliseconds spent waiting for the client's bytes.",
+    "error": "The sentence that the client got.",
+    "digest": "SHA-256 of the image, which is its folder in the store.",
+    "format": "Image format.",
+    "bytes": "Size of the image file, in bytes.",
+    "pixels": "Width times height of the image.",
+    "style": "Style of the art.",
+    "width": "Width of the art, in columns.",
+    "source": "Source of the art: `store`, `conversion`, or `shared` with an identical request in flight.",
+    "receive_count": "Deliveries of the message so far.",
+    "age_ms": "Milliseconds from publishing the message to receiving it.",
+    "orphaned": "True if the process that requested the reply has stopped.",
+    "reply_queue": "Name of the reply queue.",
+}
+"""Fields of a log line beside `timestamp`, `level`, `logger`, `message` and, with a traceback, `exc_info`."""
+
 _fields: ContextVar[dict[str, object] | None] = ContextVar("log fields", default=None)
 
 

@@ -1,5 +1,6 @@
 """Structured logs: every line is JSON, a request id links both tiers, and nothing private is logged."""
 
+import ast
 import io
 import json
 import logging
@@ -132,3 +133,17 @@ def test_an_exception_is_one_line_with_its_traceback(lines: io.StringIO) -> None
     assert failed["request_id"] == "abc-1"
     assert "ValueError: first\nsecond" in failed["exc_info"]
     assert "request_id" not in outside
+
+
+def test_every_field_that_is_logged_is_in_the_catalogue_and_the_reverse() -> None:
+    root = Path(__file__).parents[2]
+    logged = set()
+    for file in (file for folder in ("asciist", "service", "lambda_worker") for file in (root / folder).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) == "logs.add":
+                logged |= {keyword.arg for keyword in call.keywords}
+            for keyword in call.keywords:
+                if keyword.arg == "extra":
+                    logged |= {ast.literal_eval(key) for key in keyword.value.keys}  # type: ignore[attr-defined]
+
+    assert logged == set(logs.FIELDS)
