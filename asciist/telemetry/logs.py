@@ -15,7 +15,7 @@ FIELDS: Final = {
     "method": "HTTP method.",
     "route": "Route of the URL, such as `/<sha256:digest>/width/<width>`.",
     "status": "HTTP status of the answer.",
-    "duration_ms": "Milliseconds from a request's head to its answer, without `upload_ms`; in a worker, of processing a message.",
+    "duration_ms": "Milliseconds from a request's head to its answer, less `upload_ms`; in a worker, of one message.",
     "upload_ms": "Milliseconds spent waiting for the client's bytes.",
     "error": "The sentence that the client got.",
     "digest": "SHA-256 of the image, which is its folder in the store.",
