@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from asciist.conversion import ConversionOptions, convert, decode, open_image
-from asciist.conversion.containers import jpeg_of, unpack
+from asciist.conversion.containers import unpack
+from asciist.conversion.containers.jpeg import jpeg_for_decoding
 from asciist.errors import DamagedImageError
 from asciist.limits import Limits
 from tests.hostile import encoded, exif, gradient, png_chunk
@@ -37,7 +38,7 @@ def reduced(jpeg: bytes, reduction: int, mode: str = "L") -> Image.Image:
 
 
 def chosen(jpeg: bytes, reduction: int, *, in_colour: bool = False) -> bytes:
-    return jpeg_of(unpack(jpeg), reduction=reduction, in_colour=in_colour)
+    return jpeg_for_decoding(unpack(jpeg), reduction=reduction, in_colour=in_colour)
 
 
 def largest_difference(one: Image.Image, other: Image.Image) -> int:
