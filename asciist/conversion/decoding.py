@@ -11,7 +11,6 @@ from PIL.ImageFile import ImageFile
 
 from asciist.conversion import pillow_internals
 from asciist.conversion.containers import Container
-from asciist.conversion.containers.jpeg import jpeg_for_decoding
 from asciist.conversion.damage import damaged, rejecting_damage
 from asciist.conversion.inspection import GREY_MODES, ImageHeader, OpenedImage
 
@@ -111,7 +110,7 @@ def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int
         return whole
     box = draft[1]
     reduction = round(whole[2] / box[2])
-    pillow_internals.replace_data(source, jpeg_for_decoding(container, reduction=reduction, in_colour=in_colour))
+    pillow_internals.replace_data(source, container.reduced_jpeg(reduction=reduction, in_colour=in_colour))
     return box
 
 

@@ -10,7 +10,6 @@ from PIL import Image, ImageChops
 
 from asciist.conversion import ConversionOptions, convert, decode, open_image
 from asciist.conversion.containers import unpack
-from asciist.conversion.containers.jpeg import jpeg_for_decoding
 from asciist.errors import DamagedImageError
 from asciist.limits import Limits
 from tests.hostile import encoded, exif, gradient, png_chunk
@@ -38,7 +37,7 @@ def reduced(jpeg: bytes, reduction: int, mode: str = "L") -> Image.Image:
 
 
 def chosen(jpeg: bytes, reduction: int, *, in_colour: bool = False) -> bytes:
-    return jpeg_for_decoding(unpack(jpeg), reduction=reduction, in_colour=in_colour)
+    return unpack(jpeg).reduced_jpeg(reduction=reduction, in_colour=in_colour)
 
 
 def largest_difference(one: Image.Image, other: Image.Image) -> int:

@@ -6,32 +6,26 @@ progressive JPEG with three hundred scans. The modules here, one for each format
 bound the number of the others before a decoder sees the file. The only metadata read is the EXIF orientation.
 """
 
+import importlib
 import struct
-from collections.abc import Callable
 from typing import Final
 
-from asciist.conversion.containers import gif, jpeg, png, webp
 from asciist.conversion.containers.container import Container
 from asciist.conversion.damage import damaged
 from asciist.errors import UnknownFormatError
 
 __all__ = ["Container", "unpack"]
 
-
-def _unpack_bmp(image: bytes) -> Container:
-    """A BMP has no metadata to strip."""
-    return Container(format="BMP", body=image)
-
-
-_FORMATS: Final[tuple[tuple[tuple[tuple[int, bytes], ...], Callable[[bytes], Container]], ...]] = (
-    (((0, b"\xff\xd8\xff"),), jpeg.unpack),
-    (((0, b"\x89PNG\r\n\x1a\n"),), png.unpack),
-    (((0, b"GIF87a"),), gif.unpack),
-    (((0, b"GIF89a"),), gif.unpack),
-    (((0, b"RIFF"), (8, b"WEBP")), webp.unpack),
-    (((0, b"BM"),), _unpack_bmp),
+_SIGNATURES: Final[tuple[tuple[tuple[tuple[int, bytes], ...], str], ...]] = (
+    (((0, b"\xff\xd8\xff"),), "jpeg"),
+    (((0, b"\x89PNG\r\n\x1a\n"),), "png"),
+    (((0, b"GIF87a"),), "gif"),
+    (((0, b"GIF89a"),), "gif"),
+    (((0, b"RIFF"), (8, b"WEBP")), "webp"),
+    (((0, b"BM"),), "bmp"),
 )
-"""For each signature, as (offset, bytes) pairs that must all match, the function that strips the file."""
+"""For each signature, as (offset, bytes) pairs that must all match, the module here whose `unpack` strips the file. It is
+imported on first use."""
 
 
 def unpack(image: bytes) -> Container:
@@ -39,10 +33,11 @@ def unpack(image: bytes) -> Container:
 
     Raises UnknownFormatError if no signature matches, DamagedImageError if the file breaks the rules of its format.
     """
-    for signature, unpack_format in _FORMATS:
+    for signature, module in _SIGNATURES:
         if all(image.startswith(part, offset) for offset, part in signature):
             try:
-                return unpack_format(image)
+                container: Container = importlib.import_module(f"{__name__}.{module}").unpack(image)
             except (IndexError, struct.error) as error:
                 raise damaged("the file is truncated") from error
+            return container
     raise UnknownFormatError("unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted")

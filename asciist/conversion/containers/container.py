@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from asciist.conversion.containers.jpeg_scans import MAX_SCAN_HEADER_BYTES, JpegScans
+from asciist.conversion.containers import jpeg_scans
+from asciist.conversion.containers.jpeg_scans import JpegScans
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,7 @@ class Container:
     body: bytes
     """A valid file of that format. For a JPEG, the part before the first scan."""
     scans: JpegScans | None = None
-    """The rest of a JPEG; `jpeg.jpeg_for_decoding` selects from it."""
+    """The rest of a JPEG."""
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 if absent or unreadable."""
     canvas: tuple[int, int] = (0, 0)
@@ -26,4 +27,13 @@ class Container:
     @property
     def head(self) -> bytes:
         """The start of the file, long enough for a decoder to read the image header."""
-        return self.body if self.scans is None else self.body + self.scans.data[:MAX_SCAN_HEADER_BYTES]
+        return self.body if self.scans is None else self.body + self.scans.data[: jpeg_scans.MAX_HEADER_BYTES]
+
+    def reduced_jpeg(self, *, reduction: int, in_colour: bool) -> bytes:
+        """The JPEG with only the scans that matter when it is decoded at 1/`reduction` (1, 2, 4 or 8) of its size.
+
+        Unless `in_colour`, scans of chroma alone are left out too. Raises what `jpeg_scans.select` raises.
+        """
+        if self.scans is None:
+            raise ValueError(f"a {self.format} has no scans")
+        return b"".join([self.body, *jpeg_scans.select(self.scans, reduction=reduction, in_colour=in_colour)])

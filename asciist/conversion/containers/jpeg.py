@@ -45,13 +45,3 @@ def unpack(image: bytes) -> Container:
         if code in _KEPT:
             kept.append(image[start - 2 : position])
     raise damaged("too many JPEG segments")
-
-
-def jpeg_for_decoding(container: Container, *, reduction: int, in_colour: bool) -> bytes:
-    """Return the JPEG in `container`, with only the scans that matter at 1/`reduction` (1, 2, 4 or 8) of its size.
-
-    Unless `in_colour`, scans of chroma alone are left out too. Raises what `jpeg_scans.select` raises.
-    """
-    if container.scans is None:
-        raise ValueError(f"a {container.format} has no scans")
-    return b"".join([container.body, *jpeg_scans.select(container.scans, reduction=reduction, in_colour=in_colour)])

@@ -37,7 +37,7 @@ _PROGRESSIVE_HUFFMAN: Final = 0xC2
 _SEQUENTIAL_HUFFMAN = frozenset({0xC0, 0xC1})
 _PROGRESSIVE = frozenset({_PROGRESSIVE_HUFFMAN, 0xC6, 0xCA, 0xCE})
 
-MAX_SCAN_HEADER_BYTES: Final = 2 + 6 + 2 * 4
+MAX_HEADER_BYTES: Final = 2 + 6 + 2 * 4
 """Maximum bytes of a marker and a scan header (T.81 B.2.3), which has at most four components."""
 
 _MAX_SCANS: Final = 24
