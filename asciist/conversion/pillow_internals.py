@@ -14,7 +14,6 @@ Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED; run tests/conv
 """
 
 import importlib
-from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from typing import Final
@@ -31,15 +30,15 @@ Image.MAX_IMAGE_PIXELS = None
 
 def open_as(image_format: str, file: bytes) -> ImageFile:
     """Read the header of `file` with the plugin for JPEG, PNG, GIF, WEBP or BMP. Raises whatever the plugin raises."""
-    return _PLUGINS[image_format]()(BytesIO(file))
+    return _plugin(image_format)(BytesIO(file))
 
 
-def _plugin(name: str) -> Callable[[], type[ImageFile]]:
-    def load() -> type[ImageFile]:
-        plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
-        return plugin
-
-    return load
+def _plugin(image_format: str) -> type[ImageFile]:
+    if image_format == "WEBP":
+        return _one_frame_webp()
+    name = image_format.capitalize()
+    plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
+    return plugin
 
 
 @cache
@@ -57,15 +56,6 @@ def _one_frame_webp() -> type[ImageFile]:
             return frame
 
     return OneFrameWebPFile
-
-
-_PLUGINS: Final[dict[str, Callable[[], type[ImageFile]]]] = {
-    "JPEG": _plugin("Jpeg"),
-    "PNG": _plugin("Png"),
-    "GIF": _plugin("Gif"),
-    "WEBP": _one_frame_webp,
-    "BMP": _plugin("Bmp"),
-}
 
 
 def is_run_length_encoded(bmp: ImageFile) -> bool:
