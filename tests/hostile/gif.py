@@ -17,9 +17,9 @@ def valid() -> dict[str, bytes]:
         "GIF": encoded(picture, "GIF"),
         "interlaced GIF": encoded(picture, "GIF", interlace=True),
         "GIF with a transparent colour and a comment": encoded(picture, "GIF", transparency=7, comment=b"a comment"),
-        "GIF of two colours": encoded(gradient(mode="1"), "GIF"),
+        "GIF with two colours": encoded(gradient(mode="1"), "GIF"),
         "animated GIF": encoded(first, "GIF", save_all=True, append_images=others, duration=50, loop=0, disposal=2),
-        "GIF of a local palette": _local_palette(encoded(picture, "GIF")),
+        "GIF with a local palette": _local_palette(encoded(picture, "GIF")),
     }
 
 
@@ -117,53 +117,55 @@ def corpus() -> Iterator[Case]:
         Kind.BOMB,
         Outcome.TOO_MANY_PIXELS,
         {
-            "GIF of a screen of 4 gigapixels": _of_screen(65_535, 65_535),
-            "GIF of a frame past 8 gigapixels": _of_frame(65_000, 65_535, 64, 48),
-            "GIF of a frame of 4 gigapixels": _of_frame(0, 0, 65_535, 65_535),
-            "GIF of a screen of 60 megapixels": _of_screen(10_000, 6000),
+            "GIF with a screen of 4 gigapixels": _of_screen(65_535, 65_535),
+            "GIF with a frame offset past 8 gigapixels": _of_frame(65_000, 65_535, 64, 48),
+            "GIF with a frame of 4 gigapixels": _of_frame(0, 0, 65_535, 65_535),
+            "GIF with a screen of 60 megapixels": _of_screen(10_000, 6000),
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.DAMAGED,
-        {"GIF of 4 million one-byte comments": _with_blocks(b"\x21\xfe" + b"\x01x" * 4_000_000 + b"\0")},
+        {"GIF with 4 million one-byte comments": _with_blocks(b"\x21\xfe" + b"\x01x" * 4_000_000 + b"\0")},
     )
-    yield from cases(Kind.BOMB, Outcome.DAMAGED, {"GIF of a million empty extensions": _with_blocks(b"\x21\xfe\0" * 1_000_000)})
+    yield from cases(
+        Kind.BOMB, Outcome.DAMAGED, {"GIF with a million empty extensions": _with_blocks(b"\x21\xfe\0" * 1_000_000)}
+    )
     yield from cases(
         Kind.BOMB,
         Outcome.ART,
         {
-            "GIF with frames that are never read": encoded(first, "GIF", save_all=True, append_images=others),
-            "GIF of one frame ninety thousand times": gif[:-1] + gif[_frame(gif) : _frame(gif) + 100] * 90_000,
+            "GIF with 500 frames": encoded(first, "GIF", save_all=True, append_images=others),
+            "GIF with one frame repeated ninety thousand times": gif[:-1] + gif[_frame(gif) : _frame(gif) + 100] * 90_000,
             "GIF with 8 MB of comments": _with_blocks(b"\x21\xfe" + (b"\xff" + bytes(255)) * 31_000 + b"\0"),
             "GIF with 60 thousand comments": _with_blocks(b"\x21\xfe\x01x\0" * 60_000),
             "GIF with 60 thousand graphic controls": _with_blocks(b"\x21\xf9\x04\0\0\0\0\0" * 60_000),
-            "GIF with 9 MB behind its end": gif + bytes(9_000_000),
-            "GIF whose frame is followed by 9 MB of frame": gif[:-2] + _sub_blocks(noise(20_000)) * 440 + b"\0;",
+            "GIF with 9 MB after its end": gif + bytes(9_000_000),
+            "GIF with 9 MB of extra data in its frame": gif[:-2] + _sub_blocks(noise(20_000)) * 440 + b"\0;",
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.CHEAP,
         {
-            "GIF of a frame of 49 megapixels that are not there": _of_frame(0, 0, 7000, 7000),
+            "GIF with a frame of 49 megapixels without pixel data": _of_frame(0, 0, 7000, 7000),
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.DAMAGED,
-        {"GIF of a screen of 49 megapixels around a small frame": _of_screen(7000, 7000)},
+        {"GIF with a screen of 49 megapixels around a small frame": _of_screen(7000, 7000)},
     )
     yield from cases(
         Kind.LIE,
         Outcome.ART,
         {
             "GIF without a trailer": gif[:-1],
-            "GIF of a smaller screen than its frame": _of_screen(8, 8),
-            "GIF of a frame at the screen's far corner": _of_frame(1000, 1000, 64, 48),
-            "GIF of a version that there is not yet": gif.replace(b"GIF87a", b"GIF89a", 1),
-            "GIF of an aspect ratio of 255": gif[:12] + b"\xff" + gif[13:],
-            "GIF with an extension of no known label": _with_blocks(b"\x21\x42\x03abc\0"),
+            "GIF with a screen smaller than its frame": _of_screen(8, 8),
+            "GIF with a frame at (1000, 1000)": _of_frame(1000, 1000, 64, 48),
+            "GIF with another version in its signature": gif.replace(b"GIF87a", b"GIF89a", 1),
+            "GIF with an aspect ratio of 255": gif[:12] + b"\xff" + gif[13:],
+            "GIF with an unknown extension": _with_blocks(b"\x21\x42\x03abc\0"),
             "GIF with a graphic control of 255 bytes": _with_blocks(b"\x21\xf9\xff" + bytes(255) + b"\0"),
         },
     )
@@ -172,39 +174,39 @@ def corpus() -> Iterator[Case]:
         Outcome.DAMAGED,
         {
             "GIF signature alone": b"GIF89a",
-            "GIF of a trailer and nothing": gif[: _start(gif)] + b";",
-            "GIF of a block that there is not": _with_blocks(b"\x99"),
-            "GIF of no frame but many controls": gif[: _start(gif)] + b"\x21\xf9\x04\0\0\0\0\0" * 1000 + b";",
-            "GIF of code size 13": _of_code_size(13),
-            "GIF of code size 255": _of_code_size(255),
-            "GIF of no pixels": _of_pixels(b""),
-            "GIF of a frame ten times its pixels": _of_frame(0, 0, 640, 48),
-            "GIF of a sub-block longer than the file": _of_pixels(b"\xff\0\0"),
+            "GIF with nothing but a trailer": gif[: _start(gif)] + b";",
+            "GIF with an invalid block": _with_blocks(b"\x99"),
+            "GIF with a thousand graphic controls and no frame": gif[: _start(gif)] + b"\x21\xf9\x04\0\0\0\0\0" * 1000 + b";",
+            "GIF with code size 13": _of_code_size(13),
+            "GIF with code size 255": _of_code_size(255),
+            "GIF without pixel data": _of_pixels(b""),
+            "GIF with a frame ten times as wide as its pixels": _of_frame(0, 0, 640, 48),
+            "GIF with a sub-block longer than the file": _of_pixels(b"\xff\0\0"),
         },
     )
     yield from cases(
         Kind.LIE,
         Outcome.ART_OR_DAMAGED,
         {
-            "GIF of a screen of nothing": _of_screen(0, 0),
-            "GIF of a frame of nothing": _of_frame(0, 0, 0, 0),
-            "GIF of a frame of no width": _of_frame(0, 0, 0, 48),
-            "GIF of a frame of no height": _of_frame(0, 0, 64, 0),
-            "GIF of a frame of a quarter of its pixels": _of_frame(0, 0, 16, 48),
-            "GIF of a frame that is not interlaced and says so": _of_frame(0, 0, 64, 48, 0x40),
-            "GIF of a local palette that is not there": _of_frame(0, 0, 64, 48, 0x87),
-            "GIF of no palette at all": gif[:10] + b"\0" + gif[11:13] + gif[_start(gif) :],
-            "GIF of a palette larger than it has": gif[:10] + b"\xf7" + gif[11:13] + gif[13 : 13 + 12] + gif[_start(gif) :],
-            "GIF of a background that is past its palette": gif[:11] + b"\xff" + gif[12:],
-            "GIF with a graphic control of no bytes": _with_blocks(b"\x21\xf9\0"),
+            "GIF with a screen of 0x0": _of_screen(0, 0),
+            "GIF with a frame of 0x0": _of_frame(0, 0, 0, 0),
+            "GIF with a frame of width 0": _of_frame(0, 0, 0, 48),
+            "GIF with a frame of height 0": _of_frame(0, 0, 64, 0),
+            "GIF with a frame a quarter as wide as its pixels": _of_frame(0, 0, 16, 48),
+            "GIF with an interlaced header and sequential pixels": _of_frame(0, 0, 64, 48, 0x40),
+            "GIF with a missing local palette": _of_frame(0, 0, 64, 48, 0x87),
+            "GIF without a palette": gif[:10] + b"\0" + gif[11:13] + gif[_start(gif) :],
+            "GIF with a truncated palette": gif[:10] + b"\xf7" + gif[11:13] + gif[13 : 13 + 12] + gif[_start(gif) :],
+            "GIF with a background colour outside its palette": gif[:11] + b"\xff" + gif[12:],
+            "GIF with an empty graphic control": _with_blocks(b"\x21\xf9\0"),
             "GIF with a graphic control of two bytes": _with_blocks(b"\x21\xf9\x02\x01\x01\0"),
-            "GIF with a transparent colour past its palette": _with_blocks(b"\x21\xf9\x04\x01\0\0\xff\0"),
-            "GIF with a loop extension of nothing": _with_blocks(b"\x21\xff\x0bNETSCAPE2.0\0"),
+            "GIF with a transparent colour outside its palette": _with_blocks(b"\x21\xf9\x04\x01\0\0\xff\0"),
+            "GIF with an empty loop extension": _with_blocks(b"\x21\xff\x0bNETSCAPE2.0\0"),
             "GIF with an application extension of one byte": _with_blocks(b"\x21\xff\x01N\0"),
-            "GIF of pixels of noise": _of_pixels(_sub_blocks(noise(3000))),
-            "GIF of codes that are not yet defined": _of_pixels(_sub_blocks(b"\xff" * 3000)),
-            "GIF of nothing but clear codes": _of_pixels(_sub_blocks(b"\x00\x01\x02\x04\x08\x10\x20\x40\x80" * 500)),
-            "GIF of a frame that goes on past its end": gif[:-2] + _sub_blocks(noise(5000)) + b"\0;",
-            **{f"GIF of code size {size}": _of_code_size(size) for size in (0, 1, 2, 7, 9, 11, 12)},
+            "GIF with noise as its pixel data": _of_pixels(_sub_blocks(noise(3000))),
+            "GIF with undefined codes": _of_pixels(_sub_blocks(b"\xff" * 3000)),
+            "GIF with nothing but clear codes": _of_pixels(_sub_blocks(b"\x00\x01\x02\x04\x08\x10\x20\x40\x80" * 500)),
+            "GIF with frame data past the last pixel": gif[:-2] + _sub_blocks(noise(5000)) + b"\0;",
+            **{f"GIF with code size {size}": _of_code_size(size) for size in (0, 1, 2, 7, 9, 11, 12)},
         },
     )

@@ -53,19 +53,19 @@ def broken_exif() -> dict[str, bytes]:
     head = b"II" + struct.pack("<HI", 42, 8)
     entry = struct.pack("<HHII", 0x010F, 2, 4, 0x41414141)
     return {
-        "EXIF of nothing but its byte order": b"II",
-        "EXIF of no byte order": b"XX*\0\x08\0\0\0" + bytes(64),
-        "EXIF whose directory is far away": b"II*\0\xff\xff\xff\xff",
-        "EXIF whose directory begins inside its header": b"II*\0\0\0\0\0" + bytes(64),
-        "EXIF whose directories loop": head + _directory(entry, following=8),
-        "EXIF of 65535 entries of which one is there": head + _directory(entry, count=65_535),
-        "EXIF of 65535 entries": head + _directory(*[entry] * 5000, count=65_535),
-        "EXIF whose value is 4 GB long": head + _directory(struct.pack("<HHII", 0x010F, 2, 2**32 - 1, 26)),
-        "EXIF whose value is far away": head + _directory(struct.pack("<HHII", 0x010F, 2, 100, 2**32 - 1)),
-        "EXIF whose directory of GPS is itself": head + _directory(struct.pack("<HHII", 0x8825, 4, 1, 8)),
-        "EXIF whose thumbnail is 4 GB long": head
+        "EXIF with nothing but a byte order mark": b"II",
+        "EXIF with an invalid byte order mark": b"XX*\0\x08\0\0\0" + bytes(64),
+        "EXIF with a directory offset of 4 GB": b"II*\0\xff\xff\xff\xff",
+        "EXIF with a directory inside its header": b"II*\0\0\0\0\0" + bytes(64),
+        "EXIF with directories in a loop": head + _directory(entry, following=8),
+        "EXIF with one entry and a count of 65535": head + _directory(entry, count=65_535),
+        "EXIF with 5000 entries and a count of 65535": head + _directory(*[entry] * 5000, count=65_535),
+        "EXIF with a value of 4 GB": head + _directory(struct.pack("<HHII", 0x010F, 2, 2**32 - 1, 26)),
+        "EXIF with a value offset of 4 GB": head + _directory(struct.pack("<HHII", 0x010F, 2, 100, 2**32 - 1)),
+        "EXIF with a GPS directory that points to itself": head + _directory(struct.pack("<HHII", 0x8825, 4, 1, 8)),
+        "EXIF with a thumbnail of 4 GB": head
         + _directory(struct.pack("<HHII", 0x0201, 4, 1, 0), struct.pack("<HHII", 0x0202, 4, 1, 2**32 - 1)),
-        "EXIF of orientation 9": exif(9),
-        "EXIF of orientation 0": exif(0),
-        "EXIF of a type that there is not": head + _directory(struct.pack("<HHII", 0x0112, 77, 1, 0)),
+        "EXIF with orientation 9": exif(9),
+        "EXIF with orientation 0": exif(0),
+        "EXIF with an unknown value type": head + _directory(struct.pack("<HHII", 0x0112, 77, 1, 0)),
     }
