@@ -1,4 +1,4 @@
-"""BMP: a file header, an information header of one of seven lengths, a palette, rows from the bottom up."""
+"""Hostile BMP files: a file header, an information header of one of seven lengths, masks or a palette, and rows."""
 
 import struct
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _RAW, _RLE8, _RLE4, _BITFIELDS, _JPEG, _PNG = range(6)
 _GREYS = b"".join(bytes([level, level, level, 0]) for level in range(256))
 _SIXTEEN_GREYS = b"".join(_GREYS[4 * level : 4 * level + 4] for level in range(0, 256, 17))
 _END = b"\0\x01"
-"""The run-length code of the end."""
+"""The run-length code for the end of the bitmap."""
 
 
 def _bmp(
@@ -28,13 +28,13 @@ def _bmp(
     planes: int = 1,
     offset: int | None = None,
 ) -> bytes:
-    """A BMP of an information header of 40 bytes or more; `offset` is where it says its pixels are."""
+    """A BMP with an information header of 40 bytes or more; `offset` is the pixel offset in the file header."""
     if pixels is None:
         pixels = _rows(width, abs(height), bits)
     info = struct.pack("<IiiHHIIiiII", header_bytes, width, height, planes, bits, compression, len(pixels), 0, 0, colours, 0)
-    ahead = (info + masks).ljust(header_bytes, b"\0") + palette
-    start = 14 + len(ahead) if offset is None else offset
-    return b"BM" + struct.pack("<IHHI", 14 + len(ahead) + len(pixels), 0, 0, start) + ahead + pixels
+    headers = (info + masks).ljust(header_bytes, b"\0") + palette
+    start = 14 + len(headers) if offset is None else offset
+    return b"BM" + struct.pack("<IHHI", 14 + len(headers) + len(pixels), 0, 0, start) + headers + pixels
 
 
 def _rows(width: int, height: int, bits: int) -> bytes:
@@ -43,7 +43,7 @@ def _rows(width: int, height: int, bits: int) -> bytes:
 
 
 def _os2(bits: int, width: int = 64, height: int = 48) -> bytes:
-    """The oldest header: 12 bytes, sizes of 16 bits, palette entries of three bytes."""
+    """A BMP with the oldest information header: 12 bytes, 16-bit sizes, 3-byte palette entries."""
     palette = b"".join(bytes([level]) * 3 for level in range(1 << bits)) if bits <= 8 else b""
     core = struct.pack("<IHHHH", 12, width, height, 1, bits)
     pixels = _rows(width, height, bits)
@@ -68,7 +68,7 @@ _RGB565, _RGB555, _RGB888 = _masks(0xF800, 0x7E0, 0x1F), _masks(0x7C00, 0x3E0, 0
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of BMP."""
+    """A small file for each kind of BMP, by name."""
     rle8 = b"".join(b"\x40" + bytes([5 * row]) + b"\0\0" for row in range(48)) + _END
     rle4 = b"".join(b"\x40" + bytes([17 * (row % 15)]) + b"\0\0" for row in range(48)) + _END
     return {
@@ -94,7 +94,7 @@ def valid() -> dict[str, bytes]:
 
 
 def blocks(bmp: bytes) -> Iterator[Block]:
-    """The two headers, the masks and the palette, and the pixels."""
+    """The two headers, the palette (or masks) and the pixels."""
     (start,) = struct.unpack_from("<I", bmp, 10)
     (header_bytes,) = struct.unpack_from("<I", bmp, 14)
     yield Block("signature", 0, 2, 2)
@@ -110,7 +110,7 @@ def _cuts() -> Iterator[Case]:
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile BMP."""
+    """All hostile BMP files."""
     bmp = valid()["BMP"]
     yield from cases(Kind.VALID, Outcome.ART, valid())
     yield from _cuts()

@@ -1,4 +1,4 @@
-"""Formats off the allow-list, which no decoder may be tried on: those that Pillow writes, and the signatures of the rest."""
+"""Unsupported formats, which must never reach a decoder: files in formats that Pillow writes, and signatures of others."""
 
 import struct
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _WRITTEN = {
     "JPEG2000": "RGB", "MSP": "1", "PALM": "P", "PCX": "RGB", "PDF": "RGB", "PPM": "RGB", "QOI": "RGB", "SGI": "RGB",
     "SPIDER": "F", "TGA": "RGB", "TIFF": "RGB", "XBM": "1",
 }  # fmt: skip
-"""Formats that Pillow writes, with a mode that each can hold."""
+"""Formats that Pillow writes, each with a mode that it supports."""
 
 _SIGNATURES = {
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
@@ -90,7 +90,7 @@ _SIGNATURES = {
 
 
 def corpus() -> Iterator[Case]:
-    """Every file of a format that must never be tried."""
+    """All files of unsupported formats."""
     yield from cases(
         Kind.FOREIGN,
         Outcome.UNKNOWN_FORMAT,

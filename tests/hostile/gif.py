@@ -1,4 +1,4 @@
-"""GIF (GIF89a sections 17 to 24): a screen, extensions and frames of LZW data in sub-blocks."""
+"""Hostile GIF files (GIF89a sections 17 to 24)."""
 
 import struct
 from collections.abc import Iterator
@@ -10,37 +10,38 @@ from tests.hostile.pictures import encoded, frames, gradient, noise
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of GIF."""
-    picture = gradient(mode="P")
+    """A small file for each kind of GIF, by name."""
+    image = gradient(mode="P")
     first, *others = frames(4, "P")
     return {
-        "GIF": encoded(picture, "GIF"),
-        "interlaced GIF": encoded(picture, "GIF", interlace=True),
-        "GIF with a transparent colour and a comment": encoded(picture, "GIF", transparency=7, comment=b"a comment"),
+        "GIF": encoded(image, "GIF"),
+        "interlaced GIF": encoded(image, "GIF", interlace=True),
+        "GIF with a transparent colour and a comment": encoded(image, "GIF", transparency=7, comment=b"a comment"),
         "GIF with two colours": encoded(gradient(mode="1"), "GIF"),
         "animated GIF": encoded(first, "GIF", save_all=True, append_images=others, duration=50, loop=0, disposal=2),
-        "GIF with a local palette": _local_palette(encoded(picture, "GIF")),
+        "GIF with a local palette": _local_palette(encoded(image, "GIF")),
     }
 
 
 def _start(gif: bytes) -> int:
-    """Where the blocks begin: behind the screen and its palette."""
+    """Offset of the first block after the screen descriptor and the global palette."""
     return 13 + (3 << (gif[10] & 7) + 1 if gif[10] & 0x80 else 0)
 
 
 def _frame(gif: bytes) -> int:
-    """Where the first frame begins."""
+    """Offset of the first frame."""
     return next(block.start for block in blocks(gif) if block.name == "frame")
 
 
 def _local_palette(gif: bytes) -> bytes:
+    """`gif` with its global palette made local to the first frame."""
     start, frame = _start(gif), _frame(gif)
     flags = gif[frame + 9] | 0x80 | gif[10] & 7
     return gif[:10] + b"\0" + gif[11:13] + gif[start : frame + 9] + bytes([flags]) + gif[13:start] + gif[frame + 10 :]
 
 
 def blocks(gif: bytes) -> Iterator[Block]:
-    """The header, palettes, extensions, frames and each of their sub-blocks."""
+    """The signature, the screen descriptor, palettes, extensions, frames and their sub-blocks."""
     yield Block("signature", 0, 6, 6)
     yield Block("screen", 6, 6, 13)
     position = _start(gif)
@@ -71,7 +72,7 @@ def _with_blocks(added: bytes) -> bytes:
 
 
 def _of_screen(width: int, height: int) -> bytes:
-    """Its frame is small, and to be disposed of by clearing the whole screen."""
+    """A GIF with the given screen and a small frame that is disposed of by clearing the whole screen."""
     gif = _with_blocks(b"\x21\xf9\x04\x08\0\0\0\0")
     return gif[:6] + struct.pack("<HH", width, height) + gif[10:]
 
@@ -89,7 +90,7 @@ def _of_code_size(size: int) -> bytes:
 
 
 def _of_pixels(data: bytes) -> bytes:
-    """Its LZW data is replaced, sub-block lengths and all."""
+    """A GIF with its LZW data, including sub-block lengths, replaced by `data`."""
     gif = valid()["GIF"]
     return gif[: _frame(gif) + 11] + data + b"\0;"
 
@@ -103,12 +104,12 @@ def _cuts() -> Iterator[Case]:
         walked = list(blocks(gif))
         frame = next(number for number, block in enumerate(walked) if block.name == "frame")
         end = next(number for number in range(frame, len(walked)) if walked[number].name == "terminator")
-        # only the first frame is read, and its last sub-block may hold nothing but the end code
+        # Only the first frame is decoded. Its last sub-block may contain nothing but the end code.
         yield from truncations(name, gif, walked, signature=6, needed=walked[end - 1].start)
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile GIF."""
+    """All hostile GIF files."""
     gif = valid()["GIF"]
     first, *others = frames(500, "P")
     yield from cases(Kind.VALID, Outcome.ART, valid())

@@ -1,4 +1,4 @@
-"""JPEG (ITU T.81 annex B): segments, and scans of entropy-coded data."""
+"""Hostile JPEG files (ITU T.81 annex B)."""
 
 import re
 import struct
@@ -15,23 +15,23 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of JPEG."""
-    picture = gradient()
+    """A small file for each kind of JPEG, by name."""
+    image = gradient()
     metadata = {"exif": b"Exif\0\0" + exif(1), "icc_profile": noise(300), "comment": "a comment"}
     return {
-        "JPEG": encoded(picture, "JPEG"),
-        "progressive JPEG": encoded(picture, "JPEG", progressive=True),
+        "JPEG": encoded(image, "JPEG"),
+        "progressive JPEG": encoded(image, "JPEG", progressive=True),
         "grey JPEG": encoded(gradient(mode="L"), "JPEG"),
         "progressive grey JPEG": encoded(gradient(mode="L"), "JPEG", progressive=True),
         "CMYK JPEG": encoded(gradient(mode="CMYK"), "JPEG"),
-        "JPEG with restarts": encoded(picture, "JPEG", restart_marker_rows=1),
-        "JPEG with metadata": encoded(picture, "JPEG", subsampling=0, **metadata),
-        "JPEG with several images (MPO)": encoded(picture, "MPO", save_all=True, append_images=[picture.rotate(90)]),
+        "JPEG with restarts": encoded(image, "JPEG", restart_marker_rows=1),
+        "JPEG with metadata": encoded(image, "JPEG", subsampling=0, **metadata),
+        "JPEG with several images (MPO)": encoded(image, "MPO", save_all=True, append_images=[image.rotate(90)]),
     }
 
 
 def blocks(jpeg: bytes) -> Iterator[Block]:
-    """The segments and scans up to the first end of image."""
+    """The segments and scans up to the first EOI."""
     yield Block("SOI", 0, 2, 2)
     position = 2
     while jpeg[position + 1] != _EOI:
@@ -48,18 +48,18 @@ def blocks(jpeg: bytes) -> Iterator[Block]:
 
 
 def segment(code: int, content: bytes) -> bytes:
-    """A marker segment with its length."""
+    """A marker segment: marker, length, content."""
     return bytes([0xFF, code]) + struct.pack(">H", len(content) + 2) + content
 
 
 def with_jpeg_segments(segments: bytes) -> bytes:
-    """A valid JPEG with more segments behind its start."""
+    """A valid JPEG with additional segments after SOI."""
     jpeg = valid()["JPEG"]
     return jpeg[:2] + segments + jpeg[2:]
 
 
 def _edited(jpeg: bytes, code: int, edit: Callable[[bytes], bytes]) -> bytes:
-    """`jpeg` with each segment of `code` replaced by what `edit` makes of its content."""
+    """`jpeg` with each segment with marker `code` replaced by `edit(content)`."""
     parts = []
     for block in blocks(jpeg):
         whole = jpeg[block.start : block.end]
@@ -72,7 +72,7 @@ def _without(jpeg: bytes, code: int) -> bytes:
 
 
 def _frame(edit: Callable[[bytes], bytes], name: str = "JPEG", code: int = _SOF0) -> bytes:
-    """A valid JPEG whose frame header is edited: precision, height, width, count, then (id, sampling, table) for each."""
+    """A valid JPEG with an edited frame header: precision, height, width, count, then (id, sampling, table) per component."""
     return _edited(valid()[name], code, lambda content: segment(code, edit(content)))
 
 
@@ -81,7 +81,7 @@ def _of_size(width: int, height: int, name: str = "JPEG", code: int = _SOF0) -> 
 
 
 def _of_components(count: int, *, honest: bool) -> bytes:
-    """With an honest length there are as many components as it says, otherwise still three."""
+    """A JPEG whose frame header has the given count; if `honest`, also that number of components, otherwise three."""
     components = b"".join(bytes([1 + number % 255, 0x11, 0]) for number in range(count))
     return _frame(lambda frame: frame[:5] + bytes([count]) + (components if honest else frame[6:]))
 
@@ -95,7 +95,7 @@ def _scan(edit: Callable[[bytes], bytes], name: str = "JPEG") -> bytes:
 
 
 def _with_first(jpeg: bytes, code: int) -> bytes:
-    """The segment of `code` moved to the start."""
+    """`jpeg` with the segments with marker `code` moved to the start."""
     moved = [jpeg[block.start : block.end] for block in blocks(jpeg) if jpeg[block.start + 1] == code]
     rest = _without(jpeg, code)
     return rest[:2] + b"".join(moved) + rest[2:]
@@ -106,17 +106,20 @@ def _of_frame_code(code: int) -> bytes:
 
 
 def scan_bomb(scans: int, width: int = 2000, height: int = 1500) -> bytes:
-    """A progressive JPEG whose last scan comes again and again."""
+    """A progressive JPEG with its last scan repeated `scans` times."""
     jpeg = encoded(gradient(width, height), "JPEG", progressive=True)
     last = jpeg.rindex(b"\xff\xda")
     return jpeg[:-2] + jpeg[last:-2] * scans + b"\xff\xd9"
 
 
 def _of_empty_scans(selections: list[tuple[int, int, int]]) -> bytes:
-    """A progressive JPEG of 36 megapixels whose scans hold one byte each; the selections are of coefficients and of bits."""
+    """A progressive JPEG of 36 megapixels with scans of one byte each.
+
+    A selection is (first coefficient, last coefficient, successive approximation).
+    """
     jpeg = _of_size(6000, 6000, "progressive JPEG", _SOF2)
     scans = [
-        # the second round is of another component
+        # component 2 from the 14th scan on
         segment(_SOS, (b"\1\2\0" if number > 12 else b"\1\1\0") + bytes(selection)) + b"\0"
         for number, selection in enumerate(selections)
     ]
@@ -131,13 +134,13 @@ def _cuts() -> Iterator[Case]:
     for name, jpeg in valid().items():
         walked = list(blocks(jpeg))
         scans = [block for block in walked if block.name == "scan data"]
-        # Of a progressive JPEG, the first scan is a picture already. The last eighth of a scan may be padding.
+        # The first scan of a progressive JPEG is already a complete image. The last eighth of a scan may be padding.
         needed = scans[0].end - (scans[0].end - scans[0].start) // 8
         yield from truncations(name, jpeg, walked, signature=3, needed=needed)
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile JPEG."""
+    """All hostile JPEG files."""
     jpeg, progressive = valid()["JPEG"], valid()["progressive JPEG"]
     yield from cases(Kind.VALID, Outcome.ART, valid())
     yield from _cuts()
@@ -297,7 +300,7 @@ def corpus() -> Iterator[Case]:
             "progressive JPEG with successive approximation 15": _scan(lambda scan: scan[:-1] + b"\xff", "progressive JPEG"),
             "progressive JPEG with twice the height in its header": _of_size(64, 96, "progressive JPEG", _SOF2),
             **{f"JPEG with missing restart markers every {rows} blocks": _with_restarts(rows) for rows in (0, 1, 3, 65_535)},
-            # found by the fuzzer: Pillow does not skip what it does not know, and reads the EXIF inside of it
+            # Found by the fuzzer: Pillow does not skip unknown segments, and reads the EXIF inside them.
             "JPEG with EXIF inside an unknown segment": with_jpeg_segments(
                 segment(0xFB, segment(0xE1, b"Exif\0\0" + broken_exif()["EXIF with a value of 4 GB"]))
             ),

@@ -1,4 +1,4 @@
-"""PNG (W3C PNG 3 section 5): chunks of length, type, content and checksum."""
+"""Hostile PNG files (W3C PNG 3 section 5)."""
 
 import struct
 import zlib
@@ -17,17 +17,17 @@ _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """A PNG chunk with its length and checksum."""
+    """A PNG chunk: length, type, content, checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def header(width: int = 64, height: int = 48, depth: int = 8, colour: int = _RGB, *methods: int) -> bytes:
-    """The IHDR chunk; `methods` are of compression, filter and interlace."""
+    """An IHDR chunk; `methods` are those of compression, filter and interlace."""
     return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, *(methods or (0, 0, 0))))
 
 
 def png_of_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
-    """A PNG that is nothing but its header."""
+    """A PNG with a header and an empty zlib stream."""
     return _png(header(width, height, depth, colour), png_chunk(b"IDAT", zlib.compress(b"")))
 
 
@@ -36,13 +36,13 @@ def _png(*chunks: bytes) -> bytes:
 
 
 def rows(width: int = 64, height: int = 48, depth: int = 8, colour: int = _RGB, filter_type: int = 0) -> bytes:
-    """The scanlines of a picture, not compressed."""
+    """The uncompressed scanlines of an image."""
     length = (width * depth * _CHANNELS[colour] + 7) // 8
     return b"".join(bytes([filter_type]) + bytes([5 * row & 0xFF]) * length for row in range(height))
 
 
 def pixels(*arguments: int) -> bytes:
-    """The IDAT chunk of `rows`."""
+    """An IDAT chunk with the compressed `rows`."""
     return png_chunk(b"IDAT", zlib.compress(rows(*arguments)))
 
 
@@ -50,14 +50,14 @@ _COLOURS = png_chunk(b"PLTE", bytes(range(192)))
 
 
 def with_png_chunks(*chunks: bytes) -> bytes:
-    """A valid PNG with more chunks behind its header."""
+    """A valid PNG with additional chunks after its header."""
     png = valid()["PNG"]
     return png[:33] + b"".join(chunks) + png[33:]
 
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of PNG."""
+    """A small file for each kind of PNG, by name."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Comment", "words")
     texts.add_itxt("Title", "words", zip=True)
@@ -85,7 +85,7 @@ def valid() -> dict[str, bytes]:
 
 
 def _interlaced() -> bytes:
-    """The seven Adam7 passes of 8x8 grey pixels: (pixels across, rows) of each."""
+    """The scanlines of 8x8 grey pixels in the seven passes of Adam7."""
     passes = ((1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4))
     return b"".join(rows(across, down, 8, _GREY) for across, down in passes)
 
@@ -96,7 +96,7 @@ def _split(stream: bytes, parts: int) -> list[bytes]:
 
 
 def blocks(png: bytes) -> Iterator[Block]:
-    """The signature and every chunk."""
+    """The signature, and each chunk and its checksum."""
     yield Block("signature", 0, 8, 8)
     position = 8
     while position < len(png):
@@ -108,7 +108,7 @@ def blocks(png: bytes) -> Iterator[Block]:
 
 
 def _edited(png: bytes, kind: bytes, edit: Callable[[bytes], bytes]) -> bytes:
-    """`png` with each chunk of `kind` replaced by what `edit` makes of it as a whole."""
+    """`png` with each chunk of type `kind` replaced by `edit(chunk)`."""
     chunks = [png[block.start : block.end + 4] for block in blocks(png) if not block.name.startswith(("signature", "checksum"))]
     return _SIGNATURE + b"".join(edit(chunk) if chunk[4:8] == kind else chunk for chunk in chunks)
 
@@ -119,7 +119,7 @@ def _with_length(chunk: bytes, length: int) -> bytes:
 
 @cache
 def bomb() -> bytes:
-    """A zlib stream of a few KB that inflates to 64 MB."""
+    """A zlib stream of a few KB that inflates to BOMB_BYTES."""
     return zlib.compress(bytes(BOMB_BYTES), 9)
 
 
@@ -127,19 +127,19 @@ def _cuts() -> Iterator[Case]:
     for name, png in valid().items():
         walked = list(blocks(png))
         streams = [block for block in walked if block.name == "IDAT"]
-        # the last bytes of the stream are its checksum, which a decoder that has all its pixels may not miss
+        # The stream ends with its checksum, which a decoder may ignore once it has all pixels.
         total = sum(block.end - block.content for block in streams)
-        needed, behind = 0, 0
+        needed, remaining = 0, 0
         for block in reversed(streams):
-            behind += block.end - block.content
-            if behind > min(20, total // 2):
+            remaining += block.end - block.content
+            if remaining > min(20, total // 2):
                 needed = block.end - min(20, total // 2)
                 break
         yield from truncations(name, png, walked, signature=8, needed=needed)
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile PNG."""
+    """All hostile PNG files."""
     png, palette = valid()["PNG"], valid()["palette PNG with transparency"]
     stream = zlib.compress(rows())
     first, *others = frames(300)

@@ -1,4 +1,4 @@
-"""Files that are two things at once. The first bytes decide; whatever else is in them must be neither read nor run."""
+"""Polyglots: files valid in two formats. The signature alone determines the format; other content is not read or executed."""
 
 import struct
 import zipfile
@@ -15,23 +15,23 @@ _PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF
 def _archive() -> bytes:
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        # a ZipInfo, since a name alone takes the date of today
+        # With a ZipInfo, because a plain name stores the current date.
         archive.writestr(zipfile.ZipInfo("zeros"), bytes(1_000_000), zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 
 def _gif_and_javascript() -> bytes:
-    """Its width reads as the start of a comment, which ends in a comment extension."""
-    picture = gif.valid()["GIF"]
+    """A GIF whose width reads as the start of a JavaScript comment, which ends in a comment extension."""
+    image = gif.valid()["GIF"]
     screen = b"GIF89a/*" + struct.pack("<H", 48) + b"\xf7\0\0"
-    palette_end = 13 + (3 << (picture[10] & 7) + 1)
+    palette_end = 13 + (3 << (image[10] & 7) + 1)
     script = b"*/=1;alert(1);/*"
     comment = b"\x21\xfe" + bytes([len(script)]) + script + b"\0"
-    return screen + picture[13:palette_end].ljust(768, b"\0") + comment + picture[palette_end:] + b"*/"
+    return screen + image[13:palette_end].ljust(768, b"\0") + comment + image[palette_end:] + b"*/"
 
 
 def corpus() -> Iterator[Case]:
-    """Every file that is two things at once."""
+    """All polyglots."""
     valid = {
         "JPEG": jpeg.valid()["JPEG"],
         "PNG": png.valid()["PNG"],

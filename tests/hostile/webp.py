@@ -1,4 +1,4 @@
-"""WebP (RFC 9649): a RIFF file of one VP8 or VP8L chunk, or of a VP8X chunk and those it announces."""
+"""Hostile WebP files (RFC 9649): one VP8 or VP8L chunk, or a VP8X chunk and the chunks that its flags announce."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -10,24 +10,24 @@ from tests.hostile.pictures import broken_exif, encoded, exif, frames, gradient,
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of WebP."""
-    picture = gradient()
+    """A small file for each kind of WebP, by name."""
+    image = gradient()
     transparent = gradient(mode="RGBA")
     transparent.putalpha(gradient(mode="L").rotate(180))
     first, *others = frames(4)
     metadata = {"exif": exif(1), "icc_profile": noise(300), "xmp": b"<x:xmpmeta/>"}
     return {
-        "WebP": encoded(picture, "WEBP"),
-        "lossless WebP": encoded(picture, "WEBP", lossless=True),
+        "WebP": encoded(image, "WEBP"),
+        "lossless WebP": encoded(image, "WEBP", lossless=True),
         "WebP with alpha": encoded(transparent, "WEBP"),
         "lossless WebP with alpha": encoded(transparent, "WEBP", lossless=True),
-        "WebP with metadata": encoded(picture, "WEBP", **metadata),
+        "WebP with metadata": encoded(image, "WEBP", **metadata),
         "animated WebP": encoded(first, "WEBP", save_all=True, append_images=others),
     }
 
 
 def blocks(webp: bytes) -> Iterator[Block]:
-    """The RIFF header and every chunk, those within frames too."""
+    """The RIFF header and every chunk, including the chunks inside frames."""
     yield Block("RIFF", 0, 8, 12)
     yield from _chunks(webp, 12, len(webp))
 
@@ -75,31 +75,31 @@ def _lossless() -> bytes:
 
 
 def _lossy_of(width: int, height: int) -> bytes:
-    """The frame header of VP8: a tag of three bytes, a start code of three, two 14-bit sizes."""
+    """A lossy WebP with the given size in its VP8 frame header: a 3-byte tag, a 3-byte start code, two 14-bit sizes."""
     frame = _lossy()
     return _riff(_chunk(b"VP8 ", frame[:6] + struct.pack("<HH", width, height) + frame[10:]))
 
 
 def _lossless_of(width: int, height: int, edit: Callable[[bytes], bytes] = bytes) -> bytes:
-    """The header of VP8L: a signature, two 14-bit sizes less one, a bit of alpha, three of version."""
+    """A lossless WebP with the given size in its VP8L header: a signature, two 14-bit sizes minus one, alpha, version."""
     frame = _lossless()
     return _riff(_chunk(b"VP8L", edit(frame[:1] + struct.pack("<I", width - 1 | height - 1 << 14) + frame[5:])))
 
 
-def _with_metadata(kind: bytes, flag: int, content: bytes, picture: bytes | None = None) -> bytes:
-    return _riff(_canvas(64, 48, flag), _chunk(kind, content), _chunk(b"VP8 ", picture or _lossy()))
+def _with_metadata(kind: bytes, flag: int, content: bytes, image: bytes | None = None) -> bytes:
+    return _riff(_canvas(64, 48, flag), _chunk(kind, content), _chunk(b"VP8 ", image or _lossy()))
 
 
 def _cuts() -> Iterator[Case]:
     for name, webp in valid().items():
         walked = list(blocks(webp))
-        # libwebp wants the whole of the file that the RIFF header promises, but Pillow asks for the first frame alone
-        picture = next(block for block in walked if block.name in {"VP8", "VP8L"})
-        yield from truncations(name, webp, walked, signature=12, needed=picture.end - 8)
+        # libwebp requires the whole file of the size in the RIFF header, but Pillow decodes only the first frame.
+        image = next(block for block in walked if block.name in {"VP8", "VP8L"})
+        yield from truncations(name, webp, walked, signature=12, needed=image.end - 8)
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile WebP."""
+    """All hostile WebP files."""
     webp = valid()["WebP"]
     lossy, lossless = _chunk(b"VP8 ", _lossy()), _chunk(b"VP8L", _lossless())
     alpha = _chunk(b"ALPH", _content(valid()["WebP with alpha"], b"ALPH"))
