@@ -45,7 +45,7 @@ b{{font-weight:400{halves}}}
 _TAIL: Final = "</pre>\n</body>\n</html>"
 
 _HALVES: Final = ";display:inline-block;background-image:linear-gradient(currentColor 50%,transparent 50%)"
-"""A background for the upper half of each cell: in most fonts ▀ does not fill it completely."""
+"""A background for the upper half of each cell: the font's ▀ does not fill it completely."""
 
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 

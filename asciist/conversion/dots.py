@@ -54,7 +54,7 @@ def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int
     columns, rows = image.header.grid(options.width)
     luma = image.sample_luma(2 * columns, len(bits) * rows, Image.Resampling.LANCZOS)
     dots = _coverage(luma, options.invert).filter(_SHARPEN).convert("1").convert("L").tobytes()
-    # Each of the dots of a cell forms a plane, whose bytes are the dot's bit or 0. The union of the planes is the cells.
+    # One plane for each dot of a cell, with a byte per cell: the dot's bit or 0. The union of the planes gives the cells.
     cells = 0
     for row, pair in enumerate(bits):
         starts = range(2 * columns * row, len(dots), 2 * columns * len(bits))

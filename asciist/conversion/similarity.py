@@ -4,10 +4,10 @@ A cheaper variant of the score in bench/scoring.py, computed on eighths of cells
 
 - structural similarity (Wang et al., "Image quality assessment", IEEE Transactions on Image Processing 13, 2004), with cells as
   windows,
-- the share of the variance of tone that the drawing explains, and
+- the share of the variance of tone that the drawing explains,
 - the square root of the correlation of slopes,
 
-all after brightness and contrast of the drawing are fitted to the original, as a viewer's eye adapts.
+after fitting the brightness and contrast of the drawing to the original, as a viewer's eye does.
 
 All sums are of integers below 2^53 and therefore exact in any order. Structural similarities are rounded to integers before
 they are summed.

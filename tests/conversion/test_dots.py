@@ -89,7 +89,7 @@ def test_contrast_is_stretched_but_noise_is_not(style: str) -> None:
     assert lit(dots(art(nearly_white, style))) > 0.9
 
 
-def test_coloured_blocks_show_two_pixels_per_cell(cat: bytes) -> None:
+def test_coloured_blocks_show_two_pixels_per_cell() -> None:
     red_over_blue = Image.new("RGB", (8, 8), (200, 10, 10))
     red_over_blue.paste((10, 10, 200), (0, 4, 8, 8))
 

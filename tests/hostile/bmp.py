@@ -145,7 +145,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
             "BMP signature alone": b"BM",
@@ -181,7 +181,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
             "BMP with half the height in its header": _bmp(64, 24, pixels=_rows(64, 48, 24)),

@@ -25,7 +25,7 @@ class Kind(Enum):
     VALID = "valid"  # not flawed; the other files are derived from these
     BOMB = "bomb"
     TRUNCATION = "truncation"
-    LIE = "lie"  # its structure is invalid or contradicts its content
+    MALFORMED = "malformed"  # its structure is invalid or contradicts its content
     POLYGLOT = "polyglot"  # valid in two formats at once, or one file after another
     FOREIGN = "foreign"  # of an unsupported format
 

@@ -158,7 +158,7 @@ def corpus() -> Iterator[Case]:
         {"GIF with a screen of 49 megapixels around a small frame": _of_screen(7000, 7000)},
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {
             "GIF without a trailer": gif[:-1],
@@ -171,7 +171,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
             "GIF signature alone": b"GIF89a",
@@ -186,7 +186,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
             "GIF with a screen of 0x0": _of_screen(0, 0),

@@ -209,12 +209,12 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {f"JPEG with {name}": with_jpeg_segments(segment(0xE1, b"Exif\0\0" + block)) for name, block in broken_exif().items()},
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {
             "JPEG with stray bytes between segments": jpeg[:20] + b"stray" + jpeg[20:],
@@ -228,7 +228,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
             "HTML after a JPEG signature": b"\xff\xd8\xff<html>" + b"x" * 500,
@@ -273,7 +273,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
             "JPEG with four times the height in its header": _of_size(64, 192),

@@ -159,7 +159,7 @@ def corpus() -> Iterator[Case]:
             "RGBA PNG of 36 megapixels": png_of_header(6000, 6000, 8, _RGBA),
         },
     )
-    yield from cases(Kind.LIE, Outcome.UNKNOWN_FORMAT, {"PNG with converted line endings": png.replace(b"\r\n", b"\n")})
+    yield from cases(Kind.MALFORMED, Outcome.UNKNOWN_FORMAT, {"PNG with converted line endings": png.replace(b"\r\n", b"\n")})
     yield from cases(
         Kind.BOMB, Outcome.DAMAGED, {"PNG with 700 thousand empty chunks": with_png_chunks(png_chunk(b"teXt", b"") * 700_000)}
     )
@@ -193,12 +193,12 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {f"PNG with {name}": with_png_chunks(png_chunk(b"eXIf", block)) for name, block in broken_exif().items()},
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {
             "PNG with trailing text": png + b"trailing" * 1000,
@@ -226,7 +226,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
             "PNG of width 0": png_of_header(0, 100),
@@ -260,7 +260,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
             "PNG with four times the height in its header": _png(header(64, 192), pixels()),

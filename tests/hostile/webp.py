@@ -152,12 +152,12 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {f"WebP with {name}": _with_metadata(b"EXIF", _EXIF, block) for name, block in broken_exif().items()},
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
             "WebP signature alone": b"RIFF\x04\0\0\0WEBP",
@@ -196,7 +196,7 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
             "animated WebP with a frame larger than its header": _riff(

@@ -13,5 +13,5 @@ Encoders write the first frame at full size."""
 
 
 def is_canvas_mostly_empty(canvas_pixels: int, first_frame_pixels: int) -> bool:
-    """Return whether a large canvas holds too small a first frame for an honest animation."""
+    """Return whether the first frame covers implausibly little of a large canvas."""
     return canvas_pixels > max(_MAX_UNCHECKED_CANVAS_PIXELS, _MAX_CANVAS_TO_FRAME_RATIO * first_frame_pixels)

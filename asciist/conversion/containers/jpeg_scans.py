@@ -70,7 +70,9 @@ def read_header(segments: list[bytes], data: memoryview) -> JpegScans:
     components = {frame[at]: (frame[at + 1] >> 4, frame[at + 1] & 15) for at in range(10, 10 + 3 * count, 3)}
     # At least as strict as libjpeg's default_decompress_parms, which distinguishes YCbCr from RGB.
     jfif = any(segment[1] == JFIF and segment.startswith(b"JFIF\0", 4) and len(segment) >= 18 for segment in segments)
-    adobe = [each[15] for each in segments if each[1] == ADOBE and each.startswith(b"Adobe", 4) and len(each) >= 16]
+    adobe = [
+        segment[15] for segment in segments if segment[1] == ADOBE and segment.startswith(b"Adobe", 4) and len(segment) >= 16
+    ]
     luma_first = count == 1 or (count == 3 and (jfif or adobe == [1] or (not adobe and [*components] == [1, 2, 3])))
     return JpegScans(
         process=frame[1],
@@ -153,7 +155,7 @@ def _transform_sizes(scans: JpegScans, reduction: int, in_colour: bool) -> dict[
     upsampled, where its factors allow that.
     """
     widest, tallest = (max(factors) for factors in zip(*scans.components.values(), strict=True))
-    # Zero scans are known only for the progressive Huffman process.
+    # `_zero_scan` can be used only with the progressive Huffman process.
     smallest = 8 // reduction if scans.process == _PROGRESSIVE_HUFFMAN else 8
     sizes = {}
     for identifier, (horizontal, vertical) in scans.components.items():
@@ -186,4 +188,5 @@ that sets the coefficients 1 to 63 of all blocks to zero prevents that."""
 
 
 def _zero_scan(identifier: int, blocks: int) -> bytes:
+    """A scan that sets coefficients 1 to 63 of all blocks of a component to zero."""
     return b"\xff\xda\0\x08\1" + bytes([identifier, 0, 1, 63, 0]) + bytes(15 * (blocks // 16_384 + 1) // 8 + 1)
