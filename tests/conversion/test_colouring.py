@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from math import sqrt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -112,6 +112,7 @@ def coloured_art(draw: st.DrawFn) -> tuple[str, Image.Image]:
     return "\n".join(draw(st.lists(line, min_size=rows, max_size=rows))), colours
 
 
+@settings(deadline=None)
 @given(coloured_art(), st.booleans())
 def test_a_terminal_shows_each_character_in_its_colour(drawn: tuple[str, Image.Image], invert: bool) -> None:
     art, colours = drawn
@@ -119,6 +120,7 @@ def test_a_terminal_shows_each_character_in_its_colour(drawn: tuple[str, Image.I
     assert_shows(terminal(ansi(art, colours, invert=invert)), art, colours, invert)
 
 
+@settings(deadline=None)
 @given(coloured_art(), st.booleans())
 def test_a_browser_shows_each_character_in_its_colour(drawn: tuple[str, Image.Image], invert: bool) -> None:
     art, colours = drawn
