@@ -1,7 +1,9 @@
-"""Bytes and options in, art out. Pure: no I/O, no clock, no environment; the same input gives the same art everywhere.
+"""Convert an image to text art: bytes and options in, a string out.
 
-The steps, in order: `open_image` (header, limits), `decode` (luma near the needed size), `render` (characters).
-`convert` is all three.
+Pure: no I/O, no clock, no environment. The same input gives the same art on every machine.
+
+The steps are `open_image` (read the header, check the limits), `decode` (pixels near the needed size) and `render`
+(characters). `convert` runs all three.
 """
 
 from typing import Final
@@ -29,20 +31,26 @@ __all__ = [
 ]
 
 ENGINE_VERSION: Final = 2
-"""Raised whenever any image's art changes; stored art of another version counts as absent."""
+"""Version of the art. Increment it when the art of any image changes: stored art of another version is treated as absent."""
 
 
 def decode(opened: OpenedImage) -> DecodedImage:
-    """Decode the pixels of an opened image at the detail that its style needs; once only. Raises DamagedImageError."""
+    """Decode the pixels of an opened image at the resolution that its style needs.
+
+    Can be called only once for an opened image. Raises DamagedImageError.
+    """
     return decoding.decode(opened, samples_per_column=RENDERERS[opened.options.style].samples_per_column)
 
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:
-    """Draw the art: rows of `options.width` characters joined by newlines, none at the end; then colour it as they ask."""
+    """Draw the art: lines of `options.width` characters joined by newlines, with no newline at the end.
+
+    Adds escape codes or HTML if `options.color` asks for them.
+    """
     art = RENDERERS[options.style].render(image, options)
     if options.color == "none":
         return art
-    from asciist.conversion import colouring  # noqa: PLC0415 - imports numpy, which art without colour does not need
+    from asciist.conversion import colouring  # noqa: PLC0415 - imports numpy, which is not needed without colour
 
     columns, rows = image.header.grid(options.width)
     colours = image.sample_colour(columns, rows * STYLES[options.style].colours)
@@ -51,5 +59,5 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
 
 
 def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:
-    """The art of `image`. Raises what `open_image` and `decode` raise."""
+    """Convert `image` to art. Raises what `open_image` and `decode` raise."""
     return render(decode(open_image(image, options, limits)), options)

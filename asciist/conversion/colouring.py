@@ -1,8 +1,9 @@
-"""Colour for finished art: the escape codes of a terminal, or a document for a browser.
+"""Add colour to art: ANSI escape codes for a terminal, or an HTML document for a browser.
 
-Vectorised: a cell becomes a few words of 4 bytes (its codes, then its character) padded with zero bytes, and words are zero
-where the colour goes on from the cell before. What is left when all zero bytes are deleted is the text.
-This module needs numpy, so `conversion.render` imports it only for colour.
+Vectorised: each cell is an array of 4-byte words (colour codes, then the character) padded with zero bytes. The words of the
+codes are zero if the colour is the same as in the previous cell. Deleting all zero bytes leaves the text.
+
+Requires numpy, so `conversion.render` imports this module only for colour.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,16 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _Words = NDArray[np.uint32]
-"""Four bytes of text each, in the order of memory."""
+"""Array of 4-byte pieces of text in memory order."""
 
 _BLANKS: Final = " \u2800"
-"""Characters that show no foreground, and so need no colour."""
+"""Characters without a visible foreground, which need no colour."""
 
 _NO_COLOUR: Final = 1 << 24
-"""Differs from every 0xRRGGBB."""
+"""Marker for no colour; larger than any 0xRRGGBB."""
 
 _BAND_CELLS: Final = 16_384
-"""Cells at a time: their words take under a megabyte, whatever the size of the art."""
+"""Cells processed at a time. Their words take less than a megabyte, whatever the size of the art."""
 
 _HEAD: Final = """\
 <!doctype html>
@@ -44,16 +45,17 @@ b{{font-weight:400{halves}}}
 _TAIL: Final = "</pre>\n</body>\n</html>"
 
 _HALVES: Final = ";display:inline-block;background-image:linear-gradient(currentColor 50%,transparent 50%)"
-"""A font's ▀ does not quite fill the upper half of a line; this does, behind it."""
+"""A background for the upper half of each cell: the font's ▀ does not fill it completely."""
 
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def ansi(art: str, colours: Image.Image, *, invert: bool) -> str:
-    """`art` with the codes that set 24-bit colours (SGR 38;2 and 48;2 of ISO 8613-6), reset at the end of each line.
+    """`art` with escape codes for 24-bit colours (SGR 38;2 and 48;2 of ISO 8613-6), reset at the end of each line.
 
-    `colours` is of mode RGB and has a pixel for each character, or two: the upper one for the foreground, which is then shown
-    as it is, the lower one for the background. A single one is made brighter (`_legible`), or darker to `invert`.
+    `colours` is an RGB image with one pixel for each character, or two, one above the other. A single pixel is the foreground
+    colour, made brighter (see `_legible`), or darker with `invert`. Of two, the upper one is the foreground and the lower one
+    the background, both unchanged.
     """
     text = []
     for band in _bands(art, colours, invert, {}):
@@ -65,7 +67,7 @@ def ansi(art: str, colours: Image.Image, *, invert: bool) -> str:
 
 
 def html(art: str, colours: Image.Image, *, invert: bool) -> str:
-    """`art` in a document that needs nothing else: dark, or light to `invert`. `colours` is as for `ansi`."""
+    """`art` as a self-contained HTML document, dark, or light with `invert`. `colours` is as for `ansi`."""
     closing, newline = _words("</b>"), _words("\n")
     text = []
     halves = False
@@ -91,14 +93,14 @@ def html(art: str, colours: Image.Image, *, invert: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """One colour of each cell."""
+    """The foreground or the background colours of some cells."""
 
     colours: NDArray[np.uint8]
     """(3, rows, columns): red, green, blue."""
     packed: NDArray[np.uint32]
-    """(rows, columns): the colour in force after each cell as 0xRRGGBB; `_NO_COLOUR` before the first of a row."""
+    """(rows, columns): the colour in effect at each cell as 0xRRGGBB; `_NO_COLOUR` before the first visible cell of a row."""
     before: NDArray[np.uint32]
-    """(rows, columns): the colour in force before each cell."""
+    """(rows, columns): the colour in effect before each cell."""
 
     @property
     def is_new(self) -> NDArray[np.bool_]:
@@ -107,7 +109,7 @@ class _Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Band:
-    """Some rows of the art."""
+    """Consecutive rows of the art."""
 
     glyphs: _Words
     """(rows, columns, words): the characters in UTF-8."""
@@ -137,7 +139,7 @@ def _bands(art: str, colours: Image.Image, invert: bool, escaped: Mapping[str, s
 def _layer(colours: NDArray[np.uint8], is_blank: NDArray[np.bool_]) -> _Layer:
     red, green, blue = colours.astype(np.uint32)
     packed = red << 16 | green << 8 | blue
-    if is_blank.any():  # a blank goes on in the colour of what is before it
+    if is_blank.any():  # a blank keeps the colour of the cell before it
         packed[is_blank] = _NO_COLOUR
         last_drawn = np.maximum.accumulate(np.where(is_blank, 0, np.arange(packed.shape[1])), axis=1)
         packed = np.take_along_axis(packed, last_drawn, axis=1)
@@ -147,9 +149,10 @@ def _layer(colours: NDArray[np.uint8], is_blank: NDArray[np.bool_]) -> _Layer:
 
 
 def _legible(planes: NDArray[np.uint8], invert: bool) -> NDArray[np.uint8]:
-    """Half of the brightness is in the glyph already, so the colour (layers, 3, rows, columns) carries the other half.
+    """Brighten foreground colours; with `invert`, darken them. `planes` is (layers, 3, rows, columns).
 
-    Each colour is scaled so that its largest channel v becomes sqrt(255 v); to `invert`, its distance from white is.
+    The density of the glyph already shows half of the brightness, so the colour shows the other half: each colour is scaled so
+    that its largest channel v becomes sqrt(255 v). With `invert`, its distance from white is scaled in the same way.
     """
     flipped = np.uint8(255 if invert else 0)
     channels = planes ^ flipped
@@ -159,7 +162,7 @@ def _legible(planes: NDArray[np.uint8], invert: bool) -> NDArray[np.uint8]:
 
 
 def _scaled() -> NDArray[np.uint8]:
-    """[256 v + c]: the channel c of a colour whose largest channel is v, when that becomes sqrt(255 v). In integers."""
+    """Table at index 256 v + c: channel c of a colour with largest channel v, scaled so that v becomes sqrt(255 v)."""
     largest, channel = np.mgrid[0:256, 0:256]
     target = np.sqrt(255.0 * largest).round().astype(np.int64)
     scaled: NDArray[np.int64] = (channel * target + largest // 2) // np.maximum(largest, 1)
@@ -167,7 +170,7 @@ def _scaled() -> NDArray[np.uint8]:
 
 
 def _channels(digits: _Words, layer: _Layer) -> _Words:
-    """(rows, columns, words): the channels one after the other."""
+    """(rows, columns, words): the digits of red, green and blue."""
     return np.concatenate([digits[channel] for channel in layer.colours], axis=-1)
 
 
@@ -180,14 +183,14 @@ def _padded(text: bytes) -> bytes:
 
 
 def _table(texts: Iterable[str]) -> _Words:
-    """(texts, words) of equal length."""
+    """(texts, words): each text padded to the length of the longest."""
     encoded = [_padded(text.encode()) for text in texts]
     length = max(map(len, encoded))
     return np.frombuffer(b"".join(text.ljust(length, b"\0") for text in encoded), np.uint32).reshape(-1, length // 4)
 
 
 def _joined(*parts: _Words, where: NDArray[np.bool_] | None = None) -> _Words:
-    """The words of all `parts`, whose last axis they are, one part after the other; zero but `where`."""
+    """Concatenate `parts` along the last axis, broadcasting the others. Cells outside `where` become zero."""
     shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts), () if where is None else where.shape)
     words = np.empty((*shape, sum(part.shape[-1] for part in parts)), np.uint32)
     start = 0
@@ -200,7 +203,7 @@ def _joined(*parts: _Words, where: NDArray[np.bool_] | None = None) -> _Words:
 
 
 def _text(cells: _Words, ends: _Words) -> str:
-    """The text of (rows, columns, words), and of the words at the end of each row."""
+    """Convert (rows, columns, words) to text, with the words `ends` at the end of each row."""
     rows = cells.shape[0]
     return _joined(cells.reshape(rows, -1), ends).tobytes().translate(None, b"\0").decode()
 

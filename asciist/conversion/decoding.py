@@ -1,13 +1,18 @@
-"""From an opened image to its pixels over black: brightness, and colour where it is wanted, at a size near the one needed."""
+"""Decode an opened image to brightness, and colour where the options ask for it, composited over black.
+
+Pixels are decoded at a size near the one needed.
+"""
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
-from asciist.conversion.containers import damaged, jpeg_of
-from asciist.conversion.inspection import GREY_MODES, ImageHeader, OpenedImage, rejecting_damage
+from asciist.conversion import pillow_internals
+from asciist.conversion.containers import Container
+from asciist.conversion.damage import damaged, rejecting_damage
+from asciist.conversion.inspection import GREY_MODES, ImageHeader, OpenedImage
 
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower edge, in pixels."""
@@ -21,11 +26,12 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How to turn an image of each EXIF orientation upright."""
+"""The operation that turns an image upright, by EXIF orientation."""
 
 _REDUCING_GAP: Final = 3.0
-"""Where an image has twice as many pixels as this a sample, they are first averaged in whole groups down to no fewer than this,
-which costs a fifth of the filter and moves a sample by 1 of 255 levels at most on average."""
+"""Pillow's `reducing_gap`: an image with at least twice this many pixels per sample is first averaged in whole groups of
+pixels, leaving at least this many per sample. Takes a fifth of the time of the filter alone, and changes a sample by at most 1
+of 255 levels on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +40,16 @@ class DecodedImage:
 
     header: ImageHeader
     luma: Image.Image
-    """Rec. 601 luma, mode L. May be smaller than the header says: decoders that can, decode at a reduced size."""
+    """Rec. 601 luma, mode L. A JPEG may be decoded at a smaller size than the header's."""
     box: Box
     """The part of `luma` that the image fills; a reduced decode rounds its size up."""
     colour: Image.Image | None
-    """Mode RGB, of some size of its own; only of images that have colour, where the options ask for it."""
+    """Mode RGB, with a size of its own. None if the image has no colour or the options ask for none."""
     colour_box: Box
     """The part of `colour` that the image fills."""
 
     def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
-        """The upright image as (columns x rows) samples, mode L."""
+        """The upright image resized to (columns x rows) samples, mode L."""
         return self._sample(self.luma, self.box, columns, rows, resample, reducing_gap=_REDUCING_GAP)
 
     def sample_colour(self, columns: int, rows: int) -> Image.Image:
@@ -62,37 +68,29 @@ class DecodedImage:
         *,
         reducing_gap: float | None = None,
     ) -> Image.Image:
-        # Turning the few samples costs nothing; turning the image would cost a copy of it.
-        samples = pixels.resize(self.header.stored(columns, rows), resample, box=box, reducing_gap=reducing_gap)
+        # The samples are turned, not the image: a turned copy of the image would cost memory.
+        samples = pixels.resize(self.header.as_stored(columns, rows), resample, box=box, reducing_gap=reducing_gap)
         transpose = _UPRIGHT.get(self.header.orientation)
         return samples if transpose is None else samples.transpose(transpose)
 
 
 def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
-    """Decode with at least `samples_per_column` pixels across each column of the art, where the image has them.
+    """Decode with at least `samples_per_column` pixels for each column of the art, if the image has them.
 
-    Decodes in place, so once only. Raises DamagedImageError.
+    Decodes in place, so it can be called only once. Raises DamagedImageError.
     """
     source, header = opened.source, opened.header
     columns, rows = header.grid(opened.options.width)
-    # a character is twice as tall as wide, so twice the samples of a column down each row would be square; the same
-    # number keeps at least that many in both directions
-    wanted = header.stored(columns * samples_per_column, rows * samples_per_column)
+    # Rows are twice as tall as columns are wide, so the same number of samples is the lower bound in both directions.
+    wanted = header.as_stored(columns * samples_per_column, rows * samples_per_column)
     in_colour = opened.options.color != "none"
-    box = (0.0, 0.0, float(source.width), float(source.height))
-    if opened.container.is_short:
-        raise damaged("its pixels cannot all be there")
+    if opened.container.lacks_pixels:
+        raise damaged("too little data for the pixels in the header")
     with rejecting_damage():
-        # JPEG only: libjpeg scales by 1/2, 1/4 or 1/8 inside the inverse transform
-        draft = source.draft("RGB" if in_colour else "L", wanted)
-        if draft is not None:
-            box = draft[1]
-            (reduction, _) = source.decoderconfig
-            file = jpeg_of(opened.container, reduction=reduction, in_colour=in_colour)
-            source.fp, source.decodermaxblock = BytesIO(file), len(file)  # in one piece, which is then not copied
+        box = _reduce_jpeg(source, opened.container, wanted, in_colour=in_colour)
         source.load()
-        if source.im.mode != source.mode:  # seen of a GIF whose frame data goes on past its end
-            raise damaged("its decoder contradicts itself")
+        if pillow_internals.decoded_mode(source) != source.mode:  # seen with a GIF whose frame data continues past its end
+            raise damaged("decoded to another mode than announced")
         luma, colour, colour_box = _luma(source), None, box
         if in_colour and source.mode not in GREY_MODES:
             across, down = header.colour_reduction(opened.options, source.size)
@@ -100,13 +98,32 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
         return DecodedImage(header=header, luma=luma, box=box, colour=colour, colour_box=colour_box)
 
 
+def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int], *, in_colour: bool) -> Box:
+    """Set up a JPEG to be decoded at 1/2, 1/4 or 1/8 of its size, but no smaller than `wanted`, from the scans that it needs.
+
+    libjpeg does that scaling inside the inverse transform. Other formats are left as they are. Returns the part of the decoded
+    image that the image fills.
+    """
+    whole = (0.0, 0.0, float(source.width), float(source.height))
+    draft = source.draft("RGB" if in_colour else "L", wanted)
+    if draft is None:
+        return whole
+    box = draft[1]
+    reduction = round(whole[2] / box[2])
+    pillow_internals.replace_data(source, container.reduced_jpeg(reduction=reduction, in_colour=in_colour))
+    return box
+
+
 _TILE_WIDTH: Final = 65_536
 _TILE_PIXELS: Final = 262_144
-"""What is converted to colour at a time: large enough to be quick, and a megabyte in any mode."""
+"""Maximum size of a tile that is converted to colour: large enough to be fast, and at most a megabyte in any mode."""
 
 
 def _colour(source: Image.Image, across: int, down: int) -> Image.Image:
-    """`source` over black in mode RGB, each (across x down) pixels averaged to one. Tile by tile, so that copies stay small."""
+    """`source` over black in mode RGB, each (across x down) pixels averaged into one.
+
+    Works in tiles to keep the intermediate copies small.
+    """
     reduced = Image.new("RGB", (-(-source.width // across), -(-source.height // down)))
     step_across = across * (_TILE_WIDTH // across)
     step_down = down * max(1, _TILE_PIXELS // (min(step_across, source.width) * down))
@@ -140,19 +157,15 @@ def _luma(source: Image.Image) -> Image.Image:
                 levels[transparency] = 0
             return source.convert("I").point(levels, "L")
         case "RGB" if transparency is not None:
-            return _over_black(source.convert("RGBA"))
+            return _pasted_on_black(source.convert("RGBA"), "L")
         case "RGBA" | "LA":
-            return _over_black(source)
+            return _pasted_on_black(source, "L")
         case _:
             return source.convert("L")
 
 
-def _over_black(source: Image.Image) -> Image.Image:
-    return _pasted_on_black(source, "L")
-
-
 def _pasted_on_black(source: Image.Image, mode: str) -> Image.Image:
-    """`source`, which has an alpha channel, over black. Its own mask, so that no copy of the channel is made."""
+    """`source`, which has an alpha channel, over black. It serves as its own mask, which avoids a copy of the channel."""
     black = Image.new(mode, source.size)
     black.paste(source.convert(mode), mask=source)
     return black

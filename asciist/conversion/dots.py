@@ -1,7 +1,8 @@
-"""The styles `braille` and `blocks`: a cell is a small grid of dots, each on or off, dithered to the brightness of the image.
+"""The styles `braille` and `blocks`: each cell is a grid of dots, on or off, dithered to the brightness of the image.
 
-Braille has 2 x 4 square dots a cell, a quadrant block 2 x 2 dots that are twice as tall as wide. The steps are Pillow's, in
-integers: the same dots on every machine. Blocks in colour need no dither: `▀` shows two pixels, one above the other.
+A braille cell has 2x4 square dots, a quadrant block 2x2 dots, each twice as tall as wide. All arithmetic is Pillow's, in
+integers, so the dots are the same on every machine. Blocks in colour are not dithered: `▀` shows two pixels, one above the
+other.
 """
 
 import codecs
@@ -13,27 +14,27 @@ from asciist.conversion.decoding import DecodedImage
 from asciist.options import ConversionOptions
 
 BRAILLE_SAMPLES_PER_COLUMN: Final = 4
-"""One pixel a dot down a cell, two across."""
+"""One pixel per dot vertically, two horizontally."""
 
 BLOCKS_SAMPLES_PER_COLUMN: Final = 2
 
 _BRAILLE_BITS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-"""The bit of each dot, row by row; Unicode 16 section 21.1."""
+"""The bit of each dot, by row and column; Unicode 16 section 21.1."""
 _BRAILLE: Final = "".join(chr(0x2800 + dots) for dots in range(256))
-"""By bits. The empty cell is a pattern too and not a space: fonts that lack the patterns borrow all of them from one."""
+"""Patterns by their bits. The empty cell is U+2800 and not a space, because all patterns then come from the same font."""
 
 _BLOCK_BITS: Final = ((1, 2), (4, 8))
 _BLOCKS: Final = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 _UPPER_HALF: Final = "▀"
 
 _CLIPPED_PER_MILLE: Final = 5
-"""The darkest and the lightest dots that the contrast may lose."""
+"""Dots per thousand that may be clipped to black, and as many to white, when the contrast is stretched."""
 
 _MIN_SPAN: Final = 64
-"""The least contrast that is stretched to the whole range: below it is noise, which would become a pattern."""
+"""Minimum contrast, in levels, that is stretched to the whole range. Less is noise, and would become a visible pattern."""
 
 _SHARPEN: Final = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 8, -1, 0, -1, 0), scale=4)
-"""A quarter of the Laplacian. Its weights are exact in binary, so no processor rounds it differently."""
+"""Adds a quarter of the Laplacian. The weights are exact in binary, so the result is the same on every processor."""
 
 
 def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
@@ -42,7 +43,7 @@ def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
 
 
 def render_blocks(image: DecodedImage, options: ConversionOptions) -> str:
-    """Lines of `options.width` blocks, joined by newlines: quadrants, or upper halves where colour makes the picture."""
+    """Lines of `options.width` blocks, joined by newlines: quadrants, or in colour upper halves."""
     if options.color != "none":
         columns, rows = image.header.grid(options.width)
         return "\n".join([_UPPER_HALF * columns] * rows)
@@ -53,7 +54,7 @@ def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int
     columns, rows = image.header.grid(options.width)
     luma = image.sample_luma(2 * columns, len(bits) * rows, Image.Resampling.LANCZOS)
     dots = _coverage(luma, options.invert).filter(_SHARPEN).convert("1").convert("L").tobytes()
-    # Every dot of a cell in a plane of its own, as its bit or 0; the union of the planes is the cells.
+    # One plane for each dot of a cell, with a byte per cell: the dot's bit or 0. The union of the planes gives the cells.
     cells = 0
     for row, pair in enumerate(bits):
         starts = range(2 * columns * row, len(dots), 2 * columns * len(bits))
@@ -65,16 +66,17 @@ def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int
 
 
 def _coverage(luma: Image.Image, invert: bool) -> Image.Image:
-    """The part of each sample that is to be lit (or inked, to `invert`), 0 to 255.
+    """The share of each sample to be lit (with `invert`, to be inked), 0 to 255.
 
-    The luma is stretched to the whole range but for its extremes. Dots mix their light and not its luma, which is about the
-    square root of it: without the square faces burn out, with nothing else dark scenes vanish.
+    Luma is stretched to the whole range, except for clipped extremes. Dots add up in linear light, and luma is roughly its
+    square root. The result is therefore a mix of luma and its square: luma alone overexposes faces, the square alone makes dark
+    scenes vanish.
     """
     histogram = luma.histogram()
     clipped = luma.width * luma.height * _CLIPPED_PER_MILLE // 1000
     darkest, lightest = _level_above(histogram, clipped), 255 - _level_above(histogram[::-1], clipped)
     missing = max(0, _MIN_SPAN - (lightest - darkest))
-    darkest -= missing * darkest // 255  # an even grey stays the grey that it is
+    darkest -= missing * darkest // 255  # keeps an even grey at its level
     span = max(lightest - darkest, _MIN_SPAN)
     stretched = [min(255, max(0, (level - darkest) * 255 // span)) for level in range(256)]
     lit = [(level + 2 * level * level // 255) // 3 for level in stretched]
@@ -82,7 +84,7 @@ def _coverage(luma: Image.Image, invert: bool) -> Image.Image:
 
 
 def _level_above(histogram: list[int], clipped: int) -> int:
-    """The first level with more than `clipped` samples at or below it."""
+    """Return the first level with more than `clipped` samples at or below it."""
     below = 0
     for level, count in enumerate(histogram):
         below += count

@@ -1,7 +1,7 @@
-"""The glyphs of printable ASCII as integers, from the table that `tools/glyph-bank` makes and explains.
+"""The glyphs of printable ASCII, from the table that `tools/glyph-bank` generates and documents.
 
-Every number here is an integer held in floating point, and so small that no sum of any order is rounded: the same bytes give
-the same art whatever library multiplies the matrices.
+All numbers are integers stored as floating point, small enough that no sum is rounded in any order of summation. The art
+therefore does not depend on the library that multiplies the matrices.
 """
 
 import pkgutil
@@ -16,26 +16,26 @@ CHARACTERS: Final = bytes(range(32, 127)).decode("ascii")
 
 COLUMNS: Final = 4
 ROWS: Final = 8
-"""Samples of a cell, across and down."""
+"""Samples of a cell, horizontally and vertically."""
 
 _MATCHERS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class GlyphBank:
-    """What a matcher knows of some characters."""
+    """The weights that match cells with characters, for a set of characters."""
 
     characters: NDArray[np.uint8]
     """(glyphs,) ASCII codes."""
     coverage: NDArray[np.float64]
-    """(glyphs, 8): how much of each eighth of its cell, two across and four down, a glyph covers, 0 to 1020."""
+    """(glyphs, 8): coverage, 0 to 1020, of each eighth of the cell (two across, four down)."""
     weights: NDArray[np.float32]
-    """(matchers, 33, glyphs): how much 32 samples of 0 to 255, in rows, and the mean around the cell speak for a glyph."""
+    """(matchers, 33, glyphs): weights of the 32 samples of a cell (0 to 255, by row) and of the mean around it."""
     bias: NDArray[np.float32]
-    """(matchers, glyphs): what speaks for it in any case."""
+    """(matchers, glyphs): constant added to the weighted sum."""
 
-    def of(self, characters: str) -> "GlyphBank":
-        """The same knowledge of fewer characters, each in `CHARACTERS`."""
+    def restricted_to(self, characters: str) -> "GlyphBank":
+        """The glyph bank for a subset of `CHARACTERS`."""
         chosen = sorted({CHARACTERS.index(character) for character in characters})
         return GlyphBank(
             characters=self.characters[chosen],
@@ -45,16 +45,16 @@ class GlyphBank:
         )
 
     def by_tone(self) -> str:
-        """The characters from the one that covers least to the one that covers most."""
+        """The characters in order of increasing coverage."""
         order = self.coverage.sum(1).argsort(kind="stable")
         return bytes(self.characters[order]).decode("ascii")
 
 
 @cache
 def glyph_bank() -> GlyphBank:
-    """The glyphs of all `CHARACTERS`."""
+    """The glyph bank for all `CHARACTERS`."""
     table = pkgutil.get_data(__package__, "glyphs.bin")
-    assert table is not None, "the package has no data"  # noqa: S101 - None is for loaders that have no files
+    assert table is not None, "the package has no data"  # noqa: S101 - None only for loaders without files
     glyphs, samples = len(CHARACTERS), COLUMNS * ROWS
     shape = (_MATCHERS, samples + 1, glyphs)
     coverage = np.frombuffer(table, "u1", count=glyphs * samples)

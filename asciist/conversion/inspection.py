@@ -1,54 +1,36 @@
-"""From bytes to an opened image whose header is known and within limits; no pixel is decoded here.
+"""Read the header of an image and check it against the limits, without decoding a pixel."""
 
-Pillow's decoders are called by class and not through `Image.open`: the signature has already decided the format, only the
-plugin that is needed is imported (a cold start pays for every import), and no other format can ever be tried.
-"""
-
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import Final
 
-from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from asciist.conversion.containers import Container, damaged, unpack
-from asciist.errors import ImageRejectedError, TooManyPixelsError
+from asciist.conversion import pillow_internals
+from asciist.conversion.containers import Container, unpack
+from asciist.conversion.damage import damaged, rejecting_damage
+from asciist.errors import TooManyPixelsError
 from asciist.limits import Limits
 from asciist.options import STYLES, ConversionOptions
-
-# Pillow's own limit (89 megapixels, as a warning) is looser than ours and would be tried first.
-Image.MAX_IMAGE_PIXELS = None
-
-_PLUGINS: Final = {
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
-    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
-    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
-    "WEBP": ("asciist.conversion.webp", "OneFrameWebPFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
-}
 
 _DISPLAY_NAMES: Final = {"WEBP": "WebP"}
 
 _MAX_RLE_PIXELS: Final = 1_000_000
 _MAX_RLE_BYTES: Final = 500_000
-"""Pillow expands run-length encoded BMPs in Python, holding the interpreter lock: 0.1 s a megapixel, 0.2 s a megabyte."""
+"""Pillow expands run-length encoded BMPs in Python and holds the interpreter lock: 0.1 s per megapixel, 0.2 s per megabyte."""
 
 GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
-"""Pillow's modes of images without colour."""
+"""Pillow's modes for images without colour."""
 
 _MAX_COLOUR_REDUCTION: Final = 64
-"""Pixels across and down that are averaged to one colour at once, at most; more would need more of the image in one piece."""
+"""Maximum pixels, in each direction, averaged into one colour at a time. Larger groups would need larger tiles."""
 
 _MAX_SAMPLES_PER_COLUMN: Final = 4
-"""Of any style: what a JPEG is decoded for, at most."""
+"""Maximum over all styles of `Renderer.samples_per_column`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageHeader:
-    """What is known of an image before it is decoded."""
+    """Properties of an image that are known before it is decoded."""
 
     format: str
     """JPEG, PNG, GIF, WEBP or BMP."""
@@ -59,32 +41,39 @@ class ImageHeader:
     orientation: int
     """EXIF orientation, 1 to 8."""
     decode_bytes: int
-    """Estimated peak memory of decoding it, in bytes."""
+    """Estimated peak memory of decoding the image, in bytes."""
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
 
+    @property
+    def is_transposed(self) -> bool:
+        """True if the stored image is displayed with its width and height exchanged (EXIF orientations 5 to 8)."""
+        return _is_transposed(self.orientation)
+
     def grid(self, columns: int) -> tuple[int, int]:
-        """(columns, rows) of art that keeps the aspect of the image with characters twice as tall as wide."""
+        """(columns, rows) of art with the aspect ratio of the image, for characters twice as tall as wide."""
         return columns, max(1, columns * self.height // (2 * self.width))
 
-    def stored(self, columns: int, rows: int) -> tuple[int, int]:
-        """A grid of the image as displayed, as one of the image as it is stored, which may lie on its side."""
-        return (rows, columns) if self.orientation >= 5 else (columns, rows)
+    def as_stored(self, columns: int, rows: int) -> tuple[int, int]:
+        """Convert the (columns, rows) of a grid over the displayed image to a grid over the stored image."""
+        return (rows, columns) if self.is_transposed else (columns, rows)
 
     def colour_reduction(self, options: ConversionOptions, size: tuple[int, int]) -> tuple[int, int]:
-        """(across, down): how many pixels of a stored image of `size` (width, height) can be averaged into one before colours
-        are sampled, so that each sample still has two pixels in each direction, where the image has them."""
+        """(across, down): pixels of a stored image of `size` (width, height) to average into one before sampling colours.
+
+        Leaves at least two pixels per sample in each direction, if the image has them.
+        """
         columns, rows = self.grid(options.width)
-        samples = self.stored(columns, rows * STYLES[options.style].colours)
+        samples = self.as_stored(columns, rows * STYLES[options.style].colours)
         across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (2 * n))) for s, n in zip(size, samples, strict=True))
         return across, down
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedImage:
-    """An image whose header is known and within limits, ready to be decoded for some options."""
+    """An image whose header is within the limits, ready to be decoded with the given options."""
 
     source: ImageFile
     container: Container
@@ -93,33 +82,38 @@ class OpenedImage:
 
 
 def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> OpenedImage:
-    """Read the header of `image` and hold it, and the art it would become, against `limits`.
+    """Read the header of `image` and check it, and the size of the art, against `limits`.
 
-    Raises BadOptionError, UnknownFormatError, DamagedImageError or TooManyPixelsError. Costs about 0.1 ms whatever the
-    image's size.
+    Raises BadOptionError, UnknownFormatError, DamagedImageError or TooManyPixelsError. Takes about 0.1 ms whatever the size of
+    the image.
     """
     options.check(limits)
     container = unpack(image)
     _check_pixels(container, *container.canvas, limits.max_image_pixels)
-    source = _open(container)
+    with rejecting_damage():
+        source = pillow_internals.open_as(container.format, container.head)
     width, height = source.size
     if not (width > 0 and height > 0):
-        raise damaged("its header has no size")
-    lies = container.orientation >= 5  # 5 to 8 lie on their side
+        raise damaged("width or height is not positive")
+    is_transposed = _is_transposed(container.orientation)
     header = ImageHeader(
         format=container.format,
-        width=height if lies else width,
-        height=width if lies else height,
+        width=height if is_transposed else width,
+        height=width if is_transposed else height,
         orientation=container.orientation,
-        decode_bytes=0,  # until the rest of the header tells
+        decode_bytes=0,  # replaced below; the estimate needs the other fields
     )
     bytes_per_pixel = _bytes_per_pixel(container, source) + _colour_bytes_per_pixel(header, options, source)
     _check_pixels(container, width, height, min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel)))
-    if any(tile[0] == "bmp_rle" for tile in source.tile):
+    if pillow_internals.is_run_length_encoded(source):
         _check_run_lengths(container, width, height)
     options.check_art(*header.grid(options.width), limits)
     header = replace(header, decode_bytes=int(width * height * bytes_per_pixel))
     return OpenedImage(source=source, container=container, header=header, options=options)
+
+
+def _is_transposed(orientation: int) -> bool:
+    return orientation >= 5
 
 
 def _check_pixels(container: Container, width: int, height: int, max_pixels: int) -> None:
@@ -136,33 +130,11 @@ def _check_run_lengths(container: Container, width: int, height: int) -> None:
         raise TooManyPixelsError(f"the image is too large: a run-length encoded BMP may have {_MAX_RLE_BYTES / 1e6:g} MB")
 
 
-def _open(container: Container) -> ImageFile:
-    module, name = _PLUGINS[container.format]
-    plugin: type[ImageFile] = getattr(importlib.import_module(module), name)
-    with rejecting_damage():
-        return plugin(BytesIO(container.opening))
-
-
-@contextmanager
-def rejecting_damage() -> Iterator[None]:
-    """Turn whatever a decoder raises on bad bytes into DamagedImageError.
-
-    Pillow's plugins document no error type for damage: OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-    IndexError, TypeError, KeyError and OverflowError have all been seen. Lack of memory is ours and not the image's.
-    """
-    try:
-        yield
-    except (MemoryError, ImageRejectedError):
-        raise
-    except Exception as error:
-        raise damaged(f"{type(error).__name__}: {error}") from error
-
-
 def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
-    """Peak bytes per pixel of decode and render, as measured for each kind (docs/decisions/0004)."""
+    """Peak bytes per pixel of decoding and rendering, as measured for each kind of image (docs/decisions/0004)."""
     match container.format, source.mode:
         case "WEBP", _:
-            return 15.1  # libwebp keeps two canvases and, of a lossless image, its colours; Pillow copies once
+            return 15.1  # libwebp holds two canvases and, for a lossless image, its colours; Pillow makes one copy
         case "JPEG", mode:
             output = 9.3 if mode == "CMYK" else 2.3
             return output + (_coefficient_bytes(source) if source.info.get("progressive") else 0.0)
@@ -179,20 +151,20 @@ def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
 
 
 def _colour_bytes_per_pixel(header: ImageHeader, options: ConversionOptions, source: ImageFile) -> float:
-    """What colour takes besides: its reduced copy, and of a JPEG three more channels at the size at which it is decoded."""
+    """Additional bytes per pixel for colour: the reduced copy and, for a JPEG, three more channels at the decoded size."""
     if options.color == "none" or source.mode in GREY_MODES:
         return 0.0
     across, down = header.colour_reduction(options, source.size)
     copy = 4.0 / (across * down)
     if header.format != "JPEG":
         return copy
-    columns, rows = header.stored(*header.grid(options.width))
+    columns, rows = header.as_stored(*header.grid(options.width))
     scale = min(source.width // (_MAX_SAMPLES_PER_COLUMN * columns), source.height // (_MAX_SAMPLES_PER_COLUMN * rows))
     return copy + 4.0 / min(8, max(1, 1 << scale.bit_length() >> 1)) ** 2  # libjpeg scales by powers of two
 
 
-def _coefficient_bytes(source: ImageFile) -> float:
-    """Bytes per pixel of a progressive JPEG's coefficients, which are all kept (two bytes each) until the last scan."""
-    layers: list[tuple[int, int, int, int]] = getattr(source, "layer", [])  # id, horizontal, vertical sampling, table
-    widest = max((h for _, h, _, _ in layers), default=1) * max((v for _, _, v, _ in layers), default=1)
-    return 2.0 * sum(h * v for _, h, v, _ in layers) / max(widest, 1)
+def _coefficient_bytes(jpeg: ImageFile) -> float:
+    """Bytes per pixel of the coefficients of a progressive JPEG, two bytes each, all held until the last scan."""
+    factors = pillow_internals.sampling_factors(jpeg)
+    largest = max((horizontal for horizontal, _ in factors), default=1) * max((vertical for _, vertical in factors), default=1)
+    return 2.0 * sum(horizontal * vertical for horizontal, vertical in factors) / max(largest, 1)

@@ -1,4 +1,4 @@
-"""The `ramp` style: one character a cell, chosen by the cell's brightness alone."""
+"""The `ramp` style: the character of each cell depends only on its brightness."""
 
 import codecs
 from functools import lru_cache
@@ -10,7 +10,7 @@ from asciist.conversion.decoding import DecodedImage
 from asciist.options import ConversionOptions
 
 SAMPLES_PER_COLUMN: Final = 2
-"""A JPEG decoded at one pixel a cell loses up to 10% of characters to the coarse scaling, at two by two under 4%."""
+"""A JPEG decoded at one pixel per cell is so coarse that up to 10% of the characters change; at two by two, under 4% do."""
 
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:
@@ -19,7 +19,7 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
 
 
 def draw(image: DecodedImage, columns: int, rows: int, *, ramp: str, invert: bool) -> str:
-    """(rows, columns) of the characters of `ramp`, dark to light, joined by newlines."""
+    """`rows` lines of `columns` characters from `ramp`, which goes from dark to light, joined by newlines."""
     luma = image.sample_luma(columns, rows, Image.Resampling.LANCZOS).tobytes()
     cells, _ = codecs.charmap_decode(luma, "strict", _character_of_luma(ramp, invert))
     return "\n".join(cells[start : start + columns] for start in range(0, len(cells), columns))
@@ -27,6 +27,6 @@ def draw(image: DecodedImage, columns: int, rows: int, *, ramp: str, invert: boo
 
 @lru_cache(maxsize=64)
 def _character_of_luma(ramp: str, invert: bool) -> str:
-    """The character of each luma: with ten of them, level = floor(luma / 255 * 10), at most 9."""
+    """256 characters, one for each luma. With a ramp of ten, the index is floor(luma / 255 * 10), at most 9."""
     characters = "".join(ramp[min(len(ramp) - 1, luma * len(ramp) // 255)] for luma in range(256))
     return characters[::-1] if invert else characters

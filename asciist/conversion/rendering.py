@@ -1,4 +1,4 @@
-"""The table of styles. A new style is a module beside `ramp`, a row here and a row of what options know of it."""
+"""The table of renderers. A new style needs a module beside `ramp`, a row here and a row in `asciist.options.STYLES`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from asciist.options import ConversionOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Renderer:
-    """How a style is drawn."""
+    """The function that draws a style, and the resolution that it needs."""
 
     samples_per_column: int
-    """Pixels across a column, at least, that the decoded image must have where the original has them."""
+    """Minimum pixels for each column of the art that the decoded image must have, if the original has them."""
     render: Callable[[DecodedImage, ConversionOptions], str]
-    """Pixels to art, without colour."""
+    """Converts pixels to art without colour."""
 
 
 def _render_structure(image: DecodedImage, options: ConversionOptions) -> str:

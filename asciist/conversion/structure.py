@@ -1,13 +1,13 @@
-"""The `structure` style: the character of each cell is the one whose glyph looks most like it, in shape and in tone.
+"""The `structure` style: each cell becomes the character whose glyph is most similar to it, in shape and in tone.
 
-    samples, 4x8 a cell  ->  a tone curve  ->  nearest glyph  ->  characters
+    4x8 samples per cell  ->  tone curve  ->  nearest glyph  ->  characters
 
-Which tone curve serves an image best depends on it: a photograph wants all its tones, a cartoon its flat areas blank. So some
-rows of cells are drawn with each preset, each drawing is compared with the image as a distant eye would, and the best one's
-preset draws the whole.
+The best tone curve depends on the image: a photograph needs all its tones, a cartoon is clearer with its flat areas blank. Some
+rows of cells are therefore drawn with every preset and compared with the image (`similarity`); the best preset draws the whole
+image.
 
-Every choice is made on integers, or on ratios of integers that IEEE 754 rounds alike everywhere: the art is the same on every
-machine.
+Every choice is made on integers, or on ratios of integers, which IEEE 754 rounds the same way everywhere, so the art is the
+same on every machine.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from PIL import Image, ImageChops
 from asciist.conversion import ramp
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.glyphs import COLUMNS, ROWS, GlyphBank, glyph_bank
-from asciist.conversion.likeness import likeness
+from asciist.conversion.similarity import similarity
 from asciist.options import ConversionOptions
 
 _Bytes = NDArray[np.uint8]
@@ -30,16 +30,16 @@ _Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Preset:
-    """A tone curve, and the matcher for what it gives."""
+    """A tone curve, and the matcher to use with it."""
 
     dark: int
-    """Of 1000 samples, how many are drawn as black."""
+    """Samples per thousand drawn as black."""
     bright: int
-    """Of 1000 samples, how many are below white."""
+    """Samples per thousand drawn darker than white."""
     quarters: int
-    """Four times the exponent of the curve between: 4 is straight, more is darker."""
+    """Four times the exponent of the curve between black and white: 4 is linear, more is darker."""
     matcher: int
-    """Index of the matcher in the glyph bank: 0 sharpens more and covers less, 1 is brighter and keeps flat areas even."""
+    """Index of the matcher in the glyph bank: 0 is sharper and covers less, 1 is brighter and keeps flat areas even."""
 
 
 PRESETS: Final = (
@@ -49,22 +49,23 @@ PRESETS: Final = (
     Preset(500, 999, 3, 0),
     Preset(750, 991, 4, 0),
 )
-"""Found with the matchers, by a search for those that together lead to the best art (tools/glyph-bank)."""
+"""Found together with the matchers, by a search for the set with the best scores (tools/glyph-bank)."""
 
 MAX_MATCHED_CELLS: Final = 1_000_000
-"""Art larger than any screen, of strips mostly, is drawn by tone alone: this many cells take half a second."""
+"""Maximum cells matched by shape, which takes half a second. Larger art, mostly of thin strips, fits no screen and is drawn by
+tone alone."""
 
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
-"""Presets are compared on rows of about this many cells in all, spread evenly, of which every other one is of the left half and
-every other of the right: what is in one place of the image alone is then rarely missed."""
+"""Presets are compared on about _PREVIEW_CELLS cells, in rows spread evenly over the image. Rows alternate between the left and
+the right half, so that a detail that occurs in only one place is rarely missed."""
 
 _MATCHED_AT_ONCE: Final = 1024
-"""Cells: what is computed of them (0.4 MB) fits into a processor's cache."""
+"""Cells matched at a time: the intermediate results (0.4 MB) fit into a processor's cache."""
 
 
 def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> str:
-    """Lines of `options.width` characters, joined by newlines, drawn with the best of `presets`."""
+    """Lines of `options.width` characters, joined by newlines, drawn with the best preset."""
     columns, rows = image.header.grid(options.width)
     bank = _bank_of(options.characters)
     if columns * rows > MAX_MATCHED_CELLS:
@@ -85,17 +86,17 @@ def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Pr
 
 @lru_cache(maxsize=16)
 def _bank_of(characters: str) -> GlyphBank:
-    return glyph_bank().of(characters)
+    return glyph_bank().restricted_to(characters)
 
 
 def _tone_curves(histogram: NDArray[np.int64], presets: Sequence[Preset]) -> _Bytes:
-    """(presets, 256) tones of 0 to 255."""
+    """(presets, 256): the tone, 0 to 255, for each luma."""
     cumulative = 1000 * histogram.cumsum()
     limits = np.searchsorted(cumulative, histogram.sum() * np.array([(preset.dark, preset.bright) for preset in presets]))
     dark = np.minimum(limits[:, :1], 254)
     bright = np.clip(limits[:, 1:], dark + 1, 255)
     fourth_root = np.sqrt(np.sqrt(np.clip((np.arange(256) - dark) / (bright - dark), 0, 1)))
-    # Powers by square roots and products, which IEEE 754 rounds correctly; pow() differs between C libraries.
+    # Powers from square roots and products, which IEEE 754 rounds correctly; pow() differs between C libraries.
     quarters = [preset.quarters for preset in presets]
     powers = np.cumprod(np.broadcast_to(fourth_root, (max(quarters), *fourth_root.shape)), axis=0)
     chosen: _Bytes = np.rint(255 * powers[np.array(quarters) - 1, np.arange(len(presets))]).astype(np.uint8)
@@ -103,7 +104,7 @@ def _tone_curves(histogram: NDArray[np.int64], presets: Sequence[Preset]) -> _By
 
 
 def _surroundings(means: _Bytes) -> _Bytes:
-    """(rows, columns): the mean of each 3x3 of `means`; those at the edge count twice."""
+    """(rows, columns): the mean of each 3x3 cells of `means`, with cells at the edge repeated outside it."""
     padded = np.pad(means.astype(np.uint16), 1, mode="edge")
     across = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     surroundings: _Bytes = ((across[:-2] + across[1:-1] + across[2:] + 4) // 9).astype(np.uint8)
@@ -111,7 +112,7 @@ def _surroundings(means: _Bytes) -> _Bytes:
 
 
 class _Matcher:
-    """Finds the nearest glyphs, some rows at a time, always in the same memory: it would cost more than the sums to ask for."""
+    """Finds the nearest glyphs, some rows at a time. Buffers are reused: allocating them would take longer than the sums."""
 
     def __init__(self, bank: GlyphBank, columns: int) -> None:
         self.bank: Final = bank
@@ -120,8 +121,10 @@ class _Matcher:
         self._scores = np.empty((most, bank.characters.size), np.float32)
 
     def nearest(self, samples: _Bytes, surroundings: _Bytes, curve: _Bytes, preset: Preset) -> NDArray[np.intp]:
-        """(rows, columns) indices of glyphs for (rows, 8, columns, 4) samples and (rows, columns) means around, once `curve`
-        has toned both. Of two that are equally near the first is taken."""
+        """(rows, columns): index of the nearest glyph for each cell; the first one if several are equally near.
+
+        `samples` is (rows, 8, columns, 4), `surroundings` is (rows, columns); `curve` is applied to both.
+        """
         rows, columns = surroundings.shape
         nearest = np.empty((rows, columns), np.intp)
         step = max(1, _MATCHED_AT_ONCE // columns)
@@ -139,7 +142,7 @@ class _Matcher:
 
 
 def _best(presets: Sequence[Preset], curves: _Bytes, samples: _Bytes, surroundings: _Bytes, matcher: _Matcher) -> int:
-    """Index of the preset whose drawing of some rows is most like them."""
+    """Index of the preset whose drawing of some rows is most similar to the image."""
     rows, _, columns, _ = samples.shape
     parts = min(_PREVIEW_PARTS, columns)
     width = columns // parts
@@ -153,5 +156,5 @@ def _best(presets: Sequence[Preset], curves: _Bytes, samples: _Bytes, surroundin
     )
     halves = preview[..., 0::2].astype(np.float64) + preview[..., 1::2]
     eighths = (halves[:, 0::2] + halves[:, 1::2]).transpose(0, 2, 1, 3).reshape(count, width, 8)
-    alike = likeness(drawings, eighths, matcher.bank)
-    return alike.index(max(alike))
+    scores = similarity(drawings, eighths, matcher.bank)
+    return scores.index(max(scores))

@@ -1,11 +1,11 @@
-"""Colour read back as a terminal and a browser read it, against a plain loop over the pixels."""
+"""Coloured art, interpreted as a terminal and a browser do and compared with a plain loop over the pixels."""
 
 import re
 from html.parser import HTMLParser
 from math import sqrt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,7 +18,7 @@ Cell = tuple[str, tuple[int, ...] | None, tuple[int, ...] | None]
 
 
 def terminal(text: str) -> list[list[Cell]]:
-    """What a terminal shows."""
+    """The lines of cells that a terminal shows."""
     lines = []
     for line in text.split("\n"):
         foreground = background = None
@@ -35,13 +35,13 @@ def terminal(text: str) -> list[list[Cell]]:
                     background = tuple(map(int, channels))
                 case other:
                     raise AssertionError(other)
-        assert (foreground, background) == (None, None), "the colour runs on into the next line"
+        assert (foreground, background) == (None, None), "the colour continues into the next line"
         lines.append(cells)
     return lines
 
 
 class Browser(HTMLParser):
-    """What a browser shows inside of <pre>."""
+    """Parses a document; `lines` are the cells that a browser shows inside <pre>."""
 
     def __init__(self, document: str) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Browser(HTMLParser):
         self.feed(document)
         self.close()
         assert self.lines.pop() == []
-        assert self.lines.pop(0) == []  # after <pre>, where HTML ignores a line break
+        assert self.lines.pop(0) == []  # HTML ignores a line break directly after <pre>
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -95,7 +95,9 @@ def assert_shows(shown: list[list[Cell]], art: str, colours: Image.Image, invert
             colour = colours.getpixel((x, y))
             assert isinstance(colour, tuple)
             assert foreground is not None
-            assert all(abs(ours - theirs) <= 1 for ours, theirs in zip(foreground, legible(colour, invert), strict=True))
+            assert all(
+                abs(actual - expected) <= 1 for actual, expected in zip(foreground, legible(colour, invert), strict=True)
+            )
             assert background is None
 
 
@@ -110,6 +112,7 @@ def coloured_art(draw: st.DrawFn) -> tuple[str, Image.Image]:
     return "\n".join(draw(st.lists(line, min_size=rows, max_size=rows))), colours
 
 
+@settings(deadline=None)
 @given(coloured_art(), st.booleans())
 def test_a_terminal_shows_each_character_in_its_colour(drawn: tuple[str, Image.Image], invert: bool) -> None:
     art, colours = drawn
@@ -117,6 +120,7 @@ def test_a_terminal_shows_each_character_in_its_colour(drawn: tuple[str, Image.I
     assert_shows(terminal(ansi(art, colours, invert=invert)), art, colours, invert)
 
 
+@settings(deadline=None)
 @given(coloured_art(), st.booleans())
 def test_a_browser_shows_each_character_in_its_colour(drawn: tuple[str, Image.Image], invert: bool) -> None:
     art, colours = drawn
@@ -124,9 +128,9 @@ def test_a_browser_shows_each_character_in_its_colour(drawn: tuple[str, Image.Im
     assert_shows(Browser(html(art, colours, invert=invert)).lines, art, colours, invert)
 
 
-def test_large_art_is_coloured_to_its_last_row(cat: bytes) -> None:
+def test_large_art_is_coloured_down_to_its_last_row(cat: bytes) -> None:
     for color, shown in (("ansi", terminal), ("html", lambda text: Browser(text).lines)):
-        options = ConversionOptions(width=400, style="ramp", color=color)  # more cells than are coloured at a time
+        options = ConversionOptions(width=400, style="ramp", color=color)  # more cells than are processed at a time
         image = decode(open_image(cat, options, Limits()))
         art = render(image, ConversionOptions(width=400, style="ramp"))
         assert_shows(shown(render(image, options)), art, image.sample_colour(400, art.count("\n") + 1), False)
@@ -140,7 +144,7 @@ def test_a_code_is_written_only_where_the_colour_changes() -> None:
     assert "\n<b style=color:#ff0000>## ##</b><b style=color:#0000ff>.</b>\n" in html("## ##.", colours, invert=False)
 
 
-def test_brightness_is_carried_half_by_the_colour() -> None:
+def test_the_colour_shows_half_of_the_brightness() -> None:
     grey = Image.new("RGB", (1, 1), (64, 32, 0))
 
     assert ansi("#", grey, invert=False) == "\x1b[38;2;128;64;0m#\x1b[0m"  # sqrt(255 * 64) = 127.7
@@ -149,7 +153,7 @@ def test_brightness_is_carried_half_by_the_colour() -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("invert", [False, True])
-def test_a_document_needs_nothing_else(cat: bytes, style: str, invert: bool) -> None:
+def test_a_document_is_self_contained(cat: bytes, style: str, invert: bool) -> None:
     options = ConversionOptions(width=30, style=style, color="html", invert=invert)
     document = convert(cat, options, Limits())
     browser = Browser(document)

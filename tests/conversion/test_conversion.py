@@ -1,4 +1,4 @@
-"""What kinds of image are understood, and how the art is laid out; drawn as a ramp, whose characters tell the brightness."""
+"""Supported kinds of image, and the layout of the art. Drawn in the style `ramp`, whose characters show the brightness."""
 
 import re
 import struct
@@ -23,24 +23,24 @@ def shape(text: str) -> tuple[int, int]:
 
 
 def ends(image: bytes) -> str:
-    """The first and the last character of a row, far from where Lanczos rings at the border of two halves."""
+    """The first and last character of a row, away from the ringing of the Lanczos filter where the two halves meet."""
     row = art(image, 8).split("\n")[1]
     return row[0] + row[-1]
 
 
 def halves(left: tuple[int, ...] | int, right: tuple[int, ...] | int, mode: str) -> Image.Image:
-    """An image of two halves."""
+    """An image with a left and a right half of one colour each."""
     image = Image.new(mode, (64, 64), left)
     image.paste(right, (32, 0, 64, 64))
     return image
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
-def test_each_format_of_the_allow_list_is_converted(image_format: str) -> None:
+def test_each_supported_format_is_converted(image_format: str) -> None:
     assert art(encoded(gradient(64, 64), image_format), 4) == "::::\n####"
 
 
-def test_the_levels_go_from_black_to_white() -> None:
+def test_the_ramp_goes_from_black_to_white() -> None:
     ramp = Image.linear_gradient("L").rotate(90).resize((1000, 200))
 
     assert "".join(dict.fromkeys(art(encoded(ramp, "PNG"), 100).split("\n")[0])) == " .:-=+*#%@"
@@ -58,11 +58,13 @@ def test_the_levels_go_from_black_to_white() -> None:
         ((1, 1), 7, (7, 3)),
     ],
 )
-def test_characters_are_twice_as_tall_as_wide(size: tuple[int, int], width: int, expected: tuple[int, int]) -> None:
+def test_the_aspect_ratio_assumes_characters_twice_as_tall_as_wide(
+    size: tuple[int, int], width: int, expected: tuple[int, int]
+) -> None:
     assert shape(art(encoded(gradient(*size), "PNG"), width)) == expected
 
 
-def test_a_thin_strip_is_legal_until_its_art_is_too_large() -> None:
+def test_a_thin_strip_is_converted_unless_its_art_is_too_large() -> None:
     strip = encoded(gradient(1, 3000), "PNG")
 
     assert shape(art(strip, 80)) == (80, 120_000)
@@ -95,22 +97,22 @@ def test_a_transparent_colour_is_black() -> None:
     assert ends(encoded(halves(51_400, 65_535, "I;16"), "PNG", transparency=65_535)) == "# "
 
 
-def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
+def test_16_bit_levels_are_scaled_not_clipped() -> None:
     assert ends(encoded(halves(32_896, 65_535, "I;16"), "PNG")) == "+@"  # 32896 = 128 * 257
 
 
-def test_one_bit_images() -> None:
+def test_1_bit_images_are_black_and_white() -> None:
     assert ends(encoded(halves(0, 1, "1"), "PNG")) == " @"
     assert ends(encoded(halves(0, 1, "1"), "BMP")) == " @"
 
 
-def test_cmyk_ink_is_dark() -> None:
+def test_cmyk_black_ink_is_dark() -> None:
     assert ends(encoded(halves((0, 0, 0, 0), (0, 0, 0, 255), "CMYK"), "JPEG")) == "@ "
 
 
-def test_rec_601_luma() -> None:
-    assert ends(encoded(halves((255, 0, 0), (0, 255, 0), "RGB"), "PNG")) == ":+"  # .299 and .587 of ten levels
-    assert ends(encoded(halves((0, 0, 255), (255, 255, 0), "RGB"), "PNG")) == ".%"  # .114 and .886
+def test_brightness_is_rec_601_luma() -> None:
+    assert ends(encoded(halves((255, 0, 0), (0, 255, 0), "RGB"), "PNG")) == ":+"  # 0.299 and 0.587 of ten levels
+    assert ends(encoded(halves((0, 0, 255), (255, 255, 0), "RGB"), "PNG")) == ".%"  # 0.114 and 0.886
 
 
 def test_only_the_first_frame_of_an_animation_is_drawn() -> None:
@@ -123,10 +125,10 @@ def test_only_the_first_frame_of_an_animation_is_drawn() -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_turns_the_art_upright(orientation: int, order: str) -> None:
-    # A wide picture, bright in its upper left corner, and the transpose that stores it in each orientation.
+    # A wide image, bright in its upper left corner, stored in each orientation.
     upright = Image.new("L", (64, 32), 0)
     upright.paste(255, (0, 0, 32, 16))
-    turns = [None, 0, 3, 1, 5, 2, 6, 4]  # Image.Transpose members that undo orientations 1 to 8
+    turns = [None, 0, 3, 1, 5, 2, 6, 4]  # Image.Transpose members that store orientations 1 to 8
     turn = turns[orientation - 1]
     stored = upright if turn is None else upright.transpose(Image.Transpose(turn))
     block = exif(orientation, order)
@@ -141,25 +143,25 @@ def test_exif_orientation_turns_the_art_upright(orientation: int, order: str) ->
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
-def test_an_orientation_that_there_is_not_leaves_the_image_as_it_is(orientation: int) -> None:
+def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
     assert art(with_png_chunks(png_chunk(b"eXIf", exif(orientation)))) == art(encoded(gradient(), "PNG"))
     segment = b"\xff\xe1" + struct.pack(">H", 8 + len(exif(orientation))) + b"Exif\0\0" + exif(orientation)
     assert art(with_jpeg_segments(segment)) == art(encoded(gradient(), "JPEG"))
 
 
-def test_a_width_out_of_range_is_a_bad_option() -> None:
+def test_a_width_out_of_range_raises_bad_option_error() -> None:
     for width in (0, -1, 1001, 10**9):
         with pytest.raises(BadOptionError, match="whole number from 1 to 1000"):
             art(encoded(gradient(), "PNG"), width)
 
 
-def test_a_style_that_there_is_not_is_a_bad_option() -> None:
+def test_an_unknown_style_raises_bad_option_error() -> None:
     with pytest.raises(BadOptionError, match="style must be one of: structure, ramp"):
         convert(encoded(gradient(), "PNG"), ConversionOptions(width=5, style="oil"), Limits())
 
 
 def test_a_header_is_read_without_decoding_a_pixel() -> None:
-    # The pixels are missing altogether, which only a decode would notice.
+    # All pixels are missing, which only decoding would detect.
     png = encoded(gradient(300, 200), "PNG")
     header = open_image(png[: png.index(b"IDAT") + 8], ConversionOptions(width=80), Limits()).header
 

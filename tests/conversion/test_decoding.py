@@ -1,4 +1,4 @@
-"""What is decoded: of a JPEG the scans that show, and colours over black."""
+"""Decoding: the selection of JPEG scans, and colours composited over black."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from asciist.conversion import ConversionOptions, convert, decode, open_image
-from asciist.conversion.containers import jpeg_of, unpack
+from asciist.conversion.containers import unpack
 from asciist.errors import DamagedImageError
 from asciist.limits import Limits
 from tests.hostile import encoded, exif, gradient, png_chunk
@@ -18,7 +18,7 @@ RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 
 
 def photograph(width: int = 800, height: int = 600, mode: str = "RGB") -> Image.Image:
-    """Something with detail in every block and in every channel."""
+    """An image with detail in every block and every channel."""
     fractal = Image.effect_mandelbrot((width, height), (-2.2, -1.2, 1.0, 1.2), 60)
     channels = (fractal, fractal.transpose(Image.Transpose.ROTATE_180), gradient(width, height, "L"))
     return Image.merge("RGB", channels).convert(mode)
@@ -29,15 +29,15 @@ def progressive(image: Image.Image, **options: object) -> bytes:
 
 
 def reduced(jpeg: bytes, reduction: int, mode: str = "L") -> Image.Image:
-    """What libjpeg makes of `jpeg` at 1/`reduction` of its size."""
+    """`jpeg` decoded by libjpeg at 1/`reduction` of its size."""
     image = Image.open(BytesIO(jpeg))
     image.draft(mode, (image.width // reduction, image.height // reduction))
     image.load()
     return image
 
 
-def chosen(jpeg: bytes, reduction: int, *, in_colour: bool = False) -> bytes:
-    return jpeg_of(unpack(jpeg), reduction=reduction, in_colour=in_colour)
+def selected(jpeg: bytes, reduction: int, *, in_colour: bool = False) -> bytes:
+    return unpack(jpeg).reduced_jpeg(reduction=reduction, in_colour=in_colour)
 
 
 def largest_difference(one: Image.Image, other: Image.Image) -> int:
@@ -49,8 +49,8 @@ def scan_offsets(jpeg: bytes) -> list[int]:
     return [match.start() for match in re.finditer(rb"\xff\xda", jpeg)]
 
 
-def one_scan_a_component(jpeg: bytes) -> bytes:
-    """A grey baseline JPEG as one of three components whose scans are apart, each with the grey's data."""
+def one_scan_per_component(jpeg: bytes) -> bytes:
+    """Rewrite a grey baseline JPEG to have three components in separate scans, each with the same data."""
     frame, scan = jpeg.index(b"\xff\xc0"), jpeg.index(b"\xff\xda")
     entropy = jpeg[scan + 10 : -2]
     three = b"\xff\xc0\0\x11" + jpeg[frame + 4 : frame + 9] + b"\3" + b"".join(bytes([n, 0x11, 0]) for n in (1, 2, 3))
@@ -60,41 +60,39 @@ def one_scan_a_component(jpeg: bytes) -> bytes:
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("size", [(800, 600), (801, 607), (16, 9)])
-def test_at_an_eighth_the_brightness_of_a_progressive_jpeg_is_that_of_all_its_scans(
-    size: tuple[int, int], subsampling: int
-) -> None:
+def test_at_an_eighth_of_the_size_brightness_equals_that_of_all_scans(size: tuple[int, int], subsampling: int) -> None:
     jpeg = progressive(photograph(*size), subsampling=subsampling)
 
-    assert largest_difference(reduced(chosen(jpeg, 8), 8), reduced(jpeg, 8)) == 0
+    assert largest_difference(reduced(selected(jpeg, 8), 8), reduced(jpeg, 8)) == 0
 
 
-def test_most_of_a_progressive_jpeg_is_left_out_when_it_is_reduced() -> None:
+def test_a_reduced_decode_omits_most_of_a_progressive_jpeg() -> None:
     jpeg = progressive(photograph())
 
-    assert len(chosen(jpeg, 8)) < 0.3 * len(jpeg)
-    assert len(chosen(jpeg, 8)) < len(chosen(jpeg, 4)) < 0.6 * len(jpeg)
-    assert len(chosen(jpeg, 4)) < len(chosen(jpeg, 1))
+    assert len(selected(jpeg, 8)) < 0.3 * len(jpeg)
+    assert len(selected(jpeg, 8)) < len(selected(jpeg, 4)) < 0.6 * len(jpeg)
+    assert len(selected(jpeg, 4)) < len(selected(jpeg, 1))
 
 
-def test_at_a_quarter_it_is_close_to_that_of_all_scans() -> None:
+def test_at_a_quarter_of_the_size_brightness_is_close_to_that_of_all_scans() -> None:
     jpeg = progressive(photograph())
-    difference = ImageChops.difference(reduced(chosen(jpeg, 4), 4), reduced(jpeg, 4)).histogram()
+    difference = ImageChops.difference(reduced(selected(jpeg, 4), 4), reduced(jpeg, 4)).histogram()
 
     assert sum(count * level**2 for level, count in enumerate(difference)) / sum(difference) < 255**2 / 10**3.8  # 38 dB
 
 
 @pytest.mark.parametrize("reduction", [1, 2])
-def test_at_half_size_and_more_brightness_is_that_of_all_scans(reduction: int) -> None:
+def test_at_half_and_full_size_brightness_equals_that_of_all_scans(reduction: int) -> None:
     jpeg = progressive(photograph())
 
-    assert largest_difference(reduced(chosen(jpeg, reduction), reduction), reduced(jpeg, reduction)) == 0
-    assert len(chosen(jpeg, reduction)) < len(jpeg)  # colour alone is left out
+    assert largest_difference(reduced(selected(jpeg, reduction), reduction), reduced(jpeg, reduction)) == 0
+    assert len(selected(jpeg, reduction)) < len(jpeg)  # scans of chroma alone are left out
 
 
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_colours_of_a_reduced_progressive_jpeg_are_close(subsampling: int) -> None:
     jpeg = progressive(photograph(), subsampling=subsampling)
-    kept = chosen(jpeg, 8, in_colour=True)
+    kept = selected(jpeg, 8, in_colour=True)
 
     assert largest_difference(reduced(kept, 8, "RGB"), reduced(jpeg, 8, "RGB")) <= 40
     assert art_of(kept, 20) == art_of(jpeg, 20)
@@ -109,59 +107,59 @@ def art_of(jpeg: bytes, width: int) -> str:
 def test_other_colour_spaces_keep_all_their_components(mode: str, in_colour: bool) -> None:
     jpeg = progressive(photograph(mode=mode))
 
-    assert largest_difference(reduced(chosen(jpeg, 8, in_colour=in_colour), 8), reduced(jpeg, 8)) == 0
+    assert largest_difference(reduced(selected(jpeg, 8, in_colour=in_colour), 8), reduced(jpeg, 8)) == 0
 
 
 @pytest.mark.parametrize("in_colour", [False, True])
-def test_a_jpeg_that_stores_red_green_and_blue_keeps_all_three(in_colour: bool) -> None:
+def test_an_rgb_jpeg_keeps_all_three_components(in_colour: bool) -> None:
     jpeg = progressive(photograph(), keep_rgb=True)
 
-    assert largest_difference(reduced(chosen(jpeg, 8, in_colour=in_colour), 8), reduced(jpeg, 8)) == 0
+    assert largest_difference(reduced(selected(jpeg, 8, in_colour=in_colour), 8), reduced(jpeg, 8)) == 0
 
 
-def test_of_sequential_scans_brightness_needs_the_first_alone() -> None:
+def test_brightness_needs_only_the_first_of_three_sequential_scans() -> None:
     grey = encoded(photograph(mode="L"), "JPEG")
-    jpeg = one_scan_a_component(grey)
+    jpeg = one_scan_per_component(grey)
 
-    assert len(chosen(jpeg, 8)) < len(jpeg) / 2
-    assert largest_difference(reduced(chosen(jpeg, 8), 8), reduced(grey, 8)) == 0
-    assert chosen(jpeg, 8, in_colour=True).count(b"\xff\xda") == 3
+    assert len(selected(jpeg, 8)) < len(jpeg) / 2
+    assert largest_difference(reduced(selected(jpeg, 8), 8), reduced(grey, 8)) == 0
+    assert selected(jpeg, 8, in_colour=True).count(b"\xff\xda") == 3
 
 
-def test_a_baseline_jpeg_without_metadata_is_decoded_as_it_is() -> None:
+def test_a_baseline_jpeg_without_metadata_is_unchanged() -> None:
     jpeg = encoded(photograph(), "JPEG")
 
-    assert chosen(jpeg, 8) == jpeg
+    assert selected(jpeg, 8) == jpeg
 
 
 def test_restart_intervals_do_not_end_a_scan() -> None:
     jpeg = progressive(photograph(), restart_marker_rows=1)
 
     assert re.search(rb"\xff[\xd0-\xd7]", jpeg)
-    assert largest_difference(reduced(chosen(jpeg, 8), 8), reduced(jpeg, 8)) == 0
+    assert largest_difference(reduced(selected(jpeg, 8), 8), reduced(jpeg, 8)) == 0
 
 
 @pytest.mark.parametrize("part", [0.05, 0.2, 0.5, 0.9, 0.99])
-def test_a_progressive_jpeg_that_ends_early_is_damaged(part: float) -> None:
+def test_a_truncated_progressive_jpeg_is_damaged(part: float) -> None:
     jpeg = progressive(photograph())
 
     with pytest.raises(DamagedImageError):
         art_of(jpeg[: int(part * len(jpeg))], 20)
 
 
-def test_a_scan_that_comes_again_is_decoded_once() -> None:
+def test_a_repeated_scan_is_decoded_once() -> None:
     jpeg = progressive(photograph())
     first, second = scan_offsets(jpeg)[:2]
-    again = jpeg[:second] + jpeg[first:second] * 300 + jpeg[second:]
-    tables = len(jpeg[first:second]) * 24  # of code tables that stand between scans, at the very most
+    repeated = jpeg[:second] + jpeg[first:second] * 300 + jpeg[second:]
+    tables = len(jpeg[first:second]) * 24  # upper bound of the code tables between scans
 
-    assert len(chosen(again, 8)) < len(chosen(jpeg, 8)) + tables
-    assert chosen(again, 8).count(jpeg[first : first + 14]) == 1
-    art_of(again, 20)
+    assert len(selected(repeated, 8)) < len(selected(jpeg, 8)) + tables
+    assert selected(repeated, 8).count(jpeg[first : first + 14]) == 1
+    art_of(repeated, 20)
 
 
 def colours(image: bytes, columns: int, rows: int, **options: object) -> list[tuple[int, int, int]]:
-    """As sampled of an image that is opened for colour."""
+    """Colours sampled from an image opened with colour."""
     opened = open_image(image, ConversionOptions(width=columns, color="ansi", **options), Limits())
     samples = decode(opened).sample_colour(columns, rows)
     assert (samples.mode, samples.size) == ("RGB", (columns, rows))
@@ -190,10 +188,10 @@ def halves(mode: str, left: object, right: object, size: int = 64) -> Image.Imag
         ("I;16", 32_896, 65_535, {"transparency": 65_535}, [(128,) * 3, BLACK]),
     ],
 )
-def test_colours_are_those_of_the_image_over_black(
+def test_colours_are_composited_over_black(
     mode: str, left: object, right: object, save: dict[str, object], expected: list[tuple[int, int, int]]
 ) -> None:
-    for size in (2, 64, 768):  # as it is, reduced, and reduced tile by tile
+    for size in (2, 64, 768):  # unreduced, reduced, and reduced tile by tile
         assert colours(encoded(halves(mode, left, right, size), "PNG", **save), 2, 1) == expected
 
 
@@ -221,7 +219,7 @@ def test_colours_of_a_jpeg(options: dict[str, object]) -> None:
     assert close(colours(encoded(halves("RGB", RED, BLUE), "JPEG", **options), 2, 1), [RED, BLUE])
 
 
-def test_colours_of_a_jpeg_of_ink_or_of_none() -> None:
+def test_colours_of_a_cmyk_and_a_grey_jpeg() -> None:
     ink = halves("CMYK", (0, 255, 255, 0), (0, 0, 0, 255))
     assert close(colours(encoded(ink, "JPEG"), 2, 1), [RED, BLACK])
     assert close(colours(encoded(halves("L", 200, 100), "JPEG"), 2, 1), [(200,) * 3, (100,) * 3])
@@ -233,16 +231,16 @@ def test_colours_of_a_webp_and_a_bmp() -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 4), (768, 384), (767, 385)])
-def test_colours_of_an_image_on_its_side_are_upright(size: tuple[int, int]) -> None:
+def test_colours_of_a_rotated_image_are_upright(size: tuple[int, int]) -> None:
     stored = Image.new("RGB", size, RED)
-    stored.paste(BLUE, (size[0] // 2, 0, *size))  # red | blue, to be turned by a quarter to the right
+    stored.paste(BLUE, (size[0] // 2, 0, *size))  # red | blue, to be rotated 90 degrees clockwise
     png = encoded(stored, "PNG")
 
-    turned = colours(png[:33] + png_chunk(b"eXIf", exif(6)) + png[33:], 1, 2)
-    assert close(turned, [RED, BLUE])
+    rotated = colours(png[:33] + png_chunk(b"eXIf", exif(6)) + png[33:], 1, 2)
+    assert close(rotated, [RED, BLUE])
 
 
-def test_a_transparent_pixel_lends_no_colour_to_its_neighbours() -> None:
+def test_transparent_pixels_do_not_bleed_into_their_neighbours() -> None:
     image = Image.new("RGBA", (64, 64), (*GREEN, 0))
     for x in range(0, 64, 2):
         image.paste((*RED, 255), (x, 0, x + 1, 64))
@@ -252,7 +250,7 @@ def test_a_transparent_pixel_lends_no_colour_to_its_neighbours() -> None:
 
 @pytest.mark.slow
 def test_the_largest_images_stay_below_300_mb_in_colour() -> None:
-    """In processes of their own, so that the peak is theirs."""
+    """Each image in a process of its own, to measure its peak memory."""
     program = """
 import pathlib, sys
 sys.path.insert(0, ".")

@@ -1,4 +1,4 @@
-"""Braille and blocks: every dot where the image is light, as many of them as its light asks for."""
+"""The styles `braille` and `blocks`: the position and number of the dots."""
 
 import pytest
 from PIL import Image
@@ -16,7 +16,10 @@ def art(image: Image.Image, style: str, width: int = 40, **options: bool | str) 
 
 
 def dots(text: str) -> Image.Image:
-    """Braille or blocks as a picture of dots. Unicode numbers those of braille down the left, the right, the last row."""
+    """Art as an image with one pixel per dot.
+
+    Unicode numbers the dots of braille down the left column, then down the right, then the last row.
+    """
     lines = text.split("\n")
     is_braille = ord(lines[0][0]) >= 0x2800
     across, down = DOTS["braille" if is_braille else "blocks"]
@@ -47,7 +50,7 @@ def test_black_has_no_dot_and_white_has_all(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", DOTS)
-def test_each_dot_stands_where_the_image_is_light(style: str) -> None:
+def test_dots_are_lit_where_the_image_is_light(style: str) -> None:
     across, down = DOTS[style]
     pattern = Image.effect_noise((across * 12, down * 6), 255).point(lambda level: 255 * (level > 127))
     image = pattern.resize((pattern.width * 4, pattern.height * 4 * (down == 4 or 2)), Image.Resampling.NEAREST)
@@ -58,17 +61,17 @@ def test_each_dot_stands_where_the_image_is_light(style: str) -> None:
 
 
 @pytest.mark.parametrize("style", DOTS)
-def test_more_light_is_more_dots(style: str) -> None:
+def test_brighter_images_have_more_dots(style: str) -> None:
     shares = [lit(dots(art(Image.new("L", (200, 200), level), style))) for level in range(0, 256, 15)]
 
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
-    assert 0.28 < shares[8] < 0.36  # luma 120: a third of it as luma, two thirds as light, which goes with its square
+    assert 0.28 < shares[8] < 0.36  # luma 120: one third of luma plus two thirds of its square
 
 
 @pytest.mark.parametrize("style", DOTS)
-def test_inverted_what_was_lit_is_left_out(style: str, cat: bytes) -> None:
+def test_invert_swaps_lit_and_unlit_dots(style: str, cat: bytes) -> None:
     upright, inverted = (
         lit(dots(convert(cat, ConversionOptions(width=60, style=style, invert=invert), Limits()))) for invert in (False, True)
     )
@@ -77,7 +80,7 @@ def test_inverted_what_was_lit_is_left_out(style: str, cat: bytes) -> None:
 
 
 @pytest.mark.parametrize("style", DOTS)
-def test_a_dim_image_is_as_clear_as_a_bright_one_and_noise_stays_flat(style: str) -> None:
+def test_contrast_is_stretched_but_noise_is_not(style: str) -> None:
     bright = Image.linear_gradient("L")
     dim = bright.point(lambda level: level // 3)
     assert lit(dots(art(dim, style))) == pytest.approx(lit(dots(art(bright, style))), abs=0.03)
@@ -86,7 +89,7 @@ def test_a_dim_image_is_as_clear_as_a_bright_one_and_noise_stays_flat(style: str
     assert lit(dots(art(nearly_white, style))) > 0.9
 
 
-def test_blocks_in_colour_are_two_pixels_a_cell(cat: bytes) -> None:
+def test_coloured_blocks_show_two_pixels_per_cell() -> None:
     red_over_blue = Image.new("RGB", (8, 8), (200, 10, 10))
     red_over_blue.paste((10, 10, 200), (0, 4, 8, 8))
 

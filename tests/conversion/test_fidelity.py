@@ -1,4 +1,4 @@
-"""The ramp against an independent reference: every pixel decoded, floating point throughout, Lanczos written out."""
+"""The style `ramp` against an independent reference: a full decode and a Lanczos filter in floating point."""
 
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def lanczos(size: int, samples: int) -> Floats:
-    """(samples x size) weights of a Lanczos-3 filter, widened when it shrinks; Turkowski 1990."""
+    """(samples x size) weights of a Lanczos-3 filter, widened by the scale when shrinking; Turkowski 1990."""
     scale = size / samples
     stretch = max(scale, 1.0)
     centres = (np.arange(samples) + 0.5) * scale
@@ -54,13 +54,13 @@ def equal_share(name: str, width: int) -> float:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", IMAGES)
-def test_no_character_is_off_by_more_than_one_level_and_95_in_100_are_equal(name: str, width: int) -> None:
-    ours, theirs = levels(name, width), reference(name, width)
+def test_95_percent_of_characters_are_equal_and_none_differs_by_more_than_one_level(name: str, width: int) -> None:
+    actual, expected = levels(name, width), reference(name, width)
 
-    assert ours.shape == theirs.shape
-    assert abs(ours - theirs).max() <= 1
-    assert (ours == theirs).mean() >= 0.95
+    assert actual.shape == expected.shape
+    assert abs(actual - expected).max() <= 1
+    assert (actual == expected).mean() >= 0.95
 
 
-def test_on_average_97_in_100_characters_are_equal() -> None:
+def test_97_percent_of_characters_are_equal_on_average() -> None:
     assert np.mean([equal_share(name, width) for name in IMAGES for width in WIDTHS]) >= 0.97

@@ -1,4 +1,4 @@
-"""The same bytes give the same art, on every machine and until the engine's version changes."""
+"""The art of the examples is the same on every machine and in every release with the same ENGINE_VERSION."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.conversion import goldens
 RECORDED = json.loads(goldens.FILE.read_text())
 
 
-def test_art_is_what_it_was_when_the_engine_got_its_version() -> None:
+def test_art_equals_the_recorded_art_of_this_engine_version() -> None:
     now = goldens.digests()
     changed = {
         f"{image}: {name}"
@@ -19,15 +19,15 @@ def test_art_is_what_it_was_when_the_engine_got_its_version() -> None:
         if now[image].get(name) != digest
     }
 
-    assert not changed, "raise ENGINE_VERSION, then python -m tests.conversion.goldens"
-    assert now == RECORDED["art"], "not recorded yet: python -m tests.conversion.goldens"
+    assert not changed, "raise ENGINE_VERSION, then run python -m tests.conversion.goldens"
+    assert now == RECORDED["art"], "some art is not recorded yet: run python -m tests.conversion.goldens"
 
 
-def test_the_goldens_are_those_of_this_engine() -> None:
+def test_the_goldens_have_this_engine_version() -> None:
     assert RECORDED["engine"] == ENGINE_VERSION
 
 
-def test_changed_art_cannot_be_recorded_for_the_same_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_art_is_not_recorded_for_the_same_version(monkeypatch: pytest.MonkeyPatch) -> None:
     other = {image: dict.fromkeys(arts, "0" * 64) for image, arts in RECORDED["art"].items()}
     monkeypatch.setattr(goldens, "digests", lambda: other)
 

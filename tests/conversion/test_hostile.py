@@ -1,4 +1,4 @@
-"""Files made to hurt: each is refused with the right error, or converted, and neither costs much."""
+"""Hostile files: each is converted or refused with the right error."""
 
 import subprocess
 import sys
@@ -24,8 +24,8 @@ def valid(image_format: str) -> bytes:
     return hostile.encoded(hostile.gradient(), image_format)
 
 
-def becomes(image: bytes, options: ConversionOptions) -> type[RejectedError] | None:
-    """The class of error that the image is refused with; None for art."""
+def outcome(image: bytes, options: ConversionOptions) -> type[RejectedError] | None:
+    """Convert the image; return the class of the error that it is refused with, or None for art."""
     try:
         art = convert(image, options, Limits())
     except RejectedError as error:
@@ -38,30 +38,30 @@ def becomes(image: bytes, options: ConversionOptions) -> type[RejectedError] | N
 
 
 @pytest.mark.parametrize("case", hostile.corpus(), ids=lambda case: case.name)
-def test_it_becomes_art_or_is_refused_with_the_right_error(case: hostile.Case) -> None:
-    assert becomes(case.image, OPTIONS) in case.outcome.value
+def test_each_file_is_converted_or_refused_with_the_right_error(case: hostile.Case) -> None:
+    assert outcome(case.image, OPTIONS) in case.outcome.value
 
 
 @pytest.mark.parametrize("color", [color for color in COLORS if color != "none"])
-def test_it_becomes_the_same_in_colour(color: str) -> None:
+def test_each_file_has_the_same_outcome_in_colour(color: str) -> None:
     options = ConversionOptions(width=20, color=color)
     small = [case for case in hostile.corpus() if len(case.image) < 10_000 and case.kind is not hostile.Kind.FOREIGN]
 
-    assert [case.name for case in small if becomes(case.image, options) not in case.outcome.value] == []
+    assert [case.name for case in small if outcome(case.image, options) not in case.outcome.value] == []
 
 
-def test_every_hostile_file_has_a_name_of_its_own() -> None:
+def test_file_names_are_unique() -> None:
     names = [file_name(case.name).lower() for case in hostile.corpus()]
 
     assert sorted(set(names)) == sorted(names)
 
 
-def test_every_hostile_file_could_be_sent() -> None:
+def test_every_file_is_within_the_upload_limit() -> None:
     assert [case.name for case in hostile.corpus() if len(case.image) > Limits().max_image_bytes] == []
 
 
-def test_a_format_off_the_allow_list_is_never_tried() -> None:
-    """In a process of its own, since a decoder that is imported once stays: only those of the five formats ever are."""
+def test_only_the_decoders_of_the_supported_formats_are_imported() -> None:
+    """Runs in a process of its own, because imported decoders stay imported."""
     program = """
 import sys
 sys.path.insert(0, ".")
@@ -83,7 +83,7 @@ print(*(name for name in sys.modules if name.endswith("ImagePlugin")))
     assert set(child.stdout.split()) == {f"PIL.{name}ImagePlugin" for name in ("Jpeg", "Png", "Gif", "WebP", "Bmp")}
 
 
-def test_what_is_unknown_is_told_what_is_known() -> None:
+def test_the_error_for_an_unknown_format_lists_the_supported_ones() -> None:
     with pytest.raises(UnknownFormatError, match="JPEG, PNG, GIF, WebP and BMP"):
         convert(b"not an image at all", OPTIONS, Limits())
 
@@ -91,14 +91,14 @@ def test_what_is_unknown_is_told_what_is_known() -> None:
 @pytest.mark.parametrize(
     ("image_format", "size"), [("PNG", (8000, 5000)), ("WEBP", (4200, 3200)), ("GIF", (8000, 7000)), ("JPEG", (8000, 7000))]
 )
-def test_pixels_are_limited_by_what_the_format_costs(image_format: str, size: tuple[int, int]) -> None:
+def test_the_pixel_limit_depends_on_the_format(image_format: str, size: tuple[int, int]) -> None:
     with pytest.raises(TooManyPixelsError, match=r"too many pixels: \d+x\d+ is [\d.]+ megapixels"):
         convert(hostile.encoded(hostile.gradient(*size), image_format), OPTIONS, Limits())
 
 
 @pytest.mark.slow
 def test_the_largest_images_stay_below_300_mb() -> None:
-    """In processes of their own, so that the peak is theirs."""
+    """Each image in a process of its own, to measure its peak memory."""
     program = """
 import pathlib, sys
 sys.path.insert(0, ".")
@@ -127,12 +127,10 @@ print(next(line for line in status.splitlines() if line.startswith("VmHWM")).spl
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=12),
     keep=st.floats(0, 1),
 )
-def test_whatever_is_changed_in_a_file_it_is_art_or_a_refusal(
-    image_format: str, changes: list[tuple[float, int]], keep: float
-) -> None:
+def test_a_corrupted_file_is_converted_or_refused(image_format: str, changes: list[tuple[float, int]], keep: float) -> None:
     image = bytearray(valid(image_format))
     for place, value in changes:
         image[int(place * (len(image) - 1))] = value
-    # of the image, or of the width where the header became that of a thin strip
+    # BadOptionError if the header became that of a thin strip, ImageRejectedError otherwise
     with suppress(RejectedError):
         convert(bytes(image[: max(1, int(len(image) * (0.3 + keep)))]), OPTIONS, Limits())

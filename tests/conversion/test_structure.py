@@ -1,4 +1,4 @@
-"""The style `structure`: characters by shape and tone, the same on every machine."""
+"""The style `structure`: characters match shape and tone, and are the same on every machine."""
 
 import os
 import subprocess
@@ -18,7 +18,6 @@ from asciist.limits import Limits
 from tests.hostile import encoded, exif, gradient, png_chunk
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-GOLDENS = Path(__file__).parent / "goldens"
 
 
 def art(image: Image.Image, width: int = 40, **options: object) -> list[str]:
@@ -43,13 +42,13 @@ def drawing(*lines: tuple[int, int, int, int], size: tuple[int, int] = (320, 320
         ((0, 0, 160, 320), "\\"),
     ],
 )
-def test_a_line_is_drawn_with_the_characters_that_look_like_it(line: tuple[int, int, int, int], drawn: str) -> None:
+def test_a_line_is_drawn_with_characters_of_its_shape(line: tuple[int, int, int, int], drawn: str) -> None:
     cells = Counter("".join(art(drawing(line))).replace(" ", ""))
 
     assert sum(cells[character] for character in drawn) > 0.8 * cells.total()
 
 
-def test_brighter_is_denser() -> None:
+def test_brighter_areas_get_denser_characters() -> None:
     coverage = dict(zip(CHARACTERS, glyph_bank().coverage.sum(1), strict=True))
     rows = art(gradient(320, 320), 40)
     tones = [sum(coverage[character] for character in row) for row in rows]
@@ -64,7 +63,7 @@ def test_black_is_blank() -> None:
 
 
 @pytest.mark.parametrize("level", [40, 128, 200])
-def test_flat_areas_are_not_stripes(level: int) -> None:
+def test_flat_areas_are_not_drawn_as_stripes(level: int) -> None:
     image = Image.new("L", (400, 400), level)
     image.paste(0, (0, 0, 130, 400))
     image.paste(255, (330, 0, 400, 400))
@@ -73,22 +72,22 @@ def test_flat_areas_are_not_stripes(level: int) -> None:
     assert not set(flat) & set("|_-=")
 
 
-def test_the_image_may_lie_on_its_side() -> None:
+def test_exif_orientation_is_applied() -> None:
     image = gradient(200, 300)
-    lying = encoded(image.transpose(Image.Transpose.ROTATE_90), "PNG")
-    turned = convert(encoded(image, "PNG"), ConversionOptions(width=30), Limits())
-    tagged = lying[:33] + png_chunk(b"eXIf", exif(6)) + lying[33:]
+    rotated = encoded(image.transpose(Image.Transpose.ROTATE_90), "PNG")
+    upright = convert(encoded(image, "PNG"), ConversionOptions(width=30), Limits())
+    tagged = rotated[:33] + png_chunk(b"eXIf", exif(6)) + rotated[33:]
 
-    assert convert(tagged, ConversionOptions(width=30), Limits()) == turned
+    assert convert(tagged, ConversionOptions(width=30), Limits()) == upright
 
 
-def test_inverted_art_is_that_of_the_negative() -> None:
-    image = gradient(320, 320)  # four pixels a column, so that no sample is rounded
+def test_inverted_art_equals_the_art_of_the_negative() -> None:
+    image = gradient(320, 320)  # four pixels per column, so that no sample is rounded
 
     assert art(image, 80, invert=True) == art(image.point(lambda luma: 255 - luma), 80)
 
 
-def test_only_chosen_characters_are_drawn() -> None:
+def test_only_the_characters_in_chars_are_drawn() -> None:
     image = Image.open(EXAMPLES / "astronaut.jpg").convert("L")
 
     assert set("".join(art(image, chars=" .oO@"))) <= set(" .oO@")
@@ -98,7 +97,7 @@ def test_only_chosen_characters_are_drawn() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 5)])
 @pytest.mark.parametrize("width", [1, 2, 3, 80])
-def test_the_smallest_and_thinnest_images_have_art(size: tuple[int, int], width: int) -> None:
+def test_tiny_and_thin_images_are_converted(size: tuple[int, int], width: int) -> None:
     columns, rows = width, max(1, width * size[1] // (2 * size[0]))
 
     drawn = art(gradient(*size), width)
@@ -106,7 +105,7 @@ def test_the_smallest_and_thinnest_images_have_art(size: tuple[int, int], width:
     assert [len(row) for row in drawn] == [columns] * rows
 
 
-def test_art_beyond_any_screen_is_drawn_by_tone_alone() -> None:
+def test_art_with_too_many_cells_is_drawn_by_tone_alone() -> None:
     strip = gradient(1, 3000)
     assert MAX_MATCHED_CELLS < 80 * 120_000
 
@@ -136,15 +135,15 @@ for path in sorted(pathlib.Path("examples").iterdir()):
 """
 
 
-def test_the_art_does_not_depend_on_how_matrices_are_multiplied() -> None:
-    """Two kernels of OpenBLAS, one and two threads, and NumPy without what the processor has beyond its baseline."""
+def test_the_art_is_the_same_with_every_matrix_multiplication_kernel() -> None:
+    """Covers two kernels of OpenBLAS, one and two threads, and NumPy limited to the baseline of the processor."""
     environments: list[dict[str, str]] = [
         {},
         {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "1"},
         {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": "2"},
         {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX2 FMA3"},
     ]
-    arts = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", ALL_EXAMPLES],
             env={**os.environ, **environment},
@@ -155,5 +154,5 @@ def test_the_art_does_not_depend_on_how_matrices_are_multiplied() -> None:
         for environment in environments
     }
 
-    assert len(arts) == 1
-    assert len(arts.pop()) > 10_000
+    assert len(outputs) == 1
+    assert len(outputs.pop()) > 10_000

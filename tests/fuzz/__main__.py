@@ -1,9 +1,9 @@
-"""A coverage-guided search for images that the conversion cannot take: python -m tests.fuzz [SECONDS] (make fuzz).
+"""Fuzz the conversion, guided by coverage: python -m tests.fuzz [SECONDS] (make fuzz).
 
-It starts from the hostile files and ends at the first finding: an exception other than a RejectedError, an image that takes
-seconds, or a process that grows past its limit. A finding is a file; it is tried again with
-`.venv-fuzz/bin/python -m tests.fuzz.target FILE`, and becomes a case in tests/hostile without its first two bytes, which
-choose the options. What was learnt stays in .fuzz, so that the next run goes on from there.
+Starts from the hostile files and stops at the first finding: an exception other than RejectedError, a timeout, or a process
+over its memory limit. A finding is written to a file. To reproduce it, run `.venv-fuzz/bin/python -m tests.fuzz.target FILE`;
+then add it to tests/hostile without its first two bytes, which select the options. The corpus is kept in .fuzz and the next run
+continues from it.
 """
 
 import subprocess
@@ -14,12 +14,12 @@ from pathlib import Path
 from tests import hostile
 
 ROOT = Path(__file__).parents[2]
-SEEDS, LEARNT, FINDINGS = (ROOT / ".fuzz" / name for name in ("seeds", "learnt", "findings"))
+SEEDS, CORPUS, FINDINGS = (ROOT / ".fuzz" / name for name in ("seeds", "corpus", "findings"))
 
 MAX_BYTES = 64_000
-"""Larger inputs find nothing that these do not, and cost the speed that finds things."""
-TIMEOUT_SECONDS = 25  # none of 64 KB takes a hundredth of that; but Python that is instrumented, on a busy machine, did take 6
-MAX_MEGABYTES = 1000  # a decode may take 190 MB, and the fuzzer keeps a corpus and tables of its own
+"""Maximum bytes of an input. Larger inputs find nothing more and slow the fuzzer down."""
+TIMEOUT_SECONDS = 25  # 64 KB take less than 0.25 s; instrumented Python on a busy machine has taken 6 s
+MAX_MEGABYTES = 1000  # a decode may take 190 MB; the fuzzer adds its corpus and tables
 
 _TOKENS = (
     *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"iCCP", b"zTXt", b"iTXt"),
@@ -27,18 +27,18 @@ _TOKENS = (
     *(bytes([0xFF, code]) for code in (0xC0, 0xC2, 0xC4, 0xD0, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE)),
     *(b"\x21\xf9\x04", b"\x21\xfe", b"\x21\xff\x0b", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM"),
 )
-"""What the formats spell out, for the fuzzer to put anywhere."""
+"""The fuzzer's dictionary: markers, chunk types and signatures of the formats."""
 
 
 def write_seeds() -> int:
-    """Write every hostile file that is small enough, each under some options; their number."""
+    """Write every hostile file within MAX_BYTES, preceded by two bytes of options; return the number of files."""
     SEEDS.mkdir(parents=True, exist_ok=True)
     for old in SEEDS.iterdir():
         old.unlink()
     count = 0
     for number, case in enumerate(hostile.corpus()):
         if len(case.image) <= MAX_BYTES - 2:
-            # widths and styles in turn, so that every path through the engine is in the seeds
+            # Cycle through the options, so that the seeds cover every path through the engine.
             head = bytes([number % 80, number % 256])
             (SEEDS / sha256(head + case.image).hexdigest()[:16]).write_bytes(head + case.image)
             count += 1
@@ -46,9 +46,9 @@ def write_seeds() -> int:
 
 
 def main() -> int:
-    """Fuzz for a time; the exit status is 0 where nothing was found."""
+    """Fuzz for some seconds; return the exit status, 0 if nothing was found."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 1200
-    for folder in (LEARNT, FINDINGS):
+    for folder in (CORPUS, FINDINGS):
         folder.mkdir(parents=True, exist_ok=True)
     dictionary = ROOT / ".fuzz" / "tokens"
     escaped = ("".join(f"\\x{byte:02x}" for byte in token) for token in _TOKENS)
@@ -57,7 +57,7 @@ def main() -> int:
     before = set(FINDINGS.iterdir())
     command = [
         *(sys.executable, "-m", "tests.fuzz.target"),
-        *(str(LEARNT), str(SEEDS)),
+        *(str(CORPUS), str(SEEDS)),
         f"-max_total_time={seconds}",
         f"-max_len={MAX_BYTES}",
         f"-timeout={TIMEOUT_SECONDS}",

@@ -1,7 +1,7 @@
-"""What the fuzzer calls: any bytes, under any options, become art or a RejectedError. Any other exception is a finding.
+"""The fuzz target: any bytes with any options must become art or a RejectedError. Any other exception is a finding.
 
-Run by `tests.fuzz`, in the environment of requirements/fuzz.txt. The first bytes of an input choose the options, the rest is
-the image. Coverage is of the conversion and of Pillow's plugins; its decoders in C are not instrumented.
+Run by `tests.fuzz` in the environment of requirements/fuzz.txt. The first two bytes of an input select the options; the rest is
+the image. Coverage is measured in the conversion and in Pillow's plugins, not in its decoders, which are written in C.
 """
 
 import importlib
@@ -26,12 +26,12 @@ with atheris.instrument_imports(
         "PIL.WebPImagePlugin",
     ]
 ):
-    # what the conversion imports when it is first needed is imported here, so that it is instrumented
+    # Import all modules now, including those that the conversion imports on first use, to instrument them.
     from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
 
     from asciist import conversion
 
-    for module in pkgutil.iter_modules(conversion.__path__, "asciist.conversion."):
+    for module in pkgutil.walk_packages(conversion.__path__, "asciist.conversion."):
         importlib.import_module(module.name)
 
 from asciist.conversion import STYLES, ConversionOptions, convert
@@ -44,7 +44,7 @@ _STYLES, _COLORS, _CHARS = tuple(STYLES), tuple(COLORS), ("", "ab", "^@#")
 
 
 def options(head: bytes) -> ConversionOptions:
-    """The options that the first bytes of an input stand for; zeros are the defaults at width 1."""
+    """Decode options from the first two bytes of an input; zeros are the defaults with width 1."""
     width, choices = head
     choices, style = divmod(choices, len(_STYLES))
     choices, color = divmod(choices, len(_COLORS))
@@ -53,26 +53,26 @@ def options(head: bytes) -> ConversionOptions:
         width=1 + width % 200,
         style=_STYLES[style],
         color=_COLORS[color],
-        chars=_CHARS[chars] if STYLES[_STYLES[style]].characters else "",  # refused before the image is looked at
+        chars=_CHARS[chars] if STYLES[_STYLES[style]].characters else "",  # otherwise refused before the image is read
         invert=bool(choices % 2),
     )
 
 
 def one_input(data: bytes) -> None:
-    """Convert the image in `data`."""
+    """Convert the image in `data` with the options in it."""
     if len(data) >= OPTION_BYTES:
         with suppress(RejectedError):
             convert(data[OPTION_BYTES:], options(data[:OPTION_BYTES]), Limits())
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """A change of the fuzzer's own, mostly with right checksums, without which no change of a PNG gets past them."""
-    change = atheris.Mutate(data, max_size)
-    return change if seed % 4 == 0 else change[:OPTION_BYTES] + with_right_checksums(change[OPTION_BYTES:])
+    """Mutate an input. In three of four, correct the checksums of a PNG, without which most mutations are refused at once."""
+    mutation = atheris.Mutate(data, max_size)
+    return mutation if seed % 4 == 0 else mutation[:OPTION_BYTES] + with_correct_checksums(mutation[OPTION_BYTES:])
 
 
-def with_right_checksums(image: bytes) -> bytes:
-    """`image` with the checksum of each chunk corrected where it is a PNG."""
+def with_correct_checksums(image: bytes) -> bytes:
+    """`image` with the checksum of each chunk corrected if it is a PNG."""
     if not image.startswith(b"\x89PNG\r\n\x1a\n"):
         return image
     fixed = bytearray(image)

@@ -1,8 +1,9 @@
-"""Images that lie, end early or cost more than they seem to, each named for its flaw; made here, not stored.
+"""Hostile images: malformed, truncated or disproportionately expensive files, each named after its flaw.
 
-`corpus()` is all of them, each with what must become of it: refused with one error, converted, or, where decoders may
-differ, either. A module makes the files of one format by walking and changing valid ones. `python -m tests.hostile FOLDER`
-writes them as files. What the fuzzer finds (tests/fuzz) becomes a case in the module of its format.
+The files are generated, not stored. `corpus()` returns all of them, each with its expected outcome: refused with a certain
+error, converted, or either where decoders may differ. There is one module for each format, which modifies valid files.
+`python -m tests.hostile FOLDER` writes the corpus to a folder. Add whatever the fuzzer finds (tests/fuzz) to the module of its
+format.
 """
 
 from collections.abc import Iterator
@@ -33,17 +34,17 @@ __all__ = [
 
 @cache
 def corpus() -> tuple[Case, ...]:
-    """Every case; their names are unique."""
+    """All cases. Names are unique."""
     return tuple(case for module in (jpeg, png, gif, webp, bmp, foreign, polyglots) for case in module.corpus())
 
 
 def refused() -> dict[str, bytes]:
-    """Files that must be refused with a RejectedError, by name; a selection without the truncations, for slower tests."""
+    """Files that must be refused with a RejectedError, by name; without truncations, for tests too slow for all files."""
     return dict(_selection(art=False))
 
 
 def converted() -> dict[str, bytes]:
-    """Files that look dangerous and must be converted all the same, at little cost; likewise."""
+    """Files that look dangerous but must be converted at little cost, by name; for tests too slow for all files."""
     return dict(_selection(art=True))
 
 

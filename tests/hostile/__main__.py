@@ -1,4 +1,4 @@
-"""Writes the corpus as files: python -m tests.hostile FOLDER."""
+"""Write the corpus as files: python -m tests.hostile FOLDER."""
 
 import re
 import sys
@@ -8,12 +8,12 @@ from tests.hostile import corpus
 
 
 def file_name(name: str) -> str:
-    """A case's name in letters that every file system takes."""
+    """Convert the name of a case to a file name valid on every file system."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
 
 def main() -> None:
-    """Write every case into a folder of its kind."""
+    """Write every case, in a subfolder for each kind."""
     folder = Path(sys.argv[1])
     for case in corpus():
         path = folder / case.kind.value / file_name(case.name)

@@ -1,4 +1,4 @@
-"""What a hostile file is: a name that says its flaw, its bytes, and what must become of it."""
+"""The definition of a hostile file: a name, its bytes and the expected outcome; and truncations, which all formats share."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,31 +8,31 @@ from asciist.errors import BadOptionError, DamagedImageError, TooManyPixelsError
 
 
 class Outcome(Enum):
-    """What may become of a file: the errors it may be refused with, None for art. Anything else is a flaw of the engine."""
+    """Permitted outcomes of converting a file: error classes, or None for art. Any other outcome is a bug in the engine."""
 
     ART = (None,)
     UNKNOWN_FORMAT = (UnknownFormatError,)
     DAMAGED = (DamagedImageError,)
     TOO_MANY_PIXELS = (TooManyPixelsError,)
-    TOO_MUCH_ART = (BadOptionError,)  # a strip so thin that its art has too many rows
-    ART_OR_DAMAGED = (None, DamagedImageError)  # decoders may forgive what comes late in a file
-    CHEAP = (None, DamagedImageError, TooManyPixelsError)  # whatever becomes of it, as long as it costs little (bench.hostile)
+    TOO_MUCH_ART = (BadOptionError,)  # a thin strip, whose art would have too many rows
+    ART_OR_DAMAGED = (None, DamagedImageError)  # decoders may ignore damage late in a file
+    CHEAP = (None, DamagedImageError, TooManyPixelsError)  # any outcome, at little cost (bench.hostile)
 
 
 class Kind(Enum):
-    """What sort of flaw it is."""
+    """The kind of flaw."""
 
-    VALID = "valid"  # nothing is wrong with it; the others are made from these
+    VALID = "valid"  # not flawed; the other files are derived from these
     BOMB = "bomb"
     TRUNCATION = "truncation"
-    LIE = "lie"
-    POLYGLOT = "polyglot"
-    FOREIGN = "foreign"  # of a format off the allow-list
+    MALFORMED = "malformed"  # its structure is invalid or contradicts its content
+    POLYGLOT = "polyglot"  # valid in two formats at once, or one file after another
+    FOREIGN = "foreign"  # of an unsupported format
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file."""
+    """A file and its expected outcome."""
 
     name: str
     image: bytes
@@ -45,26 +45,26 @@ class Case:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a file between two structural boundaries."""
+    """A structural part of a file, as byte offsets."""
 
     name: str
     start: int
     content: int
-    """Where its own header (a marker, a length, a type) ends."""
+    """End of the block's own header (marker, length, type)."""
     end: int
 
 
 def cases(kind: Kind, outcome: Outcome, images: dict[str, bytes]) -> Iterator[Case]:
-    """Cases of one kind and one outcome."""
+    """Cases with the same kind and outcome, from images by name."""
     for name, image in images.items():
         yield Case(name, image, outcome, kind)
 
 
 def truncations(name: str, image: bytes, blocks: Iterable[Block], *, signature: int, needed: int) -> Iterator[Case]:
-    """`image` cut before each block, behind its header and in its middle.
+    """`image` cut before each block, after the header of the block and in the middle of it.
 
-    Shorter than its `signature` it is of no format; up to `needed` bytes it must count as damaged, since pixels are
-    missing; what is cut behind them may be forgiven.
+    A file shorter than `signature` bytes is of unknown format. A file shorter than `needed` bytes lacks pixels and must be
+    refused as damaged. A longer one may be converted or refused.
     """
     seen = {len(image)}
     counts: dict[str, int] = {}
@@ -73,7 +73,7 @@ def truncations(name: str, image: bytes, blocks: Iterable[Block], *, signature: 
         label = f"{block.name} {counts[block.name]}" if counts[block.name] > 1 else block.name
         for place, position in (
             ("before", block.start),
-            ("behind the header of", block.content),
+            ("after the header of", block.content),
             ("in the middle of", (block.content + block.end) // 2),
         ):
             if position in seen:

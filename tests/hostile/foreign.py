@@ -1,4 +1,4 @@
-"""Formats off the allow-list, which no decoder may be tried on: those that Pillow writes, and the signatures of the rest."""
+"""Unsupported formats, which must never reach a decoder: files in formats that Pillow writes, and signatures of others."""
 
 import struct
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ _WRITTEN = {
     "JPEG2000": "RGB", "MSP": "1", "PALM": "P", "PCX": "RGB", "PDF": "RGB", "PPM": "RGB", "QOI": "RGB", "SGI": "RGB",
     "SPIDER": "F", "TGA": "RGB", "TIFF": "RGB", "XBM": "1",
 }  # fmt: skip
-"""Formats that Pillow writes, with a mode that each can hold."""
+"""Formats that Pillow writes, each with a mode that it supports."""
 
 _SIGNATURES = {
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     "svg with a declaration": b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a "aaaa">]><svg>&a;</svg>',
-    "svg that is compressed": b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
-    "eps by hand": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n",
-    "eps of a DOS header": b"\xc5\xd0\xd3\xc6\x1e\0\0\0",
+    "compressed svg": b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
+    "minimal eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n",
+    "eps with a DOS header": b"\xc5\xd0\xd3\xc6\x1e\0\0\0",
     "psd": b"8BPS\0\x01\0\0\0\0\0\0\0\x03\0\0\0\x30\0\0\0\x40\0\x08\0\x03",
     "psb": b"8BPS\0\x02",
     "cur": b"\0\0\x02\0\x01\0\x20\x20\0\0",
@@ -83,14 +83,14 @@ _SIGNATURES = {
     "one byte": b"\xff",
     "zeros": bytes(4096),
     "nine megabytes of zeros": bytes(9_000_000),
-    "GIF of version 88": b"GIF88a" + bytes(20),
-    "GIF in small letters": b"gif89a" + bytes(20),
+    "GIF with version 88": b"GIF88a" + bytes(20),
+    "GIF with a lower-case signature": b"gif89a" + bytes(20),
     "WebP in a big-endian RIFF": b"RIFX\0\0\0\x04WEBP",
 }
 
 
 def corpus() -> Iterator[Case]:
-    """Every file of a format that must never be tried."""
+    """All files of unsupported formats."""
     yield from cases(
         Kind.FOREIGN,
         Outcome.UNKNOWN_FORMAT,
@@ -101,10 +101,10 @@ def corpus() -> Iterator[Case]:
         Kind.FOREIGN,
         Outcome.UNKNOWN_FORMAT,
         {
-            "a JPEG within a TIFF": encoded(gradient(), "TIFF", compression="jpeg"),
-            "a JPEG behind one byte": b"\0" + jpeg.valid()["JPEG"],
-            "a JPEG behind a byte order mark": b"\xef\xbb\xbf" + jpeg.valid()["JPEG"],
-            "a PNG within an ICO": encoded(gradient(256, 256), "ICO"),
-            "a BMP within an OS/2 array": b"BA" + bytes(12) + bmp.valid()["OS/2 BMP"],
+            "a JPEG inside a TIFF": encoded(gradient(), "TIFF", compression="jpeg"),
+            "a JPEG after one byte": b"\0" + jpeg.valid()["JPEG"],
+            "a JPEG after a byte order mark": b"\xef\xbb\xbf" + jpeg.valid()["JPEG"],
+            "a PNG inside an ICO": encoded(gradient(256, 256), "ICO"),
+            "a BMP inside an OS/2 array": b"BA" + bytes(12) + bmp.valid()["OS/2 BMP"],
         },
     )

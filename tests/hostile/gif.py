@@ -1,4 +1,4 @@
-"""GIF (GIF89a sections 17 to 24): a screen, extensions and frames of LZW data in sub-blocks."""
+"""Hostile GIF files (GIF89a sections 17 to 24)."""
 
 import struct
 from collections.abc import Iterator
@@ -10,37 +10,38 @@ from tests.hostile.pictures import encoded, frames, gradient, noise
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of GIF."""
-    picture = gradient(mode="P")
+    """A small file for each kind of GIF, by name."""
+    image = gradient(mode="P")
     first, *others = frames(4, "P")
     return {
-        "GIF": encoded(picture, "GIF"),
-        "interlaced GIF": encoded(picture, "GIF", interlace=True),
-        "GIF with a transparent colour and a comment": encoded(picture, "GIF", transparency=7, comment=b"a comment"),
-        "GIF of two colours": encoded(gradient(mode="1"), "GIF"),
+        "GIF": encoded(image, "GIF"),
+        "interlaced GIF": encoded(image, "GIF", interlace=True),
+        "GIF with a transparent colour and a comment": encoded(image, "GIF", transparency=7, comment=b"a comment"),
+        "GIF with two colours": encoded(gradient(mode="1"), "GIF"),
         "animated GIF": encoded(first, "GIF", save_all=True, append_images=others, duration=50, loop=0, disposal=2),
-        "GIF of a local palette": _local_palette(encoded(picture, "GIF")),
+        "GIF with a local palette": _local_palette(encoded(image, "GIF")),
     }
 
 
 def _start(gif: bytes) -> int:
-    """Where the blocks begin: behind the screen and its palette."""
+    """Offset of the first block after the screen descriptor and the global palette."""
     return 13 + (3 << (gif[10] & 7) + 1 if gif[10] & 0x80 else 0)
 
 
 def _frame(gif: bytes) -> int:
-    """Where the first frame begins."""
+    """Offset of the first frame."""
     return next(block.start for block in blocks(gif) if block.name == "frame")
 
 
 def _local_palette(gif: bytes) -> bytes:
+    """`gif` with its global palette made local to the first frame."""
     start, frame = _start(gif), _frame(gif)
     flags = gif[frame + 9] | 0x80 | gif[10] & 7
     return gif[:10] + b"\0" + gif[11:13] + gif[start : frame + 9] + bytes([flags]) + gif[13:start] + gif[frame + 10 :]
 
 
 def blocks(gif: bytes) -> Iterator[Block]:
-    """The header, palettes, extensions, frames and each of their sub-blocks."""
+    """The signature, the screen descriptor, palettes, extensions, frames and their sub-blocks."""
     yield Block("signature", 0, 6, 6)
     yield Block("screen", 6, 6, 13)
     position = _start(gif)
@@ -71,7 +72,7 @@ def _with_blocks(added: bytes) -> bytes:
 
 
 def _of_screen(width: int, height: int) -> bytes:
-    """Its frame is small, and to be disposed of by clearing the whole screen."""
+    """A GIF with the given screen and a small frame that is disposed of by clearing the whole screen."""
     gif = _with_blocks(b"\x21\xf9\x04\x08\0\0\0\0")
     return gif[:6] + struct.pack("<HH", width, height) + gif[10:]
 
@@ -89,7 +90,7 @@ def _of_code_size(size: int) -> bytes:
 
 
 def _of_pixels(data: bytes) -> bytes:
-    """Its LZW data is replaced, sub-block lengths and all."""
+    """A GIF with its LZW data, including sub-block lengths, replaced by `data`."""
     gif = valid()["GIF"]
     return gif[: _frame(gif) + 11] + data + b"\0;"
 
@@ -103,12 +104,12 @@ def _cuts() -> Iterator[Case]:
         walked = list(blocks(gif))
         frame = next(number for number, block in enumerate(walked) if block.name == "frame")
         end = next(number for number in range(frame, len(walked)) if walked[number].name == "terminator")
-        # only the first frame is read, and its last sub-block may hold nothing but the end code
+        # Only the first frame is decoded. Its last sub-block may contain nothing but the end code.
         yield from truncations(name, gif, walked, signature=6, needed=walked[end - 1].start)
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile GIF."""
+    """All hostile GIF files."""
     gif = valid()["GIF"]
     first, *others = frames(500, "P")
     yield from cases(Kind.VALID, Outcome.ART, valid())
@@ -117,94 +118,96 @@ def corpus() -> Iterator[Case]:
         Kind.BOMB,
         Outcome.TOO_MANY_PIXELS,
         {
-            "GIF of a screen of 4 gigapixels": _of_screen(65_535, 65_535),
-            "GIF of a frame past 8 gigapixels": _of_frame(65_000, 65_535, 64, 48),
-            "GIF of a frame of 4 gigapixels": _of_frame(0, 0, 65_535, 65_535),
-            "GIF of a screen of 60 megapixels": _of_screen(10_000, 6000),
+            "GIF with a screen of 4 gigapixels": _of_screen(65_535, 65_535),
+            "GIF with a frame offset past 8 gigapixels": _of_frame(65_000, 65_535, 64, 48),
+            "GIF with a frame of 4 gigapixels": _of_frame(0, 0, 65_535, 65_535),
+            "GIF with a screen of 60 megapixels": _of_screen(10_000, 6000),
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.DAMAGED,
-        {"GIF of 4 million one-byte comments": _with_blocks(b"\x21\xfe" + b"\x01x" * 4_000_000 + b"\0")},
+        {"GIF with 4 million one-byte comments": _with_blocks(b"\x21\xfe" + b"\x01x" * 4_000_000 + b"\0")},
     )
-    yield from cases(Kind.BOMB, Outcome.DAMAGED, {"GIF of a million empty extensions": _with_blocks(b"\x21\xfe\0" * 1_000_000)})
+    yield from cases(
+        Kind.BOMB, Outcome.DAMAGED, {"GIF with a million empty extensions": _with_blocks(b"\x21\xfe\0" * 1_000_000)}
+    )
     yield from cases(
         Kind.BOMB,
         Outcome.ART,
         {
-            "GIF with frames that are never read": encoded(first, "GIF", save_all=True, append_images=others),
-            "GIF of one frame ninety thousand times": gif[:-1] + gif[_frame(gif) : _frame(gif) + 100] * 90_000,
+            "GIF with 500 frames": encoded(first, "GIF", save_all=True, append_images=others),
+            "GIF with one frame repeated ninety thousand times": gif[:-1] + gif[_frame(gif) : _frame(gif) + 100] * 90_000,
             "GIF with 8 MB of comments": _with_blocks(b"\x21\xfe" + (b"\xff" + bytes(255)) * 31_000 + b"\0"),
             "GIF with 60 thousand comments": _with_blocks(b"\x21\xfe\x01x\0" * 60_000),
             "GIF with 60 thousand graphic controls": _with_blocks(b"\x21\xf9\x04\0\0\0\0\0" * 60_000),
-            "GIF with 9 MB behind its end": gif + bytes(9_000_000),
-            "GIF whose frame is followed by 9 MB of frame": gif[:-2] + _sub_blocks(noise(20_000)) * 440 + b"\0;",
+            "GIF with 9 MB after its end": gif + bytes(9_000_000),
+            "GIF with 9 MB of extra data in its frame": gif[:-2] + _sub_blocks(noise(20_000)) * 440 + b"\0;",
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.CHEAP,
         {
-            "GIF of a frame of 49 megapixels that are not there": _of_frame(0, 0, 7000, 7000),
+            "GIF with a frame of 49 megapixels without pixel data": _of_frame(0, 0, 7000, 7000),
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.DAMAGED,
-        {"GIF of a screen of 49 megapixels around a small frame": _of_screen(7000, 7000)},
+        {"GIF with a screen of 49 megapixels around a small frame": _of_screen(7000, 7000)},
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {
             "GIF without a trailer": gif[:-1],
-            "GIF of a smaller screen than its frame": _of_screen(8, 8),
-            "GIF of a frame at the screen's far corner": _of_frame(1000, 1000, 64, 48),
-            "GIF of a version that there is not yet": gif.replace(b"GIF87a", b"GIF89a", 1),
-            "GIF of an aspect ratio of 255": gif[:12] + b"\xff" + gif[13:],
-            "GIF with an extension of no known label": _with_blocks(b"\x21\x42\x03abc\0"),
+            "GIF with a screen smaller than its frame": _of_screen(8, 8),
+            "GIF with a frame at (1000, 1000)": _of_frame(1000, 1000, 64, 48),
+            "GIF with another version in its signature": gif.replace(b"GIF87a", b"GIF89a", 1),
+            "GIF with an aspect ratio of 255": gif[:12] + b"\xff" + gif[13:],
+            "GIF with an unknown extension": _with_blocks(b"\x21\x42\x03abc\0"),
             "GIF with a graphic control of 255 bytes": _with_blocks(b"\x21\xf9\xff" + bytes(255) + b"\0"),
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
             "GIF signature alone": b"GIF89a",
-            "GIF of a trailer and nothing": gif[: _start(gif)] + b";",
-            "GIF of a block that there is not": _with_blocks(b"\x99"),
-            "GIF of no frame but many controls": gif[: _start(gif)] + b"\x21\xf9\x04\0\0\0\0\0" * 1000 + b";",
-            "GIF of code size 13": _of_code_size(13),
-            "GIF of code size 255": _of_code_size(255),
-            "GIF of no pixels": _of_pixels(b""),
-            "GIF of a frame ten times its pixels": _of_frame(0, 0, 640, 48),
-            "GIF of a sub-block longer than the file": _of_pixels(b"\xff\0\0"),
+            "GIF with nothing but a trailer": gif[: _start(gif)] + b";",
+            "GIF with an invalid block": _with_blocks(b"\x99"),
+            "GIF with a thousand graphic controls and no frame": gif[: _start(gif)] + b"\x21\xf9\x04\0\0\0\0\0" * 1000 + b";",
+            "GIF with code size 13": _of_code_size(13),
+            "GIF with code size 255": _of_code_size(255),
+            "GIF without pixel data": _of_pixels(b""),
+            "GIF with a frame ten times as wide as its pixels": _of_frame(0, 0, 640, 48),
+            "GIF with a sub-block longer than the file": _of_pixels(b"\xff\0\0"),
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
-            "GIF of a screen of nothing": _of_screen(0, 0),
-            "GIF of a frame of nothing": _of_frame(0, 0, 0, 0),
-            "GIF of a frame of no width": _of_frame(0, 0, 0, 48),
-            "GIF of a frame of no height": _of_frame(0, 0, 64, 0),
-            "GIF of a frame of a quarter of its pixels": _of_frame(0, 0, 16, 48),
-            "GIF of a frame that is not interlaced and says so": _of_frame(0, 0, 64, 48, 0x40),
-            "GIF of a local palette that is not there": _of_frame(0, 0, 64, 48, 0x87),
-            "GIF of no palette at all": gif[:10] + b"\0" + gif[11:13] + gif[_start(gif) :],
-            "GIF of a palette larger than it has": gif[:10] + b"\xf7" + gif[11:13] + gif[13 : 13 + 12] + gif[_start(gif) :],
-            "GIF of a background that is past its palette": gif[:11] + b"\xff" + gif[12:],
-            "GIF with a graphic control of no bytes": _with_blocks(b"\x21\xf9\0"),
+            "GIF with a screen of 0x0": _of_screen(0, 0),
+            "GIF with a frame of 0x0": _of_frame(0, 0, 0, 0),
+            "GIF with a frame of width 0": _of_frame(0, 0, 0, 48),
+            "GIF with a frame of height 0": _of_frame(0, 0, 64, 0),
+            "GIF with a frame a quarter as wide as its pixels": _of_frame(0, 0, 16, 48),
+            "GIF with an interlaced header and sequential pixels": _of_frame(0, 0, 64, 48, 0x40),
+            "GIF with a missing local palette": _of_frame(0, 0, 64, 48, 0x87),
+            "GIF without a palette": gif[:10] + b"\0" + gif[11:13] + gif[_start(gif) :],
+            "GIF with a truncated palette": gif[:10] + b"\xf7" + gif[11:13] + gif[13 : 13 + 12] + gif[_start(gif) :],
+            "GIF with a background colour outside its palette": gif[:11] + b"\xff" + gif[12:],
+            "GIF with an empty graphic control": _with_blocks(b"\x21\xf9\0"),
             "GIF with a graphic control of two bytes": _with_blocks(b"\x21\xf9\x02\x01\x01\0"),
-            "GIF with a transparent colour past its palette": _with_blocks(b"\x21\xf9\x04\x01\0\0\xff\0"),
-            "GIF with a loop extension of nothing": _with_blocks(b"\x21\xff\x0bNETSCAPE2.0\0"),
+            "GIF with a transparent colour outside its palette": _with_blocks(b"\x21\xf9\x04\x01\0\0\xff\0"),
+            "GIF with an empty loop extension": _with_blocks(b"\x21\xff\x0bNETSCAPE2.0\0"),
             "GIF with an application extension of one byte": _with_blocks(b"\x21\xff\x01N\0"),
-            "GIF of pixels of noise": _of_pixels(_sub_blocks(noise(3000))),
-            "GIF of codes that are not yet defined": _of_pixels(_sub_blocks(b"\xff" * 3000)),
-            "GIF of nothing but clear codes": _of_pixels(_sub_blocks(b"\x00\x01\x02\x04\x08\x10\x20\x40\x80" * 500)),
-            "GIF of a frame that goes on past its end": gif[:-2] + _sub_blocks(noise(5000)) + b"\0;",
-            **{f"GIF of code size {size}": _of_code_size(size) for size in (0, 1, 2, 7, 9, 11, 12)},
+            "GIF with noise as its pixel data": _of_pixels(_sub_blocks(noise(3000))),
+            "GIF with undefined codes": _of_pixels(_sub_blocks(b"\xff" * 3000)),
+            "GIF with nothing but clear codes": _of_pixels(_sub_blocks(b"\x00\x01\x02\x04\x08\x10\x20\x40\x80" * 500)),
+            "GIF with frame data past the last pixel": gif[:-2] + _sub_blocks(noise(5000)) + b"\0;",
+            **{f"GIF with code size {size}": _of_code_size(size) for size in (0, 1, 2, 7, 9, 11, 12)},
         },
     )

@@ -1,4 +1,4 @@
-"""The pictures that hostile files are made from, and EXIF."""
+"""Images and EXIF blocks from which hostile files are made."""
 
 import struct
 from functools import cache
@@ -7,30 +7,30 @@ from io import BytesIO
 from PIL import Image
 
 BOMB_BYTES = 64_000_000
-"""What a bomb inflates to: enough to be seen in a peak, too little to bring a machine down when the defence fails."""
+"""Uncompressed size of a decompression bomb: large enough to show in peak memory, small enough not to exhaust a machine."""
 
 
 def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    """The file that Pillow writes of `image`."""
+    """Encode `image` with Pillow."""
     file = BytesIO()
     image.save(file, image_format, **options)
     return file.getvalue()
 
 
 def gradient(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """A smooth picture in which every brightness occurs."""
+    """A smooth image with every brightness from black to white."""
     return Image.linear_gradient("L").resize((width, height)).convert(mode)
 
 
 def frames(count: int, mode: str = "RGB") -> list[Image.Image]:
-    """Small pictures that differ, for an animation."""
-    picture = gradient(32, 24, mode)
-    return [picture.rotate(7 * turn) for turn in range(count)]
+    """Small, different images for an animation."""
+    image = gradient(32, 24, mode)
+    return [image.rotate(7 * turn) for turn in range(count)]
 
 
 @cache
 def noise(length: int) -> bytes:
-    """Bytes that do not compress, the same at every run (a linear congruential generator)."""
+    """Incompressible bytes, the same in every run (a linear congruential generator)."""
     state, noise = 1, bytearray()
     for _ in range(length):
         state = (state * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
@@ -39,7 +39,7 @@ def noise(length: int) -> bytes:
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
-    """The smallest EXIF block that holds an orientation."""
+    """The smallest EXIF block with an orientation."""
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
@@ -49,23 +49,23 @@ def _directory(*entries: bytes, following: int = 0, count: int | None = None) ->
 
 
 def broken_exif() -> dict[str, bytes]:
-    """EXIF blocks made to trap those who walk them. None has an orientation."""
+    """Malformed EXIF blocks. None has a valid orientation."""
     head = b"II" + struct.pack("<HI", 42, 8)
     entry = struct.pack("<HHII", 0x010F, 2, 4, 0x41414141)
     return {
-        "EXIF of nothing but its byte order": b"II",
-        "EXIF of no byte order": b"XX*\0\x08\0\0\0" + bytes(64),
-        "EXIF whose directory is far away": b"II*\0\xff\xff\xff\xff",
-        "EXIF whose directory begins inside its header": b"II*\0\0\0\0\0" + bytes(64),
-        "EXIF whose directories loop": head + _directory(entry, following=8),
-        "EXIF of 65535 entries of which one is there": head + _directory(entry, count=65_535),
-        "EXIF of 65535 entries": head + _directory(*[entry] * 5000, count=65_535),
-        "EXIF whose value is 4 GB long": head + _directory(struct.pack("<HHII", 0x010F, 2, 2**32 - 1, 26)),
-        "EXIF whose value is far away": head + _directory(struct.pack("<HHII", 0x010F, 2, 100, 2**32 - 1)),
-        "EXIF whose directory of GPS is itself": head + _directory(struct.pack("<HHII", 0x8825, 4, 1, 8)),
-        "EXIF whose thumbnail is 4 GB long": head
+        "EXIF with nothing but a byte order mark": b"II",
+        "EXIF with an invalid byte order mark": b"XX*\0\x08\0\0\0" + bytes(64),
+        "EXIF with a directory offset of 4 GB": b"II*\0\xff\xff\xff\xff",
+        "EXIF with a directory inside its header": b"II*\0\0\0\0\0" + bytes(64),
+        "EXIF with directories in a loop": head + _directory(entry, following=8),
+        "EXIF with one entry and a count of 65535": head + _directory(entry, count=65_535),
+        "EXIF with 5000 entries and a count of 65535": head + _directory(*[entry] * 5000, count=65_535),
+        "EXIF with a value of 4 GB": head + _directory(struct.pack("<HHII", 0x010F, 2, 2**32 - 1, 26)),
+        "EXIF with a value offset of 4 GB": head + _directory(struct.pack("<HHII", 0x010F, 2, 100, 2**32 - 1)),
+        "EXIF with a GPS directory that points to itself": head + _directory(struct.pack("<HHII", 0x8825, 4, 1, 8)),
+        "EXIF with a thumbnail of 4 GB": head
         + _directory(struct.pack("<HHII", 0x0201, 4, 1, 0), struct.pack("<HHII", 0x0202, 4, 1, 2**32 - 1)),
-        "EXIF of orientation 9": exif(9),
-        "EXIF of orientation 0": exif(0),
-        "EXIF of a type that there is not": head + _directory(struct.pack("<HHII", 0x0112, 77, 1, 0)),
+        "EXIF with orientation 9": exif(9),
+        "EXIF with orientation 0": exif(0),
+        "EXIF with an unknown value type": head + _directory(struct.pack("<HHII", 0x0112, 77, 1, 0)),
     }

@@ -1,4 +1,4 @@
-"""PNG (W3C PNG 3 section 5): chunks of length, type, content and checksum."""
+"""Hostile PNG files (W3C PNG 3 section 5)."""
 
 import struct
 import zlib
@@ -17,17 +17,17 @@ _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """A PNG chunk with its length and checksum."""
+    """A PNG chunk: length, type, content, checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def header(width: int = 64, height: int = 48, depth: int = 8, colour: int = _RGB, *methods: int) -> bytes:
-    """The IHDR chunk; `methods` are of compression, filter and interlace."""
+    """An IHDR chunk; `methods` are those of compression, filter and interlace."""
     return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, *(methods or (0, 0, 0))))
 
 
 def png_of_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
-    """A PNG that is nothing but its header."""
+    """A PNG with a header and an empty zlib stream."""
     return _png(header(width, height, depth, colour), png_chunk(b"IDAT", zlib.compress(b"")))
 
 
@@ -36,13 +36,13 @@ def _png(*chunks: bytes) -> bytes:
 
 
 def rows(width: int = 64, height: int = 48, depth: int = 8, colour: int = _RGB, filter_type: int = 0) -> bytes:
-    """The scanlines of a picture, not compressed."""
+    """The uncompressed scanlines of an image."""
     length = (width * depth * _CHANNELS[colour] + 7) // 8
     return b"".join(bytes([filter_type]) + bytes([5 * row & 0xFF]) * length for row in range(height))
 
 
 def pixels(*arguments: int) -> bytes:
-    """The IDAT chunk of `rows`."""
+    """An IDAT chunk with the compressed `rows`."""
     return png_chunk(b"IDAT", zlib.compress(rows(*arguments)))
 
 
@@ -50,14 +50,14 @@ _COLOURS = png_chunk(b"PLTE", bytes(range(192)))
 
 
 def with_png_chunks(*chunks: bytes) -> bytes:
-    """A valid PNG with more chunks behind its header."""
+    """A valid PNG with additional chunks after its header."""
     png = valid()["PNG"]
     return png[:33] + b"".join(chunks) + png[33:]
 
 
 @cache
 def valid() -> dict[str, bytes]:
-    """A small file of each kind of PNG."""
+    """A small file for each kind of PNG, by name."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Comment", "words")
     texts.add_itxt("Title", "words", zip=True)
@@ -72,7 +72,7 @@ def valid() -> dict[str, bytes]:
         "RGB PNG with a transparent colour": encoded(gradient(), "PNG", transparency=(9, 9, 9)),
         "16-bit grey PNG": encoded(gradient(mode="I;16"), "PNG"),
         "PNG with metadata": encoded(gradient(), "PNG", pnginfo=texts, icc_profile=noise(300), exif=exif(1)),
-        "PNG of many pixel chunks": _png(header(), *_split(zlib.compress(rows()), 40)),
+        "PNG with many IDAT chunks": _png(header(), *_split(zlib.compress(rows()), 40)),
         "animated PNG": encoded(first, "PNG", save_all=True, append_images=others),
         **{
             f"{depth}-bit PNG of colour type {colour}": _png(
@@ -85,7 +85,7 @@ def valid() -> dict[str, bytes]:
 
 
 def _interlaced() -> bytes:
-    """The seven Adam7 passes of 8x8 grey pixels: (pixels across, rows) of each."""
+    """The scanlines of 8x8 grey pixels in the seven passes of Adam7."""
     passes = ((1, 1), (1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4))
     return b"".join(rows(across, down, 8, _GREY) for across, down in passes)
 
@@ -96,7 +96,7 @@ def _split(stream: bytes, parts: int) -> list[bytes]:
 
 
 def blocks(png: bytes) -> Iterator[Block]:
-    """The signature and every chunk."""
+    """The signature, and each chunk and its checksum."""
     yield Block("signature", 0, 8, 8)
     position = 8
     while position < len(png):
@@ -108,7 +108,7 @@ def blocks(png: bytes) -> Iterator[Block]:
 
 
 def _edited(png: bytes, kind: bytes, edit: Callable[[bytes], bytes]) -> bytes:
-    """`png` with each chunk of `kind` replaced by what `edit` makes of it as a whole."""
+    """`png` with each chunk of type `kind` replaced by `edit(chunk)`."""
     chunks = [png[block.start : block.end + 4] for block in blocks(png) if not block.name.startswith(("signature", "checksum"))]
     return _SIGNATURE + b"".join(edit(chunk) if chunk[4:8] == kind else chunk for chunk in chunks)
 
@@ -119,7 +119,7 @@ def _with_length(chunk: bytes, length: int) -> bytes:
 
 @cache
 def bomb() -> bytes:
-    """A zlib stream of a few KB that inflates to 64 MB."""
+    """A zlib stream of a few KB that inflates to BOMB_BYTES."""
     return zlib.compress(bytes(BOMB_BYTES), 9)
 
 
@@ -127,19 +127,19 @@ def _cuts() -> Iterator[Case]:
     for name, png in valid().items():
         walked = list(blocks(png))
         streams = [block for block in walked if block.name == "IDAT"]
-        # the last bytes of the stream are its checksum, which a decoder that has all its pixels may not miss
+        # The stream ends with its checksum, which a decoder may ignore once it has all pixels.
         total = sum(block.end - block.content for block in streams)
-        needed, behind = 0, 0
+        needed, remaining = 0, 0
         for block in reversed(streams):
-            behind += block.end - block.content
-            if behind > min(20, total // 2):
+            remaining += block.end - block.content
+            if remaining > min(20, total // 2):
                 needed = block.end - min(20, total // 2)
                 break
         yield from truncations(name, png, walked, signature=8, needed=needed)
 
 
 def corpus() -> Iterator[Case]:
-    """Every hostile PNG."""
+    """All hostile PNG files."""
     png, palette = valid()["PNG"], valid()["palette PNG with transparency"]
     stream = zlib.compress(rows())
     first, *others = frames(300)
@@ -150,18 +150,18 @@ def corpus() -> Iterator[Case]:
         Outcome.TOO_MANY_PIXELS,
         {
             "PNG of 169 megapixels": png_of_header(13_000, 13_000),
-            "PNG of the largest size there is": png_of_header(2**31 - 1, 2**31 - 1),
+            "PNG of the maximum size": png_of_header(2**31 - 1, 2**31 - 1),
             "PNG of one row of 2 gigapixels": png_of_header(2**31 - 1, 1),
             "PNG of one column of 2 gigapixels": png_of_header(1, 2**31 - 1),
-            "PNG of 60 megapixels that are all there": _png(header(60_000, 1000, 1, _GREY), pixels(60_000, 1000, 1, _GREY)),
+            "complete PNG of 60 megapixels": _png(header(60_000, 1000, 1, _GREY), pixels(60_000, 1000, 1, _GREY)),
             "PNG of a negative width": png_of_header(2**32 - 1, 1),
-            "PNG of two headers of which the second is of 4 exapixels": _png(header(), header(2**31 - 1, 2**31 - 1), pixels()),
+            "PNG with a second header of 4 exapixels": _png(header(), header(2**31 - 1, 2**31 - 1), pixels()),
             "RGBA PNG of 36 megapixels": png_of_header(6000, 6000, 8, _RGBA),
         },
     )
-    yield from cases(Kind.LIE, Outcome.UNKNOWN_FORMAT, {"PNG of line endings that were changed": png.replace(b"\r\n", b"\n")})
+    yield from cases(Kind.MALFORMED, Outcome.UNKNOWN_FORMAT, {"PNG with converted line endings": png.replace(b"\r\n", b"\n")})
     yield from cases(
-        Kind.BOMB, Outcome.DAMAGED, {"PNG of 700 thousand empty chunks": with_png_chunks(png_chunk(b"teXt", b"") * 700_000)}
+        Kind.BOMB, Outcome.DAMAGED, {"PNG with 700 thousand empty chunks": with_png_chunks(png_chunk(b"teXt", b"") * 700_000)}
     )
     yield from cases(
         Kind.BOMB,
@@ -173,36 +173,38 @@ def corpus() -> Iterator[Case]:
             "PNG with a hundred text chunks of 64 MB": with_png_chunks(png_chunk(b"zTXt", b"x\0\0" + bomb()) * 100),
             "PNG with 9 MB of text": with_png_chunks(png_chunk(b"tEXt", b"x\0" + b"w" * 9_000_000)),
             "PNG with 9 MB of EXIF": with_png_chunks(png_chunk(b"eXIf", exif(1) + bytes(9_000_000))),
-            "PNG with a text chunk of 64 MB behind its pixels": png[:-12] + png_chunk(b"zTXt", b"x\0\0" + bomb()) + png[-12:],
-            "PNG whose pixels go on for 64 MB": _png(header(10, 10), png_chunk(b"IDAT", bomb())),
-            "animated PNG of 300 frames": encoded(first, "PNG", save_all=True, append_images=others),
-            "PNG of ten thousand empty pixel chunks": _png(header(), png_chunk(b"IDAT", b"") * 10_000, pixels()),
-            "PNG of one byte in each pixel chunk": _png(header(), *_split(stream, len(stream))),
+            "PNG with a text chunk of 64 MB after its pixels": png[:-12] + png_chunk(b"zTXt", b"x\0\0" + bomb()) + png[-12:],
+            "PNG with 64 MB of pixel data for 10x10 pixels": _png(header(10, 10), png_chunk(b"IDAT", bomb())),
+            "animated PNG with 300 frames": encoded(first, "PNG", save_all=True, append_images=others),
+            "PNG with ten thousand empty IDAT chunks": _png(header(), png_chunk(b"IDAT", b"") * 10_000, pixels()),
+            "PNG with one byte in each IDAT chunk": _png(header(), *_split(stream, len(stream))),
         },
     )
     yield from cases(
         Kind.BOMB,
         Outcome.CHEAP,
         {
-            "PNG of 36 megapixels that are not there": _png(header(6000, 6000), pixels(6000, 1)),
-            "RGBA PNG of 28 megapixels that are not there": _png(header(7000, 4000, 8, _RGBA), pixels(7000, 1, 8, _RGBA)),
-            "grey PNG of 49 megapixels that are not there": _png(header(7000, 7000, 8, _GREY), pixels(7000, 1, 8, _GREY)),
-            "interlaced PNG of 36 megapixels that are not there": _png(header(6000, 6000, 8, _RGB, 0, 0, 1), pixels(6000, 1)),
+            "PNG of 36 megapixels with one row of pixels": _png(header(6000, 6000), pixels(6000, 1)),
+            "RGBA PNG of 28 megapixels with one row of pixels": _png(header(7000, 4000, 8, _RGBA), pixels(7000, 1, 8, _RGBA)),
+            "grey PNG of 49 megapixels with one row of pixels": _png(header(7000, 7000, 8, _GREY), pixels(7000, 1, 8, _GREY)),
+            "interlaced PNG of 36 megapixels with one row of pixels": _png(
+                header(6000, 6000, 8, _RGB, 0, 0, 1), pixels(6000, 1)
+            ),
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {f"PNG with {name}": with_png_chunks(png_chunk(b"eXIf", block)) for name, block in broken_exif().items()},
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART,
         {
-            "PNG with words behind its end": png + b"trailing" * 1000,
-            "PNG of half its height": _png(header(64, 24), pixels()),
-            "PNG with a wrong checksum of its text": with_png_chunks(png_chunk(b"tEXt", b"x\0words")[:-4] + b"\0\0\0\0"),
-            "PNG with a chunk of no known type": with_png_chunks(png_chunk(b"what", b"ever")),
+            "PNG with trailing text": png + b"trailing" * 1000,
+            "PNG with half the height in its header": _png(header(64, 24), pixels()),
+            "PNG with a wrong checksum in a text chunk": with_png_chunks(png_chunk(b"tEXt", b"x\0words")[:-4] + b"\0\0\0\0"),
+            "PNG with an unknown chunk": with_png_chunks(png_chunk(b"what", b"ever")),
             "PNG with an empty chunk of every kind": with_png_chunks(
                 *(
                     png_chunk(kind, b"")
@@ -224,33 +226,33 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.DAMAGED,
         {
-            "PNG of no width": png_of_header(0, 100),
-            "PNG of no height": png_of_header(100, 0),
-            "PNG of ten times its width": _png(header(640, 48), pixels()),
-            "PNG without pixels": png_of_header(100, 100),
-            "PNG without a pixel chunk": _png(header()),
-            "PNG of an empty pixel chunk": _png(header(), png_chunk(b"IDAT", b"")),
-            "PNG of pixels that are not compressed": _png(header(), png_chunk(b"IDAT", rows())),
-            "PNG of pixels of noise": _png(header(), png_chunk(b"IDAT", noise(2000))),
-            "PNG of a compressed stream of a preset dictionary": _png(header(), png_chunk(b"IDAT", b"\x78\xbb" + stream[2:])),
-            "PNG of 16 bits that has 8": _png(header(depth=16), pixels()),
-            "PNG with alpha that has none": _png(header(colour=_RGBA), pixels()),
-            "PNG of filter type 5": _png(header(), pixels(64, 48, 8, _RGB, 5)),
-            "PNG of filter type 255": _png(header(), pixels(64, 48, 8, _RGB, 255)),
-            "PNG with a wrong checksum": png[:29] + b"\0\0\0\0" + png[33:],
+            "PNG of width 0": png_of_header(0, 100),
+            "PNG of height 0": png_of_header(100, 0),
+            "PNG with ten times the width in its header": _png(header(640, 48), pixels()),
+            "PNG with an empty zlib stream": png_of_header(100, 100),
+            "PNG without an IDAT chunk": _png(header()),
+            "PNG with an empty IDAT chunk": _png(header(), png_chunk(b"IDAT", b"")),
+            "PNG with uncompressed pixels": _png(header(), png_chunk(b"IDAT", rows())),
+            "PNG with noise as its zlib stream": _png(header(), png_chunk(b"IDAT", noise(2000))),
+            "PNG with a preset dictionary in its zlib stream": _png(header(), png_chunk(b"IDAT", b"\x78\xbb" + stream[2:])),
+            "PNG with 8-bit pixels and a 16-bit header": _png(header(depth=16), pixels()),
+            "PNG with RGB pixels and an RGBA header": _png(header(colour=_RGBA), pixels()),
+            "PNG with filter type 5": _png(header(), pixels(64, 48, 8, _RGB, 5)),
+            "PNG with filter type 255": _png(header(), pixels(64, 48, 8, _RGB, 255)),
+            "PNG with a wrong checksum in its header": png[:29] + b"\0\0\0\0" + png[33:],
             "PNG without a header": _png(pixels()),
-            "PNG whose header follows its pixels": _png(pixels(), header()),
-            "PNG of a header cut short": _png(png_chunk(b"IHDR", struct.pack(">II", 64, 48)), pixels()),
-            "PNG of an empty header": _png(png_chunk(b"IHDR", b""), pixels()),
-            "PNG of a header of 2 GB": _edited(png, b"IHDR", lambda chunk: _with_length(chunk, 2**31 - 1)),
-            "PNG of a header of 4 GB": _edited(png, b"IHDR", lambda chunk: _with_length(chunk, 2**32 - 1)),
-            "PNG of pixels of no length": _edited(png, b"IDAT", lambda chunk: _with_length(chunk, 0)),
-            "PNG of nothing but its end": _png(),
+            "PNG with its header after its pixels": _png(pixels(), header()),
+            "PNG with a truncated header": _png(png_chunk(b"IHDR", struct.pack(">II", 64, 48)), pixels()),
+            "PNG with an empty header": _png(png_chunk(b"IHDR", b""), pixels()),
+            "PNG with a header of 2 GB": _edited(png, b"IHDR", lambda chunk: _with_length(chunk, 2**31 - 1)),
+            "PNG with a header of 4 GB": _edited(png, b"IHDR", lambda chunk: _with_length(chunk, 2**32 - 1)),
+            "PNG with an IDAT chunk of length 0": _edited(png, b"IDAT", lambda chunk: _with_length(chunk, 0)),
+            "PNG with nothing but an IEND chunk": _png(),
             **{
-                f"PNG of {depth} bits and colour type {colour}": png_of_header(10, 10, depth, colour)
+                f"PNG with {depth} bits and colour type {colour}": png_of_header(10, 10, depth, colour)
                 for colour in (0, 1, 2, 3, 4, 5, 6, 7, 255)
                 for depth in (0, 1, 3, 4, 8, 16, 17, 32, 255)
                 if depth not in _DEPTHS.get(colour, ())
@@ -258,46 +260,48 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
-        Kind.LIE,
+        Kind.MALFORMED,
         Outcome.ART_OR_DAMAGED,
         {
-            "PNG of four times its height": _png(header(64, 192), pixels()),
-            "PNG of pixels of half the rows": _png(header(), png_chunk(b"IDAT", zlib.compress(rows(64, 24)))),
-            "PNG with a wrong checksum of its pixels": _edited(png, b"IDAT", lambda chunk: chunk[:-4] + b"\0\0\0\0"),
-            "PNG of a quarter of its width": _png(header(16, 48), pixels()),
-            "PNG of two headers": _png(header(), header(), pixels()),
-            "PNG of two headers of which the second is larger": _png(header(), header(5000, 5000), pixels()),
-            "PNG of two headers of other colour types": _png(header(), header(colour=_GREY), pixels()),
-            "PNG of two headers of which the second is interlaced": _png(header(), header(64, 48, 8, _RGB, 0, 0, 1), pixels()),
-            "PNG whose second header follows its pixels": _png(header(), pixels(), header(5000, 5000)),
-            "PNG of its pixels twice": _png(header(), pixels(), pixels()),
-            "PNG of pixels in two places": _png(
+            "PNG with four times the height in its header": _png(header(64, 192), pixels()),
+            "PNG with pixels for half of its rows": _png(header(), png_chunk(b"IDAT", zlib.compress(rows(64, 24)))),
+            "PNG with a wrong checksum in IDAT": _edited(png, b"IDAT", lambda chunk: chunk[:-4] + b"\0\0\0\0"),
+            "PNG with a quarter of the width in its header": _png(header(16, 48), pixels()),
+            "PNG with two headers": _png(header(), header(), pixels()),
+            "PNG with a larger second header": _png(header(), header(5000, 5000), pixels()),
+            "PNG with a second header of another colour type": _png(header(), header(colour=_GREY), pixels()),
+            "PNG with a second header that is interlaced": _png(header(), header(64, 48, 8, _RGB, 0, 0, 1), pixels()),
+            "PNG with a second header after its pixels": _png(header(), pixels(), header(5000, 5000)),
+            "PNG with its pixels repeated": _png(header(), pixels(), pixels()),
+            "PNG with a text chunk between IDAT chunks": _png(
                 header(), png_chunk(b"IDAT", stream[:50]), png_chunk(b"tEXt", b"x\0y"), png_chunk(b"IDAT", stream[50:])
             ),
             "PNG without a palette": _png(header(20, 20, 8, _PALETTE), pixels(20, 20, 8, _PALETTE)),
-            "PNG of an empty palette": _png(header(20, 20, 8, _PALETTE), png_chunk(b"PLTE", b""), pixels(20, 20, 8, _PALETTE)),
-            "PNG of a palette of 200 bytes": _png(
+            "PNG with an empty palette": _png(
+                header(20, 20, 8, _PALETTE), png_chunk(b"PLTE", b""), pixels(20, 20, 8, _PALETTE)
+            ),
+            "PNG with a palette of 200 bytes": _png(
                 header(20, 20, 8, _PALETTE), png_chunk(b"PLTE", bytes(200)), pixels(20, 20, 8, _PALETTE)
             ),
-            "PNG of a palette of 1000 colours": _png(
+            "PNG with a palette of 1000 colours": _png(
                 header(20, 20, 8, _PALETTE), png_chunk(b"PLTE", bytes(3000)), pixels(20, 20, 8, _PALETTE)
             ),
-            "PNG of a palette of one colour": _png(
+            "PNG with a palette of one colour": _png(
                 header(20, 20, 8, _PALETTE), png_chunk(b"PLTE", b"abc"), pixels(20, 20, 8, _PALETTE)
             ),
-            "PNG of two palettes": _edited(palette, b"PLTE", lambda chunk: chunk + _COLOURS),
-            "PNG whose palette follows its pixels": _png(header(20, 20, 8, _PALETTE), pixels(20, 20, 8, _PALETTE), _COLOURS),
+            "PNG with two palettes": _edited(palette, b"PLTE", lambda chunk: chunk + _COLOURS),
+            "PNG with its palette after its pixels": _png(header(20, 20, 8, _PALETTE), pixels(20, 20, 8, _PALETTE), _COLOURS),
             "grey PNG with a palette": _png(header(colour=_GREY), _COLOURS, pixels(64, 48, 8, _GREY)),
-            "PNG of more opacities than colours": _edited(palette, b"tRNS", lambda _: png_chunk(b"tRNS", bytes(4000))),
-            "PNG of no opacities": _edited(palette, b"tRNS", lambda _: png_chunk(b"tRNS", b"")),
-            "PNG whose opacities precede its palette": _png(
+            "PNG with more tRNS entries than colours": _edited(palette, b"tRNS", lambda _: png_chunk(b"tRNS", bytes(4000))),
+            "PNG with an empty tRNS chunk": _edited(palette, b"tRNS", lambda _: png_chunk(b"tRNS", b"")),
+            "PNG with tRNS before its palette": _png(
                 header(20, 20, 8, _PALETTE), png_chunk(b"tRNS", bytes(9)), _COLOURS, pixels(20, 20, 8, _PALETTE)
             ),
-            "PNG whose opacities follow its pixels": _png(
+            "PNG with tRNS after its pixels": _png(
                 header(20, 20, 8, _PALETTE), _COLOURS, pixels(20, 20, 8, _PALETTE), png_chunk(b"tRNS", bytes(9))
             ),
             **{
-                f"PNG of colour type {colour} with {length} bytes of transparency": _png(
+                f"PNG of colour type {colour} with {length} bytes of tRNS": _png(
                     header(20, 20, depth, colour),
                     png_chunk(b"tRNS", b"\xff" * length),
                     *([_COLOURS] if colour == _PALETTE else []),
@@ -310,21 +314,21 @@ def corpus() -> Iterator[Case]:
             "1-bit PNG with a transparent level of 65535": _png(
                 header(20, 20, 1, _GREY), png_chunk(b"tRNS", b"\xff\xff"), pixels(20, 20, 1, _GREY)
             ),
-            "PNG of a stream with a wrong checksum": _png(header(), png_chunk(b"IDAT", stream[:-4] + bytes(4))),
-            "PNG of a stream without a checksum": _png(header(), png_chunk(b"IDAT", stream[:-4])),
-            "PNG of a small window": _png(header(), png_chunk(b"IDAT", b"\x08\x1d" + stream[2:])),
-            "PNG of interlace method 2": _png(header(64, 48, 8, _RGB, 0, 0, 2), pixels()),
-            "PNG that says it is interlaced": _png(header(64, 48, 8, _RGB, 0, 0, 1), pixels()),
-            "PNG of compression method 1": _png(header(64, 48, 8, _RGB, 1, 0, 0), pixels()),
-            "PNG of filter method 64": _png(header(64, 48, 8, _RGB, 0, 64, 0), pixels()),
-            "PNG without an end": png[:-12],
-            "PNG of an end of 4 GB": _edited(png, b"IEND", lambda chunk: _with_length(chunk, 2**32 - 1)),
-            "PNG of pixels of 4 GB": _edited(png, b"IDAT", lambda chunk: _with_length(chunk, 2**32 - 1)),
-            "PNG of text of 4 GB": with_png_chunks(_with_length(png_chunk(b"tEXt", b"x\0y"), 2**32 - 1)),
-            "PNG of a chunk whose type is no letters": with_png_chunks(png_chunk(b"\0\xff\0\xff", b"")),
-            "animated PNG of no frames": with_png_chunks(png_chunk(b"acTL", struct.pack(">II", 0, 0))),
-            "animated PNG of 4 billion frames": with_png_chunks(png_chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0))),
-            "animated PNG whose first frame is outside of it": with_png_chunks(
+            "PNG with a wrong zlib checksum": _png(header(), png_chunk(b"IDAT", stream[:-4] + bytes(4))),
+            "PNG without a zlib checksum": _png(header(), png_chunk(b"IDAT", stream[:-4])),
+            "PNG with a small zlib window": _png(header(), png_chunk(b"IDAT", b"\x08\x1d" + stream[2:])),
+            "PNG with interlace method 2": _png(header(64, 48, 8, _RGB, 0, 0, 2), pixels()),
+            "PNG with an interlaced header and sequential pixels": _png(header(64, 48, 8, _RGB, 0, 0, 1), pixels()),
+            "PNG with compression method 1": _png(header(64, 48, 8, _RGB, 1, 0, 0), pixels()),
+            "PNG with filter method 64": _png(header(64, 48, 8, _RGB, 0, 64, 0), pixels()),
+            "PNG without an IEND chunk": png[:-12],
+            "PNG with an IEND chunk of 4 GB": _edited(png, b"IEND", lambda chunk: _with_length(chunk, 2**32 - 1)),
+            "PNG with an IDAT chunk of 4 GB": _edited(png, b"IDAT", lambda chunk: _with_length(chunk, 2**32 - 1)),
+            "PNG with a text chunk of 4 GB": with_png_chunks(_with_length(png_chunk(b"tEXt", b"x\0y"), 2**32 - 1)),
+            "PNG with a chunk type that is not letters": with_png_chunks(png_chunk(b"\0\xff\0\xff", b"")),
+            "animated PNG with no frames": with_png_chunks(png_chunk(b"acTL", struct.pack(">II", 0, 0))),
+            "animated PNG with 4 billion frames": with_png_chunks(png_chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0))),
+            "animated PNG with its first frame outside the image": with_png_chunks(
                 png_chunk(b"acTL", struct.pack(">II", 2, 0)),
                 png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 900, 900, 2**31, 2**31, 0, 0, 9, 9)),
             ),

@@ -1,10 +1,16 @@
-"""How like the original a drawing in glyphs is: what the style `structure` chooses its preset by.
+"""Similarity of a drawing in glyphs to the original, by which the style `structure` chooses a preset.
 
-A cheap kin of the score in bench/scoring.py, on eighths of cells: structural similarity (Wang et al., "Image quality
-assessment", IEEE Transactions on Image Processing 13, 2004) with cells as its windows, times the share of tone that is
-explained, times the square root of the correlation of slopes, all after tone and contrast are fitted as a viewer's eye does.
+A cheaper variant of the score in bench/scoring.py, computed on eighths of cells. It is the product of
 
-Sums are of integers below 2^53, and so exact in any order; the similarity is made one before it is summed.
+- structural similarity (Wang et al., "Image quality assessment", IEEE Transactions on Image Processing 13, 2004), with cells as
+  windows,
+- the share of the variance of tone that the drawing explains,
+- the square root of the correlation of slopes,
+
+after fitting the brightness and contrast of the drawing to the original, as a viewer's eye does.
+
+All sums are of integers below 2^53 and therefore exact in any order. Structural similarities are rounded to integers before
+they are summed.
 """
 
 from math import sqrt
@@ -18,26 +24,28 @@ from asciist.conversion.glyphs import GlyphBank
 _Floats = NDArray[np.float64]
 
 _WHITE: Final = 1020
-"""An eighth of a cell that is white, or fully covered: four samples of 255."""
+"""Value of an eighth of a cell that is white, or fully covered: four samples of 255."""
 
 _C1: Final = (0.01 * _WHITE) ** 2
 _C2: Final = (0.03 * _WHITE) ** 2
-"""The constants of structural similarity, for values up to white."""
+"""The constants of structural similarity, for values from 0 to _WHITE."""
 
 _UNIT: Final = 1 << 20
-"""Similarities are rounded to this part of one."""
-
+"""Similarities are rounded to multiples of 1/_UNIT."""
 
 _SLOPES: Final = np.array(
     [[-1, 1, 0, 0, 0, 0, 0, 0], [0, 0, -1, 1, 0, 0, 0, 0], [0, 0, 0, 0, -1, 1, 0, 0], [0, 0, 0, 0, 0, 0, -1, 1]]
     + [[-1 if eighth == upper else int(eighth == upper + 2) for eighth in range(8)] for upper in range(6)],
     np.float64,
 ).T
-"""(8, 10): the differences within a cell, of each eighth with the one to its right and with the one below."""
+"""(8, 10): matrix of the differences within a cell, from each eighth to the one on its right and to the one below."""
 
 
-def likeness(drawings: NDArray[np.intp], original: _Floats, bank: GlyphBank) -> list[float]:
-    """One number for each of (drawings, rows, columns) glyphs against (rows, columns, 8) eighths; more is more alike."""
+def similarity(drawings: NDArray[np.intp], original: _Floats, bank: GlyphBank) -> list[float]:
+    """Score each of several drawings against the original; higher is more similar.
+
+    `drawings` is (drawings, rows, columns) glyph indices, `original` is (rows, columns, 8) eighths of cells.
+    """
     coverage = bank.coverage
     tones, true_tones = coverage.sum(1)[drawings], original.sum(2)
     true_smooth = _smooth(true_tones)
@@ -53,43 +61,43 @@ def likeness(drawings: NDArray[np.intp], original: _Floats, bank: GlyphBank) -> 
     means, true_means = tones / 8, true_tones / 8
     scatter = (coverage**2).sum(1)[drawings] / 8 - means * means
     true_scatter = (original**2).sum(2) / 8 - true_means * true_means
-    joint = _of_drawn(original @ coverage.T, drawings) / 8 - means * true_means
+    joint = _select_drawn(original @ coverage.T, drawings) / 8 - means * true_means
     brightness = (true_tones.sum() - gain * tones.sum((1, 2), keepdims=True)) / (8 * true_tones.size)
     fitted = gain * means + brightness
     similarities = ((2 * fitted * true_means + _C1) * (2 * gain * joint + _C2)) / (
         (fitted * fitted + true_means * true_means + _C1) * (gain * gain * scatter + true_scatter + _C2)
     )
-    similar = np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * true_tones.size)
+    mean_similarities = np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * true_tones.size)
 
     correlations = _correlations(drawings, original, coverage)
     return [
-        max(0.0, similarity) * share * sqrt(correlation)
-        for similarity, share, correlation in zip(similar.tolist(), explained, correlations, strict=True)
+        max(0.0, mean) * share * sqrt(correlation)
+        for mean, share, correlation in zip(mean_similarities.tolist(), explained, correlations, strict=True)
     ]
 
 
 def _covariance(one: _Floats, other: _Floats) -> int:
-    """Of all elements, times the square of their number."""
+    """Covariance of all elements, times the square of their number."""
     return one.size * int(np.vdot(one, other)) - int(one.sum()) * int(other.sum())
 
 
 def _smooth(tones: _Floats) -> _Floats:
-    """Each tone with its neighbours in the row, 1:2:1, times four."""
+    """Each tone averaged with its neighbours in the row (1:2:1), times four."""
     left = np.concatenate([tones[..., :1], tones[..., :-1]], axis=-1)
     right = np.concatenate([tones[..., 1:], tones[..., -1:]], axis=-1)
     return np.asarray(left + 2 * tones + right)
 
 
-def _of_drawn(by_glyph: _Floats, drawings: NDArray[np.intp]) -> _Floats:
-    """(drawings, rows, columns): of (rows, columns, glyphs) those of the glyphs that are drawn."""
+def _select_drawn(by_glyph: _Floats, drawings: NDArray[np.intp]) -> _Floats:
+    """Pick the values of the drawn glyphs: (rows, columns, glyphs) to (drawings, rows, columns)."""
     drawn: _Floats = np.take_along_axis(by_glyph, drawings.transpose(1, 2, 0), axis=2).transpose(2, 0, 1)
     return drawn
 
 
 def _correlations(drawings: NDArray[np.intp], original: _Floats, coverage: _Floats) -> list[float]:
-    """Of each drawing's slopes with the original's, within cells and from cell to cell; 0 where they are opposed."""
+    """Correlation of the slopes of each drawing with those of the original, within and between cells; 0 if negative."""
     glyph_slopes, slopes = coverage @ _SLOPES, original @ _SLOPES
-    aligned = _of_drawn(slopes @ glyph_slopes.T, drawings).sum((1, 2))
+    aligned = _select_drawn(slopes @ glyph_slopes.T, drawings).sum((1, 2))
     steepness = (glyph_slopes**2).sum(1)[drawings].sum((1, 2))
     between = coverage[:, 0::2][drawings[..., 1:]] - coverage[:, 1::2][drawings[..., :-1]]
     true_between = original[:, 1:, 0::2] - original[:, :-1, 1::2]

@@ -1,0 +1,39 @@
+"""The result of stripping an image file."""
+
+from dataclasses import dataclass
+
+from asciist.conversion.containers import jpeg_scans
+from asciist.conversion.containers.jpeg_scans import JpegScans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """An image file without the parts that cannot change its pixels."""
+
+    format: str
+    """JPEG, PNG, GIF, WEBP or BMP."""
+    body: bytes
+    """A valid file of that format. For a JPEG, the part before the first scan."""
+    scans: JpegScans | None = None
+    """The rest of a JPEG."""
+    orientation: int = 1
+    """EXIF orientation, 1 to 8; 1 if absent or unreadable."""
+    canvas: tuple[int, int] = (0, 0)
+    """(width, height) in pixels that Pillow allocates on opening the file; (0, 0) for formats where it allocates nothing."""
+    lacks_pixels: bool = False
+    """True if the file is too short for the pixels in its header, or the first frame of an animation covers less than 1/16 of a
+    large canvas. Checked after the pixel limits, so that an image over them is refused as too large."""
+
+    @property
+    def head(self) -> bytes:
+        """The start of the file, long enough for a decoder to read the image header."""
+        return self.body if self.scans is None else self.body + self.scans.data[: jpeg_scans.MAX_HEADER_BYTES]
+
+    def reduced_jpeg(self, *, reduction: int, in_colour: bool) -> bytes:
+        """The JPEG with only the scans that matter when it is decoded at 1/`reduction` (1, 2, 4 or 8) of its size.
+
+        Unless `in_colour`, scans of chroma alone are left out too. Raises what `jpeg_scans.select` raises.
+        """
+        if self.scans is None:
+            raise ValueError(f"a {self.format} has no scans")
+        return b"".join([self.body, *jpeg_scans.select(self.scans, reduction=reduction, in_colour=in_colour)])

@@ -1,0 +1,29 @@
+"""The orientation tag of EXIF metadata (EXIF 2.32 section 4.6.4 A).
+
+EXIF is a TIFF file: a byte order mark, the offset of the first directory, and 12-byte directory entries. The tag is read here
+because Pillow parses the whole directory and warns about damage in it.
+"""
+
+import struct
+from typing import Final
+
+_ORIENTATION_TAG: Final = 0x0112
+_LONG: Final = 4
+
+
+def exif_orientation(tiff: bytes) -> int:
+    """Return the orientation (1 to 8) from the first directory; 1 if there is none or the block is damaged."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
+            if tag == _ORIENTATION_TAG:
+                (value,) = struct.unpack_from(f"{order}{'I' if kind == _LONG else 'H'}", tiff, entry + 8)
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1

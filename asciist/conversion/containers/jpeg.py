@@ -1,0 +1,47 @@
+"""JPEG segments (ITU T.81 annex B).
+
+A JPEG starts with an SOI marker. Each segment is a marker (0xFF and a code), a 2-byte length that includes itself, and
+content; the first SOS marker begins the first scan. The frame headers (B.2.2) and tables (B.2.4) are kept, and the JFIF (APP0)
+and Adobe (APP14) segments, from which the decoder derives the colour space. The EXIF segment (APP1) is read for the
+orientation. The scans are kept apart: which of them are needed depends on the size of the decoded image (`jpeg_scans`).
+"""
+
+import struct
+
+from asciist.conversion.containers import jpeg_scans
+from asciist.conversion.containers.bounds import MAX_BLOCKS
+from asciist.conversion.containers.container import Container
+from asciist.conversion.containers.exif import exif_orientation
+from asciist.conversion.containers.jpeg_scans import ADOBE, EOI, FRAMES, JFIF, MARKER, SOS, TABLES
+from asciist.conversion.damage import damaged
+
+_APP1 = 0xE1
+_KEPT = FRAMES | TABLES | {JFIF, ADOBE}
+
+
+def unpack(image: bytes) -> Container:
+    """Strip a JPEG and separate its scans."""
+    kept = [b"\xff\xd8"]
+    orientation = 1
+    position = 2
+    for _ in range(MAX_BLOCKS):
+        # search, not match: like libjpeg, skip stray bytes and fill bytes between segments
+        marker = MARKER.search(image, position)
+        if marker is None:
+            raise damaged("JPEG without a scan")
+        code, start = marker[1][0], marker.end()
+        if code == EOI:
+            raise damaged("JPEG ends before its first scan")
+        if code == SOS:
+            scans = jpeg_scans.read_header(kept, memoryview(image)[start - 2 :])
+            return Container(format="JPEG", body=b"".join(kept), scans=scans, orientation=orientation)
+        (length,) = struct.unpack_from(">H", image, start)
+        position = start + length
+        if length < 2 or position > len(image):
+            raise damaged("invalid JPEG segment length")
+        content = image[start + 2 : position]
+        if code == _APP1 and content.startswith(b"Exif\0\0"):
+            orientation = exif_orientation(content[6:])
+        if code in _KEPT:
+            kept.append(image[start - 2 : position])
+    raise damaged("too many JPEG segments")

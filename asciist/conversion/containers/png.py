@@ -1,0 +1,56 @@
+"""PNG chunks (W3C PNG 3 section 5).
+
+After an 8-byte signature, each chunk has a 4-byte length, a 4-byte type, content and a 4-byte checksum. Only the chunks that
+determine pixels are kept; eXIf is read for the orientation.
+"""
+
+import struct
+from typing import Final
+
+from asciist.conversion.containers.bounds import MAX_BLOCKS
+from asciist.conversion.containers.container import Container
+from asciist.conversion.containers.exif import exif_orientation
+from asciist.conversion.damage import damaged
+
+_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+
+_MAX_EXPANSION: Final = 1032
+"""Maximum ratio of Deflate: 258 bytes from a length code and a distance code of one bit each (RFC 1951 section 3.2.5)."""
+
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Channels by colour type."""
+
+
+def unpack(image: bytes) -> Container:
+    """Strip a PNG."""
+    view = memoryview(image)
+    kept = [view[:8]]
+    orientation = 1
+    position = 8
+    for _ in range(MAX_BLOCKS):
+        if position + 12 > len(image):
+            # Truncated: the decoder finds out whether pixels are missing.
+            kept.append(view[position:])
+            break
+        length, kind = struct.unpack_from(">I4s", image, position)
+        end = position + 12 + length
+        if kind in _KEPT:
+            kept.append(view[position:end])
+        elif kind == b"eXIf":
+            orientation = exif_orientation(image[position + 8 : end - 4])
+        if kind == b"IEND":
+            break
+        position = end
+    else:
+        raise damaged("too many PNG chunks")
+    body = image if sum(map(len, kept)) == len(image) else b"".join(kept)
+    lacks_pixels = _MAX_EXPANSION * len(body) < _min_pixel_bytes(image)
+    return Container(format="PNG", body=body, orientation=orientation, lacks_pixels=lacks_pixels)
+
+
+def _min_pixel_bytes(image: bytes) -> int:
+    """Lower bound of the uncompressed size of the pixels, in bytes, from the fields of IHDR."""
+    if len(image) < 26:
+        return 0
+    width, height, depth, colour = struct.unpack_from(">IIBB", image, 16)
+    return int(width) * int(height) * int(depth) * _CHANNELS.get(colour, 0) // 8

@@ -1,0 +1,82 @@
+"""All uses of Pillow's undocumented parts.
+
+Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conversion before moving either bound. With Pillow
+12.0.0 and 12.3.0 these parts work too, but 7 of the 224 goldens differ, all in the style `blocks`.
+
+- Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`: the signature has
+  already determined the format, only the plugin in use is imported (every import lengthens a cold start), and no other decoder
+  can ever be tried.
+- `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
+- `WebPImageFile._get_next` and `._decoder`: libwebp's decoder is freed after the first frame.
+- `ImageFile.tile` tells whether a BMP is run-length encoded.
+- `JpegImageFile.layer` holds the sampling factors of a JPEG.
+- `ImageFile.fp` and `.decodermaxblock`: the decoder gets other data than the file whose header was read.
+- `Image.im.mode` is the mode of the decoded pixels, which may differ from the mode that the plugin announced.
+"""
+
+import importlib
+from functools import cache
+from io import BytesIO
+from typing import Final
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+OLDEST_TRIED: Final = (13, 0, 0)
+NEWEST_TRIED: Final = (13, 0, 0)
+"""Bounds, both inclusive, of the Pillow releases that pass tests/conversion."""
+
+# Pillow's limit (89 megapixels, as a warning) is looser than ours and would be checked first.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def open_as(image_format: str, file: bytes) -> ImageFile:
+    """Read the header of `file` with the plugin for JPEG, PNG, GIF, WEBP or BMP. Raises whatever the plugin raises."""
+    return _plugin(image_format)(BytesIO(file))
+
+
+def _plugin(image_format: str) -> type[ImageFile]:
+    if image_format == "WEBP":
+        return _one_frame_webp()
+    name = image_format.capitalize()
+    plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
+    return plugin
+
+
+@cache
+def _one_frame_webp() -> type[ImageFile]:
+    """Pillow's WebP plugin, but releasing libwebp's decoder after the first frame.
+
+    The decoder holds two canvases of four bytes per pixel, which Pillow keeps for the next frame.
+    """
+    from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415 - only the plugin in use is imported
+
+    class OneFrameWebPFile(WebPImageFile):
+        def _get_next(self) -> tuple[bytes, int, int]:
+            frame = super()._get_next()
+            self._decoder = None
+            return frame
+
+    return OneFrameWebPFile
+
+
+def is_run_length_encoded(bmp: ImageFile) -> bool:
+    """Return whether an opened image is a run-length encoded BMP."""
+    return any(tile[0] == "bmp_rle" for tile in bmp.tile)
+
+
+def sampling_factors(jpeg: ImageFile) -> list[tuple[int, int]]:
+    """(horizontal, vertical) sampling factors of each component of an opened JPEG."""
+    components: list[tuple[int, int, int, int]] = getattr(jpeg, "layer", [])  # identifier, horizontal, vertical, table
+    return [(horizontal, vertical) for _, horizontal, vertical, _ in components]
+
+
+def replace_data(source: ImageFile, file: bytes) -> None:
+    """Have `source` decode `file` instead of the file it was opened from, in one read, which avoids a copy."""
+    source.fp, source.decodermaxblock = BytesIO(file), len(file)
+
+
+def decoded_mode(source: ImageFile) -> str:
+    """Mode of the decoded pixels of a loaded image."""
+    mode: str = source.im.mode
+    return mode
