@@ -1,4 +1,4 @@
-"""What files made to hurt cost: each of tests/hostile converted in a fresh process, its time and its peak of memory.
+"""What files made to hurt cost: each of devtools/hostile converted in a fresh process, its time and its peak of memory.
 
     python -m bench.hostile
 
@@ -23,8 +23,9 @@ from PIL import Image
 from asciist.conversion import ConversionOptions, convert
 from asciist.errors import RejectedError
 from asciist.limits import Limits
-from tests import hostile
-from tests.hostile import bmp, gif, jpeg, png, webp
+from devtools import hostile
+from devtools.hostile import bmp, gif, jpeg, png, webp
+from devtools.images import encoded
 
 MAX_MILLISECONDS, MAX_MEGABYTES = 150, 80
 """What a hostile file may cost at most."""
@@ -131,21 +132,21 @@ def honest() -> Iterator[tuple[str, bytes]]:
     grain = Image.effect_noise(photograph.size, 30)
     photograph = Image.blend(photograph, Image.merge("RGB", [grain] * 3), 0.15)
     twelve = photograph.resize((4000, 3000))
-    yield "JPEG photograph of 24 megapixels", hostile.encoded(photograph, "JPEG", quality=75)
-    yield "progressive JPEG photograph of 12 megapixels", hostile.encoded(twelve, "JPEG", quality=80, progressive=True)
-    yield "WebP photograph of 12 megapixels", hostile.encoded(twelve, "WEBP", quality=80, method=0)
-    yield "PNG photograph of 6 megapixels", hostile.encoded(twelve.resize((3000, 2000)), "PNG", compress_level=1)
+    yield "JPEG photograph of 24 megapixels", encoded(photograph, "JPEG", quality=75)
+    yield "progressive JPEG photograph of 12 megapixels", encoded(twelve, "JPEG", quality=80, progressive=True)
+    yield "WebP photograph of 12 megapixels", encoded(twelve, "WEBP", quality=80, method=0)
+    yield "PNG photograph of 6 megapixels", encoded(twelve.resize((3000, 2000)), "PNG", compress_level=1)
     yield "progressive JPEG of 12 megapixels and 300 scans", jpeg.scan_bomb(300, 4000, 3000)
     yield (
         "progressive JPEG of 38 megapixels of one colour",
-        hostile.encoded(Image.new("RGB", (7000, 5400)), "JPEG", progressive=True),
+        encoded(Image.new("RGB", (7000, 5400)), "JPEG", progressive=True),
     )
-    yield "JPEG of 49 megapixels of one colour", hostile.encoded(Image.new("RGB", (7000, 7000)), "JPEG")
-    yield "grey PNG of 49 megapixels of one level", hostile.encoded(Image.new("L", (7000, 7000)), "PNG")
-    yield "PNG of 36 megapixels of one colour", hostile.encoded(Image.new("RGB", (6000, 6000)), "PNG")
-    yield "RGBA PNG of 28 megapixels of one colour", hostile.encoded(Image.new("RGBA", (7000, 4000)), "PNG")
-    yield "GIF of 49 megapixels of one colour", hostile.encoded(Image.new("P", (7000, 7000)), "GIF")
-    yield "lossless WebP of 12 megapixels of one colour", hostile.encoded(Image.new("RGB", (4000, 3000)), "WEBP", lossless=True)
+    yield "JPEG of 49 megapixels of one colour", encoded(Image.new("RGB", (7000, 7000)), "JPEG")
+    yield "grey PNG of 49 megapixels of one level", encoded(Image.new("L", (7000, 7000)), "PNG")
+    yield "PNG of 36 megapixels of one colour", encoded(Image.new("RGB", (6000, 6000)), "PNG")
+    yield "RGBA PNG of 28 megapixels of one colour", encoded(Image.new("RGBA", (7000, 4000)), "PNG")
+    yield "GIF of 49 megapixels of one colour", encoded(Image.new("P", (7000, 7000)), "GIF")
+    yield "lossless WebP of 12 megapixels of one colour", encoded(Image.new("RGB", (4000, 3000)), "WEBP", lossless=True)
 
 
 def _table(rows: list[tuple[str, bytes, list[Cost]]]) -> Iterator[str]:

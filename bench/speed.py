@@ -23,6 +23,7 @@ from PIL import Image
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
+from devtools.images import encoded
 
 EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "rocket.jpg"
 SECONDS_A_ROW: Final = 4.0
@@ -54,12 +55,6 @@ def photograph(width: int, height: int) -> Image.Image:
         return image
     noise = np.random.default_rng(0).normal(0, _NOISE, (height, width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
-
-
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
 
 
 def in_turns(limit: Call, ours: Call) -> tuple[float, float]:

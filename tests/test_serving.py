@@ -12,7 +12,8 @@ import pytest
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from tests import hostile
+from devtools import hostile
+from devtools.images import encoded, gradient
 from tests.serving import Server
 
 pytestmark = pytest.mark.slow
@@ -145,10 +146,10 @@ def test_hostile_images_give_no_5xx_no_hang_and_not_more_than_300_mb(tmp_path: P
     server = Server(tmp_path)
     images = [*hostile.refused().values(), *hostile.converted().values()]
     images += [
-        hostile.encoded(hostile.gradient(5200, 5400, "RGBA"), "PNG", compress_level=1),
-        hostile.encoded(hostile.gradient(4032, 3024), "WEBP", quality=50),
-        hostile.encoded(hostile.gradient(8600, 5800), "JPEG"),
-        hostile.encoded(hostile.gradient(1, 3000), "PNG"),
+        encoded(gradient(5200, 5400, "RGBA"), "PNG", compress_level=1),
+        encoded(gradient(4032, 3024), "WEBP", quality=50),
+        encoded(gradient(8600, 5800), "JPEG"),
+        encoded(gradient(1, 3000), "PNG"),
     ]
     try:
         with ThreadPoolExecutor(4) as pool:

@@ -9,7 +9,7 @@ from PIL import Image
 from asciist.conversion import ConversionOptions, convert, open_image
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
-from tests.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments, with_png_chunks
+from devtools.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments, with_png_chunks
 
 
 def art(image: bytes, width: int = 16) -> str:

@@ -23,7 +23,7 @@ from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.request_reply import ArtSource, Requester, Responder, consume
 from asciist.telemetry import metrics
-from tests.hostile import encoded, gradient
+from devtools.images import encoded, gradient
 from tests.waiting import wait_until
 
 CAT = (Path(__file__).parents[2] / "examples" / "cat.jpg").read_bytes()

@@ -25,8 +25,8 @@ from asciist.protocol.request_reply import NO_TRACE, Requester, ServedArt
 from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
+from devtools.hostile import png_of_header
 from service import create_app
-from tests.hostile import png_of_header
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BOMB = png_of_header(2**14, 2**14)

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.protocol.artifacts import digest_of
-from tests.hostile import encoded, gradient
+from devtools.images import encoded, gradient
 from tests.serving import Server
 
 pytestmark = pytest.mark.slow

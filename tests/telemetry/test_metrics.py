@@ -29,9 +29,9 @@ from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
 from asciist.wiring import build_web_process, build_worker
+from devtools.images import encoded, gradient
 from lambda_worker.handler import respond_to_batch
 from observability.local.dogstatsd import Receiver
-from tests.hostile import encoded, gradient
 from tests.serving import Server
 from tests.sqs_event import record
 from tests.waiting import wait_until

@@ -2,24 +2,13 @@
 
 import struct
 from functools import cache
-from io import BytesIO
 
 from PIL import Image
 
+from devtools.images import gradient
+
 BOMB_BYTES = 64_000_000
 """What a bomb inflates to: enough to be seen in a peak, too little to bring a machine down when the defence fails."""
-
-
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    """The file that Pillow writes of `image`."""
-    file = BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
-
-
-def gradient(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """A smooth picture in which every brightness occurs."""
-    return Image.linear_gradient("L").resize((width, height)).convert(mode)
 
 
 def frames(count: int, mode: str = "RGB") -> list[Image.Image]:

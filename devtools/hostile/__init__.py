@@ -1,18 +1,19 @@
 """Images that lie, end early or cost more than they seem to, each named for its flaw; made here, not stored.
 
 `corpus()` is all of them, each with what must become of it: refused with one error, converted, or, where decoders may
-differ, either. A module makes the files of one format by walking and changing valid ones. `python -m tests.hostile FOLDER`
+differ, either. A module makes the files of one format by walking and changing valid ones. `python -m devtools.hostile FOLDER`
 writes them as files. What the fuzzer finds (tests/fuzz) becomes a case in the module of its format.
 """
 
 from collections.abc import Iterator
 from functools import cache
 
-from tests.hostile import bmp, foreign, gif, jpeg, png, polyglots, webp
-from tests.hostile.cases import Case, Kind, Outcome
-from tests.hostile.jpeg import with_jpeg_segments
-from tests.hostile.pictures import encoded, exif, gradient
-from tests.hostile.png import png_chunk, png_of_header, with_png_chunks
+from devtools.hostile import bmp, foreign, gif, jpeg, png, polyglots, webp
+from devtools.hostile.cases import Case, Kind, Outcome
+from devtools.hostile.jpeg import with_jpeg_segments
+from devtools.hostile.pictures import exif
+from devtools.hostile.png import png_chunk, png_of_header, with_png_chunks
+from devtools.images import encoded, gradient
 
 __all__ = [
     "Case",
