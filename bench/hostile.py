@@ -50,11 +50,11 @@ class Cost:
     outcome: str
 
     @property
-    def is_slow(self) -> bool:
+    def exceeds_time(self) -> bool:
         return self.milliseconds >= MAX_MILLISECONDS
 
     @property
-    def is_hungry(self) -> bool:
+    def exceeds_memory(self) -> bool:
         return not self.megabytes < MAX_MEGABYTES  # true for NaN, which stands for a conversion that did not end
 
 
@@ -79,7 +79,7 @@ def costs(image: bytes) -> list[Cost]:
 
 
 def _measured(image: bytes, options: ConversionOptions) -> Cost:
-    _warm_up(options)  # copies the pages that the child shares with its parent until it writes to them
+    _warm_up(options)  # writes to pages shared with the parent, whose copies would otherwise count
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # returns freed memory, whose reuse would not show in the peak
     _CLEAR.write_text("5")  # resets the peak (VmHWM) to the present resident memory
@@ -113,7 +113,8 @@ def _kilobytes(field: str) -> int:
 def steady_costs(image: bytes) -> list[Cost]:
     """Return `costs`, or the medians of five runs if a conversion took more than a third of the time bound.
 
-    On a busy machine a single conversion may be slow by chance."""
+    On a busy machine a single conversion may be slow by chance.
+    """
     first = costs(image)
     if all(cost.milliseconds < MAX_MILLISECONDS / 3 for cost in first):
         return first
@@ -167,15 +168,19 @@ def report() -> Iterator[str]:
     cases = {case.name: case for case in hostile.corpus()}
     rows = [(name, case.image, steady_costs(case.image)) for name, case in cases.items()]
     kinds = [f"{sum(case.kind is kind for case in cases.values())} {kind.value}" for kind in hostile.Kind]
-    wrong = [name for name, _, spent in rows if not {cost.outcome for cost in spent} <= _allowed(cases[name])]
-    slow = [name for name, _, spent in rows if any(cost.is_slow for cost in spent)]
-    hungry = [name for name, _, spent in rows if any(cost.is_hungry for cost in spent)]
+    unexpected = [name for name, _, spent in rows if not {cost.outcome for cost in spent} <= _allowed(cases[name])]
+    over_time = [name for name, _, spent in rows if any(cost.exceeds_time for cost in spent)]
+    over_memory = [name for name, _, spent in rows if any(cost.exceeds_memory for cost in spent)]
     yield f"{len(rows)} files ({', '.join(kinds)}), each converted in a process of its own at width 80, without and with"
-    yield f"colour, after one valid image of each format. Expected outcome: {len(rows) - len(wrong)} files."
+    yield f"colour, after one valid image of each format. Expected outcome: {len(rows) - len(unexpected)} files."
     median = statistics.median(cost.milliseconds for _, _, spent in rows for cost in spent)
-    yield f"CPU time below {MAX_MILLISECONDS} ms: {len(rows) - len(slow)} files (median {median:.2f} ms)."
-    yield f"Peak memory below {MAX_MEGABYTES} MB: {len(rows) - len(hungry)} files."
-    for title, names in (("Unexpected outcome", wrong), ("Over the time bound", slow), ("Over the memory bound", hungry)):
+    yield f"CPU time below {MAX_MILLISECONDS} ms: {len(rows) - len(over_time)} files (median {median:.2f} ms)."
+    yield f"Peak memory below {MAX_MEGABYTES} MB: {len(rows) - len(over_memory)} files."
+    for title, names in (
+        ("Unexpected outcome", unexpected),
+        ("Over the time bound", over_time),
+        ("Over the memory bound", over_memory),
+    ):
         if names:
             yield f"\n{title}: {'; '.join(names)}."
     yield f"\nThe {TABLE_ROWS} with the most CPU time:\n"

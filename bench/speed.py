@@ -74,11 +74,13 @@ def alternate(baseline: Call, ours: Call) -> tuple[float, float]:
 
 
 def art(image: bytes, width: int = 80, style: str = "ramp") -> Call:
+    """Return a call that converts an image file to art."""
     options = ConversionOptions(width=width, style=style)
     return lambda: convert(image, options, _LIMITS)
 
 
 def luma_of_jpeg(image: bytes, reduction: int) -> Call:
+    """Return a call that decodes the luma of a JPEG file with simplejpeg, at 1/reduction of its size."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(image)
     least = {"min_width": -(-width // reduction), "min_height": -(-height // reduction)}
     return lambda: simplejpeg.decode_jpeg(image, colorspace="GRAY", **least)
@@ -92,10 +94,12 @@ def reduction_for(size: tuple[int, int], width: int, samples_per_column: int) ->
 
 
 def loaded(image: bytes) -> Call:
+    """Return a call that decodes an image file with Pillow."""
     return lambda: Image.open(BytesIO(image)).load()
 
 
 def row(name: str, baseline: Call, ours: Call, goal: float | None) -> str:
+    """Time a conversion and its baseline; return a table row. `goal` is the highest ratio that meets the goal."""
     baseline_ms, our_ms = alternate(baseline, ours)
     ratio = our_ms / baseline_ms
     verdict = "|" if goal is None else f"{goal:.2f} | {'yes' if ratio <= goal else 'no'}"
