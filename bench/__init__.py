@@ -1,1 +1,1 @@
-"""Measurements behind the figures that the documents quote. `make bench` runs them; none of them is a test."""
+"""Measurements behind the figures in the documentation. `make bench` runs them; the test suite does not."""

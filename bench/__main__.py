@@ -1,4 +1,4 @@
-"""python -m bench [SECTION...]: measure, print, and write bench/results.md. Sections that are not named keep their tables."""
+"""Run the measurements, print them, and write bench/results.md. Sections that are not run keep their previous results."""
 
 import argparse
 import importlib
@@ -22,23 +22,33 @@ from asciist.cli import SERVER_ENVIRONMENT
 
 ROOT: Final = Path(__file__).parent.parent
 Report = Callable[[], Iterable[str]]
-"""Measures, and gives markdown lines as it goes."""
+"""A measurement that yields Markdown lines as it runs."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
 SECTIONS: Final = ("latency", "page", "metrics", "speed", "fidelity", "sheets", "hostile")
-"""Modules of this package with `report() -> Iterator[str]`, in the order of the file."""
+"""Modules of this package that define `report() -> Iterator[str]`, in their order in results.md."""
 
 _HEAD: Final = """\
 # Results
 
-What `make bench` measured; [README.md](README.md) says how. Each section tells its own date, revision and machine.
-All run in the environment that `asciist serve` gives its server: one thread of OpenBLAS, an allocator that keeps small blocks.
+Written by `make bench`; [README.md](README.md) describes the method. Each section states its date, revision and machine.
+All sections run with the environment variables that `asciist serve` sets for its server: OpenBLAS uses one thread, and the
+allocator keeps small blocks.
 """
-_MEASURED: Final = ("asciist", "service", "lambda_worker", "observability", "bench/*.py", "pyproject.toml", "requirements")
+_MEASURED: Final = (
+    "asciist",
+    "service",
+    "lambda_worker",
+    "observability",
+    "devtools",
+    "bench/*.py",
+    "pyproject.toml",
+    "requirements",
+)
 
 
 def machine() -> str:
-    """Processor, system, and the versions that figures depend on."""
+    """Describe the processor, the system, and the library versions that affect results, on one line."""
     return (
         f"{_processor()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}; "
         f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__} ({_blas()}), "
@@ -56,7 +66,7 @@ def _processor() -> str:
 
 
 def _blas() -> str:
-    """As loaded, with the kernels that it chose where it tells."""
+    """Name the loaded BLAS library and, if threadpoolctl is installed, the kernels it chose."""
     if importlib.util.find_spec("threadpoolctl"):
         threadpoolctl = importlib.import_module("threadpoolctl")
         np.dot(np.ones(1), np.ones(1))
@@ -68,7 +78,7 @@ def _blas() -> str:
 
 
 def revision() -> str:
-    """Of what is measured, and whether it is just that."""
+    """Return the git revision, and whether the measured files have uncommitted changes."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S607
@@ -80,12 +90,8 @@ def revision() -> str:
     return f"revision {head}" + (" with uncommitted changes" if git("status", "--porcelain", "--", *_MEASURED) else "")
 
 
-def available() -> list[str]:
-    return [name for name in SECTIONS if importlib.util.find_spec(f"bench.{name}")]
-
-
-def parts(text: str) -> dict[str, str]:
-    """The sections of a results file by name, each with its heading."""
+def sections_of(text: str) -> dict[str, str]:
+    """Split a results file into sections; map each lower-case name to its text, heading included."""
     found = {}
     for part in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
         found[part.partition("\n")[0].removeprefix("## ").lower()] = part.rstrip("\n") + "\n"
@@ -93,13 +99,13 @@ def parts(text: str) -> dict[str, str]:
 
 
 def merged(old: str, new: dict[str, str]) -> str:
-    """The results file with the sections of `new` replaced or added, in the order of SECTIONS."""
-    sections = parts(old) | new
+    """Return the results file `old` with the sections of `new` replaced or added, in the order of SECTIONS."""
+    sections = sections_of(old) | new
     return "\n".join([_HEAD, *(sections[name] for name in SECTIONS if name in sections)])
 
 
 def run(sections: Mapping[str, Report], results: Path) -> list[str]:
-    """Measure each section, print it, and put it into `results`, which keeps its others. The names of those that failed."""
+    """Run and print each section and write it to `results`, keeping the file's other sections. Return the names that failed."""
     failed = []
     for name, report in sections.items():
         start = time.monotonic()
@@ -109,9 +115,9 @@ def run(sections: Mapping[str, Report], results: Path) -> list[str]:
             for line in _measured(name, report):
                 print(line, flush=True)
                 lines.append(line)
-        except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, the other sections are measured too
+        except (Exception, SystemExit):  # noqa: BLE001 - the other sections still run
             traceback.print_exc()
-            print(f"{name}: FAILED; {results.name} keeps what it had of it", file=sys.stderr)
+            print(f"{name}: FAILED; {results.name} keeps the previous results", file=sys.stderr)
             failed.append(name)
             continue
         print(f"{name}: measured in {time.monotonic() - start:.0f} s", file=sys.stderr)
@@ -129,19 +135,19 @@ def _measured(name: str, report: Report) -> Iterator[str]:
 
 
 def _load(name: str) -> Report:
-    """The module is imported when it is run, so that one that cannot be imported fails alone."""
+    """Return a report that imports its module when it runs, so that a failing import fails that section only."""
     return lambda: importlib.import_module(f"bench.{name}").report()
 
 
 def main() -> int:
-    if not SERVER_ENVIRONMENT.items() <= os.environ.items():  # libraries read it when they are loaded: begin anew
+    if not SERVER_ENVIRONMENT.items() <= os.environ.items():  # libraries read these variables on import: restart
         arguments = [sys.executable, "-m", "bench", *sys.argv[1:]]
         os.execve(sys.executable, arguments, {**os.environ, **SERVER_ENVIRONMENT})  # noqa: S606 - no shell is meant
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("section", nargs="*", help=f"of {', '.join(available())}; all of them when none is named")
-    names = parser.parse_args().section or available()
-    if unknown := [name for name in names if name not in available()]:
-        parser.error(f"there is no section {', '.join(unknown)}; there are {', '.join(available())}")
+    parser.add_argument("section", nargs="*", help=f"one of {', '.join(SECTIONS)}; default: all")
+    names = parser.parse_args().section or SECTIONS
+    if unknown := [name for name in names if name not in SECTIONS]:
+        parser.error(f"unknown section: {', '.join(unknown)}; choose from {', '.join(SECTIONS)}")
     failed = run({name: _load(name) for name in names}, RESULTS)
     if failed:
         print(f"FAILED: {', '.join(failed)}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""How faithful each style and each peer is to its images; what Q and the others mean is in `bench.scoring`.
+"""Fidelity of each style and each peer: the scores that `bench.scoring` defines, over many images.
 
 python -m bench.fidelity            # the images of bench.pictures
-python -m bench.fidelity FOLDER     # any images of one's own
+python -m bench.fidelity FOLDER     # the images in a folder
 """
 
 import argparse
@@ -28,28 +28,28 @@ from bench.scoring import FONTS, Reference, Score, glyphs, not_ascii
 MAIN_FONT, OTHER_FONT = FONTS
 MAIN_WIDTH: Final = 80
 WIDTHS: Final = (40, 80, 120, 200)
-ONE_PRESET: Final = "structure, one preset"
+SINGLE_PRESET: Final = "structure, single preset"
 
 Draw = Callable[[Path, int, int], str]
-"""A picture's file, columns and rows to art."""
+"""Converts an image file to art: (file, columns, rows) -> text."""
 
-THE_PRESET: Final = structure.Preset(20, 990, 8, 0)
-"""That which is best for all pictures, where none is chosen."""
+BEST_SINGLE: Final = structure.Preset(20, 990, 8, 0)
+"""The preset with the best mean over all pictures, for when the style may not choose one per image."""
 
 
-def _with_one_preset(picture: Path, columns: int, _rows: int) -> str:
+def _with_single_preset(picture: Path, columns: int, _rows: int) -> str:
     options = ConversionOptions(width=columns, style="structure")
     image = decode(open_image(picture.read_bytes(), options, Limits()))
-    return structure.render(image, options, (THE_PRESET,))
+    return structure.render(image, options, (BEST_SINGLE,))
 
 
-VARIANTS: Final[dict[str, Draw]] = {ONE_PRESET: _with_one_preset}
-"""What is ours, and scored, but no style that a request can name."""
+VARIANTS: Final[dict[str, Draw]] = {SINGLE_PRESET: _with_single_preset}
+"""Engines of our own that are scored but are not styles that a request can name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One piece of art to score: who draws what how wide."""
+    """One piece of art to score, and the font it is drawn in."""
 
     engine: str
     picture: str
@@ -67,16 +67,17 @@ class Measured:
     pictures: list[Picture]
     ours: tuple[str, ...]
     peers: tuple[str, ...]
-    """Those that are installed and drew every picture."""
+    """Names of the installed peers that drew every picture."""
     scores: Scores
     failures: dict[str, str]
-    """Of peers that are installed: what the first of them to fail said."""
+    """First error message of each installed peer that failed, by name."""
 
     def q(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> float:
-        """Mean Q over the pictures, or over those of one kind."""
+        """Return the mean Q over all pictures, or over those of one kind."""
         return statistics.fmean(score.q for score in self.of(engine, width=width, font=font, kind=kind))
 
     def of(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> list[Score]:
+        """Return the scores of one engine, in the order of the pictures."""
         return [
             self.scores[Case(engine=engine, picture=picture.name, width=width, font=font)]
             for picture in self.pictures
@@ -84,7 +85,7 @@ class Measured:
         ]
 
     def best(self, engines: Iterable[str]) -> str:
-        """The one with the highest mean."""
+        """Return the engine with the highest mean Q."""
         return max(engines, key=self.q)
 
 
@@ -93,19 +94,19 @@ def _ours(style: str, picture: Path, columns: int, _rows: int) -> str:
 
 
 def our_engines(picture: Path) -> dict[str, Draw]:
-    """Our styles that draw plain ASCII, as `picture` shows, and the variants of them."""
+    """Return our styles that draw plain ASCII (tried on `picture`), and VARIANTS."""
     styles = {style: partial(_ours, style) for style in STYLES}
     return {style: draw for style, draw in styles.items() if not not_ascii(draw(picture, MAIN_WIDTH, 0))} | VARIANTS
 
 
 def rows_for(picture: Path, columns: int) -> int:
-    """Rows that keep the aspect ratio in cells twice as high as wide."""
+    """Return the number of rows that keeps the aspect ratio of `picture` with cells twice as high as wide."""
     with Image.open(picture) as image:
         return max(1, int(columns * image.height / image.width / 2))
 
 
 def score_picture(picture: Picture, width: int, fonts: Sequence[str]) -> tuple[Scores, dict[str, str]]:
-    """Everyone's art of one picture at one width: the scores, and what those who failed said."""
+    """Score every engine on one picture at one width; return the scores, and the errors of engines that failed."""
     rows = rows_for(picture.file, width)
     engines = our_engines(picture.file) | {peer.name: peer.draw for peer in PEERS if installed_version(peer)}
     references: dict[int, Reference] = {}
@@ -127,9 +128,9 @@ def score_picture(picture: Picture, width: int, fonts: Sequence[str]) -> tuple[S
 
 
 def measure(found: list[Picture], widths: Sequence[int] = WIDTHS) -> Measured:
-    """Score all engines on all pictures, at MAIN_WIDTH in both fonts; progress goes to stderr."""
+    """Score all engines on all pictures, at MAIN_WIDTH in both fonts. Prints progress to stderr."""
     for font in FONTS:
-        glyphs(font)  # a missing font is said before anything is measured
+        glyphs(font)  # raises FontMissingError before anything is measured
     scores: Scores = {}
     failures: dict[str, str] = {}
     start = time.monotonic()
@@ -156,15 +157,16 @@ def measure(found: list[Picture], widths: Sequence[int] = WIDTHS) -> Measured:
 
 
 def report() -> Iterator[str]:
-    """Markdown lines: the images, the peers, the goals and every table."""
+    """Yield Markdown lines: the images, the goals, the tables and the peers."""
     with tempfile.TemporaryDirectory() as directory:
         found = pictures(Path(directory))
         yield from _report(measure(found))
 
 
 def _report(measured: Measured) -> Iterator[str]:
-    yield f"Art of {len(measured.pictures)} images (* marks a graphic; all flattened), drawn light on dark in {MAIN_FONT},"
-    yield "8x16 px a cell, against the image on the same canvas. Q = 100·∛(ssim·edge·√r2), defined in [scoring.py](scoring.py)."
+    yield f"Art of {len(measured.pictures)} images (* marks a graphic; all are flattened on black), drawn light on dark in"
+    yield f"{MAIN_FONT} with 8x16 px per cell and compared with the image on the same canvas. Q = 100·∛(ssim·edge·√r2), defined"
+    yield "in [scoring.py](scoring.py)."
     yield ""
     yield from description(measured.pictures)
     yield ""
@@ -172,7 +174,7 @@ def _report(measured: Measured) -> Iterator[str]:
     yield from _engines(measured)
     if len({case.width for case in measured.scores}) > 1:
         yield from _widths(measured)
-    yield from _ahead(measured)
+    yield from _win_list(measured)
     yield from _per_picture(measured)
     yield from _peers(measured)
 
@@ -182,35 +184,37 @@ def _goals(measured: Measured) -> Iterator[str]:
     chafas = [name for name in measured.peers if name.startswith("chafa")]
     q = measured.q(ours)
     other = measured.q(ours, font=OTHER_FONT)
-    yield f"### Goals, width {MAIN_WIDTH}: {ours}"
+    yield f"### Goals for {ours}, width {MAIN_WIDTH}"
     yield ""
     yield "| | goal | measured | |"
     yield "|---|--:|--:|---|"
     yield _goal("mean Q", "≥ 60", f"{q:.1f}", met=q >= 60)
-    if ONE_PRESET in measured.ours:
-        preset = measured.q(ONE_PRESET)
-        yield _goal("mean Q in one preset", "≥ 58", f"{preset:.1f}", met=preset >= 58)
+    if SINGLE_PRESET in measured.ours:
+        preset = measured.q(SINGLE_PRESET)
+        yield _goal("mean Q with a single preset", "≥ 58", f"{preset:.1f}", met=preset >= 58)
     else:
-        yield "| mean Q in one preset | ≥ 58 | | not measured: there is no such engine |"
+        yield "| mean Q with a single preset | ≥ 58 | | not measured |"
     if chafas:
         best = measured.best(chafas)
         lead = q - measured.q(best)
-        yield _goal(f"ahead of chafa's best setting (`{best}`, {measured.q(best):.1f})", "≥ 14", f"{lead:.1f}", met=lead >= 14)
+        yield _goal(
+            f"lead over chafa with its best options (`{best}`, {measured.q(best):.1f})", "≥ 14", f"{lead:.1f}", met=lead >= 14
+        )
         each = statistics.fmean(
             max(of_one) for of_one in zip(*([s.q for s in measured.of(name)] for name in chafas), strict=True)
         )
-        yield f"| ahead of chafa in whichever setting is best for each image ({each:.1f}) | | {q - each:.1f} | |"
+        yield f"| lead over chafa with its best options for each image ({each:.1f}) | | {q - each:.1f} | |"
     else:
-        yield "| ahead of chafa's best setting | ≥ 14 | | not measured: no chafa is installed |"
+        yield "| lead over chafa with its best options | ≥ 14 | | not measured: chafa is not installed |"
     if measured.peers:
-        share = len(_ahead_on(measured, ours)) / len(measured.pictures)
-        yield _goal("images on which it is ahead of every peer in every setting", "≥ 90 %", f"{share:.0%}", met=share >= 0.9)
-    yield _goal(f"mean Q in {OTHER_FONT} instead, {other:.1f}: lost", "≤ 2", f"{q - other:.1f}", met=q - other <= 2)
+        share = len(_wins(measured, ours)) / len(measured.pictures)
+        yield _goal("share of images on which it scores above every peer", "≥ 90 %", f"{share:.0%}", met=share >= 0.9)
+    yield _goal(f"loss of mean Q when drawn in {OTHER_FONT} ({other:.1f})", "≤ 2", f"{q - other:.1f}", met=q - other <= 2)
     yield ""
 
 
-def _goal(what: str, goal: str, figure: str, *, met: bool) -> str:
-    return f"| {what} | {goal} | {figure} | {'met' if met else '**not met**'} |"
+def _goal(measure: str, goal: str, figure: str, *, met: bool) -> str:
+    return f"| {measure} | {goal} | {figure} | {'met' if met else '**not met**'} |"
 
 
 def _by_q(measured: Measured) -> list[str]:
@@ -224,7 +228,7 @@ def _label(measured: Measured, engine: str) -> str:
 def _engines(measured: Measured) -> Iterator[str]:
     yield f"### Means at width {MAIN_WIDTH}"
     yield ""
-    yield f"Tone in dB. The last column is Q when the same art is drawn in {OTHER_FONT}. Ours are bold."
+    yield f"Tone is in dB. The last column is Q of the same art drawn in {OTHER_FONT}. Engines of asciist are bold."
     yield ""
     yield f"| engine | Q | ssim | edge | tone | r2 | Q, photographs | Q, graphics | Q, {OTHER_FONT} |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
@@ -244,7 +248,7 @@ def _engines(measured: Measured) -> Iterator[str]:
 
 def _widths(measured: Measured) -> Iterator[str]:
     widths = sorted({case.width for case in measured.scores})
-    yield "### Mean Q at other widths"
+    yield "### Mean Q by width"
     yield ""
     yield f"| engine | {' | '.join(map(str, widths))} |"
     yield f"|---|{'--:|' * len(widths)}"
@@ -261,7 +265,7 @@ def _best_peer(measured: Measured, picture: Picture) -> str:
     return max(measured.peers, key=lambda peer: _picture_q(measured, peer, picture))
 
 
-def _ahead_on(measured: Measured, engine: str) -> list[Picture]:
+def _wins(measured: Measured, engine: str) -> list[Picture]:
     return [
         picture
         for picture in measured.pictures
@@ -269,25 +273,25 @@ def _ahead_on(measured: Measured, engine: str) -> list[Picture]:
     ]
 
 
-def _ahead(measured: Measured) -> Iterator[str]:
+def _win_list(measured: Measured) -> Iterator[str]:
     if not measured.peers:
         return
-    yield f"### Ahead of every peer in every setting, width {MAIN_WIDTH}"
+    yield f"### Images with a higher Q than every peer, width {MAIN_WIDTH}"
     yield ""
     for engine in measured.ours:
-        ahead = _ahead_on(measured, engine)
-        yield f"- **{engine}**: on {len(ahead)} of {len(measured.pictures)} images."
-        behind = [picture for picture in measured.pictures if picture not in ahead]
-        if behind and len(behind) <= len(measured.pictures) // 2:
-            yield "  Not on: " + "; ".join(_defeat(measured, engine, picture) for picture in behind) + "."
-        elif behind:
-            yield "  See the table of images for those where it is not."
+        wins = _wins(measured, engine)
+        yield f"- **{engine}**: {len(wins)} of {len(measured.pictures)} images."
+        losses = [picture for picture in measured.pictures if picture not in wins]
+        if losses and len(losses) <= len(measured.pictures) // 2:
+            yield "  Exceptions: " + "; ".join(_loss(measured, engine, picture) for picture in losses) + "."
+        elif losses:
+            yield "  The next table shows the others."
     yield ""
 
 
-def _defeat(measured: Measured, engine: str, picture: Picture) -> str:
+def _loss(measured: Measured, engine: str, picture: Picture) -> str:
     peer = _best_peer(measured, picture)
-    return f"{picture.name} ({_picture_q(measured, engine, picture):.1f}; {peer} {_picture_q(measured, peer, picture):.1f})"
+    return f"{picture.name} ({_picture_q(measured, engine, picture):.1f}; {peer}: {_picture_q(measured, peer, picture):.1f})"
 
 
 def _per_picture(measured: Measured) -> Iterator[str]:
@@ -304,8 +308,8 @@ def _per_picture(measured: Measured) -> Iterator[str]:
 
 
 def peer_table(peers: Sequence[Peer], failures: dict[str, str]) -> Iterator[str]:
-    """Markdown lines: each peer, where it comes from, its version and call; or that it is missing, or failed, and how."""
-    yield "| peer | from | version | called as |"
+    """Yield Markdown lines: source, version and call of each peer, and whether it is missing or has failed."""
+    yield "| peer | source | version | call |"
     yield "|---|---|---|---|"
     for peer in peers:
         version = installed_version(peer) or f"**missing**: `{peer.install}`"
@@ -319,22 +323,29 @@ def _peers(measured: Measured) -> Iterator[str]:
     yield ""
     yield from peer_table(PEERS, measured.failures)
     yield ""
-    yield "Each is called in its own orientation for light on dark, except `--invert`, which is chafa's for dark on light."
-    yield "chafa-py brings a libchafa of its own, whose version it does not tell. img2txt colours characters and cells; only"
-    yield "the characters are scored, as in any plain-text file. asciiart's frame is stripped."
+    yield "Every peer is called for light text on a dark background, except that chafa's `--invert` is for dark text on a light"
+    yield "one. chafa-py contains its own libchafa and does not report the version of it. img2txt also colours characters and"
+    yield "cells; only the characters are scored, as in a plain-text file. The frame that asciiart draws is stripped."
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.fidelity", description="Score our styles and their peers.")
-    parser.add_argument("folder", nargs="?", type=Path, help="images of your own instead of the bench's")
-    parser.add_argument("--width", type=int, action="append", help=f"instead of {WIDTHS}; {MAIN_WIDTH} is always scored")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.fidelity", description="Score the styles of asciist and their peers."
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of images to score instead of the bench's own")
+    parser.add_argument(
+        "--width",
+        type=int,
+        action="append",
+        help=f"width to score, repeatable; {MAIN_WIDTH} is always scored (default: {', '.join(map(str, WIDTHS))})",
+    )
     arguments = parser.parse_args()
     widths = sorted({MAIN_WIDTH, *(arguments.width or WIDTHS)})
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
         found = folder_pictures(arguments.folder, directory) if arguments.folder else pictures(directory)
         if not found:
-            parser.error(f"{arguments.folder} has no image")
+            parser.error(f"{arguments.folder} contains no image")
         for line in _report(measure(found, widths)):
             print(line)
 

@@ -1,7 +1,8 @@
-"""What the metrics of a request cost: the calls that one makes, made again and again, against the bare conversion.
+"""CPU time that recording a request's metrics takes, compared with the bare conversion.
 
-The calls are those that a receiver saw of a real request, both tiers in one process. Time is of the processor, over all
-threads: packets are put together and sent by threads of their own, which compete with requests. In turns, best of the rounds.
+A receiver in place of the agent first records which metrics a real request emits, with both tiers in one process. The same
+calls are then repeated and timed. The time is CPU time of all threads, because the clients assemble and send packets on threads
+of their own, which compete with requests. The variants alternate, and the best round of each counts.
 
     python -m bench.metrics
 """
@@ -23,7 +24,7 @@ from asciist.protocol.ports import Metrics
 from asciist.settings import Settings
 from asciist.telemetry.metrics import CATALOGUE
 from asciist.wiring import build_web_process
-from bench.latency import photograph
+from bench.latency import small_photograph
 from observability.local.dogstatsd import Receiver, Summary
 from service import create_app
 
@@ -32,7 +33,7 @@ Call = Callable[[Metrics], None]
 
 
 def calls_of_requests(image: bytes, agent: Receiver) -> dict[str, list[Call]]:
-    """The calls to its Metrics of a fresh request and of one for stored art."""
+    """Return the metric calls of a fresh request and of a request for stored art, as `agent` received them."""
     calls = {}
     with tempfile.TemporaryDirectory() as data_dir:
         process = build_web_process(Settings(data_dir=Path(data_dir), metrics="dogstatsd"))
@@ -40,35 +41,35 @@ def calls_of_requests(image: bytes, agent: Receiver) -> dict[str, list[Call]]:
             settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
         )
         client = app.test_client()
-        seen = agent.series()
+        before = agent.series()
         for name in ("fresh", "stored"):
             assert client.put("/?width=80", data=image).status_code == 200
             process.metrics.flush()
             agent.settle()
-            calls[name] = [_call(metric, dict(tags)) for metric, tags in (agent.series() - seen).elements()]
-            seen = agent.series()
+            calls[name] = [_call(metric, dict(tags)) for metric, tags in (agent.series() - before).elements()]
+            before = agent.series()
         process.close()
     return calls
 
 
 def _call(name: str, tags: dict[str, str]) -> Call:
     if CATALOGUE[name].type == "count":
-        return lambda recorded: recorded.count(name, 1, **tags)
-    return lambda recorded: recorded.distribution(name, 12.345678, **tags)
+        return lambda metrics: metrics.count(name, 1, **tags)
+    return lambda metrics: metrics.distribution(name, 12.345678, **tags)
 
 
-def microseconds(recorded: Metrics, calls: list[Call]) -> float:
-    """Of the processor, for the calls of one request."""
+def microseconds(metrics: Metrics, calls: list[Call]) -> float:
+    """Return the CPU time of one request's calls, in microseconds, as the mean of REQUESTS repetitions."""
     start = time.process_time()
     for _ in range(REQUESTS):
         for call in calls:
-            call(recorded)
-    recorded.flush()
+            call(metrics)
+    metrics.flush()
     return 1e6 * (time.process_time() - start) / REQUESTS
 
 
 def percentile_error() -> float:
-    """The largest relative error of the receiver's percentiles on 100000 values of a time to answer."""
+    """Return the largest relative error of the receiver's percentiles, over 100000 lognormal values (mu 3, sigma 1)."""
     values = np.random.default_rng(5).lognormal(3, 1, 100_000)
     summary = Summary()
     for value in values:
@@ -78,13 +79,13 @@ def percentile_error() -> float:
 
 
 def report() -> Iterator[str]:
-    """Markdown lines."""
-    image = photograph()
+    """Yield Markdown lines: a table of CPU times, and the error of the receiver's percentiles."""
+    image = small_photograph()
     with Receiver() as agent:
         os.environ |= {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": str(agent.port)}
         calls = calls_of_requests(image, agent)
-    # Nobody reads from here on: a receiver in this process would be measured with it.
-    recorders = {
+    # The receiver is closed here: in this process, its CPU time would be measured too.
+    clients = {
         "DogStatsD": DogStatsDMetrics(),
         "embedded metric format": EmfMetrics(namespace="bench", flush_interval_seconds=None, stream=io.StringIO()),
     }
@@ -94,18 +95,19 @@ def report() -> Iterator[str]:
         start = time.process_time()
         convert(image, ConversionOptions(width=80), Limits())
         bare = min(bare, 1e6 * (time.process_time() - start))
-        for kind, recorded in recorders.items():
-            for name in calls:
-                spent = microseconds(recorded, calls[name])
-                best[kind, name] = min(best.get((kind, name), spent), spent)
-    yield f"Metrics of one request, in microseconds of the processor; the bare conversion takes {bare:.0f}."
+        for format_name, metrics in clients.items():
+            for request in calls:
+                spent = microseconds(metrics, calls[request])
+                best[format_name, request] = min(best.get((format_name, request), spent), spent)
+    yield f"CPU time of one request's metrics, in microseconds. The bare conversion takes {bare:.0f} µs."
     yield ""
-    yield "| to | request | values | µs | of the bare conversion |"
+    yield "| format | request | values | µs | ratio to the bare conversion |"
     yield "|---|---|--:|--:|--:|"
-    for (kind, name), spent in best.items():
-        yield f"| {kind} | {name} | {len(calls[name])} | {spent:.1f} | {spent / bare:.4f} |"
+    for (format_name, request), spent in best.items():
+        yield f"| {format_name} | {request} | {len(calls[request])} | {spent:.1f} | {spent / bare:.4f} |"
     yield ""
-    yield f"The dashboard's percentiles are within {100 * percentile_error():.2f}% of the exact ones (100000 lognormal values)."
+    error = percentile_error()
+    yield f"The local dashboard's percentiles are within {100 * error:.2f}% of the exact ones (100000 lognormal values)."
 
 
 if __name__ == "__main__":

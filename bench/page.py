@@ -1,7 +1,8 @@
-"""From dropping an image on the page to seeing its art, against the same conversion over HTTP without a browser.
+"""Time from dropping an image on the web page to seeing its art, compared with the same conversion over HTTP without a browser.
 
-Chromium and the service are on this machine, so that there is no network to wait for: what is left is reading the file, sending
-it, converting it, and drawing the art. Each drop has a width that the image never had. In turns, and all of them once before.
+Chromium and the service share this machine, so no network time is included: the difference is reading the file, sending it, and
+drawing the art. Every drop uses a width that the image was never converted at. The two measurements alternate, and the first
+round of each is discarded.
 
     python -m bench.page
 """
@@ -13,9 +14,11 @@ from collections.abc import Iterator
 
 from playwright.sync_api import Page, Response
 
-from bench.browser import chromium
-from bench.latency import milliseconds, serving
-from bench.speed import encoded, photograph
+from bench.latency import milliseconds
+from bench.speed import photograph
+from devtools.browser import chromium
+from devtools.images import encoded
+from devtools.server import temporary_server
 
 ROUNDS = 15
 SIZES = {"0.3 megapixels": (640, 480), "12 megapixels": (4000, 3000)}
@@ -27,7 +30,7 @@ _DROP = """async ([content, width]) => {
     document.getElementById("width").value = width;
     const drawn = new Promise((resolve) => new MutationObserver((_, observer) => {
         observer.disconnect();
-        requestAnimationFrame(() => setTimeout(resolve)); // once the frame with the art is made
+        requestAnimationFrame(() => setTimeout(resolve)); // runs after the frame that contains the art
     }).observe(document.getElementById("art"), {childList: true}));
     const start = performance.now();
     document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true}));
@@ -37,41 +40,41 @@ _DROP = """async ([content, width]) => {
 
 
 def report() -> Iterator[str]:
-    """Markdown lines."""
-    with serving() as port, chromium() as browser:
+    """Yield Markdown lines: a table of times, and the bytes that the page loads."""
+    with temporary_server() as server, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        loaded: list[Response] = []
-        page.on("response", lambda response: loaded.append(response))  # noqa: PLW0108 - a bound built-in does not do
-        page.goto(f"http://127.0.0.1:{port}/", wait_until="networkidle")
-        weight = {response.url: len(response.body()) for response in loaded}
-        yield f"Chromium {browser.version}, {ROUNDS} drops of each JPEG at widths 82 to {81 + ROUNDS}; milliseconds, median."
+        responses: list[Response] = []
+        page.on("response", lambda response: responses.append(response))  # noqa: PLW0108 - Playwright rejects built-in methods
+        page.goto(f"{server.url}/", wait_until="networkidle")
+        sizes = {response.url: len(response.body()) for response in responses}
+        yield f"Chromium {browser.version}, {ROUNDS} drops of each JPEG at widths 82 to {81 + ROUNDS}. Median milliseconds."
         yield ""
-        yield "| image | bytes | from drop to art | over HTTP alone | ratio |"
+        yield "| image | bytes | drop to art | HTTP alone | ratio |"
         yield "|---|--:|--:|--:|--:|"
         for name, size in SIZES.items():
             image = encoded(photograph(*size), "JPEG", quality=85)
-            dropped, asked = measure(page, image, port)
-            yield f"| {name} | {len(image)} | {dropped:.0f} | {asked:.0f} | {dropped / asked:.2f} |"
-    parts = ", ".join(f"{url.partition(str(port))[2].partition('?')[0]} {size}" for url, size in weight.items())
+            drop, http_alone = measure(page, image, server.port)
+            yield f"| {name} | {len(image)} | {drop:.0f} | {http_alone:.0f} | {drop / http_alone:.2f} |"
+    parts = ", ".join(f"{url.removeprefix(server.url).partition('?')[0]} {size}" for url, size in sizes.items())
     yield ""
-    yield f"The first look at the page loads {sum(weight.values())} bytes: {parts}."
+    yield f"A first visit to the page loads {sum(sizes.values())} bytes: {parts}."
 
 
 def measure(page: Page, image: bytes, port: int) -> tuple[float, float]:
-    """Medians, in milliseconds, of a drop on the page and of a request without it."""
+    """Return the median times, in milliseconds, of a drop on the page and of an HTTP request without it."""
     content = base64.b64encode(image).decode()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
-    def ask(width: int) -> None:
-        # Inverted, at the same cost: the page has just had this width made.
+    def send(width: int) -> None:
+        # The drop has just stored the art of this width: request it inverted, which takes as long and is not stored yet.
         connection.request("PUT", f"/?width={width}&style=structure&invert=true", image)
         connection.getresponse().read()
 
-    dropped, asked = [], []
+    drop_times, http_times = [], []
     for width in range(81, 82 + ROUNDS):
-        dropped.append(page.evaluate(_DROP, [content, width]))
-        asked.append(milliseconds(lambda width=width: ask(width)))
-    return statistics.median(dropped[1:]), statistics.median(asked[1:])
+        drop_times.append(page.evaluate(_DROP, [content, width]))
+        http_times.append(milliseconds(lambda width=width: send(width)))
+    return statistics.median(drop_times[1:]), statistics.median(http_times[1:])
 
 
 if __name__ == "__main__":

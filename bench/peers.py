@@ -1,7 +1,7 @@
-"""Other programs that turn images into ASCII art, as Debian and PyPI have them, each called in its best documented way.
+"""Other programs that turn images into ASCII art, from Debian and PyPI, each called in its best documented way.
 
-Each draws plain ASCII, light on dark, at a given number of columns and rows; where a program decides on the rows itself, it
-is scored on what it decides. Escape codes and frames are stripped.
+Each draws plain ASCII, light on dark, at a given number of columns and rows. A program that chooses the number of rows itself
+is scored at that number. Escape codes and frames are stripped.
 """
 
 import importlib.metadata
@@ -20,56 +20,58 @@ from PIL import Image
 
 from bench.scoring import FONTS
 
-_PICTURE: Final = "PICTURE"  # these three are replaced in the arguments of a command
+_PICTURE: Final = "PICTURE"  # these three are placeholders in the arguments of a command
 _COLUMNS: Final = "COLUMNS"
 _ROWS: Final = "ROWS"
-_SYSTEM_PYTHON: Final = "/usr/bin/python3"  # the one that Debian's Python packages are for
+_SYSTEM_PYTHON: Final = "/usr/bin/python3"  # the interpreter for which Debian packages Python modules
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 
 
 class PeerError(Exception):
-    """A peer could not draw a picture; the message says what it said."""
+    """A peer could not draw a picture; the message contains its error output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One program in one setting: a row of the tables."""
+    """One program with one set of options: a row of the tables."""
 
     name: str
-    """Program and setting; unique."""
+    """Program and options; unique."""
     program: str
-    """Settings of one program share it."""
+    """Name of the program, the same for every set of its options."""
     package: str
-    """As the registry names it."""
+    """Distribution and package name, such as "Debian jp2a"."""
     install: str
-    """The command that installs it."""
+    """Command that installs it."""
     call: str
-    """How it is called, for people."""
+    """The call with its arguments, for display."""
     version: Callable[[], str | None]
-    """As the program or its package tells it; None when it is not installed."""
+    """Return the version that the program or its package reports, or None if it is not installed."""
     draw: Callable[[Path, int, int], str]
-    """A picture's file, columns and rows to art. Raises PeerError."""
+    """Convert an image file to art: (file, columns, rows) -> text. Raises PeerError."""
 
 
 @cache
 def installed_version(peer: Peer) -> str | None:
-    """The peer's version, asked for once; None when it is missing."""
+    """Return the peer's version, or None if it is not installed. Cached."""
     return peer.version()
 
 
-def _run(command: list[str], *, stdin: bytes | None = None, errors_too: bool = False) -> str:
+def _run(command: list[str], *, stdin: bytes | None = None, with_stderr: bool = False) -> str:
     done = subprocess.run(
         command,
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
         env={"PATH": os.defpath + ":/usr/local/bin", "TERM": "dumb", "LC_ALL": "C.UTF-8"},
     )
     if done.returncode:
-        raise PeerError(f"{command[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()[:200]}")
-    return (done.stdout + done.stderr if errors_too else done.stdout).decode(errors="replace")
+        raise PeerError(
+            f"{command[0]} exited with status {done.returncode}: {done.stderr.decode(errors='replace').strip()[:200]}"
+        )
+    return (done.stdout + done.stderr if with_stderr else done.stdout).decode(errors="replace")
 
 
 def _plain(text: str) -> str:
@@ -87,14 +89,14 @@ def _command(
     version: list[str],
     clean: Callable[[str], str] = lambda text: text,
 ) -> Peer:
-    """A program of a Debian package. `name` begins with the program's; `version` makes it tell its version."""
+    """Return a peer that is a command of a Debian package. `version` is the command that prints its version."""
     program = arguments[0]
 
     def find_version() -> str | None:
         if shutil.which(program) is None:
             return None
-        told = re.search(r"\d+\.[\w.]+", _run(version, errors_too=True))
-        return told[0].rstrip(".,") if told else "version not told"
+        found = re.search(r"\d+\.[\w.]+", _run(version, with_stderr=True))
+        return found[0].rstrip(".,") if found else "unknown version"
 
     def draw(picture: Path, columns: int, rows: int) -> str:
         values = {_COLUMNS: str(columns), _ROWS: str(rows), _PICTURE: str(picture)}
@@ -114,13 +116,13 @@ def _command(
 
 
 def _chafa(name: str, *settings: str) -> Peer:
-    everywhere = ["-f", "symbols", "--symbols", "ascii", "-c", "none", "--stretch", "--size", f"{_COLUMNS}x{_ROWS}"]
+    common = ["-f", "symbols", "--symbols", "ascii", "-c", "none", "--stretch", "--size", f"{_COLUMNS}x{_ROWS}"]
     plain = ["--polite", "on", "--animate", "off", "-O", "0"]  # no escape codes
-    return _command(name, "chafa", *everywhere, *plain, *settings, _PICTURE, package="chafa", version=["chafa", "--version"])
+    return _command(name, "chafa", *common, *plain, *settings, _PICTURE, package="chafa", version=["chafa", "--version"])
 
 
 def _img2txt(dither: str) -> Peer:
-    # It has no format without colour: what it draws in colour cells is judged by its characters alone, as plain text.
+    # It has no output format without colour, so the colours are stripped and the characters scored as plain text.
     return _command(
         f"img2txt -d {dither}",
         "img2txt", "-W", _COLUMNS, "-H", _ROWS, "-f", "utf8", "-d", dither, _PICTURE,
@@ -151,12 +153,12 @@ def _aalib(name: str, dithering: int) -> Peer:
         except PeerError:
             return None
         if shutil.which("dpkg-query") is None:
-            return "version not told"
+            return "unknown version"
         return _run(["dpkg-query", "-W", "-f", "${Version}", "libaa1"])
 
     def draw(picture: Path, columns: int, rows: int) -> str:
         with Image.open(picture) as image:
-            # Its virtual screen has 2x2 px a character.
+            # aalib's virtual screen has 2x2 px per character.
             pixels = image.convert("L").resize((2 * columns, 2 * rows), Image.Resampling.BOX)
         return _plain(
             _run(
@@ -188,7 +190,7 @@ def _pypi_version(package: str) -> Callable[[], str | None]:
 
 def _chafa_py(name: str, *, preprocessing: bool, work: float = 0.5) -> Peer:
     def draw(picture: Path, columns: int, rows: int) -> str:
-        import chafa  # noqa: PLC0415 - a peer may be missing
+        import chafa  # noqa: PLC0415 - the peer may not be installed
 
         config = chafa.CanvasConfig()
         config.width, config.height = columns, rows
@@ -210,8 +212,8 @@ def _chafa_py(name: str, *, preprocessing: bool, work: float = 0.5) -> Peer:
 
 
 def _ascii_magic(name: str, *, enhance: bool) -> Peer:
-    def draw(picture: Path, columns: int, rows: int) -> str:  # noqa: ARG001 - it decides on the rows itself
-        import ascii_magic  # noqa: PLC0415 - a peer may be missing
+    def draw(picture: Path, columns: int, rows: int) -> str:  # noqa: ARG001 - ascii_magic chooses the rows itself
+        import ascii_magic  # noqa: PLC0415 - the peer may not be installed
 
         with Image.open(picture) as image:
             art = ascii_magic.AsciiArt(image.convert("RGB"))
@@ -241,7 +243,7 @@ PEERS: Final = (
     _chafa("chafa -p off --dither diffusion", "-p", "off", "--dither", "diffusion"),
     _chafa("chafa -p off --fill ascii", "-p", "off", "--fill", "ascii"),
     _chafa("chafa -p off --glyph-file", "-p", "off", "--glyph-file", str(FONTS["DejaVu Sans Mono"])),
-    _chafa("chafa -p off --invert", "-p", "off", "--invert"),  # meant for dark on light
+    _chafa("chafa -p off --invert", "-p", "off", "--invert"),  # intended for dark text on a light background
     _chafa_py("chafa-py", preprocessing=True),
     _chafa_py("chafa-py, preprocessing off", preprocessing=False),
     _command("jp2a", "jp2a", f"--size={_COLUMNS}x{_ROWS}", _PICTURE, package="jp2a", version=["jp2a", "--version"]),
@@ -260,4 +262,5 @@ PEERS: Final = (
     _img2txt("none"),
     _img2txt("fstein"),
 )  # fmt: skip
-"""`--font-ratio` changes nothing where columns and rows are both given (`--stretch`); 1/2 is chafa's default anyway."""
+"""Every peer. chafa runs without `--font-ratio`: it has no effect when `--stretch` fixes both columns and rows, and its default
+is 1/2 anyway."""

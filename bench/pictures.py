@@ -1,7 +1,7 @@
-"""The images that the bench draws: those that scikit-image and scikit-learn bring along, and graphics made here by code.
+"""The images of the bench: those shipped with scikit-image and scikit-learn, and graphics drawn by code in this module.
 
-All are flattened on black, upright, and saved as PNG (RGB, or L where they have no colour), so that every engine gets the same
-pixels and no engine's treatment of transparency, EXIF or 16 bits is measured. Nothing is downloaded.
+All are rotated upright according to EXIF, flattened on black, and saved as PNG (RGB, or L if they have no colour). Every engine
+gets the same pixels, so its handling of transparency, EXIF and 16-bit samples does not affect its score. Nothing is downloaded.
 
     from bench.pictures import pictures
     for picture in pictures(Path("/tmp/pictures")): print(picture.name, picture.kind, picture.file)
@@ -45,37 +45,39 @@ SKIMAGE: Final[dict[str, Kind]] = {
     "rocket.jpg": "photograph",
     "text.png": "photograph",
 }
-LEFT_OUT: Final = {
+EXCLUDED: Final = {
     "chessboard_GRAY.png": "the same board as chessboard_RGB.png",
     "motorcycle_right.png": "the other half of a stereo pair",
     "multipage.tif": "a test file of 10x15 px",
     "multipage_rgb.tif": "a test file of 10x10 px that Pillow does not read",
     "no_time_for_that_tiny.gif": "a test file of 14x25 px",
 }
-"""Image files in scikit-image's wheel that are not drawn, and why."""
+"""Image files of the scikit-image wheel that are not used, with the reasons."""
 
 SKLEARN: Final[dict[str, Kind]] = {"china.jpg": "photograph", "flower.jpg": "photograph"}
 IMAGE_SUFFIXES: Final = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
-_OVERSAMPLING: Final = 3  # graphics are drawn so much larger and averaged: smooth edges, as from any drawing program
+_OVERSAMPLING: Final = 3  # graphics are drawn three times as large and averaged, which gives antialiased edges
 
 
 class CollectionError(Exception):
-    """scikit-image or scikit-learn is not installed, or has other images than it had; the message says which."""
+    """scikit-image or scikit-learn is not installed, or its set of images has changed; the message says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
+    """One image of the bench."""
+
     name: str
     kind: Kind
     source: str
-    """Where it comes from: a package, `rendered`, or a folder."""
+    """A package, `rendered` for a graphic of this module, or the name of a folder."""
     file: Path
-    """PNG, flattened."""
+    """PNG file, flattened on black."""
 
 
 def pictures(directory: Path) -> list[Picture]:
-    """All of them, saved into `directory`; in the order in which tables list them. Raises CollectionError."""
+    """Save every image into `directory` and return them in the order of the tables. Raises CollectionError."""
     directory.mkdir(parents=True, exist_ok=True)
     found = []
     for source, folder, kinds in (
@@ -83,8 +85,8 @@ def pictures(directory: Path) -> list[Picture]:
         ("scikit-learn", _package("sklearn") / "datasets" / "images", SKLEARN),
     ):
         there = {file.name for file in folder.iterdir() if file.suffix in IMAGE_SUFFIXES}
-        if changed := there ^ (kinds.keys() | (LEFT_OUT.keys() if kinds is SKIMAGE else set())):
-            raise CollectionError(f"{source} brings other images than it did: {', '.join(sorted(changed))}")
+        if changed := there ^ (kinds.keys() | (EXCLUDED.keys() if kinds is SKIMAGE else set())):
+            raise CollectionError(f"the images of {source} have changed: {', '.join(sorted(changed))}")
         for name, kind in kinds.items():
             found.append(_save(folder / name, kind=kind, source=source, directory=directory))
     for name, drawing in GRAPHICS.items():
@@ -95,8 +97,9 @@ def pictures(directory: Path) -> list[Picture]:
 
 
 def folder_pictures(folder: Path, directory: Path) -> list[Picture]:
-    """Any images of one's own, of which the project has never seen one: every file of `folder` that Pillow reads, flattened
-    into `directory`. Nobody has sorted them into photographs and graphics."""
+    """Flatten every image file of `folder` into `directory` and return them sorted by file name.
+
+    Their kind is "unsorted": they are not classified as photographs or graphics."""
     directory.mkdir(parents=True, exist_ok=True)
     return [
         _save(file, kind="unsorted", source=folder.name, directory=directory)
@@ -106,7 +109,7 @@ def folder_pictures(folder: Path, directory: Path) -> list[Picture]:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Upright, on black, L or RGB."""
+    """Return `image` upright according to EXIF, flattened on black, in mode L or RGB."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float64)
@@ -134,7 +137,7 @@ def _save(original: Path, *, kind: Kind, source: str, directory: Path) -> Pictur
 
 
 class _Canvas:
-    """A drawing in the coordinates of the finished image."""
+    """A drawing surface that takes coordinates of the finished image and draws larger for antialiasing."""
 
     def __init__(self, width: int, height: int, background: str) -> None:
         self._size = (width, height)
@@ -150,7 +153,7 @@ class _Canvas:
     def ellipse(
         self, x: float, y: float, across: float, high: float, *, fill: str | None = None, line: str | None = None
     ) -> None:
-        """Centre, and half of the width and of the height."""
+        """Draw an ellipse around the centre (x, y); `across` and `high` are its semi-axes."""
         box = self._scaled(x - across, y - high, x + across, y + high)
         self._draw.ellipse(box, fill=fill, outline=line, width=4 * _OVERSAMPLING)
 
@@ -165,7 +168,7 @@ class _Canvas:
         self._draw.arc(box, start, end, fill=fill, width=round(width * _OVERSAMPLING))
 
     def text(self, x: float, y: float, words: str, *, size: float, fill: str, anchor: str = "lm") -> None:
-        """In the font that Pillow itself brings."""
+        """Draw text in the font that Pillow includes."""
         font = ImageFont.load_default(size * _OVERSAMPLING)
         self._draw.text((x * _OVERSAMPLING, y * _OVERSAMPLING), words, font=font, fill=fill, anchor=anchor)
 
@@ -347,9 +350,9 @@ GRAPHICS: Final[dict[str, Callable[[], Image.Image]]] = {
 
 
 def description(found: list[Picture]) -> Iterator[str]:
-    """Markdown lines that say what was drawn."""
+    """Yield Markdown lines that list the images by source. An asterisk marks a graphic."""
     for source in dict.fromkeys(picture.source for picture in found):
         names = [f"{p.name}{'*' if p.kind == 'graphic' else ''}" for p in found if p.source == source]
         yield f"- {source} ({len(names)}): {', '.join(names)}"
         if source == "scikit-image":
-            yield f"  Left out: {'; '.join(f'{name}, {reason}' for name, reason in LEFT_OUT.items())}"
+            yield f"  Not used: {'; '.join(f'{name}, {reason}' for name, reason in EXCLUDED.items())}"

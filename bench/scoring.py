@@ -1,21 +1,24 @@
-"""How faithful ASCII art is to its image: one number, Q, from 0 to 100, and the four it is made of.
+"""Fidelity of ASCII art to its image: a score Q from 0 to 100, and the four measures that it combines.
 
-Art of C columns and R rows is drawn with the glyphs of a real monospace font, light on dark, in cells of 8x16 px; the
-coverage of each pixel is the light it emits, A in [0, 1]. The image, upright and flattened on black, becomes Rec. 601 luma,
-encoded as it is, and is resized to the same canvas: S in [0, 1]. Then, with gaussians and gradients in px of that canvas:
+The art, C columns by R rows, is drawn light on dark with the glyphs of a monospace font in cells of 8x16 px. The result is the
+coverage A of each pixel, in [0, 1], which stands for the light that the pixel emits. The image is rotated upright, flattened on
+black, converted to Rec. 601 luma (of the gamma-encoded values) and resized to the same canvas of 8C x 16R px: S, in [0, 1].
+Blurs and gradients below are in pixels of this canvas.
 
-fit     One gain a >= 0 and one offset for each image, least squares between the two after a gaussian blur of one cell: what
-        the brightness and the contrast of a screen give to any engine alike. The offset is set anew where means are compared.
-ssim    Mean over four levels of a pyramid (8x16, 4x8, 2x4 and 1x2 px a cell: from the nose on the screen to across the room)
-        of the structural similarity index, 11x11 gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, range 1
-        (Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004). Unlike in multi-scale SSIM (Wang,
-        Simoncelli, Bovik, 2003), the levels have equal weights and each has its luminance term.
-edge    Correlation, uncentred, of the two fields of gradient vectors after a gaussian blur of sigma 3.
-tone    Peak signal-to-noise ratio in dB after a gaussian blur of sigma = sqrt(8*16) = 11.3, one cell.
-r2      Share of the variance of the image, blurred so, that the art explains: 1 - mse / var, not below 0.
-Q       100 * cbrt(ssim * edge * sqrt(r2)).
+fit     A gain a >= 0 and an offset for each image, by least squares between A and S after a Gaussian blur with sigma =
+        sqrt(8*16) = 11.3 px, about one cell. They stand for the brightness and contrast settings of a screen. The gain is kept
+        for ssim; the offset is chosen again at each level of the pyramid, so that the means are equal.
+ssim    Structural similarity, mean over four levels of a pyramid with 8x16, 4x8, 2x4 and 1x2 px per cell, which correspond to
+        growing viewing distances. 11x11 Gaussian window with sigma 1.5, K1 = 0.01, K2 = 0.03, range 1 (Wang, Bovik, Sheikh,
+        Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004). In contrast to multi-scale SSIM (Wang, Simoncelli, Bovik,
+        2003), all levels have equal weight and include the luminance term.
+edge    Uncentred correlation of the gradient fields of A and S after a Gaussian blur with sigma = 3 px, in [-1, 1].
+tone    Peak signal-to-noise ratio of the fit, in dB.
+r2      Share of the variance of the blurred image that the fitted art explains: max(0, 1 - mse / variance).
+Q       100 * cbrt(ssim * edge * sqrt(r2)); negative ssim or edge count as 0.
 
-No part alone will do: a nearly blank picture has the best raw SSIM. Only printable ASCII is drawn; anything else is blank.
+The measures are combined because each one alone can be misled: a nearly blank picture, for example, has the best raw SSIM. Only
+printable ASCII is drawn; any other character counts as a blank.
 """
 
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ Floats = NDArray[np.float32]
 
 CELL_WIDTH: Final = 8
 CELL_HEIGHT: Final = 16
-FIRST, LAST = " ", "~"  # printable ASCII, 95 characters
+FIRST, LAST = " ", "~"  # the 95 printable ASCII characters
 
 FONTS: Final = {
     "DejaVu Sans Mono": Path("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"),
@@ -48,36 +51,36 @@ _WINDOW_SIGMA: Final = 1.5
 _WINDOW_TAPS: Final = 11
 _C1: Final = 0.01**2
 _C2: Final = 0.03**2
-_HALVING_AREA: Final = 4_000_000  # larger images are halved while they stay twice the canvas; keeps the memory of 50 MP low
+_HALVING_AREA: Final = 4_000_000  # px; larger images are halved while at least twice the canvas: saves memory at 50 MP
 
 
 class FontMissingError(Exception):
-    """A font is not where Debian puts it; the message says how to install it."""
+    """A font file is not at its Debian path; the message says how to install it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one piece of art scored; see the module for each."""
+    """The score of one piece of art. The module documentation defines the measures."""
 
     q: float
-    """0 to 100."""
+    """Q, from 0 to 100."""
     ssim: float
     edge: float
     tone: float
-    """dB."""
+    """Peak signal-to-noise ratio in dB."""
     r2: float
     ssim_levels: tuple[float, ...]
-    """Finest first."""
+    """SSIM of each pyramid level, finest first."""
     gain: float
-    """Of the fit; above 1 where the art has less contrast than the image."""
+    """Gain of the fit; above 1 if the art has less contrast than the image."""
 
 
 @cache
 def glyphs(font: str | Path = "DejaVu Sans Mono") -> Floats:
-    """(95, 16, 8) coverage of each printable ASCII character, from 0 to 1.
+    """Return the coverage of each printable ASCII character: shape (95, 16, 8), values from 0 to 1.
 
-    `font` is a key of `FONTS` or a file. Its size is such that its advance is 8 px; ascent and descent together are centred
-    in the 16 px. Drawn eight times as large and averaged. Raises FontMissingError."""
+    `font` is a key of `FONTS` or a font file. The font is scaled so that its advance is 8 px, and its ascent and descent
+    together are centred in the 16 px. Glyphs are drawn eight times as large and averaged. Raises FontMissingError."""
     file = FONTS.get(str(font), Path(font))
     if not file.exists():
         package = FONT_PACKAGES.get(str(font))
@@ -99,8 +102,10 @@ def glyphs(font: str | Path = "DejaVu Sans Mono") -> Floats:
 
 
 def character_grid(art: str, columns: int) -> NDArray[np.intp]:
-    """(rows, columns) indices into `glyphs` of text: short lines are filled with blanks, long ones cut; what is not
-    printable ASCII is a blank, and so is all of an art without a line."""
+    """Convert text to an array of indices into `glyphs`, shape (rows, columns).
+
+    Short lines are padded with blanks and long ones cut. Characters outside printable ASCII become blanks. Empty text gives one
+    blank row."""
     lines = art.replace("\r", "").rstrip("\n").split("\n")
     grid = np.zeros((len(lines), columns), np.intp)
     for row, line in zip(grid, lines, strict=True):
@@ -110,23 +115,26 @@ def character_grid(art: str, columns: int) -> NDArray[np.intp]:
 
 
 def not_ascii(art: str) -> int:
-    """How many characters of it would be drawn as blanks because they are not printable ASCII; line ends do not count."""
+    """Count the characters of `art` outside printable ASCII, which are drawn as blanks. Line ends are not counted."""
     return sum(not FIRST <= character <= LAST for character in art if character not in "\r\n")
 
 
 def draw(art: str, bank: Floats, columns: int) -> Floats:
-    """(16 * rows, 8 * columns) coverage of the art, drawn with the `glyphs` of `bank`."""
+    """Draw text with the glyphs of `bank`; return its coverage, shape (16 * rows, 8 * columns)."""
     return draw_grid(character_grid(art, columns), bank)
 
 
 def draw_grid(grid: NDArray[np.intp], bank: Floats) -> Floats:
-    """(16 * rows, 8 * columns) coverage of a (rows, columns) grid of indices into `bank`."""
+    """Draw a grid of indices into `bank`, shape (rows, columns); return its coverage, shape (16 * rows, 8 * columns)."""
     rows, columns = grid.shape
     return bank[grid].transpose(0, 2, 1, 3).reshape(rows * CELL_HEIGHT, columns * CELL_WIDTH)
 
 
 def luma(image: Image.Image) -> Floats:
-    """(height, width) of an image, 0 to 1: upright, flattened on black, 0.299 R + 0.587 G + 0.114 B as they are encoded."""
+    """Return the luma of an image, shape (height, width), values from 0 to 1.
+
+    The image is rotated upright and flattened on black. Luma is 0.299 R + 0.587 G + 0.114 B of the gamma-encoded values.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, np.float32)
@@ -141,7 +149,7 @@ def luma(image: Image.Image) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class _Level:
-    """One level of the image's pyramid: its pixels, their mean, and the window's means and variances."""
+    """One level of the image pyramid: its pixels, their mean, and the means and variances in the SSIM window."""
 
     pixels: Floats
     mean: float
@@ -150,13 +158,13 @@ class _Level:
 
 
 class Reference:
-    """An image on the canvas of art of one size, with all that scoring needs of it; one serves any number of pieces.
+    """An image resized to the canvas of art of one size. One reference can score any number of pieces of art.
 
     Reference.of(path, columns=80, rows=40).score(art, glyphs("DejaVu Sans Mono")).q
     """
 
     def __init__(self, pixels: Floats, *, columns: int, rows: int) -> None:
-        """`pixels` is (height, width) luma from 0 to 1."""
+        """`pixels` is the luma of the image, shape (height, width), values from 0 to 1."""
         self.columns, self.rows = columns, rows
         self.canvas = _resized(pixels, CELL_HEIGHT * rows, CELL_WIDTH * columns)
         self._tone = _blurred(self.canvas, _CELL_SIGMA)
@@ -177,18 +185,18 @@ class Reference:
 
     @classmethod
     def of(cls, file: Path, *, columns: int, rows: int) -> Self:
-        """Of an image file."""
+        """Create a reference from an image file."""
         with Image.open(file) as image:
             return cls(luma(image), columns=columns, rows=rows)
 
     def score(self, art: str, bank: Floats, *, dark_on_light: bool = False) -> Score:
-        """Score text drawn with the `glyphs` of `bank`. Art must have this reference's number of rows, or ValueError."""
+        """Score text drawn with the glyphs of `bank`. Raises ValueError if the number of rows is not the reference's."""
         return self.score_coverage(draw(art, bank, self.columns), dark_on_light=dark_on_light)
 
     def score_coverage(self, coverage: Floats, *, dark_on_light: bool = False) -> Score:
-        """Score (16 * rows, 8 * columns) coverage, of whatever origin."""
+        """Score coverage of shape (16 * rows, 8 * columns), values from 0 to 1. Raises ValueError for another shape."""
         if coverage.shape != self.canvas.shape:
-            raise ValueError(f"art is {coverage.shape}, not {self.canvas.shape} (height, width) px")
+            raise ValueError(f"the art is {coverage.shape} px (height, width), not {self.canvas.shape}")
         if dark_on_light:
             coverage = 1 - coverage
         blurred = _blurred(coverage, _CELL_SIGMA)
@@ -228,8 +236,7 @@ def _mean(values: Floats) -> float:
 
 
 def _fit(art: Floats, image: Floats) -> tuple[float, float]:
-    """The gain, not below 0, that brings `art` nearest to `image` in least squares with a free offset, and the mean squared
-    error that remains."""
+    """Fit `art` to `image` by least squares with a gain >= 0 and a free offset; return the gain and the mean squared error."""
     art_deviation, image_deviation = art - _mean(art), image - _mean(image)
     variance = _mean(art_deviation**2)
     gain = max(0.0, _mean(art_deviation * image_deviation) / variance) if variance > 1e-9 else 0.0
@@ -237,7 +244,7 @@ def _fit(art: Floats, image: Floats) -> tuple[float, float]:
 
 
 def _gradient(values: Floats) -> tuple[Floats, Floats]:
-    """Forward differences along x and along y, both (height - 1, width - 1)."""
+    """Return the forward differences along x and along y, each of shape (height - 1, width - 1)."""
     return np.diff(values, axis=1)[:-1], np.diff(values, axis=0)[:, :-1]
 
 
@@ -250,7 +257,7 @@ def _correlation(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> fl
 
 
 def _halved(values: Floats) -> Floats:
-    """Means of 2x2 blocks; an odd last row or column is left out."""
+    """Return the means of 2x2 blocks; an odd last row or column is dropped."""
     height, width = values.shape[0] // 2 * 2, values.shape[1] // 2 * 2
     values = values[:height, :width]
     return np.float32(0.25) * (values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2])
@@ -261,12 +268,12 @@ def _window(values: Floats) -> Floats:
 
 
 def _blurred(values: Floats, sigma: float) -> Floats:
-    taps = round(8 * sigma + 1) | 1  # four sigmas to each side
+    taps = round(8 * sigma + 1) | 1  # 4 sigma on each side
     return _filtered(_filtered(values, sigma, taps).T, sigma, taps).T
 
 
 def _filtered(values: Floats, sigma: float, taps: int) -> Floats:
-    """Convolve along y with a gaussian; beyond the border the image is mirrored with its last row repeated."""
+    """Convolve along y with a Gaussian. The border is mirrored, with the last row repeated."""
     reach = taps // 2
     weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     weights = (weights / weights.sum()).astype(np.float32)
@@ -286,7 +293,7 @@ def _filtered(values: Floats, sigma: float, taps: int) -> Floats:
 
 
 def _resized(pixels: Floats, height: int, width: int) -> Floats:
-    """To (height, width): area averages where neither side grows, else cubic convolution (Keys 1981, a = -0.75)."""
+    """Resize to (height, width): by area averaging if neither side grows, else by cubic convolution (Keys 1981, a = -0.75)."""
     while pixels.size > _HALVING_AREA and pixels.shape[0] >= 2 * height and pixels.shape[1] >= 2 * width:
         pixels = _halved(pixels)
     weights = _area if pixels.shape[0] >= height and pixels.shape[1] >= width else _cubic
@@ -295,7 +302,7 @@ def _resized(pixels: Floats, height: int, width: int) -> Floats:
 
 
 def _area(size: int, samples: int) -> Floats:
-    """(samples, size) weights that average what each sample covers."""
+    """Return the weights of area averaging, shape (samples, size): each sample averages the pixels it covers."""
     bounds = np.linspace(0, size, samples + 1)
     position = np.arange(size)
     rows = [np.clip(np.minimum(end, position + 1) - np.maximum(start, position), 0, 1) for start, end in pairwise(bounds)]
@@ -303,7 +310,10 @@ def _area(size: int, samples: int) -> Floats:
 
 
 def _cubic(size: int, samples: int) -> Floats:
-    """(samples, size) weights of cubic convolution, not widened when it shrinks; the border's pixel is repeated beyond it."""
+    """Return the weights of cubic convolution, shape (samples, size).
+
+    The kernel is not widened for shrinking. Border pixels are repeated outwards.
+    """
     a = -0.75
     weights = np.zeros((samples, size), np.float64)
     for row, centre in zip(weights, (np.arange(samples) + 0.5) * size / samples - 0.5, strict=True):

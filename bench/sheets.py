@@ -1,4 +1,4 @@
-"""Sheets that show a picture beside its art: by our styles, by chafa in whichever setting scores best on it, and by jp2a.
+"""Sheets that show a picture beside its art by our styles, and by chafa and jp2a with the options that score best on it.
 
 python -m bench.sheets    # writes bench/sheets/*.png
 """
@@ -31,14 +31,14 @@ CHOSEN: Final = (
     "rendered_screenshot",
 )
 
-_PANEL_WIDTH: Final = 480  # three quarters of the 640 px that are scored: glyphs are still legible, a sheet stays small
+_PANEL_WIDTH: Final = 480  # three quarters of the 640 px that are scored: glyphs stay legible and files small
 _CAPTION_HEIGHT: Final = 22
 _GAP: Final = 8
-_GREYS: Final = 16  # half the size, and no difference that an eye sees
+_GREYS: Final = 16  # halves the file size without a visible difference
 
 
 class _Panels:
-    """What is on one sheet, left to right."""
+    """The panels of one sheet, left to right."""
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
@@ -46,15 +46,15 @@ class _Panels:
         self._reference = Reference.of(picture.file, columns=MAIN_WIDTH, rows=self._rows)
 
     def all(self) -> Iterator[tuple[str, Floats]]:
-        """Captions and pixels from 0 to 1."""
+        """Yield the caption and the pixels, from 0 to 1, of each panel."""
         yield self._picture.name, self._reference.canvas
         ours = {name: engine for name, engine in our_engines(self._picture.file).items() if name not in VARIANTS}
         panels = [self._drawn(name, engine) for name, engine in ours.items()]
         for program in ("chafa", "jp2a"):
-            settings = [
+            candidates = [
                 self._drawn(peer.name, peer.draw) for peer in PEERS if peer.program == program and installed_version(peer)
             ]
-            panels.append(max(settings, key=lambda panel: panel[0]) if settings else (0, f"{program}: missing", None))
+            panels.append(max(candidates, key=lambda panel: panel[0]) if candidates else (0, f"{program}: missing", None))
         ours_first = sorted(panels[: len(ours)], key=lambda panel: -panel[0])
         for _, caption, pixels in [*ours_first, *panels[len(ours) :]]:
             yield caption, np.zeros_like(self._reference.canvas) if pixels is None else pixels
@@ -70,7 +70,7 @@ class _Panels:
 
 
 def sheet(picture: Picture) -> Image.Image:
-    """The panels beside each other, captions above, in grey."""
+    """Draw the panels of a picture side by side, in grey, with captions above them."""
     panels = list(_Panels(picture).all())
     height, width = panels[0][1].shape
     panel_height = round(_PANEL_WIDTH * height / width)
@@ -86,7 +86,7 @@ def sheet(picture: Picture) -> Image.Image:
 
 
 def _save(image: Image.Image, file: Path) -> None:
-    """As a PNG of 4 bits a pixel."""
+    """Write a PNG with 4 bits per pixel."""
     step = 255 / (_GREYS - 1)
     levels = np.rint(np.asarray(image, np.float32) / step).astype(np.uint8)
     indexed = Image.fromarray(levels).convert("P")
@@ -95,12 +95,12 @@ def _save(image: Image.Image, file: Path) -> None:
 
 
 def report() -> Iterator[str]:
-    """Write the sheets; markdown lines with a link to each."""
+    """Write the sheets; yield Markdown lines with a link to each."""
     SHEETS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         chosen = [picture for picture in pictures(Path(directory)) if picture.name in CHOSEN]
-        yield "The image, our styles, chafa in whichever of its settings scores best on it, and jp2a;"
-        yield f"width {MAIN_WIDTH}, {MAIN_FONT}, three quarters of the size that is scored:"
+        yield "Each sheet shows the image, the styles of asciist, and chafa and jp2a with the options that score best on it, at"
+        yield f"width {MAIN_WIDTH} in {MAIN_FONT}, at three quarters of the size that is scored:"
         yield ""
         for picture in chosen:
             file = SHEETS / f"{picture.name}.png"

@@ -1,8 +1,8 @@
-"""How long a conversion takes beside the fastest decode of the same file, and what imports cost.
+"""Time of a conversion compared with the fastest known decode of the same file, and time of imports.
 
-The limit of a JPEG is libjpeg-turbo (simplejpeg) decoding its brightness alone at the same reduction; that of a PNG or a WebP
-is Pillow's own load. Each pair runs in turns in this process, and the ratio is that of the medians. The images are photographs
-of scikit-image, enlarged with some noise so that a file has the bytes a pixel of a camera's.
+The baseline for a JPEG is libjpeg-turbo (simplejpeg) decoding only the luma at the same reduction; for PNG and WebP it is
+Pillow's own load. Each pair runs alternately in one process; the ratio is that of the medians. The images are made from one
+photograph of scikit-image, enlarged and with noise added so that the files have as many bytes per pixel as those of a camera.
 """
 
 import statistics
@@ -23,19 +23,21 @@ from PIL import Image
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
+from devtools.images import encoded
 
 EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "rocket.jpg"
-SECONDS_A_ROW: Final = 4.0
+SECONDS_PER_ROW: Final = 4.0
 MIN_ROUNDS, MAX_ROUNDS = 7, 400
 
 SIZES: Final = {"0.3 MP": (640, 480), "2 MP": (1632, 1224), "12 MP": (4000, 3000), "24 MP": (6000, 4000)}
-_NOISE: Final = 5.0  # standard deviation of 255 levels: about 0.2 to 0.3 bytes a pixel at quality 85
+_NOISE: Final = 5.0  # standard deviation, of 255 levels: gives about 0.2 to 0.3 bytes per pixel at quality 85
 _LIMITS: Final = Limits(max_image_bytes=100_000_000)
 
 Call = Callable[[], object]
 
 
 def report() -> Iterator[str]:
+    """Yield Markdown lines: a table for each comparison."""
     yield __doc__.strip()
     yield ""
     yield from _jpegs()
@@ -48,29 +50,23 @@ def report() -> Iterator[str]:
 
 @cache
 def photograph(width: int, height: int) -> Image.Image:
-    """A photograph enlarged, with noise of a known seed; a small one is reduced and gets none."""
+    """Return a photograph of the given size. If that enlarges the original, noise with a fixed seed is added."""
     image = Image.fromarray(skimage.data.stereo_motorcycle()[0]).resize((width, height), Image.Resampling.LANCZOS)
-    if width < 741:  # its own size
+    if width < 741:  # the width of the original
         return image
     noise = np.random.default_rng(0).normal(0, _NOISE, (height, width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
-
-
-def in_turns(limit: Call, ours: Call) -> tuple[float, float]:
-    """Median milliseconds of both."""
+def alternate(baseline: Call, ours: Call) -> tuple[float, float]:
+    """Call both alternately; return their median times in milliseconds."""
     start = time.perf_counter()
-    limit()
+    baseline()
     ours()
-    rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, int(SECONDS_A_ROW / (time.perf_counter() - start))))
+    rounds = min(MAX_ROUNDS, max(MIN_ROUNDS, int(SECONDS_PER_ROW / (time.perf_counter() - start))))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for call, spent in zip((limit, ours), times, strict=True):
+        for call, spent in zip((baseline, ours), times, strict=True):
             start = time.perf_counter()
             call()
             spent.append(time.perf_counter() - start)
@@ -78,38 +74,42 @@ def in_turns(limit: Call, ours: Call) -> tuple[float, float]:
 
 
 def art(image: bytes, width: int = 80, style: str = "ramp") -> Call:
+    """Return a call that converts an image file to art."""
     options = ConversionOptions(width=width, style=style)
     return lambda: convert(image, options, _LIMITS)
 
 
 def luma_of_jpeg(image: bytes, reduction: int) -> Call:
+    """Return a call that decodes the luma of a JPEG file with simplejpeg, at 1/reduction of its size."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(image)
     least = {"min_width": -(-width // reduction), "min_height": -(-height // reduction)}
     return lambda: simplejpeg.decode_jpeg(image, colorspace="GRAY", **least)
 
 
 def reduction_for(size: tuple[int, int], width: int, samples_per_column: int) -> int:
-    """The largest of 8, 4, 2 and 1 that leaves so many pixels across a column, as `conversion.decoding` has it."""
+    """Return the largest reduction of 8, 4, 2 and 1 that leaves at least so many samples per column, as the decoder does."""
     rows = width * size[1] // (2 * size[0])
     spare = min(size[0] // (width * samples_per_column), size[1] // (rows * samples_per_column))
     return max(reduction for reduction in (1, 2, 4, 8) if reduction <= max(1, spare))
 
 
 def loaded(image: bytes) -> Call:
+    """Return a call that decodes an image file with Pillow."""
     return lambda: Image.open(BytesIO(image)).load()
 
 
-def row(name: str, limit: Call, ours: Call, goal: float | None) -> str:
-    limit_ms, our_ms = in_turns(limit, ours)
-    ratio = our_ms / limit_ms
+def row(name: str, baseline: Call, ours: Call, goal: float | None) -> str:
+    """Time a conversion and its baseline; return a table row. `goal` is the highest ratio that meets the goal."""
+    baseline_ms, our_ms = alternate(baseline, ours)
+    ratio = our_ms / baseline_ms
     verdict = "|" if goal is None else f"{goal:.2f} | {'yes' if ratio <= goal else 'no'}"
-    return f"| {name} | {limit_ms:.2f} | {our_ms:.2f} | {ratio:.2f} | {verdict} |"
+    return f"| {name} | {baseline_ms:.2f} | {our_ms:.2f} | {ratio:.2f} | {verdict} |"
 
 
-def _head(title: str, limit: str, ours: str) -> Iterator[str]:
+def _head(title: str, baseline: str, ours: str) -> Iterator[str]:
     yield f"### {title}"
     yield ""
-    yield f"| | {limit}, ms | {ours}, ms | ratio | goal, at most | met |"
+    yield f"| | {baseline}, ms | {ours}, ms | ratio | maximum ratio (goal) | met |"
     yield "|---|--:|--:|--:|--:|---|"
 
 
@@ -118,30 +118,32 @@ def _jpegs() -> Iterator[str]:
     for name, size in SIZES.items():
         for quality in (85, 95):
             jpeg = encoded(photograph(*size), "JPEG", quality=quality)
-            limit = luma_of_jpeg(jpeg, reduction_for(size, 80, 2))
-            what = f"{name}, quality {quality}, {len(jpeg) / (size[0] * size[1]):.2f} bytes a pixel"
-            yield row(what, limit, art(jpeg), 1.15 if name == "0.3 MP" else 1.10)
+            baseline = luma_of_jpeg(jpeg, reduction_for(size, 80, 2))
+            label = f"{name}, quality {quality}, {len(jpeg) / (size[0] * size[1]):.2f} bytes per pixel"
+            yield row(label, baseline, art(jpeg), 1.15 if name == "0.3 MP" else 1.10)
     yield ""
 
 
 def _progressive() -> Iterator[str]:
     size = SIZES["12 MP"]
-    yield from _head("Progressive JPEG of 12 MP", "simplejpeg, luma of every scan", "asciist")
+    yield from _head("Progressive JPEG of 12 MP", "simplejpeg, luma of all scans", "asciist")
     for name, subsampling in (("4:2:0", 2), ("4:4:4", 0)):
         jpeg = encoded(photograph(*size), "JPEG", quality=85, progressive=True, subsampling=subsampling)
         for style, samples in (("ramp", 2), ("structure", 4)):
             for width in (80, 200):
                 reduction = reduction_for(size, width, samples)
                 at_same, at_full = luma_of_jpeg(jpeg, reduction), luma_of_jpeg(jpeg, 1)
-                what = f"{name}, {style} at width {width}"
-                yield row(f"{what}, scaled 1/{reduction}", at_same, art(jpeg, width, style), 0.25)
-                yield row(f"{what}, full size", at_full, art(jpeg, width, style), 0.25)
+                label = f"{name}, {style} at width {width}"
+                yield row(f"{label}, scaled 1/{reduction}", at_same, art(jpeg, width, style), 0.25)
+                yield row(f"{label}, full size", at_full, art(jpeg, width, style), 0.25)
     yield ""
 
 
 def _structure() -> Iterator[str]:
     yield from _head(
-        "Style structure beside style ramp (the goal: at most 2 ms more at width 80, and 6 at 200)", "ramp", "structure"
+        "Style structure compared with style ramp (goal: at most 2 ms more at width 80, and 6 ms at width 200)",
+        "ramp",
+        "structure",
     )
     for name in ("0.3 MP", "12 MP"):
         jpeg = encoded(photograph(*SIZES[name]), "JPEG", quality=85)
@@ -187,14 +189,14 @@ def _other_decoders() -> Iterator[str]:
 
 
 def _imports() -> Iterator[str]:
-    """Of a fresh interpreter each, in turns."""
+    """Time fresh interpreters, alternating between the programs."""
     first_art = "from asciist.conversion import *; from asciist.limits import Limits; import sys; "
     first_art += "convert(open(sys.argv[1], 'rb').read(), ConversionOptions(width=80, style='ramp'), Limits()); "
     first_art += "assert 'numpy' not in sys.modules"
     programs = {
         "the interpreter alone": "pass",
         "asciist.conversion": "import asciist.conversion",
-        "asciist.conversion, and a JPEG of 0.2 MP to art": first_art,
+        "asciist.conversion, and converting a JPEG of 0.2 MP": first_art,
         "asciist.conversion and numpy": "import asciist.conversion, numpy",
         "asciist.conversion, numpy and imagecodecs": "import asciist.conversion, numpy; from imagecodecs import spng_decode",
     }
@@ -205,9 +207,9 @@ def _imports() -> Iterator[str]:
             subprocess.run([sys.executable, "-c", program, str(EXAMPLE)], check=True)
             spent[name].append(1000 * (time.perf_counter() - start))
     medians = {name: statistics.median(values) for name, values in spent.items()}
-    yield "### Imports, in a fresh interpreter"
+    yield "### Imports in a fresh interpreter"
     yield ""
-    yield "| | ms | over the interpreter alone, ms |"
+    yield "| | ms | above the interpreter alone, ms |"
     yield "|---|--:|--:|"
     for name, median in medians.items():
         yield f"| {name} | {median:.0f} | {median - medians['the interpreter alone']:.0f} |"

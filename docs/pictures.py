@@ -1,6 +1,8 @@
-"""`python -m docs.pictures`: docs/images/page.webp, page-phone.png and gallery/, the page at work in a real browser.
+"""Take the screenshots in docs/images of the page: page.webp (animated), page-phone.png, and the gallery.
 
-The gallery's pictures are of the commands in docs/gallery.md, each of the one below it.
+    python -m docs.pictures
+
+Each gallery picture in docs/gallery.md is the art that the command below it makes.
 """
 
 import json
@@ -12,18 +14,18 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from bench.browser import chromium
-from bench.latency import serving
+from devtools.browser import chromium
+from devtools.server import temporary_server
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 SIZE = {"width": 1000, "height": 620}
-GALLERY_PIXELS = 900
-"""The width of a picture of the gallery."""
+GALLERY_WIDTH = 900
+"""Width of a gallery picture, in pixels."""
 
 
 class Film:
-    """Frames of a page, each shown for some milliseconds."""
+    """An animation of a page: screenshots, each shown for a given time."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -31,20 +33,24 @@ class Film:
         self._durations: list[int] = []
 
     def take(self, milliseconds: int) -> None:
+        """Append a screenshot that is shown for `milliseconds`."""
         self._page.wait_for_timeout(60)
         self._frames.append(Image.open(BytesIO(self._page.screenshot())).convert("RGB"))
         self._durations.append(milliseconds)
 
     def save(self, path: Path) -> None:
+        """Write the animation as WebP."""
         first, *others = self._frames
         first.save(path, save_all=True, append_images=others, duration=self._durations, loop=0, quality=60, method=6)
 
 
-def drawn(page: Page, columns: int) -> None:
+def wait_for_art(page: Page, columns: int) -> None:
+    """Wait until the page shows art of this width."""
     expect(page.locator("#status")).to_have_text(re.compile(rf"^{columns} \S "))
 
 
 def film(browser: Browser, url: str) -> None:
+    """Write page.webp: an image is dropped, the slider moves, and the styles change."""
     page = browser.new_page(viewport=SIZE, color_scheme="light")
     page.goto(url)
     page.wait_for_load_state("networkidle")
@@ -54,15 +60,15 @@ def film(browser: Browser, url: str) -> None:
     shots.take(700)
     page.evaluate("document.body.classList.remove('dropping')")
     page.set_input_files("#image", ROOT / "examples" / "astronaut.jpg")
-    drawn(page, int(page.locator("#width").input_value()))
+    wait_for_art(page, int(page.locator("#width").input_value()))
     shots.take(1500)
     for columns in (*range(90, 29, -10), *range(40, 161, 15)):
         page.locator("#slider").fill(str(columns))
-        drawn(page, columns)
+        wait_for_art(page, columns)
         shots.take(120)
     shots.take(1200)
     for style, is_coloured in (("structure", True), ("braille", False), ("blocks", True)):
-        page.locator("#color").set_checked(False)  # Playwright takes seconds for a click beside ten thousand spans
+        page.locator("#color").set_checked(False)  # with ten thousand coloured spans, Playwright takes seconds for a click
         page.locator("#style").select_option(style)
         page.locator("#color").set_checked(is_coloured)
         expect(page).to_have_url(re.compile(f"/style/{style}{'.ansi' if is_coloured else ''}/"))
@@ -72,12 +78,13 @@ def film(browser: Browser, url: str) -> None:
 
 
 def phone(browser: Browser, url: str) -> None:
+    """Write page-phone.png: the page on a phone, dark, with coloured art."""
     page = browser.new_page(
         viewport={"width": 390, "height": 780}, device_scale_factor=2, is_mobile=True, has_touch=True, color_scheme="dark"
     )
     page.goto(url)
     page.set_input_files("#image", ROOT / "examples" / "coffee.webp")
-    drawn(page, int(page.locator("#width").input_value()))
+    wait_for_art(page, int(page.locator("#width").input_value()))
     page.locator("#color").check()
     expect(page).to_have_url(re.compile("ansi"))
     page.wait_for_timeout(300)
@@ -86,32 +93,34 @@ def phone(browser: Browser, url: str) -> None:
 
 
 def gallery(browser: Browser, url: str) -> None:
+    """Write the pictures of docs/gallery.md: run each command, open the art on the page, and download it as PNG."""
     (IMAGES / "gallery").mkdir(parents=True, exist_ok=True)
     text = (ROOT / "docs" / "gallery.md").read_text()
     page = browser.new_page(viewport=SIZE)
     for name, command in re.findall(r"\]\(images/gallery/(\S+)\)\n\n```sh\n(.+)\n```", text):
-        headers = "curl --silent --show-error --fail-with-body --output /dev/null --write-out '%{header_json}' "
-        here = command.replace("http://localhost:27244", url).replace("curl ", headers, 1)
-        answer = subprocess.run(["bash", "-c", here], cwd=ROOT, capture_output=True, text=True, check=True)
+        curl = "curl --silent --show-error --fail-with-body --output /dev/null --write-out '%{header_json}' "
+        local_command = command.replace("http://localhost:27244", url).replace("curl ", curl, 1)
+        answer = subprocess.run(["bash", "-c", local_command], cwd=ROOT, capture_output=True, text=True, check=True)
         page.goto(url + json.loads(answer.stdout)["content-location"][0])
         if "color=" in command:
             expect(page.locator("#art span").first).to_be_attached()
         with page.expect_download() as download:
             page.get_by_role("button", name=".png").click()
         picture = Image.open(download.value.path()).convert("RGB")
-        height = picture.height * GALLERY_PIXELS // picture.width
-        save(picture.resize((GALLERY_PIXELS, height), Image.Resampling.LANCZOS), IMAGES / "gallery" / name)
+        height = picture.height * GALLERY_WIDTH // picture.width
+        save(picture.resize((GALLERY_WIDTH, height), Image.Resampling.LANCZOS), IMAGES / "gallery" / name)
     page.close()
 
 
 def save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG with a palette of 64 colours."""
     picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:
-    with serving() as port, chromium() as browser:
+    with temporary_server() as server, chromium() as browser:
         for make in (film, phone, gallery):
-            make(browser, f"http://127.0.0.1:{port}")
+            make(browser, server.url)
 
 
 if __name__ == "__main__":

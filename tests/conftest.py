@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests uses."""
+"""Fixtures shared by several test folders."""
 
 import os
 import sys
@@ -9,32 +9,43 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser
 from werkzeug.serving import make_server
 
 from asciist.settings import Settings
 from asciist.wiring import WebProcess, build_web_process
+from devtools import browser
 from service import create_app
-from tests.browser import chromium
 from tests.emulated.emulator import Emulator
 from tests.emulated.fixtures import emulator
 
-__all__ = ["chromium", "emulator"]
+__all__ = ["emulator"]
 
-# The CDK's libraries run on Node, and the one that comes with the environment is the one that is pinned.
+# The CDK libraries run on Node.js. Find the pinned version, which is installed in the virtual environment, first.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium. A test that needs one fails with the message of `tools/browser` where there is none."""
+    try:
+        with browser.chromium() as running:
+            yield running
+    except browser.BrowserMissingError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
 def cat() -> bytes:
-    """A photograph, JPEG."""
+    """A photograph of a cat, as JPEG."""
     return (EXAMPLES / "cat.jpg").read_bytes()
 
 
 @pytest.fixture
 def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """The emulated account, as this process's environment names it."""
+    """The emulated AWS account, with this process's AWS environment variables pointing at it."""
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     return emulator
@@ -42,7 +53,7 @@ def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[WebProcess]:
-    """Both tiers in this process, started."""
+    """The web and worker tiers, running in this process."""
     service = build_web_process(Settings(data_dir=tmp_path, metrics="none"))
     yield service
     service.close()
@@ -50,7 +61,7 @@ def embedded(tmp_path: Path) -> Iterator[WebProcess]:
 
 @pytest.fixture
 def app(embedded: WebProcess) -> Flask:
-    """The WSGI application of the embedded service."""
+    """The WSGI application over `embedded`."""
     return create_app(
         settings=embedded.settings,
         requester=embedded.requester,
@@ -61,13 +72,13 @@ def app(embedded: WebProcess) -> Flask:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """An HTTP client of the embedded service."""
+    """A Flask test client of `app`."""
     return app.test_client()
 
 
 @pytest.fixture
 def url(app: Flask) -> Iterator[str]:
-    """The address of the embedded service, for clients that need a socket."""
+    """The base URL of `app` behind a real socket."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

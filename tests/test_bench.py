@@ -1,4 +1,4 @@
-"""The scorer measures what it says, and the bench hides nothing: no missing peer and no section that failed."""
+"""The scorer is correct, and the bench reports missing peers and failed sections."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from bench.scoring import FONTS, Floats, FontMissingError, Reference, character_
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDER = np.arange(128) * 47 % 128
 BANK = (np.arange(95)[:, None] / 94 * 128 > ORDER).astype(np.float32).reshape(95, 16, 8)
-"""Glyphs of no font: from blank to full in 95 steps, so that these tests need none installed."""
+"""Artificial glyphs, from blank to full in 95 steps, so that these tests need no installed font."""
 
 
 def reference(name: str = "camera.png", *, columns: int = 40, rows: int = 20) -> Reference:
@@ -25,7 +25,7 @@ def reference(name: str = "camera.png", *, columns: int = 40, rows: int = 20) ->
 
 
 def dithered(canvas: Floats) -> str:
-    """Art in BANK: each cell's mean, safe from the last bit of it."""
+    """Convert pixels to art in BANK by the mean of each cell. The 0.001 makes the result independent of rounding errors."""
     rows, columns = canvas.shape[0] // 16, canvas.shape[1] // 8
     tones = canvas.reshape(rows, 16, columns, 8).mean((1, 3))
     return "\n".join("".join(chr(32 + int(94 * tone + 0.001)) for tone in row) for row in tones)
@@ -33,7 +33,7 @@ def dithered(canvas: Floats) -> str:
 
 @pytest.mark.parametrize(
     ("name", "columns", "rows", "expected"),
-    # q, ssim, edge, tone, r2 of the same definitions on OpenCV 5.0: GaussianBlur, and resize with INTER_AREA or INTER_CUBIC.
+    # q, ssim, edge, tone and r2 as computed with OpenCV 5.0: GaussianBlur, and resize with INTER_AREA or INTER_CUBIC.
     [
         ("camera.png", 80, 40, (59.65784, 0.30753, 0.69057, 44.82204, 0.99953)),
         ("camera.png", 40, 20, (61.05719, 0.31577, 0.72108, 43.64298, 0.99931)),
@@ -58,30 +58,30 @@ def test_a_copy_of_the_image_scores_100() -> None:
     assert image.score_coverage(image.canvas).q == pytest.approx(100, abs=0.01)
 
 
-def test_brightness_and_contrast_cost_nothing() -> None:
+def test_brightness_and_contrast_do_not_affect_the_score() -> None:
     image = reference()
 
     assert image.score_coverage(0.3 * image.canvas + 0.2).q == pytest.approx(100, abs=0.01)
 
 
-def test_a_blank_scores_0() -> None:
+def test_blank_art_scores_0() -> None:
     assert reference().score("\n".join([40 * " "] * 20), BANK).q == 0
 
 
-def test_the_same_character_everywhere_scores_next_to_nothing() -> None:
+def test_one_repeated_character_scores_below_6() -> None:
     assert reference().score("\n".join([40 * "@"] * 20), BANK).q < 6
 
 
 def test_shuffled_rows_and_a_mirror_image_score_less_than_half() -> None:
     image = reference()
     lines = dithered(image.canvas).split("\n")
-    whole = image.score("\n".join(lines), BANK).q
+    intact = image.score("\n".join(lines), BANK).q
 
-    assert image.score("\n".join(lines[1::2] + lines[::2]), BANK).q < whole / 2
-    assert image.score("\n".join(line[::-1] for line in lines), BANK).q < whole / 2
+    assert image.score("\n".join(lines[1::2] + lines[::2]), BANK).q < intact / 2
+    assert image.score("\n".join(line[::-1] for line in lines), BANK).q < intact / 2
 
 
-def test_a_shift_by_one_character_costs() -> None:
+def test_a_shift_by_one_character_costs_at_least_a_tenth_of_the_score() -> None:
     image = reference()
     lines = dithered(image.canvas).split("\n")
 
@@ -102,19 +102,19 @@ def test_only_printable_ascii_is_drawn() -> None:
     assert character_grid("abcd\n\n", 2).tolist() == [[65, 66]]
 
 
-def test_art_of_another_size_than_the_reference_is_refused() -> None:
+def test_art_whose_size_differs_from_the_reference_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(16, 320\)"):
         reference().score(40 * "@", BANK)
 
 
-def test_a_missing_font_tells_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_font_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FONTS, "Liberation Mono", Path("/nowhere.ttf"))
 
     with pytest.raises(FontMissingError, match="apt-get install fonts-liberation"):
         glyphs.__wrapped__("Liberation Mono")
 
 
-def test_transparency_is_black_and_16_bits_are_8() -> None:
+def test_transparency_becomes_black_and_16_bit_samples_are_scaled() -> None:
     clear = Image.new("RGBA", (2, 1), (255, 255, 255, 0))
     deep = Image.fromarray(np.array([[0, 65535]], np.uint16))
 
@@ -125,7 +125,7 @@ def test_transparency_is_black_and_16_bits_are_8() -> None:
 
 
 @pytest.mark.parametrize("name", GRAPHICS)
-def test_a_graphic_is_the_same_each_time_and_has_dark_and_light(name: str) -> None:
+def test_a_rendered_graphic_is_deterministic_and_has_contrast(name: str) -> None:
     image = GRAPHICS[name]()
     darkest, lightest = image.convert("L").getextrema()
 
@@ -163,13 +163,13 @@ def test_a_missing_peer_is_listed_with_the_command_that_installs_it() -> None:
     ]
 
 
-def test_a_peer_that_fails_is_listed_with_what_it_said() -> None:
+def test_a_failed_peer_is_listed_with_its_error() -> None:
     assert "1.2; **failed** on camera at 80: no such format" in "".join(
         peer_table([peer("here", "1.2")], {"here": "camera at 80: no such format"})
     )
 
 
-def test_every_peer_has_a_name_of_its_own_and_says_how_it_is_installed() -> None:
+def test_peer_names_are_unique_and_every_peer_has_an_install_command() -> None:
     assert len({peer.name for peer in PEERS}) == len(PEERS)
     assert {"chafa", "jp2a", "img2txt", "ascii_magic", "aalib"} <= {peer.program for peer in PEERS}
     assert all(re.match("apt-get install |make bench", peer.install) for peer in PEERS)
@@ -177,10 +177,10 @@ def test_every_peer_has_a_name_of_its_own_and_says_how_it_is_installed() -> None
 
 def failing() -> Iterator[str]:
     yield "half a table"
-    raise RuntimeError("no such luck")
+    raise RuntimeError("broken section")
 
 
-def test_a_section_that_fails_says_so_and_the_others_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_section_is_reported_and_the_others_still_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results.md"
     results.write_text("# Results\n\n## Latency\n\nold latency\n\n## Speed\n\nold speed\n\n## Fidelity\n\nold fidelity\n")
 
@@ -195,7 +195,7 @@ def test_a_section_that_fails_says_so_and_the_others_are_measured(tmp_path: Path
     assert text.endswith("## Speed\n\nold speed\n\n## Fidelity\n\nold fidelity\n")
 
 
-def test_measuring_a_section_again_leaves_one_of_it(tmp_path: Path) -> None:
+def test_running_a_section_again_replaces_it(tmp_path: Path) -> None:
     results = tmp_path / "results.md"
     for figure in ("1 ms", "2 ms"):
         assert run({"latency": lambda figure=figure: [figure]}, results) == []

@@ -8,7 +8,7 @@ from asciist.conversion.rendering import RENDERERS
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
 from asciist.options import COLORS
-from tests.hostile import encoded, gradient
+from devtools.images import encoded, gradient
 
 RAMP = " .:-=+*#%@"
 LIGHT_TO_RIGHT = encoded(Image.linear_gradient("L").rotate(90).resize((1000, 200)), "PNG")

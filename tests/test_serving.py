@@ -1,4 +1,4 @@
-"""`asciist serve` as it runs for its users: a real server, real sockets, real signals."""
+"""`asciist serve` as a running process, tested over real sockets and with real signals."""
 
 import re
 import select
@@ -12,14 +12,15 @@ import pytest
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from tests import hostile
+from devtools import hostile
+from devtools.images import encoded, gradient
 from tests.serving import Server
 
 pytestmark = pytest.mark.slow
 
 
 def receive(connection: socket.socket) -> bytes:
-    """Read until the server closes, or has said all that it promised."""
+    """Read one response: until its Content-Length is complete or the server closes the connection."""
     received = b""
     while chunk := connection.recv(65_536):
         received += chunk
@@ -30,7 +31,7 @@ def receive(connection: socket.socket) -> bytes:
 
 
 def raw(server: Server, *pieces: bytes) -> bytes:
-    """The answer to bytes that are sent as they are."""
+    """Send bytes unchanged over a new connection; return the response."""
     with server.connect() as connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -45,57 +46,58 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def head(method: str, path: str, **headers: object) -> bytes:
+    """Return the request line and headers. Underscores in header names become hyphens."""
     lines = [f"{method} {path} HTTP/1.1", "Host: x", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def test_it_says_where_it_is_and_how_to_try_it(server: Server) -> None:
+def test_the_log_contains_an_example_command_with_the_port(server: Server) -> None:
     assert f"curl --data-binary @examples/cat.jpg 'http://localhost:{server.port}/?width=80'".encode() in server.log
 
 
-def test_no_answer_names_the_software_behind_it(server: Server, cat: bytes) -> None:
+def test_responses_do_not_reveal_the_server_software(server: Server, cat: bytes) -> None:
     answer = raw(server, head("PUT", "/?width=20", Content_Length=len(cat)) + cat)
 
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nServer: asciist\r\n")
     assert not re.search(rb"gunicorn|werkzeug|python", answer, re.IGNORECASE)
 
 
-def test_200_requests_at_a_time_of_16_all_succeed(server: Server, cat: bytes) -> None:
-    def ask(number: int) -> bool:
+def test_200_requests_from_16_concurrent_clients_all_succeed(server: Server, cat: bytes) -> None:
+    def succeeds(number: int) -> bool:
         width = 20 + number % 50
         status, body = server.request("PUT", f"/?width={width}", cat)
         return status == 200 and len(body.split(b"\n")[0]) == width
 
     with ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(ask, range(200)))
+        assert all(pool.map(succeeds, range(200)))
 
 
-def test_a_content_length_that_promises_too_much(server: Server, cat: bytes) -> None:
+def test_a_content_length_above_the_bytes_sent_is_a_timeout(server: Server, cat: bytes) -> None:
     answer = raw(server, head("PUT", "/", Content_Length=len(cat) + 1000) + cat)
 
     assert answer.startswith(b"HTTP/1.1 408")
-    assert b"the body did not arrive in time: is its Content-Length right?" in answer
+    assert b"the request body did not arrive in time: check its Content-Length" in answer
 
 
-def test_a_content_length_that_promises_too_little(server: Server, cat: bytes) -> None:
+def test_a_content_length_below_the_bytes_sent_is_a_damaged_image(server: Server, cat: bytes) -> None:
     answer = raw(server, head("PUT", "/", Content_Length=2000, Connection="close") + cat)
 
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"the image is damaged" in answer
 
 
-def test_a_client_that_hangs_up_in_the_middle_of_its_body(server: Server, cat: bytes) -> None:
+def test_a_client_that_stops_sending_in_mid_body_is_answered_400(server: Server, cat: bytes) -> None:
     with server.connect() as connection:
         connection.sendall(head("PUT", "/", Content_Length=len(cat)) + cat[:1000])
         connection.shutdown(socket.SHUT_WR)
         answer = receive(connection)
 
     assert answer.startswith(b"HTTP/1.1 400")
-    assert b"the body ended before its Content-Length" in answer
+    assert b"the request body is shorter than its Content-Length" in answer
 
 
-def test_a_body_that_drips_in_is_ended(server: Server, cat: bytes) -> None:
-    """A byte now and then is never idle for long; the whole upload has an end all the same."""
+def test_a_slow_upload_is_cut_off(server: Server, cat: bytes) -> None:
+    """The upload as a whole is limited in time, even if the connection is never idle for long."""
     start = time.monotonic()
     with server.connect() as connection:
         connection.sendall(head("PUT", "/", Content_Length=len(cat)))
@@ -110,7 +112,7 @@ def test_a_body_that_drips_in_is_ended(server: Server, cat: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_a_chunked_body(server: Server, cat: bytes) -> None:
+def test_a_chunked_body_is_accepted_up_to_the_size_limit(server: Server, cat: bytes) -> None:
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (cat[:5000], cat[5000:]))
     answer = raw(server, head("PUT", "/?width=20", Transfer_Encoding="chunked") + chunks + b"0\r\n\r\n")
     assert convert(cat, ConversionOptions(width=20), Limits()).encode() in answer
@@ -120,7 +122,7 @@ def test_a_chunked_body(server: Server, cat: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-def test_one_byte_over_the_limit_is_answered_and_not_cut_off(server: Server) -> None:
+def test_an_upload_one_byte_over_the_limit_gets_a_response(server: Server) -> None:
     status, body = server.request("PUT", "/", bytes(10_000_001))
 
     assert (status, body) == (413, b"the image is too large: the limit is 10 MB\n")
@@ -137,18 +139,18 @@ def test_one_byte_over_the_limit_is_answered_and_not_cut_off(server: Server) -> 
         head("PUT", "/" + "x" * 10_000),
     ],
 )
-def test_what_is_not_http_is_refused(server: Server, request_bytes: bytes) -> None:
+def test_invalid_http_is_refused(server: Server, request_bytes: bytes) -> None:
     assert re.match(rb"HTTP/1.1 (4\d\d|505) ", raw(server, request_bytes))
 
 
-def test_hostile_images_give_no_5xx_no_hang_and_not_more_than_300_mb(tmp_path: Path) -> None:
+def test_hostile_images_cause_no_5xx_no_hang_and_no_peak_above_300_mb(tmp_path: Path) -> None:
     server = Server(tmp_path)
     images = [*hostile.refused().values(), *hostile.converted().values()]
     images += [
-        hostile.encoded(hostile.gradient(5200, 5400, "RGBA"), "PNG", compress_level=1),
-        hostile.encoded(hostile.gradient(4032, 3024), "WEBP", quality=50),
-        hostile.encoded(hostile.gradient(8600, 5800), "JPEG"),
-        hostile.encoded(hostile.gradient(1, 3000), "PNG"),
+        encoded(gradient(5200, 5400, "RGBA"), "PNG", compress_level=1),
+        encoded(gradient(4032, 3024), "WEBP", quality=50),
+        encoded(gradient(8600, 5800), "JPEG"),
+        encoded(gradient(1, 3000), "PNG"),
     ]
     try:
         with ThreadPoolExecutor(4) as pool:
@@ -160,7 +162,7 @@ def test_hostile_images_give_no_5xx_no_hang_and_not_more_than_300_mb(tmp_path: P
         server.stop()
 
 
-def test_ctrl_c_lets_requests_in_flight_finish_and_a_restart_still_serves_their_art(tmp_path: Path, cat: bytes) -> None:
+def test_ctrl_c_finishes_in_flight_requests_and_a_restart_serves_their_art(tmp_path: Path, cat: bytes) -> None:
     server = Server(tmp_path)
     with server.connect() as connection:
         connection.sendall(head("PUT", "/?width=33", Content_Length=len(cat)) + cat[:1000])

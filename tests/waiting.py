@@ -1,12 +1,12 @@
-"""Waiting for what another thread or process is about to do."""
+"""Polling for a condition that another thread or process is about to fulfil."""
 
 import time
 from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Return once the condition holds; fail if it does not in time."""
+    """Poll until `condition` holds. Fail if it does not within `seconds`."""
     give_up = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < give_up, "it did not come true in time"
+        assert time.monotonic() < give_up, f"the condition did not hold within {seconds} s"
         time.sleep(0.01)

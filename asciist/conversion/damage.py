@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from asciist.errors import DamagedImageError, ImageRejectedError
+from asciist.errors import DamagedImageError, ImageRejectedError, sentences
 
 
 def damaged(detail: str) -> DamagedImageError:
     """Build the error for a damaged image. `detail` goes to the log; the public message is always the same."""
-    return DamagedImageError("the image is damaged and cannot be decoded", detail=detail)
+    return DamagedImageError(sentences.DAMAGED_IMAGE, detail=detail)
 
 
 @contextmanager

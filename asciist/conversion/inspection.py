@@ -8,7 +8,7 @@ from PIL.ImageFile import ImageFile
 from asciist.conversion import pillow_internals
 from asciist.conversion.containers import Container, unpack
 from asciist.conversion.damage import damaged, rejecting_damage
-from asciist.errors import TooManyPixelsError
+from asciist.errors import TooManyPixelsError, sentences
 from asciist.limits import Limits
 from asciist.options import STYLES, ConversionOptions
 
@@ -118,16 +118,14 @@ def _is_transposed(orientation: int) -> bool:
 
 def _check_pixels(container: Container, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise TooManyPixelsError(
-            f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels, and the limit for this kind of "
-            f"{_DISPLAY_NAMES.get(container.format, container.format)} is {max_pixels / 1e6:.1f}"
-        )
+        kind = _DISPLAY_NAMES.get(container.format, container.format)
+        raise TooManyPixelsError(sentences.too_many_pixels(width, height, kind=kind, max_pixels=max_pixels))
 
 
 def _check_run_lengths(container: Container, width: int, height: int) -> None:
     _check_pixels(container, width, height, _MAX_RLE_PIXELS)
     if len(container.body) > _MAX_RLE_BYTES:
-        raise TooManyPixelsError(f"the image is too large: a run-length encoded BMP may have {_MAX_RLE_BYTES / 1e6:g} MB")
+        raise TooManyPixelsError(sentences.too_large_rle(_MAX_RLE_BYTES))
 
 
 def _bytes_per_pixel(container: Container, source: ImageFile) -> float:

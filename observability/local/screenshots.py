@@ -3,13 +3,13 @@
 It is worth waiting five minutes first, for charts that are full.
 """
 
-import subprocess
 from pathlib import Path
 from typing import Final, Literal
 
 import click
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from devtools.browser import chromium
 from observability.local.__main__ import PORT
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -22,17 +22,13 @@ _THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 @click.option("--url", default=f"http://127.0.0.1:{PORT}", show_default=True, help="Where the dashboard is.")
 def main(url: str) -> None:
     """Photograph the running dashboard, in light and in dark, for the README."""
-    tool = _ROOT / "tools" / "browser"
-    chromium = subprocess.run([tool], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - our own
     _IMAGES.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         for theme in _THEMES:
             page = browser.new_page(viewport={"width": _SIZE[0], "height": _SIZE[1]}, color_scheme=theme)
             page.goto(url)
             expect(page.locator("#rate")).to_contain_text("/s")  # it takes two polls
             page.screenshot(path=_IMAGES / f"dashboard-{theme}.png")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from PIL import Image
 from asciist.conversion import ConversionOptions, convert, open_image
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
-from tests.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments, with_png_chunks
+from devtools.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments, with_png_chunks
 
 
 def art(image: bytes, width: int = 16) -> str:
@@ -68,7 +68,7 @@ def test_a_thin_strip_is_converted_unless_its_art_is_too_large() -> None:
     strip = encoded(gradient(1, 3000), "PNG")
 
     assert shape(art(strip, 80)) == (80, 120_000)
-    with pytest.raises(BadOptionError, match="ask for a smaller width"):
+    with pytest.raises(BadOptionError, match="choose a smaller width"):
         open_image(strip, ConversionOptions(width=1000), Limits())
 
 

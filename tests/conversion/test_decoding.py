@@ -12,7 +12,7 @@ from asciist.conversion import ConversionOptions, convert, decode, open_image
 from asciist.conversion.containers import unpack
 from asciist.errors import DamagedImageError
 from asciist.limits import Limits
-from tests.hostile import encoded, exif, gradient, png_chunk
+from devtools.hostile import encoded, exif, gradient, png_chunk
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 

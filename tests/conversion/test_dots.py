@@ -5,7 +5,7 @@ from PIL import Image
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from tests.hostile import encoded
+from devtools.images import encoded
 
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 DOTS = {"braille": (2, 4), "blocks": (2, 2)}

@@ -13,8 +13,8 @@ from asciist.conversion import ConversionOptions, convert
 from asciist.errors import RejectedError, TooManyPixelsError, UnknownFormatError
 from asciist.limits import Limits
 from asciist.options import COLORS
-from tests import hostile
-from tests.hostile.__main__ import file_name
+from devtools import hostile
+from devtools.hostile.__main__ import file_name
 
 OPTIONS = ConversionOptions(width=80)
 
@@ -66,7 +66,7 @@ def test_only_the_decoders_of_the_supported_formats_are_imported() -> None:
 import sys
 sys.path.insert(0, ".")
 from contextlib import suppress
-from tests.hostile import Kind, corpus
+from devtools.hostile import Kind, corpus
 images = [case.image for case in corpus() if case.kind in {Kind.FOREIGN, Kind.POLYGLOT}]
 for module in [name for name in sys.modules if name.startswith("PIL")]:
     del sys.modules[module]

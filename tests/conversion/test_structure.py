@@ -15,7 +15,7 @@ from asciist.conversion import ConversionOptions, convert
 from asciist.conversion.glyphs import CHARACTERS, COLUMNS, ROWS, glyph_bank
 from asciist.conversion.structure import MAX_MATCHED_CELLS
 from asciist.limits import Limits
-from tests.hostile import encoded, exif, gradient, png_chunk
+from devtools.hostile import encoded, exif, gradient, png_chunk
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

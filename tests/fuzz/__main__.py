@@ -2,8 +2,8 @@
 
 Starts from the hostile files and stops at the first finding: an exception other than RejectedError, a timeout, or a process
 over its memory limit. A finding is written to a file. To reproduce it, run `.venv-fuzz/bin/python -m tests.fuzz.target FILE`;
-then add it to tests/hostile without its first two bytes, which select the options. The corpus is kept in .fuzz and the next run
-continues from it.
+then add it to devtools/hostile without its first two bytes, which select the options. The corpus is kept in .fuzz, and the next
+run continues from it.
 """
 
 import subprocess
@@ -11,7 +11,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from tests import hostile
+from devtools import hostile
 
 ROOT = Path(__file__).parents[2]
 SEEDS, CORPUS, FINDINGS = (ROOT / ".fuzz" / name for name in ("seeds", "corpus", "findings"))

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from asciist.telemetry import metrics
-from bench.browser import TOOL
+from devtools.browser import TOOL
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
 from observability.local.server import ABSENT, create_app, serve

@@ -25,7 +25,7 @@ from asciist.protocol.ports import ReplySender
 from asciist.protocol.requester import ArtSource, Requester
 from asciist.protocol.responder import Responder, redelivery_backoff
 from asciist.telemetry import metrics
-from tests.hostile import encoded, gradient
+from devtools.images import encoded, gradient
 from tests.waiting import wait_until
 
 CAT = (Path(__file__).parents[2] / "examples" / "cat.jpg").read_bytes()

@@ -25,8 +25,8 @@ from asciist.protocol.requester import Requester, ServedArt
 from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
+from devtools.hostile import png_of_header
 from service import create_app
-from tests.hostile import png_of_header
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BOMB = png_of_header(2**14, 2**14)
@@ -516,7 +516,7 @@ class TestErrors:
 
     def test_what_is_no_image(self, client: FlaskClient, cat: bytes) -> None:
         for image, sentence in (
-            (b"GIF90a", "unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted"),
+            (b"GIF90a", "unknown image format: send JPEG, PNG, GIF, WebP or BMP"),
             (cat[:2000], "the image is damaged and cannot be decoded"),
             (cat[:-9000], "the image is damaged and cannot be decoded"),
             (BOMB, "too many pixels: 16384x16384 is 268.4 megapixels, and the limit for this kind of PNG is 33.3"),

@@ -1,4 +1,4 @@
-"""The page as people use it, in a real Chromium against the real server."""
+"""The web page, tested in a real Chromium against a running server."""
 
 import base64
 import re
@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.protocol.artifacts import digest_of
-from tests.hostile import encoded, gradient
+from devtools.images import encoded, gradient
 from tests.serving import Server
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def art(image: bytes, width: int, **options: Any) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # Connections that a browser keeps open, idle, end soon after the test and not when a server is stopped.
+    # 10 s is the default. With it, idle connections of the browser end soon after the test and not when the server stops.
     server = Server(tmp_path_factory.mktemp("store"), ASCIIST_REQUEST_TIMEOUT="10")
     yield server
     server.stop()
@@ -41,26 +41,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @dataclass
 class Site:
-    """Pages of the service, what they asked for, and what the browser had to complain of."""
+    """Opens pages of the service; records their requests, console messages and script errors."""
 
     browser: Browser
     url: str
     contexts: list[BrowserContext] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
 
     def open(self, path: str = "/", **options: Any) -> Page:
         context = self.browser.new_context(**{**DESKTOP, **options})
         self.contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - a bound built-in does not do
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - Playwright rejects built-in methods
         page.goto(f"{self.url}{path}")
         return page
 
-    def asked(self, method: str) -> list[str]:
-        """Paths that were asked for with this method."""
+    def requested(self, method: str) -> list[str]:
+        """Return the paths requested with this method."""
         return [request.url.removeprefix(self.url) for request in self.requests if request.method == method]
 
 
@@ -70,22 +70,24 @@ def site(chromium: Browser, server: Server) -> Iterator[Site]:
     yield site
     for context in site.contexts:
         context.close()
-    # Chromium itself says so of each answer that is an error, and of a connection that fails.
-    complaints = [text for text in site.complaints if "Failed to load resource" not in text]
-    assert complaints == []  # of scripts, of the content security policy, of what is missing
+    # Chromium logs "Failed to load resource" for every error response and failed connection, which tests cause on purpose.
+    unexpected = [text for text in site.messages if "Failed to load resource" not in text]
+    assert unexpected == []  # script errors, violations of the content security policy, missing files
     assert all(request.url.startswith((f"{site.url}/", f"blob:{site.url}/")) for request in site.requests)
 
 
 def shown(page: Page) -> str:
+    """Return the art on the page as text."""
     return str(page.locator("#art").text_content())
 
 
 def choose(page: Page, image: bytes, name: str = "cat.jpg") -> None:
+    """Choose an image in the page's file dialog."""
     page.set_input_files("#image", {"name": name, "mimeType": "application/octet-stream", "buffer": image})
 
 
 def transfer(page: Page, image: bytes | None, name: str = "cat.jpg") -> Any:
-    """A DataTransfer with one file, or with a text."""
+    """Create a DataTransfer that contains one file or, without an image, text."""
     return page.evaluate_handle(
         """([content, name]) => {
             const transfer = new DataTransfer();
@@ -98,24 +100,25 @@ def transfer(page: Page, image: bytes | None, name: str = "cat.jpg") -> Any:
 
 
 def expect_art(page: Page, image: bytes, width: int, **options: Any) -> None:
+    """Wait until the page shows exactly this art."""
     expect(page.locator("#art")).to_have_text(re.compile(f"^{re.escape(art(image, width, **options))}$"), use_inner_text=False)
 
 
-def settled(page: Page, width: int) -> None:
-    """Art of this width is shown, and nothing is under way."""
+def wait_for_width(page: Page, width: int) -> None:
+    """Wait until the page shows art of this width and no conversion is running."""
     expect(page.locator("#status")).to_contain_text(f"{width} \N{MULTIPLICATION SIGN} ")
     expect(page).to_have_url(re.compile(f"/width/{width}$"))
 
 
-class TestAnImage:
-    def test_that_is_dropped_anywhere_becomes_art_that_fits_the_window(self, site: Site, cat: bytes) -> None:
+class TestChoosingAnImage:
+    def test_an_image_dropped_anywhere_becomes_art_that_fits_the_window(self, site: Site, cat: bytes) -> None:
         page = site.open()
         width = int(page.locator("#width").input_value())
         page.locator("footer").dispatch_event("dragover", {"dataTransfer": transfer(page, cat)})
         expect(page.locator("body")).to_have_class("dropping")
         page.locator("footer").dispatch_event("drop", {"dataTransfer": transfer(page, cat)})
 
-        settled(page, width)
+        wait_for_width(page, width)
         assert 100 <= width <= 140
         assert shown(page) == art(cat, width)
         expect(page.locator("#art")).to_have_attribute(
@@ -123,17 +126,17 @@ class TestAnImage:
         )
         expect(page.locator("body")).not_to_have_class("dropping")
 
-    def test_that_is_pasted_becomes_art(self, site: Site, cat: bytes) -> None:
+    def test_a_pasted_image_becomes_art(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.evaluate(
             "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
             transfer(page, cat, "image.png"),
         )
 
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         assert shown(page) == art(cat, int(page.locator("#width").input_value()))
 
-    def test_that_is_chosen_twice_is_taken_twice(self, site: Site, cat: bytes) -> None:
+    def test_the_same_file_can_be_chosen_again(self, site: Site, cat: bytes) -> None:
         page = site.open()
         for _ in range(2):
             choose(page, cat)
@@ -143,7 +146,7 @@ class TestAnImage:
         expect(page.locator("#art")).to_have_attribute("aria-label", re.compile("gradient.png"))
         assert shown(page) == art(other, int(page.locator("#width").input_value()))
 
-    def test_can_be_photographed_on_a_phone_alone(self, site: Site, cat: bytes) -> None:
+    def test_taking_a_photo_is_offered_on_phones_only(self, site: Site, cat: bytes) -> None:
         expect(site.open().get_by_text("Take a photo")).to_be_hidden()
         page = site.open(**PHONE)
         expect(page.get_by_text("Take a photo")).to_be_visible()
@@ -151,11 +154,11 @@ class TestAnImage:
         page.set_input_files("#photo", EXAMPLES / "cat.jpg")
 
         width = int(page.locator("#width").input_value())
-        settled(page, width)
+        wait_for_width(page, width)
         assert 60 <= width < 80
         assert shown(page) == art(cat, width)
 
-    def test_what_is_no_file_is_told(self, site: Site) -> None:
+    def test_dropping_or_pasting_text_shows_an_error(self, site: Site) -> None:
         page = site.open()
         page.locator("body").dispatch_event("drop", {"dataTransfer": transfer(page, None)})
         expect(page.locator("#complaint")).to_have_text("This is not a file. Save the image first, then drop it here.")
@@ -167,19 +170,19 @@ class TestAnImage:
 
 
 class TestControls:
-    def test_the_slider_moves_the_art_and_the_image_travels_once(self, site: Site, cat: bytes) -> None:
+    def test_the_slider_changes_the_width_and_the_image_is_uploaded_once(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
         for width in (60, 61, 240, 20):
             page.locator("#slider").fill(str(width))
-            settled(page, width)
+            wait_for_width(page, width)
             assert shown(page) == art(cat, width)
             assert page.locator("#width").input_value() == str(width)
 
-        assert len(site.asked("PUT")) == 1
-        assert len(site.asked("POST")) == 4
+        assert len(site.requested("PUT")) == 1
+        assert len(site.requested("POST")) == 4
 
-    def test_while_one_conversion_is_under_way_only_the_last_wish_is_kept(self, site: Site, cat: bytes) -> None:
+    def test_only_the_latest_change_is_kept_while_a_conversion_is_running(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
         page.evaluate(
@@ -191,11 +194,11 @@ class TestControls:
                 }
             }"""
         )
-        settled(page, 200)
-        assert len(site.asked("PUT") + site.asked("POST")) < 10
+        wait_for_width(page, 200)
+        assert len(site.requested("PUT") + site.requested("POST")) < 10
 
     @pytest.mark.parametrize("style", STYLES)
-    def test_every_style_is_drawn_also_inverted(self, site: Site, cat: bytes, style: str) -> None:
+    def test_every_style_can_be_inverted(self, site: Site, cat: bytes, style: str) -> None:
         page = site.open()
         page.locator("#width").fill("60")
         choose(page, cat)
@@ -206,7 +209,7 @@ class TestControls:
             expect(page).to_have_url(re.compile(f"/style/{style}.invert/width/60$"))
         expect_art(page, cat, 60, style=style, invert=True)
 
-    def test_colours_are_those_of_the_image(self, site: Site) -> None:
+    def test_art_has_the_colours_of_the_image(self, site: Site) -> None:
         image = BytesIO()
         Image.new("RGB", (8, 8), (255, 0, 0)).save(image, "PNG")
         page = site.open()
@@ -221,7 +224,7 @@ class TestControls:
         page.locator("#style").select_option("blocks")
         expect(page.locator("#art span").first).to_have_css("background-color", "rgb(255, 0, 0)")
 
-    def test_characters_can_be_chosen_where_the_style_has_some(self, site: Site, cat: bytes) -> None:
+    def test_characters_can_be_chosen_for_styles_that_use_them(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("30")
@@ -236,39 +239,39 @@ class TestControls:
         expect_art(page, cat, 30, style="braille")
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_before_an_image_is_chosen_they_move_the_sample(self, site: Site) -> None:
+    def test_controls_apply_to_the_sample_until_an_image_is_chosen(self, site: Site) -> None:
         page = site.open()
         coffee = (STATIC / "coffee.webp").read_bytes()
         assert shown(page) == art(coffee, 100)
         page.locator("#slider").fill("50")
-        settled(page, 50)
+        wait_for_width(page, 50)
 
         assert shown(page) == art(coffee, 50)
 
-    def test_the_keyboard_reaches_all_of_them(self, site: Site, cat: bytes) -> None:
+    def test_every_control_is_reachable_with_the_keyboard(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         page.locator("h1 a").focus()
         reached = []
         for _ in range(18):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "color", "invert", "Characters", "copy"]
+        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "Characters", "copy"]
         assert reached[9:15] == [".txt", ".html", ".png", "zoom", "copy-link", "permalink"]
 
         page.locator("#slider").focus()
         before = int(page.locator("#slider").input_value())
         page.keyboard.press("ArrowLeft")
-        settled(page, before - 1)
+        wait_for_width(page, before - 1)
 
 
-class TestWhatIsTakenAway:
+class TestExports:
     def test_copy_copies_the_characters(self, site: Site, cat: bytes) -> None:
         page = site.open(permissions=["clipboard-read", "clipboard-write"])
         page.locator("#width").fill("40")
         choose(page, cat)
-        settled(page, 40)
+        wait_for_width(page, 40)
         page.get_by_label("In colour").check()
         for style in ("structure", "blocks"):
             page.locator("#style").select_option(style)
@@ -281,10 +284,10 @@ class TestWhatIsTakenAway:
         expect(page.get_by_role("status")).to_have_text("Copied.")
         assert page.evaluate("navigator.clipboard.readText()") == page.url
 
-    def test_copy_works_without_https_too(self, site: Site, cat: bytes) -> None:
+    def test_copy_works_without_the_clipboard_api(self, site: Site, cat: bytes) -> None:
         page = site.open(permissions=["clipboard-read", "clipboard-write"])
         choose(page, cat)
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
         page.evaluate("document.addEventListener('copy', () => { window.copied = String(document.activeElement.value); })")
         page.get_by_role("button", name="Copy", exact=True).click()
@@ -296,11 +299,11 @@ class TestWhatIsTakenAway:
             page.get_by_role("button", name=f".{kind}").click()
         return download.value.suggested_filename, download.value.path().read_bytes()
 
-    def test_text_a_document_and_a_picture(self, site: Site, cat: bytes) -> None:
+    def test_downloads_as_text_html_and_png(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.locator("#width").fill("40")
         choose(page, cat, "My cat.jpg")
-        settled(page, 40)
+        wait_for_width(page, 40)
 
         assert self.download(page, "txt") == ("My-cat-40.txt", art(cat, 40).encode() + b"\n")
         name, document = self.download(page, "html")
@@ -316,11 +319,11 @@ class TestWhatIsTakenAway:
         assert dark == 0
         assert light > 200
 
-    def test_they_have_the_colours_too(self, site: Site, cat: bytes) -> None:
+    def test_downloads_contain_the_colours(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.locator("#width").fill("40")
         choose(page, cat)
-        settled(page, 40)
+        wait_for_width(page, 40)
         page.get_by_label("In colour").check()
         page.locator("#style").select_option("blocks")
         expect(page).to_have_url(re.compile(r"/style/blocks\.ansi/width/40$"))
@@ -333,7 +336,7 @@ class TestWhatIsTakenAway:
         differences = [abs(a - b) for a, b in zip(small.tobytes(), middle.tobytes(), strict=True)]
         assert sum(differences) / len(differences) < 12
 
-    def test_it_is_what_is_shown_also_after_another_image_failed(self, site: Site, cat: bytes) -> None:
+    def test_downloads_are_the_art_shown_even_after_another_image_failed(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("40")
@@ -347,16 +350,16 @@ class TestWhatIsTakenAway:
         name, document = self.download(page, "html")
         assert (name, document.decode()) == ("cat-40.html", art(cat, 40, style="blocks", color="html"))
 
-    def test_the_largest_art_is_a_picture_that_every_browser_makes(self, site: Site, cat: bytes) -> None:
+    def test_the_largest_png_has_at_most_16_megapixels(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.locator("#width").fill("1000")
         choose(page, cat)
-        settled(page, 1000)
+        wait_for_width(page, 1000)
 
         image = Image.open(BytesIO(self.download(page, "png")[1]))
         assert 8e6 < image.width * image.height <= 16e6
 
-    def test_the_link_shows_the_same_art_later_and_goes_on_from_there(self, site: Site, cat: bytes) -> None:
+    def test_the_permanent_link_shows_the_same_art_and_its_controls_work(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("44")
@@ -365,53 +368,53 @@ class TestWhatIsTakenAway:
         address = page.url.removeprefix(site.url)
         assert page.get_by_role("link", name="Permanent link").get_attribute("href") == address
 
-        for later in (site.open(address), site.open(address, java_script_enabled=False)):
-            assert shown(later) == art(cat, 44, invert=True)
-            assert later.locator("#width").input_value() == "44"
-            assert later.get_by_label("Dark on light").is_checked()
-            assert later.title() == "ASCII art, 44 \N{MULTIPLICATION SIGN} 14"
-        later = site.open(address)
-        later.locator("#slider").fill("45")
-        expect(later).to_have_url(re.compile(r"/style/structure\.invert/width/45$"))
-        assert shown(later) == art(cat, 45, invert=True)
-        assert len(site.asked("PUT")) == 1
+        for linked in (site.open(address), site.open(address, java_script_enabled=False)):
+            assert shown(linked) == art(cat, 44, invert=True)
+            assert linked.locator("#width").input_value() == "44"
+            assert linked.get_by_label("Dark on light").is_checked()
+            assert linked.title() == "ASCII art, 44 \N{MULTIPLICATION SIGN} 14"
+        linked = site.open(address)
+        linked.locator("#slider").fill("45")
+        expect(linked).to_have_url(re.compile(r"/style/structure\.invert/width/45$"))
+        assert shown(linked) == art(cat, 45, invert=True)
+        assert len(site.requested("PUT")) == 1
 
-    def test_the_link_to_coloured_art_shows_its_colours(self, site: Site, cat: bytes) -> None:
+    def test_the_permanent_link_of_coloured_art_shows_its_colours(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.locator("#width").fill("44")
         page.get_by_label("In colour").check()
         choose(page, cat)
-        settled(page, 44)
+        wait_for_width(page, 44)
         colour = page.locator("#art span").first.get_attribute("style")
 
-        later = site.open(page.url.removeprefix(site.url))
-        expect(later.locator("#art span").first).to_have_attribute("style", str(colour))
+        linked = site.open(page.url.removeprefix(site.url))
+        expect(linked.locator("#art span").first).to_have_attribute("style", str(colour))
 
-    def test_a_link_to_nothing_says_so(self, site: Site) -> None:
+    def test_a_link_to_missing_art_shows_an_error(self, site: Site) -> None:
         page = site.open(f"/{'0' * 64}/width/44")
 
-        expect(page.locator("#complaint")).to_have_text("nothing is stored here, or no longer: send the image")
+        expect(page.locator("#complaint")).to_have_text("image not found or expired: upload it again")
         assert page.locator("#image").is_enabled()
 
-    def test_an_image_that_is_gone_is_asked_for(self, site: Site, cat: bytes, server: Server) -> None:
+    def test_the_page_asks_for_an_image_that_has_expired(self, site: Site, cat: bytes, server: Server) -> None:
         server.request("PUT", "/?width=19", cat)
         page = site.open(f"/{digest_of(cat)}/width/19")
         page.route("**/image?*", lambda route: route.fulfill(status=404, content_type="text/plain", body="no\n"))
         page.locator("#slider").fill("45")
 
-        expect(page.locator("#complaint")).to_have_text("The service has not got this image any more. Choose it again.")
+        expect(page.locator("#complaint")).to_have_text("The service no longer has this image. Choose it again.")
 
 
-class TestTrouble:
-    def test_an_image_over_the_limit_is_not_even_sent(self, site: Site) -> None:
+class TestErrors:
+    def test_an_image_over_the_size_limit_is_not_sent(self, site: Site) -> None:
         page = site.open()
         before = shown(page)
         choose(page, b"x" * 12_345_678, "huge.jpg")
 
         expect(page.locator("#complaint")).to_have_text(
-            "This image has 12.3 MB, and the limit is 10 MB. Make it smaller and try again."
+            "The image is too large: 12.3 MB, and the limit is 10 MB. Make it smaller and try again."
         )
-        assert site.asked("PUT") == []
+        assert site.requested("PUT") == []
         assert shown(page) == before
 
     @pytest.mark.parametrize(
@@ -422,7 +425,7 @@ class TestTrouble:
             ((EXAMPLES / "cat.jpg").read_bytes()[:9000], "The image is damaged"),
         ],
     )
-    def test_a_broken_file_is_told_in_a_sentence_and_the_next_one_works(
+    def test_a_broken_file_shows_an_error_and_the_next_file_works(
         self, site: Site, cat: bytes, image: bytes, sentence: str
     ) -> None:
         page = site.open()
@@ -431,17 +434,17 @@ class TestTrouble:
         expect(page.get_by_role("button", name="Try again")).to_be_hidden()
         choose(page, cat)
 
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_a_width_that_there_is_not_is_the_browsers_to_tell(self, site: Site) -> None:
+    def test_the_browser_reports_a_width_out_of_range(self, site: Site) -> None:
         page = site.open()
         page.locator("#width").fill("1001")
 
         assert page.locator("#width").evaluate("input => input.validity.rangeOverflow")
-        assert site.asked("PUT") == []
+        assert site.requested("PUT") == []
 
-    def test_a_service_that_does_not_answer_can_be_tried_again(self, site: Site, cat: bytes) -> None:
+    def test_a_request_that_got_no_response_can_be_retried(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.route("**/?*", lambda route: route.abort())
         choose(page, cat)
@@ -449,25 +452,25 @@ class TestTrouble:
         page.unroute("**/?*")
         page.get_by_role("button", name="Try again").click()
 
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_what_is_not_wanted_any_more_may_fail(self, site: Site, cat: bytes) -> None:
+    def test_the_failure_of_a_superseded_request_is_ignored(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         held: list[Route] = []
-        page.route("**/image?width=30&*", lambda route: held.append(route))  # noqa: PLW0108 - a bound built-in does not do
+        page.route("**/image?width=30&*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright rejects built-in methods
         with page.expect_request("**/image?width=30&*"):
             page.locator("#slider").fill("30")
         page.locator("#slider").fill("40")
         expect(page.locator("#progress")).to_be_visible()
         held[0].fulfill(status=400, content_type="text/plain", body="no\n")
 
-        settled(page, 40)
+        wait_for_width(page, 40)
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_a_sample_that_does_not_come_is_the_services_silence(self, site: Site) -> None:
+    def test_a_sample_that_cannot_be_loaded_shows_an_error_and_can_be_retried(self, site: Site) -> None:
         page = site.open()
         page.route("**/coffee.webp*", lambda route: route.abort())
         page.locator("#slider").fill("50")
@@ -475,9 +478,9 @@ class TestTrouble:
         page.unroute("**/coffee.webp*")
         page.get_by_role("button", name="Try again").click()
 
-        settled(page, 50)
+        wait_for_width(page, 50)
 
-    def test_a_failure_of_whatever_stands_before_the_service_is_a_sentence_too(self, site: Site, cat: bytes) -> None:
+    def test_an_error_of_a_proxy_is_reported(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.route("**/?*", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>"))
         choose(page, cat)
@@ -485,7 +488,7 @@ class TestTrouble:
         expect(page.get_by_role("alert")).to_contain_text("The service failed with status 502. Try again.")
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
-    def test_a_slow_upload_tells_how_much_is_sent_and_can_be_cancelled(self, site: Site) -> None:
+    def test_a_slow_upload_shows_its_progress_and_can_be_cancelled(self, site: Site) -> None:
         page = site.open()
         network = page.context.new_cdp_session(page)
         slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
@@ -497,13 +500,13 @@ class TestTrouble:
         expect(page.locator("#doing")).to_have_text(re.compile(r"^Sending: [1-9][\d.]* of 8 MB$"))
         value = page.locator("#bar").evaluate("bar => bar.value")
         assert 0 < value < 1
-        expect(page.get_by_role("alert")).to_be_hidden()  # what was wrong with the one before
+        expect(page.get_by_role("alert")).to_be_hidden()  # the error of the previous image
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_role("status")).to_have_text("Cancelled.")
         expect(page.locator("#progress")).to_be_hidden()
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_another_image_ends_the_upload_of_the_one_before(self, site: Site, cat: bytes) -> None:
+    def test_choosing_another_image_aborts_the_upload_of_the_previous_one(self, site: Site, cat: bytes) -> None:
         page = site.open()
         held = []
         page.route("**/?*", lambda route: held.append(route) if not held else route.continue_())
@@ -511,7 +514,7 @@ class TestTrouble:
         expect(page.locator("#doing")).to_have_text("Waiting for the art")
         choose(page, cat)
 
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         assert shown(page) == art(cat, int(page.locator("#width").input_value()))
         page.unroute_all(behavior="ignoreErrors")
 
@@ -521,7 +524,7 @@ class TestWithoutScript:
     def page(self, site: Site) -> Page:
         return site.open(java_script_enabled=False)
 
-    def test_a_form_does_it(self, page: Page, site: Site, cat: bytes) -> None:
+    def test_the_form_converts_an_image(self, page: Page, site: Site, cat: bytes) -> None:
         visible = page.locator("button:visible, input[type=range]:visible").all_inner_texts()
         assert visible == ["Convert"]
         page.set_input_files("#image", EXAMPLES / "cat.jpg")
@@ -535,7 +538,7 @@ class TestWithoutScript:
         assert page.url == f"{site.url}/{digest_of(cat)}/style/ramp/width/50"
         assert shown(page) == art(cat, 50, style="ramp")
 
-    def test_colour_is_a_document_of_its_own(self, page: Page, cat: bytes) -> None:
+    def test_coloured_art_is_a_separate_document(self, page: Page, cat: bytes) -> None:
         page.set_input_files("#image", EXAMPLES / "cat.jpg")
         page.get_by_label("In colour").check()
         page.get_by_role("button", name="Convert").click()
@@ -543,17 +546,17 @@ class TestWithoutScript:
         expect(page.locator("pre b").nth(100)).to_be_attached()
         assert page.locator("pre").text_content() == art(cat, 80) + "\n"
 
-    def test_an_error_is_told(self, page: Page) -> None:
+    def test_an_error_is_shown(self, page: Page) -> None:
         page.set_input_files("#image", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
         page.get_by_role("button", name="Convert").click()
 
-        expect(page.locator("#complaint")).to_have_text("unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted")
+        expect(page.locator("#complaint")).to_have_text("unknown image format: send JPEG, PNG, GIF, WebP or BMP")
 
 
-class TestSight:
+class TestAppearance:
     @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
     @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-    def test_art_of_every_width_and_style_fits_its_place(
+    def test_art_of_every_width_and_style_fits_its_area(
         self, site: Site, server: Server, cat: bytes, device: dict[str, Any], script: bool
     ) -> None:
         page = site.open(**device, java_script_enabled=script)
@@ -562,21 +565,21 @@ class TestSight:
                 variant = "" if style == "structure" else f"/style/{style}"
                 server.request("PUT", f"/?width={width}&style={style}", cat)
                 page.goto(f"{site.url}/{digest_of(cat)}{variant}/width/{width}")
-                place, drawn = page.locator("#stage").bounding_box(), page.locator("#art").bounding_box()
-                assert place
+                area, drawn = page.locator("#stage").bounding_box(), page.locator("#art").bounding_box()
+                assert area
                 assert drawn
-                assert drawn["width"] <= place["width"] - 16
-                assert drawn["height"] <= place["height"] - 16
-                filled = max(drawn["width"] / (place["width"] - 20), drawn["height"] / (place["height"] - 20))
+                assert drawn["width"] <= area["width"] - 16
+                assert drawn["height"] <= area["height"] - 16
+                filled = max(drawn["width"] / (area["width"] - 20), drawn["height"] / (area["height"] - 20))
                 assert filled > 0.95, (style, width)
                 lines = art(cat, width, style=style).count("\n") + 1
-                # Cells are twice as high as wide, whatever the characters.
+                # Cells are twice as high as wide in every style.
                 assert drawn["height"] / lines / (drawn["width"] / width) == pytest.approx(2, abs=0.03), (style, width)
 
-    def test_art_can_be_seen_at_its_actual_size(self, site: Site, cat: bytes) -> None:
+    def test_art_can_be_shown_at_its_actual_size(self, site: Site, cat: bytes) -> None:
         page = site.open(**PHONE)
         choose(page, cat)
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         zoom = page.get_by_role("button", name="Actual size")
         zoom.click()
 
@@ -586,7 +589,7 @@ class TestSight:
         zoom.click()
         assert page.locator("#stage").evaluate("stage => stage.scrollWidth === stage.clientWidth")
 
-    def test_nothing_is_wider_than_a_small_phone(self, site: Site, cat: bytes) -> None:
+    def test_nothing_overflows_a_small_phone(self, site: Site, cat: bytes) -> None:
         for script in (True, False):
             page = site.open(**PHONE, java_script_enabled=script)
             assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -598,14 +601,14 @@ class TestSight:
         choose(page, cat)
         expect(page.get_by_role("alert")).to_be_hidden()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
-        # The art and the slider that moves it are seen together.
+        # The slider is on the first screen, together with the art.
         slider = page.locator("#slider").bounding_box()
         assert slider
         assert slider["y"] + slider["height"] < 740
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-    def test_axe_has_nothing_to_complain_of(self, site: Site, cat: bytes, scheme: str, device: dict[str, Any]) -> None:
+    def test_axe_finds_no_accessibility_violations(self, site: Site, cat: bytes, scheme: str, device: dict[str, Any]) -> None:
         page = site.open(**device, color_scheme=scheme)
 
         def violations() -> list[str]:
@@ -619,12 +622,12 @@ class TestSight:
         assert violations() == []
         page.get_by_label("In colour").check()
         choose(page, cat)
-        settled(page, int(page.locator("#width").input_value()))
+        wait_for_width(page, int(page.locator("#width").input_value()))
         page.get_by_role("button", name="Actual size").click()
         assert violations() == []
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_the_contract_can_be_read_on_a_phone_too(self, site: Site, scheme: str) -> None:
+    def test_the_api_documentation_is_readable_on_a_phone(self, site: Site, scheme: str) -> None:
         page = site.open("/docs", **PHONE, color_scheme=scheme)
 
         assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -632,8 +635,8 @@ class TestSight:
         page.get_by_role("link", name="POST /{sha256}/image").click()
         expect(page.get_by_role("heading", name="POST /{sha256}/image")).to_be_in_viewport()
 
-    def test_the_page_is_light(self, site: Site) -> None:
-        """All that the first look at it loads, before compression."""
+    def test_the_first_visit_loads_at_most_60_kb(self, site: Site) -> None:
+        """All responses of the first visit together, before compression."""
         page = site.open()
         page.wait_for_load_state("networkidle")
         sizes = {request.url: len(request.response().body()) for request in site.requests}  # type: ignore[union-attr]
@@ -643,9 +646,10 @@ class TestSight:
             "/static/mono.woff2",
             "/static/page.css",
             "/static/page.js",
-        }  # a browser without tabs asks for no icon
+            "/static/text.js",
+        }  # not every headless browser requests the icon
         assert sum(sizes.values()) <= 60_000, sizes
 
-    def test_the_sample_is_what_the_engine_draws(self) -> None:
+    def test_the_sample_is_the_output_of_the_current_engine(self) -> None:
         assert (STATIC / "coffee.webp").read_bytes() == (EXAMPLES / "coffee.webp").read_bytes()
         assert (STATIC / "coffee.txt").read_text() == art((STATIC / "coffee.webp").read_bytes(), 100) + "\n"

@@ -25,6 +25,7 @@ from asciist import cli
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.settings import Timeouts
+from devtools import hostile
 from stacks import bundles
 from stacks.bundles import (
     FUNCTION_PYTHON,
@@ -38,7 +39,6 @@ from stacks.bundles import (
     function_bundle,
     release_bundle,
 )
-from tests import hostile
 from tests.test_locks import pins
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Final
 
 from asciist.conversion.containers.container import Container
 from asciist.conversion.damage import damaged
-from asciist.errors import UnknownFormatError
+from asciist.errors import UnknownFormatError, sentences
 
 __all__ = ["Container", "unpack"]
 
@@ -40,4 +40,4 @@ def unpack(image: bytes) -> Container:
             except (IndexError, struct.error) as error:
                 raise damaged("the file is truncated") from error
             return container
-    raise UnknownFormatError("unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted")
+    raise UnknownFormatError(sentences.UNKNOWN_FORMAT)

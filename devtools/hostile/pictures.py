@@ -2,24 +2,13 @@
 
 import struct
 from functools import cache
-from io import BytesIO
 
 from PIL import Image
 
+from devtools.images import gradient
+
 BOMB_BYTES = 64_000_000
 """Uncompressed size of a decompression bomb: large enough to show in peak memory, small enough not to exhaust a machine."""
-
-
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
-    """Encode `image` with Pillow."""
-    file = BytesIO()
-    image.save(file, image_format, **options)
-    return file.getvalue()
-
-
-def gradient(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """A smooth image with every brightness from black to white."""
-    return Image.linear_gradient("L").resize((width, height)).convert(mode)
 
 
 def frames(count: int, mode: str = "RGB") -> list[Image.Image]:

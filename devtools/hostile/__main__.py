@@ -1,10 +1,10 @@
-"""Write the corpus as files: python -m tests.hostile FOLDER."""
+"""Write the corpus as files: python -m devtools.hostile FOLDER."""
 
 import re
 import sys
 from pathlib import Path
 
-from tests.hostile import corpus
+from devtools.hostile import corpus
 
 
 def file_name(name: str) -> str:

@@ -4,8 +4,9 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 
-from tests.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
-from tests.hostile.pictures import encoded, gradient, noise
+from devtools.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
+from devtools.hostile.pictures import noise
+from devtools.images import encoded, gradient
 
 _RAW, _RLE8, _RLE4, _BITFIELDS, _JPEG, _PNG = range(6)
 _GREYS = b"".join(bytes([level, level, level, 0]) for level in range(256))

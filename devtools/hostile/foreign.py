@@ -3,9 +3,9 @@
 import struct
 from collections.abc import Iterator
 
-from tests.hostile import bmp, jpeg
-from tests.hostile.cases import Case, Kind, Outcome, cases
-from tests.hostile.pictures import encoded, gradient
+from devtools.hostile import bmp, jpeg
+from devtools.hostile.cases import Case, Kind, Outcome, cases
+from devtools.images import encoded, gradient
 
 _WRITTEN = {
     "AVIF": "RGB", "BLP": "P", "DDS": "RGB", "DIB": "RGB", "EPS": "RGB", "ICNS": "RGBA", "ICO": "RGB",

@@ -7,8 +7,9 @@ from functools import cache
 
 from PIL import PngImagePlugin
 
-from tests.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
-from tests.hostile.pictures import BOMB_BYTES, broken_exif, encoded, exif, frames, gradient, noise
+from devtools.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
+from devtools.hostile.pictures import BOMB_BYTES, broken_exif, exif, frames, noise
+from devtools.images import encoded, gradient
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6

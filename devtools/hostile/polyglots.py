@@ -5,8 +5,8 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 
-from tests.hostile import bmp, gif, jpeg, png, webp
-from tests.hostile.cases import Case, Kind, Outcome, cases
+from devtools.hostile import bmp, gif, jpeg, png, webp
+from devtools.hostile.cases import Case, Kind, Outcome, cases
 
 _PAGE = b"<html><script>alert(1)</script></html>"
 _PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"

@@ -2,18 +2,19 @@
 
 The files are generated, not stored. `corpus()` returns all of them, each with its expected outcome: refused with a certain
 error, converted, or either where decoders may differ. There is one module for each format, which modifies valid files.
-`python -m tests.hostile FOLDER` writes the corpus to a folder. Add whatever the fuzzer finds (tests/fuzz) to the module of its
-format.
+`python -m devtools.hostile FOLDER` writes the corpus to a folder. Add whatever the fuzzer (tests/fuzz) finds to the module of
+its format.
 """
 
 from collections.abc import Iterator
 from functools import cache
 
-from tests.hostile import bmp, foreign, gif, jpeg, png, polyglots, webp
-from tests.hostile.cases import Case, Kind, Outcome
-from tests.hostile.jpeg import with_jpeg_segments
-from tests.hostile.pictures import encoded, exif, gradient
-from tests.hostile.png import png_chunk, png_of_header, with_png_chunks
+from devtools.hostile import bmp, foreign, gif, jpeg, png, polyglots, webp
+from devtools.hostile.cases import Case, Kind, Outcome
+from devtools.hostile.jpeg import with_jpeg_segments
+from devtools.hostile.pictures import exif
+from devtools.hostile.png import png_chunk, png_of_header, with_png_chunks
+from devtools.images import encoded, gradient
 
 __all__ = [
     "Case",

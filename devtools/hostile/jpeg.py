@@ -5,8 +5,9 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from tests.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
-from tests.hostile.pictures import broken_exif, encoded, exif, gradient, noise
+from devtools.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
+from devtools.hostile.pictures import broken_exif, exif, noise
+from devtools.images import encoded, gradient
 
 _NAMES = {0xC0: "SOF0", 0xC2: "SOF2", 0xC4: "DHT", 0xDA: "SOS", 0xDB: "DQT", 0xDD: "DRI", 0xE0: "APP0", 0xE1: "APP1"}
 _SOF0, _SOF2, _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC2, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD

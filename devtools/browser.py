@@ -1,4 +1,4 @@
-"""The Chromium that `tools/browser` finds, for measuring, photographing and testing pages."""
+"""A headless Chromium, found or installed by `tools/browser`."""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ _ARGUMENTS: Final = ("--no-sandbox", "--disable-background-networking", "--disab
 
 
 class BrowserMissingError(Exception):
-    """There is none; the message is the sentence of the tool."""
+    """No Chromium was found and none could be installed; the message is the one from `tools/browser`."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Headless. Raises BrowserMissingError."""
+    """Start a headless Chromium and close it on exit. Raises BrowserMissingError."""
     found = subprocess.run([TOOL], capture_output=True, text=True, check=False)
     if found.returncode:
         raise BrowserMissingError(found.stderr.strip().splitlines()[-1])

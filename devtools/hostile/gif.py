@@ -4,8 +4,9 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 
-from tests.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
-from tests.hostile.pictures import encoded, frames, gradient, noise
+from devtools.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
+from devtools.hostile.pictures import frames, noise
+from devtools.images import encoded, gradient
 
 
 @cache
