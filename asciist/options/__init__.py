@@ -23,7 +23,7 @@ _COLOUR_CHARACTERS: Final = {"none": 0, "ansi": 19, "html": 31}
 """Maximum characters that colouring one cell adds: the code that sets the colour, the one that ends it, and escaping."""
 
 COLORS: Final = tuple(_COLOUR_CHARACTERS)
-"""How art is coloured: not at all, with terminal escape codes, or as an HTML document."""
+"""Colour modes of art: none, terminal escape codes, or an HTML document."""
 
 MAX_CHARS_BYTES: Final = 100
 """Bytes of `chars` in UTF-8. All of printable ASCII fits; in hexadecimal it is part of a file name of at most 255 bytes."""
@@ -66,7 +66,7 @@ def _row(kind: Kind, **row: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions:
-    """How an image becomes art. Together with the image's bytes, the options determine the art completely.
+    """The options of one conversion. Together with the image's bytes, they determine the art completely.
 
     The order of the fields is the order of their parts in a storage key.
     """

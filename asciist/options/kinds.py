@@ -13,7 +13,7 @@ Schema = dict[str, Any]
 
 
 class Kind(Protocol):
-    """What the table of options needs to know about a value. All methods that return a value raise BadOptionError."""
+    """The interface of a kind. Every method that reads a value from a request raises BadOptionError."""
 
     python_type: ClassVar[type]
     """Python type of the value, in `ConversionOptions` and in messages."""

@@ -1,6 +1,7 @@
-"""The art of the examples as it was when the engine got its version: `python -m tests.conversion.goldens` records it anew.
+"""Digests of the art of every example, recorded once per engine version: `python -m tests.conversion.goldens` records them.
 
-It refuses to while ENGINE_VERSION is what it was: stored art of that version would go on being served beside the new one.
+It refuses to record changed art for the same ENGINE_VERSION, because stored art of that version would still be served beside
+the new art.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ def name_of(choice: ConversionOptions) -> str:
 
 
 def digests() -> dict[str, dict[str, str]]:
-    """SHA-256 of the art of each example with each choice of options."""
+    """Return the SHA-256 of the art, by example and by options."""
     return {
         image.name: {
             name_of(choice): hashlib.sha256(convert(image.read_bytes(), choice, Limits()).encode()).hexdigest()
