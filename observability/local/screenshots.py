@@ -1,38 +1,31 @@
-"""`python -m observability.local.screenshots`: the pictures in `docs/images`, of the dashboard that `make dashboard` shows.
+"""`python -m observability.local.screenshots`: takes the dashboard's screenshots in docs/images.
 
-It is worth waiting five minutes first, for charts that are full.
+Run it beside `make dashboard`, about five minutes after its start, when the charts are full.
 """
 
-import subprocess
 from pathlib import Path
 from typing import Final, Literal
 
 import click
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from bench.browser import chromium
 from observability.local.__main__ import PORT
 
-_ROOT: Final = Path(__file__).parents[2]
-_IMAGES: Final = _ROOT / "docs" / "images"
-_SIZE: Final = (1280, 960)
+_IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 _THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 
 @click.command()
-@click.option("--url", default=f"http://127.0.0.1:{PORT}", show_default=True, help="Where the dashboard is.")
+@click.option("--url", default=f"http://127.0.0.1:{PORT}", show_default=True, help="URL of the dashboard.")
 def main(url: str) -> None:
-    """Photograph the running dashboard, in light and in dark, for the README."""
-    tool = _ROOT / "tools" / "browser"
-    chromium = subprocess.run([tool], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - our own
-    _IMAGES.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    """Take a light and a dark screenshot of the running dashboard."""
+    with chromium() as browser:
         for theme in _THEMES:
-            page = browser.new_page(viewport={"width": _SIZE[0], "height": _SIZE[1]}, color_scheme=theme)
+            page = browser.new_page(viewport={"width": 1280, "height": 960}, color_scheme=theme)
             page.goto(url)
-            expect(page.locator("#rate")).to_contain_text("/s")  # it takes two polls
+            expect(page.locator("#status[data-state=live]")).to_be_visible()
             page.screenshot(path=_IMAGES / f"dashboard-{theme}.png")
-        browser.close()
 
 
 if __name__ == "__main__":
