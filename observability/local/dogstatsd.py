@@ -17,7 +17,7 @@ from asciist.telemetry.metrics import CATALOGUE
 from observability.datadog import COMMON_TAGS
 
 BUCKET_SECONDS: Final = 5
-"""Width of a bucket, which is one point of a chart."""
+"""Width of a bucket, in seconds; each bucket is one point of a chart."""
 BUCKETS: Final = 180
 """Number of buckets kept: 15 minutes."""
 
@@ -28,7 +28,7 @@ _LINE: Final = re.compile(
     rf"""(?P<name> [a-zA-Z][a-zA-Z0-9_.]{{0,199}} ) : (?P<values> {_NUMBER} (?: :{_NUMBER} )* ) \| (?P<type> [cd] )
         (?: \|@ (?P<rate> (?=.*[1-9])0?\.\d+ | 1(?:\.0*)? | [1-9](?:\.\d*)?e-\d+ ) )?
         (?: \|\# (?P<tags> {_TAG} (?: ,{_TAG} )* ) )?
-        (?: \|(?:c|e):[^\s|]+ | \|card:(?:none|low|orchestrator|high) )*""",  # fields on the origin, unused here
+        (?: \|(?:c|e):[^\s|]+ | \|card:(?:none|low|orchestrator|high) )*""",  # origin fields, ignored
     re.VERBOSE | re.ASCII,
 )
 _RECEIVE_BUFFER_BYTES: Final = 8 * 2**20  # a burst of several seconds; the kernel may grant less
@@ -58,8 +58,8 @@ class Message:
 def parse_line(line: str) -> Message:
     """Parse one line (https://docs.datadoghq.com/developers/dogstatsd/datagram_shell).
 
-    Raises DogStatsDError for an invalid line, and for one that Datadog would rewrite, except that capitals in tags become
-    lower case as in Datadog.
+    Tags become lower case, as in Datadog. Raises DogStatsDError for a line that is invalid, or that Datadog would rewrite
+    in any other way.
     """
     match = _LINE.fullmatch(line)
     values = tuple(map(float, match["values"].split(":"))) if match else ()
@@ -99,12 +99,12 @@ class Summary(DDSketch):
         return float(self._max)
 
     def percentile(self, percent: float) -> float:
-        """The value below which `percent` of the values lie; NaN if there are none."""
+        """Return the value below which `percent` of the values lie; NaN if there are none."""
         value = self.get_quantile_value(percent / 100)
         return math.nan if value is None else value
 
     def count_above(self, threshold: float) -> float:
-        """Number of values above `threshold`, which is at least 0; values within 1% of it may be counted on either side."""
+        """Return the number of values above `threshold` (at least 0); values within 1% of it may count as either."""
         bins = enumerate(self._store.bins, self._store.offset)
         return float(sum(count for key, count in bins if count and self._mapping.value(key) > threshold))
 
@@ -130,7 +130,7 @@ class Receiver(socketserver.UDPServer):
         self.lines = 0
         self.bad_lines = 0
         self.errors: deque[str] = deque(maxlen=10)
-        """The latest rejected lines, each after the reason; `bad_lines` counts all."""
+        """The latest rejected lines, each preceded by the reason; `bad_lines` counts all of them."""
         self.last_arrival: float | None = None
         """Time of the latest datagram, in seconds of `clock`."""
         self._lock = threading.Lock()
@@ -222,5 +222,5 @@ class Receiver(socketserver.UDPServer):
 
 
 def _series() -> defaultdict[str, defaultdict[Tags, Summary]]:
-    """An empty table: metric name and tags to their values."""
+    """Create an empty table of values by metric name and tags."""
     return defaultdict(lambda: defaultdict(Summary))

@@ -31,7 +31,7 @@ _MISSING_TAG: Final = "N/A"  # Datadog's name for the group without the tag
 
 
 class Panel:
-    """A widget of the dashboard. Its template variables match everything."""
+    """A widget of the dashboard. Template variables match all values."""
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
         """Raises QueryError if the page cannot draw the widget as Datadog does."""
@@ -64,7 +64,7 @@ class Panel:
             raise QueryError(f"queries grouped by different tags in {formula!r}")
 
     def values(self, receiver: Receiver, buckets: range) -> dict[str, Any]:
-        """Return the lines of a chart, or numbers if the panel is scalar, over `buckets`, as JSON."""
+        """Return the lines to draw over `buckets`, as JSON; a scalar panel has one point per line."""
         tables = {name: _points(query, receiver, buckets) for name, query in self._queries.items()}
         if self.is_scalar:
             for name, table in tables.items():
@@ -75,7 +75,7 @@ class Panel:
         return {"lines": lines, "absent": ABSENT if self.is_absent else ""}
 
     def _lines(self, text: str, alias: str, tables: Mapping[str, dict[Group, Points]], count: int) -> list[dict[str, Any]]:
-        """Return a line for each group; an ungrouped query has the same points in every group."""
+        """Evaluate a formula for each group; an ungrouped query has the same points in every group."""
         tree = parse_formula(text)
         queries = {name: self._queries[name] for name in names(tree)}
         is_grouped = any(query.by for query in queries.values())
@@ -89,7 +89,7 @@ class Panel:
                     "label": ", ".join(value for _, value in group) or alias or text,
                     "tags": ", ".join(key for key, _ in group),
                     "unit": "%" if is_quotient and "100 *" in text else _unit(*queries.values()),
-                    "is_total": not is_quotient and any(query.as_count for query in queries.values()),  # of each bucket
+                    "is_total": not is_quotient and any(query.as_count for query in queries.values()),  # sum per bucket
                     "points": _calculate(tree, points, count),
                 }
             )
@@ -144,5 +144,5 @@ def _calculate(formula: ast.expr, variables: Mapping[str, Points], count: int) -
 
 
 def _unit(first: MetricQuery | None = None, *_: MetricQuery) -> str:
-    """Return the unit of a formula: that of its first query."""
+    """Return the unit of a formula, which is the unit of its first query."""
     return CATALOGUE[first.metric].unit if first and first.metric in CATALOGUE and first.aggregator != "count" else ""

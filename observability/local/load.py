@@ -1,4 +1,4 @@
-"""A load generator: the requests of typical users, mistakes included, at a few requests per second."""
+"""A load generator. Sends the requests of typical users, including invalid ones, a few times per second."""
 
 import base64
 import io
@@ -18,9 +18,9 @@ from PIL import Image
 _USERS: Final = 3
 """Maximum number of concurrent requests, so that a slow request does not delay the others."""
 _TIMEOUT_SECONDS: Final = 5
-"""Longer than the objective's limit for a good request, so that the service still counts slow ones itself."""
+"""Longer than the 3 s of the objective, so that the service completes and counts slow requests itself."""
 _OUTCOMES: Final = 12
-"""Number of latest requests to remember the outcome of."""
+"""Number of latest requests whose outcome is kept."""
 _EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 _IMAGES: Final = [path.read_bytes() for path in sorted(_EXAMPLES.glob("*.*")) if path.suffix != ".md"]
 _STYLES: Final = ("style=ramp", "style=braille", "style=blocks&color=ansi", "invert=true", "color=html")
@@ -52,9 +52,9 @@ class Load:
             thread.join()
 
     def outcomes(self) -> list[str]:
-        """Return the outcomes of the latest requests, oldest first: the reason of a failure, or empty for a success.
+        """Return the errors of the latest requests, oldest first; an empty string for each success.
 
-        A request fails if it gets no response within 5 s, or a 5xx.
+        A request fails without a response within 5 s, or with a 5xx.
         """
         return list(self._outcomes)
 
@@ -74,7 +74,7 @@ class Load:
                 response = connection.getresponse()
                 response.read()
             except (OSError, HTTPException) as error:
-                return str(error) or type(error).__name__
+                return getattr(error, "strerror", None) or str(error) or type(error).__name__
         return f"status {response.status}" if response.status >= 500 else ""
 
 

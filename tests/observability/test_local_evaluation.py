@@ -48,14 +48,14 @@ def receiver() -> Iterator[Receiver]:
 
 
 def widget(query: str, formula: str = "a", **more: str) -> dict[str, Any]:
-    """The definition of a chart of `formula` over the query `a` and more queries."""
+    """Return the definition of a chart of `formula` over the query `a` and `more` queries."""
     queries = [{"data_source": "metrics", "name": name, "query": text} for name, text in {"a": query, **more}.items()]
     request = {"response_format": "timeseries", "queries": queries, "formulas": [{"formula": formula}]}
     return {"type": "timeseries", "requests": [request]}
 
 
 def lines(receiver: Receiver, *arguments: str, **more: str) -> dict[str, list[float | None]]:
-    """The points of each line of that chart, by label."""
+    """Return the points of the lines of that chart, by label."""
     panel = Panel(widget(*arguments, **more))
     return {line["label"]: line["points"] for line in panel.values(receiver, BUCKETS)["lines"]}
 

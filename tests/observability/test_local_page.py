@@ -1,5 +1,6 @@
 """Tests of the local dashboard in a real Chromium, and of its command."""
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from bench.browser import TOOL
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
 from observability.local.evaluation import ABSENT
+from observability.local.load import Load
 from observability.local.server import create_app, serve
 
 pytestmark = pytest.mark.slow
@@ -33,9 +35,20 @@ LINES = (
     f"{metrics.IMAGE_DECODE_DURATION}:6:6|d|#format:jpeg\n{metrics.CONVERSION_DURATION}:3:3|d|#style:structure\n"
     f"{metrics.CONVERSION_PIXELS}:3000000|c|#format:jpeg"
 )
-
-
 START = 1_000_000 * BUCKET_SECONDS + 1.0
+
+
+def title_of(kind: str, *parts: str) -> str:
+    """Return the title of the first widget of this type whose definition contains `parts`."""
+    return next(
+        widget["title"] for widget in WIDGETS if widget["type"] == kind and all(part in json.dumps(widget) for part in parts)
+    )
+
+
+REQUESTS = title_of("query_value", f"sum:{metrics.REQUESTS}")
+REQUESTS_BY_STATUS = title_of("timeseries", f"sum:{metrics.REQUESTS}", "by {status}")
+GOOD_REQUESTS = title_of("query_value", "count(v: v<=")
+BYTES_BY_FORMAT = title_of("timeseries", f"sum:{metrics.IMAGE_BYTES}", "by {format}")
 
 
 def open_page(browser: Browser, url: str, console: list[str], **options: Any) -> Page:
@@ -113,25 +126,35 @@ def test_every_widget_of_the_definition_is_drawn(chromium: Browser, site: Site) 
     page.close()
 
 
-def test_the_numbers_are_those_that_were_sent(chromium: Browser, site: Site) -> None:
+def test_the_values_are_those_received(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
 
     def number(title: str) -> str:
         return str(panel(page, title).locator(".number").inner_text())
 
-    assert number("Requests") == "40"
-    assert number("Good requests, %") == "97.50%"
-    assert panel(page, "Good requests, %").locator(".quiet").inner_text() == "✗ below 99.9%"
-    assert number("Art that was stored already, %") == "25.00%"
-    assert legend(page, "Requests by status") == {"200": "37", "404": "2", "503": "1"}
-    assert legend(page, "Time to answer by status, average, ms") == {"200": "10 ms", "404": "5 ms", "503": "4 s"}
-    assert legend(page, "Time for a megapixel, ms (decoding and conversion)") == {"ms per megapixel": "6 ms"}
-    assert legend(page, "Bytes in by format") == {"gif": "18 kB", "jpeg": "7.5 MB"}
-    assert re.split(r"\s+", panel(page, "Images by format").locator(".top").inner_text()) == ["jpeg", "30", "gif", "2"]
+    assert number(REQUESTS) == "40"
+    assert number(GOOD_REQUESTS) == "97.50%"
+    assert panel(page, GOOD_REQUESTS).locator(".quiet").inner_text() == "✗ below 99.9%"
+    assert number(title_of("query_value", metrics.ART_SERVED)) == "25.00%"
+    assert legend(page, REQUESTS_BY_STATUS) == {"200": "37", "404": "2", "503": "1"}
+    assert legend(page, title_of("timeseries", f"avg:{metrics.REQUEST_DURATION}", "by {status}")) == {
+        "200": "10 ms",
+        "404": "5 ms",
+        "503": "4 s",
+    }
+    per_megapixel = title_of("timeseries", metrics.CONVERSION_PIXELS, metrics.CONVERSION_DURATION)
+    assert list(legend(page, per_megapixel).values()) == ["6 ms"]
+    assert legend(page, BYTES_BY_FORMAT) == {"gif": "18 kB", "jpeg": "7.5 MB"}
+    assert re.split(r"\s+", panel(page, title_of("toplist", metrics.IMAGE_BYTES)).locator(".top").inner_text()) == [
+        "jpeg",
+        "30",
+        "gif",
+        "2",
+    ]
     page.close()
 
 
-def test_it_updates_and_shows_invalid_lines(chromium: Browser, site: Site) -> None:
+def test_values_and_invalid_lines_update(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
     expect(page.locator("#status")).to_have_text("Receiving metrics.")
     expect(page.locator("#errors li")).to_have_count(0)
@@ -140,15 +163,15 @@ def test_it_updates_and_shows_invalid_lines(chromium: Browser, site: Site) -> No
     site.send(f"{metrics.REQUESTS}:2|c|#status:200\nnonsense <b>here</b>")
     site.wait()
 
-    expect(panel(page, "Requests").locator(".number")).to_have_text("42")
-    assert legend(page, "Requests by status")["200"] == "39"
+    expect(panel(page, REQUESTS).locator(".number")).to_have_text("42")
+    assert legend(page, REQUESTS_BY_STATUS)["200"] == "39"
     expect(page.locator("#datagrams")).to_contain_text("1 invalid lines")
     expect(page.locator("#errors li")).to_contain_text("nonsense <b>here</b>")
     page.close()
 
 
 def expect_no_green(page: Page) -> None:
-    """No value looks good, and all but those that AWS measures say that there is no data."""
+    """Check that every value is replaced by "no data"."""
     assert page.locator(".number").count() > 2
     for number in page.locator(".number").all():
         expect(number).to_have_text("no data")
@@ -157,7 +180,7 @@ def expect_no_green(page: Page) -> None:
 
 
 def first_line(page: Page) -> str:
-    """The text at the top of the page."""
+    """Return the text at the top of the page."""
     return str(page.locator("body").inner_text()).strip().splitlines()[0]
 
 
@@ -172,7 +195,7 @@ def test_without_any_metrics_no_value_is_green(chromium: Browser) -> None:
 def test_old_values_are_not_shown_as_current(chromium: Browser, site: Site) -> None:
     site.send(f"{metrics.REQUEST_DURATION}:{':'.join(['10'] * 9_999)}|d|#status:200")
     page = site.open(chromium)
-    good = panel(page, "Good requests, %").locator(".number")
+    good = panel(page, GOOD_REQUESTS).locator(".number")
     expect(good).to_have_attribute("data-state", "good")
 
     site.wait(32)
@@ -186,7 +209,23 @@ def test_old_values_are_not_shown_as_current(chromium: Browser, site: Site) -> N
     page.close()
 
 
-def test_it_says_that_its_server_was_stopped(chromium: Browser) -> None:
+def test_no_value_is_green_while_requests_fail(chromium: Browser) -> None:
+    site = Site()
+    with (
+        site.receiver,
+        Load("http://127.0.0.1:1", rate=50) as load,
+        serve(create_app(receiver=site.receiver, dashboard=dashboard(), load=load), port=0) as site.url,
+    ):
+        site.send(f"{metrics.REQUEST_DURATION}:10|d|#status:200")
+        page = site.open(chromium)
+        expect(page.locator("#status")).to_have_text("12 of the last 12 requests failed (Connection refused).")
+        expect(panel(page, GOOD_REQUESTS).locator(".number")).to_have_text("100.00%")
+        expect(panel(page, GOOD_REQUESTS).locator(".number")).to_have_attribute("data-state", "")
+        expect(page.locator(".panel", has_text="✓")).to_have_count(0)
+        page.close()
+
+
+def test_a_stopped_server_is_reported(chromium: Browser) -> None:
     site = Site()
     with site.receiver:
         with serve(create_app(receiver=site.receiver, dashboard=dashboard()), port=0) as site.url:
@@ -198,7 +237,7 @@ def test_it_says_that_its_server_was_stopped(chromium: Browser) -> None:
         page.close()
 
 
-def test_it_says_that_its_server_hangs(chromium: Browser, site: Site) -> None:
+def test_a_hanging_server_is_reported(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
     page.route("**/data*", lambda _route: None)  # no response
 
@@ -210,7 +249,7 @@ def test_it_says_that_its_server_hangs(chromium: Browser, site: Site) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_follows_the_systems_theme(chromium: Browser, site: Site, scheme: Any) -> None:
+def test_the_page_follows_the_system_theme(chromium: Browser, site: Site, scheme: Any) -> None:
     page = site.open(chromium, color_scheme=scheme)
 
     def brightness() -> int:
@@ -225,7 +264,7 @@ def test_it_follows_the_systems_theme(chromium: Browser, site: Site, scheme: Any
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_and_lines_have_enough_contrast(chromium: Browser, site: Site, scheme: Any) -> None:
-    """WCAG 2: text 4.5 to 1, graphics 3 to 1."""
+    """Check the ratios of WCAG 2: 4.5 to 1 for text, 3 to 1 for graphics."""
     page = site.open(chromium, color_scheme=scheme)
 
     def luminance(variable: str) -> float:
@@ -251,7 +290,7 @@ def test_text_and_lines_have_enough_contrast(chromium: Browser, site: Site, sche
     page.close()
 
 
-def test_it_fits_a_phone(chromium: Browser, site: Site) -> None:
+def test_the_page_fits_a_phone(chromium: Browser, site: Site) -> None:
     page = site.open(chromium, viewport={"width": 360, "height": 740}, device_scale_factor=2)
 
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -262,22 +301,22 @@ def test_it_fits_a_phone(chromium: Browser, site: Site) -> None:
 
 def test_pointing_at_a_chart_shows_the_values_of_that_time_in_all_charts(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
-    chart = panel(page, "Requests by status")
+    chart = panel(page, REQUESTS_BY_STATUS)
 
     box = chart.locator(".u-over").bounding_box()
     page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20)
-    assert legend(page, "Requests by status") == {"200": "37", "404": "2", "503": "1"}
+    assert legend(page, REQUESTS_BY_STATUS) == {"200": "37", "404": "2", "503": "1"}
     time = chart.locator(".u-value").first.inner_text()
     assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
-    assert panel(page, "Bytes in by format").locator(".u-value").first.inner_text() == time
+    assert panel(page, BYTES_BY_FORMAT).locator(".u-value").first.inner_text() == time
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
-    assert legend(page, "Requests by status") == {"200": "none", "404": "none", "503": "none"}
+    assert legend(page, REQUESTS_BY_STATUS) == {"200": "none", "404": "none", "503": "none"}
     page.close()
 
 
 def test_a_chart_can_be_read_with_the_keyboard(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
-    chart = panel(page, "Requests by status").get_by_role("img")
+    chart = panel(page, REQUESTS_BY_STATUS).get_by_role("img")
 
     chart.focus()
     page.keyboard.press("End")
@@ -310,15 +349,15 @@ def command(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_command_shows_a_working_service_and_stops_it(chromium: Browser) -> None:
+def test_the_command_runs_and_stops_the_service(chromium: Browser) -> None:
     with command("--rate", "20") as process:
         addresses = addresses_of(process)
         console: list[str] = []
         page = open_page(chromium, addresses[0], console)
-        expect(panel(page, "Requests").locator(".number")).to_have_text(re.compile(r"^\d\d+$"), timeout=30_000)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"^\d\d+$"), timeout=30_000)
         expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=30_000)
         expect(page.locator("#datagrams")).to_contain_text(" 0 invalid lines")
-        expect(panel(page, "Requests by status").locator(".u-label", has_text="200")).to_be_visible(timeout=30_000)
+        expect(panel(page, REQUESTS_BY_STATUS).locator(".u-label", has_text="200")).to_be_visible(timeout=30_000)
         page.close()
         assert console == []
         assert urllib.request.urlopen(f"{addresses[1]}/readyz").status == 200  # noqa: S310
@@ -333,7 +372,7 @@ def test_the_command_shows_a_working_service_and_stops_it(chromium: Browser) -> 
 
 
 def addresses_of(process: subprocess.Popen[str]) -> list[str]:
-    """The URLs of the page and of the service, once both respond."""
+    """Return the URLs of the page and of the service once both respond."""
     assert process.stdout
     return re.findall(r"http://\S+?(?=[,.] )", process.stdout.readline())
 
@@ -342,7 +381,7 @@ def test_an_outage_is_shown_until_the_service_recovers(chromium: Browser) -> Non
     with command("--rate", "20") as process:
         page = open_page(chromium, addresses_of(process)[0], [])
         expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=30_000)
-        expect(panel(page, "Requests").locator(".number")).to_have_text(re.compile(r"\d"), timeout=30_000)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"\d"), timeout=30_000)
 
         [service] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.killpg(int(service), signal.SIGSTOP)  # gunicorn and its workers
@@ -358,7 +397,7 @@ def test_an_outage_is_shown_until_the_service_recovers(chromium: Browser) -> Non
         finally:
             os.killpg(int(service), signal.SIGCONT)
         expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=60_000)
-        expect(panel(page, "Requests").locator(".number")).to_have_text(re.compile(r"\d"))
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"\d"))
         page.close()
         process.send_signal(signal.SIGINT)
         assert process.wait(40) == 0

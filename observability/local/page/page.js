@@ -1,4 +1,4 @@
-// Draws the dashboard's definition with values that it polls. Titles, queries and order come from the definition.
+// Draws the widgets of the dashboard's definition and polls the server for their values.
 import uPlot from "/charts/uPlot.esm.js";
 
 const POLL_MILLISECONDS = 2000;
@@ -33,7 +33,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-/** Return a CSS colour for a line: on the whole page, a value of a tag has one colour. */
+/** Return the CSS colour of a line. A tag's value has the same colour in all charts. */
 const labels = {};
 function colourOf({ tags, label }, title) {
   const known = (labels[tags || title] ??= []);
@@ -41,13 +41,13 @@ function colourOf({ tags, label }, title) {
   return `var(--series-${known.indexOf(label) % SERIES_COLOURS})`;
 }
 
-/** Resolve a CSS variable to a colour that a canvas understands. */
+/** Return the value of a CSS colour: a canvas does not understand variables. */
 function resolve(colour) {
   $("#probe").style.color = colour;
   return getComputedStyle($("#probe")).color;
 }
 
-// Each kind of widget: a function of the definition and the panel's node that returns how to show new values.
+// Each function below builds one type of widget in `node` and returns a function that shows new values.
 
 function note({ content }, node) {
   node.append(...content.split("**").map((part, index) => (index % 2 ? element("strong", {}, part) : part)));
@@ -56,8 +56,6 @@ function note({ content }, node) {
 
 const COMPARISONS = {
   "<": [(a, b) => a < b, "below"],
-  "<=": [(a, b) => a <= b, "at most"],
-  ">": [(a, b) => a > b, "above"],
   ">=": [(a, b) => a >= b, "at least"],
 };
 
@@ -167,7 +165,7 @@ function moveCrosshair(chart, event) {
 const KINDS = { note: [note, "notes"], query_value: [queryValue, "values"], toplist: [topList, "charts"], timeseries: [timeSeries, "charts"] };
 const panels = [];
 
-/** Lay out a group; consecutive widgets of one kind share a grid. */
+/** Add a group of widgets to the page. Consecutive widgets of one kind share a grid. */
 function layOut({ title, widgets }) {
   let grid = $("main").appendChild(element("h2", {}, title));
   for (const { definition } of widgets) {
@@ -181,7 +179,7 @@ function layOut({ title, widgets }) {
 
 let minutes = 5;
 let polls = 0;
-let data = { panels: [], errors: [], outcomes: [] };
+let data = { panels: [], outcomes: [] }; // the latest response
 
 async function fetchJson(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MILLISECONDS) });
@@ -206,10 +204,11 @@ async function refresh() {
   $("#status").dataset.state = healthy ? "live" : "alert";
   $("#status").textContent = problems.join(" ") || "Receiving metrics.";
   data.panels.forEach((panel, index) => panels[index](panel, { ...data, silent, healthy }));
+  if (!response) return;
   $("#datagrams").textContent = `${data.datagrams} datagrams on udp ${data.address}, ${data.bad_lines} invalid lines. Service: `;
   $("#service").textContent = $("#service").href = data.service;
   $("#errors").replaceChildren(...data.errors.map((error) => element("li", {}, error)));
-  document.body.dataset.drawn = "true";
+  document.body.dataset.drawn = "true"; // for tests and screenshots
 }
 
 function poll() {
