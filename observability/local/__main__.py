@@ -39,7 +39,7 @@ _STOP_SECONDS: Final = 30  # requests in flight complete first
 def main(*, port: int, statsd_port: int | None, rate: float, no_load: bool, seconds: float | None, service: str | None) -> None:
     """Show the Datadog dashboard with the metrics of a local service.
 
-    Starts the service with an empty store and sends it requests. Ctrl-C stops everything.
+    Starts the service with an empty store and sends it requests, until Ctrl-C.
     """
     if not CHARTS.exists():
         raise click.ClickException("the chart library is missing: run `make dashboard` once")

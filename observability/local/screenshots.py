@@ -1,6 +1,6 @@
 """`python -m observability.local.screenshots`: takes the dashboard's screenshots in docs/images.
 
-Run it beside `make dashboard`, about five minutes after its start, when the charts are full.
+Run it while `make dashboard` runs, five minutes after the start, when the charts are full.
 """
 
 from pathlib import Path

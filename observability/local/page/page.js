@@ -4,7 +4,7 @@ import uPlot from "/charts/uPlot.esm.js";
 const POLL_MILLISECONDS = 2000;
 const TIMEOUT_MILLISECONDS = 4000;
 const SILENT_AFTER_SECONDS = 10; // two buckets; a busy service sends metrics several times per second
-const BRIDGED_SECONDS = 15; // lines bridge shorter gaps
+const BRIDGED_SECONDS = 17; // lines join points up to three buckets apart
 const HEIGHT = 152;
 const SERIES_COLOURS = 8;
 
