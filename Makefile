@@ -13,6 +13,7 @@ endif
 SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
+CHARTS := $(VENV)/charts/.complete
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The tools that come with the environment (node among them) before the machine's own.
@@ -45,13 +46,20 @@ $(READY): requirements.txt $(SERVES)
 $(BROWSER): $(READY) tools/browser tools/chromium/package-lock.json
 	@tools/browser > $@ || { rm $@; exit 1; }
 
+# The chart library of the local dashboard, from npm at the version and the hash in tools/charts.
+$(CHARTS): $(READY) tools/charts/package-lock.json
+	@mkdir -p $(@D) && cp tools/charts/package.json tools/charts/package-lock.json $(@D)
+	@NODE_OPTIONS="--use-system-ca $$NODE_OPTIONS" npm --prefix $(@D) --cache $(@D)/.npm --loglevel=error --no-audit --no-fund \
+		--no-update-notifier ci
+	@touch $@
+
 run: $(SERVES) ## Serve on port 27244 of this machine (HOST and PORT change it)
 	@$(BIN)/asciist serve
 
-dashboard: $(READY) ## Show the Datadog dashboard of a service under a little load, on a page of this machine (ARGS=--help)
+dashboard: $(READY) $(CHARTS) ## Show the Datadog dashboard of a service under a little load, on a page of this machine (ARGS=--help)
 	@$(BIN)/python -m observability.local $(ARGS)
 
-test: $(READY) $(BROWSER) check ## Everything that must hold: the checks, then all tests
+test: $(READY) $(BROWSER) $(CHARTS) check ## Everything that must hold: the checks, then all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Format, lint, strict types, dependency rules

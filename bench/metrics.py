@@ -73,7 +73,7 @@ def percentile_error() -> float:
     values = np.random.default_rng(5).lognormal(3, 1, 100_000)
     summary = Summary()
     for value in values:
-        summary.add(float(value), sketched=True)
+        summary.add(float(value))
     exact = {percent: float(np.percentile(values, percent, method="inverted_cdf")) for percent in (50, 90, 95, 99)}
     return max(abs(summary.percentile(percent) / value - 1) for percent, value in exact.items())
 

@@ -1,1 +1,1 @@
-"""The dashboard on this machine: the definition that Datadog gets, drawn against what the service sends."""
+"""A local dashboard: the definition sent to Datadog, drawn with the metrics of a service on this machine."""

@@ -1,4 +1,4 @@
-"""`python -m observability.local`: the service, a little load, and the dashboard of what it sends, on this machine."""
+"""`python -m observability.local`: runs the service, a load generator and the dashboard on this machine."""
 
 import contextlib
 import os
@@ -11,72 +11,64 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from urllib.request import urlopen
 
 import click
-from flask import Flask
 
 from observability.datadog import dashboard
 from observability.local.dogstatsd import Receiver
 from observability.local.load import Load
-from observability.local.server import create_app, serve
+from observability.local.server import CHARTS, create_app, serve
 
-PORT: Final = 27245  # the service's, and one
-_AGENT_PORT: Final = 8125  # where a service that was started elsewhere looks for the agent
+PORT: Final = 27245  # the service's default port + 1
+_AGENT_PORT: Final = 8125  # default port of the Datadog Agent
 _START_SECONDS: Final = 30
-_STOP_SECONDS: Final = 30  # requests in flight are answered first
+_STOP_SECONDS: Final = 30  # requests in flight complete first
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Of the page; 0: a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="HTTP port; 0 picks a free one.")
 @click.option(
     "--statsd-port", type=click.IntRange(0, 65535), help="UDP port for metrics.  [default: a free one, or 8125 with --service]"
 )
-@click.option("--rate", type=click.FloatRange(0.1, 100), default=5, show_default=True, help="Requests a second.")
+@click.option("--rate", type=click.FloatRange(0.1, 100), default=5, show_default=True, help="Requests per second.")
 @click.option("--no-load", is_flag=True, help="Send no requests.")
-@click.option("--for", "seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds.")
-@click.option("--service", metavar="URL", help="Watch a service that was started elsewhere, with DD_DOGSTATSD_PORT as above.")
+@click.option("--for", "seconds", type=click.FloatRange(0, min_open=True), help="Stop after this many seconds.")
+@click.option("--service", metavar="URL", help="Observe a running service whose DD_DOGSTATSD_PORT is --statsd-port.")
 def main(*, port: int, statsd_port: int | None, rate: float, no_load: bool, seconds: float | None, service: str | None) -> None:
-    """Draw the Datadog dashboard of the repository against what the service sends, on a page of this machine.
+    """Show the Datadog dashboard with the metrics of a local service.
 
-    Starts the service with an empty store and a little load, and stops both with Ctrl-C.
+    Starts the service with an empty store and sends it requests, until Ctrl-C.
     """
+    if not CHARTS.exists():
+        raise click.ClickException("the chart library is missing: run `make dashboard` once")
     if service and not _is_ready(service):
-        _fail(f"no service answers at {service}")
+        raise click.ClickException(f"no service responds at {service}")
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)  # whatever ends this ends the service, too
+        signal.signal(name, signal.default_int_handler)  # stop the service, too
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        receiver = stack.enter_context(_receiver(statsd_port if statsd_port is not None else _AGENT_PORT if service else 0))
-        url = service or stack.enter_context(_service(receiver))
-        app = create_app(receiver=receiver, dashboard=dashboard(), service=url)
-        page = stack.enter_context(_page(app, port))
-        click.echo(f"The dashboard is at {page}, the service at {url}. Ctrl-C stops {'it' if service else 'both'}.")
-        if not no_load:
-            stack.enter_context(Load(url, rate=rate))
-        threading.Event().wait(seconds)
-
-
-def _receiver(port: int) -> Receiver:
-    try:
-        return Receiver(port)
-    except OSError:
-        _fail(f"UDP port {port} is taken: choose another with --statsd-port")
-
-
-@contextlib.contextmanager
-def _page(app: Flask, port: int) -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
+        udp_port = statsd_port if statsd_port is not None else _AGENT_PORT if service else 0
         try:
-            url = stack.enter_context(serve(app, port=port))
-        except OSError:
-            _fail(f"port {port} is taken: choose another with --port")
-        yield url
+            receiver = stack.enter_context(Receiver(udp_port))
+        except OSError as error:
+            raise click.ClickException(f"UDP port {udp_port} is taken: choose another with --statsd-port") from error
+        url = service or stack.enter_context(_service(receiver))
+        load = None if no_load else Load(url, rate=rate)
+        app = create_app(receiver=receiver, dashboard=dashboard(), service=url, load=load)
+        try:
+            page = stack.enter_context(serve(app, port=port))
+        except OSError as error:
+            raise click.ClickException(f"port {port} is taken: choose another with --port") from error
+        click.echo(f"The dashboard is at {page}, the service at {url}. Ctrl-C stops {'it' if service else 'both'}.")
+        if load:
+            stack.enter_context(load)
+        threading.Event().wait(seconds)
 
 
 @contextlib.contextmanager
 def _service(receiver: Receiver) -> Iterator[str]:
-    """`asciist serve` on a free port, with a store that is gone afterwards; its address."""
+    """Run `asciist serve` on a free port with a temporary store; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="asciist-dashboard-") as directory:
@@ -89,20 +81,18 @@ def _service(receiver: Receiver) -> Iterator[str]:
             "DD_AGENT_HOST": "127.0.0.1",
             "DD_DOGSTATSD_PORT": str(receiver.port),
         }
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "asciist.cli", "serve"],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for this process, which stops the service when it is done with it
+        command = [sys.executable, "-m", "asciist.cli", "serve"]
+        with log.open("wb") as output:  # in a session of its own, so that Ctrl-C reaches only this process
+            process = subprocess.Popen(  # noqa: S603 - own command
+                command, env=environment, stdout=output, stderr=output, start_new_session=True
             )
         url = f"http://127.0.0.1:{port}"
         try:
             give_up = time.monotonic() + _START_SECONDS
             while not _is_ready(url):
                 if process.poll() is not None or time.monotonic() > give_up:
-                    _fail(f"the service did not start: {log.read_text(errors='replace').strip()[-500:]}")
+                    message = log.read_text(errors="replace").strip()[-500:]
+                    raise click.ClickException(f"the service did not start: {message}")
                 time.sleep(0.1)
             yield url
         finally:
@@ -112,8 +102,8 @@ def _service(receiver: Receiver) -> Iterator[str]:
 def _is_ready(url: str) -> bool:
     if not url.startswith("http://"):
         return False
-    with contextlib.suppress(OSError), urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as answer:  # noqa: S310 - checked above
-        return bool(answer.status == 200)
+    with contextlib.suppress(OSError), urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as response:  # noqa: S310 - http only
+        return bool(response.status == 200)
     return False
 
 
@@ -121,14 +111,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C means at once
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C kills at once
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"dashboard: {message}", err=True)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

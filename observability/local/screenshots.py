@@ -1,6 +1,6 @@
-"""`python -m observability.local.screenshots`: the pictures in `docs/images`, of the dashboard that `make dashboard` shows.
+"""`python -m observability.local.screenshots`: takes the dashboard's screenshots in docs/images.
 
-It is worth waiting five minutes first, for charts that are full.
+Run it while `make dashboard` runs, five minutes after the start, when the charts are full.
 """
 
 from pathlib import Path
@@ -12,22 +12,19 @@ from playwright.sync_api import expect
 from devtools.browser import chromium
 from observability.local.__main__ import PORT
 
-_ROOT: Final = Path(__file__).parents[2]
-_IMAGES: Final = _ROOT / "docs" / "images"
-_SIZE: Final = (1280, 960)
+_IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
 _THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 
 @click.command()
-@click.option("--url", default=f"http://127.0.0.1:{PORT}", show_default=True, help="Where the dashboard is.")
+@click.option("--url", default=f"http://127.0.0.1:{PORT}", show_default=True, help="URL of the dashboard.")
 def main(url: str) -> None:
-    """Photograph the running dashboard, in light and in dark, for the README."""
-    _IMAGES.mkdir(exist_ok=True)
+    """Take a light and a dark screenshot of the running dashboard."""
     with chromium() as browser:
         for theme in _THEMES:
-            page = browser.new_page(viewport={"width": _SIZE[0], "height": _SIZE[1]}, color_scheme=theme)
+            page = browser.new_page(viewport={"width": 1280, "height": 960}, color_scheme=theme)
             page.goto(url)
-            expect(page.locator("#rate")).to_contain_text("/s")  # it takes two polls
+            expect(page.locator("#status[data-state=live]")).to_be_visible()
             page.screenshot(path=_IMAGES / f"dashboard-{theme}.png")
 
 

@@ -1,5 +1,6 @@
-"""The local dashboard as a person sees it, in a real Chromium, and the command that shows it."""
+"""Tests of the local dashboard in a real Chromium, and of its command."""
 
+import json
 import os
 import re
 import signal
@@ -8,7 +9,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from asciist.telemetry import metrics
 from devtools.browser import TOOL
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
-from observability.local.server import ABSENT, create_app, serve
+from observability.local.evaluation import ABSENT
+from observability.local.load import Load
+from observability.local.server import create_app, serve
 
 pytestmark = pytest.mark.slow
 
 WIDGETS = [widget["definition"] for group in dashboard()["widgets"] for widget in group["definition"]["widgets"]]
-ARRIVES = (
+LINES = (
     f"{metrics.REQUESTS}:37|c|#status:200\n{metrics.REQUESTS}:2|c|#status:404\n{metrics.REQUESTS}:1|c|#status:503\n"
     f"{metrics.REQUEST_DURATION}:{':'.join(['10'] * 37)}|d|#status:200\n"
     f"{metrics.REQUEST_DURATION}:5:5|d|#status:404\n{metrics.REQUEST_DURATION}:4000|d|#status:503\n"
@@ -33,42 +35,65 @@ ARRIVES = (
     f"{metrics.IMAGE_DECODE_DURATION}:6:6|d|#format:jpeg\n{metrics.CONVERSION_DURATION}:3:3|d|#style:structure\n"
     f"{metrics.CONVERSION_PIXELS}:3000000|c|#format:jpeg"
 )
+START = 1_000_000 * BUCKET_SECONDS + 1.0
 
 
-@dataclass
+def title_of(kind: str, *parts: str) -> str:
+    """Return the title of the first widget of this type whose definition contains `parts`."""
+    return next(
+        widget["title"] for widget in WIDGETS if widget["type"] == kind and all(part in json.dumps(widget) for part in parts)
+    )
+
+
+REQUESTS = title_of("query_value", f"sum:{metrics.REQUESTS}")
+REQUESTS_BY_STATUS = title_of("timeseries", f"sum:{metrics.REQUESTS}", "by {status}")
+GOOD_REQUESTS = title_of("query_value", "count(v: v<=")
+BYTES_BY_FORMAT = title_of("timeseries", f"sum:{metrics.IMAGE_BYTES}", "by {format}")
+
+
+def open_page(browser: Browser, url: str, console: list[str], **options: Any) -> Page:
+    """Open the dashboard, wait for its first values, and collect what the browser logs."""
+    page = browser.new_page(**options)
+    page.on("console", lambda message: console.append(message.text))
+    page.on("pageerror", lambda error: console.append(str(error)))
+    page.goto(url)
+    page.wait_for_selector("body[data-drawn]")
+    return page
+
+
 class Site:
-    """A dashboard whose time stands still unless it is moved."""
+    """A dashboard whose clock moves only by `wait`."""
 
-    receiver: Receiver
-    url: str = ""
-    complaints: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.now = START
+        self.receiver = Receiver(clock=lambda: self.now)
+        self.url = ""
+        self.console: list[str] = []
 
     def open(self, browser: Browser, **options: Any) -> Page:
-        page = browser.new_page(**options)
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.goto(self.url)
-        page.wait_for_selector("body[data-drawn]")
-        return page
+        return open_page(browser, self.url, self.console, **options)
 
     def send(self, text: str) -> None:
         before = self.receiver.lines
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.sendto(text.encode(), self.receiver.address)
+            client.sendto(text.encode(), self.receiver.server_address)
         while self.receiver.lines == before:
             self.receiver.settle(quiet=0.05)
+
+    def wait(self, seconds: float = BUCKET_SECONDS) -> None:
+        """Move the clock; charts show a bucket once it is complete."""
+        self.now += seconds
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Receiver(clock=lambda: 1_000_000 * BUCKET_SECONDS + 1.0) as receiver:
-        site = Site(receiver)
-        with serve(create_app(receiver=receiver, dashboard=dashboard(), service="http://127.0.0.1:1"), port=0) as url:
-            site.url = url
-            site.send(ARRIVES)
-            assert not receiver.errors
-            yield site
-        assert site.complaints == []  # of scripts, of the content security policy, of what is missing
+    site = Site()
+    with site.receiver, serve(create_app(receiver=site.receiver, dashboard=dashboard()), port=0) as site.url:
+        site.send(LINES)
+        assert not site.receiver.errors
+        site.wait()
+        yield site
+    assert site.console == []  # no script errors, violations of the content security policy, or missing files
 
 
 def panel(page: Page, title: str) -> Any:
@@ -76,8 +101,8 @@ def panel(page: Page, title: str) -> Any:
 
 
 def legend(page: Page, title: str) -> dict[str, str]:
-    items = panel(page, title).locator(".legend li").all()
-    return {item.locator(".name").inner_text(): item.locator(".now").inner_text() for item in items}
+    rows = panel(page, title).locator(".u-legend .u-series").all()[1:]  # the first is the time
+    return {row.locator(".u-label").inner_text(): row.locator(".u-value").inner_text() for row in rows}
 
 
 def test_every_widget_of_the_definition_is_drawn(chromium: Browser, site: Site) -> None:
@@ -86,13 +111,13 @@ def test_every_widget_of_the_definition_is_drawn(chromium: Browser, site: Site) 
     assert page.locator("h2").all_inner_texts() == [group["definition"]["title"] for group in dashboard()["widgets"]]
     titles = [widget["title"] for widget in WIDGETS if "title" in widget]
     assert page.locator(".panel h3").all_inner_texts() == titles
-    assert page.locator(".note").count() == len(WIDGETS) - len(titles)
+    assert page.locator(".notes p").count() == len(WIDGETS) - len(titles)
     for widget in WIDGETS:
         if widget["type"] != "timeseries":
             continue
         queries = " ".join(query["query"] for query in widget["requests"][0]["queries"])
         chart = panel(page, widget["title"])
-        drawn, silence = chart.locator("svg .drawn").count(), chart.locator(".silence")
+        drawn, silence = chart.locator("canvas").count(), chart.locator(".silence")
         if ":aws." in queries:
             expect(silence).to_have_text(ABSENT)
         else:
@@ -101,51 +126,130 @@ def test_every_widget_of_the_definition_is_drawn(chromium: Browser, site: Site) 
     page.close()
 
 
-def test_the_numbers_are_those_that_were_sent(chromium: Browser, site: Site) -> None:
+def test_the_values_are_those_received(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
 
     def number(title: str) -> str:
         return str(panel(page, title).locator(".number").inner_text())
 
-    assert number("Requests") == "40"
-    assert number("Good requests, %") == "97.50%"
-    assert panel(page, "Good requests, %").locator(".verdict").inner_text() == "✗ below 99.9%"
-    assert number("Art that was stored already, %") == "25.00%"
-    assert legend(page, "Requests by status") == {"200": "37", "404": "2", "503": "1"}
-    assert legend(page, "Time to answer by status, average, ms") == {"200": "10 ms", "404": "5 ms", "503": "4 s"}
-    assert legend(page, "Time for a megapixel, ms (decoding and conversion)") == {"ms per megapixel": "6 ms"}
-    assert legend(page, "Bytes in by format") == {"gif": "18 kB", "jpeg": "7.5 MB"}
-    assert re.split(r"\s+", panel(page, "Images by format").locator(".top").inner_text()) == ["jpeg", "30", "gif", "2"]
+    assert number(REQUESTS) == "40"
+    assert number(GOOD_REQUESTS) == "97.50%"
+    assert panel(page, GOOD_REQUESTS).locator(".quiet").inner_text() == "✗ below 99.9%"
+    assert number(title_of("query_value", metrics.ART_SERVED)) == "25.00%"
+    assert legend(page, REQUESTS_BY_STATUS) == {"200": "37", "404": "2", "503": "1"}
+    assert legend(page, title_of("timeseries", f"avg:{metrics.REQUEST_DURATION}", "by {status}")) == {
+        "200": "10 ms",
+        "404": "5 ms",
+        "503": "4 s",
+    }
+    per_megapixel = title_of("timeseries", metrics.CONVERSION_PIXELS, metrics.CONVERSION_DURATION)
+    assert list(legend(page, per_megapixel).values()) == ["6 ms"]
+    assert legend(page, BYTES_BY_FORMAT) == {"gif": "18 kB", "jpeg": "7.5 MB"}
+    assert re.split(r"\s+", panel(page, title_of("toplist", metrics.IMAGE_BYTES)).locator(".top").inner_text()) == [
+        "jpeg",
+        "30",
+        "gif",
+        "2",
+    ]
     page.close()
 
 
-def test_it_is_live_and_shows_what_was_refused(chromium: Browser, site: Site) -> None:
+def test_values_and_invalid_lines_update(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
-    expect(page.locator("#state")).to_have_text("live")
-    expect(page.locator("#errors")).to_be_hidden()
+    expect(page.locator("#status")).to_have_text("Receiving metrics.")
+    expect(page.locator("#errors li")).to_have_count(0)
 
+    site.wait(-BUCKET_SECONDS)  # back to the bucket of the first values
     site.send(f"{metrics.REQUESTS}:2|c|#status:200\nnonsense <b>here</b>")
+    site.wait()
 
-    expect(panel(page, "Requests").locator(".number")).to_have_text("42")
-    assert legend(page, "Requests by status")["200"] == "39"
-    expect(page.locator("#bad")).to_have_text("1")
-    page.locator("#errors summary").click()
+    expect(panel(page, REQUESTS).locator(".number")).to_have_text("42")
+    assert legend(page, REQUESTS_BY_STATUS)["200"] == "39"
+    expect(page.locator("#datagrams")).to_contain_text("1 invalid lines")
     expect(page.locator("#errors li")).to_contain_text("nonsense <b>here</b>")
     page.close()
 
 
-def test_it_says_when_it_was_stopped(chromium: Browser) -> None:
-    with Receiver() as receiver:
-        site = Site(receiver)
-        with serve(create_app(receiver=receiver, dashboard=dashboard()), port=0) as site.url:
-            page = site.open(chromium)
-            expect(page.locator("#state")).to_have_text("waiting for the first datagram")
-        expect(page.locator("#state")).to_have_text("the dashboard was stopped")
+def expect_no_green(page: Page) -> None:
+    """Check that every value is replaced by "no data"."""
+    assert page.locator(".number").count() > 2
+    for number in page.locator(".number").all():
+        expect(number).to_have_text("no data")
+        expect(number).to_have_attribute("data-state", "none")
+    expect(page.locator(".panel", has_text="✓")).to_have_count(0)
+
+
+def first_line(page: Page) -> str:
+    """Return the text at the top of the page."""
+    return str(page.locator("body").inner_text()).strip().splitlines()[0]
+
+
+def test_without_any_metrics_no_value_is_green(chromium: Browser) -> None:
+    with Receiver() as receiver, serve(create_app(receiver=receiver, dashboard=dashboard()), port=0) as url:
+        page = open_page(chromium, url, [])
+        assert first_line(page) == "No metrics received yet."
+        expect_no_green(page)
         page.close()
 
 
+def test_old_values_are_not_shown_as_current(chromium: Browser, site: Site) -> None:
+    site.send(f"{metrics.REQUEST_DURATION}:{':'.join(['10'] * 9_999)}|d|#status:200")
+    page = site.open(chromium)
+    good = panel(page, GOOD_REQUESTS).locator(".number")
+    expect(good).to_have_attribute("data-state", "good")
+
+    site.wait(32)
+    expect(page.locator("#status")).to_have_text("No metrics received for 32 s. The values below are older.")
+    assert first_line(page) == page.locator("#status").inner_text()
+    expect_no_green(page)
+
+    site.send(f"{metrics.REQUESTS}:1|c|#status:200")
+    expect(page.locator("#status")).to_have_text("Receiving metrics.")
+    expect(good).to_have_attribute("data-state", "good")
+    page.close()
+
+
+def test_no_value_is_green_while_requests_fail(chromium: Browser) -> None:
+    site = Site()
+    with (
+        site.receiver,
+        Load("http://127.0.0.1:1", rate=50) as load,
+        serve(create_app(receiver=site.receiver, dashboard=dashboard(), load=load), port=0) as site.url,
+    ):
+        site.send(f"{metrics.REQUEST_DURATION}:10|d|#status:200")
+        page = site.open(chromium)
+        expect(page.locator("#status")).to_have_text("12 of the last 12 requests failed (Connection refused).")
+        expect(panel(page, GOOD_REQUESTS).locator(".number")).to_have_text("100.00%")
+        expect(panel(page, GOOD_REQUESTS).locator(".number")).to_have_attribute("data-state", "")
+        expect(page.locator(".panel", has_text="✓")).to_have_count(0)
+        page.close()
+
+
+def test_a_stopped_server_is_reported(chromium: Browser) -> None:
+    site = Site()
+    with site.receiver:
+        with serve(create_app(receiver=site.receiver, dashboard=dashboard()), port=0) as site.url:
+            site.send(LINES)
+            page = site.open(chromium)
+            expect(page.locator("#status")).to_have_text("Receiving metrics.")
+        expect(page.locator("#status")).to_have_text("The dashboard's server does not respond. The values below are older.")
+        expect_no_green(page)
+        page.close()
+
+
+def test_a_hanging_server_is_reported(chromium: Browser, site: Site) -> None:
+    page = site.open(chromium)
+    page.route("**/data*", lambda _route: None)  # no response
+
+    expect(page.locator("#status")).to_contain_text("does not respond", timeout=10_000)
+    expect_no_green(page)
+    page.unroute_all(behavior="ignoreErrors")
+    expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=10_000)
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_follows_the_systems_theme_until_another_is_chosen(chromium: Browser, site: Site, scheme: Any) -> None:
+def test_the_page_follows_the_system_theme(chromium: Browser, site: Site, scheme: Any) -> None:
     page = site.open(chromium, color_scheme=scheme)
 
     def brightness() -> int:
@@ -153,17 +257,14 @@ def test_it_follows_the_systems_theme_until_another_is_chosen(chromium: Browser,
         return sum(map(int, re.findall(r"\d+", colour)[:3])) // 3
 
     assert (brightness() > 128) is (scheme == "light")
-    page.locator("#theme").click()
-    assert (brightness() > 128) is (scheme == "dark")
-    page.reload()
-    page.wait_for_selector("body[data-drawn]")
+    page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
     assert (brightness() > 128) is (scheme == "dark")
     page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_lines_stand_out_from_their_background(chromium: Browser, site: Site, scheme: Any) -> None:
-    """WCAG 2: text 4.5 to 1, graphics 3 to 1."""
+def test_text_and_lines_have_enough_contrast(chromium: Browser, site: Site, scheme: Any) -> None:
+    """Check the ratios of WCAG 2: 4.5 to 1 for text, 3 to 1 for graphics."""
     page = site.open(chromium, color_scheme=scheme)
 
     def luminance(variable: str) -> float:
@@ -189,7 +290,7 @@ def test_text_and_lines_stand_out_from_their_background(chromium: Browser, site:
     page.close()
 
 
-def test_it_fits_a_phone(chromium: Browser, site: Site) -> None:
+def test_the_page_fits_a_phone(chromium: Browser, site: Site) -> None:
     page = site.open(chromium, viewport={"width": 360, "height": 740}, device_scale_factor=2)
 
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -198,22 +299,39 @@ def test_it_fits_a_phone(chromium: Browser, site: Site) -> None:
     page.close()
 
 
-def test_the_keyboard_reads_a_chart(chromium: Browser, site: Site) -> None:
+def test_pointing_at_a_chart_shows_the_values_of_that_time_in_all_charts(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
-    chart = panel(page, "Requests by status").get_by_role("img")
+    chart = panel(page, REQUESTS_BY_STATUS)
+
+    box = chart.locator(".u-over").bounding_box()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20)
+    assert legend(page, REQUESTS_BY_STATUS) == {"200": "37", "404": "2", "503": "1"}
+    time = chart.locator(".u-value").first.inner_text()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
+    assert panel(page, BYTES_BY_FORMAT).locator(".u-value").first.inner_text() == time
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    assert legend(page, REQUESTS_BY_STATUS) == {"200": "none", "404": "none", "503": "none"}
+    page.close()
+
+
+def test_a_chart_can_be_read_with_the_keyboard(chromium: Browser, site: Site) -> None:
+    page = site.open(chromium)
+    chart = panel(page, REQUESTS_BY_STATUS).get_by_role("img")
 
     chart.focus()
     page.keyboard.press("End")
     expect(chart).to_have_attribute("aria-label", re.compile(r"\d\d:\d\d:\d\d 200 37, 404 2, 503 1$"))
     page.keyboard.press("ArrowLeft")
     expect(chart).to_have_attribute("aria-label", re.compile("200 none, 404 none, 503 none$"))
-    assert page.locator(".crosshair").count() > 10  # in all charts at once
+    moved = re.search(r"\d\d:\d\d:\d\d", chart.get_attribute("aria-label"))
+    assert moved
+    assert page.get_by_role("img", name=moved[0]).count() > 10  # the crosshair moves in all charts
     page.keyboard.press("Escape")
     expect(chart).to_have_attribute("aria-label", re.compile("latest 200 37, 404 2, 503 1$"))
     page.close()
 
 
-def test_a_browser_that_does_not_start_is_one_sentence() -> None:
+def test_a_chromium_that_does_not_start_is_reported_in_one_sentence() -> None:
     found = subprocess.run([TOOL], env={**os.environ, "CHROMIUM": "/bin/false"}, capture_output=True, text=True, check=False)
 
     assert (found.returncode, found.stdout) == (1, "")
@@ -231,19 +349,17 @@ def command(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_one_command_shows_a_service_at_work_and_leaves_nothing_behind(chromium: Browser) -> None:
+def test_the_command_runs_and_stops_the_service(chromium: Browser) -> None:
     with command("--rate", "20") as process:
-        assert process.stdout
-        addresses = re.findall(r"http://\S+?(?=[,.] )", process.stdout.readline())
-        site = Site(Receiver(), addresses[0])
-        site.receiver.close()
-        page = site.open(chromium)
-        expect(panel(page, "Requests").locator(".number")).to_have_text(re.compile(r"^\d\d+$"), timeout=30_000)
-        expect(page.locator("#state")).to_have_text("live")
-        expect(page.locator("#bad")).to_have_text("0")
-        assert "200" in legend(page, "Requests by status")
+        addresses = addresses_of(process)
+        console: list[str] = []
+        page = open_page(chromium, addresses[0], console)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"^\d\d+$"), timeout=30_000)
+        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=30_000)
+        expect(page.locator("#datagrams")).to_contain_text(" 0 invalid lines")
+        expect(panel(page, REQUESTS_BY_STATUS).locator(".u-label", has_text="200")).to_be_visible(timeout=30_000)
         page.close()
-        assert site.complaints == []
+        assert console == []
         assert urllib.request.urlopen(f"{addresses[1]}/readyz").status == 200  # noqa: S310
 
         process.send_signal(signal.SIGINT)
@@ -255,15 +371,47 @@ def test_one_command_shows_a_service_at_work_and_leaves_nothing_behind(chromium:
             socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
 
 
-def test_what_it_cannot_do_is_one_sentence() -> None:
+def addresses_of(process: subprocess.Popen[str]) -> list[str]:
+    """Return the URLs of the page and of the service once both respond."""
+    assert process.stdout
+    return re.findall(r"http://\S+?(?=[,.] )", process.stdout.readline())
+
+
+def test_an_outage_is_shown_until_the_service_recovers(chromium: Browser) -> None:
+    with command("--rate", "20") as process:
+        page = open_page(chromium, addresses_of(process)[0], [])
+        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=30_000)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"\d"), timeout=30_000)
+
+        [service] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.killpg(int(service), signal.SIGSTOP)  # gunicorn and its workers
+        try:
+            expect(page.locator("#status")).to_have_text(
+                re.compile(
+                    r"^No metrics received for \d\d s\. The values below are older\. \d+ of the last \d+ requests failed"
+                ),
+                timeout=40_000,
+            )
+            assert first_line(page).startswith("No metrics received for")
+            expect_no_green(page)
+        finally:
+            os.killpg(int(service), signal.SIGCONT)
+        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=60_000)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"\d"))
+        page.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 0
+
+
+def test_a_failure_to_start_is_reported_in_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, Receiver() as receiver:
         port = taken.getsockname()[1]
         for option, value, sentence in (
             ("--port", f"{port}", f"port {port} is taken: choose another with --port"),
             ("--statsd-port", f"{receiver.port}", f"UDP port {receiver.port} is taken: choose another with --statsd-port"),
-            ("--service", "http://127.0.0.1:1", "no service answers at http://127.0.0.1:1"),
-            ("--service", "ftp://127.0.0.1", "no service answers at ftp://127.0.0.1"),
+            ("--service", "http://127.0.0.1:1", "no service responds at http://127.0.0.1:1"),
+            ("--service", "ftp://127.0.0.1", "no service responds at ftp://127.0.0.1"),
         ):
             with command("--no-load", option, value) as process:
-                assert process.communicate(timeout=60) == ("", f"dashboard: {sentence}\n")
+                assert process.communicate(timeout=60) == ("", f"Error: {sentence}\n")
                 assert process.returncode == 1

@@ -1,6 +1,7 @@
-"""What a query or a formula of a dashboard says of what has arrived."""
+"""Tests of the evaluation of queries and formulas on received values."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -8,12 +9,11 @@ from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
 from observability.datadog import dashboard
 from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
-from observability.local.queries import Query, Request
-from observability.local.server import Panel, panels
+from observability.local.evaluation import Panel
 from observability.queries import QueryError
 
 START = 200_000
-"""Number of the first of three buckets that have values; the second has none."""
+"""Number of the first of three buckets; the second is empty."""
 BUCKETS = range(START, START + 3)
 LINES = {
     START: (
@@ -47,14 +47,17 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def lines(receiver: Receiver, query: str, formula: str = "a", **more: str) -> dict[str, list[float | None]]:
-    """The points of each group, or of the formula; `more` are other queries."""
-    body = {
-        "response_format": "timeseries",
-        "queries": [{"data_source": "metrics", "name": name, "query": text} for name, text in {"a": query, **more}.items()],
-        "formulas": [{"formula": formula}],
-    }
-    return {line.label: line.points for line in Request.parse(body, {"env": "*"}).evaluate(receiver, buckets=BUCKETS)}
+def widget(query: str, formula: str = "a", **more: str) -> dict[str, Any]:
+    """Return the definition of a chart of `formula` over the query `a` and `more` queries."""
+    queries = [{"data_source": "metrics", "name": name, "query": text} for name, text in {"a": query, **more}.items()]
+    request = {"response_format": "timeseries", "queries": queries, "formulas": [{"formula": formula}]}
+    return {"type": "timeseries", "requests": [request]}
+
+
+def lines(receiver: Receiver, *arguments: str, **more: str) -> dict[str, list[float | None]]:
+    """Return the points of the lines of that chart, by label."""
+    panel = Panel(widget(*arguments, **more))
+    return {line["label"]: line["points"] for line in panel.values(receiver, BUCKETS)["lines"]}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,7 @@ def lines(receiver: Receiver, query: str, formula: str = "a", **more: str) -> di
         (f"p50:{metrics.REPLY_WAIT}{{*}} by {{status}}", {}),
     ],
 )
-def test_a_query_gives_a_value_for_each_bucket(receiver: Receiver, query: str, expected: dict[str, list[float | None]]) -> None:
+def test_a_query_has_a_value_for_each_bucket(receiver: Receiver, query: str, expected: dict[str, list[float | None]]) -> None:
     found = lines(receiver, query)
 
     assert found.keys() == expected.keys()
@@ -122,27 +125,44 @@ def test_a_formula_has_a_value_where_all_its_queries_have_one(
     assert points == [None if point is None else pytest.approx(point) for point in expected]
 
 
-def test_a_formula_goes_group_by_group_and_a_total_stands_beside_each(receiver: Receiver) -> None:
+def test_a_formula_is_evaluated_per_group_and_shares_ungrouped_queries(receiver: Receiver) -> None:
     pixels = f"sum:{metrics.CONVERSION_PIXELS}{{*}} by {{format}}.as_count()"
     decoding = f"sum:{metrics.IMAGE_DECODE_DURATION}{{*}} by {{format}}.as_count()"
 
     assert lines(receiver, decoding, "a / (b / 1000000)", b=pixels) == {"jpeg": [30, None, None], "png": [None, None, None]}
     by_status = f"sum:{metrics.REQUESTS}{{*}} by {{status}}.as_count()"
     assert lines(receiver, by_status, "a / b", b=REQUESTS)["200"] == [pytest.approx(6 / 9), None, 1]
-    with pytest.raises(QueryError, match="groups of different tags"):
+    with pytest.raises(QueryError, match="grouped by different tags"):
         lines(receiver, by_status, "a / b", b=pixels)
 
 
-@pytest.mark.parametrize(("aggregator", "expected"), [("sum", 13), ("avg", 6.5), ("min", 4), ("max", 9), ("last", 4)])
-def test_a_number_is_what_its_aggregator_makes_of_the_points(receiver: Receiver, aggregator: str, expected: float) -> None:
-    body = {
-        "response_format": "scalar",
-        "queries": [{"data_source": "metrics", "name": "a", "query": REQUESTS, "aggregator": aggregator}],
-        "formulas": [{"formula": "a", "alias": "requests"}],
-    }
-    [line] = Request.parse(body).evaluate(receiver, buckets=BUCKETS)
+@pytest.mark.parametrize(("aggregator", "expected"), [("sum", 13), ("avg", 6.5), ("min", 4), ("max", 9)])
+def test_a_scalar_aggregates_the_points(receiver: Receiver, aggregator: str, expected: float) -> None:
+    definition = widget(REQUESTS) | {"type": "query_value"}
+    [request] = definition["requests"]
+    request["response_format"] = "scalar"
+    request["queries"][0]["aggregator"] = aggregator
+    request["formulas"][0]["alias"] = "requests"
 
-    assert (line.label, line.unit, line.per_bucket, line.points) == ("requests", "request", False, [expected])
+    assert Panel(definition).values(receiver, BUCKETS)["lines"] == [
+        {"label": "requests", "tags": "", "unit": "request", "is_total": True, "points": [expected]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("formula", "unit", "is_total"),
+    [
+        ("a", "request", True),
+        ("100 * b / a", "%", False),
+        ("c / (a / 1000000)", "millisecond", False),
+        ("c", "millisecond", False),
+    ],
+)
+def test_a_formula_has_a_unit(receiver: Receiver, formula: str, unit: str, *, is_total: bool) -> None:
+    panel = Panel(widget(REQUESTS, formula, b=FAULTS, c=f"avg:{metrics.REQUEST_DURATION}{{*}}"))
+    [line] = panel.values(receiver, BUCKETS)["lines"]
+
+    assert (line["unit"], line["is_total"]) == (unit, is_total)
 
 
 @pytest.mark.parametrize(
@@ -155,46 +175,45 @@ def test_a_number_is_what_its_aggregator_makes_of_the_points(receiver: Receiver,
         f"avg:{metrics.REQUEST_DURATION}{{}}",
         f"avg:{metrics.REQUEST_DURATION}{{status}}",
         f"avg:{metrics.REQUEST_DURATION}{{status:200 OR status:404}}",
-        f"avg:{metrics.REQUEST_DURATION}{{$region}}",
         f"avg:{metrics.REQUEST_DURATION}{{*}} by {{}}",
         f"avg:{metrics.REQUEST_DURATION}{{*}}.rollup(60)",
         f"count(v: v=3):{metrics.REQUEST_DURATION}{{*}}",
     ],
 )
-def test_a_query_that_would_mean_something_else_to_datadog_is_refused(query: str) -> None:
+def test_an_unsupported_query_is_rejected(query: str) -> None:
     with pytest.raises(QueryError):
-        Query.parse(query, {"env": "*"})
+        Panel(widget(query))
 
 
 @pytest.mark.parametrize(
     "formula", ["", "a +", "b", "a ** 2", "a if a else a", "'x'", "True", "abs(a)", "a.real", "a > 1", "a[0]"]
 )
-def test_a_formula_with_anything_else_is_refused(receiver: Receiver, formula: str) -> None:
+def test_an_unsupported_formula_is_rejected(receiver: Receiver, formula: str) -> None:
     with pytest.raises(QueryError):
         lines(receiver, REQUESTS, formula)
-
-
-def test_another_deployment_may_be_the_one_that_is_shown(receiver: Receiver) -> None:
-    query = Query.parse(f"sum:{metrics.REQUESTS}{{$env}}.as_count()", {"env": "env:prod"})
-
-    assert [query.group(frozenset({("status", "503"), ("env", env)})) for env in ("prod", "staging")] == [(), None]
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"type": "heatmap"}, "heatmap is not drawn here"),
-        ({"type": "query_value"}, "a query_value of timeseries values"),
-        ({"requests": [{"response_format": "timeseries", "display_type": "bars"}]}, "bars are not drawn here"),
+        ({"type": "heatmap"}, "unsupported widget type heatmap"),
+        ({"type": "query_value"}, "unsupported response_format or display_type of a query_value"),
+        ({"requests": [{"response_format": "timeseries", "display_type": "bars"}]}, "display_type of a timeseries"),
     ],
 )
-def test_a_widget_that_would_be_drawn_wrong_is_refused(change: dict[str, object], reason: str) -> None:
-    definition = {"type": "timeseries", "title": "x", "requests": [{"response_format": "timeseries"}]} | change
+def test_an_unsupported_widget_is_rejected(change: dict[str, object], reason: str) -> None:
     with pytest.raises(QueryError, match=reason):
-        Panel(definition, {})
+        Panel(widget(REQUESTS) | change)
 
 
-def test_every_widget_of_the_dashboard_has_lines_once_everything_has_arrived() -> None:
+def test_an_unsupported_aggregator_is_rejected() -> None:
+    definition = widget(REQUESTS)
+    definition["requests"][0]["queries"][0]["aggregator"] = "l2norm"
+    with pytest.raises(QueryError, match="unsupported aggregator l2norm"):
+        Panel(definition)
+
+
+def test_every_widget_of_the_dashboard_has_lines_once_all_metrics_have_values() -> None:
     with Receiver(clock=lambda: START * BUCKET_SECONDS + 1.0) as receiver:
         for metric in CATALOGUE.values():
             values = {"status": ("200", "503"), "source": ("store", "conversion")}.get("".join(metric.tags), ("x", "y"))
@@ -203,10 +222,11 @@ def test_every_widget_of_the_dashboard_has_lines_once_everything_has_arrived() -
                 receiver.take(f"{metric.name}:1500|{'c' if metric.type == 'count' else 'd'}{tags}".encode())
         assert not receiver.errors
 
-        drawn = list(panels(dashboard()))
-        assert any(panel.is_absent for panel in drawn)
-        for panel in drawn:
+        definitions = [widget["definition"] for group in dashboard()["widgets"] for widget in group["definition"]["widgets"]]
+        drawn = {definition.get("title", ""): Panel(definition) for definition in definitions}
+        assert any(panel.is_absent for panel in drawn.values())
+        for title, panel in drawn.items():
             shown = panel.values(receiver, BUCKETS)
-            assert bool(shown["lines"]) is not (panel.is_absent or not panel.title), panel.title
+            assert bool(shown["lines"]) is not (panel.is_absent or not title), title
             for line in shown["lines"]:
-                assert line["points"][0] is not None, panel.title
+                assert line["points"][0] is not None, title
