@@ -319,7 +319,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 class TestTable:
-    """A new option needs one new row and nothing else.
+    """A new row adds an option to keys, messages, requests, the API description, the page's form and the command.
 
     A subprocess adds one row of each kind to the table before any other module reads it, and reports the results. The test
     process has the table without these rows, like the previous release during an upgrade.
