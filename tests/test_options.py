@@ -164,25 +164,28 @@ PRESENT: list[dict[str, Any]] = [
 """Values of the options in the table."""
 
 ADDED: list[tuple[dict[str, Any], str, str]] = [
-    ({"lines": 4}, "lines=4", "/style/structure.lines-4/width/80"),
-    ({"mirror": True}, "mirror", "/style/structure.mirror/width/80"),
-    ({"edges": "sharp"}, "edges=sharp", "/style/structure.sharp/width/80"),
-    ({"fill": "#é"}, "fill=%23%C3%A9", "/style/structure.fill-23c3a9/width/80"),
+    ({"xlines": 4}, "xlines=4", "/style/structure.xlines-4/width/80"),
+    ({"xmirror": True}, "xmirror", "/style/structure.xmirror/width/80"),
+    ({"xedges": "sharp"}, "xedges=sharp", "/style/structure.sharp/width/80"),
+    ({"xfill": "#é"}, "xfill=%23%C3%A9", "/style/structure.xfill-23c3a9/width/80"),
     (
-        {"style": "ramp", "invert": True, "lines": 9, "mirror": True, "edges": "sharp", "fill": "x"},
-        "style=ramp&invert&lines=9&mirror=1&edges=sharp&fill=x",
-        "/style/ramp.invert.lines-9.mirror.sharp.fill-78/width/80",
+        {"style": "ramp", "invert": True, "xlines": 9, "xmirror": True, "xedges": "sharp", "xfill": "x"},
+        "style=ramp&invert&xlines=9&xmirror=1&xedges=sharp&xfill=x",
+        "/style/ramp.invert.xlines-9.xmirror.sharp.xfill-78/width/80",
     ),
 ]
 """Values of the added options, the query parameters that set them, and the end of the storage key."""
 
-ADDED_NAMES = ["lines", "mirror", "edges", "fill"]
+ADDED_NAMES = ["xlines", "xmirror", "xedges", "xfill"]
+
+ADDED_VERSION = max(option.message_version for option in OPTIONS.values()) + 1
+"""Version of the requests that carry an added option."""
 
 REJECTED = {
-    "lines=0": "lines must be a whole number from 1 to 9\n",
-    "lines=x": "lines must be a whole number from 1 to 9\n",
-    "mirror=2": "mirror must be true or false\n",
-    "edges=round": "edges must be one of: soft, sharp\n",
+    "xlines=0": "xlines must be a whole number from 1 to 9\n",
+    "xlines=x": "xlines must be a whole number from 1 to 9\n",
+    "xmirror=2": "xmirror must be true or false\n",
+    "xedges=round": "xedges must be one of: soft, sharp\n",
 }
 
 REQUEST: dict[str, Any] = {"correlation_id": "test", "digest": "0" * 64, "deadline": 1.5, "reply_to": "embedded:test"}
@@ -190,23 +193,27 @@ REQUEST: dict[str, Any] = {"correlation_id": "test", "digest": "0" * 64, "deadli
 WITH_ADDED_OPTIONS = """
 import json, sys
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from asciist import options
 from asciist.options.kinds import Characters, Choice, Flag, Integer
 
+given = json.load(sys.stdin)
+
 
 def row(kind, name):
     texts = {text: f"{text} of {name}" for text in ("summary", "description", "label")}
-    return {"kind": kind, "message_version": 3, **texts}
+    return {"kind": kind, "message_version": given["version"], **texts}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtendedOptions(options.ConversionOptions):
-    lines: int = field(default=1, metadata=row(Integer(minimum=1, maximum=lambda limits: 9), "lines"))
-    mirror: bool = field(default=False, metadata=row(Flag(), "mirror"))
-    edges: str = field(default="soft", metadata=row(Choice(choices=("soft", "sharp")), "edges"))
-    fill: str = field(default="", metadata=row(Characters(max_bytes=20), "fill"))
+    xlines: int = field(default=1, metadata=row(Integer(minimum=1, maximum=lambda limits: 9), "xlines"))
+    xmirror: bool = field(default=False, metadata=row(Flag(), "xmirror"))
+    xedges: str = field(default="soft", metadata=row(Choice(choices=("soft", "sharp")), "xedges"))
+    xfill: str = field(default="", metadata=row(Characters(max_bytes=20), "xfill"))
 
 
 # The table must be complete before any module that reads it is imported.
@@ -224,7 +231,6 @@ from asciist.settings import Settings
 from asciist.wiring import build_web_process
 from service import create_app
 
-given = json.load(sys.stdin)
 present, added = ([ExtendedOptions(**values) for values in given[name]] for name in ("present", "added"))
 image = Path(given["image"]).read_bytes()
 process = build_web_process(Settings(data_dir=Path(given["data_dir"]), metrics="none"))
@@ -267,6 +273,10 @@ report = {
     ],
     "queries": [convert("PUT", f"/?{query}", data=image) for query in given["queries"]],
     "stored_image": [convert("POST", f"/{digest_of(image)}/image?{query}") for query in given["queries"]],
+    "forms": [
+        convert("POST", "/", data={"image": (BytesIO(image), "cat.jpg"), **dict(parse_qsl(query, keep_blank_values=True))})
+        for query in given["queries"]
+    ],
     "json_bodies": [
         convert("POST", "/", json={"width": 80, "image": given["base64"], **values}) for values in given["added"]
     ],
@@ -278,8 +288,8 @@ report = {
     "page_of_art": client.post(f"/?{given['queries'][-1]}", data=image, headers=HTML).text,
     "help": [CliRunner().invoke(main, [command, "--help"]).output for command in ("test", "convert")],
     "command": run(),
-    "command_with_added": run("--lines", "4", "--mirror", "--edges", "sharp", "--fill", "x"),
-    "commands_rejected": [run("--lines", "0"), run("--edges", "round")],
+    "command_with_added": run("--xlines", "4", "--xmirror", "--xedges", "sharp", "--xfill", "x"),
+    "commands_rejected": [run("--xlines", "0"), run("--xedges", "round")],
 }
 process.close()
 print(json.dumps(report))
@@ -299,6 +309,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "queries": [query for _, query, _ in ADDED],
         "rejected": list(REJECTED),
         "request": REQUEST,
+        "version": ADDED_VERSION,
         "messages": [message_of(values).to_json() for values in PRESENT],
         "image": str(CAT),
         "base64": base64.b64encode(CAT.read_bytes()).decode(),
@@ -334,7 +345,7 @@ class TestTable:
 
     def test_a_message_has_a_new_version_only_if_it_carries_an_added_option(self, extended: dict[str, Any]) -> None:
         assert {json.loads(body)["version"] for body in extended["present_messages"]} == {REQUEST_VERSION}
-        assert {json.loads(body)["version"] for body in extended["added_messages"]} == {3}
+        assert {json.loads(body)["version"] for body in extended["added_messages"]} == {ADDED_VERSION}
         for body, (values, _, _) in zip(extended["added_messages"], ADDED, strict=True):
             assert json.loads(body).items() >= values.items()
         assert all(extended["messages_read_back"])
@@ -344,10 +355,10 @@ class TestTable:
         for body, values in zip(extended["present_messages"], PRESENT, strict=True):
             assert ConversionRequest.from_json(body) == message_of(values)
         for body in extended["added_messages"]:
-            with pytest.raises(MalformedMessageError, match="version 3"):
+            with pytest.raises(MalformedMessageError, match=f"version {ADDED_VERSION}"):
                 ConversionRequest.from_json(body)
 
-    @pytest.mark.parametrize("source", ["queries", "stored_image", "json_bodies"])
+    @pytest.mark.parametrize("source", ["queries", "stored_image", "forms", "json_bodies"])
     def test_requests_accept_the_added_options_and_the_art_has_a_url(self, extended: dict[str, Any], source: str) -> None:
         urls = [url for url, _ in extended[source]]
         assert [re.sub("^/[0-9a-f]{64}", "", url) for url in urls] == [suffix for _, _, suffix in ADDED]
@@ -359,15 +370,15 @@ class TestTable:
     def test_the_openapi_document_describes_the_added_options(self, extended: dict[str, Any]) -> None:
         paths = extended["openapi"]["paths"]
         schemas = {
-            "lines": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1},
-            "mirror": {"type": "boolean", "default": False},
-            "edges": {"type": "string", "enum": ["soft", "sharp"], "default": "soft"},
+            "xlines": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1},
+            "xmirror": {"type": "boolean", "default": False},
+            "xedges": {"type": "string", "enum": ["soft", "sharp"], "default": "soft"},
         }
         for operation in (paths["/"]["post"], paths["/"]["put"], paths["/{name}"]["put"], paths["/{sha256}/image"]["post"]):
             parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
             assert [name for name in parameters if name in OPTIONS or name in ADDED_NAMES] == [*OPTIONS, *ADDED_NAMES]
             assert all(parameters[name]["schema"] == schema for name, schema in schemas.items())
-            assert parameters["fill"]["schema"].items() >= {"type": "string", "maxLength": 20, "default": ""}.items()
+            assert parameters["xfill"]["schema"].items() >= {"type": "string", "maxLength": 20, "default": ""}.items()
         for content_type in ("application/json", "multipart/form-data"):
             properties = paths["/"]["post"]["requestBody"]["content"][content_type]["schema"]["properties"]
             for name in ADDED_NAMES:
@@ -385,8 +396,8 @@ class TestTable:
         assert re.findall("^    ([a-z]+) +summary of ([a-z]+)", extended["usage"], re.MULTILINE) == [
             (name, name) for name in ADDED_NAMES
         ]
-        assert "summary of lines, 1 to 9 (default 1)\n" in extended["usage"]
-        assert "summary of edges (default soft)\n" in extended["usage"]
+        assert "summary of xlines, 1 to 9 (default 1)\n" in extended["usage"]
+        assert "summary of xedges (default soft)\n" in extended["usage"]
 
     def test_the_page_has_a_control_for_each_added_option(self, extended: dict[str, Any]) -> None:
         def controls(page: str) -> list[str]:
@@ -411,7 +422,7 @@ class TestTable:
         assert 'value="x"' in fill
 
     def test_the_command_has_the_added_options(self, extended: dict[str, Any]) -> None:
-        flags = ["--lines NUMBER", "--mirror / --no-mirror", "--edges NAME", "--fill TEXT"]
+        flags = ["--xlines NUMBER", "--xmirror / --no-xmirror", "--xedges NAME", "--xfill TEXT"]
         for text in extended["help"]:
             for flag, name in zip(flags, ADDED_NAMES, strict=True):
                 assert re.search(rf"^  {flag} +Summary of {name}\.", text, re.MULTILINE)
@@ -421,7 +432,7 @@ class TestTable:
         (number_status, number_error), (choice_status, choice_error) = extended["commands_rejected"]
         assert (number_status, choice_status) == (2, 1)
         assert "1<=x<=9" in number_error
-        assert choice_error.endswith("edges must be one of: soft, sharp\n")
+        assert choice_error.endswith("xedges must be one of: soft, sharp\n")
 
 
 def test_the_table_has_the_fields_of_the_options_in_order_with_their_defaults() -> None:
