@@ -1,4 +1,4 @@
-"""The command as a shell runs it: art on standard output, errors on standard error, and a status that says which."""
+"""The command in a subprocess: its output, error messages, exit status, help and shell completion."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from asciist.options import COLORS
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
 HORSE = CAT.with_name("horse.png")
 NO_IMAGE = Path(__file__)
-HELP = ((), ("convert",), ("test",), ("serve",), ("completion",))
+COMMANDS = ((), ("convert",), ("test",), ("serve",), ("completion",))
 
 
 def asciist(*arguments: str, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -42,8 +42,8 @@ def art(width: int, image: Path = CAT, **options: Any) -> bytes:
     return convert(image.read_bytes(), ConversionOptions(width=width, **options), Limits()).encode() + b"\n"
 
 
-def on_a_terminal(*arguments: str, stream: str = "stdout", **environment: str) -> bytes:
-    """What the command writes to a terminal, whose width is 40; the other stream is none."""
+def terminal_output(*arguments: str, stream: str = "stdout", **environment: str) -> bytes:
+    """Run the command with `stream` connected to a terminal 40 columns wide, and return what it writes there."""
     terminal = {"COLUMNS": "40", "LINES": "24", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
     inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", *terminal)}
     master, slave = pty.openpty()
@@ -53,7 +53,7 @@ def on_a_terminal(*arguments: str, stream: str = "stdout", **environment: str) -
     ) as command:
         os.close(slave)
         written = b""
-        with suppress(OSError):  # how Linux says that nobody holds the other end any more
+        with suppress(OSError):  # Linux raises EIO once the other end is closed
             while part := os.read(master, 65_536):
                 written += part
         os.close(master)
@@ -63,9 +63,9 @@ def on_a_terminal(*arguments: str, stream: str = "stdout", **environment: str) -
 
 @contextmanager
 def slow_service(*, seconds: float) -> Iterator[str]:
-    """The address of one that takes as long to receive an image, and a little longer for its art."""
+    """Run a server that takes `seconds` to receive an image and 0.2 seconds more to send its art; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # or the kernel would take the image at once
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # a larger buffer would take the whole image at once
 
         def serve() -> None:
             connection, _ = listener.accept()
@@ -79,7 +79,7 @@ def slow_service(*, seconds: float) -> Iterator[str]:
                     time.sleep(seconds / 20)
                 time.sleep(0.2)
                 head = b"HTTP/1.1 200 OK\r\nContent-Location: /5eed/width/2\r\nCache-Status: asciist; fwd=miss; stored\r\n"
-                with suppress(OSError):  # it may be gone
+                with suppress(OSError):  # the client may have closed the connection
                     connection.sendall(head + b"Content-Length: 6\r\n\r\n.:\n:.\n")
 
         thread = threading.Thread(target=serve)
@@ -89,29 +89,29 @@ def slow_service(*, seconds: float) -> Iterator[str]:
 
 
 @pytest.fixture
-def closed_port() -> Iterator[str]:
-    """An address at which nobody listens, and nobody else will for now."""
+def unreachable_url() -> Iterator[str]:
+    """URL of a local port that refuses connections and stays reserved during the test."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
-def test_test_converts_a_file_without_the_service() -> None:
+def test_the_command_test_converts_a_file_without_the_service() -> None:
     run = asciist("test", "-w", "40", str(CAT))
 
     assert (run.returncode, run.stdout, run.stderr) == (0, art(40), b"")
 
 
-def test_test_reads_standard_input() -> None:
+def test_the_command_test_reads_standard_input() -> None:
     assert asciist("test", "-w", "40", stdin=CAT.read_bytes()).stdout == art(40)
     assert asciist("test", "-w", "40", "-", stdin=CAT.read_bytes()).stdout == art(40)
 
 
-def test_the_width_is_the_terminals() -> None:
+def test_the_width_defaults_to_that_of_the_terminal() -> None:
     assert asciist("test", str(CAT)).stdout == art(70)
 
 
-def test_convert_goes_through_the_service(url: str) -> None:
+def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
     run = asciist("convert", "-u", url, "-w", "40", str(CAT))
     assert (run.returncode, run.stdout, run.stderr) == (0, art(40), b"")
 
@@ -132,24 +132,24 @@ def test_convert_goes_through_the_service(url: str) -> None:
         (("--color", "html", "-s", "blocks"), {"color": "html", "style": "blocks"}),
     ],
 )
-def test_both_commands_take_the_same_options(url: str, arguments: tuple[str, ...], options: dict[str, Any]) -> None:
+def test_both_commands_accept_the_same_options(url: str, arguments: tuple[str, ...], options: dict[str, Any]) -> None:
     for command in (("test",), ("convert", "-u", url)):
         run = asciist(*command, "-w", "40", *arguments, str(CAT))
         assert (run.returncode, run.stdout, run.stderr) == (0, art(40, **options), b"")
 
 
-def test_colour_is_for_a_terminal_that_says_it_has_it_and_nobody_minds(url: str) -> None:
+def test_art_is_coloured_on_a_truecolor_terminal_unless_no_color_is_set(url: str) -> None:
     for command in (("test",), ("convert", "-u", url)):
-        assert on_a_terminal(*command, str(CAT)) == art(40, color="ansi")
-    assert on_a_terminal("test", str(CAT), COLORTERM="24bit", NO_COLOR="") == art(40, color="ansi")
+        assert terminal_output(*command, str(CAT)) == art(40, color="ansi")
+    assert terminal_output("test", str(CAT), COLORTERM="24bit", NO_COLOR="") == art(40, color="ansi")
 
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLORTERM": ""}, {"COLORTERM": "yes"}):
-        assert on_a_terminal("test", str(CAT), **environment) == art(40)
-    assert on_a_terminal("test", "--color", "none", str(CAT)) == art(40)
-    assert on_a_terminal("test", "--color", "ansi", str(CAT), NO_COLOR="1") == art(40, color="ansi")
+        assert terminal_output("test", str(CAT), **environment) == art(40)
+    assert terminal_output("test", "--color", "none", str(CAT)) == art(40)
+    assert terminal_output("test", "--color", "ansi", str(CAT), NO_COLOR="1") == art(40, color="ansi")
 
 
-def test_there_is_no_colour_in_a_pipe() -> None:
+def test_art_in_a_pipe_is_not_coloured() -> None:
     assert asciist("test", str(CAT), COLORTERM="truecolor", TERM="xterm", NO_COLOR="").stdout == art(70)
 
 
@@ -159,7 +159,7 @@ def test_the_help_names_every_style_and_colour() -> None:
     assert all(re.search(rf"\b{name}\b", text) for name in (*STYLES, *COLORS))
 
 
-def test_an_output_that_cannot_show_the_art_is_told_of() -> None:
+def test_an_output_encoding_without_the_characters_is_an_error() -> None:
     run = asciist("test", "-s", "braille", str(CAT), PYTHONIOENCODING="latin-1")
 
     assert (run.returncode, run.stdout) == (1, b"")
@@ -168,7 +168,7 @@ def test_an_output_that_cannot_show_the_art_is_told_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "stdin", "status", "words"),
+    ("arguments", "stdin", "status", "excerpt"),
     [
         (("test", "nowhere.jpg"), None, 2, "nowhere.jpg"),
         (("test", "-w", "0", str(CAT)), None, 2, "1<=x<=1000"),
@@ -188,36 +188,38 @@ def test_an_output_that_cannot_show_the_art_is_told_of() -> None:
         (("paint",), None, 2, "No such command"),
     ],
 )
-def test_errors_go_to_standard_error(arguments: tuple[str, ...], stdin: bytes | None, status: int, words: str) -> None:
+def test_errors_go_to_standard_error_without_a_traceback(
+    arguments: tuple[str, ...], stdin: bytes | None, status: int, excerpt: str
+) -> None:
     run = asciist(*arguments, stdin=stdin)
 
     assert (run.returncode, run.stdout) == (status, b"")
-    assert words in run.stderr.decode()
+    assert excerpt in run.stderr.decode()
     assert b"Traceback" not in run.stderr
 
 
-def test_what_the_service_says_is_passed_on(url: str) -> None:
+def test_a_rejection_by_the_service_is_printed_with_status_1(url: str) -> None:
     run = asciist("convert", "-u", url, stdin=b"not an image")
 
     assert (run.returncode, run.stdout) == (1, b"")
     assert run.stderr.startswith(b"asciist: unknown image format")
 
 
-def test_an_option_that_is_no_text_is_told_of(url: str) -> None:
+def test_an_option_that_is_not_printable_text_is_a_usage_error(url: str) -> None:
     for command in (("test",), ("convert", "-u", url)):
         run = asciist(*command, "-s", "ramp", "--chars", os.fsdecode(b"\xff."), str(CAT))
         assert (run.returncode, run.stdout) == (2, b"")
         assert b"'--chars': not printable text" in run.stderr
 
 
-def test_a_closed_pipe_is_the_readers_choice() -> None:
+def test_a_pipe_closed_by_its_reader_is_not_an_error() -> None:
     command = f'"{sys.executable}" -m asciist.cli test -w 1000 "{CAT}" | head -c 10'
     run = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=False)
 
     assert (run.returncode, len(run.stdout), run.stderr) == (0, 10, b"")
 
 
-def test_nothing_is_read_from_a_terminal() -> None:
+def test_standard_input_from_a_terminal_is_refused() -> None:
     master, slave = pty.openpty()
     run = subprocess.run([sys.executable, "-m", "asciist.cli", "test"], stdin=slave, capture_output=True, check=False)
     os.close(master)
@@ -226,7 +228,7 @@ def test_nothing_is_read_from_a_terminal() -> None:
     assert (run.returncode, run.stderr) == (1, b"asciist: no image: name a FILE or pipe an image to standard input\n")
 
 
-def test_help_and_version() -> None:
+def test_the_help_and_the_version_are_printed() -> None:
     for arguments in ((), ("serve", "-h")):
         run = asciist(*arguments)
         assert b"Usage:" in run.stdout + run.stderr
@@ -234,14 +236,14 @@ def test_help_and_version() -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 100])
-def test_the_help_fits_the_terminal(columns: int) -> None:
-    for command in HELP:
+def test_the_help_fits_the_width_of_the_terminal(columns: int) -> None:
+    for command in COMMANDS:
         lines = asciist(*command, "--help", COLUMNS=str(columns)).stdout.decode().splitlines()
         assert lines[0].startswith("Usage:")
         assert max(map(len, lines)) <= columns
 
 
-def test_the_help_is_a_manual() -> None:
+def test_the_help_lists_exit_statuses_environment_variables_and_examples() -> None:
     text = asciist("--help", COLUMNS="100").stdout.decode()
     statuses = re.findall(r"^  (\d+) +\S", text.partition("\nExit status:\n")[2].partition("\n\n")[0], re.MULTILINE)
     variables = re.findall(r"^  ([A-Z_]+) +\S", text.partition("\nEnvironment:\n")[2], re.MULTILINE)
@@ -252,14 +254,14 @@ def test_the_help_is_a_manual() -> None:
         assert b"\nExamples:\n  asciist " in asciist(*command, "--help").stdout
 
 
-def test_several_files_have_their_names_above_them(url: str) -> None:
+def test_the_art_of_several_files_has_their_names_as_titles(url: str) -> None:
     for command in (("test",), ("convert", "-u", url)):
         run = asciist(*command, "-w", "40", str(CAT), "-", str(CAT), stdin=HORSE.read_bytes())
-        titled = [f"==> {CAT} <==\n".encode() + art(40), b"==> standard input <==\n" + art(40, HORSE)]
-        assert (run.returncode, run.stdout, run.stderr) == (0, b"\n".join([*titled, titled[0]]), b"")
+        with_titles = [f"==> {CAT} <==\n".encode() + art(40), b"==> standard input <==\n" + art(40, HORSE)]
+        assert (run.returncode, run.stdout, run.stderr) == (0, b"\n".join([*with_titles, with_titles[0]]), b"")
 
 
-def test_a_file_that_fails_does_not_keep_the_others_from_being_converted(url: str) -> None:
+def test_a_file_that_fails_does_not_stop_the_others(url: str) -> None:
     for command in (("test",), ("convert", "-u", url)):
         run = asciist(*command, "-w", "40", str(NO_IMAGE), str(CAT), str(HORSE), str(NO_IMAGE))
         assert run.returncode == 1
@@ -269,15 +271,15 @@ def test_a_file_that_fails_does_not_keep_the_others_from_being_converted(url: st
         assert all(line.startswith(f"asciist: {NO_IMAGE}: unknown image format") for line in errors)
 
 
-def test_the_status_is_that_of_the_worst_failure(closed_port: str, tmp_path: Path) -> None:
+def test_the_exit_status_is_the_highest_of_all_failures(unreachable_url: str, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jpg"
     empty.touch()
     for names in ((empty, CAT), (CAT, empty)):
-        run = asciist("convert", "-u", closed_port, *map(str, names))
+        run = asciist("convert", "-u", unreachable_url, *map(str, names))
         assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (3, b"", 2)
 
 
-def test_a_name_is_printed_on_one_line(tmp_path: Path) -> None:
+def test_a_file_name_is_printed_on_one_line_with_escapes(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"a\nb\x1b\xff\xc3\xa9.jpg")
     odd.write_bytes(CAT.read_bytes())
     run = asciist("test", "-w", "40", str(odd), str(odd), PYTHONIOENCODING="utf-8")
@@ -286,7 +288,7 @@ def test_a_name_is_printed_on_one_line(tmp_path: Path) -> None:
     assert run.stdout.startswith(f"==> {tmp_path}/a\\nb\\x1b\\udcffé.jpg <==\n".encode() + art(40))
 
 
-def test_json_is_an_object_a_line(url: str) -> None:
+def test_json_output_has_one_object_per_line(url: str) -> None:
     run = asciist("test", "--json", "-w", "40", str(CAT), str(NO_IMAGE), str(HORSE))
     first, failed, last = map(json.loads, run.stdout.splitlines())
 
@@ -297,7 +299,7 @@ def test_json_is_an_object_a_line(url: str) -> None:
     assert last["file"] == str(HORSE)
 
 
-def test_json_of_the_service_has_the_arts_address(url: str) -> None:
+def test_json_output_of_convert_has_the_url_of_the_art(url: str) -> None:
     run = asciist("convert", "--json", "-u", url, "-s", "braille", str(CAT), "-", stdin=CAT.read_bytes())
     first, second = map(json.loads, run.stdout.splitlines())
 
@@ -308,91 +310,93 @@ def test_json_of_the_service_has_the_arts_address(url: str) -> None:
     assert second == first | {"file": "-", "stored": True}
 
 
-def test_json_tells_of_a_service_that_cannot_be_reached(closed_port: str) -> None:
-    run = asciist("convert", "--json", "-u", closed_port, str(CAT))
+def test_json_output_reports_an_unreachable_service(unreachable_url: str) -> None:
+    run = asciist("convert", "--json", "-u", unreachable_url, str(CAT))
 
     assert (run.returncode, run.stderr) == (3, b"")
-    assert json.loads(run.stdout) == {"file": str(CAT), "error": f"cannot reach {closed_port}: Connection refused"}
+    assert json.loads(run.stdout) == {"file": str(CAT), "error": f"cannot reach {unreachable_url}: Connection refused"}
 
 
-def test_there_is_no_colour_in_json() -> None:
-    assert b"\\u001b" not in on_a_terminal("test", "--json", str(CAT))
+def test_art_in_json_output_is_not_coloured() -> None:
+    assert b"\\u001b" not in terminal_output("test", "--json", str(CAT))
 
 
-def test_who_forgot_the_service_is_told_how_to_run_it() -> None:
+def test_an_unreachable_local_service_is_reported_with_the_command_that_starts_it() -> None:
     with socket.socket() as reserved:
         try:
             reserved.bind(("127.0.0.1", 27244))
         except OSError:
-            pytest.skip("somebody listens on port 27244")
+            pytest.skip("port 27244 is in use")
         run = asciist("convert", "-u", "http://localhost:27244", str(CAT))
 
-    sentence = (
+    message = (
         b"asciist: cannot reach http://localhost:27244: Connection refused (is it running? start it with: asciist serve)\n"
     )
-    assert (run.returncode, run.stdout, run.stderr) == (3, b"", sentence)
+    assert (run.returncode, run.stdout, run.stderr) == (3, b"", message)
 
 
 @pytest.fixture
-def large(tmp_path: Path) -> Path:
-    """A file of 20 MB, whose name is wider than a terminal."""
+def large_file(tmp_path: Path) -> Path:
+    """A 20 MB file whose name is wider than a terminal."""
     path = tmp_path / f"{'large' * 20}.jpg"
     path.write_bytes(bytes(20_000_000))
     return path
 
 
-def test_a_long_upload_shows_how_far_it_is_and_leaves_nothing_behind(large: Path) -> None:
+def test_a_long_upload_shows_its_progress_and_then_clears_the_line(large_file: Path) -> None:
     with slow_service(seconds=1.3) as url:
-        written = on_a_terminal("convert", "-u", url, str(large), stream="stderr").decode()
+        written = terminal_output("convert", "-u", url, str(large_file), stream="stderr").decode()
 
-    *lines, left = written.split("\r")[1:]
-    assert left == "\x1b[K"
+    *lines, last = written.split("\r")[1:]
+    assert last == "\x1b[K"
     assert "\n" not in written
     *progress, waiting = [line.removeprefix("\x1b[?7l").removesuffix("\x1b[K\x1b[?7h") for line in lines]
-    percentages = [int(re.findall(rf"^asciist: (\d+)% of 20.0 MB sent: {large}$", line)[0]) for line in progress]
+    percentages = [int(re.findall(rf"^asciist: (\d+)% of 20.0 MB sent: {large_file}$", line)[0]) for line in progress]
     assert len(set(percentages)) > 1
     assert percentages == sorted(percentages)
-    assert waiting == f"asciist: waiting for the art: {large}"
+    assert waiting == f"asciist: waiting for the art: {large_file}"
 
 
-def test_progress_is_for_a_terminal_and_for_uploads_that_take_long(url: str, large: Path) -> None:
+def test_progress_is_shown_only_on_a_terminal_and_for_long_uploads(url: str, large_file: Path) -> None:
     with slow_service(seconds=0.7) as slow:
-        run = asciist("convert", "-u", slow, str(large))
+        run = asciist("convert", "-u", slow, str(large_file))
     assert (run.returncode, run.stdout, run.stderr) == (0, b".:\n:.\n", b"")
 
     with slow_service(seconds=0.7) as slow:
-        assert on_a_terminal("convert", "-u", slow, str(large), stream="stderr", TERM="dumb") == b""
-    assert on_a_terminal("convert", "-u", url, str(CAT), stream="stderr") == b""
+        assert terminal_output("convert", "-u", slow, str(large_file), stream="stderr", TERM="dumb") == b""
+    assert terminal_output("convert", "-u", url, str(CAT), stream="stderr") == b""
 
 
 @pytest.mark.parametrize(
-    ("shell", "status", "said"),
+    ("shell", "status", "output"),
     [
         ((), -signal.SIGINT, b""),
-        (("bash", "-c", 'trap : INT; "$@"; echo $?', "bash"), 0, b"130\n"),  # the trap lets the shell outlive it
+        (("bash", "-c", 'trap : INT; "$@"; echo $?', "bash"), 0, b"130\n"),  # the trap keeps the shell alive
         (("bash", "-c", 'for again in 1 2; do "$@"; done; echo on', "bash"), -signal.SIGINT, b""),
     ],
 )
-def test_ctrl_c_ends_it_and_the_loop_that_it_runs_in_without_a_word(shell: tuple[str, ...], status: int, said: bytes) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+def test_ctrl_c_ends_the_command_and_the_shell_loop_around_it_silently(
+    shell: tuple[str, ...], status: int, output: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        url = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
         command = subprocess.Popen(
             [*shell, sys.executable, "-m", "asciist.cli", "convert", "-u", url, str(CAT)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        with mute.accept()[0]:
+        with silent_server.accept()[0]:
             os.killpg(command.pid, signal.SIGINT)  # as a terminal does
-            assert command.communicate(timeout=30) == (said, b"")
+            assert command.communicate(timeout=30) == (output, b"")
 
     assert command.returncode == status
 
 
-def test_ctrl_c_leaves_no_progress_behind(large: Path) -> None:
+def test_ctrl_c_clears_the_progress_line(large_file: Path) -> None:
     master, slave = pty.openpty()
     with slow_service(seconds=1.5) as url:
-        command = subprocess.Popen([sys.executable, "-m", "asciist.cli", "convert", "-u", url, str(large)], stderr=slave)
+        command = subprocess.Popen([sys.executable, "-m", "asciist.cli", "convert", "-u", url, str(large_file)], stderr=slave)
         os.close(slave)
         written = os.read(master, 65_536)
         command.send_signal(signal.SIGINT)
@@ -407,7 +411,7 @@ def test_ctrl_c_leaves_no_progress_behind(large: Path) -> None:
 
 
 def test_closed_streams_and_full_disks_cause_no_traceback() -> None:
-    for redirection, status, words in (
+    for redirection, status, message in (
         (">/dev/full", 1, b"asciist: cannot write to standard output: No space left on device\n"),
         (">&-", 0, b""),
         ("<&-", 1, b"asciist: no image: name a FILE or pipe an image to standard input\n"),
@@ -415,11 +419,11 @@ def test_closed_streams_and_full_disks_cause_no_traceback() -> None:
         file = "" if redirection == "<&-" else f'"{CAT}"'
         shell = f'"{sys.executable}" -m asciist.cli test {file} {redirection}'
         run = subprocess.run(["bash", "-c", shell], capture_output=True, check=False)
-        assert (run.returncode, run.stdout, run.stderr) == (status, b"", words)
+        assert (run.returncode, run.stdout, run.stderr) == (status, b"", message)
 
 
 def completions(*words: str) -> list[str]:
-    """What bash offers for the last of `words`, or how it is told to look for files."""
+    """Return the completions that bash offers for the last of `words`; "files by ..." if it is to complete file names."""
     script = """
         source <(asciist completion bash)
         [[ "$(complete -p asciist)" == *"-F _asciist_completion asciist" ]] || exit 1
@@ -436,7 +440,7 @@ def completions(*words: str) -> list[str]:
     return run.stdout.split("\n")[:-1]
 
 
-def test_bash_completes_commands_options_styles_and_files() -> None:
+def test_bash_completes_commands_options_values_and_files() -> None:
     assert completions("asciist", "co") == ["completion", "convert"]
     assert completions("asciist", "convert", "--st") == ["--style"]
     assert completions("asciist", "convert", "--style", "") == list(STYLES)
@@ -447,34 +451,38 @@ def test_bash_completes_commands_options_styles_and_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shell", "words"), [("zsh", b"#compdef asciist\n"), ("fish", b"complete --no-files --command asciist ")]
+    ("shell", "excerpt"), [("zsh", b"#compdef asciist\n"), ("fish", b"complete --no-files --command asciist ")]
 )
-def test_other_shells_have_scripts_too(shell: str, words: bytes) -> None:
+def test_zsh_and_fish_have_completion_scripts(shell: str, excerpt: bytes) -> None:
     run = asciist("completion", shell)
 
     assert (run.returncode, run.stderr) == (0, b"")
-    assert words in run.stdout
+    assert excerpt in run.stdout
     assert f"_ASCIIST_COMPLETE={shell}_complete".encode() in run.stdout
 
 
-def test_completions_help_says_where_each_shell_takes_it_from() -> None:
+def test_the_help_of_completion_names_the_file_and_the_line_for_each_shell() -> None:
     text = asciist("completion", "--help").stdout.decode()
 
-    for place in ("~/.bashrc", "~/.zshrc", "~/.config/fish/config.fish"):
-        assert place in text
+    for path in ("~/.bashrc", "~/.zshrc", "~/.config/fish/config.fish"):
+        assert path in text
     for line in ('eval "$(asciist completion bash)"', 'eval "$(asciist completion zsh)"', "asciist completion fish | source"):
         assert line in text
 
 
-def test_what_needs_no_service_imports_no_http() -> None:
+def test_importing_the_command_imports_neither_http_nor_image_libraries() -> None:
     script = "import sys, asciist.cli; print([name for name in ('http', 'ssl', 'email', 'PIL') if name in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
 
 
-def test_serve_refuses_wrong_settings_with_all_their_names() -> None:
+def test_serve_reports_every_invalid_setting() -> None:
     run = asciist("serve", ASCIIST_BACKEND="abacus", PORT="many", ASCIIST_DATA_DIRR="x")
 
     assert run.returncode == 1
-    for words in ("ASCIIST_BACKEND='abacus' is not one of: embedded", "ASCIIST_PORT='many'", "did you mean ASCIIST_DATA_DIR?"):
-        assert words in run.stderr.decode()
+    for excerpt in (
+        "ASCIIST_BACKEND='abacus' is not one of: embedded",
+        "ASCIIST_PORT='many'",
+        "did you mean ASCIIST_DATA_DIR?",
+    ):
+        assert excerpt in run.stderr.decode()

@@ -1,4 +1,4 @@
-"""The client as scripts use it: against the service itself, and against what else may be found at an address."""
+"""The Python client, against the service and against other servers that a URL may lead to."""
 
 import os
 import re
@@ -31,14 +31,14 @@ def art(image: bytes, **options: Any) -> str:
     return convert_here(image, ConversionOptions(**options), Limits())
 
 
-class Somebody:
-    """Who takes one connection after the other, and answers each with the same bytes."""
+class FakeServer:
+    """A server that takes one connection at a time and sends the same bytes to each."""
 
-    def __init__(self, listener: socket.socket, answer: bytes, reads_body: bool) -> None:
+    def __init__(self, listener: socket.socket, response: bytes, reads_body: bool) -> None:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.requests: list[bytes] = []
         self._listener = listener
-        self._answer = answer
+        self._response = response
         self._reads_body = reads_body
 
     def serve(self) -> None:
@@ -52,21 +52,21 @@ class Somebody:
                 self.requests.append(head)
                 if self._reads_body:
                     stream.read(int(re.findall(rb"Content-Length: (\d+)", head)[0]))
-                connection.sendall(self._answer)
+                connection.sendall(self._response)
 
 
 @contextmanager
-def somebody(answer: bytes, *, reads_body: bool = True) -> Iterator[Somebody]:
+def fake_server(response: bytes, *, reads_body: bool = True) -> Iterator[FakeServer]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = Somebody(listener, answer, reads_body)
-        thread = threading.Thread(target=found.serve)
+        server = FakeServer(listener, response, reads_body)
+        thread = threading.Thread(target=server.serve)
         thread.start()
-        yield found
+        yield server
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
-def test_art_comes_with_its_address_and_whether_it_was_stored(url: str, cat: bytes) -> None:
+def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(url: str, cat: bytes) -> None:
     first = client.convert(cat, url=url, width=40)
     assert (first.text, first.was_stored) == (art(cat, width=40), False)
 
@@ -74,7 +74,7 @@ def test_art_comes_with_its_address_and_whether_it_was_stored(url: str, cat: byt
     assert again == Art(text=first.text, url=first.url, was_stored=True)
 
     assert first.url.startswith(url)
-    with urlopen(first.url) as stored:  # noqa: S310 - the address of our own server
+    with urlopen(first.url) as stored:  # noqa: S310 - the URL of the test server
         assert stored.read().decode() == first.text + "\n"
 
 
@@ -87,28 +87,28 @@ def test_art_comes_with_its_address_and_whether_it_was_stored(url: str, cat: byt
         {"width": 30, "style": "blocks", "color": "html"},
     ],
 )
-def test_the_options_are_those_of_a_conversion(url: str, cat: bytes, options: dict[str, Any]) -> None:
+def test_every_conversion_option_is_accepted(url: str, cat: bytes, options: dict[str, Any]) -> None:
     assert client.convert(cat, url=url, **options).text == art(cat, **options)
 
 
-def test_what_is_not_chosen_is_left_to_the_service(cat: bytes) -> None:
-    with somebody(ART) as there:
-        client.convert(cat, url=there.url)
-        client.convert(cat, url=there.url, invert=True, chars="&é")
+def test_only_the_given_options_are_sent(cat: bytes) -> None:
+    with fake_server(ART) as server:
+        client.convert(cat, url=server.url)
+        client.convert(cat, url=server.url, invert=True, chars="&é")
 
-    heads = [request.decode().splitlines() for request in there.requests]
+    heads = [request.decode().splitlines() for request in server.requests]
     assert [head[0] for head in heads] == ["PUT /? HTTP/1.1", "PUT /?invert=true&chars=%26%C3%A9 HTTP/1.1"]
     assert f"User-Agent: asciist/{version('asciist')}" in heads[0]
     assert f"Content-Length: {len(cat)}" in heads[0]
     assert "Accept: text/plain" in heads[0]
 
 
-def test_a_service_may_be_below_a_path() -> None:
-    with somebody(ART) as there:
-        found = client.convert(b"image", url=f"{there.url}/art/", width=2)
+def test_the_service_may_have_a_path_prefix() -> None:
+    with fake_server(ART) as server:
+        converted = client.convert(b"image", url=f"{server.url}/art/", width=2)
 
-    assert there.requests[0].startswith(b"PUT /art/?width=2 HTTP/1.1\r\n")
-    assert found == Art(text=".:\n:.", url=f"{there.url}/5eed/width/2", was_stored=False)
+    assert server.requests[0].startswith(b"PUT /art/?width=2 HTTP/1.1\r\n")
+    assert converted == Art(text=".:\n:.", url=f"{server.url}/5eed/width/2", was_stored=False)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_a_service_may_be_below_a_path() -> None:
         ("cdn; fwd=method, asciist; hit", True),
     ],
 )
-def test_of_several_caches_its_own_counts(status: str, was_stored: bool) -> None:
-    with somebody(ART.replace(b"asciist; fwd=miss; stored", status.encode())) as there:
-        assert client.convert(b"image", url=there.url).was_stored == was_stored
+def test_was_stored_ignores_the_cache_status_of_other_caches(status: str, was_stored: bool) -> None:
+    with fake_server(ART.replace(b"asciist; fwd=miss; stored", status.encode())) as server:
+        assert client.convert(b"image", url=server.url).was_stored == was_stored
 
 
-def test_progress_is_told_up_to_the_last_byte(url: str, cat: bytes) -> None:
+def test_progress_is_reported_from_zero_to_the_last_byte(url: str, cat: bytes) -> None:
     steps: list[tuple[int, int]] = []
     client.convert(cat, url=url, width=10, on_progress=lambda sent, total: steps.append((sent, total)))
 
@@ -135,52 +135,52 @@ def test_progress_is_told_up_to_the_last_byte(url: str, cat: bytes) -> None:
     assert (steps[0], steps[-1]) == ((0, len(cat)), (len(cat), len(cat)))
 
 
-def test_what_the_service_refuses_is_its_own_sentence(url: str, cat: bytes) -> None:
-    with pytest.raises(RejectedError) as refused:
+def test_a_rejection_has_the_message_of_the_service(url: str, cat: bytes) -> None:
+    with pytest.raises(RejectedError) as error:
         client.convert(b"not an image", url=url)
-    assert refused.value.public_message.startswith("unknown image format")
+    assert error.value.public_message.startswith("unknown image format")
 
-    with pytest.raises(RejectedError) as refused:
+    with pytest.raises(RejectedError) as error:
         client.convert(cat, url=url, style="oil")
-    assert refused.value.public_message.startswith("style must be one of")
+    assert error.value.public_message.startswith("style must be one of")
 
     with pytest.raises(RejectedError, match="must be text"):
         client.convert(cat, url=url, style="ramp", chars="\udcff.")
 
 
-def refusal(status: str, sentence: str, kind: str = "text/plain; charset=utf-8", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, f"Content-Length: {len(sentence)}", "", sentence]).encode()
+def http_response(status: str, body: str, content_type: str = "text/plain; charset=utf-8", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode()
 
 
-def test_an_image_that_is_refused_before_it_is_there_is_refused_with_the_services_sentence() -> None:
+def test_a_rejection_before_the_end_of_the_upload_has_the_message_of_the_service() -> None:
     with (
-        somebody(refusal("413 X", "the image is too large\n"), reads_body=False) as there,
-        pytest.raises(RejectedError) as refused,
+        fake_server(http_response("413 X", "the image is too large\n"), reads_body=False) as server,
+        pytest.raises(RejectedError) as error,
     ):
-        client.convert(bytes(30_000_000), url=there.url)
+        client.convert(bytes(30_000_000), url=server.url)
 
-    assert refused.value.public_message == "the image is too large"
+    assert error.value.public_message == "the image is too large"
 
 
 @pytest.mark.parametrize(
-    ("answer", "sentence"),
+    ("response", "message"),
     [
-        (refusal("503 Busy", "too busy: try again later\n"), "too busy: try again later"),
-        (refusal("500 X", "internal error\n"), "internal error"),
+        (http_response("503 Busy", "too busy: try again later\n"), "too busy: try again later"),
+        (http_response("500 X", "internal error\n"), "internal error"),
         (
-            refusal("502 Bad Gateway", "<h1>Bad Gateway</h1>", "text/html"),
+            http_response("502 Bad Gateway", "<h1>Bad Gateway</h1>", "text/html"),
             "unexpected response from URL with status 502: is it an asciist service?",
         ),
         (
-            refusal("405 No", "<h1>No</h1>", "text/html"),
+            http_response("405 No", "<h1>No</h1>", "text/html"),
             "unexpected response from URL with status 405: is it an asciist service?",
         ),
-        (refusal("400 No", "two\nlines"), "unexpected response from URL with status 400: is it an asciist service?"),
-        (refusal("400 No", "\x1b[2J"), "unexpected response from URL with status 400: is it an asciist service?"),
-        (refusal("200 OK", "hello"), "unexpected response from URL with status 200: is it an asciist service?"),
-        (refusal("204 OK", ""), "unexpected response from URL with status 204: is it an asciist service?"),
-        (refusal("304 Same", ""), "unexpected response from URL with status 304: is it an asciist service?"),
+        (http_response("400 No", "two\nlines"), "unexpected response from URL with status 400: is it an asciist service?"),
+        (http_response("400 No", "\x1b[2J"), "unexpected response from URL with status 400: is it an asciist service?"),
+        (http_response("200 OK", "hello"), "unexpected response from URL with status 200: is it an asciist service?"),
+        (http_response("204 OK", ""), "unexpected response from URL with status 204: is it an asciist service?"),
+        (http_response("304 Same", ""), "unexpected response from URL with status 304: is it an asciist service?"),
         (ART.replace(b"asciist", b"squid"), "unexpected response from URL with status 200: is it an asciist service?"),
         (ART[:-3], "incomplete response from URL"),
         (ART[:40], "unexpected response from URL with status 200: is it an asciist service?"),
@@ -189,41 +189,41 @@ def test_an_image_that_is_refused_before_it_is_there_is_refused_with_the_service
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "URL did not send a valid HTTP response"),
     ],
 )
-def test_what_asking_later_may_mend_is_an_error_of_the_service(answer: bytes, sentence: str) -> None:
-    with somebody(answer) as there, pytest.raises(ServiceError) as failed:
-        client.convert(b"image", url=there.url)
+def test_a_failure_or_an_unexpected_response_raises_a_service_error(response: bytes, message: str) -> None:
+    with fake_server(response) as server, pytest.raises(ServiceError) as error:
+        client.convert(b"image", url=server.url)
 
-    assert failed.value.public_message == sentence.replace("URL", there.url)
+    assert error.value.public_message == message.replace("URL", server.url)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_told_of_and_not_followed(status: int) -> None:
-    with somebody(refusal(f"{status} There", "", Location="https://example.org/?width=9")) as there:
-        with pytest.raises(ServiceError) as failed:
-            client.convert(b"image", url=there.url, width=9)
-        assert failed.value.public_message.startswith(f"{there.url} redirects to https://example.org/: ")
-        assert len(there.requests) == 1
+def test_a_redirect_raises_a_service_error_and_is_not_followed(status: int) -> None:
+    with fake_server(http_response(f"{status} Moved", "", Location="https://example.org/?width=9")) as server:
+        with pytest.raises(ServiceError) as error:
+            client.convert(b"image", url=server.url, width=9)
+        assert error.value.public_message.startswith(f"{server.url} redirects to https://example.org/: ")
+        assert len(server.requests) == 1
 
 
-def test_a_service_that_cannot_be_reached() -> None:
-    with socket.socket() as reserved:  # so that nobody else listens there
+def test_an_unreachable_service_raises_a_service_error() -> None:
+    with socket.socket() as reserved:  # reserves a port that refuses connections
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        with pytest.raises(ServiceError) as failed:
+        with pytest.raises(ServiceError) as error:
             client.convert(b"image", url=url)
-    assert failed.value.public_message == f"cannot reach {url}: Connection refused"
+    assert error.value.public_message == f"cannot reach {url}: Connection refused"
 
 
-def test_a_service_that_is_silent_is_not_waited_for_any_longer() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        with pytest.raises(ServiceError) as failed:
+def test_a_silent_service_raises_a_service_error_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        url = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
+        with pytest.raises(ServiceError) as error:
             client.convert(b"image", url=url, timeout_seconds=0.2)
-        assert failed.value.public_message == f"incomplete response from {url}: timed out"
+        assert error.value.public_message == f"incomplete response from {url}: timed out"
 
-        with pytest.raises(ServiceError) as failed:
+        with pytest.raises(ServiceError) as error:
             client.convert(bytes(30_000_000), url=url, timeout_seconds=0.2)
-        assert failed.value.public_message == f"cannot reach {url}: timed out"
+        assert error.value.public_message == f"cannot reach {url}: timed out"
 
 
 @pytest.mark.parametrize(
@@ -234,13 +234,13 @@ def test_a_service_that_is_silent_is_not_waited_for_any_longer() -> None:
         *("http://somebody:secret@example.org", "http://bücher.example", f"http://{'a' * 70}.org"),
     ],
 )
-def test_what_is_not_an_http_address_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(RejectedError, match="is not an http address"):
         client.convert(b"image", url=url)
 
 
 @pytest.mark.parametrize("url", ["http://localhost:27244/?width=80", "http://localhost/#top"])
-def test_an_address_ends_before_its_query(url: str) -> None:
+def test_a_url_with_a_query_or_fragment_is_refused(url: str) -> None:
     with pytest.raises(RejectedError, match="remove the query"):
         client.convert(b"image", url=url)
 
@@ -251,14 +251,14 @@ def run(script: str, **environment: str) -> str:
     ).stdout
 
 
-def test_importing_it_imports_no_http() -> None:
+def test_importing_the_client_does_not_import_http_libraries() -> None:
     script = "import asciist.client, sys; print([name for name in ('http', 'ssl', 'email', 'click') if name in sys.modules])"
 
     assert run(script) == "[]\n"
 
 
-def test_the_environments_proxy_is_used() -> None:
-    with somebody(ART) as proxy:
+def test_the_proxy_of_the_environment_is_used() -> None:
+    with fake_server(ART) as proxy:
         script = "from asciist.client import convert; print(convert(b'image', url='http://art.example').url)"
         assert run(script, http_proxy=proxy.url, no_proxy="") == "http://art.example/5eed/width/2\n"
 

@@ -1,4 +1,4 @@
-"""Both halves of the protocol together, under duplicate, late, lost and malformed messages and failing dependencies."""
+"""Requester and Responder together, with duplicate, late, lost and malformed messages and failing dependencies."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ KEY = art_key(digest_of(CAT), OPTIONS)
 
 
 class FlakyStore:
-    """An in-memory store that records every call and fails the chosen ones."""
+    """An in-memory store that records every call and raises UnavailableError for those that `failing` selects."""
 
     def __init__(self) -> None:
         self._store = ObjectStore.in_memory()
@@ -65,7 +65,7 @@ class FlakyStore:
 
 
 class Tiers:
-    """Both tiers over embedded dependencies, all of them accessible to the test."""
+    """Both tiers with embedded dependencies, each an attribute."""
 
     def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
         self.metrics = EmbeddedMetrics()
@@ -85,7 +85,7 @@ class Tiers:
     def responder_with(
         self, *, replies: ReplySender | None = None, backoff: Callable[[int], float] = redelivery_backoff
     ) -> Responder:
-        """A Responder over the same dependencies, but for those given."""
+        """Return a Responder with the same dependencies, except those given."""
         return Responder(
             store=self.store,
             queue=self.queue,
@@ -104,7 +104,7 @@ class Tiers:
         self.responder.stop(30)
 
     def request(self, **changes: object) -> ConversionRequest:
-        """A request as the Requester would write it; its image is stored."""
+        """Store the image and return a request for it, as the Requester writes it."""
         self.store.create(image_key(digest_of(CAT)), CAT)
         fields = {
             "correlation_id": "test",
@@ -193,28 +193,28 @@ def test_converting_an_image_that_is_not_stored_fails_without_a_message(tiers: T
     assert tiers.queue.receive(max_messages=1, wait_seconds=0) == []
 
 
-def test_an_upload_is_served_although_an_identical_request_without_the_image_leads(tiers: Tiers) -> None:
-    """The request without the image leads the single flight and fails with ArtifactNotFoundError."""
-    looking, sent = threading.Event(), threading.Event()
+def test_an_upload_that_joins_a_failing_request_without_an_image_is_served(tiers: Tiers) -> None:
+    """The leader of the single flight refers to an image that is not stored; the follower uploads it."""
+    is_looking_up, may_continue = threading.Event(), threading.Event()
 
     def hold(call: str, _key: str) -> bool:
         if call == "exists":
-            looking.set()
-            sent.wait(5)
+            is_looking_up.set()
+            may_continue.wait(5)
         return False
 
     tiers.store.failing = hold
     tiers.start()
     with ThreadPoolExecutor(2) as pool:
-        without = pool.submit(tiers.requester.convert_stored_image, digest_of(CAT), OPTIONS)
-        assert looking.wait(5)
-        sender = pool.submit(tiers.requester.convert, CAT, OPTIONS)
-        time.sleep(0.1)  # long enough for it to join the request in flight
-        sent.set()
+        leader = pool.submit(tiers.requester.convert_stored_image, digest_of(CAT), OPTIONS)
+        assert is_looking_up.wait(5)
+        follower = pool.submit(tiers.requester.convert, CAT, OPTIONS)
+        time.sleep(0.1)  # for the follower to join the request in flight
+        may_continue.set()
 
         with pytest.raises(ArtifactNotFoundError):
-            without.result()
-        assert sender.result().art == ART
+            leader.result()
+        assert follower.result().art == ART
 
 
 def test_art_over_the_size_limit_is_refused_for_a_stored_image_too(tiers: Tiers) -> None:
@@ -433,7 +433,7 @@ def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
         % ("0" * 64),
     ],
 )
-def test_a_message_of_an_unknown_form_is_malformed(tiers: Tiers, body: str) -> None:
+def test_a_message_with_an_invalid_field_or_version_is_malformed(tiers: Tiers, body: str) -> None:
     with pytest.raises(MalformedMessageError):
         tiers.responder.process(body, receive_count=1)
 

@@ -1,4 +1,4 @@
-"""The HTTP contract, row by row."""
+"""The HTTP contract: requests, response formats, stored art and errors."""
 
 import base64
 import hashlib
@@ -6,7 +6,6 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from werkzeug.test import TestResponse
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
+from asciist.options import OPTIONS
 from asciist.protocol.artifacts import digest_of
 from asciist.protocol.messages import NO_TRACE, Trace
 from asciist.protocol.requester import Requester, ServedArt
@@ -41,13 +41,13 @@ def payload(image: bytes, **fields: Any) -> dict[str, Any]:
 
 
 def multipart(image: bytes) -> dict[str, Any]:
-    """A form with one file, as a client would write it."""
+    """Body and content type of a form whose one field is the file `image`."""
     head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="cat.jpg"\r\n\r\n'
     return {"data": head + image + b"\r\n--edge--\r\n", "content_type": "multipart/form-data; boundary=edge"}
 
 
-def message(response: TestResponse) -> str:
-    """The one sentence of an error, in whichever form; checks what every error must keep to."""
+def error_message(response: TestResponse) -> str:
+    """Return the message of an error in any format, after the checks that apply to every error."""
     text = response.get_json()["error"] if response.is_json else response.get_data(as_text=True).rstrip("\n")
     assert response.headers["Cache-Control"] == "no-store"
     assert "\n" not in text
@@ -56,14 +56,14 @@ def message(response: TestResponse) -> str:
 
 
 class TestConvert:
-    def test_json_in_json_out_without_a_newline_at_its_end(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_json_request_gets_json_without_a_final_newline(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", json=payload(cat, width=80))
 
         assert response.status_code == 200
         assert response.get_json() == {"art": art(cat, 80)}
         assert not response.get_json()["art"].endswith("\n")
 
-    def test_raw_bytes_in_text_out_with_a_newline_at_its_end(self, client: FlaskClient, cat: bytes) -> None:
+    def test_raw_bytes_get_text_with_a_final_newline(self, client: FlaskClient, cat: bytes) -> None:
         for send, path in ((client.post, "/"), (client.put, "/"), (client.put, "/cat.jpg")):
             response = send(f"{path}?width=30", data=cat)
             assert response.status_code == 200
@@ -71,39 +71,41 @@ class TestConvert:
             assert response.get_data(as_text=True) == art(cat, 30) + "\n"
 
     @pytest.mark.parametrize("name", ["a/b/cat.jpg", "//cat.jpg", "healthz", "static/page.css", "%0A", "%00", "..", "Ü"])
-    def test_put_takes_any_name(self, client: FlaskClient, cat: bytes, name: str) -> None:
+    def test_put_accepts_any_name(self, client: FlaskClient, cat: bytes, name: str) -> None:
         assert client.put(f"/{name}?width=30", data=cat).get_data(as_text=True) == art(cat, 30) + "\n"
 
-    def test_a_multipart_form(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_multipart_form_gets_text_and_an_empty_width_means_the_default(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), "width": "30"})
         assert response.get_data(as_text=True) == art(cat, 30) + "\n"
 
         response = client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), "width": ""})
         assert response.get_data(as_text=True) == art(cat, 80) + "\n"
 
-    def test_the_width_is_80_unless_said_otherwise(self, client: FlaskClient, cat: bytes) -> None:
+    def test_the_default_width_is_80(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/", data=cat).get_data(as_text=True) == art(cat, 80) + "\n"
 
     @pytest.mark.parametrize(
         "content_type",
         ["", "image/png", "text/html", "application/x-www-form-urlencoded", "application/octet-stream", "nonsense"],
     )
-    def test_the_bytes_decide_and_not_the_content_type(self, client: FlaskClient, cat: bytes, content_type: str) -> None:
+    def test_an_image_is_recognized_by_its_bytes_under_any_content_type(
+        self, client: FlaskClient, cat: bytes, content_type: str
+    ) -> None:
         response = client.post("/?width=20", data=cat, content_type=content_type)
 
         assert response.get_data(as_text=True) == art(cat, 20) + "\n"
 
     @pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "application/problem+json"])
-    def test_json_is_json_under_any_content_type(self, client: FlaskClient, cat: bytes, content_type: str) -> None:
+    def test_json_is_recognized_under_any_content_type(self, client: FlaskClient, cat: bytes, content_type: str) -> None:
         response = client.post("/", data=json.dumps(payload(cat, width=20)), content_type=content_type)
 
         assert response.get_json() == {"art": art(cat, 20)}
 
-    def test_base64_may_be_wrapped_and_may_be_a_data_url(self, client: FlaskClient, cat: bytes) -> None:
+    def test_base64_with_line_breaks_and_data_urls_are_accepted(self, client: FlaskClient, cat: bytes) -> None:
         for image in (base64.encodebytes(cat).decode(), "data:image/jpeg;base64," + base64.b64encode(cat).decode()):
             assert client.post("/", json={"image": image, "width": 20}).get_json() == {"art": art(cat, 20)}
 
-    def test_a_whole_number_may_be_written_with_a_fraction_of_zero(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_json_width_of_20_0_is_a_whole_number(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/", json=payload(cat, width=20.0)).get_json() == {"art": art(cat, 20)}
 
     @pytest.mark.parametrize(
@@ -124,14 +126,14 @@ class TestConvert:
         self, client: FlaskClient, cat: bytes, options: dict[str, Any]
     ) -> None:
         expected = {"art": art(cat, 20, **options)}
-        json_please = {"Accept": "application/json"}
+        accept_json = {"Accept": "application/json"}
         fields = {"width": "20", **options} | ({"invert": "true"} if "invert" in options else {})
 
         assert client.post("/", json=payload(cat, width=20, **options)).get_json() == expected
         for response in (
-            client.post("/", query_string=fields, data=cat, headers=json_please),
-            client.put("/cat.jpg", query_string=fields, data=cat, headers=json_please),
-            client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), **fields}, headers=json_please),
+            client.post("/", query_string=fields, data=cat, headers=accept_json),
+            client.put("/cat.jpg", query_string=fields, data=cat, headers=accept_json),
+            client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), **fields}, headers=accept_json),
         ):
             assert response.get_json() == expected
 
@@ -140,35 +142,39 @@ class TestConvert:
         [(text, True) for text in ("", "true", "True", "1", "yes", "on", "ON")]
         + [(text, False) for text in ("false", "FALSE", "0", "no", "off")],
     )
-    def test_invert_may_be_said_in_many_ways(self, client: FlaskClient, cat: bytes, text: str, inverted: bool) -> None:
+    def test_invert_accepts_several_spellings_of_true_and_false(
+        self, client: FlaskClient, cat: bytes, text: str, inverted: bool
+    ) -> None:
         expected = art(cat, 20, invert=inverted) + "\n"
 
         assert client.post("/", query_string={"width": "20", "invert": text}, data=cat).text == expected
         form = {"image": (BytesIO(cat), "cat.jpg"), "width": "20", "invert": text}
         assert client.post("/", data=form).text == expected
 
-    def test_invert_needs_no_value(self, client: FlaskClient, cat: bytes) -> None:
+    def test_invert_without_a_value_is_true(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/?width=20&invert", data=cat).text == art(cat, 20, invert=True) + "\n"
 
-    def test_an_option_of_null_is_not_chosen(self, client: FlaskClient, cat: bytes) -> None:
-        nothing = {"style": None, "invert": None, "chars": None, "color": None}
+    def test_null_in_json_means_the_default(self, client: FlaskClient, cat: bytes) -> None:
+        nulls = {"style": None, "invert": None, "chars": None, "color": None}
 
-        assert client.post("/", json=payload(cat, width=20, **nothing)).get_json() == {"art": art(cat, 20)}
+        assert client.post("/", json=payload(cat, width=20, **nulls)).get_json() == {"art": art(cat, 20)}
 
-    def test_an_option_that_there_is_not_is_ignored(self, client: FlaskClient, cat: bytes) -> None:
+    def test_unknown_parameters_and_keys_are_ignored(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/?width=20&digest=x&limits=y", data=cat).text == art(cat, 20) + "\n"
         assert client.post("/", json=payload(cat, width=20, check=1)).get_json() == {"art": art(cat, 20)}
 
 
-class TestForms:
+class TestResponseFormats:
     @pytest.mark.parametrize("accept", ["", "*/*", "image/png", "application/json;q=0, text/plain;q=0"])
-    def test_without_a_choice_json_gets_json_and_all_else_gets_text(self, client: FlaskClient, cat: bytes, accept: str) -> None:
+    def test_without_a_preference_json_gets_json_and_other_requests_get_text(
+        self, client: FlaskClient, cat: bytes, accept: str
+    ) -> None:
         assert client.post("/", json=payload(cat, width=9), headers={"Accept": accept}).is_json
         assert client.post("/?width=9", data=cat, headers={"Accept": accept}).mimetype == "text/plain"
 
-    @pytest.mark.parametrize("form", ["application/json", "text/plain", "text/html"])
-    def test_accept_chooses(self, client: FlaskClient, cat: bytes, form: str) -> None:
-        accept = {"Accept": f"{form}, */*;q=0.1"}
+    @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "text/html"])
+    def test_the_accept_header_decides_the_format(self, client: FlaskClient, cat: bytes, media_type: str) -> None:
+        accept = {"Accept": f"{media_type}, */*;q=0.1"}
         for response in (
             client.post("/", json=payload(cat, width=9), headers=accept),
             client.post("/?width=9", data=cat, headers=accept),
@@ -176,10 +182,10 @@ class TestForms:
             client.post("/", json=[], headers=accept),
             client.get("/nowhere", headers=accept),
         ):
-            assert response.mimetype == form
+            assert response.mimetype == media_type
             assert "Accept" in response.vary
 
-    def test_a_browser_gets_a_page_with_the_art_escaped_and_no_script_inline(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_browser_gets_a_page_with_escaped_art_and_no_inline_script(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), "width": "30"}, headers=BROWSER)
         page, policy = response.text, response.headers["Content-Security-Policy"]
 
@@ -192,45 +198,48 @@ class TestForms:
         (style,) = re.findall("<style>(.*?)</style>", page)
         assert f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'" in policy
 
-    def test_a_page_is_asked_for_again_and_what_it_loads_is_not(self, client: FlaskClient, cat: bytes) -> None:
-        made = client.post("/?width=30", data=cat)
-        page = client.get(made.headers["Content-Location"], headers=BROWSER)
+    def test_pages_are_revalidated_and_hashed_static_files_are_cached_for_a_year(self, client: FlaskClient, cat: bytes) -> None:
+        converted = client.post("/?width=30", data=cat)
+        url = converted.headers["Content-Location"]
+        page = client.get(url, headers=BROWSER)
         assert page.headers["Cache-Control"] == "no-cache"
-        assert (
-            client.get(made.headers["Content-Location"], headers=BROWSER | {"If-None-Match": page.headers["ETag"]}).status_code
-            == 304
-        )
+        assert client.get(url, headers=BROWSER | {"If-None-Match": page.headers["ETag"]}).status_code == 304
 
-        loaded = re.findall(r'(?:src|href|data-sample)="(/static/[^"]+\?v=[0-9a-f]{12})"', page.text)
-        assert [re.split(r"[/?]", address)[2] for address in loaded] == ["icon.svg", "page.css", "page.js", "coffee.webp"]
-        ages = dict.fromkeys(loaded, 31_536_000) | {"/static/mono.woff2": 3600}
-        for address, age in ages.items():
-            with client.get(address) as file:
-                assert file.headers["Cache-Control"] == f"public, max-age={age}"
+        static_urls = re.findall(r'(?:src|href|data-sample)="(/static/[^"]+\?v=[0-9a-f]{12})"', page.text)
+        assert [re.split(r"[/?]", static_url)[2] for static_url in static_urls] == [
+            "icon.svg",
+            "page.css",
+            "page.js",
+            "coffee.webp",
+        ]
+        max_ages = dict.fromkeys(static_urls, 31_536_000) | {"/static/mono.woff2": 3600}
+        for static_url, max_age in max_ages.items():
+            with client.get(static_url) as file:
+                assert file.headers["Cache-Control"] == f"public, max-age={max_age}"
         assert client.get("/static/nothing.js").status_code == 404
 
-    def test_who_has_a_link_does_not_tell_it_to_others(self, client: FlaskClient) -> None:
+    def test_the_url_of_a_page_is_not_sent_to_other_sites_as_a_referrer(self, client: FlaskClient) -> None:
         assert client.get("/", headers=BROWSER).headers["Referrer-Policy"] == "same-origin"
 
     @pytest.mark.parametrize("accept", ["text/plain", "text/html", "*/*"])
-    def test_coloured_html_is_the_answer_itself(self, client: FlaskClient, cat: bytes, accept: str) -> None:
-        made = client.post("/?width=30&color=html&style=ramp&chars=%3Cb%3E%26", data=cat, headers={"Accept": accept})
+    def test_color_html_returns_the_document_itself(self, client: FlaskClient, cat: bytes, accept: str) -> None:
+        converted = client.post("/?width=30&color=html&style=ramp&chars=%3Cb%3E%26", data=cat, headers={"Accept": accept})
 
-        assert made.content_type == "text/html; charset=utf-8"
-        assert made.text == art(cat, 30, style="ramp", color="html", chars="<b>&") + "\n"
-        assert "&lt;</b>" in made.text
-        assert made.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
-        assert client.get(made.headers["Content-Location"], headers={"Accept": accept}).data == made.data
+        assert converted.content_type == "text/html; charset=utf-8"
+        assert converted.text == art(cat, 30, style="ramp", color="html", chars="<b>&") + "\n"
+        assert "&lt;</b>" in converted.text
+        assert converted.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
+        assert client.get(converted.headers["Content-Location"], headers={"Accept": accept}).data == converted.data
         error = client.post("/?width=0&color=html", data=cat)
         assert (error.status_code, error.mimetype) == (400, "text/plain")
 
-    def test_coloured_html_is_art_in_json(self, client: FlaskClient, cat: bytes) -> None:
+    def test_color_html_is_the_art_field_in_json(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", json=payload(cat, width=30, color="html"))
 
         assert response.is_json
         assert response.get_json() == {"art": art(cat, 30, color="html")}
 
-    def test_a_page_shows_art_without_a_terminals_codes(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_page_shows_ansi_art_without_escape_codes(self, client: FlaskClient, cat: bytes) -> None:
         page = client.post("/?width=30&color=ansi", data=cat, headers={"Accept": "text/html"})
         text = client.post("/?width=30&color=ansi", data=cat)
 
@@ -238,24 +247,24 @@ class TestForms:
         assert "\x1b" not in page.text
         assert "\x1b[38;2;" in text.text
 
-    def test_the_form_remembers_what_was_chosen(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_page_keeps_the_submitted_options_in_its_form(self, client: FlaskClient, cat: bytes) -> None:
         form = {"image": (BytesIO(cat), "cat.jpg"), "width": "33", "style": "braille", "invert": "on"}
         page = client.post("/", data=form, headers=BROWSER).text
 
         assert 'value="33"' in page
         assert "<option selected>braille</option>" in page
         assert 'name="invert" checked' in page
-        assert '<div id="stage" class="light">' in page  # art for a light background is shown on one
+        assert '<div id="stage" class="light">' in page  # inverted art is shown on a light background
         assert "checked" not in client.get("/", headers=BROWSER).text
 
-    def test_a_browser_is_told_of_an_error_on_the_page(self, client: FlaskClient) -> None:
+    def test_a_browser_gets_an_error_as_a_page(self, client: FlaskClient) -> None:
         response = client.post("/", data={"image": (BytesIO(b"x"), "<b>.jpg"), "width": "30"}, headers=BROWSER)
 
         assert response.status_code == 400
         assert "unknown image format" in response.get_data(as_text=True)
 
-    def test_the_front_is_a_page_for_browsers_and_usage_for_curl(self, client: FlaskClient) -> None:
-        for headers, form in (
+    def test_the_root_is_a_page_for_browsers_and_usage_text_for_curl(self, client: FlaskClient) -> None:
+        for headers, media_type in (
             (BROWSER, "text/html"),
             ({"User-Agent": "curl/8.0", "Accept": "*/*"}, "text/plain"),
             ({"User-Agent": "Mozilla/5.0", "Accept": "*/*"}, "text/html"),
@@ -263,35 +272,35 @@ class TestForms:
             ({"User-Agent": "curl/8.0", "Accept": "text/html"}, "text/html"),
         ):
             response = client.get("/", headers=headers)
-            assert (response.status_code, response.mimetype) == (200, form)
+            assert (response.status_code, response.mimetype) == (200, media_type)
             assert {"accept", "user-agent"} <= set(response.vary.as_set())
 
-    def test_the_usage_names_the_host_it_was_asked_at(self, client: FlaskClient) -> None:
+    def test_the_usage_text_shows_the_scheme_and_host_of_the_request(self, client: FlaskClient) -> None:
         assert "curl -T cat.jpg http://art.example\n" in client.get("/", headers={"Host": "art.example"}).text
-        behind = {"Host": "art.example", "X-Forwarded-Proto": "https"}
-        assert "curl -T cat.jpg https://art.example\n" in client.get("/", headers=behind).text
-        behind["X-Forwarded-Proto"] = "javascript"
-        assert "curl -T cat.jpg http://art.example\n" in client.get("/", headers=behind).text
+        proxied = {"Host": "art.example", "X-Forwarded-Proto": "https"}
+        assert "curl -T cat.jpg https://art.example\n" in client.get("/", headers=proxied).text
+        proxied["X-Forwarded-Proto"] = "javascript"
+        assert "curl -T cat.jpg http://art.example\n" in client.get("/", headers=proxied).text
 
-    def test_the_usage_is_short_and_names_every_option(self, client: FlaskClient) -> None:
+    def test_the_usage_text_is_short_and_names_every_option(self, client: FlaskClient) -> None:
         usage = client.get("/").text
 
-        assert len(usage.splitlines()) <= 20
-        assert all(f"\n    {field.name} " in usage for field in fields(ConversionOptions))
+        assert len(usage.splitlines()) <= 15 + len(OPTIONS)  # 20 lines fit a terminal of 24
+        assert all(f"\n    {name} " in usage for name in OPTIONS)
         assert all(style in usage for style in STYLES)
 
 
 class TestStoredArt:
-    def test_a_conversion_names_the_permanent_address_of_its_art(self, client: FlaskClient, cat: bytes) -> None:
-        made = client.post("/?width=30", data=cat)
-        stored = client.get(made.headers["Content-Location"])
+    def test_content_location_is_the_permanent_url_of_the_art(self, client: FlaskClient, cat: bytes) -> None:
+        converted = client.post("/?width=30", data=cat)
+        stored = client.get(converted.headers["Content-Location"])
 
-        assert stored.get_data() == made.get_data()
-        assert client.get(made.headers["Content-Location"], headers={"Accept": "application/json"}).get_json() == {
+        assert stored.get_data() == converted.get_data()
+        assert client.get(converted.headers["Content-Location"], headers={"Accept": "application/json"}).get_json() == {
             "art": art(cat, 30)
         }
 
-    def test_the_second_answer_comes_from_the_store(self, client: FlaskClient, cat: bytes, embedded: WebProcess) -> None:
+    def test_a_repeated_request_is_served_from_the_store(self, client: FlaskClient, cat: bytes, embedded: WebProcess) -> None:
         first, second = (client.post("/?width=30", data=cat) for _ in range(2))
 
         assert first.headers["Cache-Status"] == "asciist; fwd=miss; stored"
@@ -301,24 +310,24 @@ class TestStoredArt:
         assert isinstance(recorded, EmbeddedMetrics)
         assert recorded.total(f"{metrics.CONVERSION_DURATION} (values)") == 1
 
-    def test_art_is_cacheable_and_carries_a_strong_etag(self, client: FlaskClient, cat: bytes) -> None:
-        address = client.post("/?width=30", data=cat).headers["Content-Location"]
-        stored = client.get(address)
+    def test_art_is_cacheable_and_has_a_strong_etag(self, client: FlaskClient, cat: bytes) -> None:
+        url = client.post("/?width=30", data=cat).headers["Content-Location"]
+        stored = client.get(url)
         etag, is_weak = stored.get_etag()
 
         assert not is_weak
         assert "public" in stored.headers["Cache-Control"]
-        unchanged = client.get(address, headers={"If-None-Match": f'"{etag}"'})
+        unchanged = client.get(url, headers={"If-None-Match": f'"{etag}"'})
         assert (unchanged.status_code, unchanged.get_data()) == (304, b"")
         assert unchanged.get_etag() == (etag, False)
-        assert client.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
-        assert client.get(address, headers={"Accept": "application/json"}).get_etag() != (etag, False)
+        assert client.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
+        assert client.get(url, headers={"Accept": "application/json"}).get_etag() != (etag, False)
 
-    def test_head_has_the_headers_alone(self, client: FlaskClient, cat: bytes) -> None:
-        address = client.post("/?width=30", data=cat).headers["Content-Location"]
+    def test_head_returns_headers_without_a_body(self, client: FlaskClient, cat: bytes) -> None:
+        url = client.post("/?width=30", data=cat).headers["Content-Location"]
 
-        assert client.head(address).headers["ETag"] == client.get(address).headers["ETag"]
-        assert client.head(address).get_data() == b""
+        assert client.head(url).headers["ETag"] == client.get(url).headers["ETag"]
+        assert client.head(url).get_data() == b""
 
     @pytest.mark.parametrize(
         "path",
@@ -332,11 +341,11 @@ class TestStoredArt:
             "/../../etc/passwd",
         ],
     )
-    def test_what_is_not_stored_is_not_found(self, client: FlaskClient, path: str) -> None:
+    def test_an_unknown_url_gets_404(self, client: FlaskClient, path: str) -> None:
         response = client.get(path)
 
         assert response.status_code == 404
-        assert message(response)
+        assert error_message(response)
 
     @pytest.mark.parametrize(
         ("query", "variant"),
@@ -347,13 +356,13 @@ class TestStoredArt:
             ("style=blocks&color=html", "blocks.html"),
         ],
     )
-    def test_the_address_names_the_options(self, client: FlaskClient, cat: bytes, query: str, variant: str) -> None:
-        made = client.post(f"/?width=30&{query}", data=cat)
-        address = made.headers["Content-Location"]
+    def test_the_url_of_art_contains_its_options(self, client: FlaskClient, cat: bytes, query: str, variant: str) -> None:
+        converted = client.post(f"/?width=30&{query}", data=cat)
+        url = converted.headers["Content-Location"]
 
-        assert address.endswith(f"/style/{variant}/width/30")
-        assert client.get(address).data == made.data
-        assert client.get(address.replace("/30", "/31")).status_code == 404
+        assert url.endswith(f"/style/{variant}/width/30")
+        assert client.get(url).data == converted.data
+        assert client.get(url.replace("/30", "/31")).status_code == 404
 
     @pytest.mark.parametrize(
         ("variant", "sentence"),
@@ -369,66 +378,66 @@ class TestStoredArt:
             ("braille.chars-2e", "chars cannot be used with the style"),
         ],
     )
-    def test_options_that_there_are_not_are_a_bad_option(self, client: FlaskClient, variant: str, sentence: str) -> None:
+    def test_invalid_options_in_the_path_get_400(self, client: FlaskClient, variant: str, sentence: str) -> None:
         response = client.get(f"/{'0' * 64}/style/{variant}/width/80")
 
         assert response.status_code == 400
-        assert message(response).startswith(sentence)
+        assert error_message(response).startswith(sentence)
 
     @pytest.mark.parametrize("width", ["0", "1001", "x", "1.5"])
-    def test_a_width_that_there_is_not_is_a_bad_option(self, client: FlaskClient, width: str) -> None:
+    def test_an_invalid_width_in_the_path_gets_400(self, client: FlaskClient, width: str) -> None:
         response = client.get(f"/{'0' * 64}/width/{width}")
 
-        assert (response.status_code, message(response)) == (400, "width must be a whole number from 1 to 1000")
+        assert (response.status_code, error_message(response)) == (400, "width must be a whole number from 1 to 1000")
 
 
 class TestStoredImage:
-    """POST /{sha256}/image: other art of an image that was sent before."""
+    """POST /{sha256}/image converts an image that was uploaded before."""
 
-    def test_it_is_converted_without_being_sent_again(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_stored_image_is_converted_without_another_upload(self, client: FlaskClient, cat: bytes) -> None:
         digest = digest_of(cat)
         client.post("/?width=9", data=cat)
-        made = client.post(f"/{digest}/image?width=30&style=braille&invert")
+        converted = client.post(f"/{digest}/image?width=30&style=braille&invert")
 
-        assert made.text == art(cat, 30, style="braille", invert=True) + "\n"
-        assert made.headers["Cache-Status"] == "asciist; fwd=miss; stored"
-        assert client.get(made.headers["Content-Location"]).data == made.data
+        assert converted.text == art(cat, 30, style="braille", invert=True) + "\n"
+        assert converted.headers["Cache-Status"] == "asciist; fwd=miss; stored"
+        assert client.get(converted.headers["Content-Location"]).data == converted.data
         assert client.post(f"/{digest}/image", headers={"Accept": "application/json"}).get_json() == {"art": art(cat, 80)}
 
-    def test_one_that_was_never_sent_is_asked_for(self, client: FlaskClient) -> None:
+    def test_an_unknown_image_gets_404(self, client: FlaskClient) -> None:
         response = client.post(f"/{64 * '0'}/image?width=30")
 
-        assert (response.status_code, message(response)) == (404, "image not found or expired: upload it again")
+        assert (response.status_code, error_message(response)) == (404, "image not found or expired: upload it again")
 
     @pytest.mark.parametrize("query", ["width=0", "width=x", "style=oil", "invert=2", "color=cmyk", "style=blocks&chars=x"])
-    def test_a_wrong_option_is_told(self, client: FlaskClient, cat: bytes, query: str) -> None:
+    def test_an_invalid_option_gets_400(self, client: FlaskClient, cat: bytes, query: str) -> None:
         client.post("/?width=9", data=cat)
 
         assert client.post(f"/{digest_of(cat)}/image?{query}").status_code == 400
 
     @pytest.mark.parametrize("digest", ["0" * 63, "A" * 64])
-    def test_what_is_no_digest_is_no_address(self, client: FlaskClient, digest: str) -> None:
-        assert client.post(f"/{digest}/image").status_code == 405  # PUT knows every name
+    def test_an_invalid_digest_gets_405(self, client: FlaskClient, digest: str) -> None:
+        assert client.post(f"/{digest}/image").status_code == 405  # because PUT accepts any name
 
-    def test_nobody_gets_the_image_itself(self, client: FlaskClient, cat: bytes) -> None:
+    def test_the_image_itself_is_never_served(self, client: FlaskClient, cat: bytes) -> None:
         client.post("/?width=9", data=cat)
 
         assert client.get(f"/{digest_of(cat)}/image").status_code == 404
 
 
-class TestErrors:
+class TestClientErrors:
     @pytest.mark.parametrize("width", [0, -1, 1001, 1e9, 10**40, "80", "", 80.5, None, True, [80], {"a": 1}])
-    def test_a_wrong_width_in_json(self, client: FlaskClient, cat: bytes, width: object) -> None:
+    def test_an_invalid_width_in_json_gets_400(self, client: FlaskClient, cat: bytes, width: object) -> None:
         response = client.post("/", json=payload(cat, width=width))
 
-        assert (response.status_code, message(response)) == (400, "width must be a whole number from 1 to 1000")
+        assert (response.status_code, error_message(response)) == (400, "width must be a whole number from 1 to 1000")
         assert response.get_json().keys() == {"error"}
 
     @pytest.mark.parametrize("width", ["0", "-1", "1001", "1e9", "9" * 50, "80.5", "", "x", "0x50", "٨٠", "80 "])
-    def test_a_wrong_width_in_a_url(self, client: FlaskClient, cat: bytes, width: str) -> None:
+    def test_an_invalid_width_in_the_query_gets_400(self, client: FlaskClient, cat: bytes, width: str) -> None:
         response = client.post("/", query_string={"width": width}, data=cat)
 
-        assert (response.status_code, message(response)) == (400, "width must be a whole number from 1 to 1000")
+        assert (response.status_code, error_message(response)) == (400, "width must be a whole number from 1 to 1000")
 
     @pytest.mark.parametrize(
         ("query", "sentence"),
@@ -443,13 +452,13 @@ class TestErrors:
             ("style=blocks&chars=x", "chars cannot be used with the style blocks, which draws fixed patterns"),
         ],
     )
-    def test_a_wrong_option_in_a_url(self, client: FlaskClient, cat: bytes, query: str, sentence: str) -> None:
+    def test_an_invalid_option_in_the_query_gets_400(self, client: FlaskClient, cat: bytes, query: str, sentence: str) -> None:
         response = client.post(f"/?width=20&{query}", data=cat)
 
         assert response.status_code == 400
-        assert message(response).startswith(sentence)
+        assert error_message(response).startswith(sentence)
 
-    def test_no_width_in_json(self, client: FlaskClient, cat: bytes) -> None:
+    def test_json_without_a_width_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", json=payload(cat))
 
         assert (response.status_code, response.get_json()) == (400, {"error": "no width provided"})
@@ -487,16 +496,16 @@ class TestErrors:
             (r'{"width": 80, "style": "ramp", "chars": "\ud800", "image": "YWJj"}', "chars must be printable characters"),
         ],
     )
-    def test_json_that_is_wrong(self, client: FlaskClient, body: str | bytes, sentence: str) -> None:
+    def test_invalid_json_gets_400(self, client: FlaskClient, body: str | bytes, sentence: str) -> None:
         response = client.post("/", data=body, content_type="application/json")
 
         assert response.status_code == 400
-        assert message(response).startswith(sentence)
+        assert error_message(response).startswith(sentence)
 
-    def test_an_image_that_says_it_is_json(self, client: FlaskClient, cat: bytes) -> None:
+    def test_an_image_sent_as_json_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", data=cat, content_type="application/json")
 
-        assert (response.status_code, message(response)) == (400, "the body is not valid JSON")
+        assert (response.status_code, error_message(response)) == (400, "the body is not valid JSON")
 
     @pytest.mark.parametrize(
         ("data", "content_type"),
@@ -509,12 +518,12 @@ class TestErrors:
             (b"--x--\r\n", "multipart/form-data; boundary=x"),
         ],
     )
-    def test_no_image(self, client: FlaskClient, data: bytes, content_type: str) -> None:
+    def test_a_request_without_an_image_gets_400(self, client: FlaskClient, data: bytes, content_type: str) -> None:
         response = client.post("/", data=data, content_type=content_type)
 
-        assert (response.status_code, message(response)) == (400, "no image provided")
+        assert (response.status_code, error_message(response)) == (400, "no image provided")
 
-    def test_what_is_no_image(self, client: FlaskClient, cat: bytes) -> None:
+    def test_an_image_that_cannot_be_converted_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         for image, sentence in (
             (b"GIF90a", "unknown image format: send JPEG, PNG, GIF, WebP or BMP"),
             (cat[:2000], "the image is damaged and cannot be decoded"),
@@ -522,9 +531,9 @@ class TestErrors:
             (BOMB, "too many pixels: 16384x16384 is 268.4 megapixels, and the limit for this kind of PNG is 33.3"),
         ):
             response = client.post("/", data=image)
-            assert (response.status_code, message(response)) == (400, sentence)
+            assert (response.status_code, error_message(response)) == (400, sentence)
 
-    def test_one_byte_over_the_limit_is_too_large_in_every_wrapping(self, client: FlaskClient, cat: bytes) -> None:
+    def test_one_byte_over_the_limit_gets_413_in_every_kind_of_body(self, client: FlaskClient, cat: bytes) -> None:
         limit = Limits().max_image_bytes
         exactly, over = cat.ljust(limit, b"\0"), cat.ljust(limit + 1, b"\0")
         sentence = "the image is too large: the limit is 10 MB"
@@ -543,115 +552,117 @@ class TestErrors:
                 ),
             ):
                 assert response.status_code == status
-                assert status == 200 or message(response) == sentence
+                assert status == 200 or error_message(response) == sentence
 
-    def test_a_body_far_over_the_limit_is_not_read(self, client: FlaskClient) -> None:
-        class Unread(BytesIO):
+    def test_a_body_far_over_the_limit_gets_413_without_being_read(self, client: FlaskClient) -> None:
+        class UnreadableBody(BytesIO):
             def read(self, *_: object) -> bytes:
                 raise AssertionError("the body was read")
 
-        response = client.post("/", input_stream=Unread(), environ_overrides={"CONTENT_LENGTH": "5000000000"})
+        response = client.post("/", input_stream=UnreadableBody(), environ_overrides={"CONTENT_LENGTH": "5000000000"})
 
         assert response.status_code == 413
 
-    def test_a_body_shorter_than_its_content_length(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_body_shorter_than_its_content_length_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", input_stream=BytesIO(cat), environ_overrides={"CONTENT_LENGTH": str(len(cat) + 100)})
 
-        assert (response.status_code, message(response)) == (400, "the request body is shorter than its Content-Length")
+        assert (response.status_code, error_message(response)) == (400, "the request body is shorter than its Content-Length")
 
-    def test_a_compressed_body(self, client: FlaskClient, cat: bytes) -> None:
+    def test_a_compressed_body_gets_415(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", data=cat, headers={"Content-Encoding": "gzip"})
 
         assert response.status_code == 415
-        assert "Content-Encoding" in message(response)
+        assert "Content-Encoding" in error_message(response)
 
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
         [("POST", "/cat.jpg", {"GET", "HEAD", "OPTIONS", "PUT"}), ("DELETE", "/", {"GET", "HEAD", "OPTIONS", "POST", "PUT"})],
     )
-    def test_a_method_that_an_address_does_not_take(
+    def test_an_unsupported_method_gets_405_with_the_allowed_methods(
         self, client: FlaskClient, method: str, path: str, allowed: set[str]
     ) -> None:
         response = client.open(path, method=method)
 
         assert response.status_code == 405
         assert set(response.allow) == allowed
-        assert message(response)
+        assert error_message(response)
 
-    def test_many_form_parts_are_refused(self, client: FlaskClient) -> None:
+    def test_a_form_with_too_many_parts_gets_413(self, client: FlaskClient) -> None:
         response = client.post("/", data={f"field{number}": "x" for number in range(100)} | {"a": (BytesIO(b"x"), "x")})
 
         assert response.status_code == 413
 
 
-class TestFaultsOfOurs:
-    def test_a_store_that_fails_is_503_without_its_name(
+class TestServerErrors:
+    def test_a_store_failure_gets_503_and_its_details_are_only_logged(
         self, client: FlaskClient, cat: bytes, embedded: WebProcess, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert client.get("/readyz").status_code == 200
-        (embedded.settings.data_dir / "readiness").mkdir()  # where a file is looked for
+        (embedded.settings.data_dir / "readiness").mkdir()  # where the readiness check reads a file
         for path in embedded.settings.data_dir.iterdir():
             path.rmdir()
         embedded.settings.data_dir.rmdir()
-        embedded.settings.data_dir.write_text("a file where the directory was")
+        embedded.settings.data_dir.write_text("a file instead of the directory")
 
         response = client.post("/", data=cat)
 
-        assert (response.status_code, message(response)) == (503, "the service is temporarily unavailable")
+        assert (response.status_code, error_message(response)) == (503, "the service is temporarily unavailable")
         assert int(response.headers["Retry-After"]) > 0
-        assert str(embedded.settings.data_dir) in caplog.text  # for the log alone
+        assert str(embedded.settings.data_dir) in caplog.text
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
 
-    def test_a_service_without_workers_is_alive_and_not_ready(self, client: FlaskClient, embedded: WebProcess) -> None:
+    def test_a_service_without_workers_is_alive_but_not_ready(self, client: FlaskClient, embedded: WebProcess) -> None:
         embedded.close()
 
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
 
-    def test_what_there_is_no_room_for_is_turned_away_with_a_time_to_come_back(self, tmp_path: Path, cat: bytes) -> None:
+    def test_a_request_over_capacity_gets_503_with_retry_after(self, tmp_path: Path, cat: bytes) -> None:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", max_requests_in_flight=1))
         recorded = process.metrics
         assert isinstance(recorded, EmbeddedMetrics)
-        holding, answering = threading.Event(), threading.Event()
+        is_admitted, may_answer = threading.Event(), threading.Event()
 
         class SlowRequester(Requester):
+            """Holds the only place for a request until `may_answer` is set."""
+
             def __init__(self) -> None:
-                """Holds the only place until it is told to answer."""
+                """Takes no dependencies, because the requester of `process` converts."""
 
             def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
-                holding.set()
-                answering.wait(30)
+                is_admitted.set()
+                may_answer.wait(30)
                 return process.requester.convert(image, options, trace)
 
         app = create_app(settings=process.settings, requester=SlowRequester(), metrics=recorded, is_ready=process.is_ready)
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(app.test_client().post, "/", data=cat)
-            assert holding.wait(30)
+            assert is_admitted.wait(30)
             second = app.test_client().post("/", json=payload(cat, width=9))
             health = app.test_client().get("/healthz")
-            answering.set()
+            may_answer.set()
             assert first.result().status_code == 200
         process.close()
 
-        assert (second.status_code, message(second)) == (503, "the service is busy: try again in a moment")
+        assert (second.status_code, error_message(second)) == (503, "the service is busy: try again in a moment")
         assert int(second.headers["Retry-After"]) > 0
         assert health.status_code == 200
         assert recorded.total(metrics.REQUESTS_SHED) == 1
 
-    def test_art_that_does_not_come_in_time_is_a_504(self, tmp_path: Path, cat: bytes) -> None:
+    def test_a_request_past_its_deadline_gets_504(self, tmp_path: Path, cat: bytes) -> None:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", request_timeout=1))
         assert process.responder
-        process.responder.stop(5)  # and nobody works
+        process.responder.stop(5)  # so that no reply arrives
         app = create_app(
             settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
         )
         response = app.test_client().post("/", data=cat)
         process.close()
 
-        assert (response.status_code, message(response)) == (504, "the art was not ready in time: try again")
+        assert (response.status_code, error_message(response)) == (504, "the art was not ready in time: try again")
 
-    def test_an_error_that_nobody_thought_of_says_nothing_about_itself(
+    def test_an_unexpected_exception_gets_500_without_details(
         self, client: FlaskClient, cat: bytes, embedded: WebProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: object) -> None:
@@ -660,10 +671,10 @@ class TestFaultsOfOurs:
         monkeypatch.setattr(embedded.requester, "convert", fail)
         response = client.post("/", data=cat)
 
-        assert (response.status_code, message(response)) == (500, "internal error")
+        assert (response.status_code, error_message(response)) == (500, "internal error")
 
 
-def test_every_answer_but_to_probes_is_counted_and_timed_by_its_status(
+def test_every_response_except_to_health_checks_is_counted_and_timed_by_status(
     client: FlaskClient, cat: bytes, embedded: WebProcess
 ) -> None:
     client.get("/")
@@ -681,6 +692,6 @@ def test_every_answer_but_to_probes_is_counted_and_timed_by_its_status(
     assert recorded.total(metrics.CONVERSION_PIXELS, format="jpeg") == 451 * 300
 
 
-def test_no_answer_may_be_sniffed_into_something_else(client: FlaskClient, cat: bytes) -> None:
+def test_every_response_forbids_content_type_sniffing(client: FlaskClient, cat: bytes) -> None:
     for response in (client.get("/"), client.post("/", data=cat), client.post("/", data=b"<script>"), client.get("/x")):
         assert response.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""The contract at /openapi.json is true: a fuzzer that is driven by it finds no lie."""
+"""The service behaves as /openapi.json describes, and its examples print what they show."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ CHECKS = (
 
 
 @pytest.mark.slow
-def test_no_answer_breaks_the_contract(tmp_path: Path) -> None:
+def test_a_fuzzer_finds_no_response_outside_the_contract(tmp_path: Path) -> None:
     server = Server(tmp_path)
     fuzzer = str(Path(sys.executable).with_name("schemathesis"))
     try:
@@ -56,10 +56,10 @@ def operations(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_every_example_prints_what_is_shown(server: Server, tmp_path: Path) -> None:
-    """In the order in which they stand, from a folder with the image that they use."""
+def test_every_example_prints_the_output_shown(server: Server, tmp_path: Path) -> None:
+    """Run the examples in the order of the document, in a folder that has their image."""
     shutil.copy(HEART_FILE, tmp_path)
-    ran = 0
+    run_count = 0
     contract = json.loads(server.request("GET", "/openapi.json", Host=f"127.0.0.1:{server.port}")[1])
     for name, operation in operations(contract).items():
         assert operation["x-codeSamples"] or name == "docs"
@@ -74,18 +74,18 @@ def test_every_example_prints_what_is_shown(server: Server, tmp_path: Path) -> N
             assert (run.returncode, run.stderr) == (0, ""), sample
             assert run.stdout.removesuffix("\n") == (sample["output"] or run.stdout.removesuffix("\n")), sample
             assert len(run.stdout) > 1
-            ran += 1
-    assert ran >= 11
+            run_count += 1
+    assert run_count >= 11
 
 
-def test_the_image_of_the_examples_is_the_one_that_can_be_had(client: FlaskClient) -> None:
+def test_the_image_of_the_examples_can_be_downloaded(client: FlaskClient) -> None:
     assert base64.b64decode(HEART) == HEART_FILE.read_bytes()
     assert digest_of(HEART_FILE.read_bytes()) == HEART_SHA256
     with client.get("/static/heart.png") as file:
         assert file.data == HEART_FILE.read_bytes()
 
 
-def test_the_page_shows_all_of_the_contract_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+def test_the_docs_page_shows_the_whole_contract_and_loads_nothing_from_other_sites(client: FlaskClient) -> None:
     page, contract = client.get("/docs"), client.get("/openapi.json").get_json()
     text = unescape(page.text)
 
@@ -97,8 +97,8 @@ def test_the_page_shows_all_of_the_contract_and_loads_nothing_from_elsewhere(cli
             assert sample["output"] in text
         for parameter in operation.get("parameters", ()):
             assert parameter["description"] in text
-        for answer in operation["responses"].values():
-            assert answer["description"] in text
+        for response in operation["responses"].values():
+            assert response["description"] in text
     assert ", ".join(STYLES) in text
     assert "<script" not in text
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self'; font-src 'self';")
