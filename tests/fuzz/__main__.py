@@ -2,7 +2,7 @@
 
 It starts from the hostile files and ends at the first finding: an exception other than a RejectedError, an image that takes
 seconds, or a process that grows past its limit. A finding is a file; it is tried again with
-`.venv-fuzz/bin/python -m tests.fuzz.target FILE`, and becomes a case in tests/hostile without its first two bytes, which
+`.venv/bin/python -m tests.fuzz.target FILE`, and becomes a case in tests/hostile without its first two bytes, which
 choose the options. What was learnt stays in .fuzz, so that the next run goes on from there.
 """
 
