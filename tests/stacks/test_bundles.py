@@ -39,7 +39,7 @@ from stacks.bundles import (
     release_bundle,
 )
 from tests import hostile
-from tests.test_locks import pins
+from tests.test_locks import installed
 
 pytestmark = pytest.mark.slow
 
@@ -91,10 +91,11 @@ def test_every_extension_loads_with_the_glibc_of_amazon_linux_2023(architecture:
 
 @architectures
 def test_the_function_holds_the_worker_and_what_is_locked_for_it(architecture: Architecture) -> None:
-    bundle = function_bundle(function_target(architecture))
-    installed = {path.name.partition("-")[0].replace("_", "-") for path in bundle.glob("*.dist-info")}
+    target = function_target(architecture)
+    bundle = function_bundle(target)
+    packages = {path.name.partition("-")[0].replace("_", "-") for path in bundle.glob("*.dist-info")}
 
-    assert installed == pins("requirements/worker.txt").keys()
+    assert packages == installed("requirements/worker.txt", target).keys()
     assert {"asciist/wiring.py", "lambda_worker/handler.py"} <= names(bundle)
     assert not {"service", "flask", "gunicorn", "boto3", "botocore", "click", "tests", "bin"} & names(bundle)
     assert not [name for name in names(bundle) if re.search(r"__pycache__|RECORD|direct_url|_avif|libavif|harfbuzz", name)]
@@ -256,14 +257,17 @@ def prefix(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @architectures
 def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture) -> None:
-    directory = release_bundle(Target(architecture=architecture, python=INSTANCE_PYTHON))
+    target = Target(architecture=architecture, python=INSTANCE_PYTHON)
+    directory = release_bundle(target)
+    locked = installed("requirements/web.txt", target)
     wheels = list((directory / "wheels").iterdir())
     machine = {"arm64": "aarch64", "x86_64": "x86_64"}[architecture]
 
-    assert {wheel.name.split("-")[0].replace("_", "-") for wheel in wheels} == {"asciist", *pins("requirements/web.txt")}
+    assert {wheel.name.split("-")[0].replace("_", "-") for wheel in wheels} == {"asciist", *locked}
     assert all(wheel.name.endswith(("-any.whl", f"_{machine}.whl")) for wheel in wheels)
     with zipfile.ZipFile(next(wheel for wheel in wheels if wheel.name.startswith("asciist-"))) as own:
-        assert {"service/templates/page.html", "asciist/py.typed", "lambda_worker/handler.py"} <= set(own.namelist())
+        assert {"service/templates/page.html", "asciist/py.typed", "asciist/poller.py"} <= set(own.namelist())
+        assert {name.split("/")[0] for name in own.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
 
 
 def test_a_release_is_not_installed_over_something_else(release: Path, tmp_path: Path) -> None:
