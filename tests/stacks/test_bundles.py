@@ -1,4 +1,4 @@
-"""What is deployed: the function's code and the instances' release, built here and run from nothing but themselves."""
+"""The function bundle and the instances' release, built and then run without the test environment's packages."""
 
 import contextlib
 import hashlib
@@ -56,7 +56,7 @@ def function_target(architecture: Architecture) -> Target:
 
 
 def fingerprint(directory: Path) -> str:
-    """Of all names, contents, modes and times below a directory."""
+    """A digest of all names, contents, modes and times below a directory."""
     digest = hashlib.sha256()
     for path in sorted(directory.rglob("*")):
         status = path.stat()
@@ -86,11 +86,11 @@ def test_every_extension_loads_with_the_glibc_of_amazon_linux_2023(architecture:
     minors = {int(minor) for body in bodies for minor in re.findall(rb"GLIBC_2\.(\d+)", body)}
 
     assert max(minors) <= 34
-    assert tuple(map(int, FUNCTION_PYTHON.split("."))) >= (3, 12)  # before, Lambda's runtimes are not Amazon Linux 2023
+    assert tuple(map(int, FUNCTION_PYTHON.split("."))) >= (3, 12)  # older runtimes of Lambda are not Amazon Linux 2023
 
 
 @architectures
-def test_the_function_holds_the_worker_and_what_is_locked_for_it(architecture: Architecture) -> None:
+def test_the_function_contains_the_worker_and_its_locked_packages(architecture: Architecture) -> None:
     target = function_target(architecture)
     bundle = function_bundle(target)
     packages = {path.name.partition("-")[0].replace("_", "-") for path in bundle.glob("*.dist-info")}
@@ -132,7 +132,7 @@ def test_two_builds_are_byte_identical(build: Callable[..., Path], target: Targe
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what the function is made from, and a pip that installs nothing."""
+    """A copy of the function's sources, and a pip that installs nothing."""
     for package in ("asciist", "lambda_worker", "requirements", "stacks"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(bundles, "ROOT", tmp_path)
@@ -140,19 +140,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_is_not_deployed_does_not_change_what_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_deployed_does_not_change_the_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = function_bundle(LOCAL, cache=project / "cache")
     (project / "README.md").write_text("new")
     (project / "asciist/__pycache__").mkdir()
     (project / "asciist/__pycache__/limits.pyc").write_bytes(b"new")
     (project / "asciist/.limits.py.swp").write_bytes(b"new")
-    monkeypatch.setattr(bundles, "_build_function", None)  # a synth that changes nothing builds nothing
+    monkeypatch.setattr(bundles, "_build_function", None)  # a cached bundle is not built again
 
     assert function_bundle(LOCAL, cache=project / "cache") == before
 
 
 @pytest.mark.parametrize("file", ["asciist/limits.py", "requirements/worker.txt"])
-def test_a_change_is_another_bundle(project: Path, file: str) -> None:
+def test_a_changed_source_gives_another_bundle(project: Path, file: str) -> None:
     before = function_bundle(LOCAL, cache=project / "cache")
     with (project / file).open("a") as source:
         source.write("\n")
@@ -160,7 +160,7 @@ def test_a_change_is_another_bundle(project: Path, file: str) -> None:
     assert function_bundle(LOCAL, cache=project / "cache") != before
 
 
-def test_two_synths_at_a_time_end_with_one_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_synths_share_one_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both_build = Barrier(2)
     monkeypatch.setattr(bundles, "_pip", lambda *_: both_build.wait(10))
     with ThreadPoolExecutor(2) as synths:
@@ -170,7 +170,7 @@ def test_two_synths_at_a_time_end_with_one_bundle(project: Path, monkeypatch: py
     assert {path for path in (project / "cache").iterdir() if path.is_dir()} == {first}
 
 
-def test_a_bundle_goes_a_week_after_its_last_use(project: Path) -> None:
+def test_a_bundle_is_deleted_a_week_after_its_last_use(project: Path) -> None:
     cache = project / "cache"
     used, unused = function_bundle(LOCAL, cache=cache), function_bundle(function_target("arm64"), cache=cache)
     eight_days_ago = time.time() - 8 * 24 * 3600
@@ -182,7 +182,7 @@ def test_a_bundle_goes_a_week_after_its_last_use(project: Path) -> None:
     assert {path for path in cache.iterdir() if path.is_dir()} == {used, new}
 
 
-def test_a_failed_build_says_what_pip_said_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_build_reports_the_output_of_pip_and_leaves_no_files(tmp_path: Path) -> None:
     for build in (function_bundle, release_bundle):
         with pytest.raises(BundleError, match=r"(?s)pip (install|download) failed: .*No matching distribution found"):
             build(Target(architecture="x86_64", python="3.2"), cache=tmp_path)
@@ -190,16 +190,16 @@ def test_a_failed_build_says_what_pip_said_and_leaves_nothing(tmp_path: Path) ->
     assert names(tmp_path) == {".gitignore"}
 
 
-def test_a_function_over_the_quota_is_not_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_exceeds_the_quota_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundles, "MAX_FUNCTION_BYTES", 10_000)
 
-    with pytest.raises(BundleError, match=r"the function is \d+ bytes unpacked, and Lambda takes 10000"):
+    with pytest.raises(BundleError, match=r"The function exceeds Lambda's quota: \d+ bytes unpacked, and the limit is 10000\."):
         function_bundle(LOCAL, cache=project / "cache")
     assert names(project / "cache") == {".gitignore"}
 
 
-def test_the_function_converts_every_format_with_nothing_but_itself(cat: bytes) -> None:
-    """Without the libraries that were taken out of it, and without this environment."""
+def test_the_function_converts_every_format_with_its_own_packages_only(cat: bytes) -> None:
+    """The process sees neither the libraries dropped from the bundle nor this environment."""
     gradient = hostile.gradient()
     images = [cat, *(hostile.encoded(gradient, name) for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP"))]
     options, limits = ConversionOptions(width=20), Limits()
@@ -229,7 +229,7 @@ print(json.dumps([module.__file__ for name, module in sys.modules.items() if nam
 
 
 def offline(command: list[str], **options: str) -> subprocess.CompletedProcess[str]:
-    """Run without a network: in a namespace that has none where that is permitted, and behind a proxy that is not there."""
+    """Run without a network: in an empty network namespace if permitted, and with a proxy that does not exist."""
     unshare = ["unshare", "--net"]
     permitted = shutil.which(unshare[0]) and subprocess.run([*unshare, "true"], check=False).returncode == 0
     return subprocess.run(
@@ -248,7 +248,7 @@ def release() -> Path:
 
 @pytest.fixture(scope="module")
 def prefix(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installation of the release."""
+    """The directory of an installed release."""
     directory = tmp_path_factory.mktemp("instance") / "opt/asciist"
     done = offline(["bash", str(release / "install"), str(directory), sys.executable])
     assert done.returncode == 0, done.stderr
@@ -270,7 +270,7 @@ def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture
         assert {name.split("/")[0] for name in own.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
 
 
-def test_a_release_is_not_installed_over_something_else(release: Path, tmp_path: Path) -> None:
+def test_a_release_is_not_installed_into_a_directory_with_files(release: Path, tmp_path: Path) -> None:
     (tmp_path / "something").touch()
     done = offline(["bash", str(release / "install"), str(tmp_path), sys.executable])
 
@@ -279,7 +279,7 @@ def test_a_release_is_not_installed_over_something_else(release: Path, tmp_path:
 
 
 def unit(name: str) -> dict[str, list[str]]:
-    """The settings of a systemd unit, each with its values in order."""
+    """The settings of a systemd unit: each name with its values, in order."""
     settings: dict[str, list[str]] = {}
     for line in (INSTANCE / f"{name}.service").read_text().splitlines():
         if line and line[0] not in "#[":
@@ -293,7 +293,7 @@ def variables(name: str) -> dict[str, str]:
 
 
 class Instance:
-    """The web unit's command in an installation, as systemd would run it."""
+    """The web unit's process in an installed release, started as systemd would start it."""
 
     def __init__(self, prefix: Path, directory: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -339,19 +339,19 @@ def instance(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert instance.stop() == 0
 
 
-def test_gunicorn_converts_from_an_installation_without_a_network(instance: Instance, cat: bytes) -> None:
+def test_an_installed_release_serves_art(instance: Instance, cat: bytes) -> None:
     expected = convert(cat, ConversionOptions(width=40), Limits())
 
     assert instance.request("PUT", "/?width=40", cat) == (200, expected + "\n")
 
 
-def test_systemd_is_told_when_gunicorn_is_up(instance: Instance) -> None:
+def test_gunicorn_notifies_systemd_when_it_is_ready(instance: Instance) -> None:
     assert unit("asciist-web")["Type"] == ["notify"]
     assert b"READY=1" in instance.notification
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_runs_what_is_installed(name: str, prefix: Path) -> None:
+def test_a_unit_runs_a_program_of_the_release(name: str, prefix: Path) -> None:
     program, *arguments = unit(name)["ExecStart"][0].split()
 
     assert os.access(program.replace("/opt/asciist", str(prefix)), os.X_OK)
@@ -361,9 +361,9 @@ def test_a_unit_runs_what_is_installed(name: str, prefix: Path) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_outlives_its_faults_and_stops_after_its_requests(name: str) -> None:
+def test_a_unit_restarts_without_limit_and_stops_gracefully(name: str) -> None:
     settings = unit(name)
-    longest = Timeouts(request=50)  # the longest that the settings take
+    longest = Timeouts(request=50)  # the maximum of the setting
 
     assert settings["Restart"] == ["always"]
     assert settings["StartLimitIntervalSec"] == ["0"]
@@ -372,7 +372,7 @@ def test_a_unit_outlives_its_faults_and_stops_after_its_requests(name: str) -> N
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_may_do_no_more_than_it_must(name: str) -> None:
+def test_a_unit_runs_without_privileges(name: str) -> None:
     settings = unit(name)
 
     assert settings["User"] == ["asciist"]
@@ -382,11 +382,11 @@ def test_a_unit_may_do_no_more_than_it_must(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_allocates_as_the_command_does(name: str) -> None:
+def test_a_unit_has_the_allocator_settings_of_the_serve_command(name: str) -> None:
     assert cli.SERVER_ENVIRONMENT.items() <= variables(name).items()
 
 
-def test_what_a_unit_logs_is_shipped_and_rotated() -> None:
+def test_log_files_are_shipped_and_rotated() -> None:
     config = json.loads((INSTANCE / "cloudwatch-agent.json").read_text())
     shipped = {entry["file_path"] for entry in config["logs"]["logs_collected"]["files"]["collect_list"]}
 
@@ -394,20 +394,20 @@ def test_what_a_unit_logs_is_shipped_and_rotated() -> None:
     assert "/var/log/asciist/*.log" in (INSTANCE / "logrotate.conf").read_text()
 
 
-def test_memory_is_measured_for_each_group() -> None:
-    """What the web tier scales on; CloudWatch itself does not see the inside of an instance."""
+def test_memory_is_reported_for_each_group() -> None:
+    """Groups scale on memory use, which CloudWatch cannot measure without the agent."""
     metrics = json.loads((INSTANCE / "cloudwatch-agent.json").read_text())["metrics"]
 
     assert metrics["aggregation_dimensions"] == [["Group"]]
     for collected in metrics["metrics_collected"].values():
         assert collected["append_dimensions"].keys() == {"Group"}
     assert "mem_used_percent" in metrics["metrics_collected"]["mem"]["measurement"]
-    # Above them, the agent would have to list the tags of the whole account.
+    # At this level, the agent would need permission to list the tags of the whole account.
     assert "append_dimensions" not in metrics
 
 
 class Rehearsal:
-    """`boot` under a directory in place of /, with commands of the machine that only say that they were called."""
+    """`boot` with a directory in place of /, and stand-ins for system commands that record their calls."""
 
     def __init__(self, release: Path, prefix: Path, directory: Path) -> None:
         self.root = directory / "root"
@@ -444,7 +444,7 @@ def rehearsal(release: Path, prefix: Path, tmp_path: Path) -> Rehearsal:
     return Rehearsal(release, prefix, tmp_path)
 
 
-def test_an_instance_boots_into_a_web_server_that_is_ready(rehearsal: Rehearsal, instance: Instance) -> None:
+def test_boot_ends_when_the_web_server_is_ready(rehearsal: Rehearsal, instance: Instance) -> None:
     rehearsal.environment.write_text(f"ASCIIST_PORT={instance.port}\nASCIIST_BACKEND=embedded\n")
     if not shutil.which("curl"):
         rehearsal.stand_in("curl", f'exec {sys.executable} -c "import urllib.request as u; u.urlopen(\\"${{@: -1}}\\")"')
@@ -467,7 +467,7 @@ def test_an_instance_boots_into_a_web_server_that_is_ready(rehearsal: Rehearsal,
     assert (rehearsal.root / "opt/asciist/bin/gunicorn").exists()
 
 
-def test_an_instance_boots_into_a_poller(rehearsal: Rehearsal) -> None:
+def test_boot_starts_the_poller(rehearsal: Rehearsal) -> None:
     done = rehearsal.boot("asciist-poller")
 
     assert done.returncode == 0, done.stderr
@@ -478,12 +478,12 @@ def test_an_instance_boots_into_a_poller(rehearsal: Rehearsal) -> None:
     ("unit", "command", "then", "message"),
     [
         ("asciist-web", "dnf", "echo 'dnf: no such package' >&2; exit 1", "dnf: no such package"),
-        ("asciist-web", "systemctl", '[[ $* != "enable --now asciist-web" ]]', "boot: asciist-web does not start"),
+        ("asciist-web", "systemctl", '[[ $* != "enable --now asciist-web" ]]', "boot: asciist-web did not start"),
         ("asciist-web", "curl", "exit 22", "boot: asciist-web is not ready"),
-        ("asciist-poller", "systemctl", "if [[ $1 == show ]]; then echo 4; fi", "boot: asciist-poller does not stay up"),
+        ("asciist-poller", "systemctl", "if [[ $1 == show ]]; then echo 4; fi", "boot: asciist-poller keeps restarting"),
     ],
 )
-def test_a_boot_that_does_not_work_fails_and_says_so(
+def test_a_failed_boot_exits_with_1_and_names_the_failure(
     rehearsal: Rehearsal, unit: str, command: str, then: str, message: str
 ) -> None:
     rehearsal.stand_in(command, then)
