@@ -70,7 +70,7 @@ class Instance:
         return self._log.read_text(errors="replace")
 
     def stop(self, timeout: float = 60) -> int:
-        """Stop as systemd does, letting in-flight requests finish, and return the exit status. Kills after `timeout` seconds."""
+        """Stop as systemd does, with time for in-flight requests, and return the exit status. Kills after `timeout` seconds."""
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:

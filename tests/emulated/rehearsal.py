@@ -125,7 +125,7 @@ def stop(deployment: Deployment, web: list[Instance], say: Say) -> None:
 
 @contextlib.contextmanager
 def _requests(deployment: Deployment) -> Iterator[list[int]]:
-    """Send requests for art that is not stored, one after another, until the context ends. Yields the list of their statuses."""
+    """Send requests for new art, one after another, until the context ends. Yields the list of their statuses."""
     image = (EXAMPLES / "rocket.jpg").read_bytes()
     stopping = threading.Event()
     statuses: list[int] = []

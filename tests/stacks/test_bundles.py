@@ -16,10 +16,13 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from asciist import cli
 from asciist.conversion import ConversionOptions, convert
@@ -102,6 +105,21 @@ def test_the_function_contains_the_worker_and_its_locked_packages(architecture: 
 
 
 @architectures
+def test_the_function_contains_every_dependency_of_its_packages(architecture: Architecture) -> None:
+    """The build does not resolve dependencies, so the lock must list all that the target's markers select."""
+    target = function_target(architecture)
+    distributions = list(metadata.distributions(path=[str(function_bundle(target))]))
+    dependencies = [Requirement(text) for distribution in distributions for text in distribution.requires or ()]
+    environment = {**target.markers, "extra": ""}
+    needed = {
+        canonicalize_name(entry.name) for entry in dependencies if entry.marker is None or entry.marker.evaluate(environment)
+    }
+
+    assert {"certifi", "requests"} <= needed
+    assert needed <= {canonicalize_name(distribution.name) for distribution in distributions}
+
+
+@architectures
 def test_the_function_fits_into_lambda(architecture: Architecture, tmp_path: Path) -> None:
     bundle = function_bundle(function_target(architecture))
     archive = Path(shutil.make_archive(str(tmp_path / "function"), "zip", bundle))
@@ -172,12 +190,13 @@ def test_concurrent_synths_share_one_bundle(project: Path, monkeypatch: pytest.M
 
 def test_a_bundle_is_deleted_a_week_after_its_last_use(project: Path) -> None:
     cache = project / "cache"
-    used, unused = function_bundle(LOCAL, cache=cache), function_bundle(function_target("arm64"), cache=cache)
+    used_target, unused_target, new_target = (Target(architecture="arm64", python=f"3.{minor}") for minor in (11, 12, 13))
+    used, unused = function_bundle(used_target, cache=cache), function_bundle(unused_target, cache=cache)
     eight_days_ago = time.time() - 8 * 24 * 3600
     for bundle in (used, unused):
         os.utime(bundle, (eight_days_ago, eight_days_ago))
-    function_bundle(LOCAL, cache=cache)
-    new = function_bundle(function_target("x86_64"), cache=cache)
+    function_bundle(used_target, cache=cache)
+    new = function_bundle(new_target, cache=cache)
 
     assert {path for path in cache.iterdir() if path.is_dir()} == {used, new}
 
