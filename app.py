@@ -1,4 +1,4 @@
-"""The CDK app: one `Environment` from the context, and stacks that read as a sentence each."""
+"""The CDK app: reads one `Environment` from the context and composes the stacks of a deployment."""
 
 import sys
 from collections.abc import Callable
@@ -28,11 +28,11 @@ def compose(
     build_function: Build = bundles.function_bundle,
     build_release: Build = bundles.release_bundle,
 ) -> App:
-    """Put the stacks of a deployment into `app`. The builders make what runs; a test may stand in for them."""
+    """Add the stacks of a deployment to `app`. Tests replace the builders of the function and the release."""
     settings = Settings()
     architecture = cast("bundles.Architecture", environment.architecture)
-    on_instances = bundles.Target(architecture=architecture, python=bundles.INSTANCE_PYTHON)
-    in_function = bundles.Target(architecture=architecture, python=environment.function_python)
+    instance_target = bundles.Target(architecture=architecture, python=bundles.INSTANCE_PYTHON)
+    function_target = bundles.Target(architecture=architecture, python=environment.function_python)
     prefix = environment.prefix
     storage = StorageStack(app, f"{prefix}-storage", environment=environment, timeouts=settings.timeouts)
     web = WebStack(
@@ -42,7 +42,7 @@ def compose(
         settings=settings,
         artifacts=storage.artifacts,
         requests=storage.requests,
-        release=build_release(on_instances),
+        release=build_release(instance_target),
     )
     worker = WorkerStack(
         app,
@@ -53,7 +53,7 @@ def compose(
         requests=storage.requests,
         vpc=web.vpc,
         worker_access=web.worker_access,
-        bundle=build_function(in_function) if environment.worker == "lambda" else build_release(on_instances),
+        bundle=build_function(function_target) if environment.worker == "lambda" else build_release(instance_target),
     )
     ObservabilityStack(
         app,
@@ -67,7 +67,7 @@ def compose(
     )
     if environment.datadog:
         DatadogStack(app, f"{prefix}-datadog", environment=environment, settings=settings)
-        Tags.of(app).add("env", environment.environment)  # by which Datadog knows the resources of a deployment
+        Tags.of(app).add("env", environment.environment)  # Datadog identifies a deployment's resources by this tag
     Tags.of(app).add("service", "asciist")
     Tags.of(app).add("environment", environment.environment)
     acknowledge(app, environment)

@@ -1,1 +1,1 @@
-"""The AWS system: four stacks over one `Environment`."""
+"""The CDK stacks of a deployment on AWS, all configured by one `Environment`."""

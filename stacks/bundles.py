@@ -1,13 +1,14 @@
-"""The two artifacts of a release, as plain directories: the function's code, and what an instance installs.
+"""Build the two artifacts of a release as plain directories: the function's code, and what an instance installs.
 
-Both are built with pip alone, for any target on any machine, and the same sources, locks and target give the same bytes: the
-cloud sees a new version only when there is one. They are kept in `.bundles`, each under the digest of what it was made from,
-so that a synth that changes nothing builds nothing. The folder can be deleted at any time.
+pip builds both for any target on any machine and under any Python that runs this project. The same sources, locks and target
+give the same bytes, so AWS sees a new version only when something changed. Bundles are cached in `.bundles`, each named for the
+digest of its inputs, so a synth without changes builds nothing. The folder can be deleted at any time.
 """
 
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal
+from typing import Final, Literal, cast
+
+from packaging.markers import Environment as MarkerEnvironment
+from packaging.requirements import Requirement
 
 ROOT: Final = Path(__file__).parent.parent
 CACHE: Final = ROOT / ".bundles"
@@ -25,69 +29,116 @@ CACHE: Final = ROOT / ".bundles"
 Architecture = Literal["arm64", "x86_64"]
 
 FUNCTION_PYTHON: Final = "3.13"
-"""Lambda runs 3.11 on Amazon Linux 2, whose glibc 2.26 is too old for Pillow's wheels (2.27); from 3.12 on it is Amazon Linux
-2023, as on the instances."""
+"""Python version of the function. Lambda runs 3.11 on Amazon Linux 2, whose glibc 2.26 is too old for Pillow's wheels (2.27);
+from 3.12 on it runs on Amazon Linux 2023, as the instances do."""
 INSTANCE_PYTHON: Final = "3.11"
-"""Amazon Linux 2023 packages it as `python3.11`, beside the older one of its own."""
+"""Python version of the instances. Amazon Linux 2023 packages it as `python3.11`, beside its system Python."""
 
 MAX_FUNCTION_BYTES: Final = 262_144_000  # Lambda's quotas: 250 MB unpacked,
-MAX_FUNCTION_ZIP_BYTES: Final = 52_428_800  # and 50 MB packed, for a direct upload
+MAX_FUNCTION_ZIP_BYTES: Final = 52_428_800  # and 50 MB zipped, for a direct upload
 
 _FUNCTION_PACKAGES: Final = ("asciist", "lambda_worker")
-_RELEASE_PACKAGES: Final = ("asciist", "lambda_worker", "service")
+_RELEASE_PACKAGES: Final = ("asciist", "service")
 
 _UNUSED_EXTENSIONS: Final = ("_avif", "_imagingcms", "_imagingft", "_imagingtk")
-"""Of Pillow: AVIF, colour profiles, fonts and windows. With the libraries that only they need a quarter of the bundle."""
+"""Pillow extensions for AVIF, colour profiles, fonts and Tk. They and the libraries only they load are a quarter of the
+bundle."""
 
 _GLIBC_MINORS: Final = range(34, 16, -1)
-"""Of the wheels that run on Amazon Linux 2023 (glibc 2.34); pip wants each named."""
+"""Minor versions of glibc 2 whose wheels run on Amazon Linux 2023 (glibc 2.34). pip takes each as a platform of its own."""
 
-_EPOCH: Final = 315_532_800  # 1980, the first time that a zip file can hold
+_EPOCH: Final = 315_532_800  # 1980, the earliest time a zip file can hold
 _UNUSED_SECONDS: Final = 7 * 24 * 3600
 
 
 class BundleError(Exception):
-    """An artifact cannot be built; the text says why, with pip's own words where it was pip."""
+    """An artifact cannot be built. The message says why, and includes pip's output if pip failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What an artifact is built for: the processor, and the interpreter as "3.13"."""
+    """The processor and the Python version that an artifact is built for, such as "arm64" and "3.13"."""
 
     architecture: Architecture
     python: str
 
     @classmethod
     def here(cls) -> "Target":
-        """The target that is this machine and this interpreter: what an emulator of the cloud runs. Raises BundleError."""
+        """Return the target that this machine and this interpreter are. Raises BundleError on any other processor."""
         architectures: dict[str, Architecture] = {"aarch64": "arm64", "x86_64": "x86_64"}
         if platform.machine() not in architectures:
-            raise BundleError(f"nothing is built for {platform.machine()}")
+            raise BundleError(f"Unsupported processor: {platform.machine()}; bundles are built for aarch64 and x86_64.")
         return cls(architecture=architectures[platform.machine()], python=".".join(platform.python_version_tuple()[:2]))
 
     @property
     def machine(self) -> str:
-        """The architecture's name in the names of wheels."""
+        """The architecture's name in wheel tags and environment markers."""
         return {"arm64": "aarch64", "x86_64": "x86_64"}[self.architecture]
+
+    @property
+    def abi(self) -> str:
+        """The tag of the interpreter's ABI, such as "cp313"."""
+        return f"cp{self.python.replace('.', '')}"
+
+    @property
+    def markers(self) -> dict[str, str]:
+        """Every variable of environment markers, with its value on the target.
+
+        A variable left out would take its value from the interpreter that runs the build.
+        """
+        environment: MarkerEnvironment = {
+            "implementation_name": "cpython",
+            "implementation_version": f"{self.python}.0",
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": f"{self.python}.0",
+            "python_version": self.python,
+            "sys_platform": "linux",
+        }
+        return cast("dict[str, str]", environment)
 
 
 def function_bundle(target: Target, *, cache: Path = CACHE) -> Path:
-    """The directory that Lambda unpacks: the handler's packages and their dependencies, without what the runtime has (boto3).
+    """Return the directory that Lambda unpacks: the handler's packages and their dependencies, except boto3, which the runtime
+    has.
 
-    Raises BundleError, also when it is over Lambda's quotas.
+    Raises BundleError, also when the function exceeds Lambda's quotas.
     """
     sources = _sources(*_FUNCTION_PACKAGES, "requirements/worker.txt", "stacks/bundles.py")
     return _cached("function", target, sources, _build_function, cache)
 
 
 def release_bundle(target: Target, *, cache: Path = CACHE) -> Path:
-    """The directory that an instance unpacks: `boot`, `install`, units, and every wheel they need. Raises BundleError."""
+    """Return the directory that an instance unpacks: `boot`, `install`, the units, and every wheel they need.
+
+    Raises BundleError.
+    """
     sources = _sources(*_RELEASE_PACKAGES, "pyproject.toml", "requirements/web.txt", "stacks/bundles.py", "stacks/instance")
     return _cached("release", target, sources, _build_release, cache)
 
 
+def locked_requirements(lock: Path, target: Target) -> str:
+    """Return the requirements of a lock file that apply to a target, one a line with their hashes and without markers.
+
+    pip's --python-version chooses wheels only. pip evaluates markers for the interpreter that runs it, so none are left to it.
+    """
+    applicable = []
+    for line in re.sub(r"\s*\\\n\s*", " ", lock.read_text()).splitlines():
+        specification, *hashes = line.split(" --hash=")
+        if hashes:
+            requirement = Requirement(specification)
+            if requirement.marker is None or requirement.marker.evaluate(target.markers):
+                requirement.marker = None
+                applicable.append(" --hash=".join([str(requirement), *hashes]))
+    return "\n".join(applicable) + "\n"
+
+
 def _sources(*names: str) -> list[Path]:
-    """The files below `names`, which are relative to the root, without what interpreters and editors leave there."""
+    """Return the files below `names`, which are relative to the root, without caches and hidden files."""
     files = [file for name in names for file in _files(ROOT / name)]
     return [file for file in files if not any(part.startswith((".", "__pycache__")) for part in file.relative_to(ROOT).parts)]
 
@@ -103,7 +154,7 @@ def _cached(
     if not bundle.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         (cache / ".gitignore").write_text("*\n")
-        _forget_unused(cache)
+        _delete_unused(cache)
         with TemporaryDirectory(dir=cache, prefix="building-") as temporary:
             built = Path(temporary) / "bundle"
             built.mkdir()
@@ -112,9 +163,9 @@ def _cached(
             try:
                 built.rename(bundle)
             except OSError:
-                if not bundle.is_dir():  # it is there when another synth was faster, with the same bytes
+                if not bundle.is_dir():  # exists if a concurrent synth finished first, with the same bytes
                     raise
-    os.utime(bundle)  # the time of its last use
+    os.utime(bundle)  # records the last use
     return bundle
 
 
@@ -126,29 +177,36 @@ def _digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _forget_unused(cache: Path) -> None:
-    """A week after its last use a bundle goes, and so does what a killed build left."""
+def _delete_unused(cache: Path) -> None:
+    """Delete bundles a week after their last use, and what interrupted builds left behind."""
     for entry in cache.iterdir():
         if entry.is_dir() and entry.stat().st_mtime < time.time() - _UNUSED_SECONDS:
             shutil.rmtree(entry, ignore_errors=True)
 
 
 def _normalize(directory: Path) -> None:
-    """Nothing of the machine that built it: its clock, its umask."""
+    """Replace the modes and times of all files, which depend on the building machine, by fixed ones."""
     for path in (directory, *directory.rglob("*")):
-        runs = path.is_dir() or path.read_bytes()[:2] == b"#!"
-        path.chmod(0o755 if runs else 0o644)
+        executable = path.is_dir() or path.read_bytes()[:2] == b"#!"
+        path.chmod(0o755 if executable else 0o644)
         os.utime(path, (_EPOCH, _EPOCH))
 
 
 def _build_function(target: Target, sources: Sequence[Path], into: Path) -> None:
-    _pip("install", "--no-compile", "--target", into, *_wheels_of(target, "requirements/worker.txt"))
+    requirements = into / "requirements.txt"
+    requirements.write_text(locked_requirements(ROOT / "requirements/worker.txt", target))
+    # `pip install` compares Requires-Python with the interpreter that runs it; the lock's versions are those for the target.
+    _pip(
+        *("install", "--no-compile", "--ignore-requires-python"),
+        *("--target", into, *_options_for_wheels(target, requirements)),
+    )
+    requirements.unlink()
     shutil.rmtree(into / "bin", ignore_errors=True)  # commands, which name the interpreter that installed them
     for file in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
         for installed in into.glob(f"*.dist-info/{file}"):
             installed.unlink()
     _drop_unused_extensions(into)
-    _drop_what_builds_and_tests(into)
+    _drop_development_files(into)
     for source in sources:
         if source.relative_to(ROOT).parts[0] in _FUNCTION_PACKAGES:
             _copy(source, into)
@@ -156,8 +214,10 @@ def _build_function(target: Target, sources: Sequence[Path], into: Path) -> None
 
 
 def _drop_unused_extensions(bundle: Path) -> None:
-    """Those, and the libraries that came along for them alone. A wheel gives each library a name that nothing else has
-    (libavif-c6062d5f.so), so whoever loads it contains its name."""
+    """Delete the unused Pillow extensions and the libraries that no remaining extension loads.
+
+    A wheel gives each bundled library a unique name (libavif-c6062d5f.so), so a file that loads it contains that name.
+    """
     for name in _UNUSED_EXTENSIONS:
         for extension in (bundle / "PIL").glob(f"{name}.*"):
             extension.unlink()
@@ -172,8 +232,8 @@ def _drop_unused_extensions(bundle: Path) -> None:
         library.unlink()
 
 
-def _drop_what_builds_and_tests(bundle: Path) -> None:
-    """Tests, headers and stubs: a fifth of NumPy."""
+def _drop_development_files(bundle: Path) -> None:
+    """Delete tests, headers, static libraries and stubs: a fifth of NumPy."""
     for path in [*bundle.rglob("tests")]:
         shutil.rmtree(path)
     for path in bundle.rglob("*"):
@@ -184,19 +244,21 @@ def _drop_what_builds_and_tests(bundle: Path) -> None:
 def _check_size(bundle: Path) -> None:
     bodies = [file.read_bytes() for file in _files(bundle)]
     unpacked, packed = sum(map(len, bodies)), sum(len(zlib.compress(body)) for body in bodies)
-    for what, size, limit in (("unpacked", unpacked, MAX_FUNCTION_BYTES), ("packed", packed, MAX_FUNCTION_ZIP_BYTES)):
+    for state, size, limit in (("unpacked", unpacked, MAX_FUNCTION_BYTES), ("zipped", packed, MAX_FUNCTION_ZIP_BYTES)):
         if size > limit:
-            raise BundleError(f"the function is {size} bytes {what}, and Lambda takes {limit}")
+            raise BundleError(f"The function exceeds Lambda's quota: {size} bytes {state}, and the limit is {limit}.")
 
 
 def _build_release(target: Target, sources: Sequence[Path], into: Path) -> None:
     wheels = into / "wheels"
-    _pip("download", "--dest", wheels, *_wheels_of(target, "requirements/web.txt"))
+    requirements = into / "requirements.txt"
+    locked = locked_requirements(ROOT / "requirements/web.txt", target)
+    requirements.write_text(locked)
+    _pip("download", "--dest", wheels, *_options_for_wheels(target, requirements))
     own = _own_wheel(sources, wheels)
     name, version, *_ = own.name.split("-")
     own_digest = hashlib.sha256(own.read_bytes()).hexdigest()
-    requirements = (ROOT / "requirements/web.txt").read_text()
-    (into / "requirements.txt").write_text(f"{requirements}{name}=={version} --hash=sha256:{own_digest}\n")
+    requirements.write_text(f"{locked}{name}=={version} --hash=sha256:{own_digest}\n")
     (into / "python-version").write_text(f"{target.python}\n")
     for source in sources:
         if source.is_relative_to(ROOT / "stacks/instance"):
@@ -204,12 +266,12 @@ def _build_release(target: Target, sources: Sequence[Path], into: Path) -> None:
 
 
 def _own_wheel(sources: Sequence[Path], wheels: Path) -> Path:
-    """The project as a wheel, built from a copy: setuptools writes beside the sources."""
+    """Build the project's wheel into `wheels`, from a copy because setuptools writes beside the sources."""
     with TemporaryDirectory() as temporary:
         project = Path(temporary)
         for source in sources:
             _copy(source, project)
-        # The description of a wheel interests nobody here, and a new word in it would replace every instance.
+        # An empty description, since a change to the README would otherwise replace every instance.
         (project / "README.md").touch()
         _normalize(project)
         before = set(wheels.iterdir())
@@ -224,16 +286,19 @@ def _copy(source: Path, into: Path) -> None:
     shutil.copyfile(source, copy)
 
 
-def _wheels_of(target: Target, lock: str) -> list[str | Path]:
-    """The options of pip for the locked wheels of a target that is not this machine."""
+def _options_for_wheels(target: Target, requirements: Path) -> list[str | Path]:
+    """Return pip's options to take exactly these locked requirements, as wheels of the target.
+
+    Dependencies are not resolved again (--no-deps): the lock is complete, and pip would evaluate their markers for itself.
+    """
     policies = (*(f"manylinux_2_{minor}" for minor in _GLIBC_MINORS), "manylinux2014")
     platforms = (f"--platform={policy}_{target.machine}" for policy in policies)
-    python = ("--implementation=cp", f"--python-version={target.python}")
-    return ["--only-binary=:all:", "--require-hashes", *python, *platforms, "--requirement", ROOT / lock]
+    python = ("--implementation=cp", f"--python-version={target.python}", f"--abi={target.abi}")
+    return ["--no-deps", "--only-binary=:all:", "--require-hashes", *python, *platforms, "--requirement", requirements]
 
 
 def _pip(*arguments: str | Path) -> None:
-    done = subprocess.run(  # noqa: S603 - nothing here comes from outside
+    done = subprocess.run(  # noqa: S603 - no argument comes from outside this module
         [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *map(str, arguments)],
         capture_output=True,
         text=True,

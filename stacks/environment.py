@@ -1,4 +1,4 @@
-"""Everything that differs between two deployments, read once from the CDK context and checked at once."""
+"""The configuration of a deployment, read and validated once from the CDK context."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,28 +9,31 @@ from stacks.bundles import FUNCTION_PYTHON
 
 
 class ContextError(Exception):
-    """The context is wrong; the message lists every mistake, one sentence each."""
+    """The CDK context is invalid. The message lists every mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How large a deployment is, and what may be lost with it."""
+    """The capacity of a deployment, and how long it keeps data."""
 
     web_instance_type: str
     web_min_instances: int
     web_max_instances: int
     worker_max_concurrency: int
-    """Lambda invocations at a time."""
+    """Maximum concurrent Lambda invocations."""
+    function_memory_mb: int
+    """Memory of the worker function, in MB. Lambda grants processor time in proportion: 1,769 MB is one whole virtual CPU."""
     poller_instance_type: str
     poller_min_instances: int
     poller_max_instances: int
     nat_gateways: int
-    """Each 33 USD a month; one is a single point of failure for a zone's way out."""
+    """Number of NAT gateways, at 33 USD a month each. With one, an outage of its zone also cuts off the other zone."""
     artifact_days: int
-    """Images and art are deleted at this age; whatever is missing is converted again."""
+    """Age, in days, at which images and art are deleted."""
     log_days: int
+    """Retention of logs, in days: a key of `_RETENTION` in stacks/logs.py."""
     keeps_data: bool
-    """Whether bucket and queues outlive their stack, and the load balancer refuses to be deleted."""
+    """True if the bucket and the queues outlive their stack, and the load balancer has deletion protection."""
 
 
 SIZES: Final = {
@@ -39,6 +42,7 @@ SIZES: Final = {
         web_min_instances=1,
         web_max_instances=2,
         worker_max_concurrency=5,
+        function_memory_mb=1769,
         poller_instance_type="t4g.small",
         poller_min_instances=1,
         poller_max_instances=2,
@@ -52,6 +56,7 @@ SIZES: Final = {
         web_min_instances=2,
         web_max_instances=10,
         worker_max_concurrency=50,
+        function_memory_mb=1769,
         poller_instance_type="c7g.large",
         poller_min_instances=2,
         poller_max_instances=20,
@@ -71,7 +76,7 @@ DATADOG_SITES: Final = (
     "ap2.datadoghq.com",
     "uk1.datadoghq.com",
 )
-"""Those whose extension is in AWS's public partition: GovCloud has layers of its own."""
+"""Datadog sites whose Lambda extension is published in the public AWS partition. GovCloud has layers of its own."""
 
 _CHOICES: Final = {
     "environment": tuple(SIZES),
@@ -86,34 +91,34 @@ _X86_INSTANCES: Final = {"t4g.small": "t3.small", "c7g.large": "c7i.large"}
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One deployment. Each field is a context value of its name: `cdk deploy -c environment=prod -c worker=asg`."""
+    """The configuration of one deployment. Each field is the context value of that name, as in `cdk deploy -c worker=asg`."""
 
     environment: str = "dev"
-    """`dev` or `prod`: how large, and whether data outlives the stacks."""
+    """`dev` or `prod`: selects the `Sizes`."""
     worker: str = "lambda"
-    """`lambda`, or `asg`: an auto-scaling group of pollers."""
+    """`lambda` for a function, or `asg` for an auto-scaling group of pollers."""
     replies: str = "queue"
-    """`queue`: one of each web process; `callback`: by HTTP from worker to web process, inside the VPC."""
+    """`queue` for an SQS queue per web process, or `callback` for HTTP from worker to web process inside the VPC."""
     architecture: str = "arm64"
-    """Of the function and of all instances: `arm64` costs a fifth less, `x86_64` is what most machines can run."""
+    """Processor of the function and all instances. `arm64` costs a fifth less; `x86_64` is what most local machines can run."""
     function_python: str = FUNCTION_PYTHON
-    """Of the function. Others than the default are for emulators, which run functions on the interpreter they have."""
+    """Python version of the function. Other versions are for emulators, which run functions on the interpreter they have."""
     domain: str = ""
-    """Name under which the service is reached by HTTPS; needs `certificate`. Without, it is plain HTTP."""
+    """Domain name of the service; requires `certificate`. If empty, the service uses plain HTTP."""
     certificate: str = ""
     """ARN of the certificate for `domain`, in the same region."""
     alarm_email: str = ""
-    """Address that alarms are mailed to, once it has confirmed."""
+    """E-mail address that receives alarms after it has confirmed the subscription."""
     runbook: str = "docs/runbook.md"
-    """Address of the runbook, which each alarm points into."""
+    """URL or path of the runbook, to which each alarm links."""
     datadog_api_key: str = ""
-    """ARN of the secret that holds Datadog's API key; needs `datadog_app_key`. Without, nothing of Datadog is deployed."""
+    """ARN of the secret that holds the Datadog API key; requires `datadog_app_key`. If empty, Datadog is not used."""
     datadog_app_key: str = ""
-    """ARN of the secret that holds the application key with which dashboard, monitors and objective are kept."""
+    """ARN of the secret that holds the Datadog application key, which manages the dashboard, the monitors and the SLO."""
     datadog_site: str = DATADOG_SITES[0]
-    """Where the account lives."""
+    """Datadog site of the account."""
     datadog_notify: str = ""
-    """Who is told by monitors, in Datadog's way: `@pagerduty-asciist`."""
+    """Recipient of monitor notifications in Datadog's syntax, such as `@pagerduty-asciist`."""
 
     @property
     def sizes(self) -> Sizes:
@@ -121,24 +126,24 @@ class Environment:
 
     @property
     def prefix(self) -> str:
-        """How the names of this deployment's stacks and reply queues begin."""
+        """Prefix of the names of this deployment's stacks and reply queues."""
         return f"asciist-{self.environment}"
 
     @property
     def datadog(self) -> bool:
-        """Whether metrics go to Datadog, and dashboard, monitors and objective are kept there."""
+        """True if this deployment reports to Datadog, and manages its dashboard, monitors and SLO there."""
         return bool(self.datadog_api_key)
 
     def instance_type(self, arm_type: str) -> str:
-        """The instance type of this architecture that stands for `arm_type`."""
+        """Return the equivalent of `arm_type` for this deployment's architecture."""
         return arm_type if self.architecture == "arm64" else _X86_INSTANCES[arm_type]
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> "Environment":
-        """Raises ContextError."""
+        """Validate the CDK context and return the environment it describes. Raises ContextError."""
         names = [field.name for field in fields(cls)]
         mistakes = []
-        # The CDK's own keys have a colon, an @ or a slash; a key without one is meant for us.
+        # Keys of the CDK itself contain a colon, an @ or a slash. Any other key is meant for this class.
         for key in context:
             if key not in names and not {":", "@", "/"} & set(key):
                 near = get_close_matches(key, names, n=1)
@@ -147,7 +152,7 @@ class Environment:
         for name, choices in _CHOICES.items():
             if values.get(name, choices[0]) not in choices:
                 mistakes.append(f"{name} must be one of {', '.join(choices)}, not {values[name]!r}")
-        mistakes += _in_domain(values) + _in_datadog(values)
+        mistakes += _domain_mistakes(values) + _datadog_mistakes(values)
         if values.get("alarm_email") and "@" not in values["alarm_email"]:
             mistakes.append(f"alarm_email must be an e-mail address, not {values['alarm_email']!r}")
         if mistakes:
@@ -155,7 +160,7 @@ class Environment:
         return cls(**values)
 
 
-def _in_domain(values: Mapping[str, str]) -> list[str]:
+def _domain_mistakes(values: Mapping[str, str]) -> list[str]:
     mistakes = []
     if bool(values.get("domain")) != bool(values.get("certificate")):
         mistakes.append("domain and certificate (its ARN) go together: give both or neither")
@@ -164,9 +169,9 @@ def _in_domain(values: Mapping[str, str]) -> list[str]:
     return mistakes
 
 
-def _in_datadog(values: Mapping[str, str]) -> list[str]:
+def _datadog_mistakes(values: Mapping[str, str]) -> list[str]:
     keys = ("datadog_api_key", "datadog_app_key")
-    # What is wrong is not repeated: it may be the key itself.
+    # The message omits the invalid value, which may be the key itself.
     mistakes = [
         f"{name} must be the ARN of the secret that holds the key"
         for name in keys

@@ -1,4 +1,4 @@
-"""A group of instances that run one unit of the release. Both tiers are made of it."""
+"""A group of EC2 instances that run one systemd unit of the release, used by both tiers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,32 +18,32 @@ from stacks.logs import log_group
 from stacks.permissions import grant_secrets
 
 _METRICS = "asciist"
-"""The namespace of what the CloudWatch agent reports."""
+"""CloudWatch namespace of the metrics that the CloudWatch agent reports."""
 
 _VARIABLES = "/run/asciist-environment"
 
 _BOOT_TIMEOUT = Duration.minutes(10)
-"""From launch to the signal. A boot takes two to three minutes; a package repository has been slow before."""
+"""Maximum time from launch to the success signal. A boot takes two to three minutes, and package repositories can be slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """What the instances of a group run."""
+    """The systemd unit that the instances of a group run."""
 
     name: str
-    """The systemd unit, `asciist-web` or `asciist-poller`."""
+    """Name of the unit, `asciist-web` or `asciist-poller`."""
     release: Path
     """The release directory (see `stacks.bundles`)."""
     variables: Mapping[str, str]
-    """The unit's environment."""
-    asks_for_own_address: bool = False
-    """Whether the unit needs this instance's address as ASCIIST_INSTANCE (workers call back to it)."""
+    """Environment variables of the unit."""
+    needs_own_address: bool = False
+    """True if the unit needs its instance's address in ASCIIST_INSTANCE, to which workers call back."""
 
 
 class InstanceGroup(Construct):
-    """An auto-scaling group on Amazon Linux 2023 in private subnets: no inbound but what is allowed, no SSH (use Session
-    Manager), IMDSv2 alone, encrypted disks. An update rolls one batch at a time and rolls back by itself when an instance
-    does not report that its unit answers.
+    """An auto-scaling group on Amazon Linux 2023 in private subnets, with encrypted disks, IMDSv2 only, and Session Manager in
+    place of SSH. An update replaces one instance at a time, and rolls back if a new instance does not signal that its unit is
+    ready.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class InstanceGroup(Construct):
         health_checks: autoscaling.HealthChecks,
     ) -> None:
         super().__init__(scope, name)
-        # A name of ours and not the group's own, which the agent could only learn by listing the account's tags.
+        # Not the name that AWS gives the group, which the agent could only find with permission to list the account's tags.
         self._name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
         self.role = iam.Role(
             self,
@@ -78,12 +78,12 @@ class InstanceGroup(Construct):
         self.role.add_to_principal_policy(
             iam.PolicyStatement(
                 actions=["cloudwatch:PutMetricData"],
-                resources=["*"],  # the action takes no resource; the namespace is the limit
+                resources=["*"],  # the action takes no resource; the condition limits the namespace
                 conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
             )
         )
         if environment.datadog:
-            grant_secrets(self.role, environment.datadog_api_key)  # for the agent
+            grant_secrets(self.role, environment.datadog_api_key)  # for the Datadog agent
         user_data = _user_data(release, unit, self.log_group, self._name)
         template = ec2.LaunchTemplate(
             self,
@@ -128,14 +128,14 @@ class InstanceGroup(Construct):
         Tags.of(self.group).add("Name", self._name)
 
     def memory_used(self) -> cloudwatch.Metric:
-        """Percent of memory in use, as the CloudWatch agent reports it."""
-        return self._of_agent("mem_used_percent")
+        """Return the metric of memory in use, in percent, as the CloudWatch agent reports it."""
+        return self._agent_metric("mem_used_percent")
 
     def disk_used(self) -> cloudwatch.Metric:
-        """Percent of the root disk in use, likewise."""
-        return self._of_agent("disk_used_percent")
+        """Return the metric of the root disk in use, in percent, as the CloudWatch agent reports it."""
+        return self._agent_metric("disk_used_percent")
 
-    def _of_agent(self, name: str) -> cloudwatch.Metric:
+    def _agent_metric(self, name: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace=_METRICS,
             metric_name=name,
@@ -145,10 +145,10 @@ class InstanceGroup(Construct):
 
 
 def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, group_name: str) -> ec2.UserData:
-    """Fetch the release from S3, write the unit's environment, and leave the rest to the release's own `boot`."""
+    """Return user data that fetches the release from S3, writes the unit's environment and runs the release's `boot`."""
     user_data = ec2.UserData.for_linux()
     archive = user_data.add_s3_download_command(bucket=release.bucket, bucket_key=release.s3_object_key)
-    region = Stack.of(release).region  # a function is told by Lambda
+    region = Stack.of(release).region  # Lambda sets these variables for the function
     deployed = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **unit.variables}
     variables = "\n".join(f"{name}={value}" for name, value in sorted(deployed.items()))
     user_data.add_commands(
@@ -156,7 +156,7 @@ def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, 
         f"python3 -m zipfile -e {archive} /opt/asciist-release",
         f"cat > {_VARIABLES} <<'VARIABLES'\n{variables}\nVARIABLES",
     )
-    if unit.asks_for_own_address:
+    if unit.needs_own_address:
         user_data.add_commands(
             "token=$(curl -sSf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)",
             'address=$(curl -sSf -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/meta-data/local-ipv4)',

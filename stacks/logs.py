@@ -1,4 +1,4 @@
-"""Log groups that are kept for a while and then forgotten."""
+"""Log groups with a limited retention."""
 
 from typing import Final
 
@@ -12,5 +12,5 @@ _RETENTION: Final = {7: logs.RetentionDays.ONE_WEEK, 90: logs.RetentionDays.THRE
 
 
 def log_group(scope: Construct, name: str, environment: Environment) -> logs.LogGroup:
-    """A log group whose lines live as long as the environment says; it goes with its stack."""
+    """Create a log group with the environment's retention. It is deleted with its stack."""
     return logs.LogGroup(scope, name, retention=_RETENTION[environment.sizes.log_days], removal_policy=RemovalPolicy.DESTROY)

@@ -1,4 +1,6 @@
-"""Who may do what. Each tier gets what its code calls and nothing else; no role can list an account's queues or buckets."""
+"""IAM permissions of the two tiers. Each role allows only the calls that its code makes; none may list the account's queues or
+buckets.
+"""
 
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_iam as iam
@@ -9,12 +11,12 @@ from stacks.environment import Environment
 
 
 def reply_queue_prefix(environment: Environment) -> str:
-    """How the names of the reply queues of a deployment begin."""
+    """Return the prefix of the names of a deployment's reply queues."""
     return f"{environment.prefix}-reply-"
 
 
 def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
-    """Look for art, create images, publish requests, and keep reply queues with their notes."""
+    """Allow the web tier to read and create artifacts, publish requests, and manage reply queues and their notes."""
     _grant_artifacts(role, artifacts)
     _allow(role, [artifacts.arn_for_objects("reply-queues/*")], "s3:DeleteObject")
     _allow(role, [requests.queue_arn], "sqs:SendMessage")
@@ -30,7 +32,7 @@ def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQue
 
 
 def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
-    """Read images, store art, consume requests, and send replies."""
+    """Allow the worker tier to read images, store art, consume requests and send replies."""
     _grant_artifacts(role, artifacts)
     _allow(
         role,
@@ -45,13 +47,13 @@ def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.I
 
 
 def grant_secrets(role: iam.IGrantable, *arns: str) -> None:
-    """Read these secrets, which are encrypted with the account's own key for secrets."""
+    """Allow a role to read secrets that are encrypted with the account's default key, `aws/secretsmanager`."""
     _allow(role, list(arns), "secretsmanager:GetSecretValue")
 
 
 def _grant_artifacts(role: iam.IGrantable, artifacts: s3.IBucket) -> None:
     _allow(role, [artifacts.arn_for_objects("*")], "s3:GetObject", "s3:PutObject")
-    # Of this bucket alone. Without it S3 answers 403 and not 404 for what is not there.
+    # Lists this bucket only. Without it, S3 answers 403 instead of 404 for an absent object.
     _allow(role, [artifacts.bucket_arn], "s3:ListBucket")
 
 

@@ -1,4 +1,4 @@
-"""What is kept: artifacts in a bucket, requests in a queue, and the requests that nobody could serve in another."""
+"""The storage stack: the artifact bucket, the request queue and the dead-letter queue."""
 
 from typing import cast
 
@@ -12,7 +12,7 @@ from stacks.environment import Environment
 
 
 class StorageStack(Stack):
-    """Artifacts, requests and dead letters. Everything else can be replaced at any time; these three never are."""
+    """The bucket and the two queues. An update never replaces them; it may replace every other resource of a deployment."""
 
     def __init__(self, scope: Construct, name: str, *, environment: Environment, timeouts: Timeouts) -> None:
         super().__init__(scope, name)
@@ -27,7 +27,7 @@ class StorageStack(Stack):
             minimum_tls_version=1.2,
             removal_policy=removal,
             lifecycle_rules=[
-                # One rule for both: they share a folder, and art without its image is of no use for another width.
+                # One rule for both: they share a prefix, and art cannot be converted to another width without its image.
                 s3.LifecycleRule(id="images-and-art", expiration=Duration.days(environment.sizes.artifact_days)),
                 s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1)),
             ],
@@ -37,7 +37,7 @@ class StorageStack(Stack):
             "DeadLetters",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=Duration.days(14),  # as long as SQS can: someone has to look at each
+            retention_period=Duration.days(14),  # the SQS maximum, since a person inspects each message
             removal_policy=removal,
         )
         self.requests = sqs.Queue(
@@ -46,14 +46,14 @@ class StorageStack(Stack):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             visibility_timeout=Duration.seconds(timeouts.visibility),
-            retention_period=Duration.hours(1),  # far past every deadline, so that an outage shows in the message age
+            retention_period=Duration.hours(1),  # far longer than any deadline, so that an outage shows as message age
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=timeouts.max_receive_count),
             removal_policy=removal,
         )
-        for kept in (self.artifacts, self.dead_letters, self.requests):
-            _pin(kept)
+        for retained in (self.artifacts, self.dead_letters, self.requests):
+            _pin_logical_id(retained)
 
 
-def _pin(kept: IConstruct) -> None:
-    """Fix a logical id, so that moving a construct never replaces what it holds."""
-    cast("CfnResource", kept.node.default_child).override_logical_id(kept.node.id)
+def _pin_logical_id(construct: IConstruct) -> None:
+    """Fix the logical id of a resource, so that moving its construct never replaces it."""
+    cast("CfnResource", construct.node.default_child).override_logical_id(construct.node.id)

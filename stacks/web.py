@@ -1,4 +1,4 @@
-"""The web tier: a network, a load balancer, and gunicorn on a group of instances behind it."""
+"""The web stack: the network, the load balancer, and a group of instances that run gunicorn behind it."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ _VARIABLES = (
 
 
 class WebStack(Stack):
-    """Clients reach the load balancer, the load balancer reaches the instances, and nothing else reaches anything."""
+    """The network and the web tier. Only the load balancer accepts connections from clients, and instances only from it."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class WebStack(Stack):
                 name="asciist-web",
                 release=release,
                 variables=aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
-                asks_for_own_address=True,
+                needs_own_address=True,
             ),
             instance_type=environment.sizes.web_instance_type,
             min_instances=environment.sizes.web_min_instances,
@@ -109,13 +109,13 @@ class WebStack(Stack):
         self._listen(environment)
 
     def _network(self, environment: Environment) -> ec2.Vpc:
-        """Two zones; instances in private subnets with a way out, artifacts by a gateway that costs nothing."""
+        """Create a VPC over two zones: private subnets with NAT for the instances, and a free gateway endpoint for S3."""
         vpc = ec2.Vpc(
             self,
             "Network",
             max_azs=2,
             nat_gateways=environment.sizes.nat_gateways,
-            # Nothing uses the default group, and emptying it would take a function of its own with rights over groups.
+            # Nothing uses the default group. The CDK would empty it with a custom resource that may change security groups.
             restrict_default_security_group=False,
         )
         vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)
@@ -129,7 +129,7 @@ class WebStack(Stack):
     def _listen(self, environment: Environment) -> None:
         if not environment.domain:
             Annotations.of(self).add_warning_v2(
-                "asciist:plain-http", "no domain is given: the service speaks plain HTTP, and images travel readable"
+                "asciist:plain-http", "No domain is configured: the service uses plain HTTP, and images are sent unencrypted."
             )
             self.load_balancer.add_listener(
                 "Http", port=80, protocol=elbv2.ApplicationProtocol.HTTP, default_target_groups=[self.targets]
@@ -157,7 +157,7 @@ def aws_variables(
     artifacts: s3.IBucket,
     requests: sqs.IQueue,
 ) -> dict[str, str]:
-    """Those of the settings of a deployment whose names (without ASCIIST_) are given, and what Datadog needs."""
+    """Return the environment variables of a deployment: the settings in `names` (without ASCIIST_), and those for Datadog."""
     deployed = Settings(
         backend="aws",
         bucket=artifacts.bucket_name,
@@ -165,11 +165,11 @@ def aws_variables(
         reply_path=environment.replies,
         reply_queue_prefix=reply_queue_prefix(environment),
         callback_first_port=settings.callback_first_port,
-        host="0.0.0.0",  # noqa: S104 - the security group lets the load balancer in alone
+        host="0.0.0.0",  # noqa: S104 - the security group admits only the load balancer
         port=_PORT,
         request_timeout=settings.request_timeout,
         metrics="dogstatsd+emf" if environment.datadog else "emf",
         metrics_namespace=environment.prefix,
     ).to_environment()
-    ours = {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}
-    return ours | datadog_variables(environment)
+    selected = {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}
+    return selected | datadog_variables(environment)

@@ -1,4 +1,4 @@
-"""The worker tier: a function that SQS invokes, or a group of instances that poll."""
+"""The worker stack: a Lambda function that SQS invokes, or a group of instances that poll the queue."""
 
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from stacks.permissions import grant_worker
 from stacks.web import aws_variables
 
 _BACKLOG_PER_INSTANCE = 10
-"""Messages that wait for each poller: at thirty a second for each core, a third of a second."""
+"""Messages in the queue for each poller before another is started: a third of a second of work for a core, at 30 messages/s."""
 
 
 class WorkerStack(Stack):
-    """Makes art of images: consumes requests, reads and writes artifacts, replies to web processes."""
+    """The worker tier: consumes requests, converts images, stores the art and replies to web processes."""
 
     function: lambda_.Function | None = None
     instances: InstanceGroup | None = None
@@ -44,19 +44,19 @@ class WorkerStack(Stack):
         worker_access: ec2.ISecurityGroup,
         bundle: Path,
     ) -> None:
-        """`bundle` is the function's, or the release for instances."""
+        """`bundle` is the function bundle if `environment.worker` is "lambda", or else the release for instances."""
         super().__init__(scope, name)
         names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH", "METRICS", "METRICS_NAMESPACE")
         variables = aws_variables(environment, settings, names=names, artifacts=artifacts, requests=requests)
         if environment.worker == "lambda":
-            # Callbacks go to addresses inside the network; a reply queue is reached from anywhere, without a NAT's cost.
-            inside = {"vpc": vpc, "security_groups": [worker_access]} if environment.replies == "callback" else {}
-            self.function = self._function(environment, settings, bundle, variables=variables, inside=inside)
+            # Callbacks go to addresses in the VPC. Reply queues are reachable without it, which saves NAT traffic.
+            network = {"vpc": vpc, "security_groups": [worker_access]} if environment.replies == "callback" else {}
+            self.function = self._function(environment, settings, bundle, variables=variables, network=network)
             add_extension(self.function, environment)
             self.function.add_event_source(
                 event_sources.SqsEventSource(
                     requests,
-                    batch_size=1,  # someone waits for each: none waits for its neighbours
+                    batch_size=1,  # a client waits for each message, and a batch is converted one message after another
                     max_concurrency=environment.sizes.worker_max_concurrency,
                     report_batch_item_failures=True,
                 )
@@ -75,7 +75,7 @@ class WorkerStack(Stack):
         bundle: Path,
         *,
         variables: dict[str, str],
-        inside: dict[str, object],
+        network: dict[str, object],
     ) -> lambda_.Function:
         arm = environment.architecture == "arm64"
         return lambda_.Function(
@@ -86,11 +86,11 @@ class WorkerStack(Stack):
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
             handler="lambda_worker.handler.handler",
             code=lambda_.Code.from_asset(str(bundle)),
-            memory_size=1769,  # MB: one whole virtual processor
+            memory_size=environment.sizes.function_memory_mb,
             timeout=Duration.seconds(settings.timeouts.worker),
             environment=variables,
             log_group=log_group(self, "Log", environment),
-            **inside,  # type: ignore[arg-type]  # vpc and security_groups, both or neither
+            **network,  # type: ignore[arg-type]  # vpc and security_groups, or neither
         )
 
     def _pollers(

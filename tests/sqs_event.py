@@ -1,10 +1,10 @@
-"""The events that SQS makes of messages for a Lambda function."""
+"""SQS events as a Lambda function receives them."""
 
 from typing import Any
 
 
 def record(message_id: str, body: str, receive_count: int = 1) -> dict[str, Any]:
-    """A record as in the Lambda developer guide, "Using Lambda with Amazon SQS"."""
+    """Return a record in the format of the Lambda developer guide, "Using Lambda with Amazon SQS"."""
     return {
         "messageId": message_id,
         "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",

@@ -1,53 +1,115 @@
-"""The lock and the tiers' subsets of it belong together and to pyproject.toml."""
+"""pyproject.toml, the lock of everything and the locks of its subsets agree with each other."""
 
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from stacks.bundles import Target, locked_requirements
 
 ROOT = Path(__file__).parent.parent
-OWN_ENVIRONMENT = {"emulator", "bench", "fuzz"}
-GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ("requirements.txt", *(f"requirements/{path.name}" for path in sorted((ROOT / "requirements").iterdir())))
+TARGETS = [
+    Target(architecture=architecture, python=python)
+    for architecture in ("arm64", "x86_64")
+    for python in ("3.11", "3.12", "3.13", "3.14")
+]
 
 
-def pins(file: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;\\]+)", (ROOT / file).read_text(), re.MULTILINE))
+def pins(file: str) -> set[tuple[str, str]]:
+    """The (name, version) pairs of a lock. A package may have one version for each range of Python versions."""
+    return set(re.findall(r"^([a-z0-9._-]+)==([^\s;\\]+)", (ROOT / file).read_text(), re.MULTILINE))
 
 
-def names(requirements: list[str]) -> set[str]:
-    return {match[0] for text in requirements if (match := re.match(r"[A-Za-z0-9._-]+", text))}
+def names(file: str) -> set[str]:
+    return {name for name, _version in pins(file)}
 
 
-@pytest.mark.parametrize("tier", ["web", "worker"])
-def test_a_tier_installs_a_subset_of_the_one_lock(tier: str) -> None:
-    assert pins(f"requirements/{tier}.txt").items() <= pins("requirements.txt").items()
-    assert names(GROUPS["dependency-groups"][tier]) <= pins(f"requirements/{tier}.txt").keys()
+def installed(lock: str, target: Target) -> dict[str, str]:
+    """The version of each package that a target installs from a lock."""
+    lines = locked_requirements(ROOT / lock, target).splitlines()
+    return dict(line.split(" ")[0].split("==") for line in lines)
 
 
-def test_the_lock_pins_all_that_is_asked_for() -> None:
-    asked = names(GROUPS["project"]["dependencies"]).union(
-        *(names(group) for key, group in GROUPS["dependency-groups"].items() if key not in OWN_ENVIRONMENT)
+def declared(requirements: list[str]) -> set[str]:
+    return {Requirement(text).name.lower() for text in requirements}
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group, including those of the groups it includes."""
+    requirements = []
+    for entry in PROJECT["dependency-groups"][name]:
+        requirements += [entry] if isinstance(entry, str) else group(entry["include-group"])
+    return requirements
+
+
+def served() -> list[str]:
+    return [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["aws"]]
+
+
+def test_every_lock_is_compiled_from_something() -> None:
+    assert LOCKS == (
+        "requirements.txt",
+        "requirements/bench.txt",
+        "requirements/emulator.txt",
+        "requirements/serve.txt",
+        "requirements/web.txt",
+        "requirements/worker.txt",
     )
 
-    assert asked <= pins("requirements.txt").keys()
+
+@pytest.mark.parametrize("lock", ["serve", "web", "worker"])
+def test_a_subset_has_the_versions_of_the_lock_of_everything(lock: str) -> None:
+    assert pins(f"requirements/{lock}.txt") <= pins("requirements.txt")
 
 
-def test_one_machine_has_what_each_tier_has() -> None:
-    groups = GROUPS["dependency-groups"]
-
-    project = GROUPS["project"]
-    assert {*project["dependencies"], *project["optional-dependencies"]["aws"]} == {
-        *groups["web"],
-        *groups["worker"],
-        "click>=8.2",
-    }
+def test_each_lock_pins_every_declared_dependency() -> None:
+    assert declared([*served(), *group("dev")]) <= names("requirements.txt")
+    assert declared([*PROJECT["project"]["dependencies"], *group("build")]) <= names("requirements/serve.txt")
+    assert declared(served()) <= names("requirements/web.txt")
+    for name in ("worker", "bench", "emulator"):
+        assert declared(group(name)) <= names(f"requirements/{name}.txt")
 
 
-def test_the_worker_ships_nothing_of_the_web() -> None:
-    assert not {"flask", "gunicorn", "click", "werkzeug"} & pins("requirements/worker.txt").keys()
+def test_bounds_are_declared_once() -> None:
+    assert declared(group("worker")) < declared(PROJECT["project"]["dependencies"])
+    assert not any(Requirement(text).specifier for text in group("worker"))
+    everything = [*served(), *(text for name in ("dev", "bench") for text in group(name))]
+    bounds: dict[str, set[str]] = {}
+    for requirement in map(Requirement, everything):
+        bounds.setdefault(requirement.name.lower(), set()).add(str(requirement.specifier))
+    assert {name: specifiers for name, specifiers in bounds.items() if len(specifiers) > 1} == {}
+    assert group("build") == PROJECT["build-system"]["requires"]
+
+
+def test_packages_whose_internals_are_used_have_an_upper_bound() -> None:
+    bounded = {"click", "datadog", "gunicorn", "obstore", "pillow", "python-json-logger", "werkzeug"}
+
+    for requirement in map(Requirement, PROJECT["project"]["dependencies"]):
+        operators = {specifier.operator for specifier in requirement.specifier}
+        assert ("<" in operators) == (requirement.name in bounded), requirement
+
+
+def test_the_worker_installs_no_package_of_the_web_tier() -> None:
+    assert not {"flask", "gunicorn", "click", "werkzeug"} & names("requirements/worker.txt")
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.architecture}-{target.python}")
+def test_a_lock_resolves_for_each_target_to_one_version_of_each_package(target: Target) -> None:
+    for lock in ("requirements/web.txt", "requirements/worker.txt"):
+        lines = locked_requirements(ROOT / lock, target).splitlines()
+        versions = installed(lock, target)
+
+        assert len(versions) == len(lines)
+        assert versions.items() <= pins(lock)
+        assert versions["numpy"] == ("2.4.6" if target.python == "3.11" else "2.5.5")
+        assert ("typing-extensions" in versions) == (target.python in ("3.11", "3.12"))
+        assert all(re.fullmatch(r"[a-z0-9._-]+==\S+( --hash=sha256:[0-9a-f]{64})+", line) for line in lines)
 
 
 def test_no_lock_names_a_machine_or_a_host() -> None:
-    for file in ("requirements.txt", "requirements/web.txt", "requirements/worker.txt"):
+    for file in LOCKS:
         assert not re.search(r"https?://|--index-url|--find-links|file:|/home/|/root/", (ROOT / file).read_text())

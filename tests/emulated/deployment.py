@@ -1,4 +1,4 @@
-"""The stacks as the CDK's own command deploys them, into an emulated account, with instances that this machine runs.
+"""Deploys the stacks with the CDK command into an emulated account, and runs their instances as local processes.
 
     with Emulator(enforce_iam=True) as emulator, Deployment(emulator) as deployment:
         deployment.bootstrap()
@@ -6,9 +6,8 @@
         deployment.launch("web", "127.0.0.11")
         answer = deployment.request("POST", "/?width=80", image)
 
-An auto-scaling group boots nothing in an emulator. `launch` stands in for it, and takes all that it knows from what was
-deployed: the launch template's user data for the unit and its variables, the instance profile for the permissions, the
-unit file of the release for the command.
+An auto-scaling group of the emulator starts no instance. `launch` does, from what was deployed: it takes the unit and its
+variables from the launch template's user data, the permissions from the instance profile, and the command from the unit file.
 """
 
 import base64
@@ -37,41 +36,41 @@ from tests.emulated.emulator import ACCOUNT, REGION, ROOT, Emulator
 
 _HERE: Final = Target.here()
 THIS_MACHINE: Final = {"architecture": _HERE.architecture, "function_python": _HERE.python}
-"""Context of a deployment whose function and instances this machine can run."""
+"""CDK context of a deployment whose function and instances this machine can run."""
 
 
 class DeploymentError(Exception):
-    """The CDK's command failed, or an instance did not become ready; the message ends with what it said."""
+    """The CDK command failed, or an instance did not become ready. The message ends with its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a client got from the load balancer."""
+    """A response from the load balancer."""
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Headers by name, in lower case."""
     body: bytes
 
 
 class Instance:
-    """What an instance of a group runs: one unit of the release, as a process of this machine. Made by `Deployment.launch`."""
+    """One unit of the release, run as a local process in place of an EC2 instance. Created by `Deployment.launch`."""
 
     def __init__(self, *, unit: str, address: str, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.unit = unit
         self.address = address
         self.port = port
         self.process = process
-        """The unit's main process: gunicorn's arbiter, or the poller."""
+        """The unit's main process: gunicorn's master, or the poller."""
         self._log = log
 
     @property
     def log(self) -> str:
-        """All that it has said so far."""
+        """The output of the unit so far."""
         return self._log.read_text(errors="replace")
 
     def stop(self, timeout: float = 60) -> int:
-        """Stop as systemd does, which lets requests in flight finish; seconds until it is killed. Its exit status."""
+        """Stop as systemd does, with time for in-flight requests, and return the exit status. Kills after `timeout` seconds."""
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -91,13 +90,14 @@ class Instance:
 
 
 class Deployment:
-    """All stacks of one environment in one emulated account. Ends its instances when the context ends; the stacks stay
-    until `destroy`, or until the emulator ends.
+    """All stacks of one environment in one emulated account.
+
+    Leaving the context stops the instances. The stacks remain until `destroy`, or until the emulator stops.
     """
 
     def __init__(self, emulator: Emulator, *, project: Path = ROOT, context: Mapping[str, str] | None = None) -> None:
-        """`context` is what a person would give with `-c`, on top of `THIS_MACHINE`; `project` a checkout, whose `.venv`
-        may be a link."""
+        """`context` has the values of the CDK's `-c` options, in addition to `THIS_MACHINE`. `project` is a checkout; its
+        `.venv` may be a link."""
         self.emulator = emulator
         self.project = project
         self.context: dict[str, str] = {**THIS_MACHINE, **(context or {})}
@@ -116,27 +116,27 @@ class Deployment:
         for instance in self.instances:
             instance.stop()
             if isinstance(error, Exception):
-                error.add_note(f"{instance.unit} at {instance.address} said:\n{instance.log[-2000:]}")
+                error.add_note(f"The output of {instance.unit} at {instance.address} ends with:\n{instance.log[-2000:]}")
 
     def bootstrap(self) -> str:
-        """What the CDK needs in an account before the first deployment. Returns the command's output, as the others do."""
+        """Prepare the account for the CDK and return the command's output, as `deploy` and `destroy` do."""
         return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
 
     def deploy(self) -> str:
-        """Create or update all stacks. Raises DeploymentError with CloudFormation's reason when it rolled back."""
+        """Create or update all stacks. Raises DeploymentError with CloudFormation's reason if it rolled back."""
         return self._cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", str(self._outputs))
 
     def diff(self) -> str:
-        """What `deploy` would change; empty when it would change nothing."""
+        """Return what `deploy` would change, or an empty string if nothing."""
         output = self._cdk("diff")
         return "" if "Number of stacks with differences: 0" in output else output
 
     def destroy(self) -> str:
-        """Delete all stacks. A bucket with objects in it stops that, as on AWS: see `empty_bucket`."""
+        """Delete all stacks. Fails, as on AWS, if the bucket contains objects: see `empty_bucket`."""
         return self._cdk("destroy", "--all", "--force")
 
     def empty_bucket(self) -> None:
-        """Delete every artifact, as a person must before `destroy`."""
+        """Delete every artifact, as an operator must before `destroy`."""
         objects = boto3.client("s3", **self.emulator.client_arguments)
         for bucket in self.physical_ids("storage", "AWS::S3::Bucket"):
             for page in objects.get_paginator("list_objects_v2").paginate(Bucket=bucket):
@@ -144,12 +144,12 @@ class Deployment:
                     objects.delete_object(Bucket=bucket, Key=entry["Key"])
 
     def outputs(self, tier: str) -> dict[str, str]:
-        """The outputs of the stack of a tier, as of the last `deploy`."""
+        """Return the outputs of a tier's stack after the last `deploy`."""
         stacks: dict[str, dict[str, str]] = json.loads(self._outputs.read_text())
         return stacks.get(f"{self.prefix}-{tier}", {})
 
     def physical_ids(self, tier: str, resource_type: str) -> dict[str, str]:
-        """Of all resources of a type in a tier's stack: {physical id: logical id}."""
+        """Return the resources of a type in a tier's stack, as {physical id: logical id}."""
         pages = self._client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=f"{self.prefix}-{tier}")
         return {
             resource["PhysicalResourceId"]: resource["LogicalResourceId"]
@@ -160,11 +160,11 @@ class Deployment:
 
     @property
     def connect_to(self) -> str:
-        """For curl: `curl --connect-to {connect_to} {outputs("web")["Url"]}` reaches the load balancer."""
+        """Value for curl to reach the load balancer: `curl --connect-to {connect_to} {outputs("web")["Url"]}`."""
         return f"::127.0.0.1:{self.emulator.port}"
 
     def request(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        """Ask the service through the load balancer. Raises OSError when it cuts the connection."""
+        """Send a request through the load balancer. Raises OSError if it closes the connection."""
         host = urlsplit(self.outputs("web")["Url"]).netloc
         connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=60)
         with contextlib.closing(connection):
@@ -174,8 +174,8 @@ class Deployment:
             return Answer(status=response.status, headers=named, body=response.read())
 
     def launch(self, tier: str, address: str, *, timeout: float = 30) -> Instance:
-        """Run what the group of a tier ("web" or "worker") would run on an instance of this loopback address (127.0.0.x),
-        and register it where the group is registered. Raises DeploymentError if it is not ready within `timeout` seconds.
+        """Run an instance of the group of a tier ("web" or "worker") at a loopback address (127.0.0.x), and register it with
+        the group's target group. Raises DeploymentError if it is not ready within `timeout` seconds.
         """
         user_data, role = self._launch_template(tier)
         unit, variables = _unit_of(user_data)
@@ -190,7 +190,7 @@ class Deployment:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=self.emulator.process_group,  # so that it never outlives it
+                process_group=self.emulator.process_group,  # ends with the emulator
                 env={
                     "PATH": os.defpath,
                     **defaults,
@@ -206,24 +206,24 @@ class Deployment:
         give_up = time.monotonic() + timeout
         while not instance._is_ready():
             if process.poll() is not None or time.monotonic() > give_up:
-                raise DeploymentError(f"{unit} at {address} is not ready:\n{instance.log[-4000:]}")
+                raise DeploymentError(f"{unit} at {address} did not become ready:\n{instance.log[-4000:]}")
             time.sleep(0.05)
         self.register(instance, tier)
         return instance
 
     def register(self, instance: Instance, tier: str = "web") -> None:
-        """Have the load balancer send requests to an instance; nothing happens in a tier without one."""
+        """Add an instance to the load balancer's targets. Does nothing in a tier without a load balancer."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
             targets = [{"Id": instance.address, "Port": instance.port}]
             self._client("elbv2").register_targets(TargetGroupArn=group, Targets=targets)
 
     def deregister(self, instance: Instance, tier: str = "web") -> None:
-        """Have the load balancer send no more requests to an instance; those in flight are answered."""
+        """Remove an instance from the load balancer's targets. In-flight requests are completed."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
             self._client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[{"Id": instance.address}])
 
     def _launch_template(self, tier: str) -> tuple[str, str]:
-        """(user data, name of the role) of the instances of a tier."""
+        """Return the user data of the instances of a tier, and the name of their role."""
         (template,) = self.physical_ids(tier, "AWS::EC2::LaunchTemplate")
         versions = self._client("ec2").describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
         data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
@@ -237,7 +237,7 @@ class Deployment:
     def _cdk(self, *arguments: str) -> str:
         context = [part for name, value in self.context.items() for part in ("-c", f"{name}={value}")]
         command: list[str | Path] = [ROOT / "tools/cdk", *arguments, "--output", self._directory / "cdk.out", *context]
-        # The CDK keeps what it learns about accounts in its home; of this one it shall not remember anything.
+        # The CDK caches facts about accounts in its home directory. Those of an emulated account must not persist.
         environment = {**os.environ, **self.emulator.environment, "CDK_HOME": str(self._directory / "cdk")}
         done = subprocess.run(command, cwd=self.project, env=environment, capture_output=True, text=True, check=False)
         output = done.stdout + done.stderr
@@ -247,7 +247,7 @@ class Deployment:
 
 
 def copy_of_the_project(into: Path) -> Path:
-    """What a synth reads, so that it can be changed."""
+    """Copy the files that a synth reads, so that a test can change them. Returns the copy."""
     project = into / "project"
     project.mkdir()
     for name in ("app.py", "cdk.json", "pyproject.toml"):
@@ -259,20 +259,20 @@ def copy_of_the_project(into: Path) -> Path:
 
 
 def _unit_of(user_data: str) -> tuple[str, dict[str, str]]:
-    """(name, variables) of the unit that user data boots."""
+    """Return the name and the variables of the unit that user data boots."""
     unit = re.search(r"^bash \S+/boot (\S+)", user_data, re.MULTILINE)
     variables = re.search(r"<<'VARIABLES'\n(.*?)\nVARIABLES$", user_data, re.MULTILINE | re.DOTALL)
     if not unit or not variables:
-        raise DeploymentError(f"this user data boots no unit:\n{user_data}")
+        raise DeploymentError(f"The user data boots no unit:\n{user_data}")
     return unit[1], dict(line.split("=", 1) for line in variables[1].splitlines())
 
 
 def _command_of(unit: str, project: Path) -> tuple[list[str], dict[str, str]]:
-    """(command, environment) of a unit file, with this environment's programs for those of an instance."""
+    """Return the command and the variables of a unit file, with this environment's programs in place of the instance's."""
     text = (project / f"stacks/instance/{unit}.service").read_text()
     command = re.search(r"^ExecStart=/opt/asciist/bin/(.*)$", text, re.MULTILINE)
     if not command:
-        raise DeploymentError(f"{unit}.service starts nothing of the release")
+        raise DeploymentError(f"{unit}.service starts no program of the release")
     program, *arguments = command[1].split()
     defaults = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
     return [str(Path(sys.executable).with_name(program)), *arguments], defaults

@@ -1,10 +1,10 @@
-"""AWS on this machine: MiniStack in an environment and a process group of its own.
+"""A local AWS emulator: MiniStack, in a virtual environment and a process group of its own.
 
     with Emulator() as emulator:
         sqs = boto3.client("sqs", **emulator.client_arguments)
         subprocess.run([...], env={**os.environ, **emulator.environment})
 
-What it cannot stand in for (health checks, scaling, most alarms, the expiry of objects) is in docs/operations.md.
+docs/operations.md lists what it does not emulate, such as health checks, scaling, most alarms and the expiry of objects.
 """
 
 import contextlib
@@ -35,27 +35,28 @@ _PROGRAM: Final = Path(__file__).with_name("ministack_plus.py")
 
 
 class EmulatorError(Exception):
-    """The emulator could not be set up, or did not come up; the message ends with what it said."""
+    """The emulator could not be installed or did not start. The message ends with its output."""
 
 
 class Emulator:
-    """One emulated account, empty when it starts and gone when the context ends, with every process and file of it."""
+    """One emulated account, empty at the start. Leaving the context removes all its processes and files."""
 
     def __init__(self, *, enforce_iam: bool = False) -> None:
-        """With `enforce_iam`, the policies of roles and resources decide as they would on AWS; `environment` is root's, a
-        deployed function has its role, and `role_environment` gives a process one. Signatures are not checked."""
+        """With `enforce_iam`, the policies of roles and resources are enforced: `environment` has the rights of the account's
+        root, a deployed function those of its role, and `role_environment` those of a given role. Signatures are not checked.
+        """
         self.port = _free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.environment = {
             "AWS_ENDPOINT_URL": self.endpoint,
-            # Any well-formed key will do. A fresh one, since the CDK remembers which account a key belongs to.
+            # Any well-formed key is accepted. It is new each time because the CDK caches the account of a key.
             "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
             "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ALLOW_HTTP": "true",  # obstore refuses plain HTTP otherwise
             "AWS_EC2_METADATA_DISABLED": "true",
-            # Nothing of the developer's own account may be found, or reached.
+            # Keeps the developer's own AWS configuration and credentials out.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "NO_PROXY": "127.0.0.1,localhost",
@@ -67,7 +68,7 @@ class Emulator:
 
     @property
     def client_arguments(self) -> dict[str, Any]:
-        """The same for `boto3.client(service, **arguments)`, where the process's environment is to be left alone."""
+        """Arguments of `boto3.client(service, **arguments)`, an alternative to setting `environment` in this process."""
         return {
             "endpoint_url": self.endpoint,
             "aws_access_key_id": self.environment["AWS_ACCESS_KEY_ID"],
@@ -77,48 +78,48 @@ class Emulator:
 
     @property
     def log(self) -> str:
-        """What the emulator and the functions in it have said so far; empty when it does not run."""
+        """Output of the emulator and its functions so far; empty if it is not running."""
         return (self._directory / "log").read_text(errors="replace") if self._directory else ""
 
     @property
     def directory(self) -> Path:
-        """For files that shall go with the emulator. Raises EmulatorError when it does not run."""
+        """Directory that is deleted with the emulator. Raises EmulatorError if it is not running."""
         if self._directory is None:
-            raise EmulatorError("the emulator does not run")
+            raise EmulatorError("The emulator is not running.")
         return self._directory
 
     @property
     def process_group(self) -> int:
-        """Id of the group that ends with the emulator, however that ends. Raises EmulatorError when it does not run."""
+        """Id of the process group that ends with the emulator. Raises EmulatorError if it is not running."""
         if self._process is None:
-            raise EmulatorError("the emulator does not run")
+            raise EmulatorError("The emulator is not running.")
         return self._process.pid
 
     def role_environment(self, role_name: str) -> dict[str, str]:
-        """`environment` as a process on an instance with this role has it. Without `enforce_iam` it may do everything.
-
-        Raises EmulatorError when there is no such role."""
+        """Return `environment` with the credentials of a role, as an instance has them. They allow everything without
+        `enforce_iam`. Raises EmulatorError if there is no such role.
+        """
         status, body = self._get(f"/_emulator/credentials/{role_name}")
         if status != 200:
-            raise EmulatorError(f"there is no role {role_name}")
+            raise EmulatorError(f"No such role: {role_name}")
         credentials: dict[str, str] = json.loads(body)
         return self.environment | credentials
 
     def __enter__(self) -> Self:
-        """Start, and wait until it answers. Raises EmulatorError with the log when it does not within 30 seconds."""
+        """Start the emulator and wait until it is healthy. Raises EmulatorError with its log after 30 seconds."""
         python = _environment_python()
         self._directory = Path(tempfile.mkdtemp(prefix="emulator-"))
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [python, "-Iu", _PROGRAM],
-                # Closed when this process ends, however it ends: the emulator then ends too.
+                # The emulator ends when this pipe closes, which happens however this process ends.
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._directory,
-                process_group=0,  # deployed functions are of it too
+                process_group=0,  # includes the processes of deployed functions
                 env={
-                    # Nothing else of our environment: functions inherit it.
+                    # Nothing else of this process's environment, because functions inherit it.
                     "PATH": f"{python.parent}:{os.defpath}",
                     "TMPDIR": str(self._directory),
                     "GATEWAY_PORT": str(self.port),
@@ -138,7 +139,7 @@ class Emulator:
         give_up = time.monotonic() + 30
         while not self._is_healthy():
             if self._process.poll() is not None or time.monotonic() > give_up:
-                message = f"the emulator did not come up:\n{self.log[-4000:]}"
+                message = f"The emulator did not start:\n{self.log[-4000:]}"
                 self._stop()
                 raise EmulatorError(message)
             time.sleep(0.05)
@@ -146,7 +147,7 @@ class Emulator:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if isinstance(error, Exception):
-            error.add_note(f"the emulator's log ends with:\n{self.log[-4000:]}")
+            error.add_note(f"The emulator's log ends with:\n{self.log[-4000:]}")
         self._stop()
 
     def _is_healthy(self) -> bool:
@@ -164,7 +165,7 @@ class Emulator:
     def _stop(self) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                # Nothing in it is worth saving.
+                # Killed at once, because it has no state to save.
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             assert self._process.stdin
@@ -181,15 +182,16 @@ def _free_port() -> int:
 
 
 def _environment_python() -> Path:
-    """The interpreter of the emulator's environment, which is made first when it is missing or of an older lock.
+    """Return the Python of the emulator's environment, after creating that if it is missing or its lock has changed.
 
-    Apart from ours because it pins a boto3 that we do not use; of our own version of Python because functions run on it.
+    The environment is separate because MiniStack pins another boto3 than the service uses. It has the Python version of the
+    tests because functions run on it.
     """
     python, stamp = _VENV / "bin/python", _VENV / ".ready"
     wanted = f"{sys.version} {hashlib.sha256(_LOCK.read_bytes()).hexdigest()}\n"
     root = os.open(ROOT, os.O_RDONLY)
     try:
-        fcntl.flock(root, fcntl.LOCK_EX)  # one of several test runs makes it, the others wait
+        fcntl.flock(root, fcntl.LOCK_EX)  # concurrent test runs wait for the one that creates it
         if not stamp.exists() or stamp.read_text() != wanted:
             _run(sys.executable, "-m", "venv", "--clear", _VENV)
             _run(python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "--requirement", _LOCK)
@@ -202,4 +204,4 @@ def _environment_python() -> Path:
 def _run(*command: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EmulatorError(f"setting up the emulator failed:\n{done.stdout}{done.stderr}")
+        raise EmulatorError(f"The emulator could not be installed:\n{done.stdout}{done.stderr}")

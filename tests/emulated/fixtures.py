@@ -1,4 +1,4 @@
-"""Fixtures of the emulated account, for the conftest.py that wants them."""
+"""Pytest fixtures of the emulated account."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ from tests.emulated.emulator import Emulator
 
 @pytest.fixture(scope="session")
 def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    """One emulated account for all tests of a session; each test makes its own buckets and queues in it."""
+    """One emulated account for all tests of a session. Each test creates its own buckets and queues."""
     with Emulator() as running:
         yield running
         if request.session.testsfailed:
-            print(f"\nthe emulator's log ends with:\n{running.log[-4000:]}")
+            print(f"\nThe emulator's log ends with:\n{running.log[-4000:]}")

@@ -1,7 +1,7 @@
-"""The whole life of a deployment on this machine: bootstrap, deploy, serve, fail, upgrade, destroy.
+"""Rehearses the life cycle of a deployment on this machine: bootstrap, deploy, serve, fail, upgrade, destroy.
 
-`make deploy-local` runs it for people, `test_rehearsal.py` for the gate. The emulator takes the real templates from the real
-CDK command, runs the real function on real messages, and decides by the real policies. What instances would run is run here.
+Run by `make deploy-local` and by `test_rehearsal.py`. The CDK command deploys the real templates to the emulator, which runs
+the real function on messages and enforces the roles' policies. The programs of the instances run as local processes.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Say = Callable[[str], object]
 
 
 def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print) -> None:
-    """Walk through it; raises at the first thing that is not as it should be. Not `whole`: up to serving images."""
+    """Run the rehearsal; raises an exception at the first failure. Stops after serving images unless `whole`."""
     with (
         TemporaryDirectory(prefix="rehearsal-") as scratch,
         Emulator(enforce_iam=True) as emulator,
@@ -44,10 +44,10 @@ def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print
         if deployment.context.get("worker") == "asg":
             deployment.launch("worker", WORKER_ADDRESS)
         web = [deployment.launch("web", address) for address in WEB_ADDRESSES]
-        carry_images(deployment, say)
+        convert_images(deployment, say)
         if not whole:
             return
-        bury_poison(deployment, say)
+        fail_on_poison(deployment, say)
         upgrade(deployment, say)
         stop(deployment, web, say)
         with _timed("cdk destroy --all", say):
@@ -56,8 +56,8 @@ def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print
         assert _stacks(deployment) == []
 
 
-def carry_images(deployment: Deployment, say: Say) -> None:
-    """Every kind of image, fresh and stored; and one that cannot be converted."""
+def convert_images(deployment: Deployment, say: Say) -> None:
+    """Convert an image of each format, request the stored art, and send an image that cannot be converted."""
     for name in PHOTOGRAPHS:
         image = (EXAMPLES / name).read_bytes()
         expected = f"{convert(image, ConversionOptions(width=60), Limits())}\n"
@@ -69,15 +69,15 @@ def carry_images(deployment: Deployment, say: Say) -> None:
             say(f"  {name}: {source}, {1000 * (time.monotonic() - start):.0f} ms")
     answer = deployment.request("POST", f"/{digest_of(image)}/image?width=61")
     assert (answer.status, answer.body.decode()) == (200, f"{convert(image, ConversionOptions(width=61), Limits())}\n"), answer
-    say(f"  {name}: converted again, by its digest")
+    say(f"  {name}: converted again from the stored image")
     damaged = (EXAMPLES / "cat.jpg").read_bytes()[:-9000]
     answer = deployment.request("PUT", "/photo?width=60", damaged)
     assert (answer.status, answer.body) == (400, b"the image is damaged and cannot be decoded\n"), answer
-    say("  a damaged image: 400, through the worker and back")
+    say("  a damaged image: 400, from the worker")
 
 
-def bury_poison(deployment: Deployment, say: Say) -> None:
-    """A message that nobody can read ends in the dead-letter queue."""
+def fail_on_poison(deployment: Deployment, say: Say) -> None:
+    """Send a message that no worker can read, and wait for it in the dead-letter queue."""
     sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
     queues = {logical: url for url, logical in deployment.physical_ids("storage", "AWS::SQS::Queue").items()}
     with _timed("a poison message becomes a dead letter", say):
@@ -91,52 +91,52 @@ def bury_poison(deployment: Deployment, say: Say) -> None:
 
 
 def upgrade(deployment: Deployment, say: Say) -> None:
-    """Deploy a changed worker while requests for fresh art keep coming."""
-    kept = deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
+    """Deploy a changed worker under a stream of requests for new art."""
+    retained = deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
     stack = deployment.project / "stacks/storage.py"
     stack.write_text(stack.read_text().replace("\n\n\n", "\n\n\n\n"))
-    assert deployment.diff() == "", "white space changes what is deployed"
+    assert deployment.diff() == "", "a change of white space must not change the deployment"
     handler = deployment.project / "lambda_worker/handler.py"
     handler.write_text(f"{handler.read_text()}\n# a new release\n")
     changed = sorted(set(re.findall(r"^\[[~+-]\] (\S+)", deployment.diff(), re.MULTILINE)))
-    say(f"  cdk diff: nothing for white space; for a changed worker {', '.join(changed)}")
+    say(f"  cdk diff: no change for white space; for a changed worker: {', '.join(changed)}")
     assert changed
-    with _requests(deployment) as statuses, _timed("cdk deploy --all, while requests flow", say):
+    with _requests(deployment) as statuses, _timed("cdk deploy --all, under load", say):
         deployment.deploy()
-    say(f"  {len(statuses)} fresh requests carried meanwhile: {statuses.count(200)} answered, {statuses.count(504)} too late")
+    say(f"  {len(statuses)} new requests meanwhile: {statuses.count(200)} succeeded, {statuses.count(504)} timed out")
     assert set(statuses) <= {200, 504}
-    # The emulator kills a function in the middle of an invocation, where Lambda lets it finish; its message comes back
-    # after the visibility timeout, and that is too late for the one who waits.
+    # The emulator kills a function during an invocation, where Lambda lets it finish. The message is redelivered after the
+    # visibility timeout, when its request has timed out.
     assert statuses.count(504) <= 1
-    assert kept == (
+    assert retained == (
         deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
-    ), "an upgrade replaced what is kept"
+    ), "the upgrade replaced a bucket or a queue"
 
 
 def stop(deployment: Deployment, web: list[Instance], say: Say) -> None:
-    """Stop the web processes as systemd would; they take their reply queues with them."""
+    """Stop the web processes as systemd would, which makes them delete their reply queues."""
     with _timed("a graceful stop of both web instances", say):
         for instance in web:
             deployment.deregister(instance)
             assert instance.stop() == 0
     sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
-    assert not sqs.list_queues(QueueNamePrefix=f"{deployment.prefix}-reply-").get("QueueUrls"), "a reply queue was left"
+    assert not sqs.list_queues(QueueNamePrefix=f"{deployment.prefix}-reply-").get("QueueUrls"), "a reply queue remains"
 
 
 @contextlib.contextmanager
 def _requests(deployment: Deployment) -> Iterator[list[int]]:
-    """Requests that keep coming, each for art that is not stored; their statuses."""
+    """Send requests for new art, one after another, until the context ends. Yields the list of their statuses."""
     image = (EXAMPLES / "rocket.jpg").read_bytes()
     stopping = threading.Event()
     statuses: list[int] = []
 
-    def ask() -> None:
+    def send_requests() -> None:
         for width in range(100, 1000):
             if stopping.is_set():
                 return
             statuses.append(deployment.request("PUT", f"/photo?width={width}", image).status)
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=send_requests)
     thread.start()
     try:
         yield statuses
@@ -160,14 +160,14 @@ def _stacks(deployment: Deployment) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Deploy to an emulated account, use it, upgrade it, destroy it.")
-    parser.add_argument("-c", dest="context", action="append", default=[], help="a context value, as for cdk: worker=asg")
+    parser = argparse.ArgumentParser(description="Deploy to an emulated AWS account, convert images, upgrade and destroy.")
+    parser.add_argument("-c", dest="context", action="append", default=[], help="a CDK context value, such as worker=asg")
     try:
         context = dict(value.split("=", 1) for value in parser.parse_args().context)
     except ValueError:
-        parser.error("a context value is NAME=VALUE")
+        parser.error("a context value has the form NAME=VALUE")
     rehearse(context)
-    print("nothing is left running")
+    print("All processes have ended.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The objects in Datadog live and end with their stack, through CloudFormation and the deployed function."""
+"""CloudFormation and the deployed function create, change and delete the objects in Datadog with their stack."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
         context = {"datadog_api_key": api_key, "datadog_app_key": app_key}
         with Deployment(emulator, project=project, context=context) as deployment:
             deployment.bootstrap()
-            # A metric that is new would be waited for.
+            # The stack would wait for a new metric.
             account.known_metrics = set(datadog.metric_configurations())
             deploy(deployment)
             kinds = [path.split("/")[3] for path in account.objects]
@@ -66,9 +66,9 @@ def deploy(deployment: Deployment) -> None:
 
 
 def copy_for_the_server(into: Path, address: str) -> Path:
-    """One that finds what was bundled already, and Datadog's API at another address."""
+    """Copy the project, with a link to the cached bundles and another address of Datadog's API."""
     project = copy_of_the_project(into)
-    bundles.CACHE.mkdir(exist_ok=True)  # a link to nothing is no directory
+    bundles.CACHE.mkdir(exist_ok=True)  # the link needs a target
     (project / ".bundles").symlink_to(bundles.CACHE)
     stack = project / "stacks/datadog.py"
     text = stack.read_text()

@@ -1,7 +1,7 @@
 """Fuzz the conversion, guided by coverage: python -m tests.fuzz [SECONDS] (make fuzz).
 
 Starts from the hostile files and stops at the first finding: an exception other than RejectedError, a timeout, or a process
-over its memory limit. A finding is written to a file. To reproduce it, run `.venv-fuzz/bin/python -m tests.fuzz.target FILE`;
+over its memory limit. A finding is written to a file. To reproduce it, run `.venv/bin/python -m tests.fuzz.target FILE`;
 then add it to devtools/hostile without its first two bytes, which select the options. The corpus is kept in .fuzz, and the next
 run continues from it.
 """

@@ -1,6 +1,6 @@
 """The fuzz target: any bytes with any options must become art or a RejectedError. Any other exception is a finding.
 
-Run by `tests.fuzz` in the environment of requirements/fuzz.txt. The first two bytes of an input select the options; the rest is
+Run by `tests.fuzz`. The first two bytes of an input select the options; the rest is
 the image. Coverage is measured in the conversion and in Pillow's plugins, not in its decoders, which are written in C.
 """
 

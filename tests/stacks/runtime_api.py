@@ -1,11 +1,11 @@
-"""AWS Lambda's Runtime API on this machine: the four calls that a runtime client makes, as the developer guide has them.
+"""A local AWS Lambda Runtime API: the four calls of a runtime client, as the Lambda developer guide documents them.
 
-    GET  /2018-06-01/runtime/invocation/next                 waits for an event
+    GET  /2018-06-01/runtime/invocation/next                 waits for the next event
     POST /2018-06-01/runtime/invocation/{request id}/response
     POST /2018-06-01/runtime/invocation/{request id}/error
     POST /2018-06-01/runtime/init/error                      the function could not be loaded
 
-It serves one client, as Lambda does: an event at a time for each execution environment.
+It serves one client, one event at a time, as Lambda does for each execution environment.
 """
 
 import json
@@ -24,11 +24,11 @@ _TRACE_ID = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sa
 
 
 class FunctionError(Exception):
-    """The function failed, in an invocation or before the first; the text is its error type and message."""
+    """The function failed to load or to handle an event. The message is its error type and message."""
 
 
 class RuntimeApi:
-    """See `serving`, which makes one."""
+    """The events and outcomes of one function. Created by `serving`."""
 
     def __init__(self, *, timeout_seconds: float) -> None:
         self.address = ""
@@ -37,13 +37,13 @@ class RuntimeApi:
         self._outcomes: SimpleQueue[tuple[str, str, Any]] = SimpleQueue()
 
     def invoke(self, event: object) -> Any:
-        """What the function returns for `event`. Raises FunctionError, TimeoutError."""
+        """Invoke the function with `event` and return its result. Raises FunctionError, TimeoutError."""
         request_id = str(uuid.uuid4())
         self._events.put((request_id, json.dumps(event).encode()))
         return self._outcome(request_id)
 
     def initialization_error(self) -> str:
-        """Wait for the function to report that it could not be loaded. Raises TimeoutError."""
+        """Wait for the function to report an initialization error, and return it. Raises TimeoutError."""
         try:
             return str(self._outcome("init"))
         except FunctionError as error:
@@ -60,7 +60,7 @@ class RuntimeApi:
         return body
 
     def next_event(self) -> tuple[dict[str, str], bytes]:
-        """The headers and the body of the next invocation, once there is one."""
+        """Wait for the next invocation and return its headers and body."""
         request_id, event = self._events.get()
         headers = {
             "Lambda-Runtime-Aws-Request-Id": request_id,
@@ -72,7 +72,7 @@ class RuntimeApi:
         return headers, event
 
     def report(self, path: list[str], body: Any) -> bool:
-        """Take an outcome from the client; whether `path` is one of the three calls that bring one."""
+        """Record an outcome from the client. Return whether `path` is one of the three calls that report one."""
         match path:
             case ["runtime", "invocation", request_id, "response" | "error" as kind]:
                 self._outcomes.put((request_id, kind, body))
@@ -85,7 +85,7 @@ class RuntimeApi:
 
 @contextmanager
 def serving(*, timeout_seconds: float = 20) -> Iterator[RuntimeApi]:
-    """A Runtime API on a free port; `address` is the value of AWS_LAMBDA_RUNTIME_API."""
+    """Serve a Runtime API on a free port. Its `address` is the value for AWS_LAMBDA_RUNTIME_API."""
     api = RuntimeApi(timeout_seconds=timeout_seconds)
 
     class Handler(BaseHTTPRequestHandler):
@@ -126,7 +126,7 @@ def serving(*, timeout_seconds: float = 20) -> Iterator[RuntimeApi]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
-        block_on_close = False  # a client that waits for its next event waits forever
+        block_on_close = False  # a client waits for its next event without a limit
 
     with Server(("127.0.0.1", 0), Handler) as server:
         api.address = f"127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""What is deployed: the function's code and the instances' release, built here and run from nothing but themselves."""
+"""The function bundle and the instances' release, built and then run without the test environment's packages."""
 
 import contextlib
 import hashlib
@@ -16,10 +16,13 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from asciist import cli
 from asciist.conversion import ConversionOptions, convert
@@ -39,7 +42,7 @@ from stacks.bundles import (
     function_bundle,
     release_bundle,
 )
-from tests.test_locks import pins
+from tests.test_locks import installed
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +59,7 @@ def function_target(architecture: Architecture) -> Target:
 
 
 def fingerprint(directory: Path) -> str:
-    """Of all names, contents, modes and times below a directory."""
+    """A digest of all names, contents, modes and times below a directory."""
     digest = hashlib.sha256()
     for path in sorted(directory.rglob("*")):
         status = path.stat()
@@ -86,18 +89,34 @@ def test_every_extension_loads_with_the_glibc_of_amazon_linux_2023(architecture:
     minors = {int(minor) for body in bodies for minor in re.findall(rb"GLIBC_2\.(\d+)", body)}
 
     assert max(minors) <= 34
-    assert tuple(map(int, FUNCTION_PYTHON.split("."))) >= (3, 12)  # before, Lambda's runtimes are not Amazon Linux 2023
+    assert tuple(map(int, FUNCTION_PYTHON.split("."))) >= (3, 12)  # older runtimes of Lambda are not Amazon Linux 2023
 
 
 @architectures
-def test_the_function_holds_the_worker_and_what_is_locked_for_it(architecture: Architecture) -> None:
-    bundle = function_bundle(function_target(architecture))
-    installed = {path.name.partition("-")[0].replace("_", "-") for path in bundle.glob("*.dist-info")}
+def test_the_function_contains_the_worker_and_its_locked_packages(architecture: Architecture) -> None:
+    target = function_target(architecture)
+    bundle = function_bundle(target)
+    packages = {path.name.partition("-")[0].replace("_", "-") for path in bundle.glob("*.dist-info")}
 
-    assert installed == pins("requirements/worker.txt").keys()
+    assert packages == installed("requirements/worker.txt", target).keys()
     assert {"asciist/wiring.py", "lambda_worker/handler.py"} <= names(bundle)
     assert not {"service", "flask", "gunicorn", "boto3", "botocore", "click", "tests", "bin"} & names(bundle)
     assert not [name for name in names(bundle) if re.search(r"__pycache__|RECORD|direct_url|_avif|libavif|harfbuzz", name)]
+
+
+@architectures
+def test_the_function_contains_every_dependency_of_its_packages(architecture: Architecture) -> None:
+    """The build does not resolve dependencies, so the lock must list all that the target's markers select."""
+    target = function_target(architecture)
+    distributions = list(metadata.distributions(path=[str(function_bundle(target))]))
+    dependencies = [Requirement(text) for distribution in distributions for text in distribution.requires or ()]
+    environment = {**target.markers, "extra": ""}
+    needed = {
+        canonicalize_name(entry.name) for entry in dependencies if entry.marker is None or entry.marker.evaluate(environment)
+    }
+
+    assert {"certifi", "requests"} <= needed
+    assert needed <= {canonicalize_name(distribution.name) for distribution in distributions}
 
 
 @architectures
@@ -131,7 +150,7 @@ def test_two_builds_are_byte_identical(build: Callable[..., Path], target: Targe
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of what the function is made from, and a pip that installs nothing."""
+    """A copy of the function's sources, and a pip that installs nothing."""
     for package in ("asciist", "lambda_worker", "requirements", "stacks"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(bundles, "ROOT", tmp_path)
@@ -139,19 +158,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_is_not_deployed_does_not_change_what_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_deployed_does_not_change_the_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = function_bundle(LOCAL, cache=project / "cache")
     (project / "README.md").write_text("new")
     (project / "asciist/__pycache__").mkdir()
     (project / "asciist/__pycache__/limits.pyc").write_bytes(b"new")
     (project / "asciist/.limits.py.swp").write_bytes(b"new")
-    monkeypatch.setattr(bundles, "_build_function", None)  # a synth that changes nothing builds nothing
+    monkeypatch.setattr(bundles, "_build_function", None)  # a cached bundle is not built again
 
     assert function_bundle(LOCAL, cache=project / "cache") == before
 
 
 @pytest.mark.parametrize("file", ["asciist/limits.py", "requirements/worker.txt"])
-def test_a_change_is_another_bundle(project: Path, file: str) -> None:
+def test_a_changed_source_gives_another_bundle(project: Path, file: str) -> None:
     before = function_bundle(LOCAL, cache=project / "cache")
     with (project / file).open("a") as source:
         source.write("\n")
@@ -159,7 +178,7 @@ def test_a_change_is_another_bundle(project: Path, file: str) -> None:
     assert function_bundle(LOCAL, cache=project / "cache") != before
 
 
-def test_two_synths_at_a_time_end_with_one_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_synths_share_one_bundle(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both_build = Barrier(2)
     monkeypatch.setattr(bundles, "_pip", lambda *_: both_build.wait(10))
     with ThreadPoolExecutor(2) as synths:
@@ -169,19 +188,20 @@ def test_two_synths_at_a_time_end_with_one_bundle(project: Path, monkeypatch: py
     assert {path for path in (project / "cache").iterdir() if path.is_dir()} == {first}
 
 
-def test_a_bundle_goes_a_week_after_its_last_use(project: Path) -> None:
+def test_a_bundle_is_deleted_a_week_after_its_last_use(project: Path) -> None:
     cache = project / "cache"
-    used, unused = function_bundle(LOCAL, cache=cache), function_bundle(function_target("arm64"), cache=cache)
+    used_target, unused_target, new_target = (Target(architecture="arm64", python=f"3.{minor}") for minor in (11, 12, 13))
+    used, unused = function_bundle(used_target, cache=cache), function_bundle(unused_target, cache=cache)
     eight_days_ago = time.time() - 8 * 24 * 3600
     for bundle in (used, unused):
         os.utime(bundle, (eight_days_ago, eight_days_ago))
-    function_bundle(LOCAL, cache=cache)
-    new = function_bundle(function_target("x86_64"), cache=cache)
+    function_bundle(used_target, cache=cache)
+    new = function_bundle(new_target, cache=cache)
 
     assert {path for path in cache.iterdir() if path.is_dir()} == {used, new}
 
 
-def test_a_failed_build_says_what_pip_said_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_build_reports_the_output_of_pip_and_leaves_no_files(tmp_path: Path) -> None:
     for build in (function_bundle, release_bundle):
         with pytest.raises(BundleError, match=r"(?s)pip (install|download) failed: .*No matching distribution found"):
             build(Target(architecture="x86_64", python="3.2"), cache=tmp_path)
@@ -189,16 +209,16 @@ def test_a_failed_build_says_what_pip_said_and_leaves_nothing(tmp_path: Path) ->
     assert names(tmp_path) == {".gitignore"}
 
 
-def test_a_function_over_the_quota_is_not_built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_exceeds_the_quota_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundles, "MAX_FUNCTION_BYTES", 10_000)
 
-    with pytest.raises(BundleError, match=r"the function is \d+ bytes unpacked, and Lambda takes 10000"):
+    with pytest.raises(BundleError, match=r"The function exceeds Lambda's quota: \d+ bytes unpacked, and the limit is 10000\."):
         function_bundle(LOCAL, cache=project / "cache")
     assert names(project / "cache") == {".gitignore"}
 
 
-def test_the_function_converts_every_format_with_nothing_but_itself(cat: bytes) -> None:
-    """Without the libraries that were taken out of it, and without this environment."""
+def test_the_function_converts_every_format_with_its_own_packages_only(cat: bytes) -> None:
+    """The process sees neither the libraries dropped from the bundle nor this environment."""
     gradient = hostile.gradient()
     images = [cat, *(hostile.encoded(gradient, name) for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP"))]
     options, limits = ConversionOptions(width=20), Limits()
@@ -228,7 +248,7 @@ print(json.dumps([module.__file__ for name, module in sys.modules.items() if nam
 
 
 def offline(command: list[str], **options: str) -> subprocess.CompletedProcess[str]:
-    """Run without a network: in a namespace that has none where that is permitted, and behind a proxy that is not there."""
+    """Run without a network: in an empty network namespace if permitted, and with a proxy that does not exist."""
     unshare = ["unshare", "--net"]
     permitted = shutil.which(unshare[0]) and subprocess.run([*unshare, "true"], check=False).returncode == 0
     return subprocess.run(
@@ -247,7 +267,7 @@ def release() -> Path:
 
 @pytest.fixture(scope="module")
 def prefix(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installation of the release."""
+    """The directory of an installed release."""
     directory = tmp_path_factory.mktemp("instance") / "opt/asciist"
     done = offline(["bash", str(release / "install"), str(directory), sys.executable])
     assert done.returncode == 0, done.stderr
@@ -256,17 +276,30 @@ def prefix(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @architectures
 def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture) -> None:
-    directory = release_bundle(Target(architecture=architecture, python=INSTANCE_PYTHON))
+    target = Target(architecture=architecture, python=INSTANCE_PYTHON)
+    directory = release_bundle(target)
+    locked = installed("requirements/web.txt", target)
     wheels = list((directory / "wheels").iterdir())
     machine = {"arm64": "aarch64", "x86_64": "x86_64"}[architecture]
 
-    assert {wheel.name.split("-")[0].replace("_", "-") for wheel in wheels} == {"asciist", *pins("requirements/web.txt")}
+    assert {wheel.name.split("-")[0].replace("_", "-") for wheel in wheels} == {"asciist", *locked}
     assert all(wheel.name.endswith(("-any.whl", f"_{machine}.whl")) for wheel in wheels)
     with zipfile.ZipFile(next(wheel for wheel in wheels if wheel.name.startswith("asciist-"))) as own:
-        assert {"service/templates/page.html", "asciist/py.typed", "lambda_worker/handler.py"} <= set(own.namelist())
+        assert {"service/templates/page.html", "asciist/py.typed", "asciist/poller.py"} <= set(own.namelist())
+        assert {name.split("/")[0] for name in own.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
 
 
-def test_a_release_is_not_installed_over_something_else(release: Path, tmp_path: Path) -> None:
+def test_the_wheel_of_a_checkout_has_two_top_level_packages(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "cdk.out")
+    checkout = shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", tmp_path, checkout], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name.split("/")[0] for name in archive.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
+
+
+def test_a_release_is_not_installed_into_a_directory_with_files(release: Path, tmp_path: Path) -> None:
     (tmp_path / "something").touch()
     done = offline(["bash", str(release / "install"), str(tmp_path), sys.executable])
 
@@ -275,7 +308,7 @@ def test_a_release_is_not_installed_over_something_else(release: Path, tmp_path:
 
 
 def unit(name: str) -> dict[str, list[str]]:
-    """The settings of a systemd unit, each with its values in order."""
+    """The settings of a systemd unit: each name with its values, in order."""
     settings: dict[str, list[str]] = {}
     for line in (INSTANCE / f"{name}.service").read_text().splitlines():
         if line and line[0] not in "#[":
@@ -289,7 +322,7 @@ def variables(name: str) -> dict[str, str]:
 
 
 class Instance:
-    """The web unit's command in an installation, as systemd would run it."""
+    """The web unit's process in an installed release, started as systemd would start it."""
 
     def __init__(self, prefix: Path, directory: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -335,19 +368,19 @@ def instance(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     assert instance.stop() == 0
 
 
-def test_gunicorn_converts_from_an_installation_without_a_network(instance: Instance, cat: bytes) -> None:
+def test_an_installed_release_serves_art(instance: Instance, cat: bytes) -> None:
     expected = convert(cat, ConversionOptions(width=40), Limits())
 
     assert instance.request("PUT", "/?width=40", cat) == (200, expected + "\n")
 
 
-def test_systemd_is_told_when_gunicorn_is_up(instance: Instance) -> None:
+def test_gunicorn_notifies_systemd_when_it_is_ready(instance: Instance) -> None:
     assert unit("asciist-web")["Type"] == ["notify"]
     assert b"READY=1" in instance.notification
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_runs_what_is_installed(name: str, prefix: Path) -> None:
+def test_a_unit_runs_a_program_of_the_release(name: str, prefix: Path) -> None:
     program, *arguments = unit(name)["ExecStart"][0].split()
 
     assert os.access(program.replace("/opt/asciist", str(prefix)), os.X_OK)
@@ -357,9 +390,9 @@ def test_a_unit_runs_what_is_installed(name: str, prefix: Path) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_outlives_its_faults_and_stops_after_its_requests(name: str) -> None:
+def test_a_unit_restarts_without_limit_and_stops_gracefully(name: str) -> None:
     settings = unit(name)
-    longest = Timeouts(request=50)  # the longest that the settings take
+    longest = Timeouts(request=50)  # the maximum of the setting
 
     assert settings["Restart"] == ["always"]
     assert settings["StartLimitIntervalSec"] == ["0"]
@@ -368,7 +401,7 @@ def test_a_unit_outlives_its_faults_and_stops_after_its_requests(name: str) -> N
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_may_do_no_more_than_it_must(name: str) -> None:
+def test_a_unit_runs_without_privileges(name: str) -> None:
     settings = unit(name)
 
     assert settings["User"] == ["asciist"]
@@ -378,11 +411,11 @@ def test_a_unit_may_do_no_more_than_it_must(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_allocates_as_the_command_does(name: str) -> None:
+def test_a_unit_has_the_allocator_settings_of_the_serve_command(name: str) -> None:
     assert cli.SERVER_ENVIRONMENT.items() <= variables(name).items()
 
 
-def test_what_a_unit_logs_is_shipped_and_rotated() -> None:
+def test_log_files_are_shipped_and_rotated() -> None:
     config = json.loads((INSTANCE / "cloudwatch-agent.json").read_text())
     shipped = {entry["file_path"] for entry in config["logs"]["logs_collected"]["files"]["collect_list"]}
 
@@ -390,20 +423,20 @@ def test_what_a_unit_logs_is_shipped_and_rotated() -> None:
     assert "/var/log/asciist/*.log" in (INSTANCE / "logrotate.conf").read_text()
 
 
-def test_memory_is_measured_for_each_group() -> None:
-    """What the web tier scales on; CloudWatch itself does not see the inside of an instance."""
+def test_memory_is_reported_for_each_group() -> None:
+    """Groups scale on memory use, which CloudWatch cannot measure without the agent."""
     metrics = json.loads((INSTANCE / "cloudwatch-agent.json").read_text())["metrics"]
 
     assert metrics["aggregation_dimensions"] == [["Group"]]
     for collected in metrics["metrics_collected"].values():
         assert collected["append_dimensions"].keys() == {"Group"}
     assert "mem_used_percent" in metrics["metrics_collected"]["mem"]["measurement"]
-    # Above them, the agent would have to list the tags of the whole account.
+    # At this level, the agent would need permission to list the tags of the whole account.
     assert "append_dimensions" not in metrics
 
 
 class Rehearsal:
-    """`boot` under a directory in place of /, with commands of the machine that only say that they were called."""
+    """`boot` with a directory in place of /, and stand-ins for system commands that record their calls."""
 
     def __init__(self, release: Path, prefix: Path, directory: Path) -> None:
         self.root = directory / "root"
@@ -440,7 +473,7 @@ def rehearsal(release: Path, prefix: Path, tmp_path: Path) -> Rehearsal:
     return Rehearsal(release, prefix, tmp_path)
 
 
-def test_an_instance_boots_into_a_web_server_that_is_ready(rehearsal: Rehearsal, instance: Instance) -> None:
+def test_boot_ends_when_the_web_server_is_ready(rehearsal: Rehearsal, instance: Instance) -> None:
     rehearsal.environment.write_text(f"ASCIIST_PORT={instance.port}\nASCIIST_BACKEND=embedded\n")
     if not shutil.which("curl"):
         rehearsal.stand_in("curl", f'exec {sys.executable} -c "import urllib.request as u; u.urlopen(\\"${{@: -1}}\\")"')
@@ -463,7 +496,7 @@ def test_an_instance_boots_into_a_web_server_that_is_ready(rehearsal: Rehearsal,
     assert (rehearsal.root / "opt/asciist/bin/gunicorn").exists()
 
 
-def test_an_instance_boots_into_a_poller(rehearsal: Rehearsal) -> None:
+def test_boot_starts_the_poller(rehearsal: Rehearsal) -> None:
     done = rehearsal.boot("asciist-poller")
 
     assert done.returncode == 0, done.stderr
@@ -474,12 +507,12 @@ def test_an_instance_boots_into_a_poller(rehearsal: Rehearsal) -> None:
     ("unit", "command", "then", "message"),
     [
         ("asciist-web", "dnf", "echo 'dnf: no such package' >&2; exit 1", "dnf: no such package"),
-        ("asciist-web", "systemctl", '[[ $* != "enable --now asciist-web" ]]', "boot: asciist-web does not start"),
+        ("asciist-web", "systemctl", '[[ $* != "enable --now asciist-web" ]]', "boot: asciist-web did not start"),
         ("asciist-web", "curl", "exit 22", "boot: asciist-web is not ready"),
-        ("asciist-poller", "systemctl", "if [[ $1 == show ]]; then echo 4; fi", "boot: asciist-poller does not stay up"),
+        ("asciist-poller", "systemctl", "if [[ $1 == show ]]; then echo 4; fi", "boot: asciist-poller keeps restarting"),
     ],
 )
-def test_a_boot_that_does_not_work_fails_and_says_so(
+def test_a_failed_boot_exits_with_1_and_names_the_failure(
     rehearsal: Rehearsal, unit: str, command: str, then: str, message: str
 ) -> None:
     rehearsal.stand_in(command, then)

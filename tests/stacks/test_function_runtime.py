@@ -1,4 +1,4 @@
-"""The built function under AWS's own runtime client (awslambdaric): SQS events in, the failed records out."""
+"""The built function under AWS's runtime client (awslambdaric): takes SQS events and reports the failed records."""
 
 import os
 import subprocess
@@ -30,13 +30,13 @@ RUNTIME_CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 
 @pytest.fixture(scope="module")
 def bundle() -> Path:
-    """For the processor and the interpreter of this machine."""
+    """The function bundle for this machine's processor and interpreter."""
     return function_bundle(Target.here())
 
 
 @pytest.fixture(scope="module")
 def runtime_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of the runtime client, out of the environment that has everything else too."""
+    """A directory of the runtime client's packages only, linked from the test environment."""
     directory = tmp_path_factory.mktemp("runtime")
     for package in RUNTIME_CLIENT:
         client = distribution(package)
@@ -47,7 +47,7 @@ def runtime_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def execution_environment(bundle: Path, runtime_client: Path, **variables: str) -> Iterator[RuntimeApi]:
-    """The function in a process of its own, which sees the bundle and the runtime client and no other package."""
+    """Run the function in a process that sees the bundle, the runtime client and no other package."""
     handler = "lambda_worker.handler.handler"
     with runtime_api.serving() as api:
         process = subprocess.Popen(
@@ -75,7 +75,7 @@ def execution_environment(bundle: Path, runtime_client: Path, **variables: str) 
 
 
 class Function:
-    """The running function, the store that it shares with the web tier, and one image in there."""
+    """The running function, and the store it shares with the web tier, which contains one image."""
 
     def __init__(self, api: RuntimeApi, store: ObjectStore, image: bytes) -> None:
         self.api = api
@@ -89,12 +89,12 @@ class Function:
             "digest": self.digest,
             "options": ConversionOptions(width=width),
             "deadline": time.time() + 10,
-            "reply_to": "embedded:elsewhere",  # a web process that has gone: the art is in the store all the same
+            "reply_to": "embedded:elsewhere",  # a web process that has stopped: the art is stored nevertheless
         }
         return ConversionRequest(**(fields | changes)).to_json()
 
     def invoke(self, *bodies: str) -> list[str]:
-        """The ids of the records that failed; ids count from 0."""
+        """Invoke the function with a batch and return the ids of the records that failed. Ids count from 0."""
         response = self.api.invoke({"Records": [record(str(number), body) for number, body in enumerate(bodies)]})
         assert response.keys() == {"batchItemFailures"}
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
@@ -120,16 +120,16 @@ def test_a_request_is_converted_and_stored(function: Function, cat: bytes) -> No
     assert function.art(10) == convert(cat, ConversionOptions(width=10), Limits())
 
 
-def test_a_poison_message_comes_back(function: Function) -> None:
+def test_a_poison_message_is_reported_as_failed(function: Function) -> None:
     assert function.invoke("{poison") == ["0"]
 
 
-def test_an_expired_request_is_done_with_and_not_converted(function: Function) -> None:
+def test_an_expired_request_succeeds_without_a_conversion(function: Function) -> None:
     assert function.invoke(function.request(11, deadline=time.time() - 1)) == []
     assert function.art(11) is None
 
 
-def test_of_a_batch_of_ten_only_the_failed_come_back(function: Function) -> None:
+def test_only_the_failed_records_of_a_batch_are_reported(function: Function) -> None:
     not_an_image = b"not an image"
     function.store.create(image_key(digest_of(not_an_image)), not_an_image)
     bodies = [
@@ -137,9 +137,9 @@ def test_of_a_batch_of_ten_only_the_failed_come_back(function: Function) -> None
         "{poison",
         function.request(22),
         function.request(23, deadline=time.time() - 1),
-        function.request(24, digest="f" * 64),  # its image is not stored: a fault, to be tried again
+        function.request(24, digest="f" * 64),  # its image is not stored: a failure, to be delivered again
         function.request(25),
-        function.request(26, digest=digest_of(not_an_image)),  # cannot be converted: an answer, not a fault
+        function.request(26, digest=digest_of(not_an_image)),  # cannot be converted: the reply says so, and the record succeeds
         '{"version": 99}',
         function.request(28),
         function.request(29),
@@ -149,6 +149,6 @@ def test_of_a_batch_of_ten_only_the_failed_come_back(function: Function) -> None
     assert [width for width in range(20, 30) if function.art(width)] == [20, 22, 25, 28, 29]
 
 
-def test_a_wrong_setting_ends_the_initialization_with_its_sentence(bundle: Path, runtime_client: Path) -> None:
+def test_an_invalid_setting_is_reported_as_an_initialization_error(bundle: Path, runtime_client: Path) -> None:
     with execution_environment(bundle, runtime_client, ASCIIST_BACKEND="paper") as api:
         assert "ASCIIST_BACKEND='paper' is not one of" in api.initialization_error()

@@ -1,4 +1,4 @@
-"""What the templates promise: to users, to whoever is on call, and to whoever signs off the permissions."""
+"""The synthesized templates: validity, permissions, network access, timeouts, scaling and updates."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ Resources = dict[str, dict[str, Any]]
 
 @cache
 def bundle() -> Path:
-    """Stands in for the artifacts: what is in them is no matter of the templates."""
+    """A placeholder for both bundles, whose contents do not appear in templates."""
     directory = Path(aws_cdk.FileSystem.mkdtemp("asciist-bundle-"))
     (directory / "boot").write_text("")
     return directory
@@ -41,7 +41,7 @@ def bundle() -> Path:
 
 @cache
 def synthesized(environment: Environment) -> dict[str, dict[str, Any]]:
-    """The templates of a deployment by the last word of their stack's name. Raises where cdk-nag finds something."""
+    """The templates of a deployment, keyed by the last word of the stack's name. Raises if cdk-nag has a finding."""
     app = aws_cdk.App(context=FLAGS)
     cdk_app.compose(app, environment, build_function=lambda _: bundle(), build_release=lambda _: bundle())
     assembly = app.synth()
@@ -58,7 +58,7 @@ def resources(environment: Environment, kind: str, stack: str = "") -> Resources
     }
 
 
-def only(found: Resources) -> dict[str, Any]:
+def only_properties(found: Resources) -> dict[str, Any]:
     (resource,) = found.values()
     return resource["Properties"]
 
@@ -82,11 +82,11 @@ def test_every_combination_synthesizes_without_a_finding_of_cdk_nag(environment:
     assert synthesized(environment).keys() == set(STACKS)
 
 
-REDUNDANT_DEPENDENCY = "W3005"  # of the function on its role, written by the CDK itself
+REDUNDANT_DEPENDENCY = "W3005"  # the CDK writes the function's dependency on its role twice
 
 
 @each_deployment
-def test_every_template_is_valid_for_aws_own_validator(environment: Environment) -> None:
+def test_every_template_passes_the_validator_of_aws(environment: Environment) -> None:
     for stack, template in synthesized(environment).items():
         report = validator().validate_template(cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json"))
         findings = [
@@ -98,7 +98,7 @@ def test_every_template_is_valid_for_aws_own_validator(environment: Environment)
 
 
 @pytest.mark.slow
-def test_every_template_is_clean_for_cfn_lint(tmp_path: Path) -> None:
+def test_every_template_passes_cfn_lint(tmp_path: Path) -> None:
     for number, environment in enumerate([*COMBINATIONS, SECURE]):
         for stack, template in synthesized(environment).items():
             (tmp_path / f"{number}-{stack}.json").write_text(json.dumps(template))
@@ -118,7 +118,7 @@ def validator() -> cloudformation_validate.CompositeEngine:
 
 
 class TestStorage:
-    def test_the_logical_ids_of_what_is_kept_are_pinned(self) -> None:
+    def test_logical_ids_are_pinned(self) -> None:
         for environment in COMBINATIONS:
             kinds = {name: resource["Type"] for name, resource in synthesized(environment)["storage"]["Resources"].items()}
             assert kinds.items() >= {
@@ -127,13 +127,13 @@ class TestStorage:
                 ("DeadLetters", "AWS::SQS::Queue"),
             }
 
-    def test_nothing_that_is_kept_has_a_name_that_would_stop_its_replacement(self) -> None:
+    def test_no_physical_name_prevents_a_replacement(self) -> None:
         for name in ("Artifacts", "Requests", "DeadLetters"):
             properties = synthesized(COMBINATIONS[0])["storage"]["Resources"][name]["Properties"]
             assert not {"BucketName", "QueueName"} & properties.keys()
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
-    def test_data_outlives_its_stack_in_prod_alone(self, environment: str) -> None:
+    def test_data_outlives_its_stack_in_prod_only(self, environment: str) -> None:
         storage = synthesized(Environment(environment=environment))["storage"]["Resources"]
         policy = "Retain" if environment == "prod" else "Delete"
         for name in ("Artifacts", "Requests", "DeadLetters"):
@@ -141,14 +141,14 @@ class TestStorage:
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
     def test_images_art_and_unfinished_uploads_are_deleted_by_age(self, environment: str) -> None:
-        bucket = only(resources(Environment(environment=environment), "AWS::S3::Bucket"))
+        bucket = only_properties(resources(Environment(environment=environment), "AWS::S3::Bucket"))
         rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
         assert rules["images-and-art"]["ExpirationInDays"] == SIZES[environment].artifact_days
         assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
         assert all(rule["Status"] == "Enabled" and "Prefix" not in rule for rule in rules.values())
 
-    def test_a_message_is_hidden_for_six_worker_timeouts_and_given_up_after_five_deliveries(self) -> None:
+    def test_the_visibility_timeout_is_six_worker_timeouts_and_the_maximum_receive_count_is_five(self) -> None:
         timeouts = Timeouts()
         storage = synthesized(Environment())["storage"]["Resources"]
         requests = storage["Requests"]["Properties"]
@@ -158,8 +158,8 @@ class TestStorage:
         assert requests["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
         assert storage["DeadLetters"]["Properties"]["MessageRetentionPeriod"] == 14 * 86_400
 
-    def test_everything_is_encrypted_private_and_reached_by_tls_alone(self) -> None:
-        bucket = only(resources(Environment(), "AWS::S3::Bucket"))
+    def test_storage_is_encrypted_and_private_and_requires_tls(self) -> None:
+        bucket = only_properties(resources(Environment(), "AWS::S3::Bucket"))
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         assert bucket["BucketEncryption"]
         for queue in resources(Environment(), "AWS::SQS::Queue").values():
@@ -175,7 +175,7 @@ class TestStorage:
 
 class TestPermissions:
     @each_deployment
-    def test_no_role_may_do_everything_or_list_the_world(self, environment: Environment) -> None:
+    def test_no_role_has_wildcard_actions_or_may_list_queues_and_buckets(self, environment: Environment) -> None:
         for stack in ("web", "worker"):
             for statement in every_statement(environment, stack):
                 assert not any("*" in action for action in actions(statement)), statement
@@ -184,7 +184,7 @@ class TestPermissions:
                 assert not {"sqs:ListQueues", "s3:ListAllMyBuckets"} & set(actions(statement))
 
     @each_deployment
-    def test_the_web_tier_sends_requests_and_keeps_its_own_reply_queues(self, environment: Environment) -> None:
+    def test_the_web_tier_may_send_requests_and_manage_its_reply_queues(self, environment: Environment) -> None:
         allowed = {
             action: statement["Resource"] for statement in every_statement(environment, "web") for action in actions(statement)
         }
@@ -206,7 +206,7 @@ class TestPermissions:
                 assert json.dumps(allowed[action]).endswith(f':{environment.prefix}-reply-*"]]}}')
 
     @each_deployment
-    def test_the_worker_consumes_requests_and_sends_replies(self, environment: Environment) -> None:
+    def test_the_worker_may_consume_requests_and_send_replies(self, environment: Environment) -> None:
         allowed: dict[str, list[str]] = {}
         for statement in every_statement(environment, "worker"):
             for action in actions(statement):
@@ -227,7 +227,7 @@ class TestPermissions:
 
 class TestNetwork:
     @each_deployment
-    def test_nothing_is_let_in_but_the_load_balancer_and_replies_of_workers(self, environment: Environment) -> None:
+    def test_instances_accept_connections_only_from_the_load_balancer_and_from_workers(self, environment: Environment) -> None:
         rules = [rule["Properties"] for rule in resources(environment, "AWS::EC2::SecurityGroupIngress").values()]
         first = Settings().callback_first_port
         callbacks = [(first, first + CALLBACK_PORTS - 1)] if environment.replies == "callback" else []
@@ -239,7 +239,7 @@ class TestNetwork:
             assert open_ports == ([80] if name.startswith("FrontAccess") else [])
 
     @each_deployment
-    def test_instances_are_private_encrypted_and_speak_imdsv2_alone(self, environment: Environment) -> None:
+    def test_instances_are_in_private_subnets_with_encrypted_disks_and_imdsv2_only(self, environment: Environment) -> None:
         templates = resources(environment, "AWS::EC2::LaunchTemplate")
         assert len(templates) == (2 if environment.worker == "asg" else 1)
         for template in templates.values():
@@ -250,12 +250,12 @@ class TestNetwork:
         for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
             assert "PrivateSubnet" in json.dumps(group["Properties"]["VPCZoneIdentifier"])
 
-    def test_a_function_is_inside_the_network_for_callbacks_alone(self) -> None:
+    def test_the_function_is_in_the_vpc_for_callbacks_only(self) -> None:
         for replies in ("queue", "callback"):
-            function = only(resources(Environment(replies=replies), "AWS::Lambda::Function"))
+            function = only_properties(resources(Environment(replies=replies), "AWS::Lambda::Function"))
             assert ("VpcConfig" in function) == (replies == "callback")
 
-    def test_without_a_domain_it_is_plain_http_and_said_loudly(self) -> None:
+    def test_without_a_domain_synthesis_warns_of_plain_http(self) -> None:
         app = aws_cdk.App(context=FLAGS)
         cdk_app.compose(app, Environment(), build_function=lambda _: bundle(), build_release=lambda _: bundle())
         (web,) = [stack for stack in app.node.children if stack.node.id.endswith("-web")]
@@ -263,9 +263,9 @@ class TestNetwork:
         warnings = assertions.Annotations.from_stack(web).find_warning("*", assertions.Match.string_like_regexp("plain HTTP"))
 
         assert len(warnings) == 1
-        assert only(resources(Environment(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
+        assert only_properties(resources(Environment(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
 
-    def test_with_a_domain_and_a_certificate_it_is_https_and_http_is_redirected(self) -> None:
+    def test_with_a_domain_and_a_certificate_http_redirects_to_https(self) -> None:
         listeners = {
             listener["Properties"]["Port"]: listener["Properties"]
             for listener in resources(SECURE, "AWS::ElasticLoadBalancingV2::Listener").values()
@@ -278,28 +278,28 @@ class TestNetwork:
 
 class TestOperation:
     @each_deployment
-    def test_the_timeouts_hang_together(self, environment: Environment) -> None:
+    def test_each_timeout_exceeds_those_inside_it(self, environment: Environment) -> None:
         timeouts = Timeouts()
-        balancer = only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
-        target = only(resources(environment, "AWS::ElasticLoadBalancingV2::TargetGroup"))
+        balancer = only_properties(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
+        target = only_properties(resources(environment, "AWS::ElasticLoadBalancingV2::TargetGroup"))
         idle = int(attributes(balancer["LoadBalancerAttributes"])["idle_timeout.timeout_seconds"])
         drain = int(attributes(target["TargetGroupAttributes"])["deregistration_delay.timeout_seconds"])
 
         assert timeouts.request < timeouts.gunicorn < idle < timeouts.keep_alive
         assert timeouts.graceful_stop <= drain
         if environment.worker == "lambda":
-            function = only(resources(environment, "AWS::Lambda::Function"))
+            function = only_properties(resources(environment, "AWS::Lambda::Function"))
             assert function["Timeout"] == timeouts.worker <= 10
 
     @each_deployment
-    def test_what_runs_reads_its_settings_without_a_complaint(self, environment: Environment) -> None:
-        """What the stacks write, the settings read: tokens stand for names that CloudFormation knows."""
+    def test_the_deployed_variables_are_valid_settings(self, environment: Environment) -> None:
+        """The word "token" replaces names that only CloudFormation knows."""
         for variables in deployed_variables(environment):
             settings = Settings.from_environment(variables)
             assert (settings.backend, settings.reply_path) == ("aws", environment.replies)
 
     @each_deployment
-    def test_an_update_rolls_by_one_waits_for_signals_and_scales_on_cpu_and_memory(self, environment: Environment) -> None:
+    def test_groups_update_one_instance_at_a_time_and_scale_on_cpu_and_memory(self, environment: Environment) -> None:
         for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
             update = group["UpdatePolicy"]["AutoScalingRollingUpdate"]
             assert update["MaxBatchSize"] == 1
@@ -310,24 +310,24 @@ class TestOperation:
         assert "mem_used_percent" in scaling
 
     @each_deployment
-    def test_instances_know_their_region(self, environment: Environment) -> None:
+    def test_user_data_sets_the_region(self, environment: Environment) -> None:
         for template in resources(environment, "AWS::EC2::LaunchTemplate").values():
             script = json.dumps(template["Properties"]["LaunchTemplateData"]["UserData"])
             assert 'AWS_REGION=", {"Ref": "AWS::Region"}' in script
 
-    def test_user_data_reaches_no_package_registry(self) -> None:
+    def test_user_data_uses_no_package_registry(self) -> None:
         for template in resources(Environment(worker="asg"), "AWS::EC2::LaunchTemplate").values():
             script = json.dumps(template["Properties"]["LaunchTemplateData"]["UserData"])
             assert "cfn-signal" in script
             assert not re.search(r"pip install|pypi|npm |git clone|docker", script)
 
-    def test_sqs_invokes_the_function_with_partial_failures_and_a_bound(self) -> None:
-        mapping = only(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
+    def test_sqs_invokes_the_function_with_partial_failures_and_limited_concurrency(self) -> None:
+        mapping = only_properties(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
 
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["ScalingConfig"] == {"MaximumConcurrency": SIZES["prod"].worker_max_concurrency}
 
-    def test_pollers_scale_on_the_backlog_of_each(self) -> None:
+    def test_pollers_scale_on_the_backlog_per_instance(self) -> None:
         alarms = [
             alarm["Properties"] for alarm in resources(Environment(worker="asg"), "AWS::CloudWatch::Alarm", "worker").values()
         ]
@@ -365,12 +365,12 @@ class TestContext:
             ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
         ],
     )
-    def test_a_wrong_value_is_one_clear_sentence(self, context: dict[str, str], sentence: str) -> None:
+    def test_an_invalid_value_is_reported_in_one_sentence(self, context: dict[str, str], sentence: str) -> None:
         with pytest.raises(ContextError) as mistake:
             Environment.from_context(context)
 
         assert str(mistake.value) == sentence
 
-    def test_all_mistakes_are_told_together(self) -> None:
+    def test_all_mistakes_are_reported_together(self) -> None:
         with pytest.raises(ContextError, match=r"worker must be .*; replies must be"):
             Environment.from_context({"worker": "x", "replies": "y"})
