@@ -285,7 +285,7 @@ class TestResponseFormats:
     def test_the_usage_text_is_short_and_names_every_option(self, client: FlaskClient) -> None:
         usage = client.get("/").text
 
-        assert len(usage.splitlines()) <= 15 + len(OPTIONS)  # 20 lines fit a terminal of 24
+        assert len(usage.splitlines()) <= 15 + len(OPTIONS)  # one line per option
         assert all(f"\n    {name} " in usage for name in OPTIONS)
         assert all(style in usage for style in STYLES)
 
