@@ -28,6 +28,7 @@ keepalive = _timeouts.keep_alive
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # heartbeats must not wait for a disk
 control_socket_disable = True
 accesslog = None  # the service writes its own request log
+limit_request_line = 8190  # gunicorn's maximum; a longer request line gets its own 414 page
 proc_name = "asciist"
 
 gunicorn.http.wsgi.SERVER = "asciist"  # type: ignore[attr-defined]  # missing in its stubs; responses do not name the server software

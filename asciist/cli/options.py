@@ -68,7 +68,8 @@ def _printable(_context: click.Context, _parameter: click.Parameter, value: str 
 def _parameter(option: Option) -> Callable[..., Any]:
     """Return the click decorator of an option. It has no default, because defaults belong to the service."""
     kind = option.kind
-    flags = [f"--{option.name}/--no-{option.name}" if isinstance(kind, Flag) else f"--{option.name}"]
+    flag = option.name.replace("_", "-")
+    flags = [option.name, f"--{flag}/--no-{flag}" if isinstance(kind, Flag) else f"--{flag}"]
     attributes: dict[str, Any] = {"help": f"{option.summary[0].upper()}{option.summary[1:]}.", "default": None}
     if isinstance(kind, Integer):
         attributes |= {"type": click.IntRange(kind.minimum, kind.maximum(Limits())), "metavar": "NUMBER"}

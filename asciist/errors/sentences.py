@@ -79,9 +79,16 @@ def chars_not_supported(style: str) -> str:
     return f"chars cannot be used with the style {style}, which draws fixed patterns"
 
 
-def chars_too_long(max_bytes: int) -> str:
-    """For `chars` over its byte limit."""
-    return f"chars must be at most {max_bytes} bytes in UTF-8"
+def too_many_characters(name: str, max_bytes: int) -> str:
+    """For characters over their byte limit."""
+    return f"{name} must be at most {max_bytes} bytes in UTF-8"
+
+
+def not_one_column_wide(name: str) -> str:
+    """For characters that a terminal does not show in one column each."""
+    return (
+        f"{name} must be printable characters, each one column wide: no wide, combining, invisible or right-to-left characters"
+    )
 
 
 def chars_not_ascii(style: str) -> str:
@@ -89,9 +96,6 @@ def chars_not_ascii(style: str) -> str:
     return f"chars must be printable ASCII for the style {style}"
 
 
-CHARS_NOT_ONE_COLUMN: Final = (
-    "chars must be printable characters, each one column wide: no wide, combining, invisible or right-to-left characters"
-)
 CHARS_EXCLUDES_ALL: Final = "chars excludes every character of the style"
 
 

@@ -43,8 +43,12 @@ class Option:
     """Full description, for the OpenAPI document and the reference."""
     label: str
     """Label of the control on the page."""
+    section: str = ""
+    """Title of the page's collapsible section that holds the control; empty to show the control at once."""
+    placeholder: str = ""
+    """Placeholder of a text field on the page."""
     hint: str = ""
-    """A line under the control on the page."""
+    """A line under a text field on the page."""
     checkbox_value: str = ""
     """For a choice that the page offers as a checkbox: the value that the form submits."""
     script_value: str = ""
@@ -134,6 +138,8 @@ class ConversionOptions:
                 "ASCII; `braille` and `blocks` draw fixed patterns. Empty for the style's own characters."
             ),
             label="Draw with",
+            section="Characters",
+            placeholder="the style\u2019s own",
             hint="From dark to light; after ^, characters to exclude. For structure and ramp.",
             message_version=2,
         ),

@@ -163,10 +163,11 @@ class Characters:
         return _string(name, value)
 
     def check(self, name: str, value: str, limits: Limits) -> None:  # noqa: ARG002 - the protocol's signature
+        # The first comparison bounds the cost of the encoding.
         if len(value) > self.max_bytes or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes:
-            raise BadOptionError(sentences.chars_too_long(self.max_bytes))
+            raise BadOptionError(sentences.too_many_characters(name, self.max_bytes))
         if not all(map(_fills_one_column, value)):
-            raise BadOptionError(sentences.CHARS_NOT_ONE_COLUMN)
+            raise BadOptionError(sentences.not_one_column_wide(name))
 
     def key_pattern(self, name: str, default: str) -> str:  # noqa: ARG002 - the protocol's signature
         return rf"{name}-((?:[0-9a-f]{{2}})+)"

@@ -8,6 +8,8 @@ from asciist.conversion import DEFAULT_STYLE, STYLES, ConversionOptions
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
 from asciist.options import COLORS
+from asciist.options import OPTIONS as OPTIONS_TABLE
+from asciist.options.kinds import Choice, Flag
 from asciist.protocol.artifacts import StoredArt, art_key, options_of_variant, variant_of
 
 DIGEST = "0" * 64
@@ -90,3 +92,16 @@ def test_the_variant_of_the_default_style_is_accepted() -> None:
 @given(st.text(st.characters(codec="utf-8")))
 def test_stored_art_survives_a_round_trip(art: str) -> None:
     assert StoredArt.from_json(StoredArt(art).to_json()) == StoredArt(art)
+
+
+def test_no_two_values_of_different_options_have_the_same_part_of_a_key() -> None:
+    """Choices and flags are written without their option's name."""
+    parts = []
+    for option in OPTIONS_TABLE.values():
+        if isinstance(option.kind, Flag):
+            assert option.default is False
+            parts.append(option.kind.to_key(option.name, True))
+        elif isinstance(option.kind, Choice) and option.name != "style":
+            parts += [option.kind.to_key(option.name, value) for value in option.kind.choices if value != option.default]
+
+    assert len(parts) == len(set(parts))
