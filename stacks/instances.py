@@ -71,45 +71,14 @@ class InstanceGroup(Construct):
         )
         self.log_group = log_group(self, "Log", environment)
         release = s3_assets.Asset(self, "Release", path=str(unit.release))
-        self.role.add_to_principal_policy(
-            iam.PolicyStatement(actions=["s3:GetObject"], resources=[release.bucket.arn_for_objects(release.s3_object_key)])
-        )
-        self.log_group.grant_write(self.role)
-        self.role.add_to_principal_policy(
-            iam.PolicyStatement(
-                actions=["cloudwatch:PutMetricData"],
-                resources=["*"],  # the action takes no resource; the condition limits the namespace
-                conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
-            )
-        )
-        if environment.datadog:
-            grant_secrets(self.role, environment.datadog_api_key)  # for the Datadog agent
+        self._grant(release, environment)
         user_data = _user_data(release, unit, self.log_group, self._name)
-        template = ec2.LaunchTemplate(
-            self,
-            "Template",
-            machine_image=ec2.MachineImage.latest_amazon_linux2023(
-                cpu_type=ec2.AmazonLinuxCpuType.ARM_64 if environment.architecture == "arm64" else ec2.AmazonLinuxCpuType.X86_64
-            ),
-            instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
-            security_group=security_group,
-            role=self.role,
-            require_imdsv2=True,
-            http_put_response_hop_limit=1,
-            block_devices=[
-                ec2.BlockDevice(
-                    device_name="/dev/xvda",
-                    volume=ec2.BlockDeviceVolume.ebs(8, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3),
-                )
-            ],
-            user_data=user_data,
-        )
         self.group = autoscaling.AutoScalingGroup(
             self,
             "Group",
             vpc=vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
-            launch_template=template,
+            launch_template=self._launch_template(environment, instance_type, security_group, user_data),
             min_capacity=min_instances,
             max_capacity=max_instances,
             health_checks=health_checks,
@@ -126,6 +95,40 @@ class InstanceGroup(Construct):
         self.group.scale_on_cpu_utilization("Cpu", target_utilization_percent=60)
         self.group.scale_to_track_metric("Memory", metric=self.memory_used(), target_value=75)
         Tags.of(self.group).add("Name", self._name)
+
+    def _grant(self, release: s3_assets.Asset, environment: Environment) -> None:
+        """Let the instances fetch the release, write logs and metrics, and read the Datadog agent's key."""
+        self.role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["s3:GetObject"], resources=[release.bucket.arn_for_objects(release.s3_object_key)])
+        )
+        self.log_group.grant_write(self.role)
+        self.role.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["cloudwatch:PutMetricData"],
+                resources=["*"],  # the action takes no resource; the condition limits the namespace
+                conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
+            )
+        )
+        if environment.datadog:
+            grant_secrets(self.role, environment.datadog_api_key)
+
+    def _launch_template(
+        self, environment: Environment, instance_type: str, security_group: ec2.ISecurityGroup, user_data: ec2.UserData
+    ) -> ec2.LaunchTemplate:
+        architecture = ec2.AmazonLinuxCpuType.ARM_64 if environment.architecture == "arm64" else ec2.AmazonLinuxCpuType.X86_64
+        disk = ec2.BlockDeviceVolume.ebs(8, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3)
+        return ec2.LaunchTemplate(
+            self,
+            "Template",
+            machine_image=ec2.MachineImage.latest_amazon_linux2023(cpu_type=architecture),
+            instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
+            security_group=security_group,
+            role=self.role,
+            require_imdsv2=True,
+            http_put_response_hop_limit=1,
+            block_devices=[ec2.BlockDevice(device_name="/dev/xvda", volume=disk)],
+            user_data=user_data,
+        )
 
     def memory_used(self) -> cloudwatch.Metric:
         """Return the metric of memory in use, in percent, as the CloudWatch agent reports it."""

@@ -50,12 +50,10 @@ class WebStack(Stack):
     ) -> None:
         super().__init__(scope, name)
         self.vpc = self._network(environment)
-        front = ec2.SecurityGroup(self, "FrontAccess", vpc=self.vpc, allow_all_outbound=False)
-        self.web_access = ec2.SecurityGroup(self, "WebAccess", vpc=self.vpc, allow_all_outbound=False)
-        self.web_access.connections.allow_to_any_ipv4(ec2.Port.tcp(443), "AWS endpoints and package repositories")
+        front = self._security_group("FrontAccess")
+        self.web_access = self._security_group("WebAccess", reaches_aws=True)
         self.web_access.connections.allow_from(front, ec2.Port.tcp(_PORT), "The load balancer")
-        self.worker_access = ec2.SecurityGroup(self, "WorkerAccess", vpc=self.vpc, allow_all_outbound=False)
-        self.worker_access.connections.allow_to_any_ipv4(ec2.Port.tcp(443), "AWS endpoints and package repositories")
+        self.worker_access = self._security_group("WorkerAccess", reaches_aws=True)
         if environment.replies == "callback":
             callbacks = ec2.Port.tcp_range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS - 1)
             self.web_access.connections.allow_from(self.worker_access, callbacks, "Replies")
@@ -89,7 +87,19 @@ class WebStack(Stack):
             drop_invalid_header_fields=True,
             deletion_protection=environment.sizes.keeps_data,
         )
-        self.targets = elbv2.ApplicationTargetGroup(
+        self.targets = self._target_group(settings)
+        self._listen(environment)
+
+    def _security_group(self, name: str, *, reaches_aws: bool = False) -> ec2.SecurityGroup:
+        """Create a security group without outbound access, or with HTTPS only."""
+        group = ec2.SecurityGroup(self, name, vpc=self.vpc, allow_all_outbound=False)
+        if reaches_aws:
+            group.connections.allow_to_any_ipv4(ec2.Port.tcp(443), "AWS endpoints and package repositories")
+        return group
+
+    def _target_group(self, settings: Settings) -> elbv2.ApplicationTargetGroup:
+        """Create the target group of the instances. The load balancer sends requests only to ready instances."""
+        return elbv2.ApplicationTargetGroup(
             self,
             "Targets",
             vpc=self.vpc,
@@ -106,7 +116,6 @@ class WebStack(Stack):
                 unhealthy_threshold_count=3,
             ),
         )
-        self._listen(environment)
 
     def _network(self, environment: Environment) -> ec2.Vpc:
         """Create a VPC over two zones: private subnets with NAT for the instances, and a free gateway endpoint for S3."""
