@@ -13,7 +13,7 @@ from typing import Any, Final
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.serving import make_server
 
-from observability.datadog import NEIGHBOURS
+from observability.datadog import INTEGRATION_METRICS
 from observability.local.dogstatsd import BUCKET_SECONDS, BUCKETS, Receiver
 from observability.local.queries import Request
 from observability.queries import QueryError
@@ -52,7 +52,7 @@ class Panel:
     def is_absent(self) -> bool:
         """Whether all it asks for is measured by others, who do not send it here."""
         metrics = {query.asked.metric for request in self._requests for query in request.queries.values()}
-        return bool(metrics) and metrics <= NEIGHBOURS.keys()
+        return bool(metrics) and metrics <= INTEGRATION_METRICS.keys()
 
     def values(self, receiver: Receiver, buckets: range) -> dict[str, Any]:
         """What the page draws."""
