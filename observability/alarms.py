@@ -127,12 +127,12 @@ _FAST_BURN, _SLOW_BURN = objective().burns
 BUDGET_BURNS_FAST: Final = _burn_alarm(
     _FAST_BURN,
     title="Many requests fail or are slow",
-    meaning="At this rate of failed and slow requests, the error budget of 30 days is spent within two days.",
+    meaning="At this rate of failed and slow requests, the error budget of 30 days is spent in about two days.",
 )
 BUDGET_BURNS: Final = _burn_alarm(
     _SLOW_BURN,
     title="Some requests fail or are slow",
-    meaning="Requests have failed or been slow for hours: at this rate, the error budget of 30 days is spent within five days.",
+    meaning="Requests have failed or been slow for hours: at this rate, the error budget of 30 days is spent in five days.",
 )
 SLOW_ANSWERS: Final = Alarm(
     title="Answers are slow",
