@@ -1,1 +1,1 @@
-"""What is promised, watched and woken for, whatever the vendor that draws and rings."""
+"""The objective, alarms and panels of the service, independent of the vendor, and their rendering for Datadog."""

@@ -1,64 +1,209 @@
-"""What someone is woken by: one list for both vendors. Each has its heading in `docs/runbook.md`."""
+"""Every alarm, once for all vendors.
+
+`stacks/observability.py` renders this list for CloudWatch, `observability/datadog.py` for Datadog, and `docs/runbook.md` has a
+heading for each title. To add an alarm, add it to `ALARMS` and write its section in the runbook.
+"""
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal
+
+from asciist.telemetry import metrics
+from observability.objective import Burn, objective
+from observability.signals import BAD, BAD_PERCENT, Aws, Formula, Measured, Signal, Vendor, plain
+
+MIN_BAD_REQUESTS_TO_PAGE: Final = 10
+"""Bad requests in the long window below which no burn-rate alarm fires: one failure among three requests at night is 33%, and
+not worth waking somebody. From 700 requests an hour on, the share alone decides."""
+MIN_ANSWERS_FOR_P99: Final = 100
+"""With fewer answers, the 99th percentile is the slowest one."""
+
+REQUEST_TIMEOUT: Final = "request timeout"
+"""Threshold that the deployment sets: its request timeout, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlarmText:
-    """How an alarm speaks to someone who was asleep."""
+class Window:
+    """The latest `periods` periods. The alarm fires when `breaching` of them are beyond the threshold."""
+
+    period_minutes: int
+    periods: int = 1
+    breaching: int = 1
+
+    @property
+    def minutes(self) -> int:
+        return self.period_minutes * self.periods
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minimum:
+    """Events in the first window below which the alarm does not fire."""
+
+    events: int
+    of: Signal
+
+
+class Silence(Enum):
+    """State of an alarm while its signal has no values."""
+
+    IS_HEALTHY = "healthy"
+    FIRES = "fires"
+    KEEPS_STATE = "keeps state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm:
+    """A rule, the text that explains it, and the deployments it applies to."""
 
     title: str
     """Its name, and its heading in the runbook."""
     meaning: str
-    """What users feel, in one sentence."""
+    """Impact on users, in one sentence."""
+    signal: Formula
+    threshold: float | Literal["request timeout"]
+    comparison: Literal[">", "<"] = ">"
+    windows: tuple[Window, ...]
+    """The alarm fires while the signal is beyond the threshold in all of them."""
+    minimum: Minimum | None = None
+    silence: Silence
+    silence_reason: str
+    worker: Literal["", "lambda", "asg"] = ""
+    """The worker it applies to; empty for both."""
+    environment: Literal["", "dev", "prod"] = ""
+    """The environment it applies to; empty for both."""
+    burn: Burn | None = None
+    """The pace that `threshold` stands for, of an alarm on the error budget."""
+    differences: Mapping[Vendor, str] = field(default_factory=dict, hash=False)
+    """Parts of the rule that a vendor cannot express, and its rule instead."""
 
     @property
     def anchor(self) -> str:
-        """Of the heading in the runbook, as GitHub makes it."""
+        """Anchor that GitHub gives to the heading in the runbook."""
         return re.sub(r"[^\w\- ]", "", self.title.lower()).replace(" ", "-")
 
     def description(self, runbook: str) -> str:
-        """The text that comes with the alarm; `runbook` is the address of the runbook."""
-        return f"{self.meaning} What to do: {runbook}#{self.anchor}"
+        """Text of the notification; `runbook` is the URL of the runbook."""
+        return f"{self.meaning} Runbook: {runbook}#{self.anchor}"
+
+    def applies_to(self, *, worker: str, environment: str) -> bool:
+        return self.worker in ("", worker) and self.environment in ("", environment)
+
+    def threshold_for(self, *, request_timeout: float) -> float:
+        return request_timeout if isinstance(self.threshold, str) else self.threshold
 
 
-BUDGET_BURNS_FAST: Final = AlarmText(
-    title="Many users get errors or wait too long",
-    meaning="So many requests fail or take too long that a month's error budget lasts two days.",
+_UNMEASURED: Final = (
+    "The service itself sends this metric. Without values nothing is known, so an alarm that fires must not return to OK."
 )
-BUDGET_BURNS: Final = AlarmText(
-    title="Some users get errors or wait too long",
-    meaning="Requests have failed or taken too long for hours: a month's error budget lasts five days.",
+_IDLE_QUEUE: Final = "SQS stops reporting a queue that has been empty and unused for six hours, so no value means no message."
+_IDLE_FUNCTION: Final = (
+    "Lambda reports only minutes with invocations. An idle minute must end a run of bad ones, or minutes that lie hours apart "
+    "would count as consecutive."
 )
-SLOW_ANSWERS: Final = AlarmText(
+
+
+def _burn_alarm(burn: Burn, *, title: str, meaning: str) -> Alarm:
+    return Alarm(
+        title=title,
+        meaning=meaning,
+        signal=BAD_PERCENT,
+        threshold=objective().bad_percent(burn),
+        windows=(Window(period_minutes=burn.long_minutes), Window(period_minutes=burn.short_minutes)),
+        minimum=Minimum(events=MIN_BAD_REQUESTS_TO_PAGE, of=BAD),
+        silence=Silence.KEEPS_STATE,
+        silence_reason=_UNMEASURED,
+        burn=burn,
+        differences={
+            "cloudwatch": "Counts slow answers with status 200, 304 or 400 only: an alarm computes with at most ten metrics.",
+            "datadog": "Does not count requests that no instance answered: metrics of AWS arrive up to 15 minutes late.",
+        },
+    )
+
+
+_FAST_BURN, _SLOW_BURN = objective().burns
+
+BUDGET_BURNS_FAST: Final = _burn_alarm(
+    _FAST_BURN,
+    title="Many requests fail or are slow",
+    meaning="At this rate of failed and slow requests, the error budget of 30 days is spent in about two days.",
+)
+BUDGET_BURNS: Final = _burn_alarm(
+    _SLOW_BURN,
+    title="Some requests fail or are slow",
+    meaning="Requests have failed or been slow for hours: at this rate, the error budget of 30 days is spent in five days.",
+)
+SLOW_ANSWERS: Final = Alarm(
     title="Answers are slow",
-    meaning="One answer in a hundred takes longer than users are willing to wait.",
+    meaning=f"One answer in a hundred takes longer than {objective().slow_after_seconds:g} seconds.",
+    signal=plain(Measured(metric=metrics.REQUEST_DURATION, statistic="p99")),
+    threshold=1000 * objective().slow_after_seconds,
+    windows=(Window(period_minutes=5),),
+    minimum=Minimum(events=MIN_ANSWERS_FOR_P99, of=Measured(metric=metrics.REQUEST_DURATION, statistic="count")),
+    silence=Silence.KEEPS_STATE,
+    silence_reason=_UNMEASURED,
 )
-DEAD_LETTERS: Final = AlarmText(
-    title="Messages were given up",
+DEAD_LETTERS: Final = Alarm(
+    title="Messages are in the dead-letter queue",
     meaning="Conversions failed at every delivery: their users got an error or a timeout.",
+    signal=plain(Aws(resource="dead_letter_queue", metric="ApproximateNumberOfMessagesVisible", statistic="maximum")),
+    threshold=0,
+    windows=(Window(period_minutes=1, periods=5, breaching=1),),
+    silence=Silence.IS_HEALTHY,
+    silence_reason=_IDLE_QUEUE,
 )
-STALE_QUEUE: Final = AlarmText(
+STALE_QUEUE: Final = Alarm(
     title="Messages wait past their deadline",
-    meaning="No worker takes requests in time: users wait and get a timeout.",
+    meaning="Workers do not take messages in time: users wait and get a timeout.",
+    signal=plain(Aws(resource="request_queue", metric="ApproximateAgeOfOldestMessage", statistic="maximum")),
+    threshold=REQUEST_TIMEOUT,
+    windows=(Window(period_minutes=1, periods=3, breaching=3),),
+    silence=Silence.IS_HEALTHY,
+    silence_reason=_IDLE_QUEUE,
 )
-UNHEALTHY_HOSTS: Final = AlarmText(
+UNHEALTHY_HOSTS: Final = Alarm(
     title="A web instance is unhealthy",
-    meaning="An instance does not answer /readyz and gets no requests: the others carry its share.",
+    meaning="An instance fails its health check (/readyz) and gets no requests: the others carry its share.",
+    signal=plain(Aws(resource="web_targets", metric="UnHealthyHostCount", statistic="maximum")),
+    threshold=0,
+    windows=(Window(period_minutes=1, periods=5, breaching=5),),
+    silence=Silence.KEEPS_STATE,
+    silence_reason="The load balancer reports this every minute while an instance is registered; no value means that none is.",
 )
-THROTTLES: Final = AlarmText(
+THROTTLES: Final = Alarm(
     title="The converter is throttled",
-    meaning="Lambda refuses to run the converter: requests wait, and time out if it goes on.",
+    meaning="Lambda refuses to run the converter: requests wait, and time out if this goes on.",
+    signal=plain(Aws(resource="converter", metric="Throttles", statistic="sum")),
+    threshold=0,
+    windows=(Window(period_minutes=1, periods=3, breaching=3),),
+    silence=Silence.IS_HEALTHY,
+    silence_reason=_IDLE_FUNCTION,
+    worker="lambda",
 )
-CONVERTER_ERRORS: Final = AlarmText(
+CONVERTER_ERRORS: Final = Alarm(
     title="The converter fails",
-    meaning="Invocations of the converter end with an error: their users wait for another delivery, or in vain.",
+    meaning="Invocations of the converter end with an error: their users wait for a redelivery, or get a timeout.",
+    signal=plain(Aws(resource="converter", metric="Errors", statistic="sum")),
+    threshold=0,
+    windows=(Window(period_minutes=1, periods=3, breaching=3),),
+    silence=Silence.IS_HEALTHY,
+    silence_reason=_IDLE_FUNCTION,
+    worker="lambda",
 )
-NO_TRAFFIC: Final = AlarmText(
+NO_REQUESTS: Final = Alarm(
     title="No requests arrive",
-    meaning="Nobody was served for a while: users cannot reach the service, or its metrics do not reach us.",
+    meaning="No request has been measured for 15 minutes: users cannot reach the service, or its metrics are lost.",
+    signal=plain(Measured(metric=metrics.REQUESTS, statistic="sum")),
+    threshold=1,
+    comparison="<",
+    windows=(Window(period_minutes=5, periods=3, breaching=3),),
+    silence=Silence.FIRES,
+    silence_reason="No values is what this alarm looks for: a web tier without requests sends none.",
+    environment="prod",  # dev is idle most of the time
+    differences={
+        "datadog": "Without any value it fires after 30 minutes: Datadog advises twice the window for missing data.",
+    },
 )
 
 ALARMS: Final = (
@@ -70,5 +215,6 @@ ALARMS: Final = (
     UNHEALTHY_HOSTS,
     THROTTLES,
     CONVERTER_ERRORS,
-    NO_TRAFFIC,
+    NO_REQUESTS,
 )
+"""All alarms, the most urgent first."""

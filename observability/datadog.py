@@ -1,106 +1,125 @@
-"""Datadog's dashboard, monitors, objective and metric settings, as the bodies that its API takes.
+"""Renders alarms, panels, objective and metric settings for Datadog, as the bodies that its API accepts.
 
-All of it follows from the catalogue (`asciist.metrics`), the objective (`slo.toml`) and the texts of `alarms`. What a query may
-say is what `validation` reads and the local dashboard draws: https://docs.datadoghq.com/metrics/#querying-metrics.
+The query language is https://docs.datadoghq.com/metrics/#querying-metrics, as far as `queries` parses it, because the local
+dashboard evaluates the same queries.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from observability import alarms
-from observability.alarms import AlarmText
+from observability.alarms import ALARMS, Alarm, Silence, Window
 from observability.objective import Burn, objective
+from observability.panels import SECTIONS, Line, Panel, Section
+from observability.signals import Aws, Formula, Measured, ObjectiveCount, Resource, Signal, Statistic
 
 Definition = dict[str, Any]
-"""The body of a call of Datadog's API."""
+"""Body of an API request."""
 
 COMMON_TAGS: Final = ("env", "service", "version")
-"""Tags that every value of ours carries, whatever the catalogue says of it."""
+"""Tags that every value of the service carries, besides those in the catalogue."""
 
 SLO_ID: Final = "SLO_ID"
-"""Stands in the definitions for the id that the objective gets when it is created."""
+"""Placeholder for the id that Datadog gives to the objective."""
 
-QUEUE_DEPTH: Final = "aws.sqs.approximate_number_of_messages_visible"
-OLDEST_MESSAGE: Final = "aws.sqs.approximate_age_of_oldest_message"
-UNHEALTHY_HOSTS: Final = "aws.applicationelb.un_healthy_host_count"
-FUNCTION_THROTTLES: Final = "aws.lambda.throttles"
-FUNCTION_ERRORS: Final = "aws.lambda.errors"
-
-_RESOURCE_TAGS: Final = ("env", "service")
-NEIGHBOURS: Final[dict[str, tuple[str, ...]]] = {
-    QUEUE_DEPTH: (*_RESOURCE_TAGS, "queuename"),
-    OLDEST_MESSAGE: (*_RESOURCE_TAGS, "queuename"),
-    UNHEALTHY_HOSTS: (*_RESOURCE_TAGS, "targetgroup"),
-    FUNCTION_THROTTLES: (*_RESOURCE_TAGS, "functionname"),
-    FUNCTION_ERRORS: (*_RESOURCE_TAGS, "functionname"),
+_RESOURCES: Final[Mapping[Resource, tuple[str, str]]] = {
+    # CloudFormation's names of queues and function, in lower case because Datadog stores tags so.
+    "request_queue": ("queuename", "queuename:*-requests-*"),
+    "dead_letter_queue": ("queuename", "queuename:*-deadletters-*"),
+    "converter": ("functionname", "functionname:*-worker-converter*"),
+    "web_targets": ("targetgroup", ""),
+    "load_balancer": ("loadbalancer", ""),
 }
-"""Metrics of others, from Datadog's AWS integration, with their tags that are asked for; some are tags of the resources."""
+"""The tag that names a resource, and the filter that selects it; without a filter, there is one in each deployment."""
 
-# CloudFormation's names of the queues and of the converter, in lower case, as Datadog keeps tags.
-_REQUEST_QUEUE: Final = "queuename:*-requests-*"
-_DEAD_LETTERS: Final = "queuename:*-deadletters-*"
-_CONVERTER: Final = "functionname:*-worker-converter*"
+_AWS_NAMES: Final = {
+    "ApproximateNumberOfMessagesVisible": "aws.sqs.approximate_number_of_messages_visible",
+    "ApproximateNumberOfMessagesNotVisible": "aws.sqs.approximate_number_of_messages_not_visible",
+    "ApproximateAgeOfOldestMessage": "aws.sqs.approximate_age_of_oldest_message",
+    "RequestCount": "aws.applicationelb.request_count",
+    "HTTPCode_Target_5XX_Count": "aws.applicationelb.httpcode_target_5xx",
+    "HTTPCode_ELB_5XX_Count": "aws.applicationelb.httpcode_elb_5xx",
+    "HealthyHostCount": "aws.applicationelb.healthy_host_count",
+    "UnHealthyHostCount": "aws.applicationelb.un_healthy_host_count",
+    "Throttles": "aws.lambda.throttles",
+    "Errors": "aws.lambda.errors",
+}
+"""Datadog's name of each CloudWatch metric."""
+_NAMING_TAGS: Final = {"sqs": ("queuename",), "applicationelb": ("loadbalancer", "targetgroup"), "lambda": ("functionname",)}
+INTEGRATION_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
+    name: ("env", "service", *_NAMING_TAGS[name.split(".")[1]]) for name in _AWS_NAMES.values()
+}
+"""Metrics from Datadog's AWS integration, with the tags that queries may use. `env` and `service` are tags of the resources."""
 
-_CLOUDWATCH_DELAY_SECONDS: Final = 900
-"""What Datadog advises for metrics that it has from CloudWatch: they come up to ten minutes late."""
+_INTEGRATION_DELAY_SECONDS: Final = 900
+"""Evaluation delay that Datadog advises for metrics from CloudWatch, which arrive up to ten minutes late."""
 
-_SLOW: Final = f"{1000 * objective().slow_after_seconds:g}"
-_ALLOWED_PERCENT: Final = f"{100 - objective().target_percent:g}"
-_STATISTICS: Final = {"average": "avg", "median": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
+_AGGREGATORS: Final[Mapping[Statistic, str]] = {"average": "avg", "minimum": "min", "maximum": "max"}
+_SLOW_MS: Final = f"{1000 * objective().slow_after_seconds:g}"
 
 
-def dashboard(env: str = "*", *, runbook: str = "docs/runbook.md") -> Definition:
-    """The dashboard of the deployment `env`; another can be chosen on it. `runbook` is the runbook's address."""
+def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.md") -> Definition:
+    """The dashboard of the deployment `env`; the reader can choose another.
+
+    `worker` is `lambda` or `asg`, or empty for the panels of both. `runbook` is the URL of the runbook.
+    """
     return {
         "title": "asciist" if env == "*" else f"asciist {env}",
-        "description": "From what users feel down to what it costs: start at the top.",
+        "description": f"From what users experience down to the machines: start at the top. Runbook: {runbook}",
         "layout_type": "ordered",
         "reflow_type": "auto",
         "tags": [],
         "template_variables": [{"name": "env", "prefix": "env", "available_values": [], "defaults": [env]}],
-        "widgets": [
-            _users_are_served(runbook),
-            _time_they_wait(),
-            _what_they_send(),
-            _what_it_costs(),
-            _room(),
-            _between_the_tiers(),
-        ],
+        "widgets": [_group(section, worker) for section in SECTIONS],
     }
 
 
-def monitors(*, env: str, runbook: str, deadline_seconds: float, notify: str = "") -> dict[AlarmText, Definition]:
-    """What wakes someone, by its text. `runbook` is the runbook's address, `notify` whom Datadog tells (`@pagerduty-asciist`),
-    `deadline_seconds` how long a message is worth being read. Two are of a function, and of no use where instances poll.
+def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, notify: str = "") -> dict[str, Definition]:
+    """The monitors of a deployment by name. A name may be the title of an alarm, or of a part that notifies nobody.
+
+    A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds,
+    `notify` is a Datadog handle such as `@pagerduty-asciist`.
     """
-    fast, slow = objective().burns
-    scope = f"env:{env}"
-    aws = f"{scope},service:asciist"
-    queries = {
-        alarms.BUDGET_BURNS_FAST: _burn_rate(fast),
-        alarms.BUDGET_BURNS: _burn_rate(slow),
-        alarms.SLOW_ANSWERS: (f"percentile(last_15m):p99:{metrics.REQUEST_DURATION}{{{scope}}}", ">", float(_SLOW)),
-        alarms.DEAD_LETTERS: (f"max(last_5m):max:{QUEUE_DEPTH}{{{aws},{_DEAD_LETTERS}}}", ">", 0.0),
-        alarms.STALE_QUEUE: (f"min(last_5m):max:{OLDEST_MESSAGE}{{{aws},{_REQUEST_QUEUE}}}", ">", deadline_seconds),
-        alarms.UNHEALTHY_HOSTS: (f"min(last_5m):max:{UNHEALTHY_HOSTS}{{{aws}}}", ">", 0.0),
-        alarms.THROTTLES: (f"sum(last_5m):sum:{FUNCTION_THROTTLES}{{{aws},{_CONVERTER}}}.as_count()", ">", 0.0),
-        alarms.CONVERTER_ERRORS: (f"sum(last_5m):sum:{FUNCTION_ERRORS}{{{aws},{_CONVERTER}}}.as_count()", ">", 0.0),
-        alarms.NO_TRAFFIC: (f"sum(last_15m):sum:{metrics.REQUESTS}{{{scope}}}.as_count()", "<", 1.0),
-    }
-    return {text: _monitor(text, *query, env=env, runbook=runbook, notify=notify) for text, query in queries.items()}
+    made: dict[str, Definition] = {}
+    for alarm in ALARMS:
+        if not alarm.applies_to(worker=worker, environment=env):
+            continue
+        text = f"{alarm.description(runbook)} {notify}".strip()
+        conditions = dict(_conditions(alarm, env=env, request_timeout=request_timeout))
+        if len(conditions) == 1:
+            (condition,) = conditions.values()
+            made[alarm.title] = _named(alarm.title, text, env) | condition
+            continue
+        for part, condition in conditions.items():
+            name = f"{alarm.title} (part: {part})"
+            made[name] = _named(name, f'Part of the alarm "{alarm.title}", without notifications.', env) | condition
+        made[alarm.title] = _named(alarm.title, text, env) | {
+            "type": "composite",
+            "query": " && ".join(reference(f"{alarm.title} (part: {part})") for part in conditions),
+            "options": {"include_tags": False},
+        }
+    return made
+
+
+def reference(name: str) -> str:
+    """Placeholder for the id that Datadog gives to the monitor `name`."""
+    return f"<{name}>"
 
 
 def slo(env: str) -> Definition:
-    """The objective: of all requests, those that are answered in time and without a fault of ours."""
+    """The objective: the share of requests that are good."""
     promise = objective()
     window = f"{promise.window_days}d"
     return {
-        "name": f"asciist {env}: requests are answered well",
-        "description": f"Answered without a 5xx, in {promise.slow_after_seconds:g} seconds.",
+        "name": f"asciist {env}: good requests",
+        "description": f"Answered without a 5xx, within {promise.slow_after_seconds:g} seconds.",
         "type": "metric",
-        "query": {"numerator": _good(f"env:{env}"), "denominator": _all(f"env:{env}")},
+        "query": {
+            "numerator": _good(f"env:{env}"),
+            "denominator": _total(f"env:{env}"),
+        },
         "thresholds": [{"timeframe": window, "target": promise.target_percent}],
         "timeframe": window,
         "target_threshold": promise.target_percent,
@@ -109,8 +128,7 @@ def slo(env: str) -> Definition:
 
 
 def metric_configurations() -> dict[str, Definition]:
-    """The settings of each distribution, by its name: Datadog has percentiles and threshold queries where they are enabled, and
-    keeps the tags that are listed."""
+    """Settings of each distribution, by metric name: enables percentiles and threshold queries, and lists the tags to keep."""
     return {
         metric.name: {
             "data": {
@@ -128,253 +146,201 @@ def metric_configurations() -> dict[str, Definition]:
     }
 
 
-def _users_are_served(runbook: str) -> Definition:
-    target = f"{objective().target_percent:g}"
-    good = {"good": _good("$env"), "total": _all("$env")}
-    return _group(
-        "Are users served?",
-        _note(
-            f"A request is **good** when it is answered without a 5xx in {objective().slow_after_seconds:g} s. "
-            f"We promise {target}% of them. Red here means that someone waits in vain. What to do: {runbook}"
-        ),
-        _value("Good requests, %", "100 * default_zero(good) / total", good, unit="%", bad_below=objective().target_percent),
-        _value(
-            "Error budget left, % (of the time shown)",
-            f"100 - 100 * (100 * (total - default_zero(good)) / total) / {_ALLOWED_PERCENT}",
-            good,
-            unit="%",
-            bad_below=0,
-        ),
-        _value("Requests", "requests", {"requests": _sum(metrics.REQUESTS)}),
-        _lines("Good requests, % (the objective)", good, {"good": "100 * default_zero(good) / total"}),
-        _by_tag("Requests by status", _sum(metrics.REQUESTS, by="status")),
-        _lines(
-            "Answers that are our fault, % of requests",
-            {"faults": _sum(metrics.REQUESTS, "$env,status:5*"), "requests": _sum(metrics.REQUESTS)},
-            {"5xx": "100 * default_zero(faults) / requests"},
-        ),
-    )
-
-
-def _time_they_wait() -> Definition:
-    duration = metrics.REQUEST_DURATION
-    slower = f"count(v: v>{_SLOW}):{duration}{{$env}}"
-    return _group(
-        "How long do they wait?",
-        _lines("Time to answer, ms", {name: _query(of, duration) for name, of in _STATISTICS.items()}),
-        *(
-            _by_tag(f"Time to answer by status, {name}, ms", _query(of, duration, by="status"))
-            for name, of in _STATISTICS.items()
-        ),
-        _lines(
-            f"Requests that take longer than {objective().slow_after_seconds:g} s, %",
-            {"slower": f"{slower}.as_count()", "total": _count(duration)},
-            {"slower": "100 * default_zero(slower) / total"},
-        ),
-        _by_tag(
-            f"Requests that take longer than {objective().slow_after_seconds:g} s by status",
-            f"{slower} by {{status}}.as_count()",
-        ),
-        _lines(
-            "Time of uploads, ms (the client's part, not in the above)",
-            {name: _query(of, metrics.UPLOAD_DURATION) for name, of in _STATISTICS.items()},
-        ),
-    )
-
-
-def _what_they_send() -> Definition:
-    return _group(
-        "What do they send?",
-        _top("Images by format", _count(metrics.IMAGE_BYTES, by="format")),
-        _by_tag("Bytes in by format", _sum(metrics.IMAGE_BYTES, by="format")),
-        _by_tag("Pixels in by format", _sum(metrics.IMAGE_PIXELS, by="format")),
-        _by_tag("Size of an image by format, p95, bytes", _query("p95", metrics.IMAGE_BYTES, by="format")),
-        _by_tag("Size of an image by format, p95, pixels", _query("p95", metrics.IMAGE_PIXELS, by="format")),
-        _lines(
-            "Time to decode a JSON body, ms",
-            {name: _query(of, metrics.PAYLOAD_DECODE_DURATION) for name, of in _STATISTICS.items()},
-        ),
-    )
-
-
-def _what_it_costs() -> Definition:
-    decode, draw = metrics.IMAGE_DECODE_DURATION, metrics.CONVERSION_DURATION
-    served = {"stored": _sum(metrics.ART_SERVED, "$env,source:store"), "served": _sum(metrics.ART_SERVED)}
-    megapixels = "(pixels / 1000000)"
-    return _group(
-        "What does it cost?",
-        _value("Art that was stored already, %", "100 * default_zero(stored) / served", served, unit="%"),
-        _by_tag("Art by where it came from", _sum(metrics.ART_SERVED, by="source")),
-        _lines(
-            "Time for a megapixel, ms (decoding and conversion)",
-            {"decoding": _sum(decode), "conversion": _sum(draw), "pixels": _sum(metrics.CONVERSION_PIXELS)},
-            {"ms per megapixel": f"(decoding + conversion) / {megapixels}"},
-        ),
-        _lines(
-            "Time to decode a megapixel by format, ms",
-            {"decoding": _sum(decode, by="format"), "pixels": _sum(metrics.CONVERSION_PIXELS, by="format")},
-            {"": f"decoding / {megapixels}"},
-        ),
-        _by_tag("Time to decode an image by format, average, ms", _query("avg", decode, by="format")),
-        _by_tag("Time to decode an image by format, p95, ms", _query("p95", decode, by="format")),
-        _by_tag("Time from pixels to art by style, average, ms", _query("avg", draw, by="style")),
-        _by_tag("Time from pixels to art by style, p95, ms", _query("p95", draw, by="style")),
-    )
-
-
-def _room() -> Definition:
-    return _group(
-        "Is there room?",
-        _lines("Requests in flight, the most of a process", {"held": _query("max", metrics.REQUESTS_IN_FLIGHT)}),
-        _lines("Requests turned away", {"shed": _sum(metrics.REQUESTS_SHED)}, {"shed": "default_zero(shed)"}),
-    )
-
-
-def _between_the_tiers() -> Definition:
-    lost = {
-        "expired": _sum(metrics.MESSAGES_EXPIRED),
-        "faulted": _sum(metrics.MESSAGES_FAULTED),
-        "orphaned": _sum(metrics.REPLIES_ORPHANED),
-    }
-    return _group(
-        "What happens between the tiers?",
-        _lines("Wait for a reply, ms", {name: _query(of, metrics.REPLY_WAIT) for name, of in _STATISTICS.items()}),
-        _lines(
-            "Age of messages when a worker takes them, ms",
-            {name: _query(of, metrics.MESSAGE_AGE) for name, of in _STATISTICS.items()},
-        ),
-        _lines(
-            "Messages past their deadline, faults, replies for nobody", lost, {name: f"default_zero({name})" for name in lost}
-        ),
-        _by_tag("Messages that wait", _query("max", QUEUE_DEPTH, f"$env,service:asciist,{_REQUEST_QUEUE}", by="queuename")),
-        _by_tag("Oldest message, s", _query("max", OLDEST_MESSAGE, f"$env,service:asciist,{_REQUEST_QUEUE}", by="queuename")),
-        _by_tag("Dead letters", _query("max", QUEUE_DEPTH, f"$env,service:asciist,{_DEAD_LETTERS}", by="queuename")),
-    )
-
-
 # Queries
 
 
-def _query(aggregator: str, metric: str, scope: str = "$env", *, by: str = "") -> str:
-    return f"{aggregator}:{metric}{{{scope}}}" + (f" by {{{by}}}" if by else "")
-
-
-def _sum(metric: str, scope: str = "$env", *, by: str = "") -> str:
-    """The total of a count, or of all values of a distribution."""
-    return _query("sum", metric, scope, by=by) + ".as_count()"
-
-
-def _count(metric: str, scope: str = "$env", *, by: str = "") -> str:
-    """How many values a distribution has."""
-    return _query("count", metric, scope, by=by) + ".as_count()"
+def _query(signal: Measured | Aws, scope: str, *, split: bool = False) -> str:
+    """Query for a signal. `split` makes a line for each resource of an AWS signal."""
+    if isinstance(signal, Aws):
+        tag, selector = _RESOURCES[signal.resource]
+        terms, by = ",".join(filter(None, (scope, "service:asciist", selector))), tag if split else ""
+        metric = _AWS_NAMES[signal.metric]
+    else:
+        terms = f"{scope},{':'.join(signal.where)}" if signal.where else scope
+        by, metric = signal.by, signal.metric
+    aggregator = _AGGREGATORS.get(signal.statistic, signal.statistic)
+    grouping = f" by {{{by}}}" if by else ""
+    return f"{aggregator}:{metric}{{{terms}}}{grouping}" + (".as_count()" if aggregator in ("sum", "count") else "")
 
 
 def _good(scope: str) -> str:
-    """Requests that were answered in time and without a fault of ours."""
-    return f"count(v: v<={_SLOW}):{metrics.REQUEST_DURATION}{{{scope},!status:5*}}.as_count()"
+    return f"count(v: v<={_SLOW_MS}):{metrics.REQUEST_DURATION}{{{scope},!status:5*}}.as_count()"
 
 
-def _all(scope: str) -> str:
-    return _count(metrics.REQUEST_DURATION, scope)
+def _total(scope: str) -> str:
+    return f"count:{metrics.REQUEST_DURATION}{{{scope}}}.as_count()"
 
 
-def _burn_rate(burn: Burn) -> tuple[str, str, float]:
+def _expanded(name: str, signal: Signal, scope: str, *, split: bool) -> tuple[str, dict[str, str]]:
+    """A formula for a signal, and the queries in it by name."""
+    duration = metrics.REQUEST_DURATION
+    if isinstance(signal, ObjectiveCount):
+        if signal.part != "bad":
+            return name, {name: _total(scope) if signal.part == "total" else _good(scope)}
+        return f"(default_zero({name}_slow) + default_zero({name}_failed))", {
+            f"{name}_slow": f"count(v: v>{_SLOW_MS}):{duration}{{{scope},!status:5*}}.as_count()",
+            f"{name}_failed": f"count:{duration}{{{scope},status:5*}}.as_count()",
+        }
+    if signal.statistic == "percent_above" and isinstance(signal, Measured):
+        grouping = f" by {{{signal.by}}}" if signal.by else ""
+        return f"100 * default_zero({name}_above) / {name}_all", {
+            f"{name}_above": f"count(v: v>{signal.above:g}):{signal.metric}{{{scope}}}{grouping}.as_count()",
+            f"{name}_all": f"count:{signal.metric}{{{scope}}}{grouping}.as_count()",
+        }
+    return name, {name: _query(signal, scope, split=split)}
+
+
+def _rendered(formula: Formula, scope: str, *, prefix: str = "") -> tuple[str, dict[str, str]]:
+    """A formula in Datadog's language, and its queries by name; `prefix` keeps names of several formulas apart."""
+    texts: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    for name, signal in formula.signals:
+        texts[name], more = _expanded(f"{prefix}{name}", signal, scope, split=True)
+        queries |= more
+    text = re.sub(r"[a-z]\w*", lambda word: {"zero": "default_zero", **texts}[word[0]], formula.text)
+    return text, queries
+
+
+# Monitors
+
+
+def _named(name: str, message: str, env: str) -> Definition:
+    return {"name": f"{name} (asciist {env})", "message": message, "tags": ["service:asciist", f"env:{env}"]}
+
+
+def _conditions(alarm: Alarm, *, env: str, request_timeout: float) -> Iterator[tuple[str, Definition]]:
+    """The conditions that must all hold, by what each is about."""
+    scope = f"env:{env}"
+    if alarm.burn:
+        yield "burn rate", _burn_condition(alarm.burn)
+    else:
+        threshold = alarm.threshold_for(request_timeout=request_timeout)
+        yield "threshold", _condition(alarm, f"{_over_time(alarm, scope)} {alarm.comparison} {threshold:g}", threshold)
+    if alarm.minimum:
+        text, queries = _expanded("events", alarm.minimum.of, scope, split=False)
+        text = text.removeprefix("(").removesuffix(")")
+        # Counts are zero where they have no values: Datadog advises against default_zero with as_count in monitors.
+        text = re.sub(r"default_zero\((\w+)\)", r"\1", text)
+        text = re.sub(r"events\w*", lambda word: queries[word[0]], text)
+        events = alarm.minimum.events
+        yield "minimum", _condition(alarm, f"sum({_last(alarm.windows[0])}):{text} >= {events}", events)
+
+
+def _burn_condition(burn: Burn) -> Definition:
     windows = f'.long_window("{_duration(burn.long_minutes)}").short_window("{_duration(burn.short_minutes)}")'
-    return f'burn_rate("{SLO_ID}").over("{objective().window_days}d"){windows}', ">", burn.rate
+    return {
+        "type": "slo alert",
+        "query": f'burn_rate("{SLO_ID}").over("{objective().window_days}d"){windows} > {burn.rate:g}',
+        "options": {"thresholds": {"critical": burn.rate}, "include_tags": False},
+    }
+
+
+def _condition(alarm: Alarm, query: str, threshold: float) -> Definition:
+    fires_on_silence = alarm.silence is Silence.FIRES
+    options: Definition = {
+        "thresholds": {"critical": float(threshold)},
+        "include_tags": False,
+        "require_full_window": False,
+        "notify_no_data": fires_on_silence,
+    }
+    if fires_on_silence:
+        options["no_data_timeframe"] = 2 * alarm.windows[0].minutes  # the least that Datadog advises
+    if ":aws." in query:
+        options["evaluation_delay"] = _INTEGRATION_DELAY_SECONDS
+    return {"type": "query alert", "query": query, "options": options}
+
+
+def _over_time(alarm: Alarm, scope: str) -> str:
+    """The alarm's signal, aggregated over its window. Raises ValueError for a rule that Datadog has no query for."""
+    ((_, signal),), (window,) = alarm.signal.signals, alarm.windows
+    if isinstance(signal, ObjectiveCount):
+        raise ValueError(f"{alarm.title}: Datadog watches the objective by burn rates only")
+    query = _query(signal, scope)
+    aggregator = _AGGREGATORS.get(signal.statistic, signal.statistic)
+    if window.periods == 1:
+        return f"{'percentile' if aggregator.startswith('p') else aggregator}({_last(window)}):{query}"
+    if alarm.comparison == "<" and aggregator == "sum" and alarm.threshold == 1 and window.breaching == window.periods:
+        return f"sum({_last(window)}):{query}"  # no event in any of the periods: no event in all of them together
+    if alarm.comparison == "<" or window.breaching not in (1, window.periods):
+        raise ValueError(f"{alarm.title}: Datadog cannot watch {window}")
+    # Points of one period each. New monitors must not take the minimum or maximum of as_count().
+    query = f"{query.removesuffix('.as_count()')}.rollup({aggregator}, {60 * window.period_minutes})"
+    if aggregator == "sum":
+        query = f"default_zero({query})"  # a period without values ends a run of bad ones
+    return f"{'min' if window.breaching > 1 else 'max'}({_last(window)}):{query}"
+
+
+def _last(window: Window) -> str:
+    return f"last_{_duration(window.minutes)}"
 
 
 def _duration(minutes: int) -> str:
     return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
 
-# Monitors
-
-
-def _monitor(
-    text: AlarmText, query: str, comparator: str, threshold: float, *, env: str, runbook: str, notify: str
-) -> Definition:
-    burns = query.startswith("burn_rate")
-    monitor: Definition = {
-        "name": f"{text.title} (asciist {env})",
-        "type": "slo alert" if burns else "query alert",
-        "query": f"{query} {comparator} {threshold:g}",
-        "message": f"{text.description(runbook)} {notify}".strip(),
-        "tags": ["service:asciist", f"env:{env}"],
-        "options": {"thresholds": {"critical": threshold}, "include_tags": False},
-    }
-    if burns:
-        return monitor
-    # Silence is nothing to be woken for, since idle queues and functions are silent; but for the one that listens for it.
-    monitor["options"] |= {"require_full_window": False, "notify_no_data": text is alarms.NO_TRAFFIC}
-    if text is alarms.NO_TRAFFIC:
-        monitor["options"]["no_data_timeframe"] = 30  # minutes: Datadog wants twice the window at least
-    if ":aws." in query:
-        monitor["options"]["evaluation_delay"] = _CLOUDWATCH_DELAY_SECONDS
-    return monitor
-
-
 # Widgets
 
 
-def _group(title: str, *widgets: Definition) -> Definition:
-    return {"definition": {"type": "group", "layout_type": "ordered", "title": title, "widgets": list(widgets)}}
+def _group(section: Section, worker: str) -> Definition:
+    panels = [panel for panel in section.panels if panel.applies_to("datadog", worker=worker)]
+    note = {"definition": {"type": "note", "content": section.hint}}
+    widgets = [note, *(_widget(panel, worker) for panel in panels)]
+    return {"definition": {"type": "group", "layout_type": "ordered", "title": section.question, "widgets": widgets}}
 
 
-def _note(text: str) -> Definition:
-    return {"definition": {"type": "note", "content": text}}
+def _widget(panel: Panel, worker: str) -> Definition:
+    match panel.kind:
+        case "chart":
+            request = _chart_request(panel.lines_for(worker=worker))
+            definition: Definition = {"type": "timeseries", "title": panel.title, "requests": [request]}
+            if panel.marks:
+                definition["markers"] = [
+                    {"value": f"y = {value:g}", "display_type": "error dashed", "label": label}
+                    for label, value in panel.marks.items()
+                ]
+            return {"definition": definition}
+        case "value":
+            return {"definition": _number(panel)}
+        case "top":
+            return {"definition": {"type": "toplist", "title": panel.title, "requests": [_scalar_request(panel.lines[0])]}}
 
 
-def _by_tag(title: str, query: str) -> Definition:
-    """A line for each value of the tag that the query is grouped by."""
-    return _lines(title, {"value": query}, {"": "value"})
+def _number(panel: Panel) -> Definition:
+    """One number. It has a colour on both sides of `bad_below`, and none without a value."""
+    request = _scalar_request(panel.lines[0])
+    if panel.bad_below is not None:
+        request["conditional_formats"] = [
+            {"comparator": "<", "value": panel.bad_below, "palette": "white_on_red"},
+            {"comparator": ">=", "value": panel.bad_below, "palette": "white_on_green"},
+        ]
+    definition: Definition = {"type": "query_value", "title": panel.title, "requests": [request]}
+    definition["precision"] = 2 if panel.unit else 0
+    if panel.unit:
+        definition |= {"autoscale": False, "custom_unit": panel.unit}
+    return definition
 
 
-def _lines(title: str, queries: Mapping[str, str], formulas: Mapping[str, str] | None = None) -> Definition:
-    """A line for each formula, under its name; without formulas, one for each query."""
+def _chart_request(lines: Sequence[Line]) -> Definition:
+    formulas: list[Definition] = []
+    queries: dict[str, str] = {}
+    for number, line in enumerate(lines):
+        text, more = _rendered(line.formula, "$env", prefix=f"line{number}_" if len(lines) > 1 else "")
+        formulas.append({"formula": text, "alias": line.label} if line.label else {"formula": text})
+        queries |= more
     return {
-        "definition": {
-            "type": "timeseries",
-            "title": title,
-            "requests": [
-                {
-                    "response_format": "timeseries",
-                    "queries": [{"data_source": "metrics", "name": name, "query": query} for name, query in queries.items()],
-                    "formulas": [
-                        {"formula": formula, "alias": name} if name else {"formula": formula}
-                        for name, formula in (formulas or {name: name for name in queries}).items()
-                    ],
-                    "display_type": "line",
-                }
-            ],
-        }
+        "response_format": "timeseries",
+        "queries": [{"data_source": "metrics", "name": name, "query": query} for name, query in queries.items()],
+        "formulas": formulas,
+        "display_type": "line",
     }
 
 
-def _value(
-    title: str, formula: str, queries: Mapping[str, str], *, unit: str = "", bad_below: float | None = None
-) -> Definition:
-    """One number for the time shown; red below `bad_below`, and green otherwise."""
-    request = _scalar(formula, queries)
-    if bad_below is not None:
-        request["conditional_formats"] = [
-            {"comparator": "<", "value": bad_below, "palette": "white_on_red"},
-            {"comparator": ">=", "value": bad_below, "palette": "white_on_green"},
-        ]
-    definition: Definition = {"type": "query_value", "title": title, "requests": [request], "precision": 2 if unit else 0}
-    if unit:
-        definition |= {"autoscale": False, "custom_unit": unit}
-    return {"definition": definition}
-
-
-def _top(title: str, query: str) -> Definition:
-    return {"definition": {"type": "toplist", "title": title, "requests": [_scalar("value", {"value": query})]}}
-
-
-def _scalar(formula: str, queries: Mapping[str, str]) -> Definition:
+def _scalar_request(line: Line) -> Definition:
+    text, queries = _rendered(line.formula, "$env")
     return {
         "response_format": "scalar",
         "queries": [
             {"data_source": "metrics", "name": name, "query": query, "aggregator": "sum"} for name, query in queries.items()
         ],
-        "formulas": [{"formula": formula}],
+        "formulas": [{"formula": text}],
     }

@@ -1,8 +1,9 @@
-"""The part of Datadog's query language that our definitions are written in, read.
+"""Parses the part of Datadog's query language that the definitions here use.
 
 A query is `AGGREGATOR:METRIC{FILTER}[ by {TAG,…}][.as_count()]`. The aggregator is sum, avg, min, max, count, a percentile
-(`p99`), or counts the values on one side of a threshold (`count(v: v>3000)`): https://docs.datadoghq.com/metrics/distributions.
-A formula has + - * /, numbers, parentheses, the names of queries, and `default_zero`:
+(`p99`), or a count of the values on one side of a threshold (`count(v: v>3000)`):
+https://docs.datadoghq.com/metrics/distributions.
+A formula consists of + - * /, numbers, parentheses, names of queries, and `default_zero`:
 https://docs.datadoghq.com/dashboards/querying/#advanced-graphing.
 """
 
@@ -24,16 +25,16 @@ _TERM: Final = re.compile(r"(?P<negated>!?)(?P<key>[a-z][\w-]*):(?P<value>\*?[\w
 
 
 class QueryError(ValueError):
-    """A query or a formula that is not written so; the message says what is."""
+    """A query or formula outside this part of the language; the message quotes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """A part of a filter: `*`, `$variable`, `tag:value` or `!tag:value`; a value may have `*` at its ends."""
+    """One term of a filter: `*`, `$variable`, `tag:value` or `!tag:value`; a value may begin or end with `*`."""
 
     text: str
     key: str
-    """The tag's; empty in `*` and `$variable`."""
+    """Key of the tag; empty for `*` and `$variable`."""
     value: str
     negated: bool
 
@@ -44,22 +45,22 @@ class Term:
             return cls(text=text, key="", value="", negated=False)
         match = _TERM.fullmatch(text)
         if not match:
-            raise QueryError(f"{text!r} is no part of a filter")
+            raise QueryError(f"{text!r} is not a filter term")
         return cls(text=text, key=match["key"], value=match["value"], negated=bool(match["negated"]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricQuery:
-    """A query of metrics."""
+    """A metric query, parsed."""
 
     aggregator: str
     """`sum`, `avg`, `min`, `max`, `count` or `pNN`."""
     comparator: str
-    """With `count`: of the values that are `<`, `<=`, `>` or `>=` the threshold; empty for all."""
+    """`<`, `<=`, `>` or `>=`: `count` counts the values that compare so with the threshold. Empty to count all values."""
     threshold: float
     metric: str
     terms: tuple[Term, ...]
-    """All of them must hold."""
+    """Terms of the filter, all of which must match."""
     by: tuple[str, ...]
     as_count: bool
 
@@ -68,7 +69,7 @@ class MetricQuery:
         """Raises QueryError."""
         match = _QUERY.fullmatch(text)
         if not match:
-            raise QueryError(f"{text!r} is no query of metrics")
+            raise QueryError(f"{text!r} is not a metric query")
         return cls(
             aggregator=match["aggregator"] or "count",
             comparator=match["comparator"] or "",
@@ -85,11 +86,11 @@ class MetricQuery:
 
 
 def parse_formula(text: str) -> ast.expr:
-    """The formula as a tree; raises QueryError."""
+    """Parse a formula into a syntax tree; raises QueryError."""
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
-        raise QueryError(f"{text!r} is no formula") from error
+        raise QueryError(f"{text!r} is not a formula") from error
     _check(tree)
     return tree
 
@@ -106,9 +107,9 @@ def _check(tree: ast.expr) -> None:
             _check(left)
             _check(right)
         case _:
-            raise QueryError(f"{ast.unparse(tree)!r} is no part of a formula")
+            raise QueryError(f"{ast.unparse(tree)!r} is not allowed in a formula")
 
 
 def names(formula: ast.expr) -> list[str]:
-    """The queries in a formula."""
+    """Names of the queries in a formula."""
     return [node.id for node in ast.walk(formula) if isinstance(node, ast.Name) and node.id != "default_zero"]

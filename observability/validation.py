@@ -1,8 +1,8 @@
-"""Finds what Datadog would refuse, or worse: silently ignore. For tests; needs the package `datadog-api-client`.
+"""Finds parts of definitions that Datadog would reject or silently ignore. For tests; needs the package `datadog-api-client`.
 
-The models of Datadog's own client know every key and every value of an enumeration, but take what they do not know as it is: a
-misspelled key is kept, and means nothing. So their schema is read here, and anything outside of it is a mistake. What they keep
-as text, queries and formulas, is read by the grammar of `queries` and compared with the catalogue.
+The models of Datadog's client list every key and every enumeration value, but accept unknown ones: a misspelled key is sent and
+has no effect. This module reads the schema of those models and reports anything outside it. Queries and formulas, which the
+models treat as text, are parsed by `queries` and compared with the metric catalogue.
 """
 
 import inspect
@@ -27,7 +27,7 @@ from datadog_api_client.v2.model.metric_tag_configuration_create_request import 
 
 from asciist.telemetry.metrics import CATALOGUE
 from observability import queries
-from observability.datadog import COMMON_TAGS, NEIGHBOURS, SLO_ID
+from observability.datadog import COMMON_TAGS, INTEGRATION_METRICS, SLO_ID
 from observability.queries import MetricQuery, QueryError
 
 Kind = Literal["dashboard", "monitor", "slo", "metric"]
@@ -41,12 +41,17 @@ _MODELS: Final[dict[Kind, type]] = {
 
 
 class DefinitionError(Exception):
-    """A definition is not what Datadog takes; the message lists every mistake with its place, a line each."""
+    """Datadog would reject or ignore a part of a definition; the message has one line for each mistake, with its path."""
 
 
 _METRIC_MONITOR: Final = re.compile(
-    r"(?P<over_time>avg|min|max|sum|percentile)\(last_\d+[mhd]\):(?P<query>.+) (?:<=|>=|<|>) (?P<threshold>[\d.]+)"
+    r"(?P<over_time>avg|min|max|sum|percentile)\(last_\d+[mhd]\):(?P<expression>.+) (?:<=|>=|<|>) (?P<threshold>[\d.]+)"
 )
+_TERM_OF_MONITOR: Final = re.compile(
+    r"(?P<default>default_zero\()?(?P<query>.+?)(?P<rollup>\.rollup\((?:sum|avg|min|max), \d+\))?(?(default)\))"
+)
+_COMPOSITE_MONITOR: Final = re.compile(r"(?:<[^<>]+>|\d+)(?: && (?:<[^<>]+>|\d+)){1,9}")
+"""At most ten monitors, by id, or by the placeholder for an id."""
 _BURN_MONITOR: Final = re.compile(
     rf'burn_rate\("{SLO_ID}"\)\.over\("(?:7|30|90)d"\)\.long_window\("\d+[mh]"\)\.short_window\("\d+[mh]"\)'
     r" > (?P<threshold>[\d.]+)"
@@ -73,13 +78,13 @@ def check(kind: Kind, definition: Mapping[str, Any]) -> None:
 
 
 def _against(value: Any, kinds: Iterable[Any], path: str) -> list[str]:
-    """What is wrong with a value that may be of any of `kinds`: the mistakes of the kind that it is most like."""
+    """Mistakes in a value that may be of any of `kinds`: those of the kind with the fewest."""
     candidates = [candidate for kind in kinds for candidate in _candidates(kind)]
     return min((list(_against_type(value, candidate, path)) for candidate in candidates), key=len)
 
 
 def _candidates(kind: Any) -> list[Any]:
-    """The kinds of which `kind` is one, where it is one of several."""
+    """The alternatives of a composed model, or the kind itself."""
     composed = isinstance(kind, type) and issubclass(kind, ModelComposed)
     return _composed_of(kind) if composed else [kind]
 
@@ -107,7 +112,7 @@ def _against_type(value: Any, kind: Any, path: str) -> Iterator[str]:
     elif issubclass(kind, ModelNormal):
         yield from _against_model(value, kind, path)
     elif isinstance(value, bool) != (kind is bool) or not isinstance(value, (float, int) if kind is float else kind):
-        yield f"{path}: {value!r} is no {kind.__name__}"
+        yield f"{path}: {value!r} is not of type {kind.__name__}"
 
 
 def _against_model(value: Any, model: Any, path: str) -> Iterator[str]:
@@ -120,13 +125,13 @@ def _against_model(value: Any, model: Any, path: str) -> Iterator[str]:
         if key in attributes:
             yield from _against(item, types[attributes[key]], f"{path}.{key}")
         else:
-            yield f"{path}.{key}: Datadog knows no such key"
+            yield f"{path}.{key}: unknown key"
     yield from (f"{path}.{key}: is missing" for key in _required(model) if key not in value)
 
 
 @cache
 def _required(model: Any) -> list[str]:
-    """The keys that the constructor of a model has no default for."""
+    """Keys without a default in the model's constructor."""
     _, *parameters = inspect.signature(model.__init__).parameters.values()
     return [
         model.attribute_map[parameter.name]
@@ -136,7 +141,7 @@ def _required(model: Any) -> list[str]:
 
 
 def _when_loaded(definition: Mapping[str, Any], model: type, path: str) -> Iterator[str]:
-    """What the client itself complains of, such as a text that is too long."""
+    """Mistakes that the client itself reports, such as a text that is too long."""
     try:
         client = Configuration()  # type: ignore[no-untyped-call]
         loaded = validate_and_convert_types(  # type: ignore[no-untyped-call]
@@ -145,15 +150,15 @@ def _when_loaded(definition: Mapping[str, Any], model: type, path: str) -> Itera
     except (OpenApiException, TypeError, ValueError) as error:
         yield f"{path}: {error}"
     else:
-        if loaded._unparsed:  # noqa: SLF001 - how the client says so
-            yield f"{path}: the client does not understand a part of it"
+        if loaded._unparsed:  # noqa: SLF001 - the client's only sign of it
+            yield f"{path}: the client cannot parse a part of it"
 
 
 # Queries and formulas
 
 
 def _in_requests(value: Any, path: str, variables: set[str]) -> Iterator[str]:
-    """What is wrong with the requests of widgets, wherever they are."""
+    """Mistakes in the requests of widgets, at any depth."""
     if isinstance(value, list):
         for number, item in enumerate(value):
             yield from _in_requests(item, f"{path}[{number}]", variables)
@@ -171,7 +176,7 @@ def _in_request(request: Mapping[str, Any], path: str, variables: set[str]) -> I
         place = f"{path}.queries[{number}]"
         yield from _in_query(str(query.get("query")), f"{place}.query", variables)
         if (request.get("response_format") == "scalar") != ("aggregator" in query):
-            yield f"{place}.aggregator: belongs to the queries of scalars, and to no other"
+            yield f"{place}.aggregator: must be set for a scalar request, and for no other"
     for number, formula in enumerate(request.get("formulas", [])):
         place = f"{path}.formulas[{number}].formula"
         try:
@@ -180,7 +185,7 @@ def _in_request(request: Mapping[str, Any], path: str, variables: set[str]) -> I
             yield f"{place}: {error}"
             continue
         used |= found
-        yield from (f"{place}: there is no query {name!r}" for name in sorted(found - set(names)))
+        yield from (f"{place}: unknown query {name!r}" for name in sorted(found - set(names)))
     yield from (f"{path}: no formula uses the query {name!r}" for name in names if name not in used)
 
 
@@ -191,32 +196,50 @@ def _in_query(text: str, path: str, variables: Iterable[str] = ()) -> Iterator[s
         yield f"{path}: {error}"
         return
     own = CATALOGUE.get(query.metric)
-    if own is None and query.metric not in NEIGHBOURS:
-        yield f"{path}: there is no metric {query.metric!r}"
+    if own is None and query.metric not in INTEGRATION_METRICS:
+        yield f"{path}: unknown metric {query.metric!r}"
         return
     for term in query.terms:
         if not term.key and term.text != "*" and term.text not in variables:
-            yield f"{path}: there is no template variable {term.text!r}"
-    tags = {*own.tags, *COMMON_TAGS, "host"} if own else set(NEIGHBOURS[query.metric])
-    asked = {*query.by, *(term.key for term in query.terms if term.key)}
-    yield from (f"{path}: {query.metric} has no tag {tag!r}" for tag in sorted(asked - tags))
+            yield f"{path}: unknown template variable {term.text!r}"
+    tags = {*own.tags, *COMMON_TAGS, "host"} if own else set(INTEGRATION_METRICS[query.metric])
+    used = {*query.by, *(term.key for term in query.terms if term.key)}
+    yield from (f"{path}: {query.metric} has no tag {tag!r}" for tag in sorted(used - tags))
     if (query.is_percentile or query.aggregator == "count") and not (own and own.type == "distribution"):
-        yield f"{path}: {query.aggregator} is of distributions, and {query.metric} is none"
+        yield f"{path}: {query.aggregator} needs a distribution, and {query.metric} is not one"
     if own and own.type == "count" and not (query.aggregator == "sum" and query.as_count):
-        yield f"{path}: {query.metric} is a count, which is added up: sum, and .as_count(), or it is a rate"
+        yield f"{path}: {query.metric} is a count: query it by sum and .as_count(), or Datadog returns a rate"
     if query.as_count and query.aggregator not in ("sum", "count"):
-        yield f"{path}: .as_count() is of what is added up, and {query.aggregator} is not"
+        yield f"{path}: .as_count() needs sum or count, not {query.aggregator}"
 
 
 def _in_monitor(monitor: Mapping[str, Any], path: str) -> Iterator[str]:
     text = str(monitor.get("query"))
-    match = (_BURN_MONITOR if monitor.get("type") == "slo alert" else _METRIC_MONITOR).fullmatch(text)
+    patterns = {"slo alert": _BURN_MONITOR, "composite": _COMPOSITE_MONITOR}
+    match = patterns.get(str(monitor.get("type")), _METRIC_MONITOR).fullmatch(text)
     if not match:
-        yield f"{path}.query: {text!r} is no query of a monitor of type {monitor.get('type')!r}"
+        yield f"{path}.query: {text!r} is not a query of a monitor of type {monitor.get('type')!r}"
+        return
+    if monitor.get("type") == "composite":
         return
     if monitor.get("options", {}).get("thresholds", {}).get("critical") != float(match["threshold"]):
-        yield f"{path}.options.thresholds.critical: is not the threshold of the query, {match['threshold']}"
-    if "query" in match.groupdict():
-        yield from _in_query(match["query"], f"{path}.query")
-        if (match["over_time"] == "percentile") != bool(re.match(r"p\d", match["query"])):
-            yield f"{path}.query: a percentile is taken over time by percentile(…), and nothing else is"
+        yield f"{path}.options.thresholds.critical: differs from the threshold of the query, {match['threshold']}"
+    if monitor.get("type") != "slo alert":
+        for term in match["expression"].split(" + "):
+            yield from _in_monitor_term(term, match["over_time"], f"{path}.query")
+
+
+def _in_monitor_term(text: str, over_time: str, path: str) -> Iterator[str]:
+    term = _TERM_OF_MONITOR.fullmatch(text)
+    if not term:
+        yield f"{path}: {text!r} is not a term of a monitor"
+        return
+    query = term["query"]
+    # A rollup states the period; without it, a count that is not queried as one is a rate.
+    yield from _in_query(f"{query}.as_count()" if (term["rollup"] or "").startswith(".rollup(sum") else query, path)
+    if (over_time == "percentile") != bool(re.match(r"p\d", query)):
+        yield f"{path}: percentile(…) aggregates percentiles over time, and nothing else does"
+    if query.endswith(".as_count()") and over_time != "sum":
+        yield f"{path}: Datadog accepts .as_count() only with sum(…) over time"
+    if term["default"] and query.endswith(".as_count()"):
+        yield f"{path}: Datadog advises against default_zero with .as_count() in monitors"

@@ -1,8 +1,9 @@
-"""What Datadog needs of a deployment: its dashboard, monitors and objective, and settings for what sends metrics.
+"""The dashboard, monitors and objective of a deployment in Datadog, and the settings of its agents.
 
-docs/decisions/0014 says why the objects are custom resources that call Datadog's API.
+docs/decisions/0014 explains why the objects are custom resources that call Datadog's API.
 """
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -11,60 +12,64 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from asciist.settings import Settings
-from observability import alarms, datadog
+from observability import datadog
 from stacks.environment import Environment
 from stacks.logs import log_group
 from stacks.permissions import grant_secrets
 
 _EXTENSION_VERSION: Final = 103
-"""Of the extension's layers: https://github.com/DataDog/datadog-lambda-extension/releases."""
+"""Version of the extension's layers: https://github.com/DataDog/datadog-lambda-extension/releases."""
 _EXTENSION_ACCOUNT: Final = "464622532012"
-"""Datadog's own, which publishes its layers."""
+"""Datadog's account, which publishes the layers."""
 
-_CALLS: Final = Duration.minutes(14)
-"""Datadog knows a metric minutes after its first value at times; Lambda gives a quarter of an hour."""
-_ANSWER: Final = Duration.minutes(15)
-"""CloudFormation waits for a function that was killed until then, and not for its own hour."""
+_FUNCTION_TIMEOUT: Final = Duration.minutes(14)
+"""Datadog sometimes needs minutes to recognise a new metric; Lambda's limit is 15 minutes."""
+_SERVICE_TIMEOUT: Final = Duration.minutes(15)
+"""Time that CloudFormation waits for a function that was killed, instead of its default of an hour."""
 
 
 class DatadogStack(Stack):
-    """Each object in Datadog is a resource: created, changed, rolled back and deleted with the deployment."""
+    """One custom resource for each object in Datadog: created, updated, rolled back and deleted with the deployment."""
 
     def __init__(self, scope: Construct, name: str, *, environment: Environment, settings: Settings) -> None:
         super().__init__(scope, name)
-        self._service = self._calls_of_the_api(environment)
-        # Without percentiles there is nothing that the others could ask for.
+        self._provider = self._provider_function(environment)
+        # The other objects query percentiles, which these settings enable.
         metrics = [
             self._object("Metric", name, definition, shared=True)
             for name, definition in datadog.metric_configurations().items()
         ]
         objective = self._object("Slo", "Objective", datadog.slo(environment.environment))
-        dashboard = datadog.dashboard(environment.environment, runbook=environment.runbook)
+        dashboard = datadog.dashboard(environment.environment, worker=environment.worker, runbook=environment.runbook)
         self._object("Dashboard", "Dashboard", dashboard).node.add_dependency(*metrics)
         objective.node.add_dependency(*metrics)
         monitors = datadog.monitors(
             env=environment.environment,
+            worker=environment.worker,
             runbook=environment.runbook,
-            deadline_seconds=settings.timeouts.request,
+            request_timeout=settings.timeouts.request,
             notify=environment.datadog_notify,
         )
-        for text, definition in monitors.items():
-            if _is_of_use(text, environment):
-                definition["query"] = definition["query"].replace(datadog.SLO_ID, objective.ref)
-                self._object("Monitor", text.title, definition).node.add_dependency(objective)
+        ids = {datadog.SLO_ID: objective.ref}
+        for title, definition in monitors.items():
+            for placeholder, id_ in ids.items():
+                definition["query"] = definition["query"].replace(placeholder, id_)
+            monitor = self._object("Monitor", title, definition)
+            monitor.node.add_dependency(objective)
+            ids[datadog.reference(title)] = monitor.ref
 
-    def _calls_of_the_api(self, environment: Environment) -> lambda_.Function:
+    def _provider_function(self, environment: Environment) -> lambda_.Function:
         arm = environment.architecture == "arm64"
         function = lambda_.Function(
             self,
             "Api",
-            description="Keeps the dashboard, monitors and objective in Datadog",
+            description="Creates, updates and deletes the dashboard, monitors and objective in Datadog",
             runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
             handler="handler.handler",
             code=lambda_.Code.from_asset(str(Path(__file__).with_name("datadog_api")), exclude=["__pycache__"]),
             memory_size=256,
-            timeout=_CALLS,
+            timeout=_FUNCTION_TIMEOUT,
             retry_attempts=0,  # a second attempt would create a second object
             environment={
                 "DATADOG_API": f"https://api.{environment.datadog_site}",
@@ -77,23 +82,23 @@ class DatadogStack(Stack):
         return function
 
     def _object(self, kind: str, name: str, definition: datadog.Definition, *, shared: bool = False) -> CustomResource:
-        """One object, which outlives the stack when other deployments of the account use it, too."""
+        """One object in Datadog. A shared one outlives the stack, because other deployments in the account use it too."""
         made = CustomResource(
             self,
-            "".join(word.capitalize() for word in name.replace(".", " ").replace("_", " ").split()),
+            "".join(word.capitalize() for word in re.split(r"[\W_]+", name)),
             resource_type=f"Custom::Datadog{kind}",
-            service_token=self._service.function_arn,
-            service_timeout=_ANSWER,
-            # As text: CloudFormation would make strings of numbers and truths.
+            service_token=self._provider.function_arn,
+            service_timeout=_SERVICE_TIMEOUT,
+            # As text, because CloudFormation turns numbers and booleans into strings.
             properties={"Kind": kind.lower(), "Definition": self.to_json_string(definition)},
             removal_policy=RemovalPolicy.RETAIN if shared else RemovalPolicy.DESTROY,
         )
-        made.node.add_dependency(self._service)  # all of it: that it is not called twice, and what it may read
+        made.node.add_dependency(self._provider)  # including its permissions and its limit on retries
         return made
 
 
 def datadog_variables(environment: Environment) -> dict[str, str]:
-    """What agent, extension and client of Datadog read, in function and instances alike; nothing without Datadog."""
+    """Environment variables of Datadog's agent, extension and client, in function and instances; empty without Datadog."""
     if not environment.datadog:
         return {}
     return {
@@ -105,7 +110,7 @@ def datadog_variables(environment: Environment) -> dict[str, str]:
 
 
 def add_extension(function: lambda_.Function, environment: Environment) -> None:
-    """Datadog's extension, the agent of a function; nothing without Datadog."""
+    """Add Datadog's extension, the agent of a function; does nothing without Datadog."""
     if not environment.datadog:
         return
     arm = "-ARM" if environment.architecture == "arm64" else ""
@@ -119,9 +124,3 @@ def add_extension(function: lambda_.Function, environment: Environment) -> None:
     function.add_layers(lambda_.LayerVersion.from_layer_version_arn(function, "Extension", layer))
     function.add_environment("DD_SERVERLESS_LOGS_ENABLED", "false")  # logs stay in CloudWatch
     grant_secrets(function, environment.datadog_api_key)
-
-
-def _is_of_use(text: alarms.AlarmText, environment: Environment) -> bool:
-    if text in (alarms.THROTTLES, alarms.CONVERTER_ERRORS):
-        return environment.worker == "lambda"
-    return text is not alarms.NO_TRAFFIC or environment.environment == "prod"  # nobody uses dev most of the time

@@ -1,192 +1,210 @@
-"""Every number that on-call sees or is woken by, as CloudWatch computes it: from what AWS measures by itself, and from the
-metrics that both tiers write into their logs in the embedded metric format, whose catalogue is `asciist/telemetry/metrics.py`.
+"""Renders vendor-neutral signals and formulas as CloudWatch metrics.
+
+The values come from AWS itself, and from the metrics that both tiers write to their logs in the embedded metric format.
 """
 
+import re
 from typing import Final
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_sqs as sqs
 
 from asciist.telemetry import metrics
 from observability.objective import objective
+from observability.panels import Line
+from observability.signals import GOOD, TOTAL, Aws, Formula, Measured, ObjectiveCount, Signal, Statistic
 from stacks.environment import Environment
+from stacks.instances import InstanceGroup
 from stacks.web import WebStack
 from stacks.worker import WorkerStack
 
 MINUTE: Final = Duration.minutes(1)
-FIVE_MINUTES: Final = Duration.minutes(5)
 HOUR: Final = Duration.hours(1)
 
-_NO_FAILURES: Final = ("200", "304", "400")
-"""Statuses of answers that may be slow without being a failure: those of conversions and of stored art. A 5xx is bad as it is
-(and a slow one must not count twice), a 408 is the client's time, and other 4xx are answered from a request's head. An alarm
-computes with ten metrics at most, and each status takes two."""
+_STATUSES_OF_SLOW_ANSWERS: Final = ("200", "304", "400")
+"""Statuses whose slow answers count as bad: those of conversions and of stored art. A 5xx is bad anyway and must not count
+twice, a 408 is the client's time, and other 4xx need only the request's head. An alarm computes with at most ten metrics, and
+each status takes two."""
+
+_STATISTICS: Final[dict[Statistic, str]] = {
+    "sum": "Sum",
+    "count": "SampleCount",
+    "average": "Average",
+    "minimum": "Minimum",
+    "maximum": "Maximum",
+}
 
 
 class Views:
-    """The views of one deployment. Alarms and dashboard show the same ones, so that what rings can be seen."""
+    """CloudWatch metrics of one deployment. Alarms and dashboard use the same ones."""
 
     def __init__(
         self, *, environment: Environment, web: WebStack, worker: WorkerStack, requests: sqs.IQueue, dead_letters: sqs.IQueue
     ) -> None:
         self._namespace = environment.prefix
-        self._slow = f"PR({1000 * objective().slow_after_seconds:g}:)"  # the share above it, in percent
-        self.web, self.worker, self.requests, self.dead_letters = web, worker, requests, dead_letters
+        self._web, self._worker, self._requests, self._dead_letters = web, worker, requests, dead_letters
 
-    def own(
-        self, name: str, statistic: str, label: str, *, period: Duration = MINUTE, status: str = "", source: str = ""
+    def line(self, line: Line, *, period: Duration = MINUTE) -> cloudwatch.IMetric:
+        return self.formula(line.formula, label=line.label, period=period)
+
+    def formula(self, formula: Formula, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
+        """The formula's value in each period; none where a signal outside `zero(…)` has none."""
+        signals = dict(formula.signals)
+        if formula.text in signals:
+            return self.signal(signals[formula.text], label=label, period=period)
+        return cloudwatch.MathExpression(
+            expression=re.sub(r"zero\((\w+)\)", r"FILL(\1, 0)", formula.text),
+            using_metrics={name: self.signal(signal, period=period) for name, signal in formula.signals},
+            label=label,
+            period=period,
+        )
+
+    def formula_so_far(self, formula: Formula, *, label: str) -> cloudwatch.IMetric:
+        """The value of a formula over GOOD and TOTAL from the start of the time shown up to each hour.
+
+        Up to the first request there is no value.
+        """
+        names = {signal: name for name, signal in formula.signals}
+        running = re.sub(r"zero\((\w+)\)", r"\1", formula.text)
+        running = re.sub(rf"\b({'|'.join(names.values())})\b", r"RUNNING_SUM(\1)", running)
+        return cloudwatch.MathExpression(
+            expression=f"IF(RUNNING_SUM({names[TOTAL]}) > 0, {running})",
+            using_metrics={names[GOOD]: self._good(HOUR), names[TOTAL]: self._all_requests(HOUR)},
+            label=label,
+            period=HOUR,
+        )
+
+    def signal(self, signal: Signal, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
+        match signal:
+            case Measured(by="", where=where):
+                tags = dict([where]) if where else {}
+                return self._measured(signal.metric, _statistic(signal), label=label, period=period, tags=tags)
+            case Measured():
+                return self._split(signal, label, period)
+            case Aws():
+                return self._aws(signal).with_(statistic=_statistic(signal), label=label or signal.metric, period=period)
+            case ObjectiveCount(part="good"):
+                return self._good(period)
+            case ObjectiveCount(part="bad"):
+                return self._bad(period)
+            case ObjectiveCount():
+                return self._total(period)
+
+    def _measured(
+        self, name: str, statistic: str, *, label: str, period: Duration, tags: dict[str, str] | None = None
     ) -> cloudwatch.Metric:
-        """A metric of the catalogue, over all tags or of one value of its tag."""
-        tags = {key: value for key, value in (("status", status), ("source", source)) if value}
-        if not tags.keys() <= set(metrics.CATALOGUE[name].tags):
-            raise ValueError(f"{name} carries no {', '.join(tags)}")
         return cloudwatch.Metric(
             namespace=self._namespace,
             metric_name=name,
             dimensions_map=tags or None,
             statistic=statistic,
-            label=label,
+            label=label or name,
             period=period,
         )
 
-    def each(self, name: str, statistic: str, label: str = "") -> cloudwatch.SearchExpression:
-        """A metric of the catalogue, a line for each value of its tag. No alarm can watch it."""
-        (tag,) = metrics.CATALOGUE[name].tags
+    def _split(self, signal: Measured, label: str, period: Duration) -> cloudwatch.SearchExpression:
+        """A line for each value of the signal's tag. No alarm can watch it."""
+        search = f"""SEARCH('{{"{self._namespace}",{signal.by}}} MetricName="{signal.metric}"', '{_statistic(signal)}')"""
         return cloudwatch.SearchExpression(
-            expression=f"""SEARCH('{{"{self._namespace}",{tag}}} MetricName="{name}"', '{statistic}')""",
-            label=f"${{PROP('Dim.{tag}')}} {label}".strip(),
-            period=MINUTE,
+            expression=search, label=f"${{PROP('Dim.{signal.by}')}} {label}".strip(), period=period
         )
 
-    def answered(self, *, period: Duration = MINUTE) -> cloudwatch.Metric:
-        """Requests that an instance answered, whatever the answer. Health checks do not count."""
-        return self.web.targets.metrics.request_count(period=period, statistic="Sum", label="requests")
+    def _aws(self, signal: Aws) -> cloudwatch.Metric:
+        match signal.resource:
+            case "request_queue":
+                return self._requests.metric(signal.metric)
+            case "dead_letter_queue":
+                return self._dead_letters.metric(signal.metric)
+            case "load_balancer":
+                return self._web.load_balancer.metrics.custom(signal.metric)
+            case "web_targets":
+                return self._web.targets.metrics.custom(signal.metric)
+            case "web_instances":
+                return _of_group(self._web.instances, signal.metric)
+            case "pollers" if self._worker.instances:
+                return _of_group(self._worker.instances, signal.metric)
+            case "converter" if self._worker.function:
+                return self._worker.function.metric(signal.metric)
+        raise ValueError(f"this deployment has no {signal.resource}")
 
-    def failed(self, *, period: Duration = MINUTE) -> cloudwatch.Metric:
-        """What instances answer with 5xx."""
-        of_instances = elbv2.HttpCodeTarget.TARGET_5XX_COUNT
-        return self.web.targets.metrics.http_code_target(of_instances, period=period, statistic="Sum", label="5xx")
-
-    def unanswered(self, *, period: Duration = MINUTE) -> cloudwatch.Metric:
-        """What the load balancer answers with 5xx because no instance did."""
-        in_front = elbv2.HttpCodeElb.ELB_5XX_COUNT
-        return self.web.load_balancer.metrics.http_code_elb(
-            in_front, period=period, statistic="Sum", label="5xx of the load balancer"
-        )
-
-    def bad(self, *, period: Duration) -> cloudwatch.MathExpression:
-        """Requests that failed or took too long, each once."""
-        slow, terms = {}, []
-        for status in _NO_FAILURES:
-            for id_, statistic, label in (("slow", self._slow, "slow, %"), ("all", "SampleCount", "all")):
-                slow[f"{id_}_{status}"] = self.own(
-                    metrics.REQUEST_DURATION, statistic, f"{status}: {label}", period=period, status=status
+    def _bad(self, period: Duration) -> cloudwatch.MathExpression:
+        """Requests that failed or took too long, each counted once; 0 without any."""
+        slow_share = f"PR({1000 * objective().slow_after_seconds:g}:)"  # percent of values above
+        slow: dict[str, cloudwatch.IMetric] = {}
+        terms = ["FILL(failed, 0)", "FILL(unanswered, 0)"]
+        for status in _STATUSES_OF_SLOW_ANSWERS:
+            for id_, statistic, label in (("slow", slow_share, "slow, %"), ("all", "SampleCount", "all")):
+                slow[f"{id_}_{status}"] = self._measured(
+                    metrics.REQUEST_DURATION, statistic, label=f"{status}: {label}", period=period, tags={"status": status}
                 )
             terms.append(f"FILL(slow_{status}, 0) / 100 * FILL(all_{status}, 0)")
+        failed = Aws(resource="web_targets", metric="HTTPCode_Target_5XX_Count", statistic="sum")
         return cloudwatch.MathExpression(
-            expression=" + ".join(["FILL(failed, 0)", "FILL(unanswered, 0)", *terms]),
-            using_metrics={"failed": self.failed(period=period), "unanswered": self.unanswered(period=period), **slow},
+            expression=" + ".join(terms),
+            using_metrics={
+                "failed": self.signal(failed, label="5xx", period=period),
+                "unanswered": self._unanswered(period),
+                **slow,
+            },
             label="bad requests",
             period=period,
         )
 
-    def total(self, *, period: Duration) -> cloudwatch.MathExpression:
-        """All requests. Those that waited for an instance in vain count twice: AWS does not tell them from those that found
-        none, which it does not count as requests."""
+    def _good(self, period: Duration) -> cloudwatch.MathExpression:
+        """Requests that are not bad; 0 without any."""
         return cloudwatch.MathExpression(
-            expression="FILL(answered, 0) + FILL(unanswered, 0)",
-            using_metrics={"answered": self.answered(period=period), "unanswered": self.unanswered(period=period)},
+            expression="all_requests - bad",
+            using_metrics={"all_requests": self._all_requests(period), "bad": self._bad(period)},
+            label="good requests",
+            period=period,
+        )
+
+    def _total(self, period: Duration) -> cloudwatch.MathExpression:
+        """All requests; no value without any, so that no share of them has one."""
+        return cloudwatch.MathExpression(
+            expression="IF(all_requests > 0, all_requests)",
+            using_metrics={"all_requests": self._all_requests(period)},
             label="requests",
             period=period,
         )
 
-    def bad_percent(self, *, period: Duration = MINUTE, at_least: int = 1) -> cloudwatch.MathExpression:
-        """The share of bad requests in a period; 0 where there are fewer of them than `at_least`."""
+    def _all_requests(self, period: Duration) -> cloudwatch.MathExpression:
+        """All requests; 0 without any. A request that waits for an instance in vain counts twice: AWS does not distinguish it
+        from one that finds no instance, which AWS does not count as a request."""
+        answered = Aws(resource="web_targets", metric="RequestCount", statistic="sum")
         return cloudwatch.MathExpression(
-            expression=f"IF(bad >= {at_least}, 100 * bad / total, 0)",
-            using_metrics={"bad": self.bad(period=period), "total": self.total(period=period)},
-            label="bad requests, %",
+            expression="FILL(answered, 0) + FILL(unanswered, 0)",
+            using_metrics={
+                "answered": self.signal(answered, label="requests", period=period),
+                "unanswered": self._unanswered(period),
+            },
+            label="requests",
             period=period,
         )
 
-    def good_percent_so_far(self) -> cloudwatch.MathExpression:
-        """The share of good requests from the beginning of what is shown up to each hour of it."""
-        return self._so_far("100 * (1 - RUNNING_SUM(bad) / RUNNING_SUM(total))", "good requests, %")
+    def _unanswered(self, period: Duration) -> cloudwatch.IMetric:
+        """Requests that the load balancer answers with a 5xx because no instance did."""
+        unanswered = Aws(resource="load_balancer", metric="HTTPCode_ELB_5XX_Count", statistic="sum")
+        return self.signal(unanswered, label="5xx of the load balancer", period=period)
 
-    def budget_left_so_far(self) -> cloudwatch.MathExpression:
-        """What is left of the error budget, likewise; below 0 the objective is missed."""
-        budget = f"{(100 - objective().target_percent) / 100:.6g}"
-        return self._so_far(f"100 * (1 - RUNNING_SUM(bad) / ({budget} * RUNNING_SUM(total)))", "error budget left, %")
 
-    def _so_far(self, expression: str, label: str) -> cloudwatch.MathExpression:
-        return cloudwatch.MathExpression(
-            expression=expression,
-            using_metrics={"bad": self.bad(period=HOUR), "total": self.total(period=HOUR)},
-            label=label,
-            period=HOUR,
-        )
+def _statistic(signal: Measured | Aws) -> str:
+    """CloudWatch's name of the signal's statistic; percentiles have the same name."""
+    if signal.statistic == "percent_above" and isinstance(signal, Measured):
+        return f"PR({signal.above:g}:)"
+    return _STATISTICS.get(signal.statistic, signal.statistic)
 
-    def slow_percent(self) -> cloudwatch.Metric:
-        """The share of answers that took too long, failures and all."""
-        return self.own(metrics.REQUEST_DURATION, self._slow, "slower than promised, %")
 
-    def p99_of_many(self, *, period: Duration, at_least: int) -> cloudwatch.MathExpression:
-        """The time that one answer in a hundred takes longer than; 0 where there are fewer answers than `at_least`."""
-        return cloudwatch.MathExpression(
-            expression=f"IF(FILL(answers, 0) >= {at_least}, p99, 0)",
-            using_metrics={
-                "answers": self.own(metrics.REQUEST_DURATION, "SampleCount", "answers", period=period),
-                "p99": self.own(metrics.REQUEST_DURATION, "p99", "p99", period=period),
-            },
-            label="p99",
-            period=period,
-        )
-
-    def served_percent(self, source: str, label: str) -> cloudwatch.MathExpression:
-        """The share of art that came from `source`."""
-        return cloudwatch.MathExpression(
-            expression=f"100 * FILL({source}, 0) / served",
-            using_metrics={
-                source: self.own(metrics.ART_SERVED, "Sum", label, source=source),
-                "served": self.own(metrics.ART_SERVED, "Sum", "all"),
-            },
-            label=label,
-            period=MINUTE,
-        )
-
-    def time_per_megapixel(self) -> cloudwatch.MathExpression:
-        """Milliseconds of decoding and drawing. A machine that is slow, or an image made to be, shows here."""
-        return cloudwatch.MathExpression(
-            expression="(FILL(decoding, 0) + FILL(drawing, 0)) / (pixels / 1000000)",
-            using_metrics={
-                "decoding": self.own(metrics.IMAGE_DECODE_DURATION, "Sum", "decoding"),
-                "drawing": self.own(metrics.CONVERSION_DURATION, "Sum", "drawing"),
-                "pixels": self.own(metrics.CONVERSION_PIXELS, "Sum", "pixels"),
-            },
-            label="ms a megapixel",
-            period=MINUTE,
-        )
-
-    def oldest_request(self) -> cloudwatch.Metric:
-        return self.requests.metric_approximate_age_of_oldest_message(period=MINUTE, statistic="Maximum", label="oldest, s")
-
-    def waiting_requests(self) -> cloudwatch.Metric:
-        return self.requests.metric_approximate_number_of_messages_visible(period=MINUTE, statistic="Maximum", label="waiting")
-
-    def requests_in_work(self) -> cloudwatch.Metric:
-        return self.requests.metric_approximate_number_of_messages_not_visible(
-            period=MINUTE, statistic="Maximum", label="in work"
-        )
-
-    def letters(self) -> cloudwatch.Metric:
-        return self.dead_letters.metric_approximate_number_of_messages_visible(
-            period=MINUTE, statistic="Maximum", label="dead letters"
-        )
-
-    def healthy_hosts(self) -> cloudwatch.Metric:
-        return self.web.targets.metrics.healthy_host_count(period=MINUTE, statistic="Minimum", label="healthy")
-
-    def unhealthy_hosts(self) -> cloudwatch.Metric:
-        return self.web.targets.metrics.unhealthy_host_count(period=MINUTE, statistic="Maximum", label="unhealthy")
+def _of_group(group: InstanceGroup, metric: str) -> cloudwatch.Metric:
+    """A metric of an auto-scaling group, or one that the CloudWatch agent reports for its instances."""
+    match metric:
+        case "mem_used_percent":
+            return group.memory_used()
+        case "disk_used_percent":
+            return group.disk_used()
+    return cloudwatch.Metric(
+        namespace="AWS/AutoScaling",
+        metric_name=metric,
+        dimensions_map={"AutoScalingGroupName": group.group.auto_scaling_group_name},
+    )

@@ -1,10 +1,10 @@
-"""A custom resource of CloudFormation for each object in Datadog: what happens to the resource, happens to the object.
+"""CloudFormation custom resource that creates, updates and deletes one object in Datadog.
 
-The properties of a resource are the `Kind` of its object and the `Definition`, the JSON text that Datadog's API takes. The id
-that Datadog gives is the physical id of the resource, so that state, roll-back and deletion are CloudFormation's. Whatever
-happens, CloudFormation gets an answer: it waits for one.
+The properties of a resource are the `Kind` of its object and the `Definition`, the JSON body for Datadog's API. The physical id
+of the resource is the id that Datadog returns, so CloudFormation manages state, rollback and deletion. Every event is answered,
+because CloudFormation waits for an answer.
 
-It runs alone, on what Lambda's own runtime has.
+This file is deployed alone and uses only modules of Lambda's runtime.
 """
 
 import json
@@ -21,20 +21,20 @@ from typing import Any, Protocol
 import boto3
 
 _CALL_SECONDS = 30
-_RETRIED = {408, 429, 500, 502, 503, 504}
-_LONGEST_PAUSE_SECONDS = 30
+_RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
+_MAX_PAUSE_SECONDS = 30
 _INTRODUCTION_SECONDS = 15
-"""Between two looks whether Datadog knows a metric now."""
-_SPARE_SECONDS = 20
-"""Kept of the function's own time for the answer to CloudFormation."""
-_REASON_CHARACTERS = 1000  # CloudFormation's answers end at 4096 bytes
+"""Pause before asking again if Datadog knows a new metric."""
+_RESERVED_SECONDS = 20
+"""Part of the function's time that is reserved for the answer to CloudFormation."""
+_MAX_REASON_CHARACTERS = 1000  # CloudFormation accepts answers of up to 4096 bytes
 
-_NOTHING = "nothing"
-"""The id of what was never created."""
+_NOT_CREATED = "nothing"
+"""Physical id of an object that was never created."""
 
 
 class DatadogError(Exception):
-    """Datadog refused a call, or did not answer in time; the message says what it said, and no key."""
+    """Datadog rejected a call or did not answer in time; the message quotes its answer, without keys."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -43,7 +43,10 @@ class DatadogError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Datadog:
-    """The API, with the keys of an account and the time (of the monotonic clock) at which to give up."""
+    """Datadog's API, with the keys of an account.
+
+    `give_up` is the time on the monotonic clock after which a failed call is not retried.
+    """
 
     address: str
     give_up: float
@@ -51,20 +54,20 @@ class Datadog:
     app_key: str = field(repr=False)
 
     def call(self, method: str, path: str, body: str | None = None) -> Any:
-        """The answer to a call, tried again while Datadog is busy or ails. Raises DatadogError."""
+        """Call the API, with retries while Datadog is busy or unavailable. Raises DatadogError."""
         pause = 1
         while True:
             try:
                 return self._call_once(method, path, body)
             except DatadogError as error:
-                if error.status not in _RETRIED or time.monotonic() + pause > self.give_up:
+                if error.status not in _RETRIED_STATUSES or time.monotonic() + pause > self.give_up:
                     raise
-                print(f"{error}; again in {pause} s")
+                print(f"{error}; retrying in {pause} s")
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     def _call_once(self, method: str, path: str, body: str | None) -> Any:
-        request = urllib.request.Request(  # noqa: S310 - the address is the stack's
+        request = urllib.request.Request(  # noqa: S310 - the URL is set by the stack
             f"{self.address}{path}",
             method=method,
             data=body.encode() if body else None,
@@ -74,35 +77,35 @@ class Datadog:
             with urllib.request.urlopen(request, timeout=_CALL_SECONDS) as answer:  # noqa: S310
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            said = error.read(_REASON_CHARACTERS).decode(errors="replace").strip()
-            said = said.replace(self.app_key, "…").replace(self.api_key, "…")
-            raise DatadogError(f"Datadog answers {error.code} to {method} {path}: {said}", error.code) from None
+            details = error.read(_MAX_REASON_CHARACTERS).decode(errors="replace").strip()
+            details = details.replace(self.app_key, "…").replace(self.api_key, "…")
+            raise DatadogError(f"Datadog answers {error.code} to {method} {path}: {details}", error.code) from None
         except (OSError, HTTPException) as error:
             raise DatadogError(f"Datadog does not answer {method} {path}: {error}", 503) from None
         return json.loads(text) if text.strip() else None
 
 
 class Kind(Protocol):
-    """What can be done with the objects of a kind."""
+    """Operations on the objects of one kind."""
 
     def create(self, datadog: Datadog, definition: str) -> str:
-        """Returns the id of the new object."""
+        """Create an object; returns its id."""
 
     def update(self, datadog: Datadog, object_id: str, definition: str) -> str:
-        """Returns the id of the object, which is another one when someone had deleted it by hand."""
+        """Update an object; returns its id, which is a new one if the object was deleted by hand."""
 
     def delete(self, datadog: Datadog, object_id: str) -> None:
-        """One that is gone already is fine."""
+        """Delete an object, or do nothing if it does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Objects:
-    """Objects that Datadog names: one address to create them at, and one for each."""
+    """Objects whose id Datadog chooses, with one path to create them and one path for each."""
 
     path: str
     id_of: Callable[[Any], object]
-    """The id in the answer to a creation."""
-    how_to_delete: str = ""
+    """Extracts the id from the answer to a creation."""
+    delete_query: str = ""
 
     def create(self, datadog: Datadog, definition: str) -> str:
         return str(self.id_of(datadog.call("POST", self.path, definition)))
@@ -117,11 +120,11 @@ class _Objects:
         return object_id
 
     def delete(self, datadog: Datadog, object_id: str) -> None:
-        _delete(datadog, f"{self.path}/{object_id}{self.how_to_delete}")
+        _delete(datadog, f"{self.path}/{object_id}{self.delete_query}")
 
 
 class _MetricConfigurations:
-    """What Datadog does with the values of a metric, under the metric's name. All deployments in an account share it."""
+    """Settings of a metric, whose id is the metric's name. All deployments in an account share them."""
 
     def create(self, datadog: Datadog, definition: str) -> str:
         name: str = json.loads(definition)["data"]["id"]
@@ -130,7 +133,7 @@ class _MetricConfigurations:
             try:
                 self._configure(datadog, f"/api/v2/metrics/{name}/tags", definition)
             except DatadogError as error:
-                # Datadog configures metrics that it has seen, and a new deployment has sent nothing yet.
+                # Datadog configures only metrics that have had a value, and a new deployment has sent none.
                 unknown = error.status == 400 and "does not exist" in str(error)
                 if not unknown or time.monotonic() + _INTRODUCTION_SECONDS > datadog.give_up:
                     raise
@@ -142,7 +145,7 @@ class _MetricConfigurations:
             time.sleep(_INTRODUCTION_SECONDS)
 
     def update(self, datadog: Datadog, object_id: str, definition: str) -> str:
-        del object_id  # the definition has it; of another metric it is another object, and CloudFormation deletes this one
+        del object_id  # for another metric, this creates another object, and CloudFormation deletes the old one
         return self.create(datadog, definition)
 
     def delete(self, datadog: Datadog, object_id: str) -> None:
@@ -155,11 +158,11 @@ class _MetricConfigurations:
             if error.status != 409:
                 raise
             change = json.loads(definition)
-            del change["data"]["attributes"]["metric_type"]  # it never changes
+            del change["data"]["attributes"]["metric_type"]  # it cannot be changed
             datadog.call("PATCH", path, json.dumps(change))
 
     def _introduce(self, datadog: Datadog, name: str) -> None:
-        """Send one value, of no deployment, so that no query of one counts it."""
+        """Send one value, with a tag that no query of a deployment matches."""
         series = {"metric": name, "points": [[int(time.time()), [0]]], "type": "distribution", "tags": ["env:none"]}
         datadog.call("POST", "/api/v1/distribution_points", json.dumps({"series": [series]}))
 
@@ -168,37 +171,37 @@ def _delete(datadog: Datadog, path: str) -> None:
     try:
         datadog.call("DELETE", path)
     except DatadogError as error:
-        if error.status != 404:  # gone already, which is all that was wanted
+        if error.status != 404:  # it does not exist, which is the goal
             raise
 
 
 _KINDS: Mapping[str, Kind] = {
     "dashboard": _Objects(path="/api/v1/dashboard", id_of=lambda answer: answer["id"]),
-    "monitor": _Objects(path="/api/v1/monitor", id_of=lambda answer: answer["id"]),
-    # By force: someone may have put it on a dashboard of their own.
-    "slo": _Objects(path="/api/v1/slo", id_of=lambda answer: answer["data"][0]["id"], how_to_delete="?force=true"),
+    # With force, because somebody may use the monitor in a composite of their own, or the objective on a dashboard.
+    "monitor": _Objects(path="/api/v1/monitor", id_of=lambda answer: answer["id"], delete_query="?force=true"),
+    "slo": _Objects(path="/api/v1/slo", id_of=lambda answer: answer["data"][0]["id"], delete_query="?force=true"),
     "metric": _MetricConfigurations(),
 }
 
 
 def handler(event: Mapping[str, Any], context: Any) -> None:
-    """What Lambda calls: do what happened to the resource, and tell CloudFormation how it went."""
-    answer = {"Status": "SUCCESS", "PhysicalResourceId": event.get("PhysicalResourceId", _NOTHING)}
+    """Entry point of the function: apply an event of CloudFormation and report the outcome to it."""
+    answer = {"Status": "SUCCESS", "PhysicalResourceId": event.get("PhysicalResourceId", _NOT_CREATED)}
     try:
-        give_up = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _SPARE_SECONDS
-        answer["PhysicalResourceId"] = _carry_out(event, give_up)
-    except Exception as error:  # noqa: BLE001 - CloudFormation waits for an answer, whatever happened
+        give_up = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS
+        answer["PhysicalResourceId"] = _apply(event, give_up)
+    except Exception as error:  # noqa: BLE001 - CloudFormation waits for an answer after any error
         answer |= {"Status": "FAILED", "Reason": _reason(error)}
         print(f"{event['RequestType']} {event['LogicalResourceId']}: {answer['Reason']}")
     _answer(event, answer)
 
 
-def _carry_out(event: Mapping[str, Any], give_up: float) -> str:
-    """Returns the id of the object."""
-    object_id: str = event.get("PhysicalResourceId", _NOTHING)
+def _apply(event: Mapping[str, Any], give_up: float) -> str:
+    """Create, update or delete the object; returns its id."""
+    object_id: str = event.get("PhysicalResourceId", _NOT_CREATED)
     kind = _KINDS[event["ResourceProperties"]["Kind"]]
     definition: str = event["ResourceProperties"]["Definition"]
-    if event["RequestType"] == "Delete" and object_id == _NOTHING:
+    if event["RequestType"] == "Delete" and object_id == _NOT_CREATED:
         return object_id
     datadog = Datadog(
         address=os.environ["DATADOG_API"],
@@ -214,29 +217,29 @@ def _carry_out(event: Mapping[str, Any], give_up: float) -> str:
         case "Delete":
             kind.delete(datadog, object_id)
             return object_id
-    raise ValueError(f"there is no request {event['RequestType']!r}")
+    raise ValueError(f"unknown request type {event['RequestType']!r}")
 
 
 def _secret(arn: str) -> str:
     key: str = boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"].strip()
     if not re.fullmatch(r"[\w-]+", key):
-        raise ValueError(f"the secret {arn} must hold the key alone, as plain text")
+        raise ValueError(f"secret {arn} must contain only the key, as plain text")
     return key
 
 
 def _reason(error: Exception) -> str:
-    """One line that can be shown to anyone."""
-    said = str(error) if isinstance(error, DatadogError) else f"{type(error).__name__}: {error}"
-    return " ".join(said.split())[:_REASON_CHARACTERS]
+    """The error in one line, without secrets."""
+    text = str(error) if isinstance(error, DatadogError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:_MAX_REASON_CHARACTERS]
 
 
 def _answer(event: Mapping[str, Any], answer: Mapping[str, str]) -> None:
     body = {**answer, **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")}}
-    request = urllib.request.Request(  # noqa: S310 - the address is CloudFormation's
+    request = urllib.request.Request(  # noqa: S310 - the URL is CloudFormation's
         event["ResponseURL"],
         method="PUT",
         data=json.dumps(body).encode(),
-        headers={"Content-Type": ""},  # the address is signed without one
+        headers={"Content-Type": ""},  # the URL is signed without one
     )
     for last in (False, False, True):
         try:

@@ -36,7 +36,7 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
             assert {kind: kinds.count(kind) for kind in set(kinds)} == {
                 "dashboard": 1,
                 "slo": 1,
-                "monitor": 8,
+                "monitor": len(datadog.monitors(env="dev", worker="lambda", runbook="", request_timeout=10)),
                 "metrics": len(datadog.metric_configurations()),
             }
             assert len(burns) == 2
@@ -46,9 +46,11 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
             deployment.context["datadog_notify"] = "@pagerduty-asciist"
             deploy(deployment)
             assert account.objects.keys() == before.keys()
-            assert all(
-                body["message"].endswith("@pagerduty-asciist") for path, body in account.objects.items() if "/monitor/" in path
-            )
+            for path, body in account.objects.items():
+                if "/monitor/" in path:
+                    assert body["message"].endswith("@pagerduty-asciist") is ("(part: " not in body["name"])
+                if body.get("type") == "composite":
+                    assert all(f"/api/v1/monitor/{part}" in account.objects for part in body["query"].split(" && "))
 
             before = dict(account.objects)
             deployment.context["datadog_notify"] = "@refused"

@@ -1,4 +1,4 @@
-"""What goes to Datadog is what it takes, and what it would ignore in silence is refused here."""
+"""Every definition for Datadog is valid, and the validation finds parts that Datadog would silently ignore."""
 
 import copy
 import json
@@ -10,7 +10,8 @@ import pytest
 
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from observability import alarms, datadog
+from observability import datadog
+from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, Alarm
 from observability.objective import objective
 from observability.queries import MetricQuery
 from observability.validation import DefinitionError, Kind, check
@@ -18,7 +19,11 @@ from observability.validation import DefinitionError, Kind, check
 Place = tuple[str | int, ...]
 
 DASHBOARD = datadog.dashboard("prod")
-MONITORS = datadog.monitors(env="prod", runbook="https://runbook.example/", deadline_seconds=10, notify="@pagerduty-asciist")
+MONITORS = datadog.monitors(
+    env="prod", worker="lambda", runbook="https://runbook.example/", request_timeout=10, notify="@pagerduty-asciist"
+)
+SLOW_PART = MONITORS["Answers are slow (part: threshold)"]
+BURN_PART = MONITORS[f"{BUDGET_BURNS.title} (part: burn rate)"]
 SLO = datadog.slo("prod")
 DEFINITIONS: list[tuple[Kind, datadog.Definition]] = [
     ("dashboard", DASHBOARD),
@@ -29,7 +34,8 @@ DEFINITIONS: list[tuple[Kind, datadog.Definition]] = [
 ]
 
 GROUP: Place = ("widgets", 0, "definition")
-WIDGET: Place = (*GROUP, "widgets", 1, "definition")
+WIDGET: Place = (*GROUP, "widgets", 2, "definition")
+"""A panel with one number, of two queries."""
 REQUEST: Place = (*WIDGET, "requests", 0)
 QUERY: Place = (*REQUEST, "queries", 0)
 
@@ -43,7 +49,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def changed(definition: datadog.Definition, place: Place, value: Any) -> datadog.Definition:
-    """A copy of a definition with another value at a place."""
+    """A copy of a definition with `value` at a place."""
     copied = copy.deepcopy(definition)
     inner: Any = copied
     for step in place[:-1]:
@@ -60,21 +66,20 @@ def refusal(kind: Kind, definition: datadog.Definition) -> str:
 
 class TestDefinitions:
     @pytest.mark.parametrize(("kind", "definition"), DEFINITIONS)
-    def test_datadog_takes_each_of_ours(self, kind: Kind, definition: datadog.Definition) -> None:
+    def test_every_definition_is_valid_json_and_valid_for_datadog(self, kind: Kind, definition: datadog.Definition) -> None:
         check(kind, definition)
         assert json.loads(json.dumps(definition)) == definition
 
     def test_every_metric_of_the_catalogue_is_on_the_dashboard(self) -> None:
-        drawn = {word for text in strings(DASHBOARD) for word in re.findall(r"[\w.]+", text)}
-        assert set(CATALOGUE) <= drawn
+        shown = {word for text in strings(DASHBOARD) for word in re.findall(r"[\w.]+", text)}
+        assert set(CATALOGUE) <= shown
 
     @pytest.mark.parametrize("aggregator", ["avg", "p50", "p90", "p95", "p99"])
-    def test_the_time_to_answer_is_drawn_overall_and_by_status(self, aggregator: str) -> None:
+    def test_the_time_to_answer_is_shown_overall_and_by_status(self, aggregator: str) -> None:
         query = f"{aggregator}:{metrics.REQUEST_DURATION}{{$env}}"
         assert {query, f"{query} by {{status}}"} <= set(strings(DASHBOARD))
 
-    def test_the_dashboard_is_of_widgets_that_are_drawn_everywhere(self) -> None:
-        """The local page draws these."""
+    def test_the_dashboard_has_only_widgets_that_the_local_page_draws(self) -> None:
         assert set(re.findall(r'"definition": \{"type": "(\w+)"', json.dumps(DASHBOARD))) == {
             "group",
             "note",
@@ -83,11 +88,11 @@ class TestDefinitions:
             "toplist",
         }
 
-    def test_every_title_says_something_else(self) -> None:
+    def test_titles_are_unique(self) -> None:
         titles = re.findall(r'"title": "([^"]+)"', json.dumps(DASHBOARD))
         assert len(titles) == len(set(titles))
 
-    def test_the_first_group_says_whether_users_are_served(self) -> None:
+    def test_the_first_group_asks_if_users_are_served(self) -> None:
         assert DASHBOARD["widgets"][0]["definition"]["title"] == "Are users served?"
 
     def test_percentiles_are_enabled_for_every_distribution(self) -> None:
@@ -99,41 +104,63 @@ class TestDefinitions:
             assert attributes["include_percentiles"] is True
             assert set(attributes["tags"]) == {*CATALOGUE[name].tags, "env", "service", "version"}
 
-    def test_the_objective_is_the_one_that_is_promised(self) -> None:
-        promise = objective()
+    def test_the_objective_is_that_of_slo_toml(self) -> None:
+        expected = objective()
 
-        assert SLO["thresholds"] == [{"timeframe": f"{promise.window_days}d", "target": promise.target_percent}]
+        assert SLO["thresholds"] == [{"timeframe": f"{expected.window_days}d", "target": expected.target_percent}]
         good, total = MetricQuery.parse(SLO["query"]["numerator"]), MetricQuery.parse(SLO["query"]["denominator"])
         assert (good.metric, total.metric) == (metrics.REQUEST_DURATION, metrics.REQUEST_DURATION)
-        assert (good.aggregator, good.comparator, good.threshold) == ("count", "<=", 1000 * promise.slow_after_seconds)
+        assert (good.aggregator, good.comparator, good.threshold) == ("count", "<=", 1000 * expected.slow_after_seconds)
         assert (total.aggregator, total.comparator) == ("count", "")
         assert {term.text for term in set(good.terms) - set(total.terms)} == {"!status:5*"}
 
 
 class TestMonitors:
-    def test_there_is_one_for_every_text(self) -> None:
-        assert MONITORS.keys() == set(alarms.ALARMS)
+    @pytest.mark.parametrize("alarm", ALARMS, ids=lambda alarm: alarm.anchor)
+    def test_each_alarm_is_a_monitor_that_explains_itself_and_notifies(self, alarm: Alarm) -> None:
+        monitor = MONITORS[alarm.title]
 
-    @pytest.mark.parametrize("text", alarms.ALARMS, ids=lambda text: text.anchor)
-    def test_each_says_what_users_feel_where_to_read_and_whom_it_tells(self, text: alarms.AlarmText) -> None:
-        monitor = MONITORS[text]
+        assert monitor["name"] == f"{alarm.title} (asciist prod)"
+        assert monitor["message"] == f"{alarm.meaning} Runbook: https://runbook.example/#{alarm.anchor} @pagerduty-asciist"
 
-        assert monitor["name"] == f"{text.title} (asciist prod)"
-        assert monitor["message"] == f"{text.meaning} What to do: https://runbook.example/#{text.anchor} @pagerduty-asciist"
+    @pytest.mark.parametrize("name", MONITORS)
+    def test_each_monitor_watches_its_own_deployment_only(self, name: str) -> None:
+        query = MONITORS[name]["query"]
+        parts = [part for part in MONITORS if datadog.reference(part) in query]
 
-    @pytest.mark.parametrize("text", alarms.ALARMS, ids=lambda text: text.anchor)
-    def test_each_is_of_its_own_deployment(self, text: alarms.AlarmText) -> None:
-        query = MONITORS[text]["query"]
-        assert "{env:prod" in query or datadog.SLO_ID in query
+        assert parts or "{env:prod" in query or datadog.SLO_ID in query
 
-    def test_the_budget_burns_at_the_paces_that_are_promised(self) -> None:
-        for text, burn in zip((alarms.BUDGET_BURNS_FAST, alarms.BUDGET_BURNS), objective().burns, strict=True):
-            assert MONITORS[text]["query"].endswith(f" > {burn.rate:g}")
-        assert '.long_window("1h").short_window("5m")' in MONITORS[alarms.BUDGET_BURNS_FAST]["query"]
+    def test_a_composite_monitor_comes_after_its_parts(self) -> None:
+        names = list(MONITORS)
+        composites = [name for name, monitor in MONITORS.items() if monitor["type"] == "composite"]
 
-    def test_silence_wakes_someone_where_it_is_listened_for_and_nowhere_else(self) -> None:
-        woken = {text for text, monitor in MONITORS.items() if monitor["options"].get("notify_no_data")}
-        assert woken == {alarms.NO_TRAFFIC}
+        assert composites == [alarm.title for alarm in ALARMS if alarm.minimum]
+        for name in composites:
+            parts = re.findall(r"<([^<>]+)>", MONITORS[name]["query"])
+            assert len(parts) == 2
+            assert all(names.index(part) < names.index(name) for part in parts)
+
+    def test_the_budget_burns_at_the_rates_of_the_objective(self) -> None:
+        for alarm, burn in zip((BUDGET_BURNS_FAST, BUDGET_BURNS), objective().burns, strict=True):
+            assert MONITORS[f"{alarm.title} (part: burn rate)"]["query"].endswith(f" > {burn.rate:g}")
+        fast = MONITORS[f"{BUDGET_BURNS_FAST.title} (part: burn rate)"]["query"]
+        assert '.long_window("1h").short_window("5m")' in fast
+
+    def test_the_minimum_of_bad_requests_counts_those_that_failed_and_those_that_were_slow(self) -> None:
+        slow = 1000 * objective().slow_after_seconds
+        duration = metrics.REQUEST_DURATION
+        assert MONITORS[f"{BUDGET_BURNS_FAST.title} (part: minimum)"]["query"] == (
+            f"sum(last_1h):count(v: v>{slow:g}):{duration}{{env:prod,!status:5*}}.as_count()"
+            f" + count:{duration}{{env:prod,status:5*}}.as_count() >= 10"
+        )
+
+    def test_metrics_of_aws_are_evaluated_late(self) -> None:
+        delayed = {name for name, monitor in MONITORS.items() if monitor["options"].get("evaluation_delay") == 900}
+        assert delayed == {name for name, monitor in MONITORS.items() if ":aws." in monitor["query"]}
+
+    def test_only_missing_requests_notify_without_data(self) -> None:
+        notifying = {name for name, monitor in MONITORS.items() if monitor["options"].get("notify_no_data")}
+        assert notifying == {"No requests arrive"}
 
 
 class TestMistakes:
@@ -149,9 +176,9 @@ class TestMistakes:
             ("dashboard", DASHBOARD, QUERY),
             ("dashboard", DASHBOARD, (*REQUEST, "formulas", 0)),
             ("dashboard", DASHBOARD, (*REQUEST, "conditional_formats", 0)),
-            ("monitor", MONITORS[alarms.SLOW_ANSWERS], ()),
-            ("monitor", MONITORS[alarms.SLOW_ANSWERS], ("options",)),
-            ("monitor", MONITORS[alarms.SLOW_ANSWERS], ("options", "thresholds")),
+            ("monitor", SLOW_PART, ()),
+            ("monitor", SLOW_PART, ("options",)),
+            ("monitor", SLOW_PART, ("options", "thresholds")),
             ("slo", SLO, ()),
             ("slo", SLO, ("query",)),
             ("slo", SLO, ("thresholds", 0)),
@@ -160,10 +187,10 @@ class TestMistakes:
         ],
     )
     def test_a_misspelled_key_is_refused_at_every_level(self, kind: Kind, definition: datadog.Definition, place: Place) -> None:
-        told = refusal(kind, changed(definition, (*place, "titel"), "x"))
+        message = refusal(kind, changed(definition, (*place, "titel"), "x"))
 
         path = kind + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
-        assert f"{path}.titel: Datadog knows no such key" in told.splitlines()
+        assert f"{path}.titel: unknown key" in message.splitlines()
 
     @pytest.mark.parametrize(
         ("kind", "definition", "place", "value"),
@@ -173,7 +200,7 @@ class TestMistakes:
             ("dashboard", DASHBOARD, (*QUERY, "data_source"), "metric"),
             ("dashboard", DASHBOARD, (*QUERY, "aggregator"), "summ"),
             ("dashboard", DASHBOARD, (*REQUEST, "conditional_formats", 0, "palette"), "white_on_rot"),
-            ("monitor", MONITORS[alarms.SLOW_ANSWERS], ("type",), "query alarm"),
+            ("monitor", SLOW_PART, ("type",), "query alarm"),
             ("slo", SLO, ("thresholds", 0, "timeframe"), "31d"),
             ("metric", datadog.metric_configurations()[metrics.IMAGE_BYTES], ("data", "attributes", "metric_type"), "sketch"),
         ],
@@ -182,8 +209,8 @@ class TestMistakes:
         assert f".{place[-1]}: {value!r} is not one of " in refusal(kind, changed(definition, place, value))
 
     def test_a_value_of_another_type_is_refused(self) -> None:
-        assert "options.thresholds.critical: 'x' is no " in refusal(
-            "monitor", changed(MONITORS[alarms.SLOW_ANSWERS], ("options", "thresholds", "critical"), "x")
+        assert "options.thresholds.critical: 'x' is not of type " in refusal(
+            "monitor", changed(SLOW_PART, ("options", "thresholds", "critical"), "x")
         )
         assert "dashboard.widgets: must be a list" in refusal("dashboard", changed(DASHBOARD, ("widgets",), {}))
 
@@ -195,54 +222,70 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("query", "mistake"),
         [
-            ("sum:asciist.request{$env}.as_count()", "there is no metric 'asciist.request'"),
+            ("sum:asciist.request{$env}.as_count()", "unknown metric 'asciist.request'"),
             ("sum:asciist.requests{$env,code:200}.as_count()", "asciist.requests has no tag 'code'"),
             ("sum:asciist.requests{$env} by {staus}.as_count()", "asciist.requests has no tag 'staus'"),
             ("max:aws.sqs.approximate_age_of_oldest_message{queue:x}", "approximate_age_of_oldest_message has no tag 'queue'"),
-            ("p99:asciist.requests{$env}", "p99 is of distributions, and asciist.requests is none"),
-            ("count(v: v>3):asciist.requests{$env}.as_count()", "count is of distributions"),
-            ("sum:asciist.requests{$env}", "asciist.requests is a count, which is added up"),
-            ("p99:asciist.request.duration{$env}.as_count()", ".as_count() is of what is added up, and p99 is not"),
-            ("sum:asciist.requests{$environment}.as_count()", "there is no template variable '$environment'"),
-            ("total:asciist.requests{$env}", "'total:asciist.requests{$env}' is no query of metrics"),
-            ("sum:asciist.requests", "'sum:asciist.requests' is no query of metrics"),
+            ("p99:asciist.requests{$env}", "p99 needs a distribution, and asciist.requests is not one"),
+            ("count(v: v>3):asciist.requests{$env}.as_count()", "count needs a distribution"),
+            ("sum:asciist.requests{$env}", "asciist.requests is a count: query it by sum and .as_count()"),
+            ("p99:asciist.request.duration{$env}.as_count()", ".as_count() needs sum or count, not p99"),
+            ("sum:asciist.requests{$environment}.as_count()", "unknown template variable '$environment'"),
+            ("total:asciist.requests{$env}", "'total:asciist.requests{$env}' is not a metric query"),
+            ("sum:asciist.requests", "'sum:asciist.requests' is not a metric query"),
         ],
     )
-    def test_a_query_of_what_is_not_there_is_refused(self, query: str, mistake: str) -> None:
+    def test_a_query_of_something_unknown_is_refused(self, query: str, mistake: str) -> None:
         assert mistake in refusal("dashboard", changed(DASHBOARD, (*QUERY, "query"), query))
         assert mistake in refusal("slo", changed(SLO, ("query", "numerator"), query))
 
     @pytest.mark.parametrize(
         ("formula", "mistake"),
         [
-            ("100 * god / total", "there is no query 'god'"),
+            ("100 * god / total", "unknown query 'god'"),
             ("100 * good", "no formula uses the query 'total'"),
-            ("100 * good /", "is no formula"),
-            ("moving_average(good, total)", "'moving_average(good, total)' is no part of a formula"),
+            ("100 * total /", "is not a formula"),
+            ("moving_average(good, total)", "'moving_average(good, total)' is not allowed in a formula"),
         ],
     )
-    def test_a_formula_of_what_is_not_there_is_refused(self, formula: str, mistake: str) -> None:
+    def test_a_formula_with_something_unknown_is_refused(self, formula: str, mistake: str) -> None:
         assert mistake in refusal("dashboard", changed(DASHBOARD, (*REQUEST, "formulas", 0, "formula"), formula))
 
-    def test_a_scalar_says_how_it_becomes_one(self) -> None:
+    def test_a_query_of_a_scalar_needs_an_aggregator(self) -> None:
         scalar = copy.deepcopy(DASHBOARD)
-        request = scalar["widgets"][0]["definition"]["widgets"][1]["definition"]["requests"][0]
+        request = scalar["widgets"][0]["definition"]["widgets"][2]["definition"]["requests"][0]
         del request["queries"][0]["aggregator"]
-        assert ".queries[0].aggregator: belongs to the queries of scalars" in refusal("dashboard", scalar)
+        assert ".queries[0].aggregator: must be set for a scalar request" in refusal("dashboard", scalar)
 
     @pytest.mark.parametrize(
-        ("text", "query", "mistake"),
+        ("monitor", "query", "mistake"),
         [
-            (alarms.SLOW_ANSWERS, "avg(last_15m):p99:asciist.request.duration{*} > 3000", "taken over time by percentile"),
             (
-                alarms.SLOW_ANSWERS,
-                "percentile(last_15m):p99:asciist.request.duration{*} > 4",
-                "is not the threshold of the query",
+                SLOW_PART,
+                "avg(last_15m):p99:asciist.request.duration{*} > 3000",
+                "percentile(…) aggregates percentiles over time",
             ),
-            (alarms.SLOW_ANSWERS, "percentile(last_15m):p99:asciist.requests{*} > 3000", "p99 is of distributions"),
-            (alarms.SLOW_ANSWERS, "p99:asciist.request.duration{*} > 3000", "is no query of a monitor"),
-            (alarms.BUDGET_BURNS, 'burn_rate("SLO_ID").over("31d") > 6', "is no query of a monitor of type 'slo alert'"),
+            (
+                SLOW_PART,
+                "percentile(last_15m):p99:asciist.request.duration{*} > 4",
+                "differs from the threshold of the query, 4",
+            ),
+            (SLOW_PART, "percentile(last_15m):p99:asciist.requests{*} > 3000", "p99 needs a distribution"),
+            (SLOW_PART, "p99:asciist.request.duration{*} > 3000", "is not a query of a monitor"),
+            (
+                SLOW_PART,
+                "min(last_15m):sum:asciist.requests{*}.as_count() > 3000",
+                "Datadog accepts .as_count() only with sum(…) over time",
+            ),
+            (
+                SLOW_PART,
+                "sum(last_15m):default_zero(sum:asciist.requests{*}.as_count()) > 3000",
+                "Datadog advises against default_zero with .as_count() in monitors",
+            ),
+            (SLOW_PART, "sum(last_15m):sum:asciist.requests{*}.as_count() + x > 3000", "'x' is not a metric query"),
+            (BURN_PART, 'burn_rate("SLO_ID").over("31d") > 6', "is not a query of a monitor of type 'slo alert'"),
+            (MONITORS["Answers are slow"], "<a> & <b>", "is not a query of a monitor of type 'composite'"),
         ],
     )
-    def test_a_monitor_of_what_is_not_there_is_refused(self, text: alarms.AlarmText, query: str, mistake: str) -> None:
-        assert mistake in refusal("monitor", changed(MONITORS[text], ("query",), query))
+    def test_a_wrong_query_of_a_monitor_is_refused(self, monitor: datadog.Definition, query: str, mistake: str) -> None:
+        assert mistake in refusal("monitor", changed(monitor, ("query",), query))

@@ -1,4 +1,4 @@
-"""A stand-in for Datadog's API, as much of it as the handler calls: objects in memory, and faults on demand."""
+"""Stands in for the part of Datadog's API that the handler calls: objects in memory, and errors on demand."""
 
 import json
 import threading
@@ -16,17 +16,17 @@ Call = tuple[str, str]
 
 @dataclass
 class Account:
-    """What the account holds, and what was asked of it."""
+    """Objects of an account, and the calls it received."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Definitions by their path, such as /api/v1/monitor/17."""
+    """Definitions by path, such as /api/v1/monitor/17."""
     known_metrics: set[str] = field(default_factory=set)
-    """Metrics that have had a value."""
+    """Names of metrics that have had a value."""
     calls: list[Call] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
-    """Statuses with which the next calls are answered."""
+    """Statuses of the answers to the next calls."""
     refuses: str = ""
-    """A text that no definition may have in it."""
+    """Text that makes a definition invalid."""
 
     def answer(self, method: str, path: str, keys: tuple[str | None, str | None], body: Any) -> tuple[int, Any]:
         self.calls.append((method, path))
@@ -74,7 +74,7 @@ class Account:
 
 
 class DatadogServer:
-    """Serves an account on a port of this machine while the context lasts."""
+    """Serves an account on a local port while the context is open."""
 
     def __init__(self) -> None:
         self.account = account = Account()

@@ -1,4 +1,4 @@
-"""Each object in Datadog follows its resource, and CloudFormation hears of it, whatever happens."""
+"""Each object in Datadog follows its custom resource, and every event is answered to CloudFormation."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ METRIC, CONFIGURATION = next(iter(datadog.metric_configurations().items()))
 
 
 class Context:
-    """Of an invocation with this many seconds left."""
+    """Context of an invocation with `seconds` left."""
 
     def __init__(self, seconds: float = 840) -> None:
         self.seconds = seconds
@@ -31,7 +31,7 @@ class Context:
 
 
 class CloudFormation:
-    """Takes the answers of custom resources, as the presigned address of an event does."""
+    """Receives the answers of custom resources, like the presigned URL of an event."""
 
     def __init__(self) -> None:
         self.answers: list[dict[str, str]] = []
@@ -52,7 +52,7 @@ class CloudFormation:
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def send(self, request: str, kind: str, definition: Any, physical_id: str = "", *, seconds: float = 840) -> dict[str, str]:
-        """Have the handler carry out a request; its answer."""
+        """Let the handler process an event; returns its answer."""
         event: Event = {
             "RequestType": request,
             "ResponseURL": f"http://127.0.0.1:{self.server.server_port}/answer?signature=x",
@@ -78,7 +78,7 @@ def cloudformation() -> Iterator[CloudFormation]:
 
 
 class Secrets:
-    """The Secrets Manager of an account with both keys, as boto3 reaches it."""
+    """Stands in for boto3, with a Secrets Manager that holds both keys."""
 
     def __init__(self) -> None:
         self.held = dict(zip(("arn:api", "arn:app"), KEYS, strict=True))
@@ -100,7 +100,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the handler would have slept. Its clock alone is replaced: threads of others sleep by the module's."""
+    """Pauses that the handler made. Only its own reference to `time` is replaced: other threads use the module."""
     slept: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=slept.append)
     monkeypatch.setattr(api, "time", clock)
@@ -133,7 +133,7 @@ def test_an_object_is_created_changed_and_deleted_with_its_resource(
     assert account.objects == {}
 
 
-def test_an_object_that_someone_deleted_is_created_again(account: Account, cloudformation: CloudFormation) -> None:
+def test_an_object_that_was_deleted_by_hand_is_created_again(account: Account, cloudformation: CloudFormation) -> None:
     answer = cloudformation.send("Update", "monitor", MONITOR, "17")
 
     assert answer["PhysicalResourceId"] != "17"
@@ -141,11 +141,11 @@ def test_an_object_that_someone_deleted_is_created_again(account: Account, cloud
 
 
 @pytest.mark.parametrize("kind", ["dashboard", "monitor", "slo"])
-def test_what_is_gone_already_is_deleted(kind: str, account: Account, cloudformation: CloudFormation) -> None:
+def test_deleting_an_object_that_does_not_exist_succeeds(kind: str, account: Account, cloudformation: CloudFormation) -> None:
     assert cloudformation.send("Delete", kind, MONITOR, "17")["Status"] == "SUCCESS"
 
 
-def test_what_was_never_created_is_deleted_without_a_call(account: Account, cloudformation: CloudFormation) -> None:
+def test_deleting_an_object_that_was_never_created_makes_no_call(account: Account, cloudformation: CloudFormation) -> None:
     account.faults = [400]
     failed = cloudformation.send("Create", "monitor", MONITOR)
     account.calls.clear()
@@ -155,9 +155,7 @@ def test_what_was_never_created_is_deleted_without_a_call(account: Account, clou
     assert account.calls == []
 
 
-def test_a_call_is_tried_again_while_datadog_is_busy(
-    account: Account, cloudformation: CloudFormation, pauses: list[float]
-) -> None:
+def test_a_call_is_retried_while_datadog_is_busy(account: Account, cloudformation: CloudFormation, pauses: list[float]) -> None:
     account.faults = [429, 500, 503]
 
     assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
@@ -165,7 +163,9 @@ def test_a_call_is_tried_again_while_datadog_is_busy(
     assert len(account.objects) == 1
 
 
-def test_it_gives_up_before_its_time_is_over(account: Account, cloudformation: CloudFormation, pauses: list[float]) -> None:
+def test_it_gives_up_before_the_function_times_out(
+    account: Account, cloudformation: CloudFormation, pauses: list[float]
+) -> None:
     account.faults = [503] * 1000
     answer = cloudformation.send("Create", "monitor", MONITOR, seconds=22.5)
 
@@ -174,7 +174,7 @@ def test_it_gives_up_before_its_time_is_over(account: Account, cloudformation: C
     assert len(account.calls) == len(pauses) + 1 == 3
 
 
-def test_a_refusal_fails_at_once_and_says_what_datadog_said(
+def test_a_rejection_fails_at_once_and_quotes_datadog(
     account: Account, cloudformation: CloudFormation, pauses: list[float]
 ) -> None:
     account.faults = [400]
@@ -185,7 +185,7 @@ def test_a_refusal_fails_at_once_and_says_what_datadog_said(
     assert pauses == []
 
 
-def test_a_datadog_that_cannot_be_reached_is_said(
+def test_an_unreachable_datadog_is_reported(
     account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATADOG_API", "http://127.0.0.1:9")
@@ -195,46 +195,46 @@ def test_a_datadog_that_cannot_be_reached_is_said(
     assert answer["Reason"].startswith("Datadog does not answer POST /api/v1/monitor: ")
 
 
-def test_a_fault_of_our_own_is_answered_too(account: Account, cloudformation: CloudFormation) -> None:
+def test_an_error_in_the_handler_is_answered_too(account: Account, cloudformation: CloudFormation) -> None:
     assert cloudformation.send("Create", "painting", MONITOR)["Reason"] == "KeyError: 'painting'"
 
 
 @pytest.mark.parametrize("status", [400, 503])
-def test_no_key_is_ever_told(
+def test_no_key_is_revealed(
     status: int,
     account: Account,
     cloudformation: CloudFormation,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def tells(self: Account, *arguments: Any) -> tuple[int, Any]:
+    def reveal_keys(self: Account, *arguments: Any) -> tuple[int, Any]:
         return status, {"errors": [f"the keys {' and '.join(KEYS)} are wrong"]}
 
-    monkeypatch.setattr(Account, "answer", tells)
+    monkeypatch.setattr(Account, "answer", reveal_keys)
     answer = cloudformation.send("Create", "monitor", MONITOR, seconds=22)
-    told = json.dumps(answer) + "".join(capsys.readouterr())
+    output = json.dumps(answer) + "".join(capsys.readouterr())
 
     assert "the keys … and … are wrong" in answer["Reason"]
-    assert not any(key in told for key in KEYS)
+    assert not any(key in output for key in KEYS)
 
 
 @pytest.mark.parametrize("held", ['{\n"key": "0123456789abcdef0123456789abcdef"\n}', "two words", ""])
-def test_a_secret_that_is_no_plain_key_is_said_without_its_text(
+def test_a_secret_that_is_not_a_plain_key_is_reported_without_its_text(
     held: str, secrets: Secrets, account: Account, cloudformation: CloudFormation
 ) -> None:
     secrets.held["arn:app"] = held
     answer = cloudformation.send("Create", "monitor", MONITOR)
 
-    assert answer["Reason"] == "ValueError: the secret arn:app must hold the key alone, as plain text"
+    assert answer["Reason"] == "ValueError: secret arn:app must contain only the key, as plain text"
 
 
-def test_a_new_line_after_a_key_is_no_part_of_it(secrets: Secrets, account: Account, cloudformation: CloudFormation) -> None:
+def test_a_new_line_after_a_key_is_ignored(secrets: Secrets, account: Account, cloudformation: CloudFormation) -> None:
     secrets.held["arn:api"] += "\n"
     assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
 
 
 class Forgetful(set[str]):
-    """Holds nothing for long."""
+    """A set that contains nothing, whatever is added."""
 
     def __contains__(self, item: object) -> bool:
         return False
@@ -249,7 +249,7 @@ class TestMetrics:
         assert cloudformation.send("Create", "metric", CONFIGURATION)["PhysicalResourceId"] == METRIC
         assert account.objects == {self.PATH: CONFIGURATION}
 
-    def test_one_that_is_configured_already_is_changed(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_a_metric_that_is_configured_already_is_updated(self, account: Account, cloudformation: CloudFormation) -> None:
         account.known_metrics = {METRIC}
         account.objects[self.PATH] = {}
 
@@ -259,21 +259,19 @@ class TestMetrics:
         assert account.calls == 2 * [("POST", self.PATH), ("PATCH", self.PATH)]
         assert account.objects[self.PATH]["data"]["attributes"]["include_percentiles"] is True
 
-    def test_one_that_datadog_has_never_seen_is_introduced_first(
-        self, account: Account, cloudformation: CloudFormation
-    ) -> None:
+    def test_a_metric_without_values_gets_one_first(self, account: Account, cloudformation: CloudFormation) -> None:
         assert cloudformation.send("Create", "metric", CONFIGURATION)["Status"] == "SUCCESS"
         assert account.known_metrics == {METRIC}
         assert account.objects == {self.PATH: CONFIGURATION}
 
-    def test_one_that_datadog_does_not_get_to_know_fails(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_a_metric_that_stays_unknown_to_datadog_fails(self, account: Account, cloudformation: CloudFormation) -> None:
         account.known_metrics = Forgetful()
         answer = cloudformation.send("Create", "metric", CONFIGURATION, seconds=25)
 
         assert answer["Status"] == "FAILED"
         assert "a metric that does not exist" in answer["Reason"]
 
-    def test_one_is_deleted_or_gone_already(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_the_settings_of_a_metric_are_deleted_if_they_exist(self, account: Account, cloudformation: CloudFormation) -> None:
         account.known_metrics = {METRIC}
         for objects in ({self.PATH: CONFIGURATION}, {}):
             account.objects = dict(objects)
