@@ -421,7 +421,7 @@ class TestErrors:
         ("image", "sentence"),
         [
             (b"", "This file is empty. Choose an image."),
-            (b"no image", "Unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted."),
+            (b"no image", "Unknown image format: send JPEG, PNG, GIF, WebP or BMP."),
             ((EXAMPLES / "cat.jpg").read_bytes()[:9000], "The image is damaged"),
         ],
     )
