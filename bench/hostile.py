@@ -1,4 +1,4 @@
-"""CPU time and peak memory of converting each hostile file of `devtools.hostile`, in a fresh process each.
+"""CPU time and peak memory of converting each file of `devtools.hostile`, each in a fresh process.
 
     python -m bench.hostile
 
@@ -113,7 +113,7 @@ def _kilobytes(field: str) -> int:
 def steady_costs(image: bytes) -> list[Cost]:
     """Return `costs`, or the medians of five runs if a conversion took more than a third of the time bound.
 
-    On a busy machine a single conversion may be slow by chance.
+    The medians exclude a conversion that was slow by chance, because the machine was busy.
     """
     first = costs(image)
     if all(cost.milliseconds < MAX_MILLISECONDS / 3 for cost in first):

@@ -262,5 +262,5 @@ PEERS: Final = (
     _img2txt("none"),
     _img2txt("fstein"),
 )  # fmt: skip
-"""Every peer. chafa runs without `--font-ratio`: it has no effect when `--stretch` fixes both columns and rows, and its default
-is 1/2 anyway."""
+"""Every peer. chafa is not given `--font-ratio`, which has no effect when `--stretch` fixes columns and rows, and whose default
+is the correct 1/2 anyway."""
