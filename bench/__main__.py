@@ -45,6 +45,7 @@ _MEASURED: Final = (
     "pyproject.toml",
     "requirements",
 )
+"""Paths that may affect results: the revision names uncommitted changes to them."""
 
 
 def machine() -> str:

@@ -1,4 +1,4 @@
-"""Other programs that turn images into ASCII art, from Debian and PyPI, each called in its best documented way.
+"""Other programs that turn images into ASCII art, from Debian and PyPI, each with one or more sets of documented options.
 
 Each draws plain ASCII, light on dark, at a given number of columns and rows. A program that chooses the number of rows itself
 is scored at that number. Escape codes and frames are stripped.

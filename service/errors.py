@@ -41,7 +41,7 @@ _HTTP_SENTENCES: Final = {
     405: sentences.METHOD_NOT_ALLOWED,
     413: sentences.REQUEST_TOO_LARGE,
 }
-"""Sentences for errors that Flask and werkzeug raise, by status. Other statuses have their standard names."""
+"""Sentences for errors that Flask and werkzeug raise, by status. Other statuses have their standard name, in lower case."""
 
 
 def status_of(error: AsciistError) -> int:

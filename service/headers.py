@@ -18,7 +18,7 @@ HASHED_STATIC_MAX_AGE: Final = 31_536_000
 """Max-age, in seconds, of static files with a content hash in their URL: a year."""
 
 _ART_MAX_AGE: Final = 86_400
-"""Max-age of art, in seconds. A new engine version may draw other art, so caches may serve the previous art for a day."""
+"""Max-age of art, in seconds. After an upgrade that draws other art, caches may serve the old art for this long."""
 
 _RETRY_AFTER: Final = 2
 """Seconds after which a client may retry when the service is overloaded or unavailable."""

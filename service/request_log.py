@@ -46,7 +46,7 @@ def log_requests(app: Flask, metrics: Metrics) -> None:
         with logs.scope():
             return wsgi_app(environ, start_response)
 
-    app.wsgi_app = with_log_scope  # type: ignore[method-assign]  # documented by Flask
+    app.wsgi_app = with_log_scope  # type: ignore[method-assign]  # Flask's documented way to add middleware
 
     @app.before_request
     def start_timer() -> None:

@@ -124,7 +124,7 @@ class UploadWatch:
 
     @contextmanager
     def receiving(self, environ: dict[str, Any]) -> Iterator[None]:
-        """Limit the duration of one upload, which is read in a `with` block."""
+        """Bound the duration of one upload. The body must be read inside the `with` block."""
         deadline = time.monotonic() + self._timeouts.upload
         environ["wsgi.input"] = WatchedInput(environ, deadline)
         connection: socket.socket | None = environ.get("gunicorn.socket")

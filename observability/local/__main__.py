@@ -82,7 +82,7 @@ def _service(receiver: Receiver) -> Iterator[str]:
             "DD_DOGSTATSD_PORT": str(receiver.port),
         }
         command = [sys.executable, "-m", "asciist.cli", "serve"]
-        with log.open("wb") as output:  # in a session of its own, so that Ctrl-C reaches only this process
+        with log.open("wb") as output:  # in its own session, so that Ctrl-C reaches only this process
             process = subprocess.Popen(  # noqa: S603 - own command
                 command, env=environment, stdout=output, stderr=output, start_new_session=True
             )

@@ -62,7 +62,7 @@ def open_page(browser: Browser, url: str, console: list[str], **options: Any) ->
 
 
 class Site:
-    """A dashboard whose clock moves only by `wait`."""
+    """A dashboard with a clock that only `wait` moves."""
 
     def __init__(self) -> None:
         self.now = START
