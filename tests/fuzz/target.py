@@ -1,7 +1,7 @@
 """What the fuzzer calls: any bytes, under any options, become art or a RejectedError. Any other exception is a finding.
 
-Run by `tests.fuzz`. The first bytes of an input choose the options, the rest is
-the image. Coverage is of the conversion and of Pillow's plugins; its decoders in C are not instrumented.
+Run by `tests.fuzz`. The first bytes of an input choose the options, the rest is the image. Coverage is of the
+conversion and of Pillow's plugins; its decoders in C are not instrumented.
 """
 
 import importlib
