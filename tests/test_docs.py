@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 DOCUMENTS = sorted(
-    path for path in ROOT.rglob("*.md") if not re.search(r"(^|/)(\.|node_modules/)", str(path.relative_to(ROOT)))
+    path for path in ROOT.rglob("*.md") if not re.search(r"(^|/)(\.|node_modules/|cdk\.out/)", str(path.relative_to(ROOT)))
 )
 
 
