@@ -66,7 +66,7 @@ def one_input(data: bytes) -> None:
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """Mutate an input. In three of four, correct the checksums if it is a PNG: with wrong ones it would be refused at once."""
+    """Mutate an input. In three of four, correct the checksums of a PNG; with wrong ones, most are refused at once."""
     mutation = atheris.Mutate(data, max_size)
     return mutation if seed % 4 == 0 else mutation[:OPTION_BYTES] + with_correct_checksums(mutation[OPTION_BYTES:])
 
