@@ -84,7 +84,7 @@ print(*(name for name in sys.modules if name.endswith("ImagePlugin")))
 
 
 def test_the_error_for_an_unknown_format_lists_the_supported_ones() -> None:
-    with pytest.raises(UnknownFormatError, match="JPEG, PNG, GIF, WebP and BMP"):
+    with pytest.raises(UnknownFormatError, match="JPEG, PNG, GIF, WebP or BMP"):
         convert(b"not an image at all", OPTIONS, Limits())
 
 
