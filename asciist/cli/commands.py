@@ -137,8 +137,8 @@ def serve() -> None:
 def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
     """Convert images with the service and print the art.
 
-    Without FILE, or if FILE is -, the image is read from standard input. With several files, the
-    art of each follows a line with its name, and a file that fails does not stop the others.
+    Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
+    its art, and a file that fails does not stop the others.
 
     With --json, each object has the keys file, width, art, url (permanent URL of the art) and stored (true if no conversion
     was needed), or, for a file that fails, file and error.
@@ -172,8 +172,8 @@ def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
 def convert_locally(options: ChosenOptions, names: tuple[str, ...]) -> None:
     """Convert images in this process, without the service, and print the art.
 
-    Without FILE, or if FILE is -, the image is read from standard input. With several files, the
-    art of each follows a line with its name, and a file that fails does not stop the others.
+    Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
+    its art, and a file that fails does not stop the others.
 
     With --json, each object has the keys file, width and art, or, for a file that fails, file and error.
     """

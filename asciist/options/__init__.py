@@ -27,8 +27,8 @@ COLORS: Final = tuple(_COLOUR_CHARACTERS)
 """Colour modes of art: none, terminal escape codes, or an HTML document."""
 
 MAX_CHARS_BYTES: Final = 100
-"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. The bytes are in hexadecimal in the name of a stored
-file, which may have 255 bytes."""
+"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. The name of a stored file, of at most 255
+bytes, contains them in hexadecimal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class ConversionOptions:
         metadata=_row(
             Flag(),
             summary="draw dark characters on a light background",
-            description="Draw dark characters on a light background. Of coloured `blocks`, only the page around them changes.",
+            description="Draw dark characters on a light background. With coloured `blocks`, only their page changes.",
             label="Dark on light",
             message_version=2,
         ),

@@ -1,7 +1,8 @@
 """The web tier's half of the protocol.
 
 A Requester returns the art from the store if it is there. Otherwise it stores the image, publishes a conversion request and
-waits for the reply. If none comes, it looks in the store once more before it gives up. Replies may come late, twice or never.
+waits for the reply. If no reply comes, or it does not contain the art, the Requester looks in the store once more before it
+gives up. Replies may come late, twice or never.
 """
 
 import time

@@ -53,6 +53,6 @@ class SingleFlight(Generic[Result]):
             outcome.set_exception(error)
             raise
         finally:
-            # Only now that the outcome is set: a caller that came earlier joined this computation.
+            # The key is freed only after the outcome is set: until then, new callers join this computation.
             with self._lock:
                 del self._in_flight[key]
