@@ -69,7 +69,7 @@ class Integer:
         if not self.minimum <= value <= self.maximum(limits):
             raise self._error(name, limits)
 
-    def key_pattern(self, name: str, default: int) -> str:  # noqa: ARG002 - the protocol's signature
+    def key_pattern(self, name: str, default: int) -> str:
         return rf"{name}-(-?[0-9]+)"
 
     def to_key(self, name: str, value: int) -> str:
@@ -85,35 +85,42 @@ class Integer:
         return BadOptionError(sentences.not_a_whole_number(name, self.minimum, self.maximum(limits)))
 
 
+class _Text:
+    """Reading of a kind whose values are text."""
+
+    python_type: ClassVar[type] = str
+
+    def from_text(self, name: str, text: str, limits: Limits) -> str:
+        return text
+
+    def from_json(self, name: str, value: object, limits: Limits) -> str:
+        if not isinstance(value, str):
+            raise BadOptionError(sentences.not_text(name))
+        return value
+
+
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Choice(_Text):
     """One of several names, each of lower-case letters."""
 
     choices: Sequence[str]
     key_pattern_of_any: str = ""
     """Regular expression of the value in a key that matches unknown names too; empty to match only the choices."""
-    python_type: ClassVar[type] = str
 
-    def from_text(self, name: str, text: str, limits: Limits) -> str:  # noqa: ARG002 - the protocol's signature
-        return text
-
-    def from_json(self, name: str, value: object, limits: Limits) -> str:  # noqa: ARG002 - the protocol's signature
-        return _string(name, value)
-
-    def check(self, name: str, value: str, limits: Limits) -> None:  # noqa: ARG002 - the protocol's signature
+    def check(self, name: str, value: str, limits: Limits) -> None:
         if value not in self.choices:
             raise BadOptionError(sentences.not_one_of(name, self.choices))
 
-    def key_pattern(self, name: str, default: str) -> str:  # noqa: ARG002 - the protocol's signature
+    def key_pattern(self, name: str, default: str) -> str:
         return f"({self.key_pattern_of_any or '|'.join(choice for choice in self.choices if choice != default)})"
 
-    def to_key(self, name: str, value: str) -> str:  # noqa: ARG002 - the protocol's signature
+    def to_key(self, name: str, value: str) -> str:
         return value
 
     def from_key(self, text: str) -> str:
         return text
 
-    def schema(self, limits: Limits) -> Schema:  # noqa: ARG002 - the protocol's signature
+    def schema(self, limits: Limits) -> Schema:
         return {"type": "string", "enum": list(self.choices)}
 
 
@@ -131,7 +138,7 @@ class Flag:
     def from_text(self, name: str, text: str, limits: Limits) -> bool:
         return self.from_json(name, self._VALUES.get(text.lower()), limits)
 
-    def from_json(self, name: str, value: object, limits: Limits) -> bool:  # noqa: ARG002 - the protocol's signature
+    def from_json(self, name: str, value: object, limits: Limits) -> bool:
         if not isinstance(value, bool):
             raise BadOptionError(sentences.not_a_truth_value(name))
         return value
@@ -139,40 +146,33 @@ class Flag:
     def check(self, name: str, value: bool, limits: Limits) -> None:
         """Do nothing: both values are valid."""
 
-    def key_pattern(self, name: str, default: bool) -> str:  # noqa: ARG002 - the protocol's signature
+    def key_pattern(self, name: str, default: bool) -> str:
         return f"({name})"
 
-    def to_key(self, name: str, value: bool) -> str:  # noqa: ARG002 - the protocol's signature
+    def to_key(self, name: str, value: bool) -> str:
         return name
 
-    def from_key(self, text: str) -> bool:  # noqa: ARG002 - the protocol's signature
+    def from_key(self, text: str) -> bool:
         return True
 
-    def schema(self, limits: Limits) -> Schema:  # noqa: ARG002 - the protocol's signature
+    def schema(self, limits: Limits) -> Schema:
         return {"type": "boolean"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Characters:
+class Characters(_Text):
     """Printable characters, each one terminal column wide, in a limited number of bytes."""
 
     max_bytes: int
-    python_type: ClassVar[type] = str
 
-    def from_text(self, name: str, text: str, limits: Limits) -> str:  # noqa: ARG002 - the protocol's signature
-        return text
-
-    def from_json(self, name: str, value: object, limits: Limits) -> str:  # noqa: ARG002 - the protocol's signature
-        return _string(name, value)
-
-    def check(self, name: str, value: str, limits: Limits) -> None:  # noqa: ARG002 - the protocol's signature
+    def check(self, name: str, value: str, limits: Limits) -> None:
         # The first comparison limits the length of the text that is encoded.
         if len(value) > self.max_bytes or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise BadOptionError(sentences.too_many_characters(name, self.max_bytes))
         if not all(map(_fills_one_column, value)):
             raise BadOptionError(sentences.not_one_column_wide(name))
 
-    def key_pattern(self, name: str, default: str) -> str:  # noqa: ARG002 - the protocol's signature
+    def key_pattern(self, name: str, default: str) -> str:
         return rf"{name}-((?:[0-9a-f]{{2}})+)"
 
     def to_key(self, name: str, value: str) -> str:
@@ -181,14 +181,8 @@ class Characters:
     def from_key(self, text: str) -> str:
         return bytes.fromhex(text).decode()
 
-    def schema(self, limits: Limits) -> Schema:  # noqa: ARG002 - the protocol's signature
+    def schema(self, limits: Limits) -> Schema:
         return {"type": "string", "maxLength": self.max_bytes, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
-
-
-def _string(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise BadOptionError(sentences.not_text(name))
-    return value
 
 
 _HANGUL_VOWELS_AND_FINALS: Final = ("\u1160", "\u11ff")  # a terminal adds them to the syllable before them
