@@ -22,7 +22,7 @@ from asciist.cli import SERVER_ENVIRONMENT
 
 ROOT: Final = Path(__file__).parent.parent
 Report = Callable[[], Iterable[str]]
-"""A measurement that yields Markdown lines as it runs."""
+"""A measurement: yields Markdown lines as it runs."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
 SECTIONS: Final = ("latency", "page", "metrics", "speed", "fidelity", "sheets", "hostile")
@@ -45,10 +45,11 @@ _MEASURED: Final = (
     "pyproject.toml",
     "requirements",
 )
+"""Paths that may affect results: the revision names uncommitted changes to them."""
 
 
 def machine() -> str:
-    """Describe the processor, the system, and the library versions that affect results, on one line."""
+    """Return one line that names the processor, the system, and the libraries whose versions affect results."""
     return (
         f"{_processor()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}; "
         f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__} ({_blas()}), "
@@ -66,7 +67,7 @@ def _processor() -> str:
 
 
 def _blas() -> str:
-    """Name the loaded BLAS library and, if threadpoolctl is installed, the kernels it chose."""
+    """Return the name of the BLAS library and, if threadpoolctl is installed, of the kernels it chose."""
     if importlib.util.find_spec("threadpoolctl"):
         threadpoolctl = importlib.import_module("threadpoolctl")
         np.dot(np.ones(1), np.ones(1))
@@ -140,9 +141,9 @@ def _load(name: str) -> Report:
 
 
 def main() -> int:
-    if not SERVER_ENVIRONMENT.items() <= os.environ.items():  # libraries read these variables on import: restart
+    if not SERVER_ENVIRONMENT.items() <= os.environ.items():  # libraries read these variables on import, so restart with them
         arguments = [sys.executable, "-m", "bench", *sys.argv[1:]]
-        os.execve(sys.executable, arguments, {**os.environ, **SERVER_ENVIRONMENT})  # noqa: S606 - no shell is meant
+        os.execve(sys.executable, arguments, {**os.environ, **SERVER_ENVIRONMENT})  # noqa: S606 - no shell is needed
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("section", nargs="*", help=f"one of {', '.join(SECTIONS)}; default: all")
     names = parser.parse_args().section or SECTIONS

@@ -34,7 +34,7 @@ Draw = Callable[[Path, int, int], str]
 """Converts an image file to art: (file, columns, rows) -> text."""
 
 BEST_SINGLE: Final = structure.Preset(20, 990, 8, 0)
-"""The preset with the best mean over all pictures, for when the style may not choose one per image."""
+"""The preset with the best mean Q over all pictures. The style `structure` itself chooses a preset for each image."""
 
 
 def _with_single_preset(picture: Path, columns: int, _rows: int) -> str:
@@ -44,7 +44,7 @@ def _with_single_preset(picture: Path, columns: int, _rows: int) -> str:
 
 
 VARIANTS: Final[dict[str, Draw]] = {SINGLE_PRESET: _with_single_preset}
-"""Engines of our own that are scored but are not styles that a request can name."""
+"""Engines of asciist that are scored although no request can select them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Measured:
         return statistics.fmean(score.q for score in self.of(engine, width=width, font=font, kind=kind))
 
     def of(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> list[Score]:
-        """Return the scores of one engine, in the order of the pictures."""
+        """Return the scores of one engine for all pictures, or for those of one kind, in the order of the pictures."""
         return [
             self.scores[Case(engine=engine, picture=picture.name, width=width, font=font)]
             for picture in self.pictures
@@ -94,7 +94,7 @@ def _ours(style: str, picture: Path, columns: int, _rows: int) -> str:
 
 
 def our_engines(picture: Path) -> dict[str, Draw]:
-    """Return our styles that draw plain ASCII (tried on `picture`), and VARIANTS."""
+    """Return the styles of asciist that draw plain ASCII, which is tried on `picture`, and VARIANTS."""
     styles = {style: partial(_ours, style) for style in STYLES}
     return {style: draw for style, draw in styles.items() if not not_ascii(draw(picture, MAIN_WIDTH, 0))} | VARIANTS
 
@@ -128,7 +128,10 @@ def score_picture(picture: Picture, width: int, fonts: Sequence[str]) -> tuple[S
 
 
 def measure(found: list[Picture], widths: Sequence[int] = WIDTHS) -> Measured:
-    """Score all engines on all pictures, at MAIN_WIDTH in both fonts. Prints progress to stderr."""
+    """Score all engines on all pictures at `widths`; at MAIN_WIDTH in both fonts, elsewhere in MAIN_FONT.
+
+    Prints progress to standard error. Raises FontMissingError.
+    """
     for font in FONTS:
         glyphs(font)  # raises FontMissingError before anything is measured
     scores: Scores = {}

@@ -1,4 +1,4 @@
-"""CPU time and peak memory of converting each hostile file of `devtools.hostile`, in a fresh process each.
+"""CPU time and peak memory of converting each file of `devtools.hostile`, each in a fresh process.
 
     python -m bench.hostile
 
@@ -59,7 +59,10 @@ class Cost:
 
 
 def costs(image: bytes) -> list[Cost]:
-    """Convert `image` with each of OPTIONS, in a forked child process."""
+    """Return the cost of converting `image` with each of OPTIONS, measured in a forked child process.
+
+    If the child crashes or runs longer than TIMEOUT_SECONDS, the memory is NaN.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -79,7 +82,7 @@ def costs(image: bytes) -> list[Cost]:
 
 
 def _measured(image: bytes, options: ConversionOptions) -> Cost:
-    _warm_up(options)  # writes to pages shared with the parent, whose copies would otherwise count
+    _warm_up(options)  # copies pages shared with the parent, which would otherwise count as memory of the conversion
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # returns freed memory, whose reuse would not show in the peak
     _CLEAR.write_text("5")  # resets the peak (VmHWM) to the present resident memory
@@ -113,7 +116,7 @@ def _kilobytes(field: str) -> int:
 def steady_costs(image: bytes) -> list[Cost]:
     """Return `costs`, or the medians of five runs if a conversion took more than a third of the time bound.
 
-    On a busy machine a single conversion may be slow by chance.
+    The medians exclude a conversion that was slow by chance, because the machine was busy.
     """
     first = costs(image)
     if all(cost.milliseconds < MAX_MILLISECONDS / 3 for cost in first):

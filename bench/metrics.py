@@ -1,4 +1,4 @@
-"""CPU time that recording a request's metrics takes, compared with the bare conversion.
+"""CPU time of recording a request's metrics, compared with the bare conversion.
 
 A receiver in place of the agent first records which metrics a real request emits, with both tiers in one process. The same
 calls are then repeated and timed. The time is CPU time of all threads, because the clients assemble and send packets on threads
@@ -84,7 +84,7 @@ def report() -> Iterator[str]:
     with Receiver() as agent:
         os.environ |= {"DD_AGENT_HOST": "127.0.0.1", "DD_DOGSTATSD_PORT": str(agent.port)}
         calls = calls_of_requests(image, agent)
-    # The receiver is closed here: in this process, its CPU time would be measured too.
+    # The receiver is closed by now, because the CPU time of its thread in this process would be measured too.
     clients = {
         "DogStatsD": DogStatsDMetrics(),
         "embedded metric format": EmfMetrics(namespace="bench", flush_interval_seconds=None, stream=io.StringIO()),

@@ -1,4 +1,4 @@
-"""Other programs that turn images into ASCII art, from Debian and PyPI, each called in its best documented way.
+"""Other programs that turn images into ASCII art, from Debian and PyPI, each with one or more sets of documented options.
 
 Each draws plain ASCII, light on dark, at a given number of columns and rows. A program that chooses the number of rows itself
 is scored at that number. Escape codes and frames are stripped.
@@ -262,5 +262,5 @@ PEERS: Final = (
     _img2txt("none"),
     _img2txt("fstein"),
 )  # fmt: skip
-"""Every peer. chafa runs without `--font-ratio`: it has no effect when `--stretch` fixes both columns and rows, and its default
-is 1/2 anyway."""
+"""Every peer. chafa is not given `--font-ratio`, which has no effect when `--stretch` fixes columns and rows, and whose default
+is the correct 1/2 anyway."""

@@ -61,7 +61,7 @@ _OVERSAMPLING: Final = 3  # graphics are drawn three times as large and averaged
 
 
 class CollectionError(Exception):
-    """scikit-image or scikit-learn is not installed, or its set of images has changed; the message says which."""
+    """scikit-image or scikit-learn is not installed, or its images have changed; the message gives the details."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,8 @@ def pictures(directory: Path) -> list[Picture]:
 def folder_pictures(folder: Path, directory: Path) -> list[Picture]:
     """Flatten every image file of `folder` into `directory` and return them sorted by file name.
 
-    Their kind is "unsorted": they are not classified as photographs or graphics."""
+    Their kind is "unsorted", neither photograph nor graphic.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     return [
         _save(file, kind="unsorted", source=folder.name, directory=directory)
@@ -137,7 +138,7 @@ def _save(original: Path, *, kind: Kind, source: str, directory: Path) -> Pictur
 
 
 class _Canvas:
-    """A drawing surface that takes coordinates of the finished image and draws larger for antialiasing."""
+    """A drawing surface that takes coordinates of the finished image, and draws in three times the size for antialiasing."""
 
     def __init__(self, width: int, height: int, background: str) -> None:
         self._size = (width, height)
@@ -151,11 +152,11 @@ class _Canvas:
         self._draw.rounded_rectangle(self._scaled(left, top, right, bottom), radius * _OVERSAMPLING, fill=fill)
 
     def ellipse(
-        self, x: float, y: float, across: float, high: float, *, fill: str | None = None, line: str | None = None
+        self, x: float, y: float, x_radius: float, y_radius: float, *, fill: str | None = None, outline: str | None = None
     ) -> None:
-        """Draw an ellipse around the centre (x, y); `across` and `high` are its semi-axes."""
-        box = self._scaled(x - across, y - high, x + across, y + high)
-        self._draw.ellipse(box, fill=fill, outline=line, width=4 * _OVERSAMPLING)
+        """Draw an ellipse around the centre (x, y), filled, or with an outline of 4 px."""
+        box = self._scaled(x - x_radius, y - y_radius, x + x_radius, y + y_radius)
+        self._draw.ellipse(box, fill=fill, outline=outline, width=4 * _OVERSAMPLING)
 
     def polygon(self, *points: float, fill: str) -> None:
         self._draw.polygon(self._scaled(*points), fill=fill)
@@ -163,8 +164,10 @@ class _Canvas:
     def line(self, *points: float, fill: str, width: float = 3) -> None:
         self._draw.line(self._scaled(*points), fill=fill, width=round(width * _OVERSAMPLING), joint="curve")
 
-    def arc(self, x: float, y: float, across: float, high: float, *, start: float, end: float, fill: str, width: float) -> None:
-        box = self._scaled(x - across, y - high, x + across, y + high)
+    def arc(
+        self, x: float, y: float, x_radius: float, y_radius: float, *, start: float, end: float, fill: str, width: float
+    ) -> None:
+        box = self._scaled(x - x_radius, y - y_radius, x + x_radius, y + y_radius)
         self._draw.arc(box, start, end, fill=fill, width=round(width * _OVERSAMPLING))
 
     def text(self, x: float, y: float, words: str, *, size: float, fill: str, anchor: str = "lm") -> None:
@@ -198,7 +201,7 @@ def _house() -> Image.Image:
     for angle in range(0, 360, 20):
         x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         canvas.line(50, 270, 50 + 45 * x, 250 + 60 * y, fill=ink, width=2)
-    canvas.ellipse(90, 80, 38, 38, line=ink)
+    canvas.ellipse(90, 80, 38, 38, outline=ink)
     for angle in range(0, 360, 30):
         x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         canvas.line(90 + 48 * x, 80 + 48 * y, 90 + 68 * x, 80 + 68 * y, fill=ink, width=3)

@@ -6,8 +6,8 @@ black, converted to Rec. 601 luma (of the gamma-encoded values) and resized to t
 Blurs and gradients below are in pixels of this canvas.
 
 fit     A gain a >= 0 and an offset for each image, by least squares between A and S after a Gaussian blur with sigma =
-        sqrt(8*16) = 11.3 px, about one cell. They stand for the brightness and contrast settings of a screen. The gain is kept
-        for ssim; the offset is chosen again at each level of the pyramid, so that the means are equal.
+        sqrt(8*16) = 11.3 px, about one cell. They stand for the brightness and contrast settings of a screen. ssim uses
+        the same gain, and at each level of its pyramid the offset that makes the means equal.
 ssim    Structural similarity, mean over four levels of a pyramid with 8x16, 4x8, 2x4 and 1x2 px per cell, which correspond to
         growing viewing distances. 11x11 Gaussian window with sigma 1.5, K1 = 0.01, K2 = 0.03, range 1 (Wang, Bovik, Sheikh,
         Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004). In contrast to multi-scale SSIM (Wang, Simoncelli, Bovik,
@@ -273,7 +273,7 @@ def _blurred(values: Floats, sigma: float) -> Floats:
 
 
 def _filtered(values: Floats, sigma: float, taps: int) -> Floats:
-    """Convolve along y with a Gaussian. The border is mirrored, with the last row repeated."""
+    """Convolve along y with a Gaussian of `taps` weights. The border is mirrored, with the last row repeated."""
     reach = taps // 2
     weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     weights = (weights / weights.sum()).astype(np.float32)

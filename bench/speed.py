@@ -87,7 +87,7 @@ def luma_of_jpeg(image: bytes, reduction: int) -> Call:
 
 
 def reduction_for(size: tuple[int, int], width: int, samples_per_column: int) -> int:
-    """Return the largest reduction of 8, 4, 2 and 1 that leaves at least so many samples per column, as the decoder does."""
+    """Return the largest reduction (8, 4, 2 or 1) that leaves `samples_per_column` samples, as the decoder chooses it."""
     rows = width * size[1] // (2 * size[0])
     spare = min(size[0] // (width * samples_per_column), size[1] // (rows * samples_per_column))
     return max(reduction for reduction in (1, 2, 4, 8) if reduction <= max(1, spare))
@@ -99,7 +99,7 @@ def loaded(image: bytes) -> Call:
 
 
 def row(name: str, baseline: Call, ours: Call, goal: float | None) -> str:
-    """Time a conversion and its baseline; return a table row. `goal` is the highest ratio that meets the goal."""
+    """Time a conversion and its baseline; return a table row. `goal` is the maximum ratio, or None if there is no goal."""
     baseline_ms, our_ms = alternate(baseline, ours)
     ratio = our_ms / baseline_ms
     verdict = "|" if goal is None else f"{goal:.2f} | {'yes' if ratio <= goal else 'no'}"
@@ -189,7 +189,7 @@ def _other_decoders() -> Iterator[str]:
 
 
 def _imports() -> Iterator[str]:
-    """Time fresh interpreters, alternating between the programs."""
+    """Time the start of fresh interpreters that import different modules; yield a table."""
     first_art = "from asciist.conversion import *; from asciist.limits import Limits; import sys; "
     first_art += "convert(open(sys.argv[1], 'rb').read(), ConversionOptions(width=80, style='ramp'), Limits()); "
     first_art += "assert 'numpy' not in sys.modules"

@@ -13,7 +13,7 @@ _ARGUMENTS: Final = ("--no-sandbox", "--disable-background-networking", "--disab
 
 
 class BrowserMissingError(Exception):
-    """No Chromium was found and none could be installed; the message is the one from `tools/browser`."""
+    """No Chromium was found and none could be installed; the message is that of `tools/browser`."""
 
 
 @contextmanager

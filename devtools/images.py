@@ -13,5 +13,5 @@ def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
 
 
 def gradient(width: int = 64, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """Return a smooth vertical gradient that contains every brightness."""
+    """Return a smooth gradient from black at the top to white at the bottom."""
     return Image.linear_gradient("L").resize((width, height)).convert(mode)

@@ -19,11 +19,11 @@ _CLIENT_TIMEOUT_SECONDS: Final = 30
 
 
 class ServerStartError(Exception):
-    """The server ended or was not ready within 30 seconds; the message is what it had printed."""
+    """The server exited, or was not ready within 30 seconds; the message is its output."""
 
 
 class Server:
-    """One `asciist serve` on a free local port, in a process group of its own, as a shell with job control would start it.
+    """A running `asciist serve` on a free local port, in its own process group, as a shell with job control would start it.
 
     `settings` are environment variables. The constructor returns when `/readyz` answers 200, or raises ServerStartError.
     """
@@ -78,7 +78,7 @@ class Server:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def stop(self) -> int:
-        """Interrupt the server if it is running, wait until it has ended, and return its exit status. May be called again."""
+        """Interrupt the server if it is running, wait until it exits, and return its exit status. May be called again."""
         if self.process.poll() is None:
             self.interrupt()
         status = self.process.wait(_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""The web tier: HTTP requests in, art out."""
+"""The web tier: a Flask application that converts images over HTTP."""
 
 from collections.abc import Callable
 from typing import Final

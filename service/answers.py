@@ -1,4 +1,4 @@
-"""Responses: art, errors, the usage text and the pages, each in the form that the client prefers."""
+"""Responses: art and errors in the form that the client prefers, the usage text and the pages."""
 
 import hashlib
 import re
@@ -17,11 +17,11 @@ from service.openapi import document
 from service.uploads import sends_json
 
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
-"""Terminal escape codes for colour, which a page cannot show."""
+"""Terminal escape codes for colour, which are removed from art on a page."""
 
 
 class Form(Enum):
-    """Media types of an answer."""
+    """Forms of an answer, with their media types."""
 
     JSON = "application/json"
     TEXT = "text/plain"
@@ -29,16 +29,16 @@ class Form(Enum):
 
 
 def register(app: Flask, limits: Limits) -> None:
-    """Give the answers and templates of `app` what they show."""
+    """Store `limits` in the configuration of `app`, and define the variables of its templates."""
     app.config["limits"] = limits
 
     @app.context_processor
-    def shown() -> dict[str, Any]:
+    def template_variables() -> dict[str, Any]:
         return {"limits": limits, "options": OPTIONS, "styles": STYLES, "origin": origin(), "static": _static_url}
 
 
 def art_answer(served: ServedArt) -> Response:
-    """Return art, with the headers that let clients and caches keep it."""
+    """Return art in the preferred form, with its caching headers; 304 without a body if the client's copy is current."""
     form = _preferred_form()
     is_document = served.options.color == "html" and form is not Form.JSON
     if is_document:
@@ -56,7 +56,7 @@ def art_answer(served: ServedArt) -> Response:
 
 
 def error_answer(status: int, message: str) -> Response:
-    """Return an error as JSON, as text, or on the page."""
+    """Return an error in the preferred form: as JSON, as text, or on the page."""
     match _preferred_form():
         case Form.JSON:
             response = jsonify(error=message)
@@ -79,10 +79,10 @@ def front_page() -> Response:
 
 
 def page(*, served: ServedArt | None = None, error: str = "") -> Response:
-    """Return the page: the form, and beside it the art or the error that the last use of it led to, or else a sample."""
+    """Return the page: a form, an error if there is one, and the art of `served` or else the sample art."""
     art = _ESCAPE_CODES.sub("", served.art) if served else _sample()
     columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
-    # The size of the art, which the style sheet cannot know. The security policy allows exactly this style by its hash.
+    # The style sheet needs the size of the art. The content security policy allows exactly this inline style, by its hash.
     art_style = f"#art{{--columns:{columns};--rows:{rows}}}"
     response = make_response(
         render_template(
@@ -101,12 +101,12 @@ def page(*, served: ServedArt | None = None, error: str = "") -> Response:
 
 
 def contract() -> dict[str, Any]:
-    """Return the OpenAPI document of this service, at the address the client used."""
+    """Return the OpenAPI document of this service, with the address that the client used as its server."""
     return document(current_app.config["limits"], origin())
 
 
 def docs_page() -> Response:
-    """Return the OpenAPI document as a page for people."""
+    """Return the OpenAPI document as an HTML page."""
     response = make_response(render_template("docs.html", contract=contract()))
     headers.for_docs_page(response)
     return response
@@ -127,7 +127,10 @@ def origin() -> str:
 
 
 def _preferred_form(default: Form | None = None) -> Form:
-    """Return the form that the Accept header prefers; without a preference `default`, or the form of the request."""
+    """Return the form that the Accept header prefers.
+
+    Without a preference, return `default`, or if it is None, JSON for a JSON request and text for any other.
+    """
     default = default or (Form.JSON if sends_json(request) else Form.TEXT)
     forms = [default, *(form for form in Form if form is not default)]
     return Form(request.accept_mimetypes.best_match([form.value for form in forms]) or default.value)
@@ -135,7 +138,7 @@ def _preferred_form(default: Form | None = None) -> Form:
 
 @cache
 def _sample() -> str:
-    """Return the art of the photograph that comes with the page."""
+    """Return the art of the sample photograph."""
     return Path(current_app.root_path, "static", "coffee.txt").read_text().rstrip("\n")
 
 

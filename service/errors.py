@@ -33,7 +33,7 @@ STATUSES: Final[dict[type[AsciistError], int]] = {
     UnavailableError: 503,
     DeadlineExceededError: 504,
 }
-"""Status of each error class. A class that is not listed has the status of its nearest listed base, or else 500."""
+"""Status of each error class (see `status_of`)."""
 
 _HTTP_SENTENCES: Final = {
     400: sentences.MALFORMED_REQUEST,
@@ -41,16 +41,16 @@ _HTTP_SENTENCES: Final = {
     405: sentences.METHOD_NOT_ALLOWED,
     413: sentences.REQUEST_TOO_LARGE,
 }
-"""Sentences for errors that Flask raises."""
+"""Sentences for errors that Flask and werkzeug raise, by status. Other statuses have their standard name, in lower case."""
 
 
 def status_of(error: AsciistError) -> int:
-    """Return the HTTP status of an error."""
+    """Return the HTTP status of an error: that of its class, or of the nearest listed base, or else 500."""
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
 def register(app: Flask) -> None:
-    """Make `app` answer every error in the form that the client reads. Internal details go to the log only."""
+    """Make `app` answer every error in the form that the client prefers. Internal details are only logged."""
 
     @app.errorhandler(AsciistError)
     def answer_own_error(error: AsciistError) -> Response:

@@ -49,11 +49,14 @@ class Example:
     title: str
     command: str
     output: str = ""
-    """Its output without the final newline; empty if that is too long to show."""
+    """Output of the command, without the final newline; empty if it is too long to show."""
 
 
 def examples(origin: str) -> dict[str, list[Example]]:
-    """Return the examples by operation id, in an order in which they can be run. `origin` is the address of the service."""
+    """Return the examples by operation id, in an order in which they can be run.
+
+    `origin` is the address of the service, such as `https://host`.
+    """
     form = "curl -F image=@heart.png"
     json_type = "-H 'Content-Type: application/json'"
     return {

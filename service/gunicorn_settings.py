@@ -19,23 +19,23 @@ _timeouts = _settings.timeouts
 wsgi_app = "service.wsgi:application()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 worker_class = "gthread"
-# With the embedded backend, queue and worker threads live in the one web process and use every core.
+# With the embedded backend, there is one web process; the queue and the worker threads run in it and use every core.
 workers = 1 if _settings.backend == "embedded" else _settings.workers
-threads = _settings.max_requests_in_flight + 8  # 8 more, to answer health checks and refuse requests while all others wait
+threads = _settings.max_requests_in_flight + 8  # 8 more for health checks and refusals when all others are busy
 timeout = _timeouts.gunicorn
 graceful_timeout = _timeouts.graceful_stop
 keepalive = _timeouts.keep_alive
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # heartbeats must not wait for a disk
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # in memory, so that heartbeats do not wait for a disk
 control_socket_disable = True
 accesslog = None  # the service writes its own request log
-limit_request_line = 8190  # gunicorn's maximum; a longer request line gets its own 414 page
+limit_request_line = 8190  # gunicorn's maximum; gunicorn answers a longer request line with 414
 proc_name = "asciist"
 
 gunicorn.http.wsgi.SERVER = "asciist"  # type: ignore[attr-defined]  # missing in its stubs; responses do not name the server software
 
 
 class logger_class(Logger):  # noqa: N801 - the name of gunicorn's setting
-    """Gunicorn's log lines, in the same JSON form as all others."""
+    """Gunicorn's logger, with lines in the JSON form of all other logs."""
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
@@ -45,7 +45,7 @@ class logger_class(Logger):  # noqa: N801 - the name of gunicorn's setting
 
 def when_ready(server: Arbiter) -> None:
     """Make Ctrl-C a graceful stop, and print how to try the service."""
-    # Gunicorn stops at once on SIGINT. On Ctrl-C, requests in flight should finish first.
+    # Gunicorn stops at once on SIGINT; on SIGTERM, in-flight requests finish first.
     signal.signal(signal.SIGINT, lambda _signal, frame: server.signal(signal.SIGTERM, frame))
     host = "localhost" if _settings.host in ("127.0.0.1", "0.0.0.0", "::1", "::") else _settings.host
     photo = "examples/cat.jpg" if Path("examples/cat.jpg").exists() else "photo.jpg"
@@ -61,12 +61,12 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_worker_init(worker: ThreadWorker) -> None:
-    """Ignore Ctrl-C, which a terminal sends to every process: the master stops its web processes itself."""
+    """Ignore SIGINT, which a terminal sends to every process on Ctrl-C: the master process stops the web processes itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def worker_exit(server: Arbiter, worker: ThreadWorker) -> None:
-    """Stop the service of this process, after its last request."""
+    """Close the service of this web process after its last request."""
     service = getattr(worker.wsgi, "extensions", {}).get("asciist")
     if service is not None:
         service.close()

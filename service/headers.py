@@ -12,13 +12,13 @@ STATIC_MAX_AGE: Final = 3600
 """Max-age, in seconds, of static files without a content hash in their URL."""
 
 SCRIPT_MAX_AGE: Final = 0
-"""Max-age, in seconds, of scripts that another script imports, without a content hash: they are revalidated each time."""
+"""Max-age, in seconds, of scripts without a content hash in their URL, which other scripts import: revalidated each time."""
 
 HASHED_STATIC_MAX_AGE: Final = 31_536_000
 """Max-age, in seconds, of static files with a content hash in their URL: a year."""
 
 _ART_MAX_AGE: Final = 86_400
-"""Max-age of art, in seconds. Art changes only with an engine version, and may be a day old then."""
+"""Max-age of art, in seconds. After an upgrade that draws other art, caches may serve the old art for this long."""
 
 _RETRY_AFTER: Final = 2
 """Seconds after which a client may retry when the service is overloaded or unavailable."""
@@ -28,7 +28,7 @@ _CACHE_STATUS: Final = {
     ArtSource.CONVERSION: "asciist; fwd=miss; stored",
     ArtSource.SHARED: "asciist; fwd=miss; collapsed",
 }
-"""Cache-Status (RFC 9211): tells whether the answer cost a conversion."""
+"""Cache-Status (RFC 9211) of art from each source: stored, newly converted, or shared with an identical request."""
 
 _PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self'; "
@@ -38,10 +38,10 @@ _PAGE_POLICY: Final = (
 _STATIC_PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""For a page without script and form."""
+"""Content security policy of a page without scripts and forms."""
 
 _ART_DOCUMENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""For art that is an HTML document: its colours are inline styles, and it loads nothing."""
+"""Content security policy of art that is an HTML document: its colours are inline styles, and it loads nothing."""
 
 
 def for_every_response(response: Response) -> None:
@@ -51,9 +51,9 @@ def for_every_response(response: Response) -> None:
 
 
 def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
-    """Describe the art, and let caches keep it.
+    """Add the headers that describe art and let caches keep it.
 
-    A page belongs to this release and may show art of an older one, so it is revalidated each time, which costs a 304.
+    A page also changes with a release, so caches revalidate it on each use and usually get a 304.
     """
     response.headers["Cache-Control"] = "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}"
     response.headers["Content-Location"] = f"/{served.key}"
@@ -62,7 +62,7 @@ def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
 
 
 def for_error(response: Response) -> None:
-    """Keep an error out of caches, and tell the client when a retry makes sense."""
+    """Keep an error out of caches; for a 503, tell the client when to retry."""
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("Accept")
     if response.status_code == 503:
@@ -70,12 +70,12 @@ def for_error(response: Response) -> None:
 
 
 def for_health_check(response: Response) -> None:
-    """Keep the state of a process out of caches."""
+    """Keep the answer to a health check out of caches."""
     response.headers["Cache-Control"] = "no-store"
 
 
 def for_front_page(response: Response) -> None:
-    """Name the request headers that choose between the page and the usage text."""
+    """List in Vary the request headers that choose between the page and the usage text."""
     response.vary.update(("Accept", "User-Agent"))
 
 
@@ -86,7 +86,7 @@ def for_page(response: Response, *, inline_style: str) -> None:
 
 
 def for_docs_page(response: Response) -> None:
-    """Allow a page without a script its own files; have it revalidated, because it belongs to this release."""
+    """Allow the page its style sheet, font and images but no scripts; revalidate it each time, as it changes with a release."""
     response.headers["Content-Security-Policy"] = _STATIC_PAGE_POLICY
     response.headers["Cache-Control"] = "no-cache"
 
@@ -97,5 +97,5 @@ def for_art_document(response: Response) -> None:
 
 
 def for_request_id(response: Response, request_id: str) -> None:
-    """Tell the client the id under which its request is logged."""
+    """Send the client the id with which its request is logged."""
     response.headers["X-Request-Id"] = request_id

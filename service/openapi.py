@@ -1,4 +1,4 @@
-"""The HTTP contract as an OpenAPI document, generated from the limits and the table of options that the code checks."""
+"""The HTTP contract as an OpenAPI document, generated from the limits and options that requests are checked against."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def _conversion_paths(limits: Limits) -> _Schema:
             "get": _operation(
                 "Get the page (browsers) or the usage text (other clients)",
                 "front",
-                {"200": _text_or_page("The page if Accept or User-Agent are a browser's, otherwise the usage text.")},
+                {"200": _text_or_page("The page for a browser, recognised by Accept or User-Agent; otherwise the usage text.")},
             ),
             "post": _operation(
                 "Convert an image",
@@ -79,10 +79,14 @@ def _stored_art_paths(limits: Limits) -> _Schema:
         },
         "/{sha256}/style/{variant}/width/{width}": {
             "get": _operation(
-                "Get stored art with other options than the defaults",
+                "Get stored art with non-default options",
                 "storedArtOfVariant",
                 _stored_answers(),
-                parameters=[_sha256(), _path("variant", variant, "All options other than the width."), width],
+                parameters=[
+                    _sha256(),
+                    _path("variant", variant, "All options except the width, as in Content-Location."),
+                    width,
+                ],
             )
         },
     }
@@ -92,7 +96,9 @@ def _other_paths() -> _Schema:
     openapi = {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
         "/healthz": {
-            "get": _operation("Check that the process is alive, without any dependency", "health", {"200": _text("Alive.")})
+            "get": _operation(
+                "Check that the process is alive; its dependencies are not checked", "health", {"200": _text("Alive.")}
+            )
         },
         "/readyz": {
             "get": _operation(

@@ -1,4 +1,4 @@
-"""Parsing: an HTTP request in, an image and options out.
+"""Reads an image and options from an HTTP request.
 
 The bytes decide the image format. The Content-Type says only how image and options are wrapped.
 """
@@ -23,7 +23,7 @@ from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
 from service.uploads import mark_as_json, sends_json
 
 _ENVELOPE_BYTES: Final = 65_536
-"""Bytes of a JSON or multipart body allowed beside the image."""
+"""Bytes that a JSON or multipart body may have in addition to the image."""
 
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
 _WHITE_SPACE: Final = str.maketrans("", "", " \t\r\n")
@@ -32,14 +32,14 @@ _NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if option.k
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """An image to convert, and how."""
+    """An image to convert, and the options to convert it with."""
 
     image: bytes
     options: ConversionOptions
 
 
 def body_limit(request: Request, limits: Limits) -> int:
-    """Return the largest body, in bytes, that a request of this content type may have."""
+    """Return the maximum size of the body, in bytes, for the content type of the request."""
     if sends_json(request):
         return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 encodes three bytes as four
     if request.mimetype == "multipart/form-data":
@@ -48,10 +48,13 @@ def body_limit(request: Request, limits: Limits) -> int:
 
 
 def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
-    """Read the body. Raises BadRequestError, BadOptionError, TooManyBytesError, UnsupportedEncodingError."""
+    """Read the body and return its image and options.
+
+    Raises BadRequestError, BadOptionError, TooManyBytesError, UnsupportedEncodingError, SlowUploadError.
+    """
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
-    # One byte more than the limit, because werkzeug rejects a body that reaches its maximum.
+    # One byte more than the limit, because werkzeug rejects a chunked body that reaches its maximum.
     request.max_content_length = body_limit(request, limits) + 1
     try:
         upload = _parse(request, limits, metrics)
@@ -83,7 +86,10 @@ def options_from_url(variant: str, width: str, limits: Limits) -> ConversionOpti
 
 
 def _options_from_json(values: Mapping[str, Any], limits: Limits) -> ConversionOptions:
-    """Return the options in a JSON object. A null stands for the default, but not for the width, which is required."""
+    """Return the options in a JSON object. For an option that is not required, null means the default.
+
+    Raises BadRequestError, BadOptionError.
+    """
     for name, option in OPTIONS.items():
         if option.required_in_json and name not in values:
             raise BadRequestError(sentences.NO_WIDTH)
@@ -116,7 +122,7 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
 
 def _parse_form(request: Request, limits: Limits) -> Upload:
     sent = {**request.args.to_dict(), **request.form.to_dict()}
-    # A browser sends an empty text for a number that was left out.
+    # A browser sends an empty string for a number field that was left empty.
     fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
     file = request.files.get("image")
     image = file.read() if file else fields.get("image", "").encode()
@@ -135,7 +141,7 @@ def _parse_json(body: bytes, limits: Limits) -> Upload:
 
 
 def _reject_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    """Refuse NaN and Infinity, which are not JSON although Python's parser accepts them. Raises ValueError."""
     raise ValueError(f"{name} is not JSON")
 
 

@@ -19,7 +19,7 @@ from service.uploads import WatchedInput
 _log = logging.getLogger(__name__)
 
 _HEALTH_CHECKS: Final = ("/healthz", "/readyz")
-"""Paths of health checks, which are not counted: load balancers send them every few seconds, which would skew error rates."""
+"""Paths of health checks, which are neither counted nor logged: they come every few seconds and would skew error rates."""
 
 _REQUEST_ID: Final = re.compile(r"[\w.:=+/@-]{1,128}", re.ASCII)
 _TRACING_HEADERS: Final = (
@@ -33,9 +33,9 @@ _TRACING_HEADERS: Final = (
     "x-datadog-origin",
     "x-datadog-tags",
 )
-"""Tracing headers of W3C, Zipkin, AWS and Datadog, which are logged and passed on to the worker."""
+"""Tracing headers of W3C, Zipkin, AWS and Datadog: they are logged and sent to the worker."""
 _TRACING_HEADER: Final = re.compile(r"[ -~]{1,512}")
-"""Printable ASCII of at most 512 bytes, to which W3C lets a tracestate be shortened."""
+"""Accepted value of a tracing header: up to 512 printable ASCII characters, the length that W3C asks for in tracestate."""
 
 
 def log_requests(app: Flask, metrics: Metrics) -> None:
@@ -46,7 +46,7 @@ def log_requests(app: Flask, metrics: Metrics) -> None:
         with logs.scope():
             return wsgi_app(environ, start_response)
 
-    app.wsgi_app = with_log_scope  # type: ignore[method-assign]  # the way that Flask documents
+    app.wsgi_app = with_log_scope  # type: ignore[method-assign]  # Flask's documented way to add middleware
 
     @app.before_request
     def start_timer() -> None:
@@ -68,7 +68,7 @@ def log_requests(app: Flask, metrics: Metrics) -> None:
             metrics.distribution(UPLOAD_DURATION, upload)
         metrics.count(REQUESTS, status=status)
         metrics.distribution(REQUEST_DURATION, duration, status=status)
-        # The route, because a path is an unbounded value.
+        # The route, because the path differs for every image.
         route = request.url_rule.rule if request.url_rule else ""
         logs.add(method=request.method, route=route, status=response.status_code)
         logs.add(duration_ms=round(duration, 1), upload_ms=round(upload, 1))
@@ -77,7 +77,7 @@ def log_requests(app: Flask, metrics: Metrics) -> None:
 
 
 def _trace() -> Trace:
-    """Return the request id that the client or a proxy sent, or a new one, and the tracing headers."""
+    """Return the tracing headers and the request id: that of the client or a proxy if it is valid, or else a new one."""
     given = request.headers.get("X-Request-Id", "")
     received = {name: request.headers.get(name, "") for name in _TRACING_HEADERS}
     return Trace(

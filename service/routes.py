@@ -1,4 +1,4 @@
-"""The HTTP contract, one function per row: parse the request, call the Requester, render the answer."""
+"""The routes. Each function parses the request, calls the Requester and renders the answer."""
 
 from collections.abc import Callable
 
@@ -26,6 +26,7 @@ def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
+        # A chunked body has no Content-Length: reserve the maximum.
         expected_bytes = min(request.content_length or limits.max_image_bytes, body_limit(request, limits))
         with admission.admit(expected_bytes):
             with watch.receiving(request.environ):

@@ -1,4 +1,4 @@
-"""Request bodies: how many bytes are held at a time, and how long an upload may take.
+"""Bounds on request bodies: the bytes held at a time, and the duration of an upload.
 
 A client may send slowly, stop in the middle, or send less than its Content-Length. Every upload occupies a thread, so it
 ends after `Timeouts.upload_idle` seconds without a byte, and after `Timeouts.upload` seconds in any case.
@@ -21,7 +21,7 @@ from asciist.settings import Settings, Timeouts
 from asciist.telemetry.metrics import REQUESTS_IN_FLIGHT, REQUESTS_SHED
 
 _ADMISSION_WAIT_SECONDS: Final = 2.0
-"""Seconds that a request may wait for a place before it is refused: enough to smooth a burst."""
+"""Seconds that a request waits for a slot, and then again for its bytes, before it is refused: enough to smooth a burst."""
 
 
 class Admission:
@@ -34,7 +34,7 @@ class Admission:
 
     @contextmanager
     def admit(self, body_bytes: int) -> Iterator[None]:
-        """Reserve a place and `body_bytes` for the length of a `with` block. Raises OverloadedError, and counts the refusal."""
+        """Reserve a request slot and `body_bytes` for the duration of a `with` block. Counts and raises OverloadedError."""
         with ExitStack() as held:
             try:
                 for capacity, amount in ((self._requests, 1), (self._bytes, body_bytes)):
@@ -51,7 +51,10 @@ class _Input(Protocol):
 
 
 class WatchedInput(io.RawIOBase):
-    """A WSGI input that raises an error for an upload that ended early or that the watch ended."""
+    """A WSGI input that raises an error if the upload ends early, pauses for too long or passes its deadline.
+
+    `deadline` is a time of `time.monotonic`.
+    """
 
     def __init__(self, environ: dict[str, Any], deadline: float) -> None:
         self._body: _Input = environ["wsgi.input"]
@@ -86,42 +89,42 @@ def _slow_upload() -> SlowUploadError:
 
 
 class UploadRequest(Request):
-    """A request whose form files stay in memory: `Admission` has reserved it, and a disk may be full or slow."""
+    """A request that keeps form files in memory, which `Admission` has reserved; a disk may be full or slow."""
 
-    max_form_parts = 32
+    max_form_parts = 32  # an image and the options, with room to spare
     has_json_body = False
-    """True once the body proved to be JSON, whatever its Content-Type."""
+    """True once the body is recognised as JSON, whatever its Content-Type."""
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return io.BytesIO()
 
 
 def sends_json(request: Request) -> bool:
-    """Return True if the request sends JSON; its answer is JSON too, unless the Accept header prefers another form."""
+    """Return True if the body is JSON. Then the answer is JSON too, unless the Accept header prefers another form."""
     return request.is_json or (isinstance(request, UploadRequest) and request.has_json_body)
 
 
 def mark_as_json(request: Request) -> None:
-    """Remember that the body is JSON, although the Content-Type may not say so."""
+    """Record that the body is JSON, although the Content-Type may not say so."""
     if isinstance(request, UploadRequest):
         request.has_json_body = True
 
 
 class UploadWatch:
-    """Ends uploads that take too long, even if bytes keep dripping in.
+    """Ends uploads that take too long, even if bytes keep arriving.
 
-    The server's blocking read has no timeout for a whole body. So one thread shuts down the reading side of every socket that
-    is past its deadline: the read returns, and the client still gets an answer.
+    The server's blocking read has a timeout for each wait, but none for the whole body. Therefore a thread shuts down the
+    reading side of every socket past its deadline: the read returns, and the client still gets an answer.
     """
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._deadlines: dict[socket.socket, float] = {}
-        self._started = threading.Lock()
+        self._started = threading.Lock()  # acquired by the first upload and never released
 
     @contextmanager
     def receiving(self, environ: dict[str, Any]) -> Iterator[None]:
-        """Watch the upload of one request for the length of a `with` block."""
+        """Bound the duration of one upload. The body must be read inside the `with` block."""
         deadline = time.monotonic() + self._timeouts.upload
         environ["wsgi.input"] = WatchedInput(environ, deadline)
         connection: socket.socket | None = environ.get("gunicorn.socket")
@@ -135,7 +138,7 @@ class UploadWatch:
             yield
         finally:
             del self._deadlines[connection]
-            # From here on, the timeout bounds how long the client may take to read the answer.
+            # From here on, the timeout bounds each wait for the client to read the answer.
             connection.settimeout(self._timeouts.upload)
 
     def _start(self) -> None:

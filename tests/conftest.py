@@ -21,7 +21,7 @@ from tests.emulated.fixtures import emulator
 
 __all__ = ["emulator"]
 
-# The CDK libraries run on Node.js. Find the pinned version, which is installed in the virtual environment, first.
+# The CDK libraries run on Node.js. The pinned version, in the virtual environment, must come first in PATH.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -29,7 +29,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium. A test that needs one fails with the message of `tools/browser` where there is none."""
+    """A headless Chromium. Without one, a test that needs it fails with the message of `tools/browser`."""
     try:
         with browser.chromium() as running:
             yield running
@@ -61,7 +61,7 @@ def embedded(tmp_path: Path) -> Iterator[WebProcess]:
 
 @pytest.fixture
 def app(embedded: WebProcess) -> Flask:
-    """The WSGI application over `embedded`."""
+    """The WSGI application of the process `embedded`."""
     return create_app(
         settings=embedded.settings,
         requester=embedded.requester,
@@ -78,7 +78,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def url(app: Flask) -> Iterator[str]:
-    """The base URL of `app` behind a real socket."""
+    """The base URL of `app`, served on a real socket."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

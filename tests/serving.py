@@ -8,7 +8,7 @@ from pathlib import Path
 from devtools import server
 
 REQUEST_TIMEOUT = 2
-"""Request timeout in seconds. Short, because the server ends a stalled upload only after a multiple of it."""
+"""Request timeout in seconds. Short, because a stalled upload ends after this time, and a slow one after six times as long."""
 
 
 class Server(server.Server):
@@ -18,9 +18,9 @@ class Server(server.Server):
         super().__init__(data_dir, **{"ASCIIST_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT), **settings})
 
     def peak_megabytes(self) -> float:
-        """Return the highest peak of resident memory of any one process of the server, in MB.
+        """Return the peak resident memory, in MB, of the server process with the highest peak.
 
-        Forked processes share pages with their parent, so that a sum over processes would count those pages twice.
+        A sum over the processes would count pages twice that a forked process shares with its parent.
         """
         largest = 0
         for status in Path("/proc").glob("[0-9]*/status"):

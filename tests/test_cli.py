@@ -387,7 +387,7 @@ def test_ctrl_c_ends_the_command_and_the_shell_loop_around_it_silently(
             start_new_session=True,
         )
         with silent_server.accept()[0]:
-            os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+            os.killpg(command.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
             assert command.communicate(timeout=30) == (output, b"")
 
     assert command.returncode == status
@@ -423,7 +423,7 @@ def test_closed_streams_and_full_disks_cause_no_traceback() -> None:
 
 
 def completions(*words: str) -> list[str]:
-    """Return the completions that bash offers for the last of `words`; "files by ..." if it is to complete file names."""
+    """Return the completions that bash offers for the last of `words`; "files by ..." if bash is to complete file names."""
     script = """
         source <(asciist completion bash)
         [[ "$(complete -p asciist)" == *"-F _asciist_completion asciist" ]] || exit 1

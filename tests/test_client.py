@@ -1,4 +1,4 @@
-"""The Python client, against the service and against other servers that a URL may lead to."""
+"""The Python client, tested against the service and against servers that respond in other ways."""
 
 import os
 import re
@@ -166,7 +166,7 @@ def test_a_rejection_before_the_end_of_the_upload_has_the_message_of_the_service
 @pytest.mark.parametrize(
     ("response", "message"),
     [
-        (http_response("503 Busy", "too busy: try again later\n"), "too busy: try again later"),
+        (http_response("503 X", "the service is busy\n"), "the service is busy"),
         (http_response("500 X", "internal error\n"), "internal error"),
         (
             http_response("502 Bad Gateway", "<h1>Bad Gateway</h1>", "text/html"),

@@ -30,7 +30,7 @@ DARK_TO_LIGHT = encoded(Image.linear_gradient("L").rotate(90).resize((1000, 200)
 
 
 def characters_of_first_row(**options: object) -> str:
-    """The distinct characters of the first row of art of a gradient from black (left) to white (right), in order."""
+    """Return the distinct characters, from left to right, in the first row of the art of a gradient from black to white."""
     art = convert(DARK_TO_LIGHT, ConversionOptions(width=100, style="ramp", **options), Limits())  # type: ignore[arg-type]
     return "".join(dict.fromkeys(art.split("\n")[0]))
 
@@ -161,7 +161,7 @@ PRESENT: list[dict[str, Any]] = [
     {"width": 9, "style": "ramp", "invert": True, "color": "html", "chars": " .é█"},
     {"width": 1000, "style": "blocks", "color": "ansi"},
 ]
-"""Values of the options in the table."""
+"""Sets of values of the options that exist."""
 
 ADDED: list[tuple[dict[str, Any], str, str]] = [
     ({"xlines": 4}, "xlines=4", "/style/structure.xlines-4/width/80"),
@@ -174,12 +174,12 @@ ADDED: list[tuple[dict[str, Any], str, str]] = [
         "/style/ramp.invert.xlines-9.xmirror.sharp.xfill-78/width/80",
     ),
 ]
-"""Values of the added options, the query parameters that set them, and the end of the storage key."""
+"""Sets of values of the added options, with the query that sets them and the end of the storage key."""
 
 ADDED_NAMES = ["xlines", "xmirror", "xedges", "xfill"]
 
 ADDED_VERSION = max(option.message_version for option in OPTIONS.values()) + 1
-"""Version of the requests that carry an added option."""
+"""Message version of a conversion request that carries an added option."""
 
 REJECTED = {
     "xlines=0": "xlines must be a whole number from 1 to 9\n",
@@ -302,7 +302,7 @@ def message_of(values: dict[str, Any]) -> ConversionRequest:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Report of the process with the added rows."""
+    """The report of a process whose table has the added options."""
     given = {
         "present": PRESENT,
         "added": [{"width": 80, **values} for values, _, _ in ADDED],
@@ -330,7 +330,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 class TestTable:
-    """A new row adds an option to keys, messages, requests, the API description, the page's form and the command.
+    """A new row adds an option to storage keys, messages, requests, the OpenAPI document, the page and the command.
 
     A subprocess adds one row of each kind to the table before any other module reads it, and reports the results. The test
     process has the table without these rows, like the previous release during an upgrade.

@@ -144,7 +144,7 @@ def test_invalid_http_is_refused(server: Server, request_bytes: bytes) -> None:
 
 
 def test_hostile_images_cause_no_5xx_no_hang_and_no_peak_above_300_mb(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+    server = Server(tmp_path, ASCIIST_REQUEST_TIMEOUT="10")  # the default; on a busy machine, 2 s may be too short
     images = [*hostile.refused().values(), *hostile.converted().values()]
     images += [
         encoded(gradient(5200, 5400, "RGBA"), "PNG", compress_level=1),

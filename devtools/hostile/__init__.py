@@ -1,9 +1,8 @@
 """Hostile images: malformed, truncated or disproportionately expensive files, each named after its flaw.
 
-The files are generated, not stored. `corpus()` returns all of them, each with its expected outcome: refused with a certain
-error, converted, or either where decoders may differ. There is one module for each format, which modifies valid files.
-`python -m devtools.hostile FOLDER` writes the corpus to a folder. Add whatever the fuzzer (tests/fuzz) finds to the module of
-its format.
+The files are generated, not stored: the module of each format modifies valid files. `corpus()` returns all of them, each with
+its expected outcome: refused with a certain error, converted, or either where decoders may differ. `python -m devtools.hostile
+FOLDER` writes them to a folder. A finding of the fuzzer (tests/fuzz) belongs in the module of its format.
 """
 
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def corpus() -> tuple[Case, ...]:
 
 
 def refused() -> dict[str, bytes]:
-    """Files that must be refused with a RejectedError, by name; without truncations, for tests too slow for all files."""
+    """Files that must be refused with a RejectedError, by name. Excludes truncations, for tests too slow for all files."""
     return dict(_selection(art=False))
 
 

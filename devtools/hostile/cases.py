@@ -8,7 +8,7 @@ from asciist.errors import BadOptionError, DamagedImageError, TooManyPixelsError
 
 
 class Outcome(Enum):
-    """Permitted outcomes of converting a file: error classes, or None for art. Any other outcome is a bug in the engine."""
+    """Permitted outcomes of converting a file: error classes, and None for art. Any other outcome is a bug in the engine."""
 
     ART = (None,)
     UNKNOWN_FORMAT = (UnknownFormatError,)
@@ -16,7 +16,7 @@ class Outcome(Enum):
     TOO_MANY_PIXELS = (TooManyPixelsError,)
     TOO_MUCH_ART = (BadOptionError,)  # a thin strip, whose art would have too many rows
     ART_OR_DAMAGED = (None, DamagedImageError)  # decoders may ignore damage late in a file
-    CHEAP = (None, DamagedImageError, TooManyPixelsError)  # any outcome, at little cost (bench.hostile)
+    CHEAP = (None, DamagedImageError, TooManyPixelsError)  # any of these, at little cost (see bench.hostile)
 
 
 class Kind(Enum):
@@ -32,7 +32,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """A file and its expected outcome."""
+    """A hostile file, its flaw and its expected outcome."""
 
     name: str
     image: bytes
@@ -55,13 +55,13 @@ class Block:
 
 
 def cases(kind: Kind, outcome: Outcome, images: dict[str, bytes]) -> Iterator[Case]:
-    """Cases with the same kind and outcome, from images by name."""
+    """Yield a case for each of the images, which are keyed by name."""
     for name, image in images.items():
         yield Case(name, image, outcome, kind)
 
 
 def truncations(name: str, image: bytes, blocks: Iterable[Block], *, signature: int, needed: int) -> Iterator[Case]:
-    """`image` cut before each block, after the header of the block and in the middle of it.
+    """Yield `image` cut before each block, after the header of the block and in the middle of it.
 
     A file shorter than `signature` bytes is of unknown format. A file shorter than `needed` bytes lacks pixels and must be
     refused as damaged. A longer one may be converted or refused.

@@ -90,7 +90,7 @@ _SIGNATURES = {
 
 
 def corpus() -> Iterator[Case]:
-    """All files of unsupported formats."""
+    """Yield all files of unsupported formats."""
     yield from cases(
         Kind.FOREIGN,
         Outcome.UNKNOWN_FORMAT,

@@ -105,7 +105,7 @@ def _cuts() -> Iterator[Case]:
         walked = list(blocks(gif))
         frame = next(number for number, block in enumerate(walked) if block.name == "frame")
         end = next(number for number in range(frame, len(walked)) if walked[number].name == "terminator")
-        # Only the first frame is decoded. Its last sub-block may contain nothing but the end code.
+        # Only the first frame is decoded. Its last sub-block may contain only the end code.
         yield from truncations(name, gif, walked, signature=6, needed=walked[end - 1].start)
 
 

@@ -10,7 +10,7 @@ from devtools.hostile.pictures import broken_exif, exif, noise
 from devtools.images import encoded, gradient
 
 _NAMES = {0xC0: "SOF0", 0xC2: "SOF2", 0xC4: "DHT", 0xDA: "SOS", 0xDB: "DQT", 0xDD: "DRI", 0xE0: "APP0", 0xE1: "APP1"}
-_SOF0, _SOF2, _DHT, _SOI, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC2, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD
+_SOF0, _SOF2, _DHT, _EOI, _SOS, _DQT, _DRI = 0xC0, 0xC2, 0xC4, 0xD9, 0xDA, 0xDB, 0xDD
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
@@ -73,7 +73,7 @@ def _without(jpeg: bytes, code: int) -> bytes:
 
 
 def _frame(edit: Callable[[bytes], bytes], name: str = "JPEG", code: int = _SOF0) -> bytes:
-    """A valid JPEG with an edited frame header: precision, height, width, count, then (id, sampling, table) per component."""
+    """A valid JPEG with its frame header edited: precision, height, width, count, then (id, sampling, table) per component."""
     return _edited(valid()[name], code, lambda content: segment(code, edit(content)))
 
 
@@ -82,7 +82,7 @@ def _of_size(width: int, height: int, name: str = "JPEG", code: int = _SOF0) -> 
 
 
 def _of_components(count: int, *, honest: bool) -> bytes:
-    """A JPEG whose frame header has the given count; if `honest`, also that number of components, otherwise three."""
+    """A JPEG whose frame header states `count` components and has that many, or three if not `honest`."""
     components = b"".join(bytes([1 + number % 255, 0x11, 0]) for number in range(count))
     return _frame(lambda frame: frame[:5] + bytes([count]) + (components if honest else frame[6:]))
 

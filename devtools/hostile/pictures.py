@@ -12,14 +12,14 @@ BOMB_BYTES = 64_000_000
 
 
 def frames(count: int, mode: str = "RGB") -> list[Image.Image]:
-    """Small, different images for an animation."""
+    """Return `count` images of 32x24 px, each rotated by another angle, for an animation."""
     image = gradient(32, 24, mode)
     return [image.rotate(7 * turn) for turn in range(count)]
 
 
 @cache
 def noise(length: int) -> bytes:
-    """Incompressible bytes, the same in every run (a linear congruential generator)."""
+    """Return incompressible bytes, the same in every run (a linear congruential generator)."""
     state, noise = 1, bytearray()
     for _ in range(length):
         state = (state * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
@@ -28,7 +28,7 @@ def noise(length: int) -> bytes:
 
 
 def exif(orientation: int, order: str = "<") -> bytes:
-    """The smallest EXIF block with an orientation."""
+    """Return the smallest EXIF block with an orientation; `order` is "<" for little-endian or ">" for big-endian."""
     mark = b"II" if order == "<" else b"MM"
     return mark + struct.pack(f"{order}HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
@@ -38,7 +38,7 @@ def _directory(*entries: bytes, following: int = 0, count: int | None = None) ->
 
 
 def broken_exif() -> dict[str, bytes]:
-    """Malformed EXIF blocks. None has a valid orientation."""
+    """Return malformed EXIF blocks, by name. None has a valid orientation."""
     head = b"II" + struct.pack("<HI", 42, 8)
     entry = struct.pack("<HHII", 0x010F, 2, 4, 0x41414141)
     return {

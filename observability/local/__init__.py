@@ -1,1 +1,1 @@
-"""A local dashboard: the definition sent to Datadog, drawn with the metrics of a service on this machine."""
+"""A local web page that draws the Datadog dashboard with the metrics of a service on this machine."""

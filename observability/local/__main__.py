@@ -32,10 +32,10 @@ _STOP_SECONDS: Final = 30  # requests in flight complete first
 @click.option(
     "--statsd-port", type=click.IntRange(0, 65535), help="UDP port for metrics.  [default: a free one, or 8125 with --service]"
 )
-@click.option("--rate", type=click.FloatRange(0.1, 100), default=5, show_default=True, help="Requests per second.")
+@click.option("--rate", type=click.FloatRange(0.1, 100), default=5, show_default=True, help="Mean requests per second.")
 @click.option("--no-load", is_flag=True, help="Send no requests.")
 @click.option("--for", "seconds", type=click.FloatRange(0, min_open=True), help="Stop after this many seconds.")
-@click.option("--service", metavar="URL", help="Observe a running service whose DD_DOGSTATSD_PORT is --statsd-port.")
+@click.option("--service", metavar="URL", help="Observe this running service; its DD_DOGSTATSD_PORT must be --statsd-port.")
 def main(*, port: int, statsd_port: int | None, rate: float, no_load: bool, seconds: float | None, service: str | None) -> None:
     """Show the Datadog dashboard with the metrics of a local service.
 
@@ -46,7 +46,7 @@ def main(*, port: int, statsd_port: int | None, rate: float, no_load: bool, seco
     if service and not _is_ready(service):
         raise click.ClickException(f"no service responds at {service}")
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)  # stop the service, too
+        signal.signal(name, signal.default_int_handler)  # as Ctrl-C, which also stops the service
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         udp_port = statsd_port if statsd_port is not None else _AGENT_PORT if service else 0
         try:
@@ -68,7 +68,7 @@ def main(*, port: int, statsd_port: int | None, rate: float, no_load: bool, seco
 
 @contextlib.contextmanager
 def _service(receiver: Receiver) -> Iterator[str]:
-    """Run `asciist serve` on a free port with a temporary store; yield its URL."""
+    """Run `asciist serve` on a free port with a temporary store; yield its URL. Raises ClickException if it does not start."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="asciist-dashboard-") as directory:
@@ -82,7 +82,7 @@ def _service(receiver: Receiver) -> Iterator[str]:
             "DD_DOGSTATSD_PORT": str(receiver.port),
         }
         command = [sys.executable, "-m", "asciist.cli", "serve"]
-        with log.open("wb") as output:  # in a session of its own, so that Ctrl-C reaches only this process
+        with log.open("wb") as output:  # in its own session, so that Ctrl-C reaches only this process
             process = subprocess.Popen(  # noqa: S603 - own command
                 command, env=environment, stdout=output, stderr=output, start_new_session=True
             )

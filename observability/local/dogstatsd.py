@@ -39,7 +39,7 @@ Tags: TypeAlias = frozenset[tuple[str, str]]
 
 
 class DogStatsDError(ValueError):
-    """A line is rejected; the message gives the reason."""
+    """A line is rejected because it is invalid or contradicts the metric catalogue; the message gives the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,8 @@ class Message:
 def parse_line(line: str) -> Message:
     """Parse one line (https://docs.datadoghq.com/developers/dogstatsd/datagram_shell).
 
-    Tags become lower case, as in Datadog. Raises DogStatsDError for a line that is invalid, or that Datadog would rewrite
-    in any other way.
+    Tags become lower case, as in Datadog. Raises DogStatsDError if the line is invalid, or if Datadog would change it in
+    another way, such as by replacing characters of a tag.
     """
     match = _LINE.fullmatch(line)
     values = tuple(map(float, match["values"].split(":"))) if match else ()
@@ -73,7 +73,10 @@ def parse_line(line: str) -> Message:
 
 
 def check_against_catalogue(message: Message) -> None:
-    """Raise DogStatsDError unless `message` has the name, type and tags of a metric in the catalogue."""
+    """Raise DogStatsDError unless `message` has the name, type and tags of a metric in the catalogue.
+
+    It may also have COMMON_TAGS, the tags of a deployment.
+    """
     metric = CATALOGUE.get(message.name)
     if metric is None:
         raise DogStatsDError(f"{message.name} is not in the metric catalogue")
@@ -99,12 +102,12 @@ class Summary(DDSketch):
         return float(self._max)
 
     def percentile(self, percent: float) -> float:
-        """Return the value below which `percent` of the values lie; NaN if there are none."""
+        """Return the value below which `percent` (from 0 to 100) of the values lie; NaN if there are none."""
         value = self.get_quantile_value(percent / 100)
         return math.nan if value is None else value
 
     def count_above(self, threshold: float) -> float:
-        """Return the number of values above `threshold` (at least 0); values within 1% of it may count as either."""
+        """Return the number of values above `threshold`, which is at least 0. Values within 1% of it may be counted or not."""
         bins = enumerate(self._store.bins, self._store.offset)
         return float(sum(count for key, count in bins if count and self._mapping.value(key) > threshold))
 
@@ -214,7 +217,7 @@ class Receiver(socketserver.UDPServer):
             )
 
     def settle(self, *, quiet: float = 0.3, timeout: float = 10) -> None:
-        """Wait until no datagram arrives for `quiet` seconds, at most `timeout` seconds."""
+        """Wait until no datagram has arrived for `quiet` seconds, but at most about `timeout` seconds."""
         give_up, seen = time.monotonic() + timeout, -1
         while seen != self.datagrams and time.monotonic() < give_up:
             seen = self.datagrams

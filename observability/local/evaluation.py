@@ -19,6 +19,7 @@ Points: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 """One value for each bucket, or one for all of them; NaN where there is none."""
 
 ABSENT: Final = "Measured by AWS; not available locally."
+"""Text in place of a chart whose metrics only AWS measures."""
 _FORMATS: Final = {"timeseries": "timeseries", "query_value": "scalar", "toplist": "scalar", "note": ""}
 """Response format of each supported type of widget."""
 _AGGREGATORS: Final[dict[str, Callable[[Points], float]]] = {
@@ -54,7 +55,7 @@ class Panel:
                 self._check(formula["formula"])
                 self._formulas.append((formula["formula"], formula.get("alias", "")))
         self.is_absent = bool(self._queries) and all(query.metric not in CATALOGUE for query in self._queries.values())
-        """True if only AWS measures the metrics."""
+        """True if only AWS measures the panel's metrics."""
 
     def _check(self, formula: str) -> None:
         used = set(names(parse_formula(formula)))
@@ -64,7 +65,7 @@ class Panel:
             raise QueryError(f"queries grouped by different tags in {formula!r}")
 
     def values(self, receiver: Receiver, buckets: range) -> dict[str, Any]:
-        """Return the lines to draw over `buckets`, as JSON; a scalar panel has one point per line."""
+        """Return the lines to draw over `buckets`, ready for JSON: with a point for each bucket, or one for all if scalar."""
         tables = {name: _points(query, receiver, buckets) for name, query in self._queries.items()}
         if self.is_scalar:
             for name, table in tables.items():
@@ -75,7 +76,7 @@ class Panel:
         return {"lines": lines, "absent": ABSENT if self.is_absent else ""}
 
     def _lines(self, text: str, alias: str, tables: Mapping[str, dict[Group, Points]], count: int) -> list[dict[str, Any]]:
-        """Evaluate a formula for each group; an ungrouped query has the same points in every group."""
+        """Return a line for each group of a formula's queries. An ungrouped query has the same points in every group."""
         tree = parse_formula(text)
         queries = {name: self._queries[name] for name in names(tree)}
         is_grouped = any(query.by for query in queries.values())
@@ -88,7 +89,7 @@ class Panel:
                 {
                     "label": ", ".join(value for _, value in group) or alias or text,
                     "tags": ", ".join(key for key, _ in group),
-                    "unit": "%" if is_quotient and "100 *" in text else _unit(*queries.values()),
+                    "unit": "%" if is_quotient and "100 *" in text else _unit(next(iter(queries.values()), None)),
                     "is_total": not is_quotient and any(query.as_count for query in queries.values()),  # sum per bucket
                     "points": _calculate(tree, points, count),
                 }
@@ -136,13 +137,13 @@ def _value(query: MetricQuery, summary: Summary) -> float:
 
 
 def _calculate(formula: ast.expr, variables: Mapping[str, Points], count: int) -> list[float | None]:
-    """Return the formula's value for each bucket, None where a variable has none or a divisor is 0."""
+    """Return the formula's value for each bucket; None where a query has no value or a divisor is 0."""
     scope = {"__builtins__": {}, "default_zero": lambda points: np.where(np.isfinite(points), points, 0.0), **variables}
     with np.errstate(divide="ignore", invalid="ignore"):
         result = eval(compile(ast.Expression(formula), "formula", "eval"), scope)  # noqa: S307 - parsed: only arithmetic
     return [point if np.isfinite(point) else None for point in np.broadcast_to(result, count).tolist()]
 
 
-def _unit(first: MetricQuery | None = None, *_: MetricQuery) -> str:
-    """Return the unit of a formula, which is the unit of its first query."""
-    return CATALOGUE[first.metric].unit if first and first.metric in CATALOGUE and first.aggregator != "count" else ""
+def _unit(query: MetricQuery | None) -> str:
+    """Return the unit of a query's values; empty for a number of values, and for a metric that is not in the catalogue."""
+    return CATALOGUE[query.metric].unit if query and query.metric in CATALOGUE and query.aggregator != "count" else ""

@@ -1,4 +1,4 @@
-"""A load generator. Sends the requests of typical users, including invalid ones, a few times per second."""
+"""A load generator: sends requests like those of users, some of them invalid, at random times."""
 
 import base64
 import io
@@ -20,17 +20,17 @@ _USERS: Final = 3
 _TIMEOUT_SECONDS: Final = 5
 """Longer than the 3 s of the objective, so that the service completes and counts slow requests itself."""
 _OUTCOMES: Final = 12
-"""Number of latest requests whose outcome is kept."""
+"""Number of requests whose outcomes are kept: the latest ones."""
 _EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 _IMAGES: Final = [path.read_bytes() for path in sorted(_EXAMPLES.glob("*.*")) if path.suffix != ".md"]
 _STYLES: Final = ("style=ramp", "style=braille", "style=blocks&color=ansi", "invert=true", "color=html")
 
-Call: TypeAlias = tuple[str, bytes | None]
+Request: TypeAlias = tuple[str, bytes | None]
 """Path and body of a request; without a body it is a GET."""
 
 
 class Load:
-    """Sends `rate` requests per second to the service at `url`, at random times; a context manager."""
+    """Sends on average `rate` requests per second to the service at `url`, at random times; a context manager."""
 
     def __init__(self, url: str, *, rate: float) -> None:
         address = urlsplit(url)
@@ -52,17 +52,17 @@ class Load:
             thread.join()
 
     def outcomes(self) -> list[str]:
-        """Return the errors of the latest requests, oldest first; an empty string for each success.
+        """Return the outcomes of the latest requests, oldest first: an empty string for a success, or the error.
 
-        A request fails without a response within 5 s, or with a 5xx.
+        A request has failed if it got no response within 5 s, or a status of 500 or higher.
         """
         return list(self._outcomes)
 
     def _send_until_stopped(self) -> None:
         chance = random.Random()  # noqa: S311 - not for cryptography
-        calls, weights = zip(*_CALLS, strict=True)
+        requests, weights = zip(*_REQUESTS, strict=True)
         while not self._stop.wait(chance.expovariate(self._rate)):  # independent users arrive as a Poisson process
-            self._outcomes.append(self._send(*chance.choices(calls, weights)[0](chance)))
+            self._outcomes.append(self._send(*chance.choices(requests, weights)[0](chance)))
 
     def _send(self, path: str, body: bytes | None) -> str:
         with closing(HTTPConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS)) as connection:
@@ -78,13 +78,13 @@ class Load:
         return f"status {response.status}" if response.status >= 500 else ""
 
 
-def _json(chance: random.Random) -> Call:
+def _json(chance: random.Random) -> Request:
     image = base64.b64encode(chance.choice(_IMAGES)).decode()
     return "/", json.dumps({"width": chance.randint(40, 200), "image": image}).encode()
 
 
-def _unseen(chance: random.Random) -> Call:
-    """A smooth image that the service has not stored."""
+def _unseen(chance: random.Random) -> Request:
+    """Return a request with a new, smooth image, which the service cannot have stored."""
     image = Image.frombytes("RGB", (8, 6), chance.randbytes(8 * 6 * 3))
     image = image.resize((chance.randint(200, 2000), chance.randint(200, 1500)), Image.Resampling.BICUBIC)
     file = io.BytesIO()
@@ -92,9 +92,9 @@ def _unseen(chance: random.Random) -> Call:
     return "/?width=100", file.getvalue()
 
 
-_CALLS: Final[tuple[tuple[Callable[[random.Random], Call], int], ...]] = (
+_REQUESTS: Final[tuple[tuple[Callable[[random.Random], Request], int], ...]] = (
     (lambda chance: (f"/?width={chance.randint(40, 300)}", chance.choice(_IMAGES)), 24),
-    (lambda chance: ("/?width=80", chance.choice(_IMAGES)), 24),  # soon stored
+    (lambda chance: ("/?width=80", chance.choice(_IMAGES)), 24),  # stored after the first requests
     (lambda chance: (f"/?width={chance.randint(40, 160)}&{chance.choice(_STYLES)}", chance.choice(_IMAGES)), 14),
     (_json, 10),
     (_unseen, 14),

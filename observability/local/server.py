@@ -46,7 +46,7 @@ def create_app(*, receiver: Receiver, dashboard: Mapping[str, Any], service: str
         now = receiver.clock()
         current = int(now // BUCKET_SECONDS)
         first = current - request.args.get("minutes", 5, int) * 60 // BUCKET_SECONDS
-        # The current bucket is still filling: numbers include it, charts would show a drop.
+        # The current bucket is incomplete. Numbers include it; a chart would show it as a drop, so charts end before it.
         return {
             "times": [bucket * BUCKET_SECONDS for bucket in range(first, current)],
             "step": BUCKET_SECONDS,

@@ -6,8 +6,8 @@ import { TEXT } from "./text.js";
 const MEGABYTE = 1e6;
 const PROGRESS_DELAY = 300; // milliseconds before the progress bar appears
 const TIMEOUT = 90_000; // milliseconds: longer than the longest upload and its conversion
-const CELL = { width: 16, height: 32 }; // pixels per character of a PNG, unless it would be larger than a canvas can be
-const MAX_CANVAS_PIXELS = 16e6; // supported by every browser
+const CELL = { width: 16, height: 32 }; // pixels per character of a PNG; fewer if the canvas would be too large
+const MAX_CANVAS_PIXELS = 16e6; // every browser supports a canvas of this size
 const FONT = { name: "asciist mono", advance: 0.60205, ascent: 1942 / 2466 }; // advance in em, ascent in line heights
 const ESCAPE_CODE = /\x1b\[[\d;]*m/g;
 
@@ -17,7 +17,7 @@ const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
 
 let image = null; // the chosen image: {name, file}, and {digest} once the service has it
-let shown = null; // the art on the page: {image, text, query, address, columns, rows}; after an error, still the art before it
+let shown = null; // the art on the page: {image, text, query, address, columns, rows}; an error does not change it
 let conversion = null; // the conversion in progress: {controller, done}
 let outdated = false; // true if a control changed since the conversion began
 
@@ -64,14 +64,14 @@ async function convert(image, query, signal = null) {
   return { text: answer.responseText.replace(/\n$/, ""), address: answer.getResponseHeader("Content-Location") };
 }
 
-/** Returns the sentence of an error response. A proxy may send a page instead; then the status is all there is. */
+/** Returns the sentence of an error response. If a proxy sent a page instead, returns a sentence with the status. */
 function sentence(answer) {
   const text = answer.responseText.trim();
   const isSentence = text && text.length < 500 && answer.getResponseHeader("Content-Type")?.startsWith("text/plain");
   return isSentence ? `${text[0].toUpperCase()}${text.slice(1)}.` : TEXT.failed(answer.status);
 }
 
-/** Returns the values of the controls as a query. */
+/** Returns the values of the controls as query parameters. */
 function options() {
   const query = new URLSearchParams();
   for (const field of form.querySelectorAll("[data-option]")) {
@@ -99,7 +99,7 @@ async function updateUntilCurrent(signal) {
       try {
         await showArt(signal);
       } catch (error) {
-        if (!outdated || error instanceof Cancelled) throw error; // a failure of options that are no longer chosen does not matter
+        if (!outdated || error instanceof Cancelled) throw error; // ignore an error of options that are no longer chosen
       }
     }
     showError(null);
@@ -153,7 +153,7 @@ async function useImage(file) {
 
 // Drawing
 
-/** Returns for each line of art the runs of equal colours, as a list of {text, foreground, background}. */
+/** Splits each line of art into runs of one colour; returns a list of {text, foreground, background} per line. */
 function runs(art) {
   return art.split("\n").map((line) => {
     const found = [];
@@ -228,7 +228,7 @@ function number(value, digits = 1) {
 
 // Copies and downloads
 
-/** Returns the art without colour. Coloured blocks are all half blocks, so they are converted again without colour. */
+/** Returns the art without colour. In colour, the style blocks draws only half blocks, so it is converted again. */
 async function plainText() {
   if (!shown.query.has("color") || shown.query.get("style") !== "blocks") return shown.text.replace(ESCAPE_CODE, "");
   return (await convert(shown.image, withColor(null))).text;
@@ -372,7 +372,7 @@ function listen() {
   });
 }
 
-/** Enables the characters for the styles that use them. */
+/** Enables the field for characters if the style uses characters. */
 function enableCharacters() {
   fields.chars.disabled = !fields.chars.dataset.styles.split(" ").includes(fields.style.value);
 }
@@ -386,11 +386,11 @@ function start() {
   if (permalink) {
     image = { name: TEXT.permalinkName, digest: permalink.split("/")[1] };
     remember($("art").textContent, options(), permalink);
-    history.replaceState(null, "", permalink); // the form may have been sent before this script was loaded
-    if (fields.color.checked) update(); // the page holds the art without its colours
+    history.replaceState(null, "", permalink); // the page may answer a form, and then has the URL /
+    if (fields.color.checked) update(); // the art in the page has no colours
   } else {
     remember($("art").textContent, new URLSearchParams(), null);
-    // About 7 pixels per character, or 5 on a phone, whose pixels are smaller.
+    // About 7 pixels per character, or 5 in a narrow window such as that of a phone.
     const room = $("stage").clientWidth;
     fields.width.value = $("slider").value = Math.min(140, Math.max(60, Math.round(room / (room < 600 ? 5 : 7))));
   }

@@ -1,7 +1,7 @@
 """The fuzz target: any bytes with any options must become art or a RejectedError. Any other exception is a finding.
 
-Run by `tests.fuzz`. The first two bytes of an input select the options; the rest is
-the image. Coverage is measured in the conversion and in Pillow's plugins, not in its decoders, which are written in C.
+Run by `tests.fuzz`. The first two bytes of an input select the options; the rest is the image. Coverage is measured in the
+conversion and in Pillow's plugins, not in its decoders, which are written in C.
 """
 
 import importlib
@@ -66,13 +66,13 @@ def one_input(data: bytes) -> None:
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """Mutate an input. In three of four, correct the checksums of a PNG, without which most mutations are refused at once."""
+    """Mutate an input. In three of four, correct the checksums of a PNG; with wrong ones, most are refused at once."""
     mutation = atheris.Mutate(data, max_size)
     return mutation if seed % 4 == 0 else mutation[:OPTION_BYTES] + with_correct_checksums(mutation[OPTION_BYTES:])
 
 
 def with_correct_checksums(image: bytes) -> bytes:
-    """`image` with the checksum of each chunk corrected if it is a PNG."""
+    """Return `image`, with the checksum of each chunk corrected if it is a PNG."""
     if not image.startswith(b"\x89PNG\r\n\x1a\n"):
         return image
     fixed = bytearray(image)

@@ -1,4 +1,4 @@
-"""Tests of the Datadog Agent's stand-in: parsing, rejected lines, and the accuracy of percentiles."""
+"""Tests of the stand-in for the Datadog Agent: parsing, rejected lines, and the accuracy of percentiles."""
 
 import contextlib
 import socket
@@ -258,7 +258,7 @@ def test_percentiles_are_within_1_percent_even_after_merging(name: str, count: i
             merged.merge(each)
         for summary in (merged, receiver.summary(metrics.REQUEST_DURATION)):
             for percent in (50, 75, 90, 95, 99, 99.9):
-                # A sketch returns one of the values, like numpy's lower method.
+                # Like the method "lower" of numpy, a sketch does not interpolate between two values.
                 exact = np.percentile(values, percent, method="lower")
                 assert summary.percentile(percent) == pytest.approx(exact, rel=ACCURACY * 1.0001)
             assert (summary.count, summary.sum) == (count, pytest.approx(values.sum()))

@@ -55,7 +55,7 @@ def widget(query: str, formula: str = "a", **more: str) -> dict[str, Any]:
 
 
 def lines(receiver: Receiver, *arguments: str, **more: str) -> dict[str, list[float | None]]:
-    """Return the points of the lines of that chart, by label."""
+    """Return the points of each line of the chart that `widget` defines with these arguments, by label."""
     panel = Panel(widget(*arguments, **more))
     return {line["label"]: line["points"] for line in panel.values(receiver, BUCKETS)["lines"]}
 

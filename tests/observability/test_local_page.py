@@ -62,7 +62,7 @@ def open_page(browser: Browser, url: str, console: list[str], **options: Any) ->
 
 
 class Site:
-    """A dashboard whose clock moves only by `wait`."""
+    """A dashboard with a clock that only `wait` moves."""
 
     def __init__(self) -> None:
         self.now = START
@@ -170,7 +170,7 @@ def test_values_and_invalid_lines_update(chromium: Browser, site: Site) -> None:
     page.close()
 
 
-def expect_no_green(page: Page) -> None:
+def expect_no_data(page: Page) -> None:
     """Check that every value is replaced by "no data"."""
     assert page.locator(".number").count() > 2
     for number in page.locator(".number").all():
@@ -188,7 +188,7 @@ def test_without_any_metrics_no_value_is_green(chromium: Browser) -> None:
     with Receiver() as receiver, serve(create_app(receiver=receiver, dashboard=dashboard()), port=0) as url:
         page = open_page(chromium, url, [])
         assert first_line(page) == "No metrics received yet."
-        expect_no_green(page)
+        expect_no_data(page)
         page.close()
 
 
@@ -201,7 +201,7 @@ def test_old_values_are_not_shown_as_current(chromium: Browser, site: Site) -> N
     site.wait(32)
     expect(page.locator("#status")).to_have_text("No metrics received for 32 s. The values below are older.")
     assert first_line(page) == page.locator("#status").inner_text()
-    expect_no_green(page)
+    expect_no_data(page)
 
     site.send(f"{metrics.REQUESTS}:1|c|#status:200")
     expect(page.locator("#status")).to_have_text("Receiving metrics.")
@@ -233,7 +233,7 @@ def test_a_stopped_server_is_reported(chromium: Browser) -> None:
             page = site.open(chromium)
             expect(page.locator("#status")).to_have_text("Receiving metrics.")
         expect(page.locator("#status")).to_have_text("The dashboard's server does not respond. The values below are older.")
-        expect_no_green(page)
+        expect_no_data(page)
         page.close()
 
 
@@ -242,7 +242,7 @@ def test_a_hanging_server_is_reported(chromium: Browser, site: Site) -> None:
     page.route("**/data*", lambda _route: None)  # no response
 
     expect(page.locator("#status")).to_contain_text("does not respond", timeout=10_000)
-    expect_no_green(page)
+    expect_no_data(page)
     page.unroute_all(behavior="ignoreErrors")
     expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=10_000)
     page.close()
@@ -393,7 +393,7 @@ def test_an_outage_is_shown_until_the_service_recovers(chromium: Browser) -> Non
                 timeout=40_000,
             )
             assert first_line(page).startswith("No metrics received for")
-            expect_no_green(page)
+            expect_no_data(page)
         finally:
             os.killpg(int(service), signal.SIGCONT)
         expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=60_000)

@@ -41,7 +41,7 @@ def payload(image: bytes, **fields: Any) -> dict[str, Any]:
 
 
 def multipart(image: bytes) -> dict[str, Any]:
-    """Body and content type of a form whose one field is the file `image`."""
+    """Return the body and the content type of a form whose only field is the file `image`."""
     head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="cat.jpg"\r\n\r\n'
     return {"data": head + image + b"\r\n--edge--\r\n", "content_type": "multipart/form-data; boundary=edge"}
 
@@ -598,9 +598,6 @@ class TestServerErrors:
         self, client: FlaskClient, cat: bytes, embedded: WebProcess, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert client.get("/readyz").status_code == 200
-        (embedded.settings.data_dir / "readiness").mkdir()  # where the readiness check reads a file
-        for path in embedded.settings.data_dir.iterdir():
-            path.rmdir()
         embedded.settings.data_dir.rmdir()
         embedded.settings.data_dir.write_text("a file instead of the directory")
 
@@ -628,7 +625,7 @@ class TestServerErrors:
             """Holds the only place for a request until `may_answer` is set."""
 
             def __init__(self) -> None:
-                """Takes no dependencies, because the requester of `process` converts."""
+                """Take no dependencies: the requester of `process` has them."""
 
             def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
                 is_admitted.set()

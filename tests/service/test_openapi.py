@@ -57,7 +57,7 @@ def operations(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_every_example_prints_the_output_shown(server: Server, tmp_path: Path) -> None:
-    """Run the examples in the order of the document, in a folder that has their image."""
+    """Run the examples in the order of the document, in a folder that contains their image."""
     shutil.copy(HEART_FILE, tmp_path)
     run_count = 0
     contract = json.loads(server.request("GET", "/openapi.json", Host=f"127.0.0.1:{server.port}")[1])

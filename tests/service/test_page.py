@@ -33,7 +33,7 @@ def art(image: bytes, width: int, **options: Any) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    # 10 s is the default. With it, idle connections of the browser end soon after the test and not when the server stops.
+    # The default request timeout, because the server shares the machine with Chromium.
     server = Server(tmp_path_factory.mktemp("store"), ASCIIST_REQUEST_TIMEOUT="10")
     yield server
     server.stop()
@@ -421,7 +421,7 @@ class TestErrors:
         ("image", "sentence"),
         [
             (b"", "This file is empty. Choose an image."),
-            (b"no image", "Unknown image format; JPEG, PNG, GIF, WebP and BMP can be converted."),
+            (b"no image", "Unknown image format: send JPEG, PNG, GIF, WebP or BMP."),
             ((EXAMPLES / "cat.jpg").read_bytes()[:9000], "The image is damaged"),
         ],
     )

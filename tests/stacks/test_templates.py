@@ -58,7 +58,7 @@ def resources(environment: Environment, kind: str, stack: str = "") -> Resources
     }
 
 
-def only_properties(found: Resources) -> dict[str, Any]:
+def only(found: Resources) -> dict[str, Any]:
     (resource,) = found.values()
     return resource["Properties"]
 
@@ -141,7 +141,7 @@ class TestStorage:
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
     def test_images_art_and_unfinished_uploads_are_deleted_by_age(self, environment: str) -> None:
-        bucket = only_properties(resources(Environment(environment=environment), "AWS::S3::Bucket"))
+        bucket = only(resources(Environment(environment=environment), "AWS::S3::Bucket"))
         rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
         assert rules["images-and-art"]["ExpirationInDays"] == SIZES[environment].artifact_days
@@ -159,7 +159,7 @@ class TestStorage:
         assert storage["DeadLetters"]["Properties"]["MessageRetentionPeriod"] == 14 * 86_400
 
     def test_storage_is_encrypted_and_private_and_requires_tls(self) -> None:
-        bucket = only_properties(resources(Environment(), "AWS::S3::Bucket"))
+        bucket = only(resources(Environment(), "AWS::S3::Bucket"))
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         assert bucket["BucketEncryption"]
         for queue in resources(Environment(), "AWS::SQS::Queue").values():
@@ -252,7 +252,7 @@ class TestNetwork:
 
     def test_the_function_is_in_the_vpc_for_callbacks_only(self) -> None:
         for replies in ("queue", "callback"):
-            function = only_properties(resources(Environment(replies=replies), "AWS::Lambda::Function"))
+            function = only(resources(Environment(replies=replies), "AWS::Lambda::Function"))
             assert ("VpcConfig" in function) == (replies == "callback")
 
     def test_without_a_domain_synthesis_warns_of_plain_http(self) -> None:
@@ -263,7 +263,7 @@ class TestNetwork:
         warnings = assertions.Annotations.from_stack(web).find_warning("*", assertions.Match.string_like_regexp("plain HTTP"))
 
         assert len(warnings) == 1
-        assert only_properties(resources(Environment(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
+        assert only(resources(Environment(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
 
     def test_with_a_domain_and_a_certificate_http_redirects_to_https(self) -> None:
         listeners = {
@@ -280,15 +280,15 @@ class TestOperation:
     @each_deployment
     def test_each_timeout_exceeds_those_inside_it(self, environment: Environment) -> None:
         timeouts = Timeouts()
-        balancer = only_properties(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
-        target = only_properties(resources(environment, "AWS::ElasticLoadBalancingV2::TargetGroup"))
+        balancer = only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
+        target = only(resources(environment, "AWS::ElasticLoadBalancingV2::TargetGroup"))
         idle = int(attributes(balancer["LoadBalancerAttributes"])["idle_timeout.timeout_seconds"])
         drain = int(attributes(target["TargetGroupAttributes"])["deregistration_delay.timeout_seconds"])
 
         assert timeouts.request < timeouts.gunicorn < idle < timeouts.keep_alive
         assert timeouts.graceful_stop <= drain
         if environment.worker == "lambda":
-            function = only_properties(resources(environment, "AWS::Lambda::Function"))
+            function = only(resources(environment, "AWS::Lambda::Function"))
             assert function["Timeout"] == timeouts.worker <= 10
 
     @each_deployment
@@ -322,7 +322,7 @@ class TestOperation:
             assert not re.search(r"pip install|pypi|npm |git clone|docker", script)
 
     def test_sqs_invokes_the_function_with_partial_failures_and_limited_concurrency(self) -> None:
-        mapping = only_properties(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
+        mapping = only(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
 
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["ScalingConfig"] == {"MaximumConcurrency": SIZES["prod"].worker_max_concurrency}

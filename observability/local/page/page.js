@@ -4,7 +4,7 @@ import uPlot from "/charts/uPlot.esm.js";
 const POLL_MILLISECONDS = 2000;
 const TIMEOUT_MILLISECONDS = 4000;
 const SILENT_AFTER_SECONDS = 10; // two buckets; a busy service sends metrics several times per second
-const BRIDGED_SECONDS = 17; // lines join points up to three buckets apart
+const BRIDGED_SECONDS = 17; // a line connects points up to three buckets apart
 const HEIGHT = 152;
 const SERIES_COLOURS = 8;
 
@@ -41,7 +41,7 @@ function colourOf({ tags, label }, title) {
   return `var(--series-${known.indexOf(label) % SERIES_COLOURS})`;
 }
 
-/** Return the value of a CSS colour: a canvas does not understand variables. */
+/** Return a CSS colour with its variables replaced, because a canvas does not support variables. */
 function resolve(colour) {
   $("#probe").style.color = colour;
   return getComputedStyle($("#probe")).color;
@@ -147,7 +147,7 @@ function drawChart(title, lines, plot, legend) {
   return new uPlot(options, null, plot);
 }
 
-/** Return the ends of the y axis: from 0, or from 99% where shares close to 100% would look alike. */
+/** Return the ends of the y axis. It starts at 0, or for percentages above 80 at 99, so that 99.5% and 99.9% differ visibly. */
 function yRange(least, most, unit) {
   return unit === "%" && least > 80 ? [Math.min(least, 99), 100] : uPlot.rangeNum(Math.min(least, 0), most || 1, 0.1, true);
 }
