@@ -1,1 +1,1 @@
-"""asciist turns an image into ASCII art over HTTP: the package that the web tier and the worker tier share."""
+"""Convert images to ASCII art over HTTP: the code shared by the web tier, the workers, the command and the client."""

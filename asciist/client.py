@@ -10,8 +10,8 @@
     print(art.text)
     print(art.url)
 
-Calls block, and may be made from several threads at once. Like `urllib`, the client uses the proxies that the environment
-names (`https_proxy`, `no_proxy`). `asciist convert` is this client with a terminal interface.
+Calls block, and may be made from several threads at once. Like `urllib`, the client uses the proxies set in the environment
+(`https_proxy`, `no_proxy`). `asciist convert` is this client with a terminal interface.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,15 +32,18 @@ DEFAULT_URL: Final = "http://localhost:27244"
 """Default address of `asciist serve`."""
 
 _MAX_ERROR_BYTES: Final = 2000
-"""Maximum bytes read of an error, several times the longest sentence of the service."""
+"""Maximum bytes read of an error response, several times the length of the service's longest message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Art:
-    """The art that the service made of an image."""
+    """Art returned by the service."""
 
     text: str
-    """Rows of `width` characters, joined by newlines, without a final newline; with `color="html"` an HTML document."""
+    """Rows of `width` characters, joined by newlines, without a final newline.
+
+    With `color="ansi"` there are escape codes between the characters; with `color="html"` it is an HTML document.
+    """
     url: str
     """URL of the art, valid for as long as the service keeps it."""
     was_stored: bool
@@ -57,21 +60,21 @@ def convert(
 ) -> Art:
     """Send `image`, the bytes of an image file, to the service at `url` and return its art.
 
-    `options` are the conversion options by their API names, such as `width=60` (see `asciist.options`). An option that is
-    missing or None has the service's default. Each step (connecting, sending a block, waiting for the answer) may take
-    `timeout_seconds`. `on_progress` is called with the bytes sent and the bytes in all, before each block of the body and
-    once after the last.
+    `options` are the conversion options by their API names, such as `width=60` (see `asciist.options`). The service's default
+    applies to an option that is missing or None. Each step (connecting, sending a block, waiting for the answer) may take
+    `timeout_seconds`. `on_progress` is called with the number of bytes sent so far and the total, before each block of the
+    body and once after the last.
 
     Raises RejectedError if a retry cannot help: the service refuses the image or an option, or `url` is not an http
-    address. Raises ServiceError if it may: the service cannot be reached, fails or sends an incomplete answer, or another
-    server answers at `url`, for example with a redirect, which is not followed.
+    address. Raises ServiceError if a retry may help: the service cannot be reached, fails or sends an incomplete answer. It
+    is also raised if another server answers at `url`, for example with a redirect, which is not followed.
     """
     from http.client import HTTPException, IncompleteRead
     from urllib.error import URLError
     from urllib.request import Request
 
-    request = Request(  # noqa: S310 - the scheme is checked
-        f"{_checked(url)}/?{_query(options)}",
+    request = Request(  # noqa: S310 - `_base_url` checks the scheme
+        f"{_base_url(url)}/?{_query(options)}",
         data=_Body(image, on_progress),
         method="PUT",
         headers={
@@ -85,7 +88,7 @@ def convert(
         with _opener().open(request, timeout=timeout_seconds) as response:
             return _art(url, request, response)
     except URLError as error:
-        hint = " (is it running? start it with: asciist serve)" if _checked(url) == DEFAULT_URL else ""
+        hint = " (is it running? start it with: asciist serve)" if _base_url(url) == DEFAULT_URL else ""
         raise ServiceError(f"cannot reach {url}: {_reason(error.reason)}{hint}") from error
     except OSError as error:
         raise ServiceError(f"incomplete response from {url}: {_reason(error)}") from error
@@ -95,11 +98,11 @@ def convert(
         raise ServiceError(f"{url} did not send a valid HTTP response", detail=repr(error)) from error
 
 
-def _checked(url: str) -> str:
+def _base_url(url: str) -> str:
     """Return `url` without trailing slashes. Raises BadOptionError if it cannot be the address of a service."""
     try:
         parts = urlsplit(url)
-        parts.netloc.encode("idna")  # as a name lookup would
+        parts.netloc.encode("idna")  # as the name lookup does; raises a ValueError
         is_address = bool(parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and parts.port != 0)
     except ValueError:
         is_address = False
@@ -114,12 +117,12 @@ def _query(options: Mapping[str, int | str | bool | None]) -> str:
     texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
     try:
         return urlencode({name: text for name, text in texts.items() if text is not None})
-    except UnicodeEncodeError as error:  # a lone surrogate, from a system with another encoding
+    except UnicodeEncodeError as error:  # a lone surrogate: text that was decoded from bytes that are not UTF-8
         raise BadOptionError("options must be text that UTF-8 can encode") from error
 
 
 class _Body(BytesIO):
-    """A request body that reports progress: http.client reads the next block when it has sent the one before."""
+    """A request body that reports progress: http.client reads a block only after it has sent the previous one."""
 
     def __init__(self, image: bytes, on_progress: Callable[[int, int], None] | None) -> None:
         super().__init__(image)
@@ -143,7 +146,11 @@ def _user_agent() -> str:
 
 @cache
 def _opener() -> "OpenerDirector":
-    """Return an opener like that of `urlopen`, which follows no redirects, raises no statuses and reads early answers."""
+    """Return an opener that uses proxies as `urlopen` does.
+
+    Unlike `urlopen`, it does not follow redirects, raises no error for a status such as 404, and can read a response that the
+    service sends before it has received the whole body.
+    """
     from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
     from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
@@ -172,9 +179,9 @@ def _opener() -> "OpenerDirector":
 
 
 def _art(url: str, request: "Request", response: "HTTPResponse") -> Art:
-    """Return the art in `response`; raise its error if it is one."""
+    """Return the art in `response`. Raises RejectedError or ServiceError if the response is anything else."""
     location = response.headers["Content-Location"]
-    # A list (RFC 9211): every cache on the way may add a member.
+    # The header is a list (RFC 9211), to which every cache on the way may add a member.
     caches = [
         [part.strip() for part in member.split(";")]
         for line in response.headers.get_all("Cache-Status", [])
@@ -203,7 +210,7 @@ def _error(url: str, request: "Request", response: "HTTPResponse") -> AsciistErr
 
 
 def _sentence(response: "HTTPResponse") -> str:
-    """Return the sentence of an error response of the service; empty if it is another response, such as a proxy's page."""
+    """Return the error message in a response of the service; empty for any other response, such as a proxy's error page."""
     if response.headers.get_content_type() != "text/plain":
         return ""
     sentence = response.read(_MAX_ERROR_BYTES).decode("utf-8", "replace").removesuffix("\n")

@@ -24,7 +24,7 @@ class Limits:
     """Maximum columns of art. The default is ten times the width of a wide terminal."""
 
     max_art_characters: int = 10_000_000
-    """Maximum characters of art: rows times columns times the weight of a cell (see `ConversionOptions.cell_weight`).
+    """Maximum characters of art, counted as rows times columns times the weight of a cell (`ConversionOptions.cell_weight`).
 
     Only tall, thin images approach it: a 1x3000 image at width 80 has 9.6 million characters.
     """

@@ -1,4 +1,4 @@
-"""Worker tier on EC2 instances: consumes the request queue until the process is asked to stop."""
+"""Worker tier on EC2 instances: a process that consumes the request queue until it is asked to stop."""
 
 import logging
 import signal
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Poll with `Settings.workers` threads until SIGTERM or SIGINT; then finish the in-flight messages and return."""
+    """Poll with `Settings.workers` threads until SIGTERM or SIGINT; then finish the messages in progress and return."""
     logs.configure()
     try:
         settings = Settings.from_environment()

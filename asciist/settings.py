@@ -1,7 +1,7 @@
 """Configuration, read once from environment variables into frozen dataclasses.
 
-The variable `ASCIIST_<FIELD>` sets each field of `Settings` and `Limits`; `HOST` and `PORT` are accepted too. One
-SettingsError reports all invalid values.
+The variable `ASCIIST_<FIELD>` sets a field of `Settings` or `Limits`; `HOST` and `PORT` are accepted too. One SettingsError
+reports all invalid variables.
 """
 
 import os
@@ -27,14 +27,17 @@ CALLBACK_PORTS: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """Durations in seconds, and one count, that depend on each other; all are derived from the request timeout."""
+    """Durations in seconds that depend on each other, all derived from the request timeout, and the maximum receive count."""
 
     request: int = 10
-    """Seconds from a complete upload to its answer; sets the deadline in the message."""
+    """Maximum seconds from a complete upload to its answer; determines the deadline in the message."""
 
     @property
     def worker(self) -> int:
-        """Maximum seconds that a worker spends on one message. Working past the deadline would be useless."""
+        """Maximum seconds that a worker spends on one message: at most 10, and never more than the request timeout.
+
+        An answer after the deadline would be useless.
+        """
         return min(self.request, 10)
 
     @property
@@ -48,7 +51,7 @@ class Timeouts:
 
     @property
     def max_receive_count(self) -> int:
-        """Deliveries before a message becomes a dead letter; with the redelivery backoff they fit into the default deadline."""
+        """Deliveries before a message becomes a dead letter. With their backoff, they fit into the default request timeout."""
         return 5
 
     @property
@@ -58,19 +61,19 @@ class Timeouts:
 
     @property
     def upload_idle(self) -> int:
-        """Maximum seconds without a byte of a request body. After that, the client is gone or its Content-Length is wrong."""
+        """Maximum seconds without a byte of a request body. A client that is slower is gone, or its Content-Length is wrong."""
         return self.request
 
     @property
     def gunicorn(self) -> int:
-        """Seconds without a sign of life after which gunicorn replaces a web process; longer than any request waits."""
+        """Seconds without a heartbeat after which gunicorn replaces a web process; longer than any request waits."""
         return self.request + 5
 
     @property
     def load_balancer_idle(self) -> int:
         """Idle timeout of the load balancer, in seconds.
 
-        Longer than a web process takes to answer or to be replaced, so that clients get a response and not a closed connection.
+        Longer than a web process takes to answer or to be replaced, so that clients get a response, not a closed connection.
         """
         return self.gunicorn + 45
 
@@ -89,12 +92,12 @@ class Timeouts:
 
     @property
     def deregistration_delay(self) -> int:
-        """Seconds that the load balancer waits for a deregistered target to finish; longer than the graceful stop."""
+        """Seconds that the load balancer lets a deregistered target finish its requests; longer than the graceful stop."""
         return self.graceful_stop + 10
 
     @property
     def reply_retention(self) -> int:
-        """Seconds that an unread reply is kept: the request timeout, or the SQS minimum of 60 if that is longer."""
+        """Seconds that SQS keeps an unread reply: the request timeout, or 60, the minimum of SQS, if that is longer."""
         return max(60, self.request)
 
 
@@ -128,7 +131,7 @@ class Settings:
     instance: str = field(default_factory=socket.gethostname)
     """Name or address of this machine, by default its host name.
 
-    Workers send callbacks to it, and it is part of the names of reply queues.
+    Workers send callbacks to this address, and the names of reply queues contain it.
     """
     data_dir: Path = field(default_factory=_default_data_dir)
     """Directory of the embedded store. It is safe to delete at any time: missing art is converted again.
@@ -145,7 +148,7 @@ class Settings:
     The default is the number of CPU cores available to the process.
     """
     request_timeout: int = 10
-    """Seconds from a complete upload to its answer, from 1 to 50. The other timeouts are derived from it (see `Timeouts`)."""
+    """Maximum seconds from a complete upload to its answer, from 1 to 50. It determines the other timeouts (see `Timeouts`)."""
     max_requests_in_flight: int = 64
     """Maximum conversion requests in flight in one web process. Further requests wait briefly and are then refused with 503."""
     max_upload_bytes_in_flight: int = 100_000_000
@@ -195,6 +198,7 @@ def _variables(owner: type) -> list[tuple[str, str, type]]:
 
 
 def _read(owner: type, environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    """Read the fields of a settings class that are set in the environment; append a description of each error to `problems`."""
     values: dict[str, Any] = {}
     for name, key, kind in _variables(owner):
         text = environment.get(name) or environment.get(_UNPREFIXED_ALIASES.get(name, name))
@@ -225,7 +229,7 @@ def _validation_error(key: str, value: object) -> str:
 
 
 _RANGES: Final = {"port": (1, 65_535), "callback_first_port": (1024, 65_535 - CALLBACK_PORTS), "request_timeout": (1, 50)}
-"""Allowed (minimum, maximum) of numeric settings. All others must be at least 1."""
+"""(minimum, maximum) of numeric settings. All others must be at least 1."""
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The composition root: settings in, a working web process or worker out. The only module that imports the adapters."""
+"""The composition root: builds a web process or a worker from settings. The only module that imports the adapters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from asciist.settings import CALLBACK_PORTS, Settings
 
 
 class _CombinedMetrics:
-    """Metrics that go to several sinks."""
+    """Metrics sink that passes every value on to several sinks."""
 
     def __init__(self, sinks: Sequence[Metrics]) -> None:
         self._sinks = sinks
@@ -39,7 +39,7 @@ class _Inbox(ReplyInbox, Protocol):
 
 @dataclass(kw_only=True)
 class WebProcess:
-    """One web process: its Requester, and everything that must be checked or stopped with it."""
+    """One web process: its Requester, and the dependencies that health checks and shutdown need."""
 
     settings: Settings
     metrics: Metrics
@@ -47,11 +47,11 @@ class WebProcess:
     store: ArtifactStore
     inbox: _Inbox
     responder: Responder | None = None
-    """The worker tier, when it is embedded in this process."""
+    """The worker tier, if it is embedded in this process."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:
-        """Return True if a request sent now can be answered: the inbox, the store and any embedded worker are up."""
+        """Return whether a request can be answered now: the store, the inbox and the embedded worker, if any, are up."""
         try:
             self.store.get("readiness")
         except ArtifactNotFoundError:
@@ -61,7 +61,7 @@ class WebProcess:
         return self.inbox.is_alive() and (self.responder is None or self.responder.is_alive())
 
     def close(self) -> None:
-        """Stop the background threads and flush the metrics. Call it after the last request is answered."""
+        """Stop the background threads and flush the metrics. Call it after the last request has been answered."""
         for close in self._closing:
             close()
         self.inbox.close()
@@ -76,11 +76,12 @@ def build_web_process(settings: Settings) -> WebProcess:
 def build_responder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Responder:
     """Build the worker tier's Responder, not yet started. Raises UnavailableError.
 
-    A function is frozen between messages: it must flush its metrics after each one.
+    Set `is_frozen_between_messages` for a Lambda function: no thread writes its EMF metrics, so the caller must flush them
+    before the function is frozen.
     """
     metrics = _metrics(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
-        # Only the web process itself knows its reply addresses, so replies to other processes are orphaned.
+        # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
         queue = _embedded_queue(settings)
         return _responder(settings, ObjectStore.in_directory(settings.data_dir), queue, EmbeddedReplies(metrics), metrics)
 
@@ -144,7 +145,7 @@ def _web_on_aws(settings: Settings) -> WebProcess:
 def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) -> Metrics:
     sinks: list[Metrics] = []
     if "dogstatsd" in settings.metrics:
-        from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415 - a tenth of a second of a cold start
+        from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415 - takes 0.1 s of a cold start
 
         sinks.append(DogStatsDMetrics())
     if "emf" in settings.metrics:

@@ -1,6 +1,6 @@
-"""Lambda function that responds to an SQS event and returns the records that failed.
+"""Lambda function that processes the messages of an SQS event and returns the ids of those that failed.
 
-Lambda redelivers the messages whose ids are in `batchItemFailures` and deletes the others.
+Lambda deletes all messages but those in `batchItemFailures`, which SQS redelivers.
 """
 
 import logging
@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], context: object) -> BatchResponse:  # noqa: A
 
 
 def respond_to_batch(event: dict[str, Any], responder: Responder) -> BatchResponse:
-    """Respond to each record. A record that fails is reported and does not affect the others."""
+    """Process each record of an SQS event. A record that fails does not affect the others."""
     failures: list[ItemFailure] = []
     for record in event["Records"]:
         delivery = Delivery(

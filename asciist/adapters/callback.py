@@ -1,7 +1,7 @@
 """Replies by HTTP, posted by the worker directly to the web process that sent the request.
 
-Each web process listens on its own port in a small range that only workers can reach. The reply address of a request is a URL
-with a token for that request alone, valid until its reply. Any other path is answered with 403.
+Each web process listens on its own port, in a small range that only workers can reach. The reply address of a request is a URL
+with a token that is valid for that request only, until its reply arrives. A POST to any other path is answered with 403.
 """
 
 import hmac
@@ -21,7 +21,7 @@ from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Metrics, PendingReply
 
 _MAX_REPLY_BYTES: Final = 1_000_000
-"""Maximum bytes of a reply; larger art is left out and fetched from the store."""
+"""Maximum size of a reply, in bytes. A larger reply is sent without its art, which the web tier then reads from the store."""
 
 _TIMEOUT_SECONDS: Final = 3
 """Socket timeout, in seconds. Both sides are in one network and answer in milliseconds."""
@@ -32,14 +32,14 @@ _log = logging.getLogger(__name__)
 class CallbackInbox:
     """ReplyInbox that listens for replies on the first free port of a range."""
 
-    def __init__(self, *, host: str, ports: range, metrics: Metrics, listen_on: str | None = None) -> None:
-        """Start listening on `listen_on`, by default `host`, the address at which workers reach this machine.
+    def __init__(self, *, host: str, ports: range, metrics: Metrics) -> None:
+        """Start listening on `host`, the name or address at which workers reach this machine.
 
         Raises UnavailableError if every port is taken.
         """
         self._pending = PendingReplies(metrics)
         self._host = host
-        self._server = _listen(listen_on or host, ports, _handler(self._pending))
+        self._server = _listen(host, ports, _handler(self._pending))
         self._thread = threading.Thread(target=self._server.serve_forever, name="callback-inbox", daemon=True)
         self._thread.start()
 

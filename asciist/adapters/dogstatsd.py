@@ -1,4 +1,4 @@
-"""Metrics by DogStatsD, to a Datadog agent or to the Datadog extension of a Lambda function.
+"""Metrics sent by DogStatsD to a Datadog agent, or to the Datadog extension of a Lambda function.
 
 Datadog's own variables set the agent's address: DD_DOGSTATSD_URL, or DD_AGENT_HOST and DD_DOGSTATSD_PORT; the default is
 127.0.0.1:8125. DD_ENV, DD_SERVICE and DD_VERSION become tags of every metric.
@@ -9,15 +9,15 @@ from typing import Final
 from datadog.dogstatsd.base import DogStatsd
 
 _MAX_QUEUED_PACKETS: Final = 1000
-"""Maximum packets, of 1.4 kB each, held for an agent that is slow: more than a minute at 1000 requests per second."""
+"""Maximum packets, of 1.4 kB each, queued for a slow agent: the metrics of more than a minute at 1000 requests per second."""
 _FLUSH_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that `flush` waits for queued packets to be sent."""
 
 
 class DogStatsDMetrics:
-    """Metrics sink for DogStatsD. Create one in each process, after the fork, because threads of the client send the packets.
+    """Metrics sink for DogStatsD. Create one in each process, after the fork, because the client sends packets from threads.
 
-    Without an agent, values are lost without an error.
+    Without an agent, values are lost and no error is raised.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class DogStatsDMetrics:
             disable_aggregation=False,  # counts are summed between packets, which are sent three times per second
             disable_background_sender=False,
             sender_queue_size=_MAX_QUEUED_PACKETS,
-            disable_telemetry=True,  # metrics about the client itself, which nothing uses
+            disable_telemetry=True,  # no metrics about the client itself: nothing uses them
             origin_detection_enabled=False,
         )
 

@@ -1,7 +1,7 @@
 """Request queue, replies and metrics inside one process.
 
-The queue has visibility timeouts, redelivery, receive counts and dead letters, so that one machine and the tests run the same
-protocol as a cloud deployment.
+The queue has visibility timeouts, redelivery, receive counts and dead letters, so that a single process and the tests run the
+same protocol as a cloud deployment.
 """
 
 import heapq
@@ -34,15 +34,9 @@ class _Message:
 class EmbeddedQueue:
     """RequestQueue in memory. Its messages are lost when the process ends."""
 
-    def __init__(
-        self,
-        *,
-        visibility_seconds: float,
-        max_receive_count: int,
-    ) -> None:
+    def __init__(self, *, visibility_seconds: float, max_receive_count: int) -> None:
         self._visibility_seconds = visibility_seconds
         self._max_receive_count = max_receive_count
-        self._clock = time.monotonic
         self._changed = threading.Condition()
         self._schedule: list[tuple[float, int, _Message]] = []  # heap; an entry is stale if visible_at has changed
         self._order = itertools.count()
@@ -55,13 +49,13 @@ class EmbeddedQueue:
         with self._changed:
             if self._closed:
                 raise UnavailableError("the embedded queue is closed")
-            self._schedule_at_visibility(_Message(body=body, visible_at=self._clock()))
+            self._schedule_at_visibility(_Message(body=body, visible_at=time.monotonic()))
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
-        deadline = self._clock() + wait_seconds
+        deadline = time.monotonic() + wait_seconds
         with self._changed:
             while not self._closed:
-                now = self._clock()
+                now = time.monotonic()
                 deliveries = self._deliver(now, max_messages)
                 if deliveries or now >= deadline:
                     return deliveries
@@ -73,7 +67,7 @@ class EmbeddedQueue:
         with self._changed:
             message = self._received.get(delivery.receipt)
             if message is not None:
-                message.visible_at = self._clock() + visibility_seconds
+                message.visible_at = time.monotonic() + visibility_seconds
                 self._schedule_at_visibility(message)
         return delivery
 
@@ -85,7 +79,7 @@ class EmbeddedQueue:
                     message.visible_at = float("inf")  # makes its entry in the schedule stale
 
     def close(self) -> None:
-        """Return every waiting `receive` with no messages, and accept no more messages."""
+        """Accept no more messages; end every waiting `receive` with an empty list."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

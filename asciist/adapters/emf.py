@@ -1,9 +1,9 @@
-"""Metrics to CloudWatch, as log lines in its embedded metric format.
+"""Metrics sent to CloudWatch as log lines in the embedded metric format (EMF).
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
-AWS's own library is not used: it would add the packages of an HTTP server to every cold start, and the format is one JSON
-object.
+AWS's own library, aws-embedded-metrics, is not used: it imports an HTTP library at every cold start, and the format is only one
+JSON object.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, Final, TextIO
 from asciist.telemetry.metrics import CATALOGUE
 
 _MAX_VALUES_PER_LINE: Final = 100
-"""Maximum values of one metric that CloudWatch accepts in a line."""
+"""Maximum values of one metric in a line that CloudWatch accepts."""
 
 _UNITS: Final = {"millisecond": "Milliseconds", "byte": "Bytes"}
 """CloudWatch's unit for each unit of the catalogue; units not listed are reported as Count."""
@@ -29,7 +29,7 @@ _Tags = tuple[tuple[str, str], ...]
 class EmfMetrics:
     """Metrics sink that buffers values and writes them in batches.
 
-    Each metric can be read in total and by its tags.
+    CloudWatch shows each metric in total and for each combination of its tags.
     """
 
     def __init__(
@@ -39,9 +39,10 @@ class EmfMetrics:
         flush_interval_seconds: float | None,
         stream: TextIO | None = None,
     ) -> None:
-        """Write lines to `stream`, by default standard output, every `flush_interval_seconds`.
+        """Write buffered values to `stream`, by default standard output, every `flush_interval_seconds`.
 
-        If the interval is None, only `flush` writes them: a Lambda function is frozen between its invocations.
+        If the interval is None, only `flush` writes them. A Lambda function needs that, because it is frozen between
+        invocations.
         """
         self._namespace = namespace
         self._stream = stream or sys.stdout

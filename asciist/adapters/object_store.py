@@ -28,17 +28,17 @@ class ObjectStore:
 
     @classmethod
     def in_bucket(cls, bucket: str) -> "ObjectStore":
-        """Store artifacts in an S3 bucket. Region, credentials and endpoint come from the environment or the machine's role."""
+        """Store artifacts in an S3 bucket. The environment or the machine's role gives region, credentials and endpoint."""
         return cls(
             S3Store(
                 bucket,
                 client_options={
                     "connect_timeout": timedelta(seconds=2),
                     "timeout": timedelta(seconds=5),
-                    # obstore ignores this variable when client options are given.
+                    # With client options, obstore does not read this variable itself.
                     "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
                 },
-                # Retries end within a request's ten seconds. If a worker still fails, its message is redelivered.
+                # Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered.
                 retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=6)},
             )
         )

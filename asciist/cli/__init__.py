@@ -1,4 +1,4 @@
-"""The `asciist` command. Art goes to standard output and nothing else does; messages go to standard error."""
+"""The `asciist` command. It prints art, or JSON, on standard output and messages on standard error."""
 
 from asciist.cli.commands import SERVER_ENVIRONMENT, main
 

@@ -21,16 +21,16 @@ SERVER_ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""Environment of the server process, unless it is set already.
+"""Environment variables that `serve` sets for the server process, unless they are set already.
 
-glibc returns blocks of a megabyte to the system at once, and keeps up to 8 MB of smaller ones. Its default is to keep large
-blocks too, once per thread, which raised the peak under large images by a tenth; returning small blocks made conversions a
-third slower. Large blocks use huge pages where glibc (2.35) and the system support them, which halves the time of a
-progressive JPEG. BLAS uses one thread, because other conversions use the other processors."""
+glibc returns a freed block of 1 MiB or more to the system at once, and keeps up to 8 MiB of smaller ones. By default it keeps
+large blocks too, in an arena for each thread, which raised peak memory by a tenth under large images. Returning small blocks
+as well made conversions a third slower. Large blocks use huge pages where glibc (2.35 or newer) and the system support them,
+which halves the time of a progressive JPEG. BLAS uses one thread, because other conversions use the other processors."""
 
 
 _Sections = Mapping[str, Sequence[tuple[str, str]]]
-"""Rows of a term and its description, by section title. A row without a description is printed verbatim, at any length."""
+"""Rows of (term, description), by section title. A row without a description is printed without line wrapping."""
 
 
 class _CommandWithSections(click.Command):
@@ -51,8 +51,8 @@ class _Main(_CommandWithSections, click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            # End by the signal itself, which a shell reports as status 130 and which ends a loop around the command. Click
-            # would print "Aborted!" and exit with 1.
+            # Let the signal end the process: a shell then reports status 130, and stops a loop that runs the command. Click
+            # would print "Aborted!" and exit with status 1.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
             raise SystemExit(INTERRUPTED) from None
@@ -77,7 +77,7 @@ class _Main(_CommandWithSections, click.Group):
             (str(INTERRUPTED), "Interrupted with Ctrl-C."),
         ],
         "Environment": [
-            ("ASCIIST_URL", "Address of the service, for convert."),
+            ("ASCIIST_URL", "Address of the service that convert uses."),
             ("COLUMNS", "Width of the art, instead of the terminal's."),
             ("COLORTERM", "If truecolor or 24bit, art on a terminal is coloured."),
             ("NO_COLOR", "If set, art is not coloured automatically."),
@@ -97,8 +97,8 @@ def main() -> None:
 def serve() -> None:
     """Run the service on this machine.
 
-    It listens on HOST (127.0.0.1) and PORT (27244) and keeps images and art in ASCIIST_DATA_DIR. Ctrl-C stops it after the
-    requests in flight are answered.
+    The environment variables HOST (default 127.0.0.1) and PORT (27244) set the address to listen on, ASCIIST_DATA_DIR the
+    directory for images and art. Ctrl-C stops the service once the requests in flight are answered.
     """
     from asciist.settings import Settings
 
@@ -137,15 +137,15 @@ def serve() -> None:
 def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
     """Convert images with the service and print the art.
 
-    Without FILE, or if FILE is -, the image is read from standard input. With several files, a title precedes each art, and
-    a file that fails does not stop the others.
+    Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
+    its art, and a file that fails does not stop the others.
 
-    With --json, an object has file, width, art, url (permanent URL of the art) and stored (true if no conversion was needed);
-    or file and error.
+    With --json, each object has the keys file, width, art, url (permanent URL of the art) and stored (true if no conversion
+    was needed), or, for a file that fails, file and error.
     """
     from asciist.client import convert as convert_with_service
 
-    chosen = options.for_service()
+    chosen = options.for_conversion()
 
     def convert_one(name: str, image: bytes) -> dict[str, Any]:
         with upload_progress(name) as on_progress:
@@ -172,15 +172,15 @@ def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
 def convert_locally(options: ChosenOptions, names: tuple[str, ...]) -> None:
     """Convert images in this process, without the service, and print the art.
 
-    Without FILE, or if FILE is -, the image is read from standard input. With several files, a title precedes each art, and
-    a file that fails does not stop the others.
+    Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
+    its art, and a file that fails does not stop the others.
 
-    With --json, an object has file, width and art; or file and error.
+    With --json, each object has the keys file, width and art, or, for a file that fails, file and error.
     """
     from asciist.conversion import convert as convert_in_process
     from asciist.options import ConversionOptions
 
-    chosen = options.for_service()
+    chosen = options.for_conversion()
 
     def convert_one(_name: str, image: bytes) -> dict[str, Any]:
         return {"width": chosen["width"], "art": convert_in_process(image, ConversionOptions(**chosen), Limits())}

@@ -1,4 +1,4 @@
-"""Conversion options of the command, made from the table of options."""
+"""Command-line options for a conversion, generated from the table in `asciist.options`."""
 
 import os
 import shutil
@@ -11,25 +11,26 @@ from typing import Any, Final
 import click
 
 from asciist.limits import Limits
-from asciist.options import OPTIONS, Option
+from asciist.options import COLORS, OPTIONS, Option
 from asciist.options.kinds import Choice, Flag, Integer
 
-_TERMINAL_COLOURS: Final = ("truecolor", "24bit")
-"""Values of COLORTERM by which a terminal says that it shows 24-bit colour."""
+_TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
+"""Values of COLORTERM by which a terminal announces 24-bit colour."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenOptions:
-    """Options that the user set; None where an option was left out."""
+    """Options given on the command line."""
 
     values: Mapping[str, Any]
+    """Values by API name; None for an option that was not given."""
     as_json: bool
 
-    def for_service(self) -> dict[str, Any]:
-        """Return the options to send, keyed by their API names.
+    def for_conversion(self) -> dict[str, Any]:
+        """Return the options of the conversion, keyed by their API names.
 
-        The width defaults to the terminal's and the colour to what the terminal shows. Other defaults are left to the service,
-        which may be of another release.
+        The width defaults to that of the terminal, and the colour `auto` becomes what the terminal can show. Other options
+        that were not given are left out: the service, which may be of another release, has its own defaults.
         """
         chosen = dict(self.values)
         chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
@@ -40,14 +41,14 @@ class ChosenOptions:
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _colours_allowed(self) -> bool:
-        """Return True if art goes to a terminal with 24-bit colour and NO_COLOR (no-color.org) is not set."""
-        supports_truecolor = os.environ.get("COLORTERM") in _TERMINAL_COLOURS and os.environ.get("TERM") != "dumb"
+        """Return whether art is printed on a terminal with 24-bit colour and NO_COLOR (no-color.org) is not set."""
+        supports_truecolor = os.environ.get("COLORTERM") in _TRUECOLOR_VALUES and os.environ.get("TERM") != "dumb"
         colour_wanted = not os.environ.get("NO_COLOR") and not self.as_json
         return supports_truecolor and colour_wanted and sys.stdout is not None and sys.stdout.isatty()
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the arguments `options` (a ChosenOptions) and `names` (file names)."""
+    """Add the conversion options, --json and FILE to `command`, which gets `options` (ChosenOptions) and `names` (of files)."""
 
     @wraps(command)
     def wrapper(*, as_json: bool, **arguments: Any) -> None:
@@ -60,13 +61,13 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.isprintable():  # also refuses surrogates, from a terminal in another encoding
+    if value is not None and not value.isprintable():  # also rejects surrogates: bytes that are not UTF-8
         raise click.BadParameter("not printable text")
     return value
 
 
 def _parameter(option: Option) -> Callable[..., Any]:
-    """Return the click decorator of an option. It has no default, because defaults belong to the service."""
+    """Return the click decorator for an option, without a default: the service has the defaults."""
     kind = option.kind
     flag = option.name.replace("_", "-")
     flags = [option.name, f"--{flag}/--no-{flag}" if isinstance(kind, Flag) else f"--{flag}"]
@@ -93,7 +94,7 @@ def _completion(kind: Choice) -> Callable[..., list[str]]:
 _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
     "width": {"metavar": "COLUMNS", "show_default": "the terminal's width"},
     "color": {
-        "type": click.Choice(["auto", *OPTIONS["color"].schema(Limits())["enum"]]),
+        "type": click.Choice(["auto", *COLORS]),
         "metavar": "KIND",
         "callback": None,
         "shell_complete": None,
@@ -103,7 +104,7 @@ _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
         "COLORTERM=truecolor.",
     },
 }
-"""Options that depend on the terminal."""
+"""Attributes of the options whose default depends on the terminal, by option name."""
 
 _PARAMETERS: Final = (
     *map(_parameter, OPTIONS.values()),

@@ -1,4 +1,4 @@
-"""Input and output of the command: reads images, prints art and JSON, reports errors, shows upload progress."""
+"""Input and output of the command: read images, print art and JSON, report errors, show upload progress."""
 
 import json
 import os
@@ -13,26 +13,26 @@ import click
 
 from asciist.errors import AsciistError, ServiceError
 
-# Exit statuses. Click's own, for wrong usage, is 2.
+# Exit statuses. Click exits with 2 for invalid usage.
 FAILED: Final = 1
 UNAVAILABLE: Final = 3
 INTERRUPTED: Final = 130
 
 _PROGRESS_DELAY_SECONDS: Final = 0.5
-"""Seconds before an upload shows its progress; most uploads finish sooner, and the line would only flash."""
+"""Seconds before the progress of an upload is shown. Most uploads finish sooner, and their line would only flash."""
 _PROGRESS_INTERVAL_SECONDS: Final = 0.1
 
 
 def fail(message: str) -> NoReturn:
-    """Print an error and exit."""
+    """Print an error and exit with status FAILED."""
     click.echo(f"asciist: {message}", err=True)
     raise SystemExit(FAILED)
 
 
 def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[str, Any]], *, as_json: bool) -> NoReturn:
-    """Convert and print one file after the other, whether or not others fail; exit with the highest status.
+    """Convert and print each file in turn, even if others fail; then exit with the highest status.
 
-    `convert` takes the name and the bytes of a file and returns the fields that --json prints, `art` among them. It raises
+    `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`. It may raise
     AsciistError.
     """
     names = names or ("-",)
@@ -55,7 +55,7 @@ def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[st
                 else:
                     prefix = f"{printable_name(name)}: " if len(names) > 1 else ""
                     click.echo(f"asciist: {prefix}{error.public_message}", err=True)
-    except OSError as error:  # from standard output: every other OSError is an AsciistError by now
+    except OSError as error:  # from standard output: any other OSError has become an AsciistError
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail too
         if not isinstance(error, BrokenPipeError):  # a broken pipe means that the reader (head, less) has stopped reading
             fail(f"cannot write to standard output: {error.strerror}")
@@ -93,7 +93,7 @@ def printable_name(name: str) -> str:
 
 @contextmanager
 def upload_progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a callback that shows an upload's progress on one terminal line, erased at the end; None without a terminal."""
+    """Yield a callback that shows an upload's progress on one terminal line, erased at the end; None without a terminal."""
     if not sys.stderr or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield None
         return
@@ -110,7 +110,7 @@ def upload_progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
         is_shown, next_update = True, time.monotonic() + _PROGRESS_INTERVAL_SECONDS
         sent = f"{100 * sent_bytes // total_bytes}% of {total_bytes / 1e6:.1f} MB sent"
         text = f"asciist: {'waiting for the art' if is_last else sent}: {printable_name(name)}"
-        # Line wrapping is off (?7l), so that a long name is cut at the margin: a second line would not be erased.
+        # Line wrapping is off (?7l), so that a long name is cut off: a second line would not be erased.
         print(f"\r\x1b[?7l{text}\x1b[K\x1b[?7h", end="", file=sys.stderr, flush=True)
 
     try:

@@ -2,8 +2,8 @@
 
 Pure: no I/O, no clock, no environment. The same input gives the same art on every machine.
 
-The steps are `open_image` (read the header, check the limits), `decode` (pixels near the needed size) and `render`
-(characters). `convert` runs all three.
+The steps are `open_image` (read the header and check the limits), `decode` (decode the pixels, of a JPEG at a reduced size) and
+`render` (draw the characters). `convert` runs all three.
 """
 
 from typing import Final
@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 ENGINE_VERSION: Final = 2
-"""Version of the art. Increment it when the art of any image changes: stored art of another version is treated as absent."""
+"""Version of the engine. Increment it if the art of any image changes: stored art of another version is treated as absent."""
 
 
 def decode(opened: OpenedImage) -> DecodedImage:
-    """Decode the pixels of an opened image at the resolution that its style needs.
+    """Decode the pixels of an opened image with at least the resolution that its style needs.
 
-    Can be called only once for an opened image. Raises DamagedImageError.
+    Call it only once for an opened image. Raises DamagedImageError.
     """
     return decoding.decode(opened, samples_per_column=RENDERERS[opened.options.style].samples_per_column)
 
@@ -45,7 +45,7 @@ def decode(opened: OpenedImage) -> DecodedImage:
 def render(image: DecodedImage, options: ConversionOptions) -> str:
     """Draw the art: lines of `options.width` characters joined by newlines, with no newline at the end.
 
-    Adds escape codes or HTML if `options.color` asks for them.
+    If `options.color` is not `none`, the lines contain escape codes, or are part of an HTML document.
     """
     art = RENDERERS[options.style].render(image, options)
     if options.color == "none":
@@ -59,5 +59,5 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
 
 
 def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:
-    """Convert `image` to art. Raises what `open_image` and `decode` raise."""
+    """Convert `image` to art. Raises the errors of `open_image` and `decode`, all subclasses of RejectedError."""
     return render(decode(open_image(image, options, limits)), options)

@@ -1,7 +1,8 @@
 """Add colour to art: ANSI escape codes for a terminal, or an HTML document for a browser.
 
-Vectorised: each cell is an array of 4-byte words (colour codes, then the character) padded with zero bytes. The words of the
-codes are zero if the colour is the same as in the previous cell. Deleting all zero bytes leaves the text.
+Each cell is an array of 4-byte words (colour codes, then the character), padded with zero bytes, so that numpy can build many
+cells at once. The words of the codes are zero if the colour is that of the previous cell. Deleting all zero bytes leaves the
+text.
 
 Requires numpy, so `conversion.render` imports this module only for colour.
 """
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _Words = NDArray[np.uint32]
-"""Array of 4-byte pieces of text in memory order."""
+"""Pieces of UTF-8 text, 4 bytes each, in memory order."""
 
 _BLANKS: Final = " \u2800"
 """Characters without a visible foreground, which need no colour."""
@@ -24,7 +25,7 @@ _NO_COLOUR: Final = 1 << 24
 """Marker for no colour; larger than any 0xRRGGBB."""
 
 _BAND_CELLS: Final = 16_384
-"""Cells processed at a time. Their words take less than a megabyte, whatever the size of the art."""
+"""Cells processed at a time, which limits the memory for their words to about a megabyte."""
 
 _HEAD: Final = """\
 <!doctype html>
@@ -45,7 +46,7 @@ b{{font-weight:400{halves}}}
 _TAIL: Final = "</pre>\n</body>\n</html>"
 
 _HALVES: Final = ";display:inline-block;background-image:linear-gradient(currentColor 50%,transparent 50%)"
-"""A background for the upper half of each cell: the font's ▀ does not fill it completely."""
+"""CSS that paints the upper half of each cell as a background, because the font's ▀ does not fill it completely."""
 
 _ESCAPED: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -54,8 +55,8 @@ def ansi(art: str, colours: Image.Image, *, invert: bool) -> str:
     """`art` with escape codes for 24-bit colours (SGR 38;2 and 48;2 of ISO 8613-6), reset at the end of each line.
 
     `colours` is an RGB image with one pixel for each character, or two, one above the other. A single pixel is the foreground
-    colour, made brighter (see `_legible`), or darker with `invert`. Of two, the upper one is the foreground and the lower one
-    the background, both unchanged.
+    colour, which is brightened, or darkened with `invert` (see `_legible`). Of two pixels, the upper one is the foreground and
+    the lower one the background, both unchanged.
     """
     text = []
     for band in _bands(art, colours, invert, {}):
@@ -67,7 +68,7 @@ def ansi(art: str, colours: Image.Image, *, invert: bool) -> str:
 
 
 def html(art: str, colours: Image.Image, *, invert: bool) -> str:
-    """`art` as a self-contained HTML document, dark, or light with `invert`. `colours` is as for `ansi`."""
+    """`art` as a self-contained HTML document with a black background, or white with `invert`. `colours` is as for `ansi`."""
     closing, newline = _words("</b>"), _words("\n")
     text = []
     halves = False
@@ -98,12 +99,13 @@ class _Layer:
     colours: NDArray[np.uint8]
     """(3, rows, columns): red, green, blue."""
     packed: NDArray[np.uint32]
-    """(rows, columns): the colour in effect at each cell as 0xRRGGBB; `_NO_COLOUR` before the first visible cell of a row."""
+    """(rows, columns): the colour at each cell as 0xRRGGBB; `_NO_COLOUR` before the first visible character of a row."""
     before: NDArray[np.uint32]
-    """(rows, columns): the colour in effect before each cell."""
+    """(rows, columns): `packed` of the cell on the left; `_NO_COLOUR` in the first column."""
 
     @property
     def is_new(self) -> NDArray[np.bool_]:
+        """(rows, columns): True where the colour changes."""
         return np.not_equal(self.packed, self.before)
 
 
@@ -162,7 +164,7 @@ def _legible(planes: NDArray[np.uint8], invert: bool) -> NDArray[np.uint8]:
 
 
 def _scaled() -> NDArray[np.uint8]:
-    """Table at index 256 v + c: channel c of a colour with largest channel v, scaled so that v becomes sqrt(255 v)."""
+    """(65536,): at index 256 v + c, a channel c of a colour with largest channel v, scaled so that v becomes sqrt(255 v)."""
     largest, channel = np.mgrid[0:256, 0:256]
     target = np.sqrt(255.0 * largest).round().astype(np.int64)
     scaled: NDArray[np.int64] = (channel * target + largest // 2) // np.maximum(largest, 1)

@@ -1,6 +1,6 @@
-"""Decode an opened image to brightness, and colour where the options ask for it, composited over black.
+"""Decode an opened image to brightness, and to colour if the options ask for it, composited over black.
 
-Pixels are decoded at a size near the one needed.
+A JPEG is decoded at a reduced size, near the one needed; other formats are decoded at full size.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ _UPRIGHT: Final = {
 """The operation that turns an image upright, by EXIF orientation."""
 
 _REDUCING_GAP: Final = 3.0
-"""Pillow's `reducing_gap`: an image with at least twice this many pixels per sample is first averaged in whole groups of
-pixels, leaving at least this many per sample. Takes a fifth of the time of the filter alone, and changes a sample by at most 1
+"""Pillow's `reducing_gap`: an image with at least twice this many pixels per sample is first reduced by averaging groups of
+pixels, to at least this many per sample. That takes a fifth of the time of the filter alone, and changes samples by at most 1
 of 255 levels on average."""
 
 
@@ -40,11 +40,11 @@ class DecodedImage:
 
     header: ImageHeader
     luma: Image.Image
-    """Rec. 601 luma, mode L. A JPEG may be decoded at a smaller size than the header's."""
+    """Rec. 601 luma, mode L. For a JPEG, it may be smaller than the size in the header."""
     box: Box
-    """The part of `luma` that the image fills; a reduced decode rounds its size up."""
+    """The part of `luma` that the image fills: a reduced decode rounds the size up to whole pixels."""
     colour: Image.Image | None
-    """Mode RGB, with a size of its own. None if the image has no colour or the options ask for none."""
+    """Mode RGB; its size may differ from that of `luma`. None if the image has no colour or the options ask for none."""
     colour_box: Box
     """The part of `colour` that the image fills."""
 
@@ -68,7 +68,7 @@ class DecodedImage:
         *,
         reducing_gap: float | None = None,
     ) -> Image.Image:
-        # The samples are turned, not the image: a turned copy of the image would cost memory.
+        # Turn the samples and not the image, a copy of which would take more memory.
         samples = pixels.resize(self.header.as_stored(columns, rows), resample, box=box, reducing_gap=reducing_gap)
         transpose = _UPRIGHT.get(self.header.orientation)
         return samples if transpose is None else samples.transpose(transpose)
@@ -77,7 +77,7 @@ class DecodedImage:
 def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
     """Decode with at least `samples_per_column` pixels for each column of the art, if the image has them.
 
-    Decodes in place, so it can be called only once. Raises DamagedImageError.
+    It decodes in place, so call it only once. Raises DamagedImageError.
     """
     source, header = opened.source, opened.header
     columns, rows = header.grid(opened.options.width)
@@ -89,7 +89,9 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
     with rejecting_damage():
         box = _reduce_jpeg(source, opened.container, wanted, in_colour=in_colour)
         source.load()
-        if pillow_internals.decoded_mode(source) != source.mode:  # seen with a GIF whose frame data continues past its end
+        if (
+            pillow_internals.decoded_mode(source) != source.mode
+        ):  # happens with a GIF whose frame data continues after the end of the frame
             raise damaged("decoded to another mode than announced")
         luma, colour, colour_box = _luma(source), None, box
         if in_colour and source.mode not in GREY_MODES:
@@ -101,8 +103,8 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
 def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int], *, in_colour: bool) -> Box:
     """Set up a JPEG to be decoded at 1/2, 1/4 or 1/8 of its size, but no smaller than `wanted`, from the scans that it needs.
 
-    libjpeg does that scaling inside the inverse transform. Other formats are left as they are. Returns the part of the decoded
-    image that the image fills.
+    libjpeg scales inside the inverse transform. Images in other formats are not changed. Returns the box of the decoded pixels
+    that the image fills.
     """
     whole = (0.0, 0.0, float(source.width), float(source.height))
     draft = source.draft("RGB" if in_colour else "L", wanted)
@@ -165,7 +167,7 @@ def _luma(source: Image.Image) -> Image.Image:
 
 
 def _pasted_on_black(source: Image.Image, mode: str) -> Image.Image:
-    """`source`, which has an alpha channel, over black. It serves as its own mask, which avoids a copy of the channel."""
+    """`source`, which has an alpha channel, over black. As its own mask, it needs no copy of the channel."""
     black = Image.new(mode, source.size)
     black.paste(source.convert(mode), mask=source)
     return black

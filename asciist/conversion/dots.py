@@ -21,7 +21,7 @@ BLOCKS_SAMPLES_PER_COLUMN: Final = 2
 _BRAILLE_BITS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of each dot, by row and column; Unicode 16 section 21.1."""
 _BRAILLE: Final = "".join(chr(0x2800 + dots) for dots in range(256))
-"""Patterns by their bits. The empty cell is U+2800 and not a space, because all patterns then come from the same font."""
+"""Patterns by their bits. The empty cell is U+2800 and not a space, so that all patterns come from the same font."""
 
 _BLOCK_BITS: Final = ((1, 2), (4, 8))
 _BLOCKS: Final = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
@@ -31,7 +31,7 @@ _CLIPPED_PER_MILLE: Final = 5
 """Dots per thousand that may be clipped to black, and as many to white, when the contrast is stretched."""
 
 _MIN_SPAN: Final = 64
-"""Minimum contrast, in levels, that is stretched to the whole range. Less is noise, and would become a visible pattern."""
+"""Minimum contrast, in levels, that is stretched to the whole range. Less is noise, which would become a visible pattern."""
 
 _SHARPEN: Final = ImageFilter.Kernel((3, 3), (0, -1, 0, -1, 8, -1, 0, -1, 0), scale=4)
 """Adds a quarter of the Laplacian. The weights are exact in binary, so the result is the same on every processor."""
@@ -43,7 +43,7 @@ def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
 
 
 def render_blocks(image: DecodedImage, options: ConversionOptions) -> str:
-    """Lines of `options.width` blocks, joined by newlines: quadrants, or in colour upper halves."""
+    """Lines of `options.width` blocks, joined by newlines: quadrants, or upper half blocks if the art is coloured."""
     if options.color != "none":
         columns, rows = image.header.grid(options.width)
         return "\n".join([_UPPER_HALF * columns] * rows)
@@ -76,7 +76,7 @@ def _coverage(luma: Image.Image, invert: bool) -> Image.Image:
     clipped = luma.width * luma.height * _CLIPPED_PER_MILLE // 1000
     darkest, lightest = _level_above(histogram, clipped), 255 - _level_above(histogram[::-1], clipped)
     missing = max(0, _MIN_SPAN - (lightest - darkest))
-    darkest -= missing * darkest // 255  # keeps an even grey at its level
+    darkest -= missing * darkest // 255  # an image of one grey keeps its level
     span = max(lightest - darkest, _MIN_SPAN)
     stretched = [min(255, max(0, (level - darkest) * 255 // span)) for level in range(256)]
     lit = [(level + 2 * level * level // 255) // 3 for level in stretched]

@@ -1,7 +1,7 @@
 """The glyphs of printable ASCII, from the table that `tools/glyph-bank` generates and documents.
 
-All numbers are integers stored as floating point, small enough that no sum is rounded in any order of summation. The art
-therefore does not depend on the library that multiplies the matrices.
+All numbers are integers stored as floating point, small enough that no sum is rounded, whatever the order of summation. The
+art therefore does not depend on the library that multiplies the matrices.
 """
 
 import pkgutil
@@ -19,6 +19,7 @@ ROWS: Final = 8
 """Samples of a cell, horizontally and vertically."""
 
 _MATCHERS: Final = 2
+"""Sets of weights in the table; see `Preset.matcher` in `structure`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,14 @@ _DISPLAY_NAMES: Final = {"WEBP": "WebP"}
 
 _MAX_RLE_PIXELS: Final = 1_000_000
 _MAX_RLE_BYTES: Final = 500_000
-"""Pillow expands run-length encoded BMPs in Python and holds the interpreter lock: 0.1 s per megapixel, 0.2 s per megabyte."""
+"""Limits of a run-length encoded BMP. Pillow decodes it in Python and holds the interpreter lock: 0.1 s per megapixel and 0.2 s
+per megabyte."""
 
 GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
 """Pillow's modes for images without colour."""
 
 _MAX_COLOUR_REDUCTION: Final = 64
-"""Maximum pixels, in each direction, averaged into one colour at a time. Larger groups would need larger tiles."""
+"""Maximum pixels, in each direction, that are averaged into one before sampling. Larger groups would need larger tiles."""
 
 _MAX_SAMPLES_PER_COLUMN: Final = 4
 """Maximum over all styles of `Renderer.samples_per_column`."""
@@ -57,7 +58,7 @@ class ImageHeader:
         return columns, max(1, columns * self.height // (2 * self.width))
 
     def as_stored(self, columns: int, rows: int) -> tuple[int, int]:
-        """Convert the (columns, rows) of a grid over the displayed image to a grid over the stored image."""
+        """Convert (columns, rows) of the displayed image to (across, down) of the image as stored."""
         return (rows, columns) if self.is_transposed else (columns, rows)
 
     def colour_reduction(self, options: ConversionOptions, size: tuple[int, int]) -> tuple[int, int]:
@@ -73,7 +74,7 @@ class ImageHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedImage:
-    """An image whose header is within the limits, ready to be decoded with the given options."""
+    """An image whose header is within the limits, ready to be decoded with `options`."""
 
     source: ImageFile
     container: Container

@@ -3,14 +3,13 @@
 Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conversion before moving either bound. With Pillow
 12.0.0 and 12.3.0 these parts work too, but 7 of the 224 goldens differ, all in the style `blocks`.
 
-- Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`: the signature has
-  already determined the format, only the plugin in use is imported (every import lengthens a cold start), and no other decoder
-  can ever be tried.
+- Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`. The signature has
+  already determined the format, so only that plugin is imported, which shortens a cold start, and no other decoder is tried.
 - `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
-- `WebPImageFile._get_next` and `._decoder`: libwebp's decoder is freed after the first frame.
+- `WebPImageFile._get_next` is overridden to free libwebp's decoder (`._decoder`) after the first frame.
 - `ImageFile.tile` tells whether a BMP is run-length encoded.
 - `JpegImageFile.layer` holds the sampling factors of a JPEG.
-- `ImageFile.fp` and `.decodermaxblock`: the decoder gets other data than the file whose header was read.
+- `ImageFile.fp` and `.decodermaxblock` are replaced to decode other data than the file whose header was read.
 - `Image.im.mode` is the mode of the decoded pixels, which may differ from the mode that the plugin announced.
 """
 
@@ -72,7 +71,7 @@ def sampling_factors(jpeg: ImageFile) -> list[tuple[int, int]]:
 
 
 def replace_data(source: ImageFile, file: bytes) -> None:
-    """Have `source` decode `file` instead of the file it was opened from, in one read, which avoids a copy."""
+    """Make `source` decode `file` instead of the file that it was opened from. Reading it at once avoids a copy."""
     source.fp, source.decodermaxblock = BytesIO(file), len(file)
 
 

@@ -10,7 +10,7 @@ from asciist.conversion.decoding import DecodedImage
 from asciist.options import ConversionOptions
 
 SAMPLES_PER_COLUMN: Final = 2
-"""A JPEG decoded at one pixel per cell is so coarse that up to 10% of the characters change; at two by two, under 4% do."""
+"""From a JPEG decoded at one pixel per column, up to 10% of the characters differ from a full decode; at two, under 4% do."""
 
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:
@@ -27,6 +27,6 @@ def draw(image: DecodedImage, columns: int, rows: int, *, ramp: str, invert: boo
 
 @lru_cache(maxsize=64)
 def _character_of_luma(ramp: str, invert: bool) -> str:
-    """256 characters, one for each luma. With a ramp of ten, the index is floor(luma / 255 * 10), at most 9."""
+    """The character for each luma, 0 to 255. With a ramp of ten, its index is floor(luma / 255 * 10), at most 9."""
     characters = "".join(ramp[min(len(ramp) - 1, luma * len(ramp) // 255)] for luma in range(256))
     return characters[::-1] if invert else characters

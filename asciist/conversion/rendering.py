@@ -14,9 +14,9 @@ class Renderer:
     """The function that draws a style, and the resolution that it needs."""
 
     samples_per_column: int
-    """Minimum pixels for each column of the art that the decoded image must have, if the original has them."""
+    """Minimum pixels per column of art in the decoded image, if the original has as many."""
     render: Callable[[DecodedImage, ConversionOptions], str]
-    """Converts pixels to art without colour."""
+    """Draws art, without colour, from the pixels."""
 
 
 def _render_structure(image: DecodedImage, options: ConversionOptions) -> str:

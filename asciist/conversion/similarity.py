@@ -1,13 +1,14 @@
 """Similarity of a drawing in glyphs to the original, by which the style `structure` chooses a preset.
 
-A cheaper variant of the score in bench/scoring.py, computed on eighths of cells. It is the product of
+The similarity is a cheaper variant of the score in bench/scoring.py, computed on eighths of cells. It is the product of
 
 - structural similarity (Wang et al., "Image quality assessment", IEEE Transactions on Image Processing 13, 2004), with cells as
   windows,
 - the share of the variance of tone that the drawing explains,
-- the square root of the correlation of slopes,
+- the square root of the correlation of slopes.
 
-after fitting the brightness and contrast of the drawing to the original, as a viewer's eye does.
+The structural similarity is computed after fitting the brightness and contrast of the drawing to the original, because a
+viewer's eye adapts to them.
 
 All sums are of integers below 2^53 and therefore exact in any order. Structural similarities are rounded to integers before
 they are summed.
@@ -38,7 +39,7 @@ _SLOPES: Final = np.array(
     + [[-1 if eighth == upper else int(eighth == upper + 2) for eighth in range(8)] for upper in range(6)],
     np.float64,
 ).T
-"""(8, 10): matrix of the differences within a cell, from each eighth to the one on its right and to the one below."""
+"""(8, 10): matrix that gives the differences within a cell, between each eighth and those on its right and below it."""
 
 
 def similarity(drawings: NDArray[np.intp], original: _Floats, bank: GlyphBank) -> list[float]:

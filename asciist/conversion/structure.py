@@ -2,9 +2,9 @@
 
     4x8 samples per cell  ->  tone curve  ->  nearest glyph  ->  characters
 
-The best tone curve depends on the image: a photograph needs all its tones, a cartoon is clearer with its flat areas blank. Some
-rows of cells are therefore drawn with every preset and compared with the image (`similarity`); the best preset draws the whole
-image.
+The best tone curve depends on the image: a photograph needs all its tones, and a cartoon is clearer with its flat areas blank.
+Some rows of cells are therefore drawn with every preset and compared with the image (`similarity`). The whole image is then
+drawn with the best preset.
 
 Every choice is made on integers, or on ratios of integers, which IEEE 754 rounds the same way everywhere, so the art is the
 same on every machine.
@@ -37,7 +37,7 @@ class Preset:
     bright: int
     """Samples per thousand drawn darker than white."""
     quarters: int
-    """Four times the exponent of the curve between black and white: 4 is linear, more is darker."""
+    """Exponent of the curve between black and white, in quarters: 4 is linear, more is darker."""
     matcher: int
     """Index of the matcher in the glyph bank: 0 is sharper and covers less, 1 is brighter and keeps flat areas even."""
 
@@ -52,8 +52,8 @@ PRESETS: Final = (
 """Found together with the matchers, by a search for the set with the best scores (tools/glyph-bank)."""
 
 MAX_MATCHED_CELLS: Final = 1_000_000
-"""Maximum cells matched by shape, which takes half a second. Larger art, mostly of thin strips, fits no screen and is drawn by
-tone alone."""
+"""Maximum cells matched by shape, which takes half a second. Larger art, mostly of thin strips, does not fit on a screen and is
+drawn by tone alone."""
 
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
@@ -61,7 +61,7 @@ _PREVIEW_PARTS: Final = 2
 the right half, so that a detail that occurs in only one place is rarely missed."""
 
 _MATCHED_AT_ONCE: Final = 1024
-"""Cells matched at a time: the intermediate results (0.4 MB) fit into a processor's cache."""
+"""Cells matched at a time, so that the intermediate results (0.4 MB) fit into the processor's cache."""
 
 
 def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> str:
@@ -112,7 +112,7 @@ def _surroundings(means: _Bytes) -> _Bytes:
 
 
 class _Matcher:
-    """Finds the nearest glyphs, some rows at a time. Buffers are reused: allocating them would take longer than the sums."""
+    """Finds the nearest glyphs, some rows at a time. Reuses its buffers, because allocating them takes longer than the sums."""
 
     def __init__(self, bank: GlyphBank, columns: int) -> None:
         self.bank: Final = bank
@@ -142,7 +142,7 @@ class _Matcher:
 
 
 def _best(presets: Sequence[Preset], curves: _Bytes, samples: _Bytes, surroundings: _Bytes, matcher: _Matcher) -> int:
-    """Index of the preset whose drawing of some rows is most similar to the image."""
+    """Index of the preset whose drawing of the preview is most similar to the image."""
     rows, _, columns, _ = samples.shape
     parts = min(_PREVIEW_PARTS, columns)
     width = columns // parts

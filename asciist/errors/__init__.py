@@ -8,22 +8,22 @@
     │   ├── BadOptionError         An option has an invalid value.
     │   ├── TooManyBytesError      The upload exceeds the byte limit.
     │   ├── SlowUploadError        The upload did not arrive in time.
-    │   ├── UnsupportedEncodingError   The request body is compressed.
-    │   └── ImageRejectedError     The image cannot be converted. Crosses the queue as a failure reply.
+    │   ├── UnsupportedEncodingError  The request body is compressed.
+    │   └── ImageRejectedError     The image cannot be converted. A worker sends it to the web tier in a reply.
     │       ├── UnknownFormatError     The image format is not supported.
     │       ├── DamagedImageError      The image data cannot be decoded.
     │       └── TooManyPixelsError     The image exceeds the pixel limit.
     ├── ArtifactNotFoundError      The store has no object with that key.
-    ├── OverloadedError            No capacity at the moment; retrying later helps.
+    ├── OverloadedError            No capacity at the moment; retrying later may help.
     ├── DeadlineExceededError      The art was not ready before the deadline.
     ├── UnavailableError           A dependency (store, queue) failed.
     ├── ReplyAddressGoneError      The process that requested the reply has stopped.
-    ├── MalformedMessageError      The message body does not have the form of any release.
+    ├── MalformedMessageError      The message body is not valid in any version that this release reads.
     ├── ServiceError               Raised by the client: the service could not be reached, or failed.
     └── SettingsError              The environment holds invalid settings.
 
-An error carries two texts: `public_message`, a sentence for clients (see `asciist.errors.sentences`), and `str(error)`, which
-is for the log and may name keys and dependencies. `service.errors` maps the classes to HTTP statuses.
+An error has two texts: `public_message`, a sentence for clients (see `asciist.errors.sentences`), and `str(error)`, which is
+for the log and may contain keys and the names of dependencies. `service.errors` maps the classes to HTTP statuses.
 """
 
 from asciist.errors import sentences
@@ -33,6 +33,7 @@ class AsciistError(Exception):
     """Base class of every error that asciist raises on purpose."""
 
     def __init__(self, public_message: str, *, detail: str = "") -> None:
+        """`detail` is for the log only."""
         super().__init__(f"{public_message} ({detail})" if detail else public_message)
         self.public_message = public_message
 
@@ -62,7 +63,7 @@ class UnsupportedEncodingError(RejectedError):
 
 
 class ImageRejectedError(RejectedError):
-    """The image cannot be converted. A worker sends it as a failure reply; the Requester raises it again."""
+    """The image cannot be converted. A worker sends the reason in a reply, from which the Requester raises this error."""
 
 
 class UnknownFormatError(ImageRejectedError):
@@ -113,7 +114,7 @@ class ReplyAddressGoneError(AsciistError):
 
 
 class MalformedMessageError(AsciistError):
-    """The body of a message is not valid."""
+    """The message body is not valid in any version that this release reads."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("malformed message", detail=detail)

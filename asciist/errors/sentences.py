@@ -1,7 +1,7 @@
-"""Every sentence in which the service tells a client what is wrong, in one place.
+"""Every error message that the service sends to a client.
 
-A sentence says what is wrong and, where it helps, what to do. It is lower-case and has no full stop, because clients show
-it behind a prefix of their own.
+A message says what is wrong and, where it helps, what to do. It starts in lower case and has no full stop, because clients
+print it after a prefix of their own.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,9 @@
 """The table of conversion options.
 
-Each field of `ConversionOptions` is a row: its name, type and default, and in its metadata everything else there is to know
-about it. Parsing (HTTP and JSON), storage keys, messages, the OpenAPI document, the usage text, the command's `--help`, the
-controls on the page and the reference all follow from the rows. A new option is a new field here, and whatever draws it.
+Each field of `ConversionOptions` is a row of the table: it gives the option's name, type and default, and its metadata gives
+everything else. Parsing (HTTP and JSON), storage keys, messages, the OpenAPI document, the usage text, the command's `--help`,
+the controls on the page and the reference are generated from the rows. To add an option, add a field here and the code in
+`asciist.conversion` that applies it.
 """
 
 from collections.abc import Mapping
@@ -17,16 +18,17 @@ from asciist.options.styles import DEFAULT_STYLE, STYLES, Style
 __all__ = ["COLORS", "DEFAULT_STYLE", "DEFAULT_WIDTH", "OPTIONS", "STYLES", "ConversionOptions", "Option", "Style"]
 
 DEFAULT_WIDTH: Final = 80
-"""Columns of art, unless the client chooses: the width of the classic terminal."""
+"""Default width of art, in columns: that of the classic terminal."""
 
 _COLOUR_CHARACTERS: Final = {"none": 0, "ansi": 19, "html": 31}
-"""Maximum characters that colouring one cell adds: the code that sets the colour, the one that ends it, and escaping."""
+"""Maximum characters that one colour adds to a cell: an escape code, or tags and HTML escaping."""
 
 COLORS: Final = tuple(_COLOUR_CHARACTERS)
 """Colour modes of art: none, terminal escape codes, or an HTML document."""
 
 MAX_CHARS_BYTES: Final = 100
-"""Bytes of `chars` in UTF-8. All of printable ASCII fits; in hexadecimal it is part of a file name of at most 255 bytes."""
+"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. The name of a stored file, of at most 255
+bytes, contains them in hexadecimal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +40,13 @@ class Option:
     kind: Kind
     default: Any
     summary: str
-    """A short line for the usage text and `--help`."""
+    """Short description, in lower case, for the usage text and `--help`."""
     description: str
     """Full description, for the OpenAPI document and the reference."""
     label: str
     """Label of the control on the page."""
     section: str = ""
-    """Title of the page's collapsible section that holds the control; empty to show the control at once."""
+    """Title of the collapsible section of the page that holds the control; empty if the control is always visible."""
     placeholder: str = ""
     """Placeholder of a text field on the page."""
     hint: str = ""
@@ -57,7 +59,7 @@ class Option:
     """One-letter option of the command, such as `-w`."""
     required_in_json: bool = False
     message_version: int
-    """First version of the conversion request that carries the option."""
+    """First version of the conversion request message that has the option."""
 
     def schema(self, limits: Limits, *, with_default: bool = True) -> Schema:
         """Return the JSON Schema of the option, without its description."""
@@ -107,7 +109,7 @@ class ConversionOptions:
         metadata=_row(
             Flag(),
             summary="draw dark characters on a light background",
-            description="Draw dark characters on a light background. Coloured `blocks` do not change, only their page does.",
+            description="Draw dark characters on a light background. With coloured `blocks`, only their page changes.",
             label="Dark on light",
             message_version=2,
         ),
@@ -146,7 +148,7 @@ class ConversionOptions:
     )
 
     def check(self, limits: Limits) -> None:
-        """Raise BadOptionError if a value is out of range."""
+        """Raise BadOptionError if a value is invalid, or `chars` does not suit the style."""
         for option in OPTIONS.values():
             option.kind.check(option.name, getattr(self, option.name), limits)
         if self.chars:
@@ -162,14 +164,14 @@ class ConversionOptions:
             raise BadOptionError(sentences.CHARS_EXCLUDES_ALL)
 
     def check_art(self, columns: int, rows: int, limits: Limits) -> None:
-        """Raise BadOptionError if art of (columns x rows) cells would exceed the limit on characters."""
+        """Raise BadOptionError if art of (columns x rows) cells would exceed `Limits.max_art_characters`."""
         max_characters = limits.max_art_characters // self.cell_weight
         if columns * rows > max_characters:
             raise BadOptionError(sentences.art_too_large(columns, rows, max_characters))
 
     @property
     def characters(self) -> str:
-        """Characters to draw with, once the options are checked; empty for a style with fixed patterns."""
+        """Characters to draw with, for options that `check` accepts; empty for a style with fixed patterns."""
         own = STYLES[self.style].characters
         if self._excluded:
             return "".join(character for character in own if character not in self._excluded)
@@ -177,7 +179,7 @@ class ConversionOptions:
 
     @property
     def cell_weight(self) -> int:
-        """Characters that one cell counts for: those it may become, or its samples if they are more."""
+        """Weight of one cell in `Limits.max_art_characters`: the characters that it may become, or its samples if more."""
         style = STYLES[self.style]
         return max(style.samples, 1 + style.colours * _COLOUR_CHARACTERS[self.color])
 

@@ -1,4 +1,4 @@
-"""The kinds of options: how a value is read from text or JSON, checked, written into a key, and described by a schema."""
+"""The kinds of options: how to read a value from text or JSON, check it, write it into a storage key, and describe it."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +13,10 @@ Schema = dict[str, Any]
 
 
 class Kind(Protocol):
-    """The interface of a kind. Every method that reads a value from a request raises BadOptionError."""
+    """Interface of a kind. The methods that read a value from a request raise BadOptionError if its form is wrong.
+
+    `name` is the option's name, for error messages and keys.
+    """
 
     python_type: ClassVar[type]
     """Python type of the value, in `ConversionOptions` and in messages."""
@@ -31,7 +34,7 @@ class Kind(Protocol):
         """Return the regular expression of the value's part of a storage key, with one group around the value."""
 
     def to_key(self, name: str, value: Any) -> str:
-        """Write a value that is not the default into a storage key."""
+        """Return the part of a storage key for a value that is not the default."""
 
     def from_key(self, text: str) -> Any:
         """Read the value from the group of `key_pattern`. Raises ValueError."""
@@ -88,7 +91,7 @@ class Choice:
 
     choices: Sequence[str]
     key_pattern_of_any: str = ""
-    """Regular expression of the value in a key, where unknown names must be read too; otherwise only the choices are."""
+    """Regular expression of the value in a key that matches unknown names too; empty to match only the choices."""
     python_type: ClassVar[type] = str
 
     def from_text(self, name: str, text: str, limits: Limits) -> str:  # noqa: ARG002 - the protocol's signature
@@ -134,7 +137,7 @@ class Flag:
         return value
 
     def check(self, name: str, value: bool, limits: Limits) -> None:
-        """Every value is in range."""
+        """Do nothing: both values are valid."""
 
     def key_pattern(self, name: str, default: bool) -> str:  # noqa: ARG002 - the protocol's signature
         return f"({name})"
@@ -163,7 +166,7 @@ class Characters:
         return _string(name, value)
 
     def check(self, name: str, value: str, limits: Limits) -> None:  # noqa: ARG002 - the protocol's signature
-        # The first comparison bounds the cost of the encoding.
+        # The first comparison limits the length of the text that is encoded.
         if len(value) > self.max_bytes or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise BadOptionError(sentences.too_many_characters(name, self.max_bytes))
         if not all(map(_fills_one_column, value)):
@@ -188,12 +191,15 @@ def _string(name: str, value: object) -> str:
     return value
 
 
-_HANGUL_VOWELS_AND_FINALS: Final = ("\u1160", "\u11ff")  # they join the syllable before them
+_HANGUL_VOWELS_AND_FINALS: Final = ("\u1160", "\u11ff")  # a terminal adds them to the syllable before them
 _REPLACEMENT_CHARACTER: Final = "\ufffd"  # a decoder's substitute for bytes that are not UTF-8
 
 
 def _fills_one_column(character: str) -> bool:
-    """Return True if a terminal gives it one column, in reading order: Unicode annexes 9 (direction) and 11 (width)."""
+    """Return whether a terminal shows the character in one column, from left to right.
+
+    Unicode Standard Annexes 9 (direction) and 11 (width).
+    """
     if character.isascii() or not character.isprintable():
         return character.isprintable()
     import unicodedata  # noqa: PLC0415 - few requests need it

@@ -1,4 +1,4 @@
-"""The styles of art, as far as the options depend on them; `asciist.conversion.rendering` draws them."""
+"""The styles of art: their properties that the options depend on. `asciist.conversion.rendering` has their renderers."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,16 +6,16 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """One style."""
+    """Properties of one style."""
 
     characters: str = ""
-    """Characters it draws with, which the option `chars` replaces or restricts; empty if its patterns are fixed."""
+    """Characters that the style draws with, unless `chars` replaces or restricts them; empty if its patterns are fixed."""
     takes_any_character: bool = False
-    """True if `chars` may name any character one column wide; otherwise only the style's own."""
+    """True if `chars` may contain any character one column wide, False if only the style's own characters."""
     samples: int = 1
     """Brightness samples per cell."""
     colours: int = 1
-    """Colours per cell: one, or two for its upper half (foreground) and its lower half (background)."""
+    """Colours per cell: 1, or 2 for the upper half (foreground) and the lower half (background)."""
 
 
 STYLES: Final = {

@@ -1,6 +1,6 @@
-"""Artifact keys and the format of stored art. Images are stored at `{sha256}/image`, art below the same folder.
+"""Artifact keys and the format of stored art. An image is stored at `{sha256}/image`, and its art in the same folder.
 
-No key is also the folder of another key, because a directory store could not hold both.
+No key is the folder of another key, because a store in a directory could not hold both.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ def _variant_pattern() -> str:
 
 
 VARIANT_PATTERN: Final = _variant_pattern()
-"""Regular expression of the variants that `variant_of` writes, with a group for the value of each option."""
+"""Regular expression of the variants that `variant_of` returns, with a group for the value of each option."""
 
 
 def digest_of(image: bytes) -> str:
-    """Return the SHA-256 digest of an image's bytes, as 64 lower-case hexadecimal digits. The image's keys begin with it."""
+    """Return the SHA-256 digest of an image's bytes, as 64 lower-case hexadecimal digits: the folder of its keys."""
     return hashlib.sha256(image).hexdigest()
 
 
@@ -43,9 +43,9 @@ def digest_of_image_key(key: str) -> str | None:
 
 
 def art_key(digest: str, options: ConversionOptions) -> str:
-    """Return the key of an image's art, which is also the path of its permalink.
+    """Return the key of an image's art, which is also the path of its permanent URL.
 
-    The default style, with no other option set, has a shorter key without a variant.
+    If every option but the width has its default, the key is shorter: it has no variant.
     """
     variant = variant_of(options)
     if variant == DEFAULT_STYLE:
@@ -56,7 +56,7 @@ def art_key(digest: str, options: ConversionOptions) -> str:
 def variant_of(options: ConversionOptions) -> str:
     """Return the options other than the width as one path segment, such as `ramp` or `ramp.invert.ansi.chars-2e3a`.
 
-    The style comes first, then every option that is not the default. Different options have different variants.
+    The style comes first, then each option whose value is not the default. Different options have different variants.
     """
     parts = [options.style]
     for option in _VARIANT_OPTIONS:
@@ -67,7 +67,7 @@ def variant_of(options: ConversionOptions) -> str:
 
 
 def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
-    """Return the options, not yet checked, of a variant; None if `variant_of` never writes it."""
+    """Return the options of a variant, not yet checked; None if `variant_of` never returns this variant."""
     match = re.fullmatch(VARIANT_PATTERN, variant)
     if match is None:
         return None

@@ -10,7 +10,7 @@ from asciist.errors import OverloadedError
 
 
 class Capacity:
-    """Weighted semaphore, first come, first served: small reservations never overtake a large one."""
+    """Weighted semaphore. Reservations are granted in order of arrival, so small ones never overtake a large one."""
 
     def __init__(self, total: int) -> None:
         self._total: Final = total
@@ -25,9 +25,9 @@ class Capacity:
 
     @contextmanager
     def reserve(self, amount: int, *, wait_seconds: float) -> Iterator[None]:
-        """Reserve `amount`, at most the total, for the duration of a `with` block.
+        """Reserve `amount`, or the total if that is less, for the duration of a `with` block.
 
-        Raises OverloadedError if it does not become free within `wait_seconds`.
+        Raises OverloadedError if so much does not become free within `wait_seconds`.
         """
         amount = min(amount, self._total)
         ticket = object()

@@ -1,7 +1,7 @@
 """Messages between the tiers: conversion requests and replies, as versioned JSON.
 
-A reader rejects an unknown version with MalformedMessageError. During an upgrade, the message is then redelivered until a
-reader of its own release receives it, or it becomes a dead letter, which fires an alarm.
+Reading an unknown version raises MalformedMessageError. If that happens to a request during an upgrade, the queue redelivers it
+until a worker that knows the version receives it, or until it becomes a dead letter, which fires an alarm.
 """
 
 import json
@@ -15,8 +15,8 @@ from asciist.options import OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import digest_of_image_key, image_key
 
 REQUEST_VERSION: Final = 2
-"""Version written unless an option in use needs a newer one (`Option.message_version`). Workers also read version 1, because
-during an upgrade the web tier may be the older of the two."""
+"""Version of requests that this release writes, unless an option in use needs a newer one (`Option.message_version`). Workers
+also read version 1, because during an upgrade the web tier may still be of an older release."""
 _REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.message_version for option in OPTIONS.values()) + 1))
 
 REPLY_VERSION: Final = 1
@@ -45,13 +45,13 @@ class ConversionRequest:
     """SHA-256 digest of the image. In JSON it is replaced by the image's artifact key."""
     options: ConversionOptions
     deadline: float
-    """Time at which the web tier gives up, in seconds since the epoch. Workers drop the message after it."""
+    """Time at which the web tier gives up, in seconds since the epoch. After it, workers drop the message."""
     reply_to: str
     """Reply address, opaque to everything but the adapters of one reply path."""
     published_at: float | None = None
     """Time at which the message was sent, in seconds since the epoch; None from a release that did not record it."""
     trace: Trace = field(default_factory=Trace)
-    """Optional: older releases neither write nor read it, so adding it did not change the version."""
+    """Optional in JSON: older releases neither write nor read it, so adding it did not change the version."""
 
     def to_json(self) -> str:
         return _dump(
@@ -89,7 +89,7 @@ class ConversionRequest:
 
 
 def _request_version(options: ConversionOptions) -> int:
-    """Return the lowest version that every reader of this release reads and that carries all options in use."""
+    """Return REQUEST_VERSION, or the first version that has all options in use if that is newer."""
     in_use = [option.message_version for option in OPTIONS.values() if getattr(options, option.name) != option.default]
     return max([REQUEST_VERSION, *in_use])
 
@@ -117,12 +117,12 @@ class ConversionReply:
 
     correlation_id: str
     art: str | None = None
-    """Art, if it fits into the message; otherwise the web tier fetches it from the store."""
+    """The art. None if it does not fit into the message: the web tier then reads it from the store."""
     rejection: str | None = None
-    """Reason why the image cannot be converted, as a message for the client; None if the art is stored."""
+    """Reason why the image cannot be converted, as an error message for the client; None if the art is stored."""
 
     def without_art(self) -> "ConversionReply":
-        """Return the same reply without its art, for a channel whose messages are too small for it."""
+        """Return the same reply without its art, for a channel that limits the size of a message."""
         return replace(self, art=None)
 
     def to_json(self) -> str:

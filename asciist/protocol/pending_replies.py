@@ -1,4 +1,4 @@
-"""Replies that a web process is waiting for: the part of a reply inbox that every adapter shares."""
+"""Replies that a web process is waiting for. The adapters for every reply inbox share this code."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class PendingReplies:
 
     @contextmanager
     def expect(self, correlation_id: str, reply_to: str) -> Iterator["_Pending"]:
-        """Accept a reply for the length of a `with` block. See `ReplyInbox.expect`."""
+        """Accept a reply during a `with` block. See `ReplyInbox.expect`."""
         pending = _Pending(reply_to)
         with self._lock:
             self._pending[correlation_id] = pending
@@ -31,7 +31,7 @@ class PendingReplies:
                 self._pending.pop(correlation_id, None)
 
     def reply_to(self, correlation_id: str) -> str | None:
-        """Return the reply address issued for a request; None if no reply to it is pending."""
+        """Return the reply address of a request; None if no reply to the request is pending."""
         with self._lock:
             pending = self._pending.get(correlation_id)
         return pending.reply_to if pending else None

@@ -1,4 +1,6 @@
-"""Ports: interfaces of the dependencies. Each has a contract suite in `tests/contract`, and every adapter passes it."""
+"""Ports: interfaces of the dependencies. Every adapter passes the contract suite of its port in `tests/contract`; there is none
+for Metrics.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -27,11 +29,11 @@ class ArtifactStore(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """Delivery of a message to a consumer."""
+    """One delivery of a message to a consumer."""
 
     body: str
     receipt: str
-    """Receipt of this delivery, needed to extend or delete it; invalid once the message is visible again."""
+    """Receipt of this delivery, needed to extend or delete it; invalid once the message is delivered again."""
     receive_count: int
     """Number of deliveries of the message so far, this one included; 1 at the first delivery."""
 
@@ -79,8 +81,8 @@ class ReplyInbox(Protocol):
     def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
         """Return a context manager that registers a pending reply.
 
-        Enter it before publishing the request, so that the reply cannot arrive too early. A reply that arrives after its exit
-        is an orphan.
+        Enter the block before publishing the request, so that the reply cannot arrive too early. A reply that arrives after
+        the end of the block is counted as orphaned.
         """
 
 
@@ -90,12 +92,12 @@ class ReplySender(Protocol):
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         """Send the reply, without its art if the art is too large for the channel.
 
-        Raises ReplyAddressGoneError if no process listens at the address any longer, UnavailableError if the channel fails.
+        Raises ReplyAddressGoneError if the process at the address has stopped, UnavailableError if the channel fails.
         """
 
 
 class Metrics(Protocol):
-    """Metrics sink; never raises or blocks, except that `flush` may wait for seconds."""
+    """Metrics sink. No method raises, and none but `flush` blocks."""
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
         """Add `value` to a counter."""
@@ -104,7 +106,7 @@ class Metrics(Protocol):
         """Record one value of a distribution."""
 
     def flush(self) -> None:
-        """Send buffered values, within seconds. Call it before the process stops or is frozen."""
+        """Send buffered values, which may take seconds. Call it before the process stops or is frozen."""
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The web tier's half of the protocol.
 
-A Requester serves stored art when there is any. Otherwise it stores the image, publishes a conversion request, waits for
-the reply, and looks into the store once more before it gives up. Replies may come late, twice or never.
+A Requester returns the art from the store if it is there. Otherwise it stores the image, publishes a conversion request and
+waits for the reply. If no reply comes, or it does not contain the art, the Requester looks in the store once more before it
+gives up. Replies may come late, twice or never.
 """
 
 import time
@@ -49,12 +50,12 @@ class ServedArt:
 
 @dataclass(frozen=True, kw_only=True)
 class _ArtRequest:
-    """One request for art on its way through the Requester."""
+    """A request for art that the Requester is processing."""
 
     digest: str
     options: ConversionOptions
     image: bytes | None
-    """Bytes of the image; None when the client names an image that it uploaded before."""
+    """Bytes of the image; None if the client refers to an image uploaded earlier by its digest."""
     deadline: float
     """Time at which the Requester gives up, in seconds since the epoch."""
     trace: Trace
@@ -90,10 +91,10 @@ class Requester:
     def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
         """Return the art of `image`, stored or newly converted.
 
-        Raises RejectedError if the image cannot be converted, DeadlineExceededError, UnavailableError.
+        Raises RejectedError if the image or an option is invalid, DeadlineExceededError or UnavailableError.
         """
         header = conversion.open_image(image, options, self._limits).header
-        image_format = header.format.lower()  # Datadog would lower-case the tag
+        image_format = header.format.lower()  # Datadog stores tag values in lower case
         self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
         self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
@@ -101,9 +102,9 @@ class Requester:
         return self._count(self._serve(self._request(digest, options, trace, image=image)))
 
     def convert_stored_image(self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
-        """Return the art of an image that was uploaded before, stored or newly converted.
+        """Return the art of an image uploaded earlier, stored or newly converted.
 
-        Raises ArtifactNotFoundError if the image is not stored, and whatever `convert` raises.
+        Raises ArtifactNotFoundError if the image is not stored, and every error that `convert` raises.
         """
         options.check(self._limits)
         logs.add(digest=digest)
@@ -123,7 +124,7 @@ class Requester:
         return _ArtRequest(digest=digest, options=options, image=image, deadline=deadline, trace=trace)
 
     def _serve(self, request: _ArtRequest) -> ServedArt:
-        """Join an identical request in flight, or look for the art and have it converted."""
+        """Wait for an identical request in flight; if there is none, read the art from the store or have it converted."""
         while True:
             with self._in_flight.join(request.key) as call:
                 if call.is_leader:
@@ -133,9 +134,9 @@ class Requester:
                 try:
                     return replace(call.wait(request.deadline - self._clock()), source=ArtSource.SHARED)
                 except ArtifactNotFoundError:
-                    continue  # the leader had no image: try again with the image of this request
+                    continue  # the leader had no image, but this request may have it
                 except (TimeoutError, DeadlineExceededError) as error:
-                    # The leader's deadline comes first. A request with time left tries again.
+                    # The leader's deadline is earlier, so this request may have time left to try again.
                     if self._clock() >= request.deadline:
                         raise DeadlineExceededError from error
 
@@ -159,7 +160,6 @@ class Requester:
     def _request_conversion(self, request: _ArtRequest) -> str:
         """Publish a conversion request and wait for its reply."""
         correlation_id = uuid.uuid4().hex
-        # The reply is expected before the request is published, so that no reply can come too early.
         with self._inbox.expect(correlation_id) as pending:
             message = ConversionRequest(
                 correlation_id=correlation_id,
@@ -177,7 +177,7 @@ class Requester:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
             return reply.art
-        # The art was too large for the reply, or the reply is lost: in both cases the art may be stored.
+        # If the art was too large for the reply, or the reply was lost, the art may still be in the store.
         art = self._find(request.key)
         if art is not None:
             return art
@@ -186,7 +186,7 @@ class Requester:
         raise UnavailableError(f"the reply says that {request.key} is stored, but it is not")
 
     def _find(self, key: str) -> str | None:
-        """Return stored art; None if there is none that this engine version drew."""
+        """Return stored art; None if there is none of this engine version."""
         try:
             stored = StoredArt.from_json(self._store.get(key))
         except ArtifactNotFoundError:

@@ -1,8 +1,8 @@
 """The worker tier's half of the protocol.
 
-A Responder drops a message that is past its deadline. Otherwise it fetches the image, converts it, stores the art and
-replies. Messages may be delivered twice and in any order, so every step can be repeated: art is a function of its key,
-and two conversions write the same bytes.
+A Responder drops a message that is past its deadline. Otherwise it reads the image from the store, converts it, stores the art
+and replies. Messages may be delivered twice and in any order, so every step can be repeated: the key determines the art, and
+two conversions write the same bytes.
 """
 
 import logging
@@ -33,12 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 def redelivery_backoff(receive_count: int) -> float:
-    """Seconds until a message whose processing failed is delivered again: 0.5, 1, 2, 4."""
+    """Return the seconds until a message whose processing failed is delivered again: 0.5, 1, 2, 4 (SQS rounds 0.5 up to 1)."""
     return float(0.5 * 2 ** (receive_count - 1))
 
 
 class Responder:
-    """Answers conversion requests: messages handed to `respond`, or messages its own threads receive after `start`."""
+    """Answers conversion requests: those passed to `respond`, and those that its own threads receive after `start`."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class Responder:
         self._limits = limits
         self._backoff = backoff
         self._clock = clock
-        # Shared by all threads of the process, so that two large images are decoded one after the other.
+        # Shared by all threads of the process: two large images are decoded one after the other, not at the same time.
         self._decode_bytes = Capacity(limits.max_decode_bytes)
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
     def start(self, threads: int, *, wait_seconds: float = 1.0) -> None:
-        """Consume the queue in so many threads, each with long polls of `wait_seconds`.
+        """Start `threads` threads that consume the queue, each with long polls of `wait_seconds`.
 
-        Threads suffice to use every core: decoding and scaling release the interpreter lock.
+        Threads can use every core, because decoding and scaling release the interpreter lock.
         """
         for number in range(threads):
             thread = threading.Thread(target=self._consume, args=(wait_seconds,), name=f"worker-{number}", daemon=True)
@@ -74,15 +74,15 @@ class Responder:
             self._threads.append(thread)
 
     def is_alive(self) -> bool:
-        """Return True while every started thread consumes the queue."""
+        """Return whether every started thread is still consuming the queue."""
         return not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
 
     def request_stop(self) -> None:
-        """Ask the threads to stop after the message in hand, without waiting for them."""
+        """Ask each thread to stop after its current message; do not wait for them."""
         self._stopping.set()
 
     def stop(self, wait_seconds: float) -> None:
-        """Let each thread finish the message in hand, waiting `wait_seconds` for it at most; then flush the metrics."""
+        """Let each thread finish its current message, waiting at most `wait_seconds` for each; then flush the metrics."""
         self.request_stop()
         for thread in self._threads:
             thread.join(wait_seconds)
@@ -93,16 +93,16 @@ class Responder:
         self._metrics.flush()
 
     def respond(self, delivery: Delivery) -> bool:
-        """Process one delivery. Return True when the message is done and must be deleted. Never raises.
+        """Process one delivery. Return True if it succeeded, and the caller must delete the message. Never raises.
 
-        After a fault the message stays in the queue and is made visible again after a backoff, because its visibility
-        timeout is longer than its deadline.
+        If it failed, the message stays in the queue and becomes visible again after a backoff. Its visibility timeout would
+        end only after its deadline.
         """
         with logs.scope():
             logs.add(receive_count=delivery.receive_count)
             try:
                 self.process(delivery.body, receive_count=delivery.receive_count)
-            except Exception:  # noqa: BLE001 - any fault: the message comes back and the worker goes on
+            except Exception:  # noqa: BLE001 - the message is redelivered, and the worker must survive
                 self._metrics.count(MESSAGES_FAULTED)
                 _log.exception("message processing failed")
                 with suppress(AsciistError):
@@ -111,7 +111,7 @@ class Responder:
             return True
 
     def process(self, body: str, *, receive_count: int) -> None:
-        """Carry out one request. Any error raised is a server fault, after which the message must stay in the queue."""
+        """Process one message body. Raises any error if processing failed, and the message must stay in the queue."""
         started = time.perf_counter()
         request = ConversionRequest.from_json(body)
         logs.add(request_id=request.trace.request_id, trace=request.trace.headers, digest=request.digest)
@@ -121,7 +121,7 @@ class Responder:
             self._metrics.count(MESSAGES_EXPIRED)
             _log.warning("message expired")
             return
-        # An earlier delivery may have failed only after the art was stored: then only the reply is missing.
+        # An earlier delivery may have stored the art and failed to send the reply.
         reply = (self._reply_from_store(request) if receive_count > 1 else None) or self._convert_and_store(request)
         try:
             self._replies.send(request.reply_to, reply)
@@ -133,7 +133,7 @@ class Responder:
         _log.info("image converted" if reply.rejection is None else "image rejected")
 
     def _consume(self, wait_seconds: float) -> None:
-        """Receive and process one message at a time until asked to stop. Never raises: a worker survives every fault."""
+        """Receive and process one message at a time until asked to stop. If the queue fails, wait and try again."""
         while not self._stopping.is_set():
             try:
                 for delivery in self._queue.receive(max_messages=1, wait_seconds=wait_seconds):

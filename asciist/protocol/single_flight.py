@@ -27,7 +27,7 @@ class Call(Generic[Result]):
 
 
 class SingleFlight(Generic[Result]):
-    """Calls in flight, by key. Safe to use from many threads."""
+    """Computations in flight, by key. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._in_flight: dict[str, Future[Result]] = {}
@@ -35,9 +35,9 @@ class SingleFlight(Generic[Result]):
 
     @contextmanager
     def join(self, key: str) -> Iterator[Call[Result]]:
-        """Join the call for `key`, or lead a new one when there is none.
+        """Join the computation for `key` that is in flight, or lead a new one if there is none.
 
-        The leader must call `finish` inside the `with` block; if the block raises, every waiting caller gets that error.
+        The leader must call `finish` inside the `with` block. If the block raises, `wait` raises that error in every caller.
         """
         with self._lock:
             outcome = self._in_flight.get(key)
@@ -53,6 +53,6 @@ class SingleFlight(Generic[Result]):
             outcome.set_exception(error)
             raise
         finally:
-            # Only after the outcome is set: a caller that finds no call in flight must find the art in the store.
+            # The key is freed only after the outcome is set: until then, new callers join this computation.
             with self._lock:
                 del self._in_flight[key]

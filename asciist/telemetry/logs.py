@@ -11,33 +11,33 @@ from pythonjsonlogger.json import JsonFormatter
 
 FIELDS: Final = {
     "request_id": "Id of the request: the client's `X-Request-Id`, or a new one. In both tiers.",
-    "trace": "Tracing headers of the request. In both tiers.",
+    "trace": "Tracing headers of the request, as an object. In both tiers.",
     "method": "HTTP method.",
     "route": "Route of the URL, such as `/<sha256:digest>/width/<width>`.",
     "status": "HTTP status of the answer.",
-    "duration_ms": "Milliseconds from a request's head to its answer, less `upload_ms`; in a worker, of one message.",
+    "duration_ms": "Milliseconds from a request's headers to its answer, without `upload_ms`; in a worker, for one message.",
     "upload_ms": "Milliseconds spent waiting for the client's bytes.",
-    "error": "The sentence that the client got.",
-    "digest": "SHA-256 of the image, which is its folder in the store.",
+    "error": "Error message sent to the client.",
+    "digest": "SHA-256 of the image, which names its folder in the store.",
     "format": "Image format.",
     "bytes": "Size of the image file, in bytes.",
     "pixels": "Width times height of the image.",
     "style": "Style of the art.",
     "width": "Width of the art, in columns.",
     "source": "Source of the art: `store`, `conversion`, or `shared` with an identical request in flight.",
-    "receive_count": "Deliveries of the message so far.",
+    "receive_count": "Deliveries of the message so far, this one included.",
     "age_ms": "Milliseconds from publishing the message to receiving it.",
     "orphaned": "True if the process that requested the reply has stopped.",
     "reply_queue": "Name of the reply queue.",
 }
-"""Fields of a log line beside `timestamp`, `level`, `logger`, `message` and, with a traceback, `exc_info`."""
+"""Fields of a log line, with their meanings, besides `timestamp`, `level`, `logger`, `message` and `exc_info` (a traceback)."""
 
 _fields: ContextVar[dict[str, object] | None] = ContextVar("log fields", default=None)
 
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Add the fields passed to `add` in a `with` block to every line logged in the block."""
+    """Start a scope for a `with` block: fields passed to `add` in the block are added to the lines logged in it."""
     token = _fields.set({})
     try:
         yield
@@ -46,7 +46,7 @@ def scope() -> Iterator[None]:
 
 
 def add(**fields: object) -> None:
-    """Add fields to the lines that the current scope logs from now on. Without a scope, do nothing."""
+    """Add fields to every line logged from now on in the current scope. Outside a scope, do nothing."""
     scope_fields = _fields.get()
     if scope_fields is not None:
         scope_fields.update(fields)
@@ -77,4 +77,4 @@ def formatter() -> logging.Formatter:
 
 
 _VERBOSE_LOGGERS: Final = ("botocore", "boto3", "urllib3", "datadog")
-"""Loggers of libraries that log at level WARNING and above only."""
+"""Loggers of libraries whose messages below WARNING are not logged."""

@@ -1,7 +1,7 @@
 """Catalogue of all metrics that the service emits: name, type, unit, tags and meaning. `docs/metrics.md` repeats it.
 
-Never change the type of an existing name: Datadog stores distributions separately and does not allow one name for two types.
-A distribution has a count and a sum besides its percentiles, so no separate counter is needed.
+Never change the type of an existing name: Datadog stores distributions separately and does not allow two types for one name.
+A distribution includes a count and a sum, so it needs no counter beside it.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """Metric in the catalogue."""
+    """A metric in the catalogue."""
 
     name: str
     type: Literal["count", "distribution"]
     unit: str
     tags: tuple[str, ...]
-    """Keys of the tags that every value carries. The values of each tag are a bounded set."""
+    """Keys of the tags of every value. Each tag has a small, fixed set of values."""
     meaning: str
 
 

@@ -114,7 +114,7 @@ def test_a_missing_request_queue_raises_unavailable(aws: Emulator) -> None:
 
 
 @pytest.mark.parametrize("reply_path", ["queue", "callback"])
-def test_a_request_through_aws_takes_three_calls_on_each_side(
+def test_a_request_through_aws_takes_at_most_three_calls_on_each_side(
     aws: Emulator, reply_path: str, cat: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = uuid.uuid4().hex
@@ -138,13 +138,13 @@ def test_a_request_through_aws_takes_three_calls_on_each_side(
         served = web.requester.convert(cat, options)
         assert (served.art, served.source) == (convert(cat, options, Limits()), ArtSource.CONVERSION)
         polling = {"receive_message", "delete_message_batch"}
-        replying = {"send_message": 1} if reply_path == "queue" else {}
+        replies = 1 if reply_path == "queue" else 0
         wait_until(lambda: calls["delete_message_batch"] >= 1)
         assert {call: number for call, number in calls.items() if call not in polling} == {
             "get": 2,  # the web tier looks up the art, the worker fetches the image
             "create": 1,
             "put": 1,
-            "send_message": 1 + replying.get("send_message", 0),
+            "send_message": 1 + replies,
         }
 
         worker.stop(5)

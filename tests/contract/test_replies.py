@@ -122,14 +122,14 @@ def test_a_wait_without_a_reply_times_out(path: ReplyPath) -> None:
         assert pending.wait(0.05) is None
 
 
-def test_a_late_reply_is_counted_as_an_orphan(path: ReplyPath) -> None:
+def test_a_late_reply_is_counted_as_orphaned(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         pending.wait(0)
 
     assert orphans(path, [(pending.reply_to, done("a"))]) == 1
 
 
-def test_the_second_of_two_replies_is_an_orphan(path: ReplyPath) -> None:
+def test_the_second_of_two_replies_is_counted_as_orphaned(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         assert orphans(path, [(pending.reply_to, done("a")), (pending.reply_to, done("a"))]) == 1
         assert pending.wait(5) == done("a")
@@ -150,14 +150,14 @@ def test_no_two_inboxes_share_an_address(path: ReplyPath, request: pytest.Fixtur
 
 
 def orphans(path: ReplyPath, replies: list[tuple[str, ConversionReply]]) -> int:
-    """Send replies and return how many were orphans, counted by the inbox or reported to the sender."""
+    """Send replies and return how many were orphaned: counted by the inbox, or refused with ReplyAddressGoneError."""
     refused = 0
     for reply_to, reply in replies:
         try:
             path.sender.send(reply_to, reply)
         except ReplyAddressGoneError:
             refused += 1
-    with path.inbox.expect("last") as pending:  # earlier replies are processed before this one
+    with path.inbox.expect("last") as pending:  # once this reply arrives, the others have been processed
         path.sender.send(pending.reply_to, done("last"))
         assert pending.wait(20)
     return refused + path.metrics.total(metrics.REPLIES_ORPHANED)

@@ -1,7 +1,7 @@
-"""Digests of the art of every example, recorded once per engine version: `python -m tests.conversion.goldens` records them.
+"""Digests of the art of every example, recorded for each engine version by `python -m tests.conversion.goldens`.
 
-It refuses to record changed art for the same ENGINE_VERSION, because stored art of that version would still be served beside
-the new art.
+The command refuses to record changed art for the same ENGINE_VERSION, because the service would still serve stored art of that
+version beside the new art.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def name_of(choice: ConversionOptions) -> str:
 
 
 def digests() -> dict[str, dict[str, str]]:
-    """Return the SHA-256 of the art, by example and by options."""
+    """Return the SHA-256 digests of the art, by file name of the example and by `name_of` the options."""
     return {
         image.name: {
             name_of(choice): hashlib.sha256(convert(image.read_bytes(), choice, Limits()).encode()).hexdigest()
@@ -54,7 +54,7 @@ def main() -> None:
         if old["art"].get(image, {}).get(name, digest) != digest
     ]
     if changed and old["engine"] == ENGINE_VERSION:
-        sys.exit(f"{len(changed)} goldens changed ({changed[0]} …): raise ENGINE_VERSION, which is {ENGINE_VERSION}, first")
+        sys.exit(f"{len(changed)} goldens changed ({changed[0]} …): first raise ENGINE_VERSION, which is {ENGINE_VERSION}")
     FILE.write_text(json.dumps({"engine": ENGINE_VERSION, "art": new}, indent=1) + "\n")
     print(f"{FILE.name}: engine {ENGINE_VERSION}, {len(changed)} changed")
 

@@ -1,4 +1,4 @@
-"""Coloured art, interpreted as a terminal and a browser do and compared with a plain loop over the pixels."""
+"""Coloured art, parsed as a terminal and a browser parse it, and compared with a plain loop over the pixels."""
 
 import re
 from html.parser import HTMLParser
@@ -18,7 +18,7 @@ Cell = tuple[str, tuple[int, ...] | None, tuple[int, ...] | None]
 
 
 def terminal(text: str) -> list[list[Cell]]:
-    """The lines of cells that a terminal shows."""
+    """Return the cells, by line, that a terminal shows."""
     lines = []
     for line in text.split("\n"):
         foreground = background = None
@@ -41,7 +41,7 @@ def terminal(text: str) -> list[list[Cell]]:
 
 
 class Browser(HTMLParser):
-    """Parses a document; `lines` are the cells that a browser shows inside <pre>."""
+    """Parser of a document; `lines` are the cells that a browser shows inside <pre>."""
 
     def __init__(self, document: str) -> None:
         super().__init__()

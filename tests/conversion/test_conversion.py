@@ -1,4 +1,4 @@
-"""Supported kinds of image, and the layout of the art. Drawn in the style `ramp`, whose characters show the brightness."""
+"""Supported kinds of image, and the size of the art. The art is in the style `ramp`, whose characters show the brightness."""
 
 import re
 import struct
@@ -23,7 +23,7 @@ def shape(text: str) -> tuple[int, int]:
 
 
 def ends(image: bytes) -> str:
-    """The first and last character of a row, away from the ringing of the Lanczos filter where the two halves meet."""
+    """Return the first and the last character of a row, away from the middle, where the Lanczos filter rings."""
     row = art(image, 8).split("\n")[1]
     return row[0] + row[-1]
 
@@ -125,7 +125,7 @@ def test_only_the_first_frame_of_an_animation_is_drawn() -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_turns_the_art_upright(orientation: int, order: str) -> None:
-    # A wide image, bright in its upper left corner, stored in each orientation.
+    # A wide image with a bright upper left quarter, stored in the given orientation.
     upright = Image.new("L", (64, 32), 0)
     upright.paste(255, (0, 0, 32, 16))
     turns = [None, 0, 3, 1, 5, 2, 6, 4]  # Image.Transpose members that store orientations 1 to 8

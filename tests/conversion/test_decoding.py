@@ -1,24 +1,24 @@
 """Decoding: the selection of JPEG scans, and colours composited over black."""
 
 import re
-import subprocess
-import sys
 from io import BytesIO
 
 import pytest
 from PIL import Image, ImageChops
 
-from asciist.conversion import ConversionOptions, convert, decode, open_image
+from asciist.conversion import ConversionOptions, convert, decode, inspection, open_image
 from asciist.conversion.containers import unpack
+from asciist.conversion.rendering import RENDERERS
 from asciist.errors import DamagedImageError
 from asciist.limits import Limits
 from devtools.hostile import encoded, exif, gradient, png_chunk
+from tests.conversion.memory import peak_bytes
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 
 
 def photograph(width: int = 800, height: int = 600, mode: str = "RGB") -> Image.Image:
-    """An image with detail in every block and every channel."""
+    """Return an image with detail in every block and every channel."""
     fractal = Image.effect_mandelbrot((width, height), (-2.2, -1.2, 1.0, 1.2), 60)
     channels = (fractal, fractal.transpose(Image.Transpose.ROTATE_180), gradient(width, height, "L"))
     return Image.merge("RGB", channels).convert(mode)
@@ -29,7 +29,7 @@ def progressive(image: Image.Image, **options: object) -> bytes:
 
 
 def reduced(jpeg: bytes, reduction: int, mode: str = "L") -> Image.Image:
-    """`jpeg` decoded by libjpeg at 1/`reduction` of its size."""
+    """Return `jpeg` decoded by libjpeg at 1/`reduction` of its size."""
     image = Image.open(BytesIO(jpeg))
     image.draft(mode, (image.width // reduction, image.height // reduction))
     image.load()
@@ -159,7 +159,7 @@ def test_a_repeated_scan_is_decoded_once() -> None:
 
 
 def colours(image: bytes, columns: int, rows: int, **options: object) -> list[tuple[int, int, int]]:
-    """Colours sampled from an image opened with colour."""
+    """Return (columns x rows) colours sampled from an image, by row."""
     opened = open_image(image, ConversionOptions(width=columns, color="ansi", **options), Limits())
     samples = decode(opened).sample_colour(columns, rows)
     assert (samples.mode, samples.size) == ("RGB", (columns, rows))
@@ -233,7 +233,7 @@ def test_colours_of_a_webp_and_a_bmp() -> None:
 @pytest.mark.parametrize("size", [(8, 4), (768, 384), (767, 385)])
 def test_colours_of_a_rotated_image_are_upright(size: tuple[int, int]) -> None:
     stored = Image.new("RGB", size, RED)
-    stored.paste(BLUE, (size[0] // 2, 0, *size))  # red | blue, to be rotated 90 degrees clockwise
+    stored.paste(BLUE, (size[0] // 2, 0, *size))  # left red, right blue; EXIF orientation 6 rotates it 90 degrees clockwise
     png = encoded(stored, "PNG")
 
     rotated = colours(png[:33] + png_chunk(b"eXIf", exif(6)) + png[33:], 1, 2)
@@ -248,18 +248,12 @@ def test_transparent_pixels_do_not_bleed_into_their_neighbours() -> None:
     assert close(colours(encoded(image, "PNG"), 1, 1), [(128, 0, 0)], tolerance=1)
 
 
+def test_the_memory_estimate_assumes_the_highest_resolution_of_any_style() -> None:
+    assert max(renderer.samples_per_column for renderer in RENDERERS.values()) == inspection._MAX_SAMPLES_PER_COLUMN
+
+
 @pytest.mark.slow
 def test_the_largest_images_stay_below_300_mb_in_colour() -> None:
-    """Each image in a process of its own, to measure its peak memory."""
-    program = """
-import pathlib, sys
-sys.path.insert(0, ".")
-from asciist.conversion import ConversionOptions, convert
-from asciist.limits import Limits
-convert(sys.stdin.buffer.read(), ConversionOptions(width=500, color="ansi"), Limits())
-status = pathlib.Path("/proc/self/status").read_text()
-print(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-"""
     for image_format, mode, size, options in (
         ("PNG", "RGBA", (5400, 5200), {"compress_level": 1}),
         ("WEBP", "RGB", (4032, 3024), {"lossless": True, "quality": 0, "method": 0}),
@@ -267,5 +261,4 @@ print(next(line for line in status.splitlines() if line.startswith("VmHWM")).spl
         ("GIF", "P", (8000, 6000), {}),
     ):
         image = encoded(gradient(*size, mode), image_format, **options)
-        child = subprocess.run([sys.executable, "-c", program], input=image, capture_output=True, check=True)
-        assert int(child.stdout) * 1024 < 300_000_000, (image_format, mode)
+        assert peak_bytes(image, width=500, color="ansi") < 300_000_000, (image_format, mode)

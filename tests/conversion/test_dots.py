@@ -16,9 +16,10 @@ def art(image: Image.Image, style: str, width: int = 40, **options: bool | str) 
 
 
 def dots(text: str) -> Image.Image:
-    """Art as an image with one pixel per dot.
+    """Return the art as an image with one pixel per dot.
 
-    Unicode numbers the dots of braille down the left column, then down the right, then the last row.
+    Unicode numbers the dots of a braille cell down the first three rows of the left column, then of the right, then along the
+    fourth row.
     """
     lines = text.split("\n")
     is_braille = ord(lines[0][0]) >= 0x2800

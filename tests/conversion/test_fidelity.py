@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 def lanczos(size: int, samples: int) -> Floats:
-    """(samples x size) weights of a Lanczos-3 filter, widened by the scale when shrinking; Turkowski 1990."""
+    """(samples x size): weights of a Lanczos-3 filter (Turkowski 1990), which is wider by the scale if it shrinks the image."""
     scale = size / samples
     stretch = max(scale, 1.0)
     centres = (np.arange(samples) + 0.5) * scale

@@ -1,4 +1,4 @@
-"""Pillow's undocumented parts are used in one module, and only with Pillow releases that were tried."""
+"""Pillow's undocumented parts are used in one module only, and with Pillow releases that they were tried with."""
 
 import ast
 from collections.abc import Iterator

@@ -25,7 +25,7 @@ def art(image: Image.Image, width: int = 40, **options: object) -> list[str]:
 
 
 def drawing(*lines: tuple[int, int, int, int], size: tuple[int, int] = (320, 320)) -> Image.Image:
-    """White lines on black."""
+    """Return an image of white lines on black."""
     image = Image.new("L", size)
     for line in lines:
         ImageDraw.Draw(image).line(line, fill=255, width=2)
@@ -82,7 +82,7 @@ def test_exif_orientation_is_applied() -> None:
 
 
 def test_inverted_art_equals_the_art_of_the_negative() -> None:
-    image = gradient(320, 320)  # four pixels per column, so that no sample is rounded
+    image = gradient(320, 320)  # at width 80, a sample is one pixel: none is rounded
 
     assert art(image, 80, invert=True) == art(image.point(lambda luma: 255 - luma), 80)
 
@@ -136,7 +136,7 @@ for path in sorted(pathlib.Path("examples").iterdir()):
 
 
 def test_the_art_is_the_same_with_every_matrix_multiplication_kernel() -> None:
-    """Covers two kernels of OpenBLAS, one and two threads, and NumPy limited to the baseline of the processor."""
+    """Covers two kernels of OpenBLAS, one and two threads, and NumPy without its optimizations for newer processors."""
     environments: list[dict[str, str]] = [
         {},
         {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "1"},

@@ -1,4 +1,4 @@
-"""Lambda function: responds to an SQS event and returns the records that failed."""
+"""The Lambda function processes an SQS event and returns the ids of the records that failed."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ OPTIONS = ConversionOptions(width=20)
 
 
 class Function:
-    """Worker with a store in memory, and the replies of a waiting web process."""
+    """Lambda function with a store in memory, and the reply inbox of a web process."""
 
     def __init__(self, cat: bytes) -> None:
         self.store = ObjectStore.in_memory()
@@ -76,7 +76,7 @@ def test_a_bad_record_does_not_fail_the_others(function: Function) -> None:
         "{poison",
         function.request("no image", digest="f" * 64),
         function.request("expired", deadline=time.time() - 1),
-        function.request("late web process", reply_to="embedded:gone"),
+        function.request("stopped web process", reply_to="embedded:gone"),
         function.request("good too", options=ConversionOptions(width=30)),
     ]
     with function.replies.expect("good") as first, function.replies.expect("good too") as last:
@@ -93,7 +93,7 @@ def test_every_record_of_a_batch_of_ten_is_converted(function: Function) -> None
 
 
 def test_the_entry_point_reads_its_settings_from_the_environment(tmp_path: Path) -> None:
-    """Runs in a new process, as on Lambda: import, then a call."""
+    """Imports and calls the function in a new process, as Lambda does."""
     program = """
 import json, sys
 from lambda_worker.handler import handler

@@ -1,4 +1,4 @@
-"""Artifact keys are unique for each set of options and can be parsed back."""
+"""Artifact keys differ for different options, and the options can be read back from them."""
 
 import pytest
 from hypothesis import given
@@ -95,7 +95,7 @@ def test_stored_art_survives_a_round_trip(art: str) -> None:
 
 
 def test_no_two_values_of_different_options_have_the_same_part_of_a_key() -> None:
-    """Choices and flags are written without their option's name."""
+    """A key contains the values of choices, and the names of flags, without the name of the option they belong to."""
     parts = []
     for option in OPTIONS_TABLE.values():
         if isinstance(option.kind, Flag):

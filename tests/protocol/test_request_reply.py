@@ -1,4 +1,4 @@
-"""Requester and Responder together, with duplicate, late, lost and malformed messages and failing dependencies."""
+"""Requester and Responder together: duplicate, late, lost and malformed messages, and failing dependencies."""
 
 import threading
 import time
@@ -65,7 +65,7 @@ class FlakyStore:
 
 
 class Tiers:
-    """Both tiers with embedded dependencies, each an attribute."""
+    """Both tiers in one process, with embedded dependencies."""
 
     def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
         self.metrics = EmbeddedMetrics()
@@ -158,7 +158,7 @@ def test_a_stored_image_is_not_written_again_for_another_width(tiers: Tiers) -> 
     assert len(served.art.split("\n")[0]) == 40
 
 
-def test_a_fresh_request_costs_four_store_calls_and_a_stored_one_costs_one(tiers: Tiers) -> None:
+def test_converting_costs_four_store_calls_and_serving_stored_art_costs_one(tiers: Tiers) -> None:
     tiers.start()
     image = image_key(digest_of(CAT))
 
@@ -194,7 +194,7 @@ def test_converting_an_image_that_is_not_stored_fails_without_a_message(tiers: T
 
 
 def test_an_upload_that_joins_a_failing_request_without_an_image_is_served(tiers: Tiers) -> None:
-    """The leader of the single flight refers to an image that is not stored; the follower uploads it."""
+    """The leader of the single flight gives the digest of an image that is not stored; the follower uploads the image."""
     is_looking_up, may_continue = threading.Event(), threading.Event()
 
     def hold(call: str, _key: str) -> bool:
@@ -233,7 +233,7 @@ def test_an_image_that_cannot_be_converted_costs_no_store_call(tiers: Tiers) -> 
     assert tiers.store.calls == []
 
 
-def test_art_of_another_engine_version_is_converted_anew(tiers: Tiers) -> None:
+def test_art_of_another_engine_version_is_converted_again(tiers: Tiers) -> None:
     tiers.start()
     tiers.store.put(KEY, b'{"engine":0,"art":"old"}')
 

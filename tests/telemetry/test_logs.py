@@ -26,7 +26,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """Stream of the lines logged during a test."""
+    """Return the stream of the lines logged during a test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -95,7 +95,7 @@ def test_tracing_headers_are_logged_and_others_are_not(client: FlaskClient, line
 
 
 def test_the_function_logs_the_request_id_in_its_message(tmp_path: Path) -> None:
-    """Runs in a new process, as on Lambda."""
+    """Runs the function in a new process, as Lambda does."""
     program = "import json, sys; from lambda_worker.handler import handler; handler(json.load(sys.stdin), None)"
     request = ConversionRequest(
         correlation_id="a",

@@ -1,4 +1,4 @@
-"""Metrics as an agent receives them: exactly the catalogue, each answer counted once, and none lost at a stop."""
+"""Metrics as an agent receives them: exactly those of the catalogue, each response counted once, none lost at shutdown."""
 
 import contextlib
 import http.client
@@ -72,7 +72,7 @@ def test_the_document_matches_the_catalogue() -> None:
 
 @pytest.mark.slow
 def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes, tmp_path: Path) -> None:
-    """Requests over HTTP produce most metrics; the tiers are driven directly for failures between them."""
+    """Most metrics come from requests over HTTP, and those of failures between the tiers from direct calls."""
     images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
     statuses = Counter[str]()
     server = Server(tmp_path, ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")
@@ -121,7 +121,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
 
 
 def record_failures_between_the_tiers(directory: Path) -> None:
-    """Record the metrics of an expired, an orphaned and a malformed message by driving both tiers directly."""
+    """Record the metrics of an expired message, an orphaned reply and a malformed message by direct calls to both tiers."""
     recorded = DogStatsDMetrics()
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = ObjectStore.in_directory(directory / "faults")

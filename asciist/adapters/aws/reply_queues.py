@@ -18,16 +18,16 @@ from asciist.protocol.ports import ArtifactStore, Metrics, PendingReply
 _log = logging.getLogger(__name__)
 
 _MAX_REPLY_BYTES: Final = 250_000
-"""Maximum bytes of a reply; larger art is left out and fetched from the store. SQS accepts 1 MiB since 2025; before, it
-accepted 256 KiB."""
+"""Maximum size of a reply, in bytes. A larger reply is sent without its art, which the web tier then reads from the store.
+SQS limits a message to 1 MiB, and limited it to 256 KiB until 2025."""
 
 _HEARTBEAT_SECONDS: Final = 60
 """Seconds between heartbeats of a reply queue."""
 _STALE_SECONDS: Final = 240
-"""Seconds without a heartbeat after which a reply queue is suspected to be orphaned: four missed heartbeats."""
+"""Seconds without a heartbeat after which a reply queue is suspected to be orphaned: four heartbeats missed."""
 _SWEEP_SECONDS: Final = 150
-"""Seconds between sweeps. A sweep deletes a queue that the previous sweep already suspected, so the queue of a killed process
-is deleted within 540 s."""
+"""Seconds between sweeps. A sweep deletes only queues that the previous sweep suspected already, so the queue of a killed
+process is deleted within 540 seconds."""
 
 
 class SqsReplySender:
@@ -49,9 +49,9 @@ class SqsReplySender:
 class SqsReplyInbox:
     """ReplyInbox with its own SQS queue, created on construction, polled by one thread and deleted by `close`.
 
-    A process that is killed leaves its queue behind. Each process therefore renews an entry for its queue in a registry
-    every minute, and from time to time deletes the queues of stale entries. The registry is kept in the object store
-    because SQS can grant permission to list queues only for all queues of an account.
+    A killed process leaves its queue behind. Each process therefore renews its queue's entry in a registry every minute, and
+    periodically deletes the queues whose entries are stale. The registry is in the object store because IAM cannot restrict
+    the permission to list queues to some queues of an account.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class SqsReplyInbox:
         registry_store: "RegistryStore",
         metrics: Metrics,
     ) -> None:
-        # SQS limits a queue name to 80 characters, of which the nonce and its hyphen take 13.
+        """Create the queue and start polling it. `retention_seconds` is how long SQS keeps a reply. Raises UnavailableError."""
+        # SQS limits a queue name to 80 characters; 13 of them are for the nonce and its hyphen.
         self._name_start = re.sub("[^A-Za-z0-9_-]", "-", f"{prefix}{instance}")[:67]
         self._retention_seconds = retention_seconds
         self._sqs = sqs
@@ -87,7 +88,7 @@ class SqsReplyInbox:
         return not self._stopping.is_set() and self._threads[0].is_alive()
 
     def close(self) -> None:
-        """Delete the queue, which also ends the polling thread's long poll."""
+        """Delete the queue, which also ends the long poll of the polling thread."""
         self._stopping.set()
         with suppress(UnavailableError):
             self._registry.remove(self._name, self._url)
@@ -95,7 +96,7 @@ class SqsReplyInbox:
             thread.join(1)
 
     def _create(self) -> tuple[str, str]:
-        # The name carries a nonce because SQS does not allow the name of a deleted queue again for a minute.
+        # The nonce makes the name unique: SQS does not allow the name of a deleted queue to be reused for a minute.
         name = f"{self._name_start}-{uuid.uuid4().hex[:12]}"
         url = self._sqs.call(
             "create_queue",
@@ -179,14 +180,15 @@ class ReplyQueueRegistry:
     def remove(self, name: str, url: str) -> None:
         """Delete a queue and its entry. Raises UnavailableError."""
         with suppress(QueueNotFoundError):
-            self._sqs.call("delete_queue", url, QueueUrl=url)
+            self._sqs.call("delete_queue", "delete reply queue", QueueUrl=url)
         self._store.delete(f"{self._FOLDER}/{name}")
 
     def sweep(self, now: float) -> list[str]:
         """Delete the queues that were stale at the previous sweep and have had no heartbeat since; return their names.
 
-        Waiting for a second sweep protects live queues: after an outage of the store, every entry is stale until its next
-        heartbeat. Concurrent sweeps by several processes are harmless. Raises UnavailableError.
+        `now` is in seconds since the epoch. Waiting for a second sweep protects live queues: after an outage of the store,
+        every entry is stale until its next heartbeat. Concurrent sweeps by several processes are harmless. Raises
+        UnavailableError.
         """
         stale = {key: written for key, written in self._store.last_modified(self._FOLDER) if written < now - _STALE_SECONDS}
         orphans = [key for key, written in stale.items() if self._suspects.get(key) == written]

@@ -1,6 +1,6 @@
-"""SQS client and request queue: a thin layer over boto3.
+"""SQS client and request queue, on boto3.
 
-No library offers the same at-least-once delivery on every provider, so none is used.
+No library offers the same at-least-once delivery on the queues of every cloud provider, so each provider gets its own adapter.
 """
 
 import math
@@ -15,21 +15,21 @@ from asciist.protocol.ports import Delivery
 MAX_BATCH: Final = 10
 """Maximum messages that SQS receives or deletes in one call."""
 MAX_WAIT_SECONDS: Final = 20
-"""Maximum duration of a long poll that SQS allows."""
+"""Maximum duration of a long poll, in seconds, that SQS allows."""
 
 
 class QueueNotFoundError(UnavailableError):
     """No queue exists at the URL.
 
-    A missing reply queue means that its process has stopped; a missing request queue is a fault.
+    If it is a reply queue, its web process has stopped. A missing request queue is an error in the deployment.
     """
 
 
 class Sqs:
     """SQS client shared by the adapters of one process; safe to use from many threads.
 
-    The boto3 client is created on first use. Importing boto3 and building a client take most of a second, which a Lambda
-    function that needs neither can save.
+    The boto3 client is created on first use: importing boto3 and creating a client take most of a second, which a Lambda
+    function that sends no message to SQS saves.
     """
 
     @cached_property
@@ -37,7 +37,8 @@ class Sqs:
         import boto3  # noqa: PLC0415 - imported on first use
         from botocore.config import Config  # noqa: PLC0415 - imported on first use
 
-        return boto3.client(
+        # A new session, because that of boto3.client is shared and not thread-safe, and several threads may create clients.
+        return boto3.Session().client(
             "sqs",
             config=Config(
                 connect_timeout=2,
@@ -49,9 +50,9 @@ class Sqs:
 
     @contextmanager
     def translating_errors(self, context: str) -> Iterator[None]:
-        """Raise boto3's errors in a `with` block as UnavailableError; its detail begins with `context`.
+        """Convert boto3's errors in a `with` block to UnavailableError, with a detail that begins with `context`.
 
-        A queue that does not exist raises the subclass QueueNotFoundError.
+        If the queue does not exist, raise its subclass QueueNotFoundError.
         """
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - imported on first use
 
@@ -70,7 +71,7 @@ class Sqs:
             return getattr(self.client, operation)(**parameters)
 
     def receive(self, url: str, *, max_messages: int, wait_seconds: float) -> list[dict[str, Any]]:
-        """Receive messages as boto3 returns them, each with its receive count."""
+        """Receive up to ten messages, each a dict as boto3 returns it; wait up to 20 seconds for the first one."""
         return list(
             self.call(
                 "receive_message",
@@ -83,7 +84,7 @@ class Sqs:
         )
 
     def delete(self, url: str, receipts: Sequence[str]) -> None:
-        """Delete messages in batches of ten. A message that is already gone does not fail its batch."""
+        """Delete messages in batches of ten. A message that cannot be deleted is no error and does not affect the others."""
         for start in range(0, len(receipts), MAX_BATCH):
             entries = [
                 {"Id": str(number), "ReceiptHandle": receipt}

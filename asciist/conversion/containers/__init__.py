@@ -1,9 +1,9 @@
 """Image files as containers: identify the format by its signature and keep only the parts that a decoder needs.
 
-Most parts of an image file are metadata: comments, colour profiles, thumbnails, compressed text. Decoders read them too, and
-some small files become slow or large there: a PNG whose text chunks inflate to 64 MB, a JPEG with two million empty segments, a
-progressive JPEG with three hundred scans. The modules here, one for each format, drop every part that cannot change a pixel and
-bound the number of the others before a decoder sees the file. The only metadata read is the EXIF orientation.
+Most parts of an image file are metadata: comments, colour profiles, thumbnails, compressed text. Decoders read them too, which
+makes some small files slow or large: a PNG whose text chunks inflate to 64 MB, a JPEG with two million empty segments. A
+progressive JPEG may also have three hundred scans. The modules here, one for each format, drop every part that cannot change a
+pixel and limit the number of the others before a decoder sees the file. The only metadata read is the EXIF orientation.
 """
 
 import importlib
@@ -24,14 +24,14 @@ _SIGNATURES: Final[tuple[tuple[tuple[tuple[int, bytes], ...], str], ...]] = (
     (((0, b"RIFF"), (8, b"WEBP")), "webp"),
     (((0, b"BM"),), "bmp"),
 )
-"""For each signature, as (offset, bytes) pairs that must all match, the module here whose `unpack` strips the file. It is
-imported on first use."""
+"""(signature, module). A signature is (offset, bytes) pairs that must all match. The module, of this package, is imported on
+first use; its `unpack` strips the file."""
 
 
 def unpack(image: bytes) -> Container:
     """Identify the format of `image` and strip it.
 
-    Raises UnknownFormatError if no signature matches, DamagedImageError if the file breaks the rules of its format.
+    Raises UnknownFormatError if no signature matches, DamagedImageError if the file is truncated or its structure is invalid.
     """
     for signature, module in _SIGNATURES:
         if all(image.startswith(part, offset) for offset, part in signature):

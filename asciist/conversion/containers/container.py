@@ -13,13 +13,13 @@ class Container:
     format: str
     """JPEG, PNG, GIF, WEBP or BMP."""
     body: bytes
-    """A valid file of that format. For a JPEG, the part before the first scan."""
+    """A file of that format. For a JPEG, only the part before the first scan."""
     scans: JpegScans | None = None
-    """The rest of a JPEG."""
+    """The rest of a JPEG, from its first scan; None for other formats."""
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 if absent or unreadable."""
     canvas: tuple[int, int] = (0, 0)
-    """(width, height) in pixels that Pillow allocates on opening the file; (0, 0) for formats where it allocates nothing."""
+    """(width, height) of the canvas that Pillow allocates on opening the file; (0, 0) for formats where it allocates none."""
     lacks_pixels: bool = False
     """True if the file is too short for the pixels in its header, or the first frame of an animation covers less than 1/16 of a
     large canvas. Checked after the pixel limits, so that an image over them is refused as too large."""
@@ -32,7 +32,7 @@ class Container:
     def reduced_jpeg(self, *, reduction: int, in_colour: bool) -> bytes:
         """The JPEG with only the scans that matter when it is decoded at 1/`reduction` (1, 2, 4 or 8) of its size.
 
-        Unless `in_colour`, scans of chroma alone are left out too. Raises what `jpeg_scans.select` raises.
+        Unless `in_colour`, scans of chroma alone are left out too. Raises DamagedImageError, or ValueError for another format.
         """
         if self.scans is None:
             raise ValueError(f"a {self.format} has no scans")

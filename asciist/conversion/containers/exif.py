@@ -12,7 +12,7 @@ _LONG: Final = 4
 
 
 def exif_orientation(tiff: bytes) -> int:
-    """Return the orientation (1 to 8) from the first directory; 1 if there is none or the block is damaged."""
+    """Return the orientation (1 to 8) in the first directory of an EXIF block; 1 if there is none or the block is damaged."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return 1

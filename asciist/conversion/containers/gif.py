@@ -1,8 +1,8 @@
 """GIF blocks (GIF89a sections 17 to 24).
 
 A header, a logical screen descriptor and an optional global palette are followed by extensions (0x21, a label, sub-blocks of
-1 to 255 bytes, a zero) and frames (0x2C). The header, the last graphic control extension and everything from the first frame
-on are kept; the decoder reads the first frame only.
+1 to 255 bytes, a zero) and frames (0x2C). Of the blocks before the first frame, only the header, the palette and the last
+graphic control extension are kept. The rest of the file is unchanged; the decoder reads only the first frame.
 """
 
 import math
@@ -45,7 +45,7 @@ def unpack(image: bytes) -> Container:
 
 
 def _canvas_and_frame_pixels(header: bytes, frame: bytes) -> tuple[tuple[int, int], int]:
-    """((width, height) of the screen extended to include the frame, pixels of the frame)."""
+    """((width, height) of the screen, enlarged to contain the frame; number of pixels of the frame)."""
     width, height = struct.unpack_from("<HH", header, 6)
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", frame, 1)
     return (max(width, left + frame_width), max(height, top + frame_height)), frame_width * frame_height

@@ -1,9 +1,9 @@
 """JPEG segments (ITU T.81 annex B).
 
 A JPEG starts with an SOI marker. Each segment is a marker (0xFF and a code), a 2-byte length that includes itself, and
-content; the first SOS marker begins the first scan. The frame headers (B.2.2) and tables (B.2.4) are kept, and the JFIF (APP0)
-and Adobe (APP14) segments, from which the decoder derives the colour space. The EXIF segment (APP1) is read for the
-orientation. The scans are kept apart: which of them are needed depends on the size of the decoded image (`jpeg_scans`).
+content; the first SOS marker begins the first scan. The frame headers (B.2.2), the tables (B.2.4) and the JFIF (APP0) and Adobe
+(APP14) segments, from which the decoder derives the colour space, are kept. The EXIF segment (APP1) is read for the
+orientation. The scans are stored separately, because the size of the decoded image determines which are needed (`jpeg_scans`).
 """
 
 import struct
@@ -25,7 +25,7 @@ def unpack(image: bytes) -> Container:
     orientation = 1
     position = 2
     for _ in range(MAX_BLOCKS):
-        # search, not match: like libjpeg, skip stray bytes and fill bytes between segments
+        # `search` and not `match`, to skip stray bytes and fill bytes between segments, as libjpeg does
         marker = MARKER.search(image, position)
         if marker is None:
             raise damaged("JPEG without a scan")

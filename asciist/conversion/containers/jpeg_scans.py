@@ -1,7 +1,7 @@
-"""Selection of JPEG scans: leave out those that cannot be seen at the size that the image is decoded at.
+"""Selection of JPEG scans: leave out those that do not matter at the size at which the image is decoded.
 
 A progressive JPEG (ITU T.81 annex G) is refined scan by scan, and most of its bytes are detail that a reduced decode averages
-away. libjpeg nevertheless decodes every scan, so the ones that do not matter are removed before it sees the file:
+away. libjpeg nevertheless decodes every scan, so the scans that do not matter are removed before it sees the file:
 
 - at 1/8 of the size, each block becomes one pixel, its mean: only the scans of coefficient 0 matter;
 - at 1/4, a block becomes 2x2 pixels: coefficients 1 to 5 matter as well, except for refinements of their last two bits;
@@ -22,15 +22,15 @@ from asciist.conversion.containers.bounds import MAX_BLOCKS
 from asciist.conversion.damage import damaged
 
 MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-"""A marker with a length, or EOI: not TEM, RST0 to RST7 or SOI, and not the stuffed zeros of entropy-coded data. No "+" after
-the first byte: a run of fill bytes must not cost a quadratic search."""
+"""A marker that a length follows, or EOI. TEM, RST0 to RST7, SOI and the stuffed zeros of entropy-coded data do not match. The
+first byte has no "+", because the search would take quadratic time in a run of fill bytes."""
 
 EOI, SOS = 0xD9, 0xDA
 JFIF, ADOBE = 0xE0, 0xEE
 """APP0 and APP14."""
 _DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
 TABLES = frozenset({_DHT, _DAC, _DQT, _DRI})
-"""Segments that may also come between scans and apply to all later ones."""
+"""Tables and the restart interval. They may also come between scans, and apply to all later ones."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 """SOF0 to SOF15; 0xC8 is reserved."""
 _PROGRESSIVE_HUFFMAN: Final = 0xC2
@@ -41,8 +41,8 @@ MAX_HEADER_BYTES: Final = 2 + 6 + 2 * 4
 """Maximum bytes of a marker and a scan header (T.81 B.2.3), which has at most four components."""
 
 _MAX_SCANS: Final = 24
-"""Maximum scans read. Encoders write 3 to 12, and each costs a pass over the whole image; the scans after these can only refine
-bits far below one level of brightness."""
+"""Maximum scans read. Encoders write 3 to 12. Each scan costs a pass over the whole image, and scans after the first 24 can
+only refine bits far below one level of brightness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,9 @@ def read_header(segments: list[bytes], data: memoryview) -> JpegScans:
 
 
 def select(scans: JpegScans, *, reduction: int, in_colour: bool) -> Iterator[bytes | memoryview]:
-    """The parts of `scans` that matter at 1/`reduction` of the size, up to the end of the file.
+    """Yield the parts of `scans` that matter at 1/`reduction` of the size, up to the end of the file.
 
-    Raises DamagedImageError if a file with several scans ends before the last one does, or its segments are invalid.
+    Raises DamagedImageError if the file has too little data for its blocks, or has several scans and ends before the last one.
     """
     if scans.process not in _PROGRESSIVE and scans.data[4] == len(scans.components):  # a single scan
         # Each block takes at least a code for its mean and one for its end.
@@ -99,7 +99,7 @@ def select(scans: JpegScans, *, reduction: int, in_colour: bool) -> Iterator[byt
 
 
 def _visible_scans(scans: JpegScans, sizes: dict[int, int]) -> Iterator[bytes | memoryview]:
-    """The tables between scans, and the scans that matter when blocks of a component become `sizes` pixels across."""
+    """Yield the tables between scans, and the scans that matter if `sizes` is the output size of a component's blocks."""
     headers: list[bytes] = []
     zeroed: dict[int, None] = {}  # an ordered set of components
     for segment in _segments_with_data(scans.data):
@@ -113,7 +113,7 @@ def _visible_scans(scans: JpegScans, sizes: dict[int, int]) -> Iterator[bytes | 
         if not any(_is_visible(sizes[identifier], first, precision) for identifier in needed):
             zeroed |= dict.fromkeys(needed)
         elif header not in headers:
-            # At least one bit for the mean of each block; for other coefficients one code may cover 32767 blocks.
+            # The mean of each block takes at least one bit. Of other coefficients, one code may cover 32767 blocks.
             if first == 0 and scans.process == _PROGRESSIVE_HUFFMAN and 8 * len(segment) < _min_blocks(scans, header[:-3:2]):
                 raise damaged("JPEG scan too short for its blocks")
             yield segment
@@ -127,14 +127,14 @@ def _visible_scans(scans: JpegScans, sizes: dict[int, int]) -> Iterator[bytes | 
 
 
 def _min_blocks(scans: JpegScans, identifiers: Iterable[int]) -> int:
-    """Blocks of 8x8 samples of some components, rounded down."""
+    """Number of blocks of 8x8 samples in the given components, rounded down."""
     widest, tallest = (max(factors) for factors in zip(*scans.components.values(), strict=True))
     sampling = [scans.components[identifier] for identifier in identifiers]
     return sum(scans.blocks * horizontal * vertical // (widest * tallest) for horizontal, vertical in sampling)
 
 
 def _segments_with_data(data: memoryview) -> Iterator[memoryview]:
-    """The segments up to EOI, each with the entropy-coded data that follows it."""
+    """Yield the segments up to EOI, each with the entropy-coded data that follows it."""
     start = 0
     for _ in range(MAX_BLOCKS):
         (length,) = struct.unpack_from(">H", data, start + 2)
@@ -188,5 +188,5 @@ that sets the coefficients 1 to 63 of all blocks to zero prevents that."""
 
 
 def _zero_scan(identifier: int, blocks: int) -> bytes:
-    """A scan that sets coefficients 1 to 63 of all blocks of a component to zero."""
+    """Return a scan that sets coefficients 1 to 63 of all blocks of a component to zero."""
     return b"\xff\xda\0\x08\1" + bytes([identifier, 0, 1, 63, 0]) + bytes(15 * (blocks // 16_384 + 1) // 8 + 1)

@@ -15,7 +15,7 @@ from asciist.conversion.damage import damaged
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 _MAX_EXPANSION: Final = 1032
-"""Maximum ratio of Deflate: 258 bytes from a length code and a distance code of one bit each (RFC 1951 section 3.2.5)."""
+"""Maximum ratio of Deflate: a length code and a distance code of one bit each stand for 258 bytes (RFC 1951 section 3.2.5)."""
 
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Channels by colour type."""
@@ -29,7 +29,7 @@ def unpack(image: bytes) -> Container:
     position = 8
     for _ in range(MAX_BLOCKS):
         if position + 12 > len(image):
-            # Truncated: the decoder finds out whether pixels are missing.
+            # The file is truncated; the decoder detects it if pixels are missing.
             kept.append(view[position:])
             break
         length, kind = struct.unpack_from(">I4s", image, position)
