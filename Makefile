@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 SECONDS ?= 1200
-# Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). The link is resolved because an
-# activated .venv comes first in PATH, and its own Python cannot replace it.
+# Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). realpath gives the system's Python even
+# if an activated .venv comes first in PATH, because a .venv cannot be replaced by its own Python.
 ifndef PYTHON
 PYTHON := $(or $(shell for name in python3.11 python3; do \
 	$$name -c 'import os, sys; print(os.path.realpath(sys.executable)); sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
@@ -80,7 +80,7 @@ synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS a
 deploy: $(READY) ## Deploy to the AWS account of your credentials (CONTEXT='-c environment=prod')
 	@tools/cdk deploy --all $(CONTEXT)
 
-deploy-local: $(READY) ## Deploy to an emulated AWS account, convert images, upgrade, destroy (CONTEXT as above)
+deploy-local: $(READY) ## Deploy to an emulated AWS account, convert images, upgrade, destroy (CONTEXT='-c worker=asg')
 	@$(BIN)/python -m tests.emulated.rehearsal $(CONTEXT)
 
 lock: ## Recompile requirements.txt and requirements/*.txt (needs uv)
@@ -96,7 +96,7 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml
 pictures: $(BROWSER) ## Retake the screenshots of the page and the gallery in docs/images
 	@$(BIN)/python -m docs.pictures
 
-bench: $(BENCH)/.ready ## Measure the figures that the docs quote, into bench/results.md (SECTIONS='fidelity speed')
+bench: $(BENCH)/.ready ## Measure the figures that the docs quote and write bench/results.md (SECTIONS='fidelity speed')
 	@$(BENCH)/bin/python -m bench $(SECTIONS)
 
 fuzz: $(READY) ## Search for images that crash the conversion; findings are in .fuzz (SECONDS=1200; Linux on x86-64 only)

@@ -1,6 +1,6 @@
 """Generate the documents whose tables come from the code: `python -m docs.generate`.
 
-docs/templates/ holds one template for each document. A template has the prose; this module collects the rows of its tables.
+docs/templates/ has a template with the prose of each document. This module collects the rows of the tables.
 """
 
 import ast
@@ -47,14 +47,14 @@ _BODY_NAMES: Final = {
     "application/octet-stream": "raw",
     "multipart/form-data": "form",
 }
-"""Names of the request bodies, as the reference explains them."""
+"""Names that the reference uses for the content types of request bodies."""
 
 _HTTP_ERRORS: Final = {
     404: "No resource has this URL.",
     405: "The URL does not accept this method. `Allow` lists the methods it accepts.",
     500: "Internal error. The service's log has the details.",
 }
-"""Meaning of errors that no class of `asciist.errors` stands for."""
+"""Meaning of the statuses that have no class in `asciist.errors`."""
 
 
 def render(path: Path) -> str:

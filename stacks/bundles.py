@@ -1,8 +1,8 @@
 """Build the two artifacts of a release as plain directories: the function's code, and what an instance installs.
 
 pip builds both for any target on any machine and under any Python that runs this project. The same sources, locks and target
-give the same bytes, so AWS sees a new version only when something changed. Bundles are cached in `.bundles`, each named for the
-digest of its inputs, so a synth without changes builds nothing. The folder can be deleted at any time.
+give the same bytes, so a deployment replaces an artifact only if one of them changed. Bundles are cached in `.bundles`, each
+named for the digest of its inputs, so a synth without changes builds nothing. The folder can be deleted at any time.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ _UNUSED_EXTENSIONS: Final = ("_avif", "_imagingcms", "_imagingft", "_imagingtk")
 bundle."""
 
 _GLIBC_MINORS: Final = range(34, 16, -1)
-"""Minor versions of glibc 2 whose wheels run on Amazon Linux 2023 (glibc 2.34). pip takes each as a platform of its own."""
+"""Minor versions of glibc 2 whose wheels run on Amazon Linux 2023 (glibc 2.34). For pip, each is a separate platform."""
 
 _EPOCH: Final = 315_532_800  # 1980, the earliest time a zip file can hold
 _UNUSED_SECONDS: Final = 7 * 24 * 3600
@@ -64,7 +64,7 @@ class Target:
 
     @classmethod
     def here(cls) -> "Target":
-        """Return the target that this machine and this interpreter are. Raises BundleError on any other processor."""
+        """Return the target for this machine and this interpreter. Raises BundleError on any other processor."""
         architectures: dict[str, Architecture] = {"aarch64": "arm64", "x86_64": "x86_64"}
         if platform.machine() not in architectures:
             raise BundleError(f"Unsupported processor: {platform.machine()}; bundles are built for aarch64 and x86_64.")
@@ -103,8 +103,8 @@ class Target:
 
 
 def function_bundle(target: Target, *, cache: Path = CACHE) -> Path:
-    """Return the directory that Lambda unpacks: the handler's packages and their dependencies, except boto3, which the runtime
-    has.
+    """Return the function's code as a directory: the handler's packages and their dependencies, except boto3, which Lambda's
+    runtime has.
 
     Raises BundleError, also when the function exceeds Lambda's quotas.
     """
@@ -124,7 +124,7 @@ def release_bundle(target: Target, *, cache: Path = CACHE) -> Path:
 def locked_requirements(lock: Path, target: Target) -> str:
     """Return the requirements of a lock file that apply to a target, one a line with their hashes and without markers.
 
-    pip's --python-version chooses wheels only. pip evaluates markers for the interpreter that runs it, so none are left to it.
+    pip's --python-version only selects wheels. pip evaluates markers for the interpreter that runs it, so they are removed.
     """
     applicable = []
     for line in re.sub(r"\s*\\\n\s*", " ", lock.read_text()).splitlines():
@@ -178,7 +178,7 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def _delete_unused(cache: Path) -> None:
-    """Delete bundles a week after their last use, and what interrupted builds left behind."""
+    """Delete bundles and the directories of interrupted builds, a week after their last use."""
     for entry in cache.iterdir():
         if entry.is_dir() and entry.stat().st_mtime < time.time() - _UNUSED_SECONDS:
             shutil.rmtree(entry, ignore_errors=True)
@@ -287,7 +287,7 @@ def _copy(source: Path, into: Path) -> None:
 
 
 def _options_for_wheels(target: Target, requirements: Path) -> list[str | Path]:
-    """Return pip's options to take exactly these locked requirements, as wheels of the target.
+    """Return the options with which pip fetches exactly these locked requirements, as wheels for the target.
 
     Dependencies are not resolved again (--no-deps): the lock is complete, and pip would evaluate their markers for itself.
     """

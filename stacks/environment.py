@@ -140,14 +140,14 @@ class Environment:
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> "Environment":
-        """Validate the CDK context and return the environment it describes. Raises ContextError."""
+        """Validate the CDK context and return the environment that it describes. Raises ContextError."""
         names = [field.name for field in fields(cls)]
         mistakes = []
         # Keys of the CDK itself contain a colon, an @ or a slash. Any other key is meant for this class.
         for key in context:
             if key not in names and not {":", "@", "/"} & set(key):
                 near = get_close_matches(key, names, n=1)
-                mistakes.append(f"there is no context value {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+                mistakes.append(f"unknown context value {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
         values = {name: str(context[name]) for name in names if name in context}
         for name, choices in _CHOICES.items():
             if values.get(name, choices[0]) not in choices:

@@ -11,7 +11,7 @@ _REASONS: Final = {
     "ELB2": "The instances log each request. A deployment that also needs the load balancer's log names a bucket for it.",
     "EC23": "The load balancer is public by design, on the HTTP ports only.",
     "AS3": "Groups scale many times a day. Alarms fire if scaling does not help.",
-    "L1": "The runtime is chosen by what the wheels support, not by its age; stacks/bundles.py gives the reason.",
+    "L1": "The runtime is a version that all wheels support, not the newest; stacks/bundles.py gives the reason.",
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]": (
         "Session Manager is the only access to an instance, and AWS updates this policy with its agent."
     ),
@@ -21,7 +21,7 @@ _REASONS: Final = {
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole]": (
         "Allows managing Lambda's network interfaces, whose ids are unknown in advance."
     ),
-    "IAM5[Resource::*]": "PutMetricData takes no resource. A condition limits it to this service's namespace.",
+    "IAM5[Resource::*]": "PutMetricData supports no resources. A condition limits it to this service's namespace.",
 }
 
 _ARTIFACTS: Final = "ExportsOutputFnGetAttArtifactsArnD57A43D2"
@@ -33,8 +33,8 @@ def acknowledge(app: App, environment: Environment) -> None:
     storage = f"{environment.prefix}-storage"
     reasons = {
         **_REASONS,
-        f"IAM5[Resource::{storage}:{_ARTIFACTS}/*]": "Artifacts are named by hashes; both tiers read and write all of them.",
-        f"IAM5[Resource::{storage}:{_ARTIFACTS}/reply-queues/*]": "Notes of reply queues, which get their names at run time.",
+        f"IAM5[Resource::{storage}:{_ARTIFACTS}/*]": "Artifacts are named by digests; both tiers read and write all of them.",
+        f"IAM5[Resource::{storage}:{_ARTIFACTS}/reply-queues/*]": "The registry of reply queues, which are named at run time.",
         f"IAM5[Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:{environment.prefix}-reply-*]": (
             "Reply queues are created at run time, one per web process, all with this prefix."
         ),

@@ -18,7 +18,7 @@ from stacks.logs import log_group
 from stacks.permissions import grant_secrets
 
 _METRICS = "asciist"
-"""CloudWatch namespace of the metrics that the CloudWatch agent reports."""
+"""CloudWatch namespace of the metrics that the CloudWatch agent reports; those of the service are in another."""
 
 _VARIABLES = "/run/asciist-environment"
 
@@ -61,7 +61,8 @@ class InstanceGroup(Construct):
         health_checks: autoscaling.HealthChecks,
     ) -> None:
         super().__init__(scope, name)
-        # Not the name that AWS gives the group, which the agent could only find with permission to list the account's tags.
+        # The agent reports metrics under this name. To find the name that AWS gives the group, the agent would need permission
+        # to list the account's tags.
         self._name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
         self.role = iam.Role(
             self,
@@ -105,7 +106,7 @@ class InstanceGroup(Construct):
         self.role.add_to_principal_policy(
             iam.PolicyStatement(
                 actions=["cloudwatch:PutMetricData"],
-                resources=["*"],  # the action takes no resource; the condition limits the namespace
+                resources=["*"],  # the action supports no resources; the condition limits the namespace
                 conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
             )
         )
@@ -151,7 +152,7 @@ def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, 
     """Return user data that fetches the release from S3, writes the unit's environment and runs the release's `boot`."""
     user_data = ec2.UserData.for_linux()
     archive = user_data.add_s3_download_command(bucket=release.bucket, bucket_key=release.s3_object_key)
-    region = Stack.of(release).region  # Lambda sets these variables for the function
+    region = Stack.of(release).region  # on Lambda, the runtime sets these variables
     deployed = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **unit.variables}
     variables = "\n".join(f"{name}={value}" for name, value in sorted(deployed.items()))
     user_data.add_commands(

@@ -1,5 +1,5 @@
-"""IAM permissions of the two tiers. Each role allows only the calls that its code makes; none may list the account's queues or
-buckets.
+"""IAM permissions of the two tiers. Each role allows only the calls that its code makes, or Lambda on its behalf; none may list
+the account's queues or buckets.
 """
 
 from aws_cdk import ArnFormat, Stack
@@ -16,7 +16,7 @@ def reply_queue_prefix(environment: Environment) -> str:
 
 
 def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
-    """Allow the web tier to read and create artifacts, publish requests, and manage reply queues and their notes."""
+    """Allow the web tier to read and create artifacts, publish requests, and manage reply queues and their registry."""
     _grant_artifacts(role, artifacts)
     _allow(role, [artifacts.arn_for_objects("reply-queues/*")], "s3:DeleteObject")
     _allow(role, [requests.queue_arn], "sqs:SendMessage")

@@ -35,7 +35,8 @@ _VARIABLES = (
 
 
 class WebStack(Stack):
-    """The network and the web tier. Only the load balancer accepts connections from clients, and instances only from it."""
+    """The network and the web tier. Only the load balancer accepts connections from clients. Instances accept connections only
+    from the load balancer and, if replies are callbacks, from workers."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class WebStack(Stack):
             "Network",
             max_azs=2,
             nat_gateways=environment.sizes.nat_gateways,
-            # Nothing uses the default group. The CDK would empty it with a custom resource that may change security groups.
+            # Nothing uses the default security group. To empty it, the CDK would add a custom resource that may change groups.
             restrict_default_security_group=False,
         )
         vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)

@@ -22,7 +22,8 @@ from stacks.permissions import grant_worker
 from stacks.web import aws_variables
 
 _BACKLOG_PER_INSTANCE = 10
-"""Messages in the queue for each poller before another is started: a third of a second of work for a core, at 30 messages/s."""
+"""Messages in the queue for each poller above which another is started: a third of a second of work for a core that converts
+30 images a second."""
 
 
 class WorkerStack(Stack):

@@ -1,4 +1,4 @@
-"""pyproject.toml, the lock of everything and the locks of its subsets agree with each other."""
+"""pyproject.toml, the complete lock and the locks of its subsets agree with each other."""
 
 import re
 import tomllib

@@ -6,8 +6,9 @@
         deployment.launch("web", "127.0.0.11")
         answer = deployment.request("POST", "/?width=80", image)
 
-An auto-scaling group of the emulator starts no instance. `launch` does, from what was deployed: it takes the unit and its
-variables from the launch template's user data, the permissions from the instance profile, and the command from the unit file.
+The emulator's auto-scaling groups start no instances. `launch` starts one from the deployed resources: it takes the unit and
+its variables from the launch template's user data, the permissions from the instance profile, and the command from the unit
+file.
 """
 
 import base64

@@ -2,8 +2,8 @@
 
 Runs in `.venv-emulator`, started by `tests.emulated.emulator`, and is configured by MiniStack's environment variables.
 
-Resource types added here are recorded and described but not simulated, as MiniStack does for the rest of EC2. A property
-that would be ignored is an error, so that a template with such a property fails.
+The emulator records and describes the resource types added here but does not simulate them, as MiniStack does for the rest of
+EC2. A property that it would ignore is an error, so a template that uses one cannot be deployed.
 """
 
 import json
@@ -81,7 +81,7 @@ def _delete_nat_gateway(gateway: str, _properties: Properties) -> None:
 
 def _create_flow_log(_logical_id: str, properties: Properties, _stack: str) -> Created:
     known = {"ResourceId", "ResourceType", "TrafficType", "LogDestinationType", "LogDestination", "LogGroupName"}
-    delivery = {"DeliverLogsPermissionArn", "MaxAggregationInterval", "LogFormat"}  # there is no traffic to log
+    delivery = {"DeliverLogsPermissionArn", "MaxAggregationInterval", "LogFormat"}  # ignored: there is no traffic to log
     _refuse_unknown(properties, known | delivery | {"Tags"}, "AWS::EC2::FlowLog")
     log = _new_id("fl")
     ec2._flow_logs[log] = {
@@ -123,7 +123,7 @@ _metric_alarm_record = provisioners._cw_metric_alarm_record
 
 
 def _alarm_record(name: str, properties: Properties) -> Properties:
-    """Return MiniStack's record of an alarm, also of one on metric math, which is described as declared and not evaluated."""
+    """Return MiniStack's record of an alarm. An alarm on metric math, which MiniStack lacks, is described but not evaluated."""
     if "Metrics" not in properties:
         return dict(_metric_alarm_record(name, properties))
     single_metric_properties = {"MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Period", "Dimensions", "Unit"}
@@ -346,7 +346,7 @@ _action_of = iam_actions.extract_iam_action
 
 
 def _action_without_batch(*arguments: Any, **named: Any) -> Any:
-    """Check a batch by the permission for a single message, as SQS does and MiniStack does not."""
+    """Require for a batch the permission of the call for one message, as SQS does and MiniStack does not."""
     action = _action_of(*arguments, **named)
     return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 

@@ -1,4 +1,4 @@
-"""Rehearses the life cycle of a deployment on this machine: bootstrap, deploy, serve, fail, upgrade, destroy.
+"""Rehearses the life cycle of a deployment on this machine: bootstrap, deploy, serve, dead letter, upgrade, destroy.
 
 Run by `make deploy-local` and by `test_rehearsal.py`. The CDK command deploys the real templates to the emulator, which runs
 the real function on messages and enforces the roles' policies. The programs of the instances run as local processes.
@@ -31,7 +31,7 @@ Say = Callable[[str], object]
 
 
 def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print) -> None:
-    """Run the rehearsal; raises an exception at the first failure. Stops after serving images unless `whole`."""
+    """Run the rehearsal and raise an exception at the first failure. Unless `whole`, stop after the images are served."""
     with (
         TemporaryDirectory(prefix="rehearsal-") as scratch,
         Emulator(enforce_iam=True) as emulator,
@@ -47,7 +47,7 @@ def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print
         convert_images(deployment, say)
         if not whole:
             return
-        fail_on_poison(deployment, say)
+        send_poison_message(deployment, say)
         upgrade(deployment, say)
         stop(deployment, web, say)
         with _timed("cdk destroy --all", say):
@@ -76,8 +76,8 @@ def convert_images(deployment: Deployment, say: Say) -> None:
     say("  a damaged image: 400, from the worker")
 
 
-def fail_on_poison(deployment: Deployment, say: Say) -> None:
-    """Send a message that no worker can read, and wait for it in the dead-letter queue."""
+def send_poison_message(deployment: Deployment, say: Say) -> None:
+    """Send a message that no worker can read, and wait until it is in the dead-letter queue."""
     sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
     queues = {logical: url for url, logical in deployment.physical_ids("storage", "AWS::SQS::Queue").items()}
     with _timed("a poison message becomes a dead letter", say):

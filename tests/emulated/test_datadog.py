@@ -27,7 +27,7 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
         context = {"datadog_api_key": api_key, "datadog_app_key": app_key}
         with Deployment(emulator, project=project, context=context) as deployment:
             deployment.bootstrap()
-            # The stack would wait for a new metric.
+            # Otherwise the stack would wait until Datadog knows the metrics.
             account.known_metrics = set(datadog.metric_configurations())
             deploy(deployment)
             kinds = [path.split("/")[3] for path in account.objects]

@@ -436,7 +436,7 @@ def test_memory_is_reported_for_each_group() -> None:
 
 
 class Rehearsal:
-    """`boot` with a directory in place of /, and stand-ins for system commands that record their calls."""
+    """`boot`, run with a directory in place of /, and with stand-ins for system commands that record their calls."""
 
     def __init__(self, release: Path, prefix: Path, directory: Path) -> None:
         self.root = directory / "root"

@@ -282,7 +282,7 @@ class TestContext:
             ),
             ({**KEYS, "datadog_app_key": "0123"}, "datadog_app_key must be the ARN of the secret that holds the key"),
             ({**KEYS, "datadog_notify": "me"}, "datadog_notify must begin with an @, not 'me'"),
-            ({**KEYS, "datadog_sight": "x"}, "there is no context value 'datadog_sight': did you mean 'datadog_site'?"),
+            ({**KEYS, "datadog_sight": "x"}, "unknown context value 'datadog_sight': did you mean 'datadog_site'?"),
         ],
     )
     def test_an_invalid_value_is_explained(self, context: dict[str, str], sentence: str) -> None:

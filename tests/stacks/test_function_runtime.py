@@ -89,7 +89,7 @@ class Function:
             "digest": self.digest,
             "options": ConversionOptions(width=width),
             "deadline": time.time() + 10,
-            "reply_to": "embedded:elsewhere",  # a web process that has stopped: the art is stored nevertheless
+            "reply_to": "embedded:elsewhere",  # a web process that has stopped; the art is stored all the same
         }
         return ConversionRequest(**(fields | changes)).to_json()
 
@@ -137,7 +137,7 @@ def test_only_the_failed_records_of_a_batch_are_reported(function: Function) -> 
         "{poison",
         function.request(22),
         function.request(23, deadline=time.time() - 1),
-        function.request(24, digest="f" * 64),  # its image is not stored: a failure, to be delivered again
+        function.request(24, digest="f" * 64),  # its image is not stored: the record fails and is redelivered
         function.request(25),
         function.request(26, digest=digest_of(not_an_image)),  # cannot be converted: the reply says so, and the record succeeds
         '{"version": 99}',

@@ -293,7 +293,7 @@ class TestOperation:
 
     @each_deployment
     def test_the_deployed_variables_are_valid_settings(self, environment: Environment) -> None:
-        """The word "token" replaces names that only CloudFormation knows."""
+        """Values that only CloudFormation knows are replaced by the word "token"."""
         for variables in deployed_variables(environment):
             settings = Settings.from_environment(variables)
             assert (settings.backend, settings.reply_path) == ("aws", environment.replies)
@@ -359,7 +359,7 @@ class TestContext:
         [
             ({"worker": "lamda"}, "worker must be one of lambda, asg, not 'lamda'"),
             ({"environment": "production"}, "environment must be one of dev, prod, not 'production'"),
-            ({"workr": "asg"}, "there is no context value 'workr': did you mean 'worker'?"),
+            ({"workr": "asg"}, "unknown context value 'workr': did you mean 'worker'?"),
             ({"domain": "art.example"}, "domain and certificate (its ARN) go together: give both or neither"),
             ({"domain": "a", "certificate": "b"}, "certificate must be the ARN of a certificate, not 'b'"),
             ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
