@@ -5,14 +5,13 @@ heading for each title. To add an alarm, add it to `ALARMS` and write its sectio
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
 from asciist.telemetry import metrics
-from observability.objective import Burn, objective
-from observability.signals import BAD, BAD_PERCENT, Aws, Formula, Measured, Signal, Vendor, plain
+from observability.objective import OBJECTIVE, Burn
+from observability.signals import BAD_PERCENT, Aws, Formula, Measured, ObjectiveCount, Worker, plain
 
 MIN_BAD_REQUESTS_TO_PAGE: Final = 10
 """Bad requests in the long window below which no burn-rate alarm fires: one failure among three requests at night is 33%, and
@@ -42,7 +41,7 @@ class Minimum:
     """Events in the first window below which the alarm does not fire."""
 
     events: int
-    of: Signal
+    of: Measured | ObjectiveCount
 
 
 class Silence(Enum):
@@ -53,7 +52,7 @@ class Silence(Enum):
     KEEPS_STATE = "keeps state"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Alarm:
     """A rule, the text that explains it, and the deployments it applies to."""
 
@@ -69,14 +68,12 @@ class Alarm:
     minimum: Minimum | None = None
     silence: Silence
     silence_reason: str
-    worker: Literal["", "lambda", "asg"] = ""
+    worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
     environment: Literal["", "dev", "prod"] = ""
     """The environment it applies to; empty for both."""
     burn: Burn | None = None
     """The pace that `threshold` stands for, of an alarm on the error budget."""
-    differences: Mapping[Vendor, str] = field(default_factory=dict, hash=False)
-    """Parts of the rule that a vendor cannot express, and its rule instead."""
 
     @property
     def anchor(self) -> str:
@@ -109,20 +106,16 @@ def _burn_alarm(burn: Burn, *, title: str, meaning: str) -> Alarm:
         title=title,
         meaning=meaning,
         signal=BAD_PERCENT,
-        threshold=objective().bad_percent(burn),
+        threshold=OBJECTIVE.bad_percent(burn),
         windows=(Window(period_minutes=burn.long_minutes), Window(period_minutes=burn.short_minutes)),
-        minimum=Minimum(events=MIN_BAD_REQUESTS_TO_PAGE, of=BAD),
+        minimum=Minimum(events=MIN_BAD_REQUESTS_TO_PAGE, of=ObjectiveCount.BAD),
         silence=Silence.KEEPS_STATE,
         silence_reason=_UNMEASURED,
         burn=burn,
-        differences={
-            "cloudwatch": "Counts slow answers with status 200, 304 or 400 only: an alarm computes with at most ten metrics.",
-            "datadog": "Does not count requests that no instance answered: metrics of AWS arrive up to 15 minutes late.",
-        },
     )
 
 
-_FAST_BURN, _SLOW_BURN = objective().burns
+_FAST_BURN, _SLOW_BURN = OBJECTIVE.burns
 
 BUDGET_BURNS_FAST: Final = _burn_alarm(
     _FAST_BURN,
@@ -136,9 +129,9 @@ BUDGET_BURNS: Final = _burn_alarm(
 )
 SLOW_ANSWERS: Final = Alarm(
     title="Answers are slow",
-    meaning=f"One answer in a hundred takes longer than {objective().slow_after_seconds:g} seconds.",
+    meaning=f"One answer in a hundred takes longer than {OBJECTIVE.slow_after_seconds:g} seconds.",
     signal=plain(Measured(metric=metrics.REQUEST_DURATION, statistic="p99")),
-    threshold=1000 * objective().slow_after_seconds,
+    threshold=OBJECTIVE.slow_after_ms,
     windows=(Window(period_minutes=5),),
     minimum=Minimum(events=MIN_ANSWERS_FOR_P99, of=Measured(metric=metrics.REQUEST_DURATION, statistic="count")),
     silence=Silence.KEEPS_STATE,
@@ -201,9 +194,6 @@ NO_REQUESTS: Final = Alarm(
     silence=Silence.FIRES,
     silence_reason="No values is what this alarm looks for: a web tier without requests sends none.",
     environment="prod",  # dev is idle most of the time
-    differences={
-        "datadog": "Without any value it fires after 30 minutes: Datadog advises twice the window for missing data.",
-    },
 )
 
 ALARMS: Final = (

@@ -2,7 +2,6 @@
 
 import tomllib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,10 @@ class Objective:
     """The faster one first."""
 
     @property
+    def slow_after_ms(self) -> float:
+        return 1000 * self.slow_after_seconds
+
+    @property
     def budget_percent(self) -> float:
         """Percent of requests that may be bad."""
         return round(100 - self.target_percent, 6)  # not 0.0999...
@@ -39,9 +42,11 @@ class Objective:
         return round(burn.rate * self.budget_percent, 6)  # not 1.43999...
 
 
-@cache
-def objective() -> Objective:
-    """The objective of every deployment."""
+def _read() -> Objective:
     content = tomllib.loads(_FILE.read_text())
     fast, slow = (Burn(**burn) for burn in content.pop("burn"))
     return Objective(**content, burns=(fast, slow))
+
+
+OBJECTIVE: Final = _read()
+"""The objective of every deployment."""

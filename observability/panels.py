@@ -5,29 +5,25 @@ To add a panel, add it to its section.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from asciist.telemetry import metrics
-from observability.objective import objective
+from observability.objective import OBJECTIVE
 from observability.signals import (
     BAD_PERCENT,
-    GOOD,
-    TOTAL,
-    VENDORS,
     Aws,
     Formula,
     Measured,
+    ObjectiveCount,
     Resource,
-    Signal,
     Statistic,
-    Vendor,
+    Worker,
     formula,
     plain,
 )
 
-_OBJECTIVE: Final = objective()
-_SLOW_MS: Final = 1000 * _OBJECTIVE.slow_after_seconds
+Vendor = Literal["cloudwatch", "datadog"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +33,7 @@ class Line:
     label: str
     """Its name in the legend; empty for a signal that is split by a tag, whose lines are named by the tag's values."""
     formula: Formula
-    worker: Literal["", "lambda", "asg"] = ""
+    worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
 
 
@@ -57,13 +53,14 @@ class Panel:
     """Horizontal lines in the chart, by label."""
     span: Literal["", "15 minutes", "objective"] = ""
     """Fixed time to show, instead of the time that the reader chooses: the objective's window is `window_days`."""
-    vendors: tuple[Vendor, ...] = VENDORS
-    worker: Literal["", "lambda", "asg"] = ""
+    vendor: Vendor | Literal[""] = ""
+    """The vendor whose dashboard has it; empty for both."""
+    worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
 
     def applies_to(self, vendor: Vendor, *, worker: str) -> bool:
         """`worker` is empty for a dashboard of deployments of both kinds."""
-        return vendor in self.vendors and (not worker or self.worker in ("", worker))
+        return self.vendor in ("", vendor) and (not worker or self.worker in ("", worker))
 
     def lines_for(self, *, worker: str) -> tuple[Line, ...]:
         return tuple(line for line in self.lines if not worker or line.worker in ("", worker))
@@ -82,58 +79,49 @@ _STATISTICS: Final[dict[str, Statistic]] = {"average": "average", "median": "p50
 """Statistics of a duration, by label."""
 _TIMES: Final[dict[str, Statistic]] = {"average": "average", "p95": "p95", "p99": "p99"}
 """Statistics of a duration that is split by a tag, by label."""
-CLOUDWATCH_ONLY: Final[tuple[Vendor, ...]] = ("cloudwatch",)
-DATADOG_ONLY: Final[tuple[Vendor, ...]] = ("datadog",)
 
 
-def _measured(
-    metric: str, statistic: Statistic, *, by: str = "", where: tuple[str, str] | None = None, above: float = 0
-) -> Measured:
-    return Measured(metric=metric, statistic=statistic, by=by, where=where, above=above)
+def _line(label: str, metric: str, statistic: Statistic, *, by: str = "", above: float = 0) -> Line:
+    return Line(label=label, formula=plain(Measured(metric=metric, statistic=statistic, by=by, above=above)))
 
 
-def _line(label: str, signal: Signal) -> Line:
-    return Line(label=label, formula=plain(signal))
-
-
-def _aws(
-    label: str, resource: Resource, metric: str, statistic: Statistic, *, worker: Literal["", "lambda", "asg"] = ""
-) -> Line:
+def _aws(label: str, resource: Resource, metric: str, statistic: Statistic, *, worker: Worker | Literal[""] = "") -> Line:
     return Line(label=label, formula=plain(Aws(resource=resource, metric=metric, statistic=statistic)), worker=worker)
 
 
 def _by_tag(title: str, metric: str, statistic: Statistic) -> Panel:
     """A line for each value of the metric's tag."""
     (tag,) = metrics.CATALOGUE[metric].tags
-    return Panel(title=title, lines=(_line("", _measured(metric, statistic, by=tag)),))
+    return Panel(title=title, lines=(_line("", metric, statistic, by=tag),))
 
 
 def _distribution(title: str, metric: str, marks: Mapping[str, float] | None = None) -> Panel:
-    lines = tuple(_line(label, _measured(metric, statistic)) for label, statistic in _STATISTICS.items())
+    lines = tuple(_line(label, metric, statistic) for label, statistic in _STATISTICS.items())
     return Panel(title=title, lines=lines, marks=marks or {})
 
 
-_GOOD_PERCENT: Final = formula("100 * zero(good) / total", good=GOOD, total=TOTAL)
+_GOOD_PERCENT: Final = formula("100 * zero(good) / total", good=ObjectiveCount.GOOD, total=ObjectiveCount.TOTAL)
 _BUDGET_LEFT_PERCENT: Final = formula(
-    f"100 - 100 * (100 * (total - zero(good)) / total) / {_OBJECTIVE.budget_percent:g}", good=GOOD, total=TOTAL
+    f"100 - 100 * (100 * (total - zero(good)) / total) / {OBJECTIVE.budget_percent:g}",
+    good=ObjectiveCount.GOOD,
+    total=ObjectiveCount.TOTAL,
 )
-_REQUESTS: Final = _measured(metrics.REQUESTS, "sum")
 
 _USERS: Final = Section(
     question="Are users served?",
     hint=(
-        f"A request is **good** if it is answered without a 5xx within {_OBJECTIVE.slow_after_seconds:g} s. "
-        f"The objective is {_OBJECTIVE.target_percent:g}% good requests in {_OBJECTIVE.window_days} days; the rest is the "
+        f"A request is **good** if it is answered without a 5xx within {OBJECTIVE.slow_after_seconds:g} s. "
+        f"The objective is {OBJECTIVE.target_percent:g}% good requests in {OBJECTIVE.window_days} days; the rest is the "
         "error budget. A panel without a value means that nothing was measured, not that all is well."
     ),
     panels=(
-        Panel(title="Requests", kind="value", lines=(_line("requests", _REQUESTS),)),
+        Panel(title="Requests", kind="value", lines=(_line("requests", metrics.REQUESTS, "sum"),)),
         Panel(
             title="Good requests, %",
             kind="value",
             lines=(Line(label="good requests, %", formula=_GOOD_PERCENT),),
             unit="%",
-            bad_below=_OBJECTIVE.target_percent,
+            bad_below=OBJECTIVE.target_percent,
         ),
         Panel(
             title="Error budget left, % (of the time shown)",
@@ -143,25 +131,25 @@ _USERS: Final = Section(
             bad_below=0,
         ),
         Panel(
-            title=f"Good requests, % over {_OBJECTIVE.window_days} days",
+            title=f"Good requests, % over {OBJECTIVE.window_days} days",
             kind="value",
             lines=(Line(label="good requests, %", formula=_GOOD_PERCENT),),
             unit="%",
             span="objective",
-            vendors=CLOUDWATCH_ONLY,  # Datadog shows it with the objective itself
+            vendor="cloudwatch",  # Datadog shows it with the objective itself
         ),
         Panel(
-            title=f"Error budget left, % over {_OBJECTIVE.window_days} days",
+            title=f"Error budget left, % over {OBJECTIVE.window_days} days",
             lines=(Line(label="error budget left, %", formula=_BUDGET_LEFT_PERCENT),),
             marks={"the objective is missed": 0},
             span="objective",
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
         ),
         Panel(title="Good requests, % (the objective)", lines=(Line(label="good", formula=_GOOD_PERCENT),)),
         Panel(
             title="Bad requests, % (failed or slow)",
             lines=(Line(label="bad", formula=BAD_PERCENT),),
-            marks={f"burn rate {burn.rate:g}": _OBJECTIVE.bad_percent(burn) for burn in _OBJECTIVE.burns},
+            marks={f"burn rate {burn.rate:g}": OBJECTIVE.bad_percent(burn) for burn in OBJECTIVE.burns},
         ),
         _by_tag("Requests by status", metrics.REQUESTS, "sum"),
         Panel(
@@ -179,12 +167,12 @@ _USERS: Final = Section(
                     label="5xx",
                     formula=formula(
                         "100 * zero(failed) / requests",
-                        failed=_measured(metrics.REQUESTS, "sum", where=("status", "5*")),
-                        requests=_REQUESTS,
+                        failed=Measured(metric=metrics.REQUESTS, statistic="sum", where=("status", "5*")),
+                        requests=Measured(metric=metrics.REQUESTS, statistic="sum"),
                     ),
                 ),
             ),
-            vendors=DATADOG_ONLY,  # CloudWatch matches no tag by its beginning
+            vendor="datadog",  # CloudWatch matches no tag by its beginning
         ),
     ),
 )
@@ -193,19 +181,19 @@ _WAITING: Final = Section(
     question="How long do they wait?",
     hint="Times begin when the request's head has arrived and leave out the wait for the client's upload.",
     panels=(
-        _distribution("Time to answer, ms", metrics.REQUEST_DURATION, {"slow": _SLOW_MS}),
+        _distribution("Time to answer, ms", metrics.REQUEST_DURATION, {"slow": OBJECTIVE.slow_after_ms}),
         *(
             _by_tag(f"Time to answer by status, {label}, ms", metrics.REQUEST_DURATION, statistic)
             for label, statistic in _STATISTICS.items()
         ),
         Panel(
-            title=f"Requests that take longer than {_OBJECTIVE.slow_after_seconds:g} s, %",
-            lines=(_line("slow", _measured(metrics.REQUEST_DURATION, "percent_above", above=_SLOW_MS)),),
+            title=f"Requests that take longer than {OBJECTIVE.slow_after_seconds:g} s, %",
+            lines=(_line("slow", metrics.REQUEST_DURATION, "percent_above", above=OBJECTIVE.slow_after_ms),),
         ),
         Panel(
-            title=f"Requests that take longer than {_OBJECTIVE.slow_after_seconds:g} s by status, %",
-            lines=(_line("", _measured(metrics.REQUEST_DURATION, "percent_above", above=_SLOW_MS, by="status")),),
-            vendors=DATADOG_ONLY,
+            title=f"Requests that take longer than {OBJECTIVE.slow_after_seconds:g} s by status, %",
+            lines=(_line("", metrics.REQUEST_DURATION, "percent_above", above=OBJECTIVE.slow_after_ms, by="status"),),
+            vendor="datadog",
         ),
         _distribution("Upload time, ms (not part of the time to answer)", metrics.UPLOAD_DURATION),
     ),
@@ -215,7 +203,7 @@ _IMAGES: Final = Section(
     question="What do they send?",
     hint="More, larger or different images than usual often explain what the sections below show.",
     panels=(
-        Panel(title="Images by format", kind="top", lines=(_line("", _measured(metrics.IMAGE_BYTES, "count", by="format")),)),
+        Panel(title="Images by format", kind="top", lines=(_line("", metrics.IMAGE_BYTES, "count", by="format"),)),
         _by_tag("Bytes in by format", metrics.IMAGE_BYTES, "sum"),
         _by_tag("Pixels in by format", metrics.IMAGE_PIXELS, "sum"),
         _by_tag("Size of an image by format, p95, bytes", metrics.IMAGE_BYTES, "p95"),
@@ -223,8 +211,8 @@ _IMAGES: Final = Section(
         Panel(
             title="Largest image, pixels",
             lines=(
-                _line("largest", _measured(metrics.IMAGE_PIXELS, "maximum")),
-                _line("median", _measured(metrics.IMAGE_PIXELS, "p50")),
+                _line("largest", metrics.IMAGE_PIXELS, "maximum"),
+                _line("median", metrics.IMAGE_PIXELS, "p50"),
             ),
         ),
         _distribution("Time to decode a JSON body, ms", metrics.PAYLOAD_DECODE_DURATION),
@@ -234,8 +222,11 @@ _IMAGES: Final = Section(
 
 def _art_percent(source: str, label: str) -> Line:
     """Percent of the art that came from `source`."""
-    part, served = _measured(metrics.ART_SERVED, "sum", where=("source", source)), _measured(metrics.ART_SERVED, "sum")
-    return Line(label=label, formula=formula(f"100 * zero({source}) / served", **{source: part}, served=served))
+    served = Measured(metric=metrics.ART_SERVED, statistic="sum")
+    return Line(
+        label=label,
+        formula=formula(f"100 * zero({source}) / served", **{source: replace(served, where=("source", source))}, served=served),
+    )
 
 
 _COST: Final = Section(
@@ -255,9 +246,9 @@ _COST: Final = Section(
                     label="ms per megapixel",
                     formula=formula(
                         "(decoding + conversion) / (pixels / 1000000)",
-                        decoding=_measured(metrics.IMAGE_DECODE_DURATION, "sum"),
-                        conversion=_measured(metrics.CONVERSION_DURATION, "sum"),
-                        pixels=_measured(metrics.CONVERSION_PIXELS, "sum"),
+                        decoding=Measured(metric=metrics.IMAGE_DECODE_DURATION, statistic="sum"),
+                        conversion=Measured(metric=metrics.CONVERSION_DURATION, statistic="sum"),
+                        pixels=Measured(metric=metrics.CONVERSION_PIXELS, statistic="sum"),
                     ),
                 ),
             ),
@@ -269,12 +260,12 @@ _COST: Final = Section(
                     label="",
                     formula=formula(
                         "decoding / (pixels / 1000000)",
-                        decoding=_measured(metrics.IMAGE_DECODE_DURATION, "sum", by="format"),
-                        pixels=_measured(metrics.CONVERSION_PIXELS, "sum", by="format"),
+                        decoding=Measured(metric=metrics.IMAGE_DECODE_DURATION, statistic="sum", by="format"),
+                        pixels=Measured(metric=metrics.CONVERSION_PIXELS, statistic="sum", by="format"),
                     ),
                 ),
             ),
-            vendors=DATADOG_ONLY,  # CloudWatch does not divide searches line by line
+            vendor="datadog",  # CloudWatch does not divide searches line by line
         ),
         *(
             _by_tag(f"Time to decode an image by format, {label}, ms", metrics.IMAGE_DECODE_DURATION, statistic)
@@ -295,11 +286,11 @@ _CAPACITY: Final = Section(
         Panel(
             title="Requests in flight, per web process",
             lines=(
-                _line("maximum", _measured(metrics.REQUESTS_IN_FLIGHT, "maximum")),
-                _line("average", _measured(metrics.REQUESTS_IN_FLIGHT, "average")),
+                _line("maximum", metrics.REQUESTS_IN_FLIGHT, "maximum"),
+                _line("average", metrics.REQUESTS_IN_FLIGHT, "average"),
             ),
         ),
-        Panel(title="Requests turned away (503)", lines=(_line("turned away", _measured(metrics.REQUESTS_SHED, "sum")),)),
+        Panel(title="Requests turned away (503)", lines=(_line("turned away", metrics.REQUESTS_SHED, "sum"),)),
     ),
 )
 
@@ -312,9 +303,9 @@ _MESSAGES: Final = Section(
         Panel(
             title="Messages lost: expired, failed, orphaned replies",
             lines=(
-                _line("expired", _measured(metrics.MESSAGES_EXPIRED, "sum")),
-                _line("failed, delivered again", _measured(metrics.MESSAGES_FAULTED, "sum")),
-                _line("orphaned replies", _measured(metrics.REPLIES_ORPHANED, "sum")),
+                _line("expired", metrics.MESSAGES_EXPIRED, "sum"),
+                _line("failed, delivered again", metrics.MESSAGES_FAULTED, "sum"),
+                _line("orphaned replies", metrics.REPLIES_ORPHANED, "sum"),
             ),
         ),
         Panel(
@@ -354,13 +345,13 @@ _MACHINES: Final = Section(
         Panel(
             title="Converter: duration of an invocation, ms",
             lines=tuple(_aws(label, "converter", "Duration", statistic) for label, statistic in _STATISTICS.items()),
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
             worker="lambda",
         ),
         Panel(
             title="Converter: concurrent invocations",
             lines=(_aws("invocations", "converter", "ConcurrentExecutions", "maximum"),),
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
             worker="lambda",
         ),
         Panel(
@@ -371,7 +362,7 @@ _MACHINES: Final = Section(
                 _aws("pollers in service", "pollers", "GroupInServiceInstances", "maximum", worker="asg"),
                 _aws("pollers desired", "pollers", "GroupDesiredCapacity", "maximum", worker="asg"),
             ),
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
         ),
         *(
             Panel(
@@ -380,7 +371,7 @@ _MACHINES: Final = Section(
                     _aws("web", "web_instances", metric, "average"),
                     _aws("pollers", "pollers", metric, "average", worker="asg"),
                 ),
-                vendors=CLOUDWATCH_ONLY,  # Datadog's agent measures its hosts itself
+                vendor="cloudwatch",  # Datadog's agent measures its hosts itself
             )
             for title, metric in (("Memory used, %", "mem_used_percent"), ("Disk used, %", "disk_used_percent"))
         ),
@@ -393,8 +384,8 @@ SECTIONS: Final = (_USERS, _WAITING, _IMAGES, _COST, _CAPACITY, _MESSAGES, _MACH
 MEASURED: Final = Panel(
     title="Requests measured in the last 15 minutes",
     kind="value",
-    lines=(_line("requests", _REQUESTS),),
+    lines=(_line("requests", metrics.REQUESTS, "sum"),),
     span="15 minutes",
-    vendors=CLOUDWATCH_ONLY,  # in Datadog, "Requests" is the first panel
+    vendor="cloudwatch",  # in Datadog, "Requests" is the first panel
 )
 """First panel of all: without a value, nothing is measured, and an alarm in state OK means nothing."""

@@ -1,12 +1,14 @@
 """Vendor-neutral signals: what an alarm watches and what a panel draws, whichever vendor computes it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Literal
 
 from asciist.telemetry.metrics import CATALOGUE
 
-Vendor = Literal["cloudwatch", "datadog"]
-VENDORS: Final[tuple[Vendor, ...]] = ("cloudwatch", "datadog")
+Worker = Literal["lambda", "asg"]
+"""Kind of worker of a deployment, as in `stacks.environment`."""
 
 Statistic = Literal["sum", "count", "average", "minimum", "maximum", "p50", "p90", "p95", "p99", "percent_above"]
 
@@ -45,8 +47,7 @@ class Aws:
     statistic: Statistic
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveCount:
+class ObjectiveCount(Enum):
     """Requests that the objective counts. A bad request failed (5xx) or took longer than `slow_after_seconds`; others are good.
 
     CloudWatch takes failures from the load balancer, so that requests that no instance answered count too; among slow answers,
@@ -54,7 +55,9 @@ class ObjectiveCount:
     the durations that the web tier measures, because metrics of AWS reach Datadog up to 15 minutes late.
     """
 
-    part: Literal["total", "good", "bad"]
+    TOTAL = "total"
+    GOOD = "good"
+    BAD = "bad"
 
 
 Signal = Measured | Aws | ObjectiveCount
@@ -69,11 +72,12 @@ class Formula:
     """
 
     text: str
-    signals: tuple[tuple[str, Signal], ...]
+    signals: Mapping[str, Signal]
+    """Signals by the names that `text` gives them."""
 
 
 def formula(text: str, **signals: Signal) -> Formula:
-    return Formula(text=text, signals=tuple(signals.items()))
+    return Formula(text=text, signals=signals)
 
 
 def plain(signal: Signal) -> Formula:
@@ -81,7 +85,4 @@ def plain(signal: Signal) -> Formula:
     return formula("value", value=signal)
 
 
-TOTAL: Final = ObjectiveCount(part="total")
-GOOD: Final = ObjectiveCount(part="good")
-BAD: Final = ObjectiveCount(part="bad")
-BAD_PERCENT: Final = formula("100 * bad / total", bad=BAD, total=TOTAL)
+BAD_PERCENT: Final = formula("100 * bad / total", bad=ObjectiveCount.BAD, total=ObjectiveCount.TOTAL)

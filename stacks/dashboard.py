@@ -8,7 +8,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from observability.alarms import Alarm
-from observability.objective import objective
+from observability.objective import OBJECTIVE
 from observability.panels import MEASURED, SECTIONS, Panel
 from stacks.environment import Environment
 from stacks.views import HOUR, Views
@@ -62,9 +62,9 @@ def _widget(panel: Panel, environment: Environment, views: Views, *, height: int
     common: dict[str, Any] = {"title": panel.title, "width": _WIDTH // _COLUMNS, "height": height}
     if panel.span == "objective":
         metrics = [views.formula_so_far(line.formula, label=line.label) for line in lines]
-        common |= {"period": HOUR, "start": f"-P{objective().window_days}D", "end": "PT0H"}
+        common |= {"period": HOUR, "start": f"-P{OBJECTIVE.window_days}D", "end": "PT0H"}
     else:
-        metrics = [views.line(line) for line in lines]
+        metrics = [views.formula(line.formula, label=line.label) for line in lines]
     if panel.span == "15 minutes":
         common |= {"start": "-PT15M", "end": "PT0H"}
     if panel.kind == "value":

@@ -12,9 +12,9 @@ import pytest
 
 from asciist.settings import Timeouts
 from observability.alarms import ALARMS, NO_REQUESTS, Alarm, Silence, Window
-from observability.objective import objective
-from observability.panels import MEASURED, SECTIONS, Panel
-from observability.signals import Aws, Measured, Vendor
+from observability.objective import OBJECTIVE
+from observability.panels import MEASURED, SECTIONS, Panel, Vendor
+from observability.signals import Aws, Measured
 from stacks.environment import Environment
 from tests.stacks.test_datadog import KEYS, joined
 from tests.stacks.test_datadog import synthesized as synthesized_with_datadog
@@ -51,7 +51,7 @@ class Rule:
 
 
 def rule_of_model(alarm: Alarm) -> Rule:
-    ((_, signal), *_) = alarm.signal.signals
+    signal = next(iter(alarm.signal.signals.values()))
     names = {"sum": "Sum", "maximum": "Maximum"}
     return Rule(
         threshold=alarm.threshold_for(request_timeout=Timeouts().request),
@@ -157,7 +157,7 @@ def datadog_rule(environment: Environment, title: str) -> Rule:
         long, short, rate = burn.groups()
         windows = (Window(period_minutes=minutes(long)), Window(period_minutes=minutes(short)))
         rule = Rule(
-            threshold=objective().bad_percent(next(burn for burn in objective().burns if burn.rate == float(rate))),
+            threshold=OBJECTIVE.bad_percent(next(burn for burn in OBJECTIVE.burns if burn.rate == float(rate))),
             comparison=">",
             windows=windows,
             min_events=min_events,
@@ -269,7 +269,7 @@ class TestAlarms:
         assert rendered == {treatments[alarm.silence]}
         assert alarm.silence_reason.endswith(".")
         # What the service measures itself can be lost on the way: its absence must not end an alarm.
-        if any(isinstance(signal, Measured) for _, signal in alarm.signal.signals):
+        if any(isinstance(signal, Measured) for signal in alarm.signal.signals.values()):
             assert alarm.silence is not Silence.IS_HEALTHY
 
     def test_a_part_of_an_alarm_notifies_nobody(self) -> None:
