@@ -1,6 +1,6 @@
-"""Renders alarms, panels, objective and metric settings for Datadog, as the bodies that its API accepts.
+"""Renders alarms, panels, objective and metric settings as request bodies for Datadog's API.
 
-The query language is https://docs.datadoghq.com/metrics/#querying-metrics, as far as `queries` parses it, because the local
+The query language is https://docs.datadoghq.com/metrics/#querying-metrics, limited to what `queries` parses, because the local
 dashboard evaluates the same queries.
 """
 
@@ -19,20 +19,20 @@ Definition = dict[str, Any]
 """Body of an API request."""
 
 COMMON_TAGS: Final = ("env", "service", "version")
-"""Tags that every value of the service carries, besides those in the catalogue."""
+"""Tags that every value of the service may carry, besides those in the catalogue."""
 
 SLO_ID: Final = "SLO_ID"
 """Placeholder for the id that Datadog gives to the objective."""
 
 _RESOURCES: Final[Mapping[Resource, tuple[str, str]]] = {
-    # CloudFormation's names of queues and function, in lower case because Datadog stores tags so.
+    # Names that CloudFormation generates for queues and function, in lower case because Datadog stores tags in lower case.
     "request_queue": ("queuename", "queuename:*-requests-*"),
     "dead_letter_queue": ("queuename", "queuename:*-deadletters-*"),
     "converter": ("functionname", "functionname:*-worker-converter*"),
     "web_targets": ("targetgroup", ""),
     "load_balancer": ("loadbalancer", ""),
 }
-"""The tag that names a resource, and the filter that selects it; without a filter, there is one in each deployment."""
+"""The tag that names a resource, and the filter that selects it; empty where a deployment has only one of its kind."""
 
 _AWS_NAMES: Final = {
     "ApproximateNumberOfMessagesVisible": "aws.sqs.approximate_number_of_messages_visible",
@@ -54,7 +54,7 @@ INTEGRATION_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
 """Metrics from Datadog's AWS integration, with the tags that queries may use. `env` and `service` are tags of the resources."""
 
 _INTEGRATION_DELAY_SECONDS: Final = 900
-"""Evaluation delay that Datadog advises for metrics from CloudWatch, which arrive up to ten minutes late."""
+"""Evaluation delay that Datadog advises for metrics from CloudWatch, which arrive up to 15 minutes late."""
 
 _AGGREGATORS: Final[Mapping[Statistic, str]] = {"average": "avg", "minimum": "min", "maximum": "max"}
 _SLOW_MS: Final = f"{OBJECTIVE.slow_after_ms:g}"
@@ -63,13 +63,13 @@ _SCOPE: Final = "$env"
 
 
 def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.md") -> Definition:
-    """The dashboard of the deployment `env`; the reader can choose another.
+    """The dashboard of the deployment `env`, or of all; the reader can select another deployment.
 
-    `worker` is `lambda` or `asg`, or empty for the panels of both. `runbook` is the URL of the runbook.
+    `worker` is `lambda` or `asg`, or empty for the panels of both. `runbook` is the URL or path of the runbook.
     """
     return {
         "title": "asciist" if env == "*" else f"asciist {env}",
-        "description": f"From what users experience down to the machines: start at the top. Runbook: {runbook}",
+        "description": f"Read it from the top: users come first, machines last. Runbook: {runbook}",
         "layout_type": "ordered",
         "reflow_type": "auto",
         "tags": [],
@@ -79,10 +79,10 @@ def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.
 
 
 def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, notify: str = "") -> dict[str, Definition]:
-    """The monitors of a deployment by name. A name may be the title of an alarm, or of a part that notifies nobody.
+    """The monitors of a deployment by name: the title of an alarm, or the name of a part of one, which notifies nobody.
 
-    A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds,
-    `notify` is a Datadog handle such as `@pagerduty-asciist`.
+    A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds.
+    `notify` is a recipient in Datadog's syntax, such as `@pagerduty-asciist`.
     """
     made: dict[str, Definition] = {}
     for alarm in ALARMS:
@@ -96,7 +96,7 @@ def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, not
             continue
         for part, condition in conditions.items():
             name = f"{alarm.title} (part: {part})"
-            made[name] = _named(name, f'Part of the alarm "{alarm.title}", without notifications.', env) | condition
+            made[name] = _named(name, f'Part of the alarm "{alarm.title}"; notifies nobody.', env) | condition
         made[alarm.title] = _named(alarm.title, text, env) | {
             "type": "composite",
             "query": " && ".join(reference(f"{alarm.title} (part: {part})") for part in conditions),
@@ -111,11 +111,11 @@ def reference(name: str) -> str:
 
 
 def slo(env: str) -> Definition:
-    """The objective: the share of requests that are good."""
+    """The service-level objective on the share of good requests."""
     window = f"{OBJECTIVE.window_days}d"
     return {
         "name": f"asciist {env}: good requests",
-        "description": f"Answered without a 5xx, within {OBJECTIVE.slow_after_seconds:g} seconds.",
+        "description": f"Requests answered without a 5xx within {OBJECTIVE.slow_after_seconds:g} seconds.",
         "type": "metric",
         "query": {
             "numerator": _good(f"env:{env}"),
@@ -129,7 +129,7 @@ def slo(env: str) -> Definition:
 
 
 def metric_configurations() -> dict[str, Definition]:
-    """Settings of each distribution, by metric name: enables percentiles and threshold queries, and lists the tags to keep."""
+    """Settings of distributions, by metric name. They enable percentiles and threshold queries, and list the tags to keep."""
     return {
         metric.name: {
             "data": {
@@ -151,7 +151,7 @@ def metric_configurations() -> dict[str, Definition]:
 
 
 def _query(signal: Measured | Aws, scope: str, *, split: bool = False) -> str:
-    """Query for a signal. `split` makes a line for each resource of an AWS signal."""
+    """Query for a signal. `split` gives each resource of an AWS signal a line of its own."""
     if isinstance(signal, Aws):
         tag, selector = _RESOURCES[signal.resource]
         terms, by = ",".join(filter(None, (scope, "service:asciist", selector))), tag if split else ""
@@ -228,7 +228,7 @@ def _named(name: str, message: str, env: str) -> Definition:
 
 
 def _conditions(alarm: Alarm, *, env: str, request_timeout: float) -> Iterator[tuple[str, Definition]]:
-    """The conditions that must all hold, by what each is about."""
+    """The conditions that must all hold, by name."""
     scope = f"env:{env}"
     if alarm.burn:
         yield "burn rate", _burn_condition(alarm.burn)
@@ -267,7 +267,7 @@ def _condition(alarm: Alarm, query: str, threshold: float) -> Definition:
 
 
 def _over_time(alarm: Alarm, scope: str) -> str:
-    """The alarm's signal, aggregated over its window. Raises ValueError for a rule that Datadog has no query for."""
+    """The alarm's signal, aggregated over its only window. Raises ValueError for a rule that no query here expresses."""
     ((_, signal),), (window,) = alarm.signal.signals.items(), alarm.windows
     if isinstance(signal, ObjectiveCount):
         raise ValueError(f"{alarm.title}: Datadog watches the objective by burn rates only")
@@ -322,7 +322,7 @@ def _widget(panel: Panel, worker: str) -> Definition:
 
 
 def _number(panel: Panel) -> Definition:
-    """One number. It has a colour on both sides of `bad_below`, and none without a value."""
+    """One number, red below `bad_below` and green from there on; without a value, it has no colour."""
     request = _scalar_request(panel.lines[0])
     if panel.bad_below is not None:
         request["conditional_formats"] = [

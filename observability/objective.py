@@ -10,23 +10,23 @@ _FILE: Final = Path(__file__).with_name("slo.toml")
 
 @dataclass(frozen=True, kw_only=True)
 class Burn:
-    """A pace of spending the error budget at which a person is paged."""
+    """A burn rate of the error budget at which a person is paged, and the two windows over which it is measured."""
 
     rate: float
-    """Multiple of the pace at which the budget lasts exactly for the window."""
+    """Multiple of the pace at which the error budget lasts exactly `window_days`."""
     long_minutes: int
     short_minutes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """In any `window_days`, `target_percent` of requests are answered within `slow_after_seconds` and without a 5xx."""
+    """In any `window_days`, at least `target_percent` of requests are answered without a 5xx within `slow_after_seconds`."""
 
     target_percent: float
     window_days: int
     slow_after_seconds: float
     burns: tuple[Burn, Burn]
-    """The faster one first."""
+    """The fast burn rate, then the slow one."""
 
     @property
     def slow_after_ms(self) -> float:
@@ -34,11 +34,11 @@ class Objective:
 
     @property
     def budget_percent(self) -> float:
-        """Percent of requests that may be bad."""
+        """The error budget: percent of requests that may be bad."""
         return round(100 - self.target_percent, 6)  # not 0.0999...
 
     def bad_percent(self, burn: Burn) -> float:
-        """Percent of bad requests at which the budget is spent at the pace of `burn`."""
+        """Percent of requests that are bad while the budget is spent at the rate of `burn`."""
         return round(burn.rate * self.budget_percent, 6)  # not 1.43999...
 
 

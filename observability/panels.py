@@ -1,4 +1,4 @@
-"""Every panel of the dashboards, once for all vendors.
+"""Every panel of the dashboards, defined once for all vendors.
 
 `stacks/dashboard.py` renders `SECTIONS` for CloudWatch, `observability/datadog.py` for Datadog and for the local dashboard.
 To add a panel, add it to its section.
@@ -31,7 +31,7 @@ class Line:
     """One line of a chart, or the number of a value panel."""
 
     label: str
-    """Its name in the legend; empty for a signal that is split by a tag, whose lines are named by the tag's values."""
+    """Name in the legend; empty for a signal that is split by a tag, whose lines are named after the tag's values."""
     formula: Formula
     worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
@@ -44,15 +44,15 @@ class Panel:
     title: str
     lines: tuple[Line, ...]
     kind: Literal["chart", "value", "top"] = "chart"
-    """`value` is one number over the time shown, `top` a list of the largest values by tag."""
+    """`value` is one number over the time shown, `top` a list of the tag values with the largest numbers."""
     unit: str = ""
     """Unit that is written next to a number."""
     bad_below: float | None = None
-    """A value below is red. No value has no colour, because nothing was measured."""
+    """In Datadog, a value below this is red, and any other is green. No value has no colour, because nothing was measured."""
     marks: Mapping[str, float] = field(default_factory=dict)
     """Horizontal lines in the chart, by label."""
     span: Literal["", "15 minutes", "objective"] = ""
-    """Fixed time to show, instead of the time that the reader chooses: the objective's window is `window_days`."""
+    """Fixed time range, instead of the one that the reader chooses; `objective` is the objective's `window_days`."""
     vendor: Vendor | Literal[""] = ""
     """The vendor whose dashboard has it; empty for both."""
     worker: Worker | Literal[""] = ""
@@ -78,7 +78,7 @@ class Section:
 _STATISTICS: Final[dict[str, Statistic]] = {"average": "average", "median": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
 """Statistics of a duration, by label."""
 _TIMES: Final[dict[str, Statistic]] = {"average": "average", "p95": "p95", "p99": "p99"}
-"""Statistics of a duration that is split by a tag, by label."""
+"""Statistics of a conversion step, by label; each is a panel of its own."""
 
 
 def _line(label: str, metric: str, statistic: Statistic, *, by: str = "", above: float = 0) -> Line:
@@ -90,7 +90,7 @@ def _aws(label: str, resource: Resource, metric: str, statistic: Statistic, *, w
 
 
 def _by_tag(title: str, metric: str, statistic: Statistic) -> Panel:
-    """A line for each value of the metric's tag."""
+    """A chart with a line for each value of the metric's only tag."""
     (tag,) = metrics.CATALOGUE[metric].tags
     return Panel(title=title, lines=(_line("", metric, statistic, by=tag),))
 
@@ -124,7 +124,7 @@ _USERS: Final = Section(
             bad_below=OBJECTIVE.target_percent,
         ),
         Panel(
-            title="Error budget left, % (of the time shown)",
+            title="Error budget left, % (over the time shown)",
             kind="value",
             lines=(Line(label="error budget left, %", formula=_BUDGET_LEFT_PERCENT),),
             unit="%",
@@ -145,7 +145,7 @@ _USERS: Final = Section(
             span="objective",
             vendor="cloudwatch",
         ),
-        Panel(title="Good requests, % (the objective)", lines=(Line(label="good", formula=_GOOD_PERCENT),)),
+        Panel(title="Good requests, % (not failed or slow)", lines=(Line(label="good", formula=_GOOD_PERCENT),)),
         Panel(
             title="Bad requests, % (failed or slow)",
             lines=(Line(label="bad", formula=BAD_PERCENT),),
@@ -179,7 +179,7 @@ _USERS: Final = Section(
 
 _WAITING: Final = Section(
     question="How long do they wait?",
-    hint="Times begin when the request's head has arrived and leave out the wait for the client's upload.",
+    hint="Times are measured from the arrival of a request's headers, without the time spent waiting for the client's upload.",
     panels=(
         _distribution("Time to answer, ms", metrics.REQUEST_DURATION, {"slow": OBJECTIVE.slow_after_ms}),
         *(
@@ -201,11 +201,11 @@ _WAITING: Final = Section(
 
 _IMAGES: Final = Section(
     question="What do they send?",
-    hint="More, larger or different images than usual often explain what the sections below show.",
+    hint="More, larger or different images than usual often explain what the other sections show.",
     panels=(
         Panel(title="Images by format", kind="top", lines=(_line("", metrics.IMAGE_BYTES, "count", by="format"),)),
-        _by_tag("Bytes in by format", metrics.IMAGE_BYTES, "sum"),
-        _by_tag("Pixels in by format", metrics.IMAGE_PIXELS, "sum"),
+        _by_tag("Bytes received by format", metrics.IMAGE_BYTES, "sum"),
+        _by_tag("Pixels received by format", metrics.IMAGE_PIXELS, "sum"),
         _by_tag("Size of an image by format, p95, bytes", metrics.IMAGE_BYTES, "p95"),
         _by_tag("Size of an image by format, p95, pixels", metrics.IMAGE_PIXELS, "p95"),
         Panel(
@@ -231,9 +231,11 @@ def _art_percent(source: str, label: str) -> Line:
 
 _COST: Final = Section(
     question="What does a conversion cost?",
-    hint="The time per megapixel is nearly constant. If it rises, CPU is short or an image was crafted to be slow.",
+    hint="The time per megapixel is nearly constant. If it rises, CPU is short, or images were crafted to be slow.",
     panels=(
-        Panel(title="Art that was stored already, %", kind="value", lines=(_art_percent("store", "stored, %"),), unit="%"),
+        Panel(
+            title="Art served from the store, %", kind="value", lines=(_art_percent("store", "from the store, %"),), unit="%"
+        ),
         Panel(
             title="Art served without a conversion, %",
             lines=(_art_percent("store", "from the store"), _art_percent("shared", "shared with an identical request")),
@@ -272,7 +274,7 @@ _COST: Final = Section(
             for label, statistic in _TIMES.items()
         ),
         *(
-            _by_tag(f"Time from pixels to art by style, {label}, ms", metrics.CONVERSION_DURATION, statistic)
+            _by_tag(f"Time to convert decoded pixels by style, {label}, ms", metrics.CONVERSION_DURATION, statistic)
             for label, statistic in _TIMES.items()
         ),
         _by_tag("Pixels converted by format", metrics.CONVERSION_PIXELS, "sum"),
@@ -281,7 +283,7 @@ _COST: Final = Section(
 
 _CAPACITY: Final = Section(
     question="Is there room?",
-    hint="A web process without room for another request turns it away with a 503.",
+    hint="A web process that is at its limit turns further requests away with a 503.",
     panels=(
         Panel(
             title="Requests in flight, per web process",
@@ -296,23 +298,23 @@ _CAPACITY: Final = Section(
 
 _MESSAGES: Final = Section(
     question="Do messages get through?",
-    hint="A request goes to a worker through the request queue, and its reply comes back. A user waits for each message here.",
+    hint="A message in the request queue carries a request to a worker, which sends a reply. A user waits for each of them.",
     panels=(
         _distribution("Wait for a reply, ms", metrics.REPLY_WAIT),
         _distribution("Age of messages when a worker takes them, ms", metrics.MESSAGE_AGE),
         Panel(
-            title="Messages lost: expired, failed, orphaned replies",
+            title="Messages expired or failed, and replies that came too late",
             lines=(
                 _line("expired", metrics.MESSAGES_EXPIRED, "sum"),
-                _line("failed, delivered again", metrics.MESSAGES_FAULTED, "sum"),
-                _line("orphaned replies", metrics.REPLIES_ORPHANED, "sum"),
+                _line("failed (delivered again)", metrics.MESSAGES_FAULTED, "sum"),
+                _line("replies that came too late", metrics.REPLIES_ORPHANED, "sum"),
             ),
         ),
         Panel(
-            title="Messages waiting and in work",
+            title="Messages waiting and in flight",
             lines=(
                 _aws("waiting", "request_queue", "ApproximateNumberOfMessagesVisible", "maximum"),
-                _aws("in work", "request_queue", "ApproximateNumberOfMessagesNotVisible", "maximum"),
+                _aws("in flight", "request_queue", "ApproximateNumberOfMessagesNotVisible", "maximum"),
             ),
         ),
         Panel(
@@ -328,10 +330,10 @@ _MESSAGES: Final = Section(
 
 _MACHINES: Final = Section(
     question="Are the machines healthy?",
-    hint="The instances behind the load balancer, the auto-scaling groups, and the converter.",
+    hint="The instances behind the load balancer, the auto-scaling groups, and the converter (the Lambda function).",
     panels=(
         Panel(
-            title="Web instances",
+            title="Web instances, by health check",
             lines=(
                 _aws("healthy", "web_targets", "HealthyHostCount", "minimum"),
                 _aws("unhealthy", "web_targets", "UnHealthyHostCount", "maximum"),
@@ -379,7 +381,7 @@ _MACHINES: Final = Section(
 )
 
 SECTIONS: Final = (_USERS, _WAITING, _IMAGES, _COST, _CAPACITY, _MESSAGES, _MACHINES)
-"""All sections, in the order in which to ask their questions."""
+"""All sections, in the order of the dashboard."""
 
 MEASURED: Final = Panel(
     title="Requests measured in the last 15 minutes",
@@ -388,4 +390,4 @@ MEASURED: Final = Panel(
     span="15 minutes",
     vendor="cloudwatch",  # in Datadog, "Requests" is the first panel
 )
-"""First panel of all: without a value, nothing is measured, and an alarm in state OK means nothing."""
+"""First panel of the CloudWatch dashboard. Without a value, nothing is measured, and an alarm in state OK proves nothing."""

@@ -1,6 +1,6 @@
 """Renders vendor-neutral signals and formulas as CloudWatch metrics.
 
-The values come from AWS itself, and from the metrics that both tiers write to their logs in the embedded metric format.
+The values come from AWS itself, and from the metrics that both tiers log in the embedded metric format.
 """
 
 import re
@@ -24,8 +24,8 @@ HOUR: Final = Duration.hours(1)
 
 _STATUSES_OF_SLOW_ANSWERS: Final = ("200", "304", "400")
 """Statuses whose slow answers count as bad: those of conversions and of stored art. A 5xx is bad anyway and must not count
-twice, a 408 is the client's time, and other 4xx need only the request's head. An alarm computes with at most ten metrics, and
-each status takes two."""
+twice, the time of a 408 is the client's, and other 4xx need only the request's headers. An alarm computes with at most ten
+metrics, and each status takes two."""
 
 _STATISTICS: Final[dict[Statistic, str]] = {
     "sum": "Sum",
@@ -37,7 +37,7 @@ _STATISTICS: Final[dict[Statistic, str]] = {
 
 
 class Views:
-    """CloudWatch metrics of one deployment. Alarms and dashboard use the same ones."""
+    """CloudWatch metrics of one deployment, for its alarms and its dashboard."""
 
     def __init__(
         self, *, environment: Environment, web: WebStack, worker: WorkerStack, requests: sqs.IQueue, dead_letters: sqs.IQueue
@@ -46,7 +46,7 @@ class Views:
         self._web, self._worker, self._requests, self._dead_letters = web, worker, requests, dead_letters
 
     def formula(self, formula: Formula, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
-        """The formula's value in each period; none where a signal outside `zero(…)` has none."""
+        """The formula's value in each period; missing where a signal outside `zero(…)` has no value."""
         if formula.text in formula.signals:
             return self.signal(formula.signals[formula.text], label=label, period=period)
         return cloudwatch.MathExpression(
@@ -59,7 +59,7 @@ class Views:
     def formula_so_far(self, formula: Formula, *, label: str) -> cloudwatch.IMetric:
         """The value of a formula over the counts of good requests and of all from the start of the time shown up to each hour.
 
-        Up to the first request there is no value.
+        There is no value before the first request.
         """
         names = {signal: name for name, signal in formula.signals.items()}
         good, total = ObjectiveCount.GOOD, ObjectiveCount.TOTAL
@@ -95,7 +95,7 @@ class Views:
                 return self._total(period)
 
     def _split(self, signal: Measured, label: str, period: Duration) -> cloudwatch.SearchExpression:
-        """A line for each value of the signal's tag. No alarm can watch it."""
+        """A search with one line for each value of the signal's tag. No alarm can watch it."""
         search = f"""SEARCH('{{"{self._namespace}",{signal.by}}} MetricName="{signal.metric}"', '{_statistic(signal)}')"""
         return cloudwatch.SearchExpression(
             expression=search, label=f"${{PROP('Dim.{signal.by}')}} {label}".strip(), period=period
@@ -151,7 +151,7 @@ class Views:
         )
 
     def _total(self, period: Duration) -> cloudwatch.MathExpression:
-        """All requests; no value without any, so that no share of them has one."""
+        """All requests; no value without any, so that a share of them has none either."""
         return cloudwatch.MathExpression(
             expression="IF(all_requests > 0, all_requests)",
             using_metrics={"all_requests": self._all_requests(period)},
@@ -160,8 +160,11 @@ class Views:
         )
 
     def _all_requests(self, period: Duration) -> cloudwatch.MathExpression:
-        """All requests; 0 without any. A request that waits for an instance in vain counts twice: AWS does not distinguish it
-        from one that finds no instance, which AWS does not count as a request."""
+        """All requests; 0 without any.
+
+        RequestCount includes a request that an instance failed to answer, but not one for which there was no instance. The 5xx
+        of the load balancer include both, so the former counts twice.
+        """
         answered = Aws(resource="web_targets", metric="RequestCount", statistic="sum")
         return cloudwatch.MathExpression(
             expression="FILL(answered, 0) + FILL(unanswered, 0)",
