@@ -35,7 +35,7 @@ DEFINITIONS: list[tuple[Kind, datadog.Definition]] = [
 
 GROUP: Place = ("widgets", 0, "definition")
 WIDGET: Place = (*GROUP, "widgets", 2, "definition")
-"""A panel with one number, of two queries."""
+"""Place of a widget that shows one number, computed from two queries."""
 REQUEST: Place = (*WIDGET, "requests", 0)
 QUERY: Place = (*REQUEST, "queries", 0)
 
@@ -49,7 +49,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def changed(definition: datadog.Definition, place: Place, value: Any) -> datadog.Definition:
-    """A copy of a definition with `value` at a place."""
+    """A copy of a definition with `value` at `place`."""
     copied = copy.deepcopy(definition)
     inner: Any = copied
     for step in place[:-1]:
