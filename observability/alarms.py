@@ -1,32 +1,32 @@
-"""Every alarm, once for all vendors.
+"""Every alarm, defined once for all vendors.
 
-`stacks/observability.py` renders this list for CloudWatch, `observability/datadog.py` for Datadog, and `docs/runbook.md` has a
-heading for each title. To add an alarm, add it to `ALARMS` and write its section in the runbook.
+`stacks/observability.py` renders `ALARMS` for CloudWatch, `observability/datadog.py` for Datadog, and `docs/runbook.md` has a
+section for each title. To add an alarm, add it to `ALARMS` and write its section in the runbook.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
 from asciist.telemetry import metrics
-from observability.objective import Burn, objective
-from observability.signals import BAD, BAD_PERCENT, Aws, Formula, Measured, Signal, Vendor, plain
+from observability.objective import OBJECTIVE, Burn
+from observability.signals import BAD_PERCENT, Aws, Formula, Measured, ObjectiveCount, Worker, plain
 
 MIN_BAD_REQUESTS_TO_PAGE: Final = 10
-"""Bad requests in the long window below which no burn-rate alarm fires: one failure among three requests at night is 33%, and
-not worth waking somebody. From 700 requests an hour on, the share alone decides."""
+"""A burn-rate alarm fires only with at least this many bad requests in its long window: one failure among three requests at
+night is 33%, and not worth waking somebody. From 700 requests an hour on, ten bad requests are less than the 1.44% of the fast
+alarm, so the share alone decides."""
 MIN_ANSWERS_FOR_P99: Final = 100
-"""With fewer answers, the 99th percentile is the slowest one."""
+"""Answers in the window below which the alarm on the 99th percentile does not fire: it would be the slowest answer."""
 
 REQUEST_TIMEOUT: Final = "request timeout"
-"""Threshold that the deployment sets: its request timeout, in seconds."""
+"""A threshold equal to the deployment's request timeout, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The latest `periods` periods. The alarm fires when `breaching` of them are beyond the threshold."""
+    """The latest `periods` periods. The alarm fires when at least `breaching` of them are beyond the threshold."""
 
     period_minutes: int
     periods: int = 1
@@ -39,10 +39,10 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Minimum:
-    """Events in the first window below which the alarm does not fire."""
+    """Number of events in the first window below which the alarm does not fire."""
 
     events: int
-    of: Signal
+    of: Measured | ObjectiveCount
 
 
 class Silence(Enum):
@@ -53,34 +53,32 @@ class Silence(Enum):
     KEEPS_STATE = "keeps state"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Alarm:
     """A rule, the text that explains it, and the deployments it applies to."""
 
     title: str
-    """Its name, and its heading in the runbook."""
+    """Name of the alarm, and of its section in the runbook."""
     meaning: str
-    """Impact on users, in one sentence."""
+    """The problem and its impact on users, in one or two sentences: the first text that a person who is paged reads."""
     signal: Formula
     threshold: float | Literal["request timeout"]
     comparison: Literal[">", "<"] = ">"
     windows: tuple[Window, ...]
-    """The alarm fires while the signal is beyond the threshold in all of them."""
+    """The alarm fires while the signal is beyond the threshold in every window."""
     minimum: Minimum | None = None
     silence: Silence
     silence_reason: str
-    worker: Literal["", "lambda", "asg"] = ""
+    worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
     environment: Literal["", "dev", "prod"] = ""
     """The environment it applies to; empty for both."""
     burn: Burn | None = None
-    """The pace that `threshold` stands for, of an alarm on the error budget."""
-    differences: Mapping[Vendor, str] = field(default_factory=dict, hash=False)
-    """Parts of the rule that a vendor cannot express, and its rule instead."""
+    """Burn rate from which `threshold` and `windows` are derived, for an alarm on the error budget."""
 
     @property
     def anchor(self) -> str:
-        """Anchor that GitHub gives to the heading in the runbook."""
+        """Anchor of the section in the runbook, as GitHub generates it."""
         return re.sub(r"[^\w\- ]", "", self.title.lower()).replace(" ", "-")
 
     def description(self, runbook: str) -> str:
@@ -95,50 +93,50 @@ class Alarm:
 
 
 _UNMEASURED: Final = (
-    "The service itself sends this metric. Without values nothing is known, so an alarm that fires must not return to OK."
+    "The service itself sends this metric. Without values its state is unknown, so an active alarm must not return to OK."
 )
 _IDLE_QUEUE: Final = "SQS stops reporting a queue that has been empty and unused for six hours, so no value means no message."
 _IDLE_FUNCTION: Final = (
-    "Lambda reports only minutes with invocations. An idle minute must end a run of bad ones, or minutes that lie hours apart "
-    "would count as consecutive."
+    "Lambda reports only minutes with invocations. An idle minute must end a series of bad minutes, or minutes that are hours "
+    "apart would count as consecutive."
 )
 
 
-def _burn_alarm(burn: Burn, *, title: str, meaning: str) -> Alarm:
+def _burn_alarm(burn: Burn, *, title: str, budget_lasts: str) -> Alarm:
     return Alarm(
         title=title,
-        meaning=meaning,
+        meaning=(
+            f"More than {OBJECTIVE.bad_percent(burn):g}% of requests fail (5xx) or take longer than "
+            f"{OBJECTIVE.slow_after_seconds:g} seconds. At this rate, the error budget of {OBJECTIVE.window_days} days is "
+            f"spent in {budget_lasts}."
+        ),
         signal=BAD_PERCENT,
-        threshold=objective().bad_percent(burn),
+        threshold=OBJECTIVE.bad_percent(burn),
         windows=(Window(period_minutes=burn.long_minutes), Window(period_minutes=burn.short_minutes)),
-        minimum=Minimum(events=MIN_BAD_REQUESTS_TO_PAGE, of=BAD),
+        minimum=Minimum(events=MIN_BAD_REQUESTS_TO_PAGE, of=ObjectiveCount.BAD),
         silence=Silence.KEEPS_STATE,
         silence_reason=_UNMEASURED,
         burn=burn,
-        differences={
-            "cloudwatch": "Counts slow answers with status 200, 304 or 400 only: an alarm computes with at most ten metrics.",
-            "datadog": "Does not count requests that no instance answered: metrics of AWS arrive up to 15 minutes late.",
-        },
     )
 
 
-_FAST_BURN, _SLOW_BURN = objective().burns
+_FAST_BURN, _SLOW_BURN = OBJECTIVE.burns
 
 BUDGET_BURNS_FAST: Final = _burn_alarm(
     _FAST_BURN,
     title="Many requests fail or are slow",
-    meaning="At this rate of failed and slow requests, the error budget of 30 days is spent in about two days.",
+    budget_lasts="about two days",
 )
 BUDGET_BURNS: Final = _burn_alarm(
     _SLOW_BURN,
     title="Some requests fail or are slow",
-    meaning="Requests have failed or been slow for hours: at this rate, the error budget of 30 days is spent in five days.",
+    budget_lasts="five days",
 )
 SLOW_ANSWERS: Final = Alarm(
     title="Answers are slow",
-    meaning=f"One answer in a hundred takes longer than {objective().slow_after_seconds:g} seconds.",
+    meaning=f"At least one answer in a hundred takes longer than {OBJECTIVE.slow_after_seconds:g} seconds.",
     signal=plain(Measured(metric=metrics.REQUEST_DURATION, statistic="p99")),
-    threshold=1000 * objective().slow_after_seconds,
+    threshold=OBJECTIVE.slow_after_ms,
     windows=(Window(period_minutes=5),),
     minimum=Minimum(events=MIN_ANSWERS_FOR_P99, of=Measured(metric=metrics.REQUEST_DURATION, statistic="count")),
     silence=Silence.KEEPS_STATE,
@@ -146,7 +144,7 @@ SLOW_ANSWERS: Final = Alarm(
 )
 DEAD_LETTERS: Final = Alarm(
     title="Messages are in the dead-letter queue",
-    meaning="Conversions failed at every delivery: their users got an error or a timeout.",
+    meaning="Conversions failed at every attempt: their users got a 503 or a 504.",
     signal=plain(Aws(resource="dead_letter_queue", metric="ApproximateNumberOfMessagesVisible", statistic="maximum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=5, breaching=1),),
@@ -155,7 +153,7 @@ DEAD_LETTERS: Final = Alarm(
 )
 STALE_QUEUE: Final = Alarm(
     title="Messages wait past their deadline",
-    meaning="Workers do not take messages in time: users wait and get a timeout.",
+    meaning="Workers do not keep up: users wait for the whole request timeout and then get a 504.",
     signal=plain(Aws(resource="request_queue", metric="ApproximateAgeOfOldestMessage", statistic="maximum")),
     threshold=REQUEST_TIMEOUT,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
@@ -164,16 +162,16 @@ STALE_QUEUE: Final = Alarm(
 )
 UNHEALTHY_HOSTS: Final = Alarm(
     title="A web instance is unhealthy",
-    meaning="An instance fails its health check (/readyz) and gets no requests: the others carry its share.",
+    meaning="An instance fails its health check (/readyz). Healthy ones get its requests; if there is none, requests fail.",
     signal=plain(Aws(resource="web_targets", metric="UnHealthyHostCount", statistic="maximum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=5, breaching=5),),
     silence=Silence.KEEPS_STATE,
-    silence_reason="The load balancer reports this every minute while an instance is registered; no value means that none is.",
+    silence_reason="The load balancer reports this every minute unless no instance is registered.",
 )
 THROTTLES: Final = Alarm(
     title="The converter is throttled",
-    meaning="Lambda refuses to run the converter: requests wait, and time out if this goes on.",
+    meaning="Lambda has no concurrency left for the converter: users wait longer, and get a 504 if this continues.",
     signal=plain(Aws(resource="converter", metric="Throttles", statistic="sum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
@@ -183,7 +181,7 @@ THROTTLES: Final = Alarm(
 )
 CONVERTER_ERRORS: Final = Alarm(
     title="The converter fails",
-    meaning="Invocations of the converter end with an error: their users wait for a redelivery, or get a timeout.",
+    meaning="Invocations of the converter crash or time out: users wait for another attempt, and get a 504 if all fail.",
     signal=plain(Aws(resource="converter", metric="Errors", statistic="sum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
@@ -193,17 +191,14 @@ CONVERTER_ERRORS: Final = Alarm(
 )
 NO_REQUESTS: Final = Alarm(
     title="No requests arrive",
-    meaning="No request has been measured for 15 minutes: users cannot reach the service, or its metrics are lost.",
+    meaning="No request was measured for 15 minutes: users cannot reach the service, nobody uses it, or its metrics are lost.",
     signal=plain(Measured(metric=metrics.REQUESTS, statistic="sum")),
     threshold=1,
     comparison="<",
     windows=(Window(period_minutes=5, periods=3, breaching=3),),
     silence=Silence.FIRES,
-    silence_reason="No values is what this alarm looks for: a web tier without requests sends none.",
+    silence_reason="A web tier without requests sends no values, which is what this alarm detects.",
     environment="prod",  # dev is idle most of the time
-    differences={
-        "datadog": "Without any value it fires after 30 minutes: Datadog advises twice the window for missing data.",
-    },
 )
 
 ALARMS: Final = (

@@ -1,6 +1,6 @@
-"""Renders alarms, panels, objective and metric settings for Datadog, as the bodies that its API accepts.
+"""Renders alarms, panels, objective and metric settings as request bodies for Datadog's API.
 
-The query language is https://docs.datadoghq.com/metrics/#querying-metrics, as far as `queries` parses it, because the local
+The query language is https://docs.datadoghq.com/metrics/#querying-metrics, limited to what `queries` parses, because the local
 dashboard evaluates the same queries.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
 from observability.alarms import ALARMS, Alarm, Silence, Window
-from observability.objective import Burn, objective
+from observability.objective import OBJECTIVE, Burn
 from observability.panels import SECTIONS, Line, Panel, Section
 from observability.signals import Aws, Formula, Measured, ObjectiveCount, Resource, Signal, Statistic
 
@@ -19,20 +19,20 @@ Definition = dict[str, Any]
 """Body of an API request."""
 
 COMMON_TAGS: Final = ("env", "service", "version")
-"""Tags that every value of the service carries, besides those in the catalogue."""
+"""Tags that every value of the service may carry, besides those in the catalogue."""
 
 SLO_ID: Final = "SLO_ID"
 """Placeholder for the id that Datadog gives to the objective."""
 
 _RESOURCES: Final[Mapping[Resource, tuple[str, str]]] = {
-    # CloudFormation's names of queues and function, in lower case because Datadog stores tags so.
+    # Names that CloudFormation generates for queues and function, in lower case because Datadog stores tags in lower case.
     "request_queue": ("queuename", "queuename:*-requests-*"),
     "dead_letter_queue": ("queuename", "queuename:*-deadletters-*"),
     "converter": ("functionname", "functionname:*-worker-converter*"),
     "web_targets": ("targetgroup", ""),
     "load_balancer": ("loadbalancer", ""),
 }
-"""The tag that names a resource, and the filter that selects it; without a filter, there is one in each deployment."""
+"""The tag that names a resource, and the filter that selects it; empty where a deployment has only one of its kind."""
 
 _AWS_NAMES: Final = {
     "ApproximateNumberOfMessagesVisible": "aws.sqs.approximate_number_of_messages_visible",
@@ -54,20 +54,22 @@ INTEGRATION_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
 """Metrics from Datadog's AWS integration, with the tags that queries may use. `env` and `service` are tags of the resources."""
 
 _INTEGRATION_DELAY_SECONDS: Final = 900
-"""Evaluation delay that Datadog advises for metrics from CloudWatch, which arrive up to ten minutes late."""
+"""Evaluation delay that Datadog advises for metrics from CloudWatch, which arrive up to 15 minutes late."""
 
 _AGGREGATORS: Final[Mapping[Statistic, str]] = {"average": "avg", "minimum": "min", "maximum": "max"}
-_SLOW_MS: Final = f"{1000 * objective().slow_after_seconds:g}"
+_SLOW_MS: Final = f"{OBJECTIVE.slow_after_ms:g}"
+_SCOPE: Final = "$env"
+"""Filter of the dashboard's queries: the template variable, in which the reader chooses a deployment."""
 
 
 def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.md") -> Definition:
-    """The dashboard of the deployment `env`; the reader can choose another.
+    """The dashboard of the deployment `env`, or of all; the reader can select another deployment.
 
-    `worker` is `lambda` or `asg`, or empty for the panels of both. `runbook` is the URL of the runbook.
+    `worker` is `lambda` or `asg`, or empty for the panels of both. `runbook` is the URL or path of the runbook.
     """
     return {
         "title": "asciist" if env == "*" else f"asciist {env}",
-        "description": f"From what users experience down to the machines: start at the top. Runbook: {runbook}",
+        "description": f"Read it from the top: users come first, machines last. Runbook: {runbook}",
         "layout_type": "ordered",
         "reflow_type": "auto",
         "tags": [],
@@ -77,10 +79,10 @@ def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.
 
 
 def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, notify: str = "") -> dict[str, Definition]:
-    """The monitors of a deployment by name. A name may be the title of an alarm, or of a part that notifies nobody.
+    """The monitors of a deployment by name: the title of an alarm, or the name of a part of one, which notifies nobody.
 
-    A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds,
-    `notify` is a Datadog handle such as `@pagerduty-asciist`.
+    A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds.
+    `notify` is a recipient in Datadog's syntax, such as `@pagerduty-asciist`.
     """
     made: dict[str, Definition] = {}
     for alarm in ALARMS:
@@ -94,7 +96,7 @@ def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, not
             continue
         for part, condition in conditions.items():
             name = f"{alarm.title} (part: {part})"
-            made[name] = _named(name, f'Part of the alarm "{alarm.title}", without notifications.', env) | condition
+            made[name] = _named(name, f'Part of the alarm "{alarm.title}"; notifies nobody.', env) | condition
         made[alarm.title] = _named(alarm.title, text, env) | {
             "type": "composite",
             "query": " && ".join(reference(f"{alarm.title} (part: {part})") for part in conditions),
@@ -109,26 +111,25 @@ def reference(name: str) -> str:
 
 
 def slo(env: str) -> Definition:
-    """The objective: the share of requests that are good."""
-    promise = objective()
-    window = f"{promise.window_days}d"
+    """The service-level objective on the share of good requests."""
+    window = f"{OBJECTIVE.window_days}d"
     return {
         "name": f"asciist {env}: good requests",
-        "description": f"Answered without a 5xx, within {promise.slow_after_seconds:g} seconds.",
+        "description": f"Requests answered without a 5xx within {OBJECTIVE.slow_after_seconds:g} seconds.",
         "type": "metric",
         "query": {
             "numerator": _good(f"env:{env}"),
-            "denominator": _total(f"env:{env}"),
+            "denominator": _durations(f"env:{env}"),
         },
-        "thresholds": [{"timeframe": window, "target": promise.target_percent}],
+        "thresholds": [{"timeframe": window, "target": OBJECTIVE.target_percent}],
         "timeframe": window,
-        "target_threshold": promise.target_percent,
+        "target_threshold": OBJECTIVE.target_percent,
         "tags": ["service:asciist", f"env:{env}"],
     }
 
 
 def metric_configurations() -> dict[str, Definition]:
-    """Settings of each distribution, by metric name: enables percentiles and threshold queries, and lists the tags to keep."""
+    """Settings of distributions, by metric name. They enable percentiles and threshold queries, and list the tags to keep."""
     return {
         metric.name: {
             "data": {
@@ -150,7 +151,7 @@ def metric_configurations() -> dict[str, Definition]:
 
 
 def _query(signal: Measured | Aws, scope: str, *, split: bool = False) -> str:
-    """Query for a signal. `split` makes a line for each resource of an AWS signal."""
+    """Query for a signal. `split` gives each resource of an AWS signal a line of its own."""
     if isinstance(signal, Aws):
         tag, selector = _RESOURCES[signal.resource]
         terms, by = ",".join(filter(None, (scope, "service:asciist", selector))), tag if split else ""
@@ -163,42 +164,60 @@ def _query(signal: Measured | Aws, scope: str, *, split: bool = False) -> str:
     return f"{aggregator}:{metric}{{{terms}}}{grouping}" + (".as_count()" if aggregator in ("sum", "count") else "")
 
 
+def _count(metric: str, terms: str, *, condition: str = "", by: str = "") -> str:
+    """Query for the number of values of a distribution, or of those that meet a condition such as `>3000`."""
+    aggregator = f"count(v: v{condition})" if condition else "count"
+    grouping = f" by {{{by}}}" if by else ""
+    return f"{aggregator}:{metric}{{{terms}}}{grouping}.as_count()"
+
+
+def _durations(terms: str, *, condition: str = "") -> str:
+    return _count(metrics.REQUEST_DURATION, terms, condition=condition)
+
+
 def _good(scope: str) -> str:
-    return f"count(v: v<={_SLOW_MS}):{metrics.REQUEST_DURATION}{{{scope},!status:5*}}.as_count()"
+    return _durations(f"{scope},!status:5*", condition=f"<={_SLOW_MS}")
 
 
-def _total(scope: str) -> str:
-    return f"count:{metrics.REQUEST_DURATION}{{{scope}}}.as_count()"
+def _counts(signal: Measured | ObjectiveCount, scope: str) -> dict[str, str]:
+    """Queries whose sum is the signal, by the suffixes of their names."""
+    match signal:
+        case ObjectiveCount.TOTAL:
+            return {"": _durations(scope)}
+        case ObjectiveCount.GOOD:
+            return {"": _good(scope)}
+        case ObjectiveCount.BAD:
+            return {
+                "_slow": _durations(f"{scope},!status:5*", condition=f">{_SLOW_MS}"),
+                "_failed": _durations(f"{scope},status:5*"),
+            }
+        case Measured():
+            return {"": _query(signal, scope)}
 
 
-def _expanded(name: str, signal: Signal, scope: str, *, split: bool) -> tuple[str, dict[str, str]]:
-    """A formula for a signal, and the queries in it by name."""
-    duration = metrics.REQUEST_DURATION
-    if isinstance(signal, ObjectiveCount):
-        if signal.part != "bad":
-            return name, {name: _total(scope) if signal.part == "total" else _good(scope)}
-        return f"(default_zero({name}_slow) + default_zero({name}_failed))", {
-            f"{name}_slow": f"count(v: v>{_SLOW_MS}):{duration}{{{scope},!status:5*}}.as_count()",
-            f"{name}_failed": f"count:{duration}{{{scope},status:5*}}.as_count()",
-        }
-    if signal.statistic == "percent_above" and isinstance(signal, Measured):
-        grouping = f" by {{{signal.by}}}" if signal.by else ""
-        return f"100 * default_zero({name}_above) / {name}_all", {
-            f"{name}_above": f"count(v: v>{signal.above:g}):{signal.metric}{{{scope}}}{grouping}.as_count()",
-            f"{name}_all": f"count:{signal.metric}{{{scope}}}{grouping}.as_count()",
-        }
-    return name, {name: _query(signal, scope, split=split)}
+def _expanded(name: str, signal: Signal) -> tuple[str, dict[str, str]]:
+    """A formula for a signal of the dashboard, and the queries in it by name."""
+    match signal:
+        case ObjectiveCount():
+            queries = {name + suffix: query for suffix, query in _counts(signal, _SCOPE).items()}
+            text = name if len(queries) == 1 else f"({' + '.join(f'default_zero({query})' for query in queries)})"
+            return text, queries
+        case Measured(statistic="percent_above"):
+            return f"100 * default_zero({name}_above) / {name}_all", {
+                f"{name}_above": _count(signal.metric, _SCOPE, condition=f">{signal.above:g}", by=signal.by),
+                f"{name}_all": _count(signal.metric, _SCOPE, by=signal.by),
+            }
+    return name, {name: _query(signal, _SCOPE, split=True)}
 
 
-def _rendered(formula: Formula, scope: str, *, prefix: str = "") -> tuple[str, dict[str, str]]:
+def _rendered(formula: Formula, *, prefix: str = "") -> tuple[str, dict[str, str]]:
     """A formula in Datadog's language, and its queries by name; `prefix` keeps names of several formulas apart."""
-    texts: dict[str, str] = {}
+    texts = {"zero": "default_zero"}
     queries: dict[str, str] = {}
-    for name, signal in formula.signals:
-        texts[name], more = _expanded(f"{prefix}{name}", signal, scope, split=True)
+    for name, signal in formula.signals.items():
+        texts[name], more = _expanded(f"{prefix}{name}", signal)
         queries |= more
-    text = re.sub(r"[a-z]\w*", lambda word: {"zero": "default_zero", **texts}[word[0]], formula.text)
-    return text, queries
+    return re.sub(r"[a-z]\w*", lambda word: texts[word[0]], formula.text), queries
 
 
 # Monitors
@@ -209,7 +228,7 @@ def _named(name: str, message: str, env: str) -> Definition:
 
 
 def _conditions(alarm: Alarm, *, env: str, request_timeout: float) -> Iterator[tuple[str, Definition]]:
-    """The conditions that must all hold, by what each is about."""
+    """The conditions that must all hold, by name."""
     scope = f"env:{env}"
     if alarm.burn:
         yield "burn rate", _burn_condition(alarm.burn)
@@ -217,20 +236,17 @@ def _conditions(alarm: Alarm, *, env: str, request_timeout: float) -> Iterator[t
         threshold = alarm.threshold_for(request_timeout=request_timeout)
         yield "threshold", _condition(alarm, f"{_over_time(alarm, scope)} {alarm.comparison} {threshold:g}", threshold)
     if alarm.minimum:
-        text, queries = _expanded("events", alarm.minimum.of, scope, split=False)
-        text = text.removeprefix("(").removesuffix(")")
         # Counts are zero where they have no values: Datadog advises against default_zero with as_count in monitors.
-        text = re.sub(r"default_zero\((\w+)\)", r"\1", text)
-        text = re.sub(r"events\w*", lambda word: queries[word[0]], text)
+        count = " + ".join(_counts(alarm.minimum.of, scope).values())
         events = alarm.minimum.events
-        yield "minimum", _condition(alarm, f"sum({_last(alarm.windows[0])}):{text} >= {events}", events)
+        yield "minimum", _condition(alarm, f"sum({_last(alarm.windows[0])}):{count} >= {events}", events)
 
 
 def _burn_condition(burn: Burn) -> Definition:
     windows = f'.long_window("{_duration(burn.long_minutes)}").short_window("{_duration(burn.short_minutes)}")'
     return {
         "type": "slo alert",
-        "query": f'burn_rate("{SLO_ID}").over("{objective().window_days}d"){windows} > {burn.rate:g}',
+        "query": f'burn_rate("{SLO_ID}").over("{OBJECTIVE.window_days}d"){windows} > {burn.rate:g}',
         "options": {"thresholds": {"critical": burn.rate}, "include_tags": False},
     }
 
@@ -251,8 +267,8 @@ def _condition(alarm: Alarm, query: str, threshold: float) -> Definition:
 
 
 def _over_time(alarm: Alarm, scope: str) -> str:
-    """The alarm's signal, aggregated over its window. Raises ValueError for a rule that Datadog has no query for."""
-    ((_, signal),), (window,) = alarm.signal.signals, alarm.windows
+    """The alarm's signal, aggregated over its only window. Raises ValueError for a rule that no query here expresses."""
+    ((_, signal),), (window,) = alarm.signal.signals.items(), alarm.windows
     if isinstance(signal, ObjectiveCount):
         raise ValueError(f"{alarm.title}: Datadog watches the objective by burn rates only")
     query = _query(signal, scope)
@@ -306,7 +322,7 @@ def _widget(panel: Panel, worker: str) -> Definition:
 
 
 def _number(panel: Panel) -> Definition:
-    """One number. It has a colour on both sides of `bad_below`, and none without a value."""
+    """One number, red below `bad_below` and green from there on; without a value, it has no colour."""
     request = _scalar_request(panel.lines[0])
     if panel.bad_below is not None:
         request["conditional_formats"] = [
@@ -324,7 +340,7 @@ def _chart_request(lines: Sequence[Line]) -> Definition:
     formulas: list[Definition] = []
     queries: dict[str, str] = {}
     for number, line in enumerate(lines):
-        text, more = _rendered(line.formula, "$env", prefix=f"line{number}_" if len(lines) > 1 else "")
+        text, more = _rendered(line.formula, prefix=f"line{number}_" if len(lines) > 1 else "")
         formulas.append({"formula": text, "alias": line.label} if line.label else {"formula": text})
         queries |= more
     return {
@@ -336,7 +352,7 @@ def _chart_request(lines: Sequence[Line]) -> Definition:
 
 
 def _scalar_request(line: Line) -> Definition:
-    text, queries = _rendered(line.formula, "$env")
+    text, queries = _rendered(line.formula)
     return {
         "response_format": "scalar",
         "queries": [

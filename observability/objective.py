@@ -2,7 +2,6 @@
 
 import tomllib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -11,37 +10,43 @@ _FILE: Final = Path(__file__).with_name("slo.toml")
 
 @dataclass(frozen=True, kw_only=True)
 class Burn:
-    """A pace of spending the error budget at which a person is paged."""
+    """A burn rate of the error budget at which a person is paged, and the two windows over which it is measured."""
 
     rate: float
-    """Multiple of the pace at which the budget lasts exactly for the window."""
+    """Multiple of the pace at which the error budget lasts exactly `window_days`."""
     long_minutes: int
     short_minutes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """In any `window_days`, `target_percent` of requests are answered within `slow_after_seconds` and without a 5xx."""
+    """In any `window_days`, at least `target_percent` of requests are answered without a 5xx within `slow_after_seconds`."""
 
     target_percent: float
     window_days: int
     slow_after_seconds: float
     burns: tuple[Burn, Burn]
-    """The faster one first."""
+    """The fast burn rate, then the slow one."""
+
+    @property
+    def slow_after_ms(self) -> float:
+        return 1000 * self.slow_after_seconds
 
     @property
     def budget_percent(self) -> float:
-        """Percent of requests that may be bad."""
+        """The error budget: percent of requests that may be bad."""
         return round(100 - self.target_percent, 6)  # not 0.0999...
 
     def bad_percent(self, burn: Burn) -> float:
-        """Percent of bad requests at which the budget is spent at the pace of `burn`."""
+        """Percent of requests that are bad while the budget is spent at the rate of `burn`."""
         return round(burn.rate * self.budget_percent, 6)  # not 1.43999...
 
 
-@cache
-def objective() -> Objective:
-    """The objective of every deployment."""
+def _read() -> Objective:
     content = tomllib.loads(_FILE.read_text())
     fast, slow = (Burn(**burn) for burn in content.pop("burn"))
     return Objective(**content, burns=(fast, slow))
+
+
+OBJECTIVE: Final = _read()
+"""The objective of every deployment."""

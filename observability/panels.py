@@ -1,33 +1,29 @@
-"""Every panel of the dashboards, once for all vendors.
+"""Every panel of the dashboards, defined once for all vendors.
 
 `stacks/dashboard.py` renders `SECTIONS` for CloudWatch, `observability/datadog.py` for Datadog and for the local dashboard.
 To add a panel, add it to its section.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from asciist.telemetry import metrics
-from observability.objective import objective
+from observability.objective import OBJECTIVE
 from observability.signals import (
     BAD_PERCENT,
-    GOOD,
-    TOTAL,
-    VENDORS,
     Aws,
     Formula,
     Measured,
+    ObjectiveCount,
     Resource,
-    Signal,
     Statistic,
-    Vendor,
+    Worker,
     formula,
     plain,
 )
 
-_OBJECTIVE: Final = objective()
-_SLOW_MS: Final = 1000 * _OBJECTIVE.slow_after_seconds
+Vendor = Literal["cloudwatch", "datadog"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +31,9 @@ class Line:
     """One line of a chart, or the number of a value panel."""
 
     label: str
-    """Its name in the legend; empty for a signal that is split by a tag, whose lines are named by the tag's values."""
+    """Name in the legend; empty for a signal that is split by a tag, whose lines are named after the tag's values."""
     formula: Formula
-    worker: Literal["", "lambda", "asg"] = ""
+    worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
 
 
@@ -48,22 +44,23 @@ class Panel:
     title: str
     lines: tuple[Line, ...]
     kind: Literal["chart", "value", "top"] = "chart"
-    """`value` is one number over the time shown, `top` a list of the largest values by tag."""
+    """`value` is one number over the time shown, `top` a list of the tag values with the largest numbers."""
     unit: str = ""
     """Unit that is written next to a number."""
     bad_below: float | None = None
-    """A value below is red. No value has no colour, because nothing was measured."""
+    """In Datadog, a value below this is red, and any other is green. No value has no colour, because nothing was measured."""
     marks: Mapping[str, float] = field(default_factory=dict)
     """Horizontal lines in the chart, by label."""
     span: Literal["", "15 minutes", "objective"] = ""
-    """Fixed time to show, instead of the time that the reader chooses: the objective's window is `window_days`."""
-    vendors: tuple[Vendor, ...] = VENDORS
-    worker: Literal["", "lambda", "asg"] = ""
+    """Fixed time range, instead of the one that the reader chooses; `objective` is the objective's `window_days`."""
+    vendor: Vendor | Literal[""] = ""
+    """The vendor whose dashboard has it; empty for both."""
+    worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
 
     def applies_to(self, vendor: Vendor, *, worker: str) -> bool:
         """`worker` is empty for a dashboard of deployments of both kinds."""
-        return vendor in self.vendors and (not worker or self.worker in ("", worker))
+        return self.vendor in ("", vendor) and (not worker or self.worker in ("", worker))
 
     def lines_for(self, *, worker: str) -> tuple[Line, ...]:
         return tuple(line for line in self.lines if not worker or line.worker in ("", worker))
@@ -81,87 +78,78 @@ class Section:
 _STATISTICS: Final[dict[str, Statistic]] = {"average": "average", "median": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
 """Statistics of a duration, by label."""
 _TIMES: Final[dict[str, Statistic]] = {"average": "average", "p95": "p95", "p99": "p99"}
-"""Statistics of a duration that is split by a tag, by label."""
-CLOUDWATCH_ONLY: Final[tuple[Vendor, ...]] = ("cloudwatch",)
-DATADOG_ONLY: Final[tuple[Vendor, ...]] = ("datadog",)
+"""Statistics of a conversion step, by label; each is a panel of its own."""
 
 
-def _measured(
-    metric: str, statistic: Statistic, *, by: str = "", where: tuple[str, str] | None = None, above: float = 0
-) -> Measured:
-    return Measured(metric=metric, statistic=statistic, by=by, where=where, above=above)
+def _line(label: str, metric: str, statistic: Statistic, *, by: str = "", above: float = 0) -> Line:
+    return Line(label=label, formula=plain(Measured(metric=metric, statistic=statistic, by=by, above=above)))
 
 
-def _line(label: str, signal: Signal) -> Line:
-    return Line(label=label, formula=plain(signal))
-
-
-def _aws(
-    label: str, resource: Resource, metric: str, statistic: Statistic, *, worker: Literal["", "lambda", "asg"] = ""
-) -> Line:
+def _aws(label: str, resource: Resource, metric: str, statistic: Statistic, *, worker: Worker | Literal[""] = "") -> Line:
     return Line(label=label, formula=plain(Aws(resource=resource, metric=metric, statistic=statistic)), worker=worker)
 
 
 def _by_tag(title: str, metric: str, statistic: Statistic) -> Panel:
-    """A line for each value of the metric's tag."""
+    """A chart with a line for each value of the metric's only tag."""
     (tag,) = metrics.CATALOGUE[metric].tags
-    return Panel(title=title, lines=(_line("", _measured(metric, statistic, by=tag)),))
+    return Panel(title=title, lines=(_line("", metric, statistic, by=tag),))
 
 
 def _distribution(title: str, metric: str, marks: Mapping[str, float] | None = None) -> Panel:
-    lines = tuple(_line(label, _measured(metric, statistic)) for label, statistic in _STATISTICS.items())
+    lines = tuple(_line(label, metric, statistic) for label, statistic in _STATISTICS.items())
     return Panel(title=title, lines=lines, marks=marks or {})
 
 
-_GOOD_PERCENT: Final = formula("100 * zero(good) / total", good=GOOD, total=TOTAL)
+_GOOD_PERCENT: Final = formula("100 * zero(good) / total", good=ObjectiveCount.GOOD, total=ObjectiveCount.TOTAL)
 _BUDGET_LEFT_PERCENT: Final = formula(
-    f"100 - 100 * (100 * (total - zero(good)) / total) / {_OBJECTIVE.budget_percent:g}", good=GOOD, total=TOTAL
+    f"100 - 100 * (100 * (total - zero(good)) / total) / {OBJECTIVE.budget_percent:g}",
+    good=ObjectiveCount.GOOD,
+    total=ObjectiveCount.TOTAL,
 )
-_REQUESTS: Final = _measured(metrics.REQUESTS, "sum")
 
 _USERS: Final = Section(
     question="Are users served?",
     hint=(
-        f"A request is **good** if it is answered without a 5xx within {_OBJECTIVE.slow_after_seconds:g} s. "
-        f"The objective is {_OBJECTIVE.target_percent:g}% good requests in {_OBJECTIVE.window_days} days; the rest is the "
+        f"A request is **good** if it is answered without a 5xx within {OBJECTIVE.slow_after_seconds:g} s. "
+        f"The objective is {OBJECTIVE.target_percent:g}% good requests in {OBJECTIVE.window_days} days; the rest is the "
         "error budget. A panel without a value means that nothing was measured, not that all is well."
     ),
     panels=(
-        Panel(title="Requests", kind="value", lines=(_line("requests", _REQUESTS),)),
+        Panel(title="Requests", kind="value", lines=(_line("requests", metrics.REQUESTS, "sum"),)),
         Panel(
             title="Good requests, %",
             kind="value",
             lines=(Line(label="good requests, %", formula=_GOOD_PERCENT),),
             unit="%",
-            bad_below=_OBJECTIVE.target_percent,
+            bad_below=OBJECTIVE.target_percent,
         ),
         Panel(
-            title="Error budget left, % (of the time shown)",
+            title="Error budget left, % (over the time shown)",
             kind="value",
             lines=(Line(label="error budget left, %", formula=_BUDGET_LEFT_PERCENT),),
             unit="%",
             bad_below=0,
         ),
         Panel(
-            title=f"Good requests, % over {_OBJECTIVE.window_days} days",
+            title=f"Good requests, % over {OBJECTIVE.window_days} days",
             kind="value",
             lines=(Line(label="good requests, %", formula=_GOOD_PERCENT),),
             unit="%",
             span="objective",
-            vendors=CLOUDWATCH_ONLY,  # Datadog shows it with the objective itself
+            vendor="cloudwatch",  # Datadog shows it with the objective itself
         ),
         Panel(
-            title=f"Error budget left, % over {_OBJECTIVE.window_days} days",
+            title=f"Error budget left, % over {OBJECTIVE.window_days} days",
             lines=(Line(label="error budget left, %", formula=_BUDGET_LEFT_PERCENT),),
             marks={"the objective is missed": 0},
             span="objective",
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
         ),
-        Panel(title="Good requests, % (the objective)", lines=(Line(label="good", formula=_GOOD_PERCENT),)),
+        Panel(title="Good requests, % (not failed or slow)", lines=(Line(label="good", formula=_GOOD_PERCENT),)),
         Panel(
             title="Bad requests, % (failed or slow)",
             lines=(Line(label="bad", formula=BAD_PERCENT),),
-            marks={f"burn rate {burn.rate:g}": _OBJECTIVE.bad_percent(burn) for burn in _OBJECTIVE.burns},
+            marks={f"burn rate {burn.rate:g}": OBJECTIVE.bad_percent(burn) for burn in OBJECTIVE.burns},
         ),
         _by_tag("Requests by status", metrics.REQUESTS, "sum"),
         Panel(
@@ -179,33 +167,33 @@ _USERS: Final = Section(
                     label="5xx",
                     formula=formula(
                         "100 * zero(failed) / requests",
-                        failed=_measured(metrics.REQUESTS, "sum", where=("status", "5*")),
-                        requests=_REQUESTS,
+                        failed=Measured(metric=metrics.REQUESTS, statistic="sum", where=("status", "5*")),
+                        requests=Measured(metric=metrics.REQUESTS, statistic="sum"),
                     ),
                 ),
             ),
-            vendors=DATADOG_ONLY,  # CloudWatch matches no tag by its beginning
+            vendor="datadog",  # CloudWatch matches no tag by its beginning
         ),
     ),
 )
 
 _WAITING: Final = Section(
     question="How long do they wait?",
-    hint="Times begin when the request's head has arrived and leave out the wait for the client's upload.",
+    hint="Times are measured from the arrival of a request's headers, without the time spent waiting for the client's upload.",
     panels=(
-        _distribution("Time to answer, ms", metrics.REQUEST_DURATION, {"slow": _SLOW_MS}),
+        _distribution("Time to answer, ms", metrics.REQUEST_DURATION, {"slow": OBJECTIVE.slow_after_ms}),
         *(
             _by_tag(f"Time to answer by status, {label}, ms", metrics.REQUEST_DURATION, statistic)
             for label, statistic in _STATISTICS.items()
         ),
         Panel(
-            title=f"Requests that take longer than {_OBJECTIVE.slow_after_seconds:g} s, %",
-            lines=(_line("slow", _measured(metrics.REQUEST_DURATION, "percent_above", above=_SLOW_MS)),),
+            title=f"Requests that take longer than {OBJECTIVE.slow_after_seconds:g} s, %",
+            lines=(_line("slow", metrics.REQUEST_DURATION, "percent_above", above=OBJECTIVE.slow_after_ms),),
         ),
         Panel(
-            title=f"Requests that take longer than {_OBJECTIVE.slow_after_seconds:g} s by status, %",
-            lines=(_line("", _measured(metrics.REQUEST_DURATION, "percent_above", above=_SLOW_MS, by="status")),),
-            vendors=DATADOG_ONLY,
+            title=f"Requests that take longer than {OBJECTIVE.slow_after_seconds:g} s by status, %",
+            lines=(_line("", metrics.REQUEST_DURATION, "percent_above", above=OBJECTIVE.slow_after_ms, by="status"),),
+            vendor="datadog",
         ),
         _distribution("Upload time, ms (not part of the time to answer)", metrics.UPLOAD_DURATION),
     ),
@@ -213,18 +201,18 @@ _WAITING: Final = Section(
 
 _IMAGES: Final = Section(
     question="What do they send?",
-    hint="More, larger or different images than usual often explain what the sections below show.",
+    hint="More, larger or different images than usual often explain what the other sections show.",
     panels=(
-        Panel(title="Images by format", kind="top", lines=(_line("", _measured(metrics.IMAGE_BYTES, "count", by="format")),)),
-        _by_tag("Bytes in by format", metrics.IMAGE_BYTES, "sum"),
-        _by_tag("Pixels in by format", metrics.IMAGE_PIXELS, "sum"),
+        Panel(title="Images by format", kind="top", lines=(_line("", metrics.IMAGE_BYTES, "count", by="format"),)),
+        _by_tag("Bytes received by format", metrics.IMAGE_BYTES, "sum"),
+        _by_tag("Pixels received by format", metrics.IMAGE_PIXELS, "sum"),
         _by_tag("Size of an image by format, p95, bytes", metrics.IMAGE_BYTES, "p95"),
         _by_tag("Size of an image by format, p95, pixels", metrics.IMAGE_PIXELS, "p95"),
         Panel(
             title="Largest image, pixels",
             lines=(
-                _line("largest", _measured(metrics.IMAGE_PIXELS, "maximum")),
-                _line("median", _measured(metrics.IMAGE_PIXELS, "p50")),
+                _line("largest", metrics.IMAGE_PIXELS, "maximum"),
+                _line("median", metrics.IMAGE_PIXELS, "p50"),
             ),
         ),
         _distribution("Time to decode a JSON body, ms", metrics.PAYLOAD_DECODE_DURATION),
@@ -234,15 +222,20 @@ _IMAGES: Final = Section(
 
 def _art_percent(source: str, label: str) -> Line:
     """Percent of the art that came from `source`."""
-    part, served = _measured(metrics.ART_SERVED, "sum", where=("source", source)), _measured(metrics.ART_SERVED, "sum")
-    return Line(label=label, formula=formula(f"100 * zero({source}) / served", **{source: part}, served=served))
+    served = Measured(metric=metrics.ART_SERVED, statistic="sum")
+    return Line(
+        label=label,
+        formula=formula(f"100 * zero({source}) / served", **{source: replace(served, where=("source", source))}, served=served),
+    )
 
 
 _COST: Final = Section(
     question="What does a conversion cost?",
-    hint="The time per megapixel is nearly constant. If it rises, CPU is short or an image was crafted to be slow.",
+    hint="The time per megapixel is nearly constant. If it rises, CPU is short, or images were crafted to be slow.",
     panels=(
-        Panel(title="Art that was stored already, %", kind="value", lines=(_art_percent("store", "stored, %"),), unit="%"),
+        Panel(
+            title="Art served from the store, %", kind="value", lines=(_art_percent("store", "from the store, %"),), unit="%"
+        ),
         Panel(
             title="Art served without a conversion, %",
             lines=(_art_percent("store", "from the store"), _art_percent("shared", "shared with an identical request")),
@@ -255,9 +248,9 @@ _COST: Final = Section(
                     label="ms per megapixel",
                     formula=formula(
                         "(decoding + conversion) / (pixels / 1000000)",
-                        decoding=_measured(metrics.IMAGE_DECODE_DURATION, "sum"),
-                        conversion=_measured(metrics.CONVERSION_DURATION, "sum"),
-                        pixels=_measured(metrics.CONVERSION_PIXELS, "sum"),
+                        decoding=Measured(metric=metrics.IMAGE_DECODE_DURATION, statistic="sum"),
+                        conversion=Measured(metric=metrics.CONVERSION_DURATION, statistic="sum"),
+                        pixels=Measured(metric=metrics.CONVERSION_PIXELS, statistic="sum"),
                     ),
                 ),
             ),
@@ -269,19 +262,19 @@ _COST: Final = Section(
                     label="",
                     formula=formula(
                         "decoding / (pixels / 1000000)",
-                        decoding=_measured(metrics.IMAGE_DECODE_DURATION, "sum", by="format"),
-                        pixels=_measured(metrics.CONVERSION_PIXELS, "sum", by="format"),
+                        decoding=Measured(metric=metrics.IMAGE_DECODE_DURATION, statistic="sum", by="format"),
+                        pixels=Measured(metric=metrics.CONVERSION_PIXELS, statistic="sum", by="format"),
                     ),
                 ),
             ),
-            vendors=DATADOG_ONLY,  # CloudWatch does not divide searches line by line
+            vendor="datadog",  # CloudWatch does not divide searches line by line
         ),
         *(
             _by_tag(f"Time to decode an image by format, {label}, ms", metrics.IMAGE_DECODE_DURATION, statistic)
             for label, statistic in _TIMES.items()
         ),
         *(
-            _by_tag(f"Time from pixels to art by style, {label}, ms", metrics.CONVERSION_DURATION, statistic)
+            _by_tag(f"Time to convert decoded pixels by style, {label}, ms", metrics.CONVERSION_DURATION, statistic)
             for label, statistic in _TIMES.items()
         ),
         _by_tag("Pixels converted by format", metrics.CONVERSION_PIXELS, "sum"),
@@ -290,38 +283,38 @@ _COST: Final = Section(
 
 _CAPACITY: Final = Section(
     question="Is there room?",
-    hint="A web process without room for another request turns it away with a 503.",
+    hint="A web process that is at its limit turns further requests away with a 503.",
     panels=(
         Panel(
             title="Requests in flight, per web process",
             lines=(
-                _line("maximum", _measured(metrics.REQUESTS_IN_FLIGHT, "maximum")),
-                _line("average", _measured(metrics.REQUESTS_IN_FLIGHT, "average")),
+                _line("maximum", metrics.REQUESTS_IN_FLIGHT, "maximum"),
+                _line("average", metrics.REQUESTS_IN_FLIGHT, "average"),
             ),
         ),
-        Panel(title="Requests turned away (503)", lines=(_line("turned away", _measured(metrics.REQUESTS_SHED, "sum")),)),
+        Panel(title="Requests turned away (503)", lines=(_line("turned away", metrics.REQUESTS_SHED, "sum"),)),
     ),
 )
 
 _MESSAGES: Final = Section(
     question="Do messages get through?",
-    hint="A request goes to a worker through the request queue, and its reply comes back. A user waits for each message here.",
+    hint="A message in the request queue carries a request to a worker, which sends a reply. A user waits for each of them.",
     panels=(
         _distribution("Wait for a reply, ms", metrics.REPLY_WAIT),
         _distribution("Age of messages when a worker takes them, ms", metrics.MESSAGE_AGE),
         Panel(
-            title="Messages lost: expired, failed, orphaned replies",
+            title="Messages expired or failed, and replies that came too late",
             lines=(
-                _line("expired", _measured(metrics.MESSAGES_EXPIRED, "sum")),
-                _line("failed, delivered again", _measured(metrics.MESSAGES_FAULTED, "sum")),
-                _line("orphaned replies", _measured(metrics.REPLIES_ORPHANED, "sum")),
+                _line("expired", metrics.MESSAGES_EXPIRED, "sum"),
+                _line("failed (delivered again)", metrics.MESSAGES_FAULTED, "sum"),
+                _line("replies that came too late", metrics.REPLIES_ORPHANED, "sum"),
             ),
         ),
         Panel(
-            title="Messages waiting and in work",
+            title="Messages waiting and in flight",
             lines=(
                 _aws("waiting", "request_queue", "ApproximateNumberOfMessagesVisible", "maximum"),
-                _aws("in work", "request_queue", "ApproximateNumberOfMessagesNotVisible", "maximum"),
+                _aws("in flight", "request_queue", "ApproximateNumberOfMessagesNotVisible", "maximum"),
             ),
         ),
         Panel(
@@ -337,10 +330,10 @@ _MESSAGES: Final = Section(
 
 _MACHINES: Final = Section(
     question="Are the machines healthy?",
-    hint="The instances behind the load balancer, the auto-scaling groups, and the converter.",
+    hint="The instances behind the load balancer, the auto-scaling groups, and the converter (the Lambda function).",
     panels=(
         Panel(
-            title="Web instances",
+            title="Web instances, by health check",
             lines=(
                 _aws("healthy", "web_targets", "HealthyHostCount", "minimum"),
                 _aws("unhealthy", "web_targets", "UnHealthyHostCount", "maximum"),
@@ -354,13 +347,13 @@ _MACHINES: Final = Section(
         Panel(
             title="Converter: duration of an invocation, ms",
             lines=tuple(_aws(label, "converter", "Duration", statistic) for label, statistic in _STATISTICS.items()),
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
             worker="lambda",
         ),
         Panel(
             title="Converter: concurrent invocations",
             lines=(_aws("invocations", "converter", "ConcurrentExecutions", "maximum"),),
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
             worker="lambda",
         ),
         Panel(
@@ -371,7 +364,7 @@ _MACHINES: Final = Section(
                 _aws("pollers in service", "pollers", "GroupInServiceInstances", "maximum", worker="asg"),
                 _aws("pollers desired", "pollers", "GroupDesiredCapacity", "maximum", worker="asg"),
             ),
-            vendors=CLOUDWATCH_ONLY,
+            vendor="cloudwatch",
         ),
         *(
             Panel(
@@ -380,7 +373,7 @@ _MACHINES: Final = Section(
                     _aws("web", "web_instances", metric, "average"),
                     _aws("pollers", "pollers", metric, "average", worker="asg"),
                 ),
-                vendors=CLOUDWATCH_ONLY,  # Datadog's agent measures its hosts itself
+                vendor="cloudwatch",  # Datadog's agent measures its hosts itself
             )
             for title, metric in (("Memory used, %", "mem_used_percent"), ("Disk used, %", "disk_used_percent"))
         ),
@@ -388,13 +381,13 @@ _MACHINES: Final = Section(
 )
 
 SECTIONS: Final = (_USERS, _WAITING, _IMAGES, _COST, _CAPACITY, _MESSAGES, _MACHINES)
-"""All sections, in the order in which to ask their questions."""
+"""All sections, in the order of the dashboard."""
 
 MEASURED: Final = Panel(
     title="Requests measured in the last 15 minutes",
     kind="value",
-    lines=(_line("requests", _REQUESTS),),
+    lines=(_line("requests", metrics.REQUESTS, "sum"),),
     span="15 minutes",
-    vendors=CLOUDWATCH_ONLY,  # in Datadog, "Requests" is the first panel
+    vendor="cloudwatch",  # in Datadog, "Requests" is the first panel
 )
-"""First panel of all: without a value, nothing is measured, and an alarm in state OK means nothing."""
+"""First panel of the CloudWatch dashboard. Without a value, nothing is measured, and an alarm in state OK proves nothing."""

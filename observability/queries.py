@@ -1,4 +1,4 @@
-"""Parses the part of Datadog's query language that the definitions here use.
+"""Parses the part of Datadog's query language that our definitions use.
 
 A query is `AGGREGATOR:METRIC{FILTER}[ by {TAG,…}][.as_count()]`. The aggregator is sum, avg, min, max, count, a percentile
 (`p99`), or a count of the values on one side of a threshold (`count(v: v>3000)`):
@@ -25,7 +25,7 @@ _TERM: Final = re.compile(r"(?P<negated>!?)(?P<key>[a-z][\w-]*):(?P<value>\*?[\w
 
 
 class QueryError(ValueError):
-    """A query or formula outside this part of the language; the message quotes it."""
+    """A query or formula is outside the supported part of the language; the message quotes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Term:
 
     @classmethod
     def parse(cls, text: str) -> "Term":
-        """Raises QueryError."""
+        """Parse one term; raises QueryError."""
         if text == "*" or text.startswith("$"):
             return cls(text=text, key="", value="", negated=False)
         match = _TERM.fullmatch(text)
@@ -56,17 +56,19 @@ class MetricQuery:
     aggregator: str
     """`sum`, `avg`, `min`, `max`, `count` or `pNN`."""
     comparator: str
-    """`<`, `<=`, `>` or `>=`: `count` counts the values that compare so with the threshold. Empty to count all values."""
+    """Comparison with `threshold` that the counted values meet: `<`, `<=`, `>` or `>=`. Empty if `count` counts all values."""
     threshold: float
+    """0 without a comparator."""
     metric: str
     terms: tuple[Term, ...]
     """Terms of the filter, all of which must match."""
     by: tuple[str, ...]
+    """Keys of the tags to group by."""
     as_count: bool
 
     @classmethod
     def parse(cls, text: str) -> "MetricQuery":
-        """Raises QueryError."""
+        """Parse a query; raises QueryError."""
         match = _QUERY.fullmatch(text)
         if not match:
             raise QueryError(f"{text!r} is not a metric query")
@@ -111,5 +113,5 @@ def _check(tree: ast.expr) -> None:
 
 
 def names(formula: ast.expr) -> list[str]:
-    """Names of the queries in a formula."""
+    """Names of the queries in a formula, repeated where it repeats them."""
     return [node.id for node in ast.walk(formula) if isinstance(node, ast.Name) and node.id != "default_zero"]

@@ -1,12 +1,14 @@
-"""Vendor-neutral signals: what an alarm watches and what a panel draws, whichever vendor computes it."""
+"""Vendor-neutral signals: the values that alarms watch and panels draw, whichever vendor computes them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Literal
 
 from asciist.telemetry.metrics import CATALOGUE
 
-Vendor = Literal["cloudwatch", "datadog"]
-VENDORS: Final[tuple[Vendor, ...]] = ("cloudwatch", "datadog")
+Worker = Literal["lambda", "asg"]
+"""Kind of worker of a deployment, as in `stacks.environment`."""
 
 Statistic = Literal["sum", "count", "average", "minimum", "maximum", "p50", "p90", "p95", "p99", "percent_above"]
 
@@ -23,10 +25,11 @@ class Measured:
     statistic: Statistic
     """`percent_above` is the share, in percent, of the values above the threshold `above`."""
     where: tuple[str, str] | None = None
-    """Only values with this tag; Datadog alone understands `*` at the end of the tag's value."""
+    """Key and value of a tag: only values with it. Only Datadog supports `*` at the end of the value."""
     by: str = ""
-    """Tag to split by: one line for each of its values. No alarm can watch a split signal."""
+    """Key of the tag to split by, with one line for each of its values. No alarm can watch a split signal."""
     above: float = 0
+    """Threshold of `percent_above`, in the unit of the metric; other statistics ignore it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a tag that the metric does not carry."""
@@ -37,7 +40,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Aws:
-    """Values of a metric that AWS, or the CloudWatch agent, measures on a resource of the deployment."""
+    """Values of a metric that AWS or the CloudWatch agent measures on a resource of the deployment."""
 
     resource: Resource
     metric: str
@@ -45,16 +48,19 @@ class Aws:
     statistic: Statistic
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveCount:
-    """Requests that the objective counts. A bad request failed (5xx) or took longer than `slow_after_seconds`; others are good.
+class ObjectiveCount(Enum):
+    """Number of requests as the objective counts them. A request is bad if it failed (5xx) or took longer than
+    `slow_after_seconds`, and good otherwise.
 
-    CloudWatch takes failures from the load balancer, so that requests that no instance answered count too; among slow answers,
-    it counts those of statuses 200, 304 and 400, because an alarm computes with ten metrics at most. Datadog takes both from
-    the durations that the web tier measures, because metrics of AWS reach Datadog up to 15 minutes late.
+    CloudWatch takes failures from the load balancer, so it also counts requests that no instance answered. Of the slow answers,
+    it counts only those with status 200, 304 or 400, because an alarm computes with at most ten metrics. Datadog takes both
+    from the durations that the web tier measures, so it does not count requests that no instance answered: metrics of AWS
+    reach Datadog up to 15 minutes late, after the short window of a burn rate.
     """
 
-    part: Literal["total", "good", "bad"]
+    TOTAL = "total"
+    GOOD = "good"
+    BAD = "bad"
 
 
 Signal = Measured | Aws | ObjectiveCount
@@ -64,24 +70,22 @@ Signal = Measured | Aws | ObjectiveCount
 class Formula:
     """An expression over signals: names of signals, numbers, `+ - * /`, parentheses, and `zero(NAME)`.
 
-    Where one of its signals has no value, the formula has none, except that `zero(NAME)` is 0 there. A denominator therefore
-    must not be wrapped in `zero`: without requests, a share of requests has no value.
+    Where one of its signals has no value, the formula has none, except that `zero(NAME)` replaces a missing value by 0. A
+    denominator must not be wrapped in `zero`: without requests, a share of requests has no value.
     """
 
     text: str
-    signals: tuple[tuple[str, Signal], ...]
+    signals: Mapping[str, Signal]
+    """Signals by the names that `text` gives them."""
 
 
 def formula(text: str, **signals: Signal) -> Formula:
-    return Formula(text=text, signals=tuple(signals.items()))
+    return Formula(text=text, signals=signals)
 
 
 def plain(signal: Signal) -> Formula:
-    """A formula whose value is the signal's."""
+    """A formula that is the signal itself."""
     return formula("value", value=signal)
 
 
-TOTAL: Final = ObjectiveCount(part="total")
-GOOD: Final = ObjectiveCount(part="good")
-BAD: Final = ObjectiveCount(part="bad")
-BAD_PERCENT: Final = formula("100 * bad / total", bad=BAD, total=TOTAL)
+BAD_PERCENT: Final = formula("100 * bad / total", bad=ObjectiveCount.BAD, total=ObjectiveCount.TOTAL)

@@ -1,4 +1,5 @@
-"""Finds parts of definitions that Datadog would reject or silently ignore. For tests; needs the package `datadog-api-client`.
+"""Finds parts of definitions that Datadog would reject or silently ignore. Only tests use this module: it needs the package
+`datadog-api-client`.
 
 The models of Datadog's client list every key and every enumeration value, but accept unknown ones: a misspelled key is sent and
 has no effect. This module reads the schema of those models and reports anything outside it. Queries and formulas, which the
@@ -51,7 +52,7 @@ _TERM_OF_MONITOR: Final = re.compile(
     r"(?P<default>default_zero\()?(?P<query>.+?)(?P<rollup>\.rollup\((?:sum|avg|min|max), \d+\))?(?(default)\))"
 )
 _COMPOSITE_MONITOR: Final = re.compile(r"(?:<[^<>]+>|\d+)(?: && (?:<[^<>]+>|\d+)){1,9}")
-"""At most ten monitors, by id, or by the placeholder for an id."""
+"""Two to ten monitors, each by its id or by a placeholder for it."""
 _BURN_MONITOR: Final = re.compile(
     rf'burn_rate\("{SLO_ID}"\)\.over\("(?:7|30|90)d"\)\.long_window\("\d+[mh]"\)\.short_window\("\d+[mh]"\)'
     r" > (?P<threshold>[\d.]+)"
@@ -59,7 +60,7 @@ _BURN_MONITOR: Final = re.compile(
 
 
 def check(kind: Kind, definition: Mapping[str, Any]) -> None:
-    """Raises DefinitionError."""
+    """Check the body of an API request; raises DefinitionError."""
     model = _MODELS[kind]
     mistakes = list(_against_type(definition, model, kind)) or list(_when_loaded(definition, model, kind))
     if kind == "dashboard":
@@ -78,13 +79,13 @@ def check(kind: Kind, definition: Mapping[str, Any]) -> None:
 
 
 def _against(value: Any, kinds: Iterable[Any], path: str) -> list[str]:
-    """Mistakes in a value that may be of any of `kinds`: those of the kind with the fewest."""
+    """Mistakes in a value that may be of any of `kinds`, judged by the kind with the fewest mistakes."""
     candidates = [candidate for kind in kinds for candidate in _candidates(kind)]
     return min((list(_against_type(value, candidate, path)) for candidate in candidates), key=len)
 
 
 def _candidates(kind: Any) -> list[Any]:
-    """The alternatives of a composed model, or the kind itself."""
+    """The alternatives of a composed model (`oneOf` in the schema), or the kind itself."""
     composed = isinstance(kind, type) and issubclass(kind, ModelComposed)
     return _composed_of(kind) if composed else [kind]
 
@@ -131,7 +132,7 @@ def _against_model(value: Any, model: Any, path: str) -> Iterator[str]:
 
 @cache
 def _required(model: Any) -> list[str]:
-    """Keys without a default in the model's constructor."""
+    """Required keys: those without a default in the model's constructor."""
     _, *parameters = inspect.signature(model.__init__).parameters.values()
     return [
         model.attribute_map[parameter.name]
@@ -150,7 +151,7 @@ def _when_loaded(definition: Mapping[str, Any], model: type, path: str) -> Itera
     except (OpenApiException, TypeError, ValueError) as error:
         yield f"{path}: {error}"
     else:
-        if loaded._unparsed:  # noqa: SLF001 - the client's only sign of it
+        if loaded._unparsed:  # noqa: SLF001 - the client reports it in no other way
             yield f"{path}: the client cannot parse a part of it"
 
 

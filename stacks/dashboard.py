@@ -8,7 +8,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from observability.alarms import Alarm
-from observability.objective import objective
+from observability.objective import OBJECTIVE
 from observability.panels import MEASURED, SECTIONS, Panel
 from stacks.environment import Environment
 from stacks.views import HOUR, Views
@@ -21,14 +21,14 @@ _HEADER_HEIGHT: Final = 9
 def add_dashboard(
     scope: Construct, *, environment: Environment, views: Views, alarms: Mapping[Alarm, cloudwatch.AlarmBase]
 ) -> None:
-    """Add the dashboard of a deployment, which has the deployment's name, to the stack."""
+    """Add the dashboard of a deployment to the stack `scope`, under the deployment's name."""
     dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=environment.prefix, default_interval=Duration.hours(3))
     dashboard.add_widgets(
         _widget(MEASURED, environment, views, height=_HEADER_HEIGHT),
         cloudwatch.AlarmStatusWidget(
             title="Active alarms",
             alarms=list(alarms.values()),
-            # An alarm in state OK is not shown, because OK is also the state of some alarms that nothing is measured for.
+            # Without alarms in state OK, because some alarms are OK while nothing is measured.
             states=[cloudwatch.AlarmState.ALARM, cloudwatch.AlarmState.INSUFFICIENT_DATA],
             width=_WIDTH // _COLUMNS,
             height=_HEADER_HEIGHT,
@@ -46,13 +46,13 @@ def add_dashboard(
 def _preface(environment: Environment, alarms: list[Alarm]) -> str:
     lines = [
         f"# {environment.prefix}",
-        f"**{MEASURED.title}** has no value? Then nothing is measured, and no panel or alarm says that all is well.",
+        f"If **{MEASURED.title}** has no value, nothing is measured: no panel or alarm proves that all is well.",
         "",
         "What to do when an alarm fires:",
     ]
     for alarm in alarms:
         url = f"{environment.runbook}#{alarm.anchor}"
-        # The default is a path in the repository, which is no link from here.
+        # The default is a path in the repository, to which the dashboard cannot link.
         lines.append(f"- [{alarm.title}]({url})" if "://" in url else f"- {alarm.title}: `{url}`")
     return "\n".join(lines)
 
@@ -62,13 +62,13 @@ def _widget(panel: Panel, environment: Environment, views: Views, *, height: int
     common: dict[str, Any] = {"title": panel.title, "width": _WIDTH // _COLUMNS, "height": height}
     if panel.span == "objective":
         metrics = [views.formula_so_far(line.formula, label=line.label) for line in lines]
-        common |= {"period": HOUR, "start": f"-P{objective().window_days}D", "end": "PT0H"}
+        common |= {"period": HOUR, "start": f"-P{OBJECTIVE.window_days}D", "end": "PT0H"}
     else:
-        metrics = [views.line(line) for line in lines]
+        metrics = [views.formula(line.formula, label=line.label) for line in lines]
     if panel.span == "15 minutes":
         common |= {"start": "-PT15M", "end": "PT0H"}
     if panel.kind == "value":
-        # The value at the end of the running sum, or of the whole time shown.
+        # The last value of a running sum, or one value for the whole time range.
         return cloudwatch.SingleValueWidget(
             metrics=metrics, full_precision=bool(panel.unit), set_period_to_time_range=panel.span != "objective", **common
         )

@@ -29,12 +29,12 @@ _SERVICE_TIMEOUT: Final = Duration.minutes(15)
 
 
 class DatadogStack(Stack):
-    """One custom resource for each object in Datadog: created, updated, rolled back and deleted with the deployment."""
+    """A custom resource for each object in Datadog, which is created, updated, rolled back and deleted with the deployment."""
 
     def __init__(self, scope: Construct, name: str, *, environment: Environment, settings: Settings) -> None:
         super().__init__(scope, name)
         self._provider = self._provider_function(environment)
-        # The other objects query percentiles, which these settings enable.
+        # Created first, because the other objects query percentiles, which these settings enable.
         metrics = [
             self._object("Metric", name, definition, shared=True)
             for name, definition in datadog.metric_configurations().items()
@@ -82,14 +82,14 @@ class DatadogStack(Stack):
         return function
 
     def _object(self, kind: str, name: str, definition: datadog.Definition, *, shared: bool = False) -> CustomResource:
-        """One object in Datadog. A shared one outlives the stack, because other deployments in the account use it too."""
+        """One object in Datadog. A shared object outlives the stack, because all deployments in the account use it."""
         made = CustomResource(
             self,
             "".join(word.capitalize() for word in re.split(r"[\W_]+", name)),
             resource_type=f"Custom::Datadog{kind}",
             service_token=self._provider.function_arn,
             service_timeout=_SERVICE_TIMEOUT,
-            # As text, because CloudFormation turns numbers and booleans into strings.
+            # A JSON text, because CloudFormation turns numbers and booleans of properties into strings.
             properties={"Kind": kind.lower(), "Definition": self.to_json_string(definition)},
             removal_policy=RemovalPolicy.RETAIN if shared else RemovalPolicy.DESTROY,
         )
@@ -98,7 +98,7 @@ class DatadogStack(Stack):
 
 
 def datadog_variables(environment: Environment) -> dict[str, str]:
-    """Environment variables of Datadog's agent, extension and client, in function and instances; empty without Datadog."""
+    """Environment variables for Datadog's agent, extension and client; empty without Datadog."""
     if not environment.datadog:
         return {}
     return {
@@ -110,7 +110,7 @@ def datadog_variables(environment: Environment) -> dict[str, str]:
 
 
 def add_extension(function: lambda_.Function, environment: Environment) -> None:
-    """Add Datadog's extension, the agent of a function; does nothing without Datadog."""
+    """Add Datadog's extension, which is the agent inside a function; do nothing without Datadog."""
     if not environment.datadog:
         return
     arm = "-ARM" if environment.architecture == "arm64" else ""

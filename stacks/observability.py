@@ -75,7 +75,7 @@ class ObservabilityStack(Stack):
         """An alarm over one window, or a composite of one alarm for each window.
 
         All metrics of a CloudWatch alarm have the same period, so each window needs an alarm of its own. These parts notify
-        nobody. The minimum of events belongs to the first window.
+        nobody. The minimum number of events applies to the first window.
         """
         if len(alarm.windows) == 1:
             return self._metric_alarm(alarm, alarm.windows[0])
@@ -110,7 +110,7 @@ class ObservabilityStack(Stack):
         if not alarm.minimum or window is not alarm.windows[0]:
             return value
         return cloudwatch.MathExpression(
-            # 0 with too few events; without a value there is none either.
+            # With too few events the value is 0; a missing value stays missing.
             expression=f"IF(events >= {alarm.minimum.events}, value, 0 * value)",
             using_metrics={"value": value, "events": self._views.signal(alarm.minimum.of, period=period)},
             label=alarm.title,
@@ -122,5 +122,5 @@ class ObservabilityStack(Stack):
 
 
 def _identifier(text: str) -> str:
-    """`text` in CamelCase, as constructs are named."""
+    """`text` in CamelCase, for the id of a construct."""
     return "".join(word.capitalize() for word in text.replace(":", "").split())

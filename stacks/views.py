@@ -1,9 +1,10 @@
 """Renders vendor-neutral signals and formulas as CloudWatch metrics.
 
-The values come from AWS itself, and from the metrics that both tiers write to their logs in the embedded metric format.
+The values come from AWS itself, and from the metrics that both tiers log in the embedded metric format.
 """
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from aws_cdk import Duration
@@ -11,9 +12,8 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sqs as sqs
 
 from asciist.telemetry import metrics
-from observability.objective import objective
-from observability.panels import Line
-from observability.signals import GOOD, TOTAL, Aws, Formula, Measured, ObjectiveCount, Signal, Statistic
+from observability.objective import OBJECTIVE
+from observability.signals import Aws, Formula, Measured, ObjectiveCount, Signal, Statistic
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup
 from stacks.web import WebStack
@@ -24,8 +24,8 @@ HOUR: Final = Duration.hours(1)
 
 _STATUSES_OF_SLOW_ANSWERS: Final = ("200", "304", "400")
 """Statuses whose slow answers count as bad: those of conversions and of stored art. A 5xx is bad anyway and must not count
-twice, a 408 is the client's time, and other 4xx need only the request's head. An alarm computes with at most ten metrics, and
-each status takes two."""
+twice, the time of a 408 is the client's, and other 4xx need only the request's headers. An alarm computes with at most ten
+metrics, and each status takes two."""
 
 _STATISTICS: Final[dict[Statistic, str]] = {
     "sum": "Sum",
@@ -37,7 +37,7 @@ _STATISTICS: Final[dict[Statistic, str]] = {
 
 
 class Views:
-    """CloudWatch metrics of one deployment. Alarms and dashboard use the same ones."""
+    """CloudWatch metrics of one deployment, for its alarms and its dashboard."""
 
     def __init__(
         self, *, environment: Environment, web: WebStack, worker: WorkerStack, requests: sqs.IQueue, dead_letters: sqs.IQueue
@@ -45,66 +45,57 @@ class Views:
         self._namespace = environment.prefix
         self._web, self._worker, self._requests, self._dead_letters = web, worker, requests, dead_letters
 
-    def line(self, line: Line, *, period: Duration = MINUTE) -> cloudwatch.IMetric:
-        return self.formula(line.formula, label=line.label, period=period)
-
     def formula(self, formula: Formula, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
-        """The formula's value in each period; none where a signal outside `zero(…)` has none."""
-        signals = dict(formula.signals)
-        if formula.text in signals:
-            return self.signal(signals[formula.text], label=label, period=period)
+        """The formula's value in each period; missing where a signal outside `zero(…)` has no value."""
+        if formula.text in formula.signals:
+            return self.signal(formula.signals[formula.text], label=label, period=period)
         return cloudwatch.MathExpression(
             expression=re.sub(r"zero\((\w+)\)", r"FILL(\1, 0)", formula.text),
-            using_metrics={name: self.signal(signal, period=period) for name, signal in formula.signals},
+            using_metrics={name: self.signal(signal, period=period) for name, signal in formula.signals.items()},
             label=label,
             period=period,
         )
 
     def formula_so_far(self, formula: Formula, *, label: str) -> cloudwatch.IMetric:
-        """The value of a formula over GOOD and TOTAL from the start of the time shown up to each hour.
+        """The value of a formula over the counts of good requests and of all from the start of the time shown up to each hour.
 
-        Up to the first request there is no value.
+        There is no value before the first request.
         """
-        names = {signal: name for name, signal in formula.signals}
+        names = {signal: name for name, signal in formula.signals.items()}
+        good, total = ObjectiveCount.GOOD, ObjectiveCount.TOTAL
         running = re.sub(r"zero\((\w+)\)", r"\1", formula.text)
         running = re.sub(rf"\b({'|'.join(names.values())})\b", r"RUNNING_SUM(\1)", running)
         return cloudwatch.MathExpression(
-            expression=f"IF(RUNNING_SUM({names[TOTAL]}) > 0, {running})",
-            using_metrics={names[GOOD]: self._good(HOUR), names[TOTAL]: self._all_requests(HOUR)},
+            expression=f"IF(RUNNING_SUM({names[total]}) > 0, {running})",
+            using_metrics={names[good]: self._good(HOUR), names[total]: self._all_requests(HOUR)},
             label=label,
             period=HOUR,
         )
 
     def signal(self, signal: Signal, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
         match signal:
-            case Measured(by="", where=where):
-                tags = dict([where]) if where else {}
-                return self._measured(signal.metric, _statistic(signal), label=label, period=period, tags=tags)
+            case Measured(by=""):
+                return cloudwatch.Metric(
+                    namespace=self._namespace,
+                    metric_name=signal.metric,
+                    dimensions_map=dict([signal.where]) if signal.where else None,
+                    statistic=_statistic(signal),
+                    label=label or signal.metric,
+                    period=period,
+                )
             case Measured():
                 return self._split(signal, label, period)
             case Aws():
                 return self._aws(signal).with_(statistic=_statistic(signal), label=label or signal.metric, period=period)
-            case ObjectiveCount(part="good"):
+            case ObjectiveCount.GOOD:
                 return self._good(period)
-            case ObjectiveCount(part="bad"):
+            case ObjectiveCount.BAD:
                 return self._bad(period)
-            case ObjectiveCount():
+            case ObjectiveCount.TOTAL:
                 return self._total(period)
 
-    def _measured(
-        self, name: str, statistic: str, *, label: str, period: Duration, tags: dict[str, str] | None = None
-    ) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=self._namespace,
-            metric_name=name,
-            dimensions_map=tags or None,
-            statistic=statistic,
-            label=label or name,
-            period=period,
-        )
-
     def _split(self, signal: Measured, label: str, period: Duration) -> cloudwatch.SearchExpression:
-        """A line for each value of the signal's tag. No alarm can watch it."""
+        """A search with one line for each value of the signal's tag. No alarm can watch it."""
         search = f"""SEARCH('{{"{self._namespace}",{signal.by}}} MetricName="{signal.metric}"', '{_statistic(signal)}')"""
         return cloudwatch.SearchExpression(
             expression=search, label=f"${{PROP('Dim.{signal.by}')}} {label}".strip(), period=period
@@ -130,14 +121,13 @@ class Views:
 
     def _bad(self, period: Duration) -> cloudwatch.MathExpression:
         """Requests that failed or took too long, each counted once; 0 without any."""
-        slow_share = f"PR({1000 * objective().slow_after_seconds:g}:)"  # percent of values above
         slow: dict[str, cloudwatch.IMetric] = {}
         terms = ["FILL(failed, 0)", "FILL(unanswered, 0)"]
         for status in _STATUSES_OF_SLOW_ANSWERS:
-            for id_, statistic, label in (("slow", slow_share, "slow, %"), ("all", "SampleCount", "all")):
-                slow[f"{id_}_{status}"] = self._measured(
-                    metrics.REQUEST_DURATION, statistic, label=f"{status}: {label}", period=period, tags={"status": status}
-                )
+            every = Measured(metric=metrics.REQUEST_DURATION, statistic="count", where=("status", status))
+            share = replace(every, statistic="percent_above", above=OBJECTIVE.slow_after_ms)
+            slow[f"slow_{status}"] = self.signal(share, label=f"{status}: slow, %", period=period)
+            slow[f"all_{status}"] = self.signal(every, label=f"{status}: all", period=period)
             terms.append(f"FILL(slow_{status}, 0) / 100 * FILL(all_{status}, 0)")
         failed = Aws(resource="web_targets", metric="HTTPCode_Target_5XX_Count", statistic="sum")
         return cloudwatch.MathExpression(
@@ -161,7 +151,7 @@ class Views:
         )
 
     def _total(self, period: Duration) -> cloudwatch.MathExpression:
-        """All requests; no value without any, so that no share of them has one."""
+        """All requests; no value without any, so that a share of them has none either."""
         return cloudwatch.MathExpression(
             expression="IF(all_requests > 0, all_requests)",
             using_metrics={"all_requests": self._all_requests(period)},
@@ -170,8 +160,11 @@ class Views:
         )
 
     def _all_requests(self, period: Duration) -> cloudwatch.MathExpression:
-        """All requests; 0 without any. A request that waits for an instance in vain counts twice: AWS does not distinguish it
-        from one that finds no instance, which AWS does not count as a request."""
+        """All requests; 0 without any.
+
+        RequestCount includes a request that an instance failed to answer, but not one for which there was no instance. The 5xx
+        of the load balancer include both, so the former counts twice.
+        """
         answered = Aws(resource="web_targets", metric="RequestCount", statistic="sum")
         return cloudwatch.MathExpression(
             expression="FILL(answered, 0) + FILL(unanswered, 0)",

@@ -1,4 +1,4 @@
-"""The runbook has a section for each alarm, its links and names of panels exist, and its commands are valid."""
+"""The runbook has a section for each alarm, its links and panel titles exist, and its commands are valid shell."""
 
 import re
 import subprocess

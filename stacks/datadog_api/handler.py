@@ -1,8 +1,8 @@
 """CloudFormation custom resource that creates, updates and deletes one object in Datadog.
 
-The properties of a resource are the `Kind` of its object and the `Definition`, the JSON body for Datadog's API. The physical id
+The properties of a resource are the `Kind` of its object and its `Definition`, the JSON body for Datadog's API. The physical id
 of the resource is the id that Datadog returns, so CloudFormation manages state, rollback and deletion. Every event is answered,
-because CloudFormation waits for an answer.
+even after an error, because CloudFormation waits for the answer.
 
 This file is deployed alone and uses only modules of Lambda's runtime.
 """
@@ -24,7 +24,7 @@ _CALL_SECONDS = 30
 _RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
 _MAX_PAUSE_SECONDS = 30
 _INTRODUCTION_SECONDS = 15
-"""Pause before asking again if Datadog knows a new metric."""
+"""Pause before the settings of a metric that Datadog does not know yet are sent again."""
 _RESERVED_SECONDS = 20
 """Part of the function's time that is reserved for the answer to CloudFormation."""
 _MAX_REASON_CHARACTERS = 1000  # CloudFormation accepts answers of up to 4096 bytes
@@ -34,7 +34,7 @@ _NOT_CREATED = "nothing"
 
 
 class DatadogError(Exception):
-    """Datadog rejected a call or did not answer in time; the message quotes its answer, without keys."""
+    """Datadog rejected a call or could not be reached; the message quotes its answer, without keys."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -86,7 +86,7 @@ class Datadog:
 
 
 class Kind(Protocol):
-    """Operations on the objects of one kind."""
+    """Operations on the objects of one kind. All raise DatadogError."""
 
     def create(self, datadog: Datadog, definition: str) -> str:
         """Create an object; returns its id."""
@@ -100,7 +100,7 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Objects:
-    """Objects whose id Datadog chooses, with one path to create them and one path for each."""
+    """Objects whose id Datadog chooses: POST to `path` creates one, which `path`/ID then addresses."""
 
     path: str
     id_of: Callable[[Any], object]
@@ -145,7 +145,7 @@ class _MetricConfigurations:
             time.sleep(_INTRODUCTION_SECONDS)
 
     def update(self, datadog: Datadog, object_id: str, definition: str) -> str:
-        del object_id  # for another metric, this creates another object, and CloudFormation deletes the old one
+        del object_id  # If the metric is another one, its name is a new id, and CloudFormation deletes the old object.
         return self.create(datadog, definition)
 
     def delete(self, datadog: Datadog, object_id: str) -> None:
@@ -185,7 +185,7 @@ _KINDS: Mapping[str, Kind] = {
 
 
 def handler(event: Mapping[str, Any], context: Any) -> None:
-    """Entry point of the function: apply an event of CloudFormation and report the outcome to it."""
+    """Entry point of the function: apply an event from CloudFormation and send it the outcome."""
     answer = {"Status": "SUCCESS", "PhysicalResourceId": event.get("PhysicalResourceId", _NOT_CREATED)}
     try:
         give_up = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS
@@ -228,7 +228,7 @@ def _secret(arn: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The error in one line, without secrets."""
+    """The error in one line."""
     text = str(error) if isinstance(error, DatadogError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:_MAX_REASON_CHARACTERS]
 
@@ -239,7 +239,7 @@ def _answer(event: Mapping[str, Any], answer: Mapping[str, str]) -> None:
         event["ResponseURL"],
         method="PUT",
         data=json.dumps(body).encode(),
-        headers={"Content-Type": ""},  # the URL is signed without one
+        headers={"Content-Type": ""},  # the URL is signed for requests without a content type
     )
     for last in (False, False, True):
         try:

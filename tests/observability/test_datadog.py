@@ -12,7 +12,7 @@ from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
 from observability import datadog
 from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, Alarm
-from observability.objective import objective
+from observability.objective import OBJECTIVE
 from observability.queries import MetricQuery
 from observability.validation import DefinitionError, Kind, check
 
@@ -35,7 +35,7 @@ DEFINITIONS: list[tuple[Kind, datadog.Definition]] = [
 
 GROUP: Place = ("widgets", 0, "definition")
 WIDGET: Place = (*GROUP, "widgets", 2, "definition")
-"""A panel with one number, of two queries."""
+"""Place of a widget that shows one number, computed from two queries."""
 REQUEST: Place = (*WIDGET, "requests", 0)
 QUERY: Place = (*REQUEST, "queries", 0)
 
@@ -49,7 +49,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def changed(definition: datadog.Definition, place: Place, value: Any) -> datadog.Definition:
-    """A copy of a definition with `value` at a place."""
+    """A copy of a definition with `value` at `place`."""
     copied = copy.deepcopy(definition)
     inner: Any = copied
     for step in place[:-1]:
@@ -105,12 +105,10 @@ class TestDefinitions:
             assert set(attributes["tags"]) == {*CATALOGUE[name].tags, "env", "service", "version"}
 
     def test_the_objective_is_that_of_slo_toml(self) -> None:
-        expected = objective()
-
-        assert SLO["thresholds"] == [{"timeframe": f"{expected.window_days}d", "target": expected.target_percent}]
+        assert SLO["thresholds"] == [{"timeframe": f"{OBJECTIVE.window_days}d", "target": OBJECTIVE.target_percent}]
         good, total = MetricQuery.parse(SLO["query"]["numerator"]), MetricQuery.parse(SLO["query"]["denominator"])
         assert (good.metric, total.metric) == (metrics.REQUEST_DURATION, metrics.REQUEST_DURATION)
-        assert (good.aggregator, good.comparator, good.threshold) == ("count", "<=", 1000 * expected.slow_after_seconds)
+        assert (good.aggregator, good.comparator, good.threshold) == ("count", "<=", OBJECTIVE.slow_after_ms)
         assert (total.aggregator, total.comparator) == ("count", "")
         assert {term.text for term in set(good.terms) - set(total.terms)} == {"!status:5*"}
 
@@ -141,13 +139,13 @@ class TestMonitors:
             assert all(names.index(part) < names.index(name) for part in parts)
 
     def test_the_budget_burns_at_the_rates_of_the_objective(self) -> None:
-        for alarm, burn in zip((BUDGET_BURNS_FAST, BUDGET_BURNS), objective().burns, strict=True):
+        for alarm, burn in zip((BUDGET_BURNS_FAST, BUDGET_BURNS), OBJECTIVE.burns, strict=True):
             assert MONITORS[f"{alarm.title} (part: burn rate)"]["query"].endswith(f" > {burn.rate:g}")
         fast = MONITORS[f"{BUDGET_BURNS_FAST.title} (part: burn rate)"]["query"]
         assert '.long_window("1h").short_window("5m")' in fast
 
     def test_the_minimum_of_bad_requests_counts_those_that_failed_and_those_that_were_slow(self) -> None:
-        slow = 1000 * objective().slow_after_seconds
+        slow = OBJECTIVE.slow_after_ms
         duration = metrics.REQUEST_DURATION
         assert MONITORS[f"{BUDGET_BURNS_FAST.title} (part: minimum)"]["query"] == (
             f"sum(last_1h):count(v: v>{slow:g}):{duration}{{env:prod,!status:5*}}.as_count()"

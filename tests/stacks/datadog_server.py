@@ -24,9 +24,9 @@ class Account:
     """Names of metrics that have had a value."""
     calls: list[Call] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
-    """Statuses of the answers to the next calls."""
+    """Error statuses with which the next calls are answered."""
     refuses: str = ""
-    """Text that makes a definition invalid."""
+    """Text that makes a definition invalid; empty to accept all."""
 
     def answer(self, method: str, path: str, keys: tuple[str | None, str | None], body: Any) -> tuple[int, Any]:
         self.calls.append((method, path))

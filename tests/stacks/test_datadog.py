@@ -1,4 +1,4 @@
-"""With keys, a deployment sends metrics to Datadog and manages its objects there; without, it does not use Datadog."""
+"""With Datadog's keys, a deployment sends metrics to Datadog and manages its objects there; without keys, it does neither."""
 
 import json
 import os
@@ -48,7 +48,7 @@ with_datadog = pytest.mark.parametrize("environment", [WITH_FUNCTION, WITH_POLLE
 
 @cache
 def synthesized(environment: Environment) -> dict[str, Template]:
-    """Templates by the last word of the stack's name. Raises if cdk-nag finds something."""
+    """Templates by the last word of the stack's name. Raises if cdk-nag has a finding."""
     directory = Path(aws_cdk.FileSystem.mkdtemp("asciist-bundle-"))
     (directory / "boot").write_text("")
     app = aws_cdk.App(context=FLAGS)
@@ -74,7 +74,7 @@ def objects(environment: Environment) -> dict[str, list[dict[str, Any]]]:
 
 
 def joined(value: Any) -> str:
-    """A text in a template, with references as (NAME)."""
+    """A text in a template, in which a reference reads `(NAME)`."""
     match value:
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(map(joined, parts))

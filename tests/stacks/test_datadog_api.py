@@ -1,4 +1,4 @@
-"""Each object in Datadog follows its custom resource, and every event is answered to CloudFormation."""
+"""Objects in Datadog are created, changed and deleted with their custom resources, and every event is answered."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ METRIC, CONFIGURATION = next(iter(datadog.metric_configurations().items()))
 
 
 class Context:
-    """Context of an invocation with `seconds` left."""
+    """Lambda context of an invocation with `seconds` left."""
 
     def __init__(self, seconds: float = 840) -> None:
         self.seconds = seconds
@@ -78,7 +78,7 @@ def cloudformation() -> Iterator[CloudFormation]:
 
 
 class Secrets:
-    """Stands in for boto3, with a Secrets Manager that holds both keys."""
+    """Stands in for boto3: a Secrets Manager that holds both keys."""
 
     def __init__(self) -> None:
         self.held = dict(zip(("arn:api", "arn:app"), KEYS, strict=True))
@@ -100,7 +100,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses that the handler made. Only its own reference to `time` is replaced: other threads use the module."""
+    """Pauses that the handler made, in seconds. Only its own reference to `time` is replaced: other threads use the module."""
     slept: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=slept.append)
     monkeypatch.setattr(api, "time", clock)

@@ -12,9 +12,9 @@ import pytest
 
 from asciist.settings import Timeouts
 from observability.alarms import ALARMS, NO_REQUESTS, Alarm, Silence, Window
-from observability.objective import objective
-from observability.panels import MEASURED, SECTIONS, Panel
-from observability.signals import Aws, Measured, Vendor
+from observability.objective import OBJECTIVE
+from observability.panels import MEASURED, SECTIONS, Panel, Vendor
+from observability.signals import Aws, Measured
 from stacks.environment import Environment
 from tests.stacks.test_datadog import KEYS, joined
 from tests.stacks.test_datadog import synthesized as synthesized_with_datadog
@@ -51,7 +51,7 @@ class Rule:
 
 
 def rule_of_model(alarm: Alarm) -> Rule:
-    ((_, signal), *_) = alarm.signal.signals
+    signal = next(iter(alarm.signal.signals.values()))
     names = {"sum": "Sum", "maximum": "Maximum"}
     return Rule(
         threshold=alarm.threshold_for(request_timeout=Timeouts().request),
@@ -157,7 +157,7 @@ def datadog_rule(environment: Environment, title: str) -> Rule:
         long, short, rate = burn.groups()
         windows = (Window(period_minutes=minutes(long)), Window(period_minutes=minutes(short)))
         rule = Rule(
-            threshold=objective().bad_percent(next(burn for burn in objective().burns if burn.rate == float(rate))),
+            threshold=OBJECTIVE.bad_percent(next(burn for burn in OBJECTIVE.burns if burn.rate == float(rate))),
             comparison=">",
             windows=windows,
             min_events=min_events,
@@ -191,7 +191,7 @@ def datadog_metric_rule(monitor: Properties, min_events: int) -> Rule:
 
 
 def datadog_widgets(environment: Environment) -> list[Properties]:
-    """Sections and panels of the dashboard, in order."""
+    """Definitions of the dashboard's groups and widgets, in order: each group, then the widgets in it."""
     (dashboard,) = datadog_objects(environment, "Dashboard").values()
     found = []
     for group in dashboard["widgets"]:
@@ -268,8 +268,8 @@ class TestAlarms:
 
         assert rendered == {treatments[alarm.silence]}
         assert alarm.silence_reason.endswith(".")
-        # What the service measures itself can be lost on the way: its absence must not end an alarm.
-        if any(isinstance(signal, Measured) for _, signal in alarm.signal.signals):
+        # Metrics of the service can be lost on their way, so missing values must not end an alarm.
+        if any(isinstance(signal, Measured) for signal in alarm.signal.signals.values()):
             assert alarm.silence is not Silence.IS_HEALTHY
 
     def test_a_part_of_an_alarm_notifies_nobody(self) -> None:
@@ -392,12 +392,12 @@ def choose(condition: bool, value: float, otherwise: float = math.nan) -> float:
 
 
 def divide(dividend: float, divisor: float) -> float:
-    """Infinite if the divisor is 0: no formula may rely on what a vendor makes of it."""
+    """Quotient; infinite if the divisor is 0, because no formula may rely on a vendor's treatment of it."""
     return math.copysign(math.inf, dividend) if divisor == 0 else dividend / divisor
 
 
 class Divisions(ast.NodeTransformer):
-    """Replaces the operator / by the function."""
+    """Replaces each `/` by a call of `divide`."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
@@ -412,7 +412,7 @@ def calculated(expression: str, values: dict[str, float]) -> float:
         "divide": divide,
         "FILL": fill,
         "IF": choose,
-        "RUNNING_SUM": lambda value: value,  # of one period
+        "RUNNING_SUM": lambda value: value,  # there is only one period
         "default_zero": lambda value: fill(value, 0),
     }
     tree = ast.fix_missing_locations(Divisions().visit(ast.parse(expression, mode="eval")))
@@ -420,7 +420,7 @@ def calculated(expression: str, values: dict[str, float]) -> float:
 
 
 def cloudwatch_value(rows: list[list[Any]], row: list[Any], metric: float | Callable[[list[Any]], float]) -> float:
-    """The value of a row of a widget."""
+    """The value of a row of a widget; `metric` is the value of each metric, or a function of its row."""
     if "expression" not in row[-1]:
         return metric(row) if callable(metric) else metric
     named = {other[-1]["id"]: other for other in rows if "id" in other[-1]}

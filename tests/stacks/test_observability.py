@@ -43,7 +43,7 @@ def alarms(environment: Environment) -> dict[str, Properties]:
 
 
 def shown(environment: Environment) -> Iterator[Used]:
-    """The metrics of all panels, including those that are searched for."""
+    """The metrics of all panels, including those of search expressions."""
     for widget in cloudwatch_dashboard(environment):
         for row in widget["properties"].get("metrics", []):
             if isinstance(row[0], str):
@@ -101,7 +101,7 @@ class TestAlarms:
 
 
 class TestBudget:
-    """Each alarm on the error budget has two parts, which must fire together. The tests compute both as CloudWatch does."""
+    """An alarm on the error budget fires while both of its parts do. The tests compute the parts as CloudWatch does."""
 
     @pytest.mark.parametrize(("alarm", "burn"), BURNS)
     def test_it_fires_at_the_burn_rate_of_the_objective_over_both_windows(self, alarm: Alarm, burn: dict[str, float]) -> None:
@@ -126,7 +126,7 @@ class TestBudget:
         assert fires(alarm, healthy | {"HTTPCode_ELB_5XX_Count": 100 * too_many})
         assert fires(alarm, healthy | {"200": (10_000, too_many)})
         assert fires(alarm, healthy | {"400": (100 * too_many, 100.0)})
-        assert fires(alarm, {"HTTPCode_ELB_5XX_Count": 50})  # no instance is left to answer
+        assert fires(alarm, {"HTTPCode_ELB_5XX_Count": 50})  # no instance answers
 
     @pytest.mark.parametrize("alarm", [BUDGET_BURNS_FAST, BUDGET_BURNS])
     def test_one_failure_among_three_requests_does_not_fire(self, alarm: Alarm) -> None:
@@ -138,7 +138,7 @@ class TestBudget:
             assert math.isnan(computed(part, lambda _query: math.nan))
 
     def test_a_slow_failure_counts_once(self) -> None:
-        """A 504 takes ten seconds, and its duration carries its status. No status of a failure is among the slow ones."""
+        """A 504 is slow too, but counts as failed only: slow answers count only for statuses other than 5xx."""
         for part in parts_of(BUDGET_BURNS_FAST).values():
             statuses = {
                 tags["status"] for query in metric_statistics(part) if (tags := dimensions(query["Metric"])).get("status")
@@ -160,7 +160,7 @@ class TestBudget:
             return computed(alarm, lambda query: answers if query["Stat"] == "SampleCount" else value)
 
         assert p99(1000, slow + 1) > slow
-        assert p99(20, slow + 1) < slow  # the 99th percentile of twenty is the slowest
+        assert p99(20, slow + 1) < slow  # the 99th percentile of twenty answers is the slowest one
         assert math.isnan(p99(math.nan, math.nan))
 
 
@@ -189,7 +189,10 @@ def dimensions(metric: Properties) -> dict[str, Any]:
 
 
 def fires(alarm: Alarm, traffic: Properties) -> bool:
-    """Return whether both parts are above their thresholds, with the same traffic in both windows."""
+    """Return True if both parts are above their thresholds, with the same traffic in both windows.
+
+    `traffic` holds the value of each AWS metric by name, and (number of answers, percent of slow ones) by status.
+    """
 
     def value(query: Properties) -> float:
         status = dimensions(query["Metric"]).get("status")
