@@ -12,6 +12,9 @@ from asciist.errors import TooManyPixelsError, sentences
 from asciist.limits import Limits
 from asciist.options import STYLES, ConversionOptions
 
+_BYTES_PER_CHARACTER: Final = 5
+"""Peak memory of drawing art, per character, as measured: 46 MB for 9.7 million characters."""
+
 _DISPLAY_NAMES: Final = {"WEBP": "WebP"}
 
 _MAX_RLE_PIXELS: Final = 1_000_000
@@ -80,6 +83,12 @@ class OpenedImage:
     container: Container
     header: ImageHeader
     options: ConversionOptions
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated peak memory of decoding the image and drawing its art, in bytes."""
+        columns, rows = self.header.grid(self.options.width)
+        return self.header.decode_bytes + _BYTES_PER_CHARACTER * columns * rows * self.options.cell_weight
 
 
 def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> OpenedImage:

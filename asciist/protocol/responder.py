@@ -59,7 +59,7 @@ class Responder:
         self._backoff = backoff
         self._clock = clock
         # Shared by all threads of the process: two large images are decoded one after the other, not at the same time.
-        self._decode_bytes = Capacity(limits.max_decode_bytes)
+        self._memory = Capacity(limits.max_decode_bytes)
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
@@ -159,19 +159,18 @@ class Responder:
         """Return a reply with the stored art, or with the reason why the image is rejected."""
         image = self._store.get(image_key(request.digest))
         try:
-            art = self._convert(image, request)
+            opened = conversion.open_image(image, request.options, self._limits)
+            with self._memory.reserve(opened.memory_bytes, wait_seconds=request.deadline - self._clock()):
+                art = self._convert(opened)
         except RejectedError as error:
             return ConversionReply(correlation_id=request.correlation_id, rejection=error.public_message)
         self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
         return ConversionReply(correlation_id=request.correlation_id, art=art)
 
-    def _convert(self, image: bytes, request: ConversionRequest) -> str:
-        opened = conversion.open_image(image, request.options, self._limits)
+    def _convert(self, opened: conversion.OpenedImage) -> str:
         image_format = opened.header.format.lower()
-        seconds_left = request.deadline - self._clock()
-        with self._decode_bytes.reserve(opened.header.decode_bytes, wait_seconds=seconds_left):
-            self._metrics.count(CONVERSION_PIXELS, opened.header.pixels, format=image_format)
-            with timed(self._metrics, IMAGE_DECODE_DURATION, format=image_format):
-                decoded = conversion.decode(opened)
-            with timed(self._metrics, CONVERSION_DURATION, style=request.options.style):
-                return conversion.render(decoded, request.options)
+        self._metrics.count(CONVERSION_PIXELS, opened.header.pixels, format=image_format)
+        with timed(self._metrics, IMAGE_DECODE_DURATION, format=image_format):
+            decoded = conversion.decode(opened)
+        with timed(self._metrics, CONVERSION_DURATION, style=opened.options.style):
+            return conversion.render(decoded, opened.options)
