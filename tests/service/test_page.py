@@ -104,8 +104,12 @@ def expect_art(page: Page, image: bytes, width: int, **options: Any) -> None:
     expect(page.locator("#art")).to_have_text(re.compile(f"^{re.escape(art(image, width, **options))}$"), use_inner_text=False)
 
 
-def wait_for_width(page: Page, width: int) -> None:
-    """Wait until the page shows art of this width and no conversion is running."""
+def wait_for_width(page: Page, width: int, *, of: str = "") -> None:
+    """Wait until the page shows art of this width, of the image with this name, and no conversion is running.
+
+    A test that sets the width before it chooses an image must name the image: the page also converts its sample at that width.
+    """
+    expect(page.locator("#art")).to_have_attribute("aria-label", re.compile(f"ASCII art of {re.escape(of)}"))
     expect(page.locator("#status")).to_contain_text(f"{width} \N{MULTIPLICATION SIGN} ")
     expect(page).to_have_url(re.compile(f"/width/{width}$"))
 
@@ -271,7 +275,7 @@ class TestExports:
         page = site.open(permissions=["clipboard-read", "clipboard-write"])
         page.locator("#width").fill("40")
         choose(page, cat)
-        wait_for_width(page, 40)
+        wait_for_width(page, 40, of="cat.jpg")
         page.get_by_label("In colour").check()
         for style in ("structure", "blocks"):
             page.locator("#style").select_option(style)
@@ -303,7 +307,7 @@ class TestExports:
         page = site.open()
         page.locator("#width").fill("40")
         choose(page, cat, "My cat.jpg")
-        wait_for_width(page, 40)
+        wait_for_width(page, 40, of="My cat.jpg")
 
         assert self.download(page, "txt") == ("My-cat-40.txt", art(cat, 40).encode() + b"\n")
         name, document = self.download(page, "html")
@@ -323,7 +327,7 @@ class TestExports:
         page = site.open()
         page.locator("#width").fill("40")
         choose(page, cat)
-        wait_for_width(page, 40)
+        wait_for_width(page, 40, of="cat.jpg")
         page.get_by_label("In colour").check()
         page.locator("#style").select_option("blocks")
         expect(page).to_have_url(re.compile(r"/style/blocks\.ansi/width/40$"))
@@ -354,7 +358,7 @@ class TestExports:
         page = site.open()
         page.locator("#width").fill("1000")
         choose(page, cat)
-        wait_for_width(page, 1000)
+        wait_for_width(page, 1000, of="cat.jpg")
 
         image = Image.open(BytesIO(self.download(page, "png")[1]))
         assert 8e6 < image.width * image.height <= 16e6
@@ -384,7 +388,7 @@ class TestExports:
         page.locator("#width").fill("44")
         page.get_by_label("In colour").check()
         choose(page, cat)
-        wait_for_width(page, 44)
+        wait_for_width(page, 44, of="cat.jpg")
         colour = page.locator("#art span").first.get_attribute("style")
 
         linked = site.open(page.url.removeprefix(site.url))
