@@ -386,7 +386,11 @@ def test_ctrl_c_ends_the_command_and_the_shell_loop_around_it_silently(
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        with silent_server.accept()[0]:
+        connection, _ = silent_server.accept()
+        with connection, connection.makefile("rb") as request:
+            request.read(CAT.stat().st_size)
+            # Python misses a signal that arrives just before it blocks; from here on it waits for the response.
+            time.sleep(0.5)
             os.killpg(command.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
             assert command.communicate(timeout=30) == (output, b"")
 
