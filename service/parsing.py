@@ -92,7 +92,7 @@ def _options_from_json(values: Mapping[str, Any], limits: Limits) -> ConversionO
     """
     for name, option in OPTIONS.items():
         if option.required_in_json and name not in values:
-            raise BadRequestError(sentences.NO_WIDTH)
+            raise BadRequestError(sentences.missing(name))
     return _checked(
         {
             name: option.kind.from_json(name, values[name], limits)

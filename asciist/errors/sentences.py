@@ -13,7 +13,6 @@ NOT_FOUND: Final = "not found: POST an image to /"
 METHOD_NOT_ALLOWED: Final = "method not allowed"
 REQUEST_TOO_LARGE: Final = "the request is too large"
 NO_IMAGE: Final = "no image provided"
-NO_WIDTH: Final = "no width provided"
 NOT_JSON: Final = "the body is not valid JSON"
 NOT_A_JSON_OBJECT: Final = 'the JSON body must be an object: {"width": 80, "image": "<base64>"}'
 IMAGE_NOT_A_STRING: Final = "image must be a base64 string"
@@ -54,6 +53,11 @@ def too_large_rle(max_bytes: int) -> str:
 
 
 # The options.
+def missing(name: str) -> str:
+    """For an option that JSON requires and that is missing."""
+    return f"no {name} provided"
+
+
 def not_a_whole_number(name: str, minimum: int, maximum: int) -> str:
     """For a number of the wrong form or out of range."""
     return f"{name} must be a whole number from {minimum} to {maximum}"
