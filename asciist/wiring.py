@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
+from asciist.adapters.converters.in_process import InProcessConverter
+from asciist.adapters.converters.pool import ConverterPool, TaskSocket
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, AsciistError
-from asciist.protocol.ports import ArtifactStore, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.protocol.ports import ArtifactStore, Converter, Metrics, ReplyInbox, ReplySender, RequestQueue
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import CALLBACK_PORTS, Settings
+
+_TASKS_AHEAD: Final = 2
+"""Conversions that a web process hands to the converters beyond their number."""
 
 
 class _CombinedMetrics:
@@ -68,9 +73,18 @@ class WebProcess:
         self.metrics.flush()
 
 
-def build_web_process(settings: Settings) -> WebProcess:
-    """Build and start one web process. Raises UnavailableError."""
-    return _embedded(settings) if settings.backend == "embedded" else _web_on_aws(settings)
+def shared_tasks(settings: Settings) -> TaskSocket | None:
+    """Return what all web processes of this machine share, to be created before they are forked; None if they share nothing."""
+    return TaskSocket() if settings.backend == "embedded" else None
+
+
+def build_web_process(settings: Settings, tasks: TaskSocket | None = None) -> WebProcess:
+    """Build and start one web process. Raises UnavailableError.
+
+    With `tasks`, the embedded backend converts images in processes of their own, of which this web process starts one. Without,
+    it converts them in threads of this process.
+    """
+    return _embedded(settings, tasks) if settings.backend == "embedded" else _web_on_aws(settings)
 
 
 def build_responder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Responder:
@@ -83,7 +97,8 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     if settings.backend == "embedded":
         # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
         queue = _embedded_queue(settings)
-        return _responder(settings, ObjectStore.in_directory(settings.data_dir), queue, EmbeddedReplies(metrics), metrics)
+        store = ObjectStore.in_directory(settings.data_dir)
+        return _responder(store, queue, EmbeddedReplies(metrics), metrics, InProcessConverter(settings.limits))
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
@@ -91,16 +106,19 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     sqs = Sqs()
     replies: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
     store = ObjectStore.in_bucket(settings.bucket)
-    return _responder(settings, store, SqsRequestQueue(settings.request_queue_url, sqs), replies, metrics)
+    requests = SqsRequestQueue(settings.request_queue_url, sqs)
+    return _responder(store, requests, replies, metrics, InProcessConverter(settings.limits))
 
 
-def _embedded(settings: Settings) -> WebProcess:
+def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
     metrics = _metrics(settings)
     store = ObjectStore.in_directory(settings.data_dir)
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(metrics)
-    responder = _responder(settings, store, queue, replies, metrics)
-    responder.start(settings.workers)
+    pool = ConverterPool(settings, tasks) if tasks else None
+    responder = _responder(store, queue, replies, metrics, pool or InProcessConverter(settings.limits))
+    # Enough to keep every converter of the machine busy, and for the next images to wait at the converters.
+    responder.start(settings.workers + (_TASKS_AHEAD if pool else 0))
     return WebProcess(
         settings=settings,
         metrics=metrics,
@@ -108,7 +126,12 @@ def _embedded(settings: Settings) -> WebProcess:
         store=store,
         inbox=replies,
         responder=responder,
-        _closing=[responder.request_stop, queue.close, lambda: responder.stop(settings.timeouts.worker)],
+        _closing=[
+            responder.request_stop,
+            queue.close,
+            lambda: responder.stop(settings.timeouts.worker),
+            *([pool.close] if pool else []),
+        ],
     )
 
 
@@ -175,6 +198,6 @@ def _requester(settings: Settings, store: ArtifactStore, queue: RequestQueue, in
 
 
 def _responder(
-    settings: Settings, store: ArtifactStore, queue: RequestQueue, replies: ReplySender, metrics: Metrics
+    store: ArtifactStore, queue: RequestQueue, replies: ReplySender, metrics: Metrics, converter: Converter
 ) -> Responder:
-    return Responder(store=store, queue=queue, replies=replies, metrics=metrics, limits=settings.limits)
+    return Responder(store=store, queue=queue, replies=replies, metrics=metrics, converter=converter)

@@ -10,6 +10,7 @@ from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from service import answers, errors, headers, routes
+from service.admission import Admission
 from service.request_log import log_requests
 from service.uploads import UploadRequest
 
@@ -43,7 +44,10 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     app = _Application(__name__)
     app.url_map.converters |= {"sha256": _Sha256Converter, "name": _NameConverter}
     app.url_map.merge_slashes = False
-    app.register_blueprint(routes.blueprint(settings=settings, requester=requester, metrics=metrics, is_ready=is_ready))
+    admission = app.extensions["asciist.admission"] = Admission(settings, metrics)
+    app.register_blueprint(
+        routes.blueprint(settings=settings, requester=requester, metrics=metrics, admission=admission, is_ready=is_ready)
+    )
     answers.register(app, settings.limits)
     errors.register(app)
     log_requests(app, metrics)

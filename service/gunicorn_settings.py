@@ -1,5 +1,6 @@
 """Gunicorn's configuration: `gunicorn --config python:service.gunicorn_settings`."""
 
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -8,20 +9,37 @@ import gunicorn.http.wsgi
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.base import Worker
 
 from asciist.settings import Settings
 from asciist.telemetry import logs
+from asciist.wiring import shared_tasks
 
 _settings = Settings.from_environment()
 _timeouts = _settings.timeouts
 
+tasks = shared_tasks(_settings)
+"""What the web processes share; inherited when they are forked."""
+
+
+_MOST_DESCRIPTORS = 20_000
+_OTHER_DESCRIPTORS = 500
+"""Descriptors besides those of connections: files, logs, and two for each conversion in progress."""
+
+
+def _max_connections() -> int:
+    """Raise the limit on file descriptors as far as allowed; return the connections that fit below it in one process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = min(hard, _MOST_DESCRIPTORS) if hard != resource.RLIM_INFINITY else _MOST_DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    return max(descriptors - _OTHER_DESCRIPTORS, descriptors // 2)
+
+
 wsgi_app = "service.wsgi:application()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = "gthread"
-# With the embedded backend, there is one web process; the queue and the worker threads run in it and use every core.
-workers = 1 if _settings.backend == "embedded" else _settings.workers
-threads = _settings.max_requests_in_flight + 8  # 8 more for health checks and refusals when all others are busy
+worker_class = "service.gevent_worker.WebWorker"
+workers = _settings.workers
+worker_connections = _max_connections()
 timeout = _timeouts.gunicorn
 graceful_timeout = _timeouts.graceful_stop
 keepalive = _timeouts.keep_alive
@@ -60,12 +78,12 @@ def when_ready(server: Arbiter) -> None:
     )
 
 
-def post_worker_init(worker: ThreadWorker) -> None:
+def post_worker_init(worker: Worker) -> None:
     """Ignore SIGINT, which a terminal sends to every process on Ctrl-C: the master process stops the web processes itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def worker_exit(server: Arbiter, worker: ThreadWorker) -> None:
+def worker_exit(server: Arbiter, worker: Worker) -> None:
     """Close the service of this web process after its last request."""
     service = getattr(worker.wsgi, "extensions", {}).get("asciist")
     if service is not None:

@@ -39,7 +39,9 @@ class Upload:
 
 
 def body_limit(request: Request, limits: Limits) -> int:
-    """Return the maximum size of the body, in bytes, for the content type of the request."""
+    """Return the maximum size of the body, in bytes, for the content type of the request. Raises UnsupportedEncodingError."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
     if sends_json(request):
         return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 encodes three bytes as four
     if request.mimetype == "multipart/form-data":
@@ -48,14 +50,7 @@ def body_limit(request: Request, limits: Limits) -> int:
 
 
 def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
-    """Read the body and return its image and options.
-
-    Raises BadRequestError, BadOptionError, TooManyBytesError, UnsupportedEncodingError, SlowUploadError.
-    """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
-    # One byte more than the limit, because werkzeug rejects a chunked body that reaches its maximum.
-    request.max_content_length = body_limit(request, limits) + 1
+    """Return the image and the options in the body. Raises BadRequestError, BadOptionError, TooManyBytesError."""
     try:
         upload = _parse(request, limits, metrics)
     except RequestEntityTooLarge as error:

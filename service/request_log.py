@@ -14,7 +14,7 @@ from asciist.protocol.ports import Metrics
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
 from service import headers
-from service.uploads import WatchedInput
+from service.uploads import UploadRequest
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +61,8 @@ def log_requests(app: Flask, metrics: Metrics) -> None:
             return response
         status = str(response.status_code)
         duration, upload = 1000 * (time.perf_counter() - g.started), 0.0
-        body = request.environ["wsgi.input"]
-        if isinstance(body, WatchedInput):
-            upload = 1000 * body.waited_seconds
+        if isinstance(request, UploadRequest) and request.upload_seconds is not None:
+            upload = 1000 * request.upload_seconds
             duration -= upload
             metrics.distribution(UPLOAD_DURATION, upload)
         metrics.count(REQUESTS, status=status)

@@ -11,26 +11,25 @@ from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from service import answers
+from service.admission import Admission
 from service.parsing import body_limit, options_from_text, options_from_url, parse_upload
-from service.uploads import Admission, UploadWatch
+from service.uploads import Uploads
 
 
-def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
+def blueprint(
+    *, settings: Settings, requester: Requester, metrics: Metrics, admission: Admission, is_ready: Callable[[], bool]
+) -> Blueprint:
     """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
     limits = settings.limits
-    admission = Admission(settings, metrics)
-    watch = UploadWatch(settings.timeouts)
+    uploads = Uploads(settings)
 
     @routes.post("/")
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
-        # A chunked body has no Content-Length: reserve the maximum.
-        expected_bytes = min(request.content_length or limits.max_image_bytes, body_limit(request, limits))
-        with admission.admit(expected_bytes):
-            with watch.receiving(request.environ):
-                upload = parse_upload(request, limits, metrics)
+        with uploads.receive(request, body_limit(request, limits)), admission.admit():
+            upload = parse_upload(request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
             served = requester.convert(upload.image, upload.options, g.trace)
         return answers.art_answer(served)
@@ -39,7 +38,7 @@ def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_
     def convert_stored_image(digest: str) -> Response:
         options = options_from_text(request.args, limits)
         logs.add(style=options.style, width=options.width)
-        with admission.admit(0):
+        with admission.admit():
             served = requester.convert_stored_image(digest, options, g.trace)
         return answers.art_answer(served)
 

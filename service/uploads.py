@@ -1,7 +1,8 @@
-"""Bounds on request bodies: the bytes held at a time, and the duration of an upload.
+"""Receives request bodies, and bounds the bytes held at a time and the duration of an upload.
 
-A client may send slowly, stop in the middle, or send less than its Content-Length. Every upload occupies a thread, so it
-ends after `Timeouts.upload_idle` seconds without a byte, and after `Timeouts.upload` seconds in any case.
+A client may send slowly, stop in the middle, or send less than its Content-Length. An upload ends after
+`Timeouts.upload_idle` seconds without a byte, and after `Timeouts.upload` seconds in any case. If all uploads together hold
+more bytes than they may, the one that has been idle for longest ends.
 """
 
 import io
@@ -9,91 +10,33 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, Any, Final, Protocol
+from contextlib import contextmanager, suppress
+from typing import IO, Final, Protocol
 
 from flask import Request
 
-from asciist.errors import BadRequestError, OverloadedError, SlowUploadError, sentences
-from asciist.protocol.capacity import Capacity
-from asciist.protocol.ports import Metrics
-from asciist.settings import Settings, Timeouts
-from asciist.telemetry.metrics import REQUESTS_IN_FLIGHT, REQUESTS_SHED
+from asciist.errors import BadRequestError, OverloadedError, SlowUploadError, TooManyBytesError, sentences
+from asciist.settings import Settings
 
-_ADMISSION_WAIT_SECONDS: Final = 2.0
-"""Seconds that a request waits for a slot, and then again for its bytes, before it is refused: enough to smooth a burst."""
+_STEP_BYTES: Final = 65_536
+"""Bytes read at a time. They are reserved before they are read."""
 
-
-class Admission:
-    """Admission control: bounds the requests, and the bytes of their bodies, that one process holds at a time."""
-
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._requests = Capacity(settings.max_requests_in_flight)
-        self._bytes = Capacity(settings.max_upload_bytes_in_flight)
-
-    @contextmanager
-    def admit(self, body_bytes: int) -> Iterator[None]:
-        """Reserve a request slot and `body_bytes` for the duration of a `with` block. Counts and raises OverloadedError."""
-        with ExitStack() as held:
-            try:
-                for capacity, amount in ((self._requests, 1), (self._bytes, body_bytes)):
-                    held.enter_context(capacity.reserve(amount, wait_seconds=_ADMISSION_WAIT_SECONDS))
-            except OverloadedError:
-                self._metrics.count(REQUESTS_SHED)
-                raise
-            self._metrics.distribution(REQUESTS_IN_FLIGHT, self._requests.held)
-            yield
+_IDLE_SECONDS: Final = 1.0
+"""Seconds without a byte after which an upload may be ended for the sake of another."""
 
 
 class _Input(Protocol):
     def read(self, size: int = ..., /) -> bytes: ...
 
 
-class WatchedInput(io.RawIOBase):
-    """A WSGI input that raises an error if the upload ends early, pauses for too long or passes its deadline.
-
-    `deadline` is a time of `time.monotonic`.
-    """
-
-    def __init__(self, environ: dict[str, Any], deadline: float) -> None:
-        self._body: _Input = environ["wsgi.input"]
-        self._deadline = deadline
-        self._missing_bytes = int(environ.get("CONTENT_LENGTH") or 0)
-        self.waited_seconds = 0.0
-        """Seconds spent waiting for the client so far."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into `buffer`. Raises SlowUploadError, BadRequestError."""
-        started = time.monotonic()
-        try:
-            received = self._body.read(len(buffer))
-        except TimeoutError as error:
-            raise _slow_upload() from error
-        finally:
-            self.waited_seconds += time.monotonic() - started
-        self._missing_bytes -= len(received)
-        if not received and time.monotonic() >= self._deadline:
-            raise _slow_upload()
-        if not received and self._missing_bytes > 0:
-            raise BadRequestError(sentences.SHORT_BODY)
-        buffer[: len(received)] = received
-        return len(received)
-
-
-def _slow_upload() -> SlowUploadError:
-    return SlowUploadError(sentences.SLOW_UPLOAD)
-
-
 class UploadRequest(Request):
-    """A request that keeps form files in memory, which `Admission` has reserved; a disk may be full or slow."""
+    """A request whose body is in memory, form files included; a disk may be full or slow."""
 
     max_form_parts = 32  # an image and the options, with room to spare
     has_json_body = False
     """True once the body is recognised as JSON, whatever its Content-Type."""
+    upload_seconds: float | None = None
+    """Seconds spent waiting for the client's bytes; None if no body was received."""
 
     def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
         return io.BytesIO()
@@ -110,46 +53,127 @@ def mark_as_json(request: Request) -> None:
         request.has_json_body = True
 
 
-class UploadWatch:
-    """Ends uploads that take too long, even if bytes keep arriving.
+class _Upload:
+    """An upload in progress: its socket, if it comes from one, and the bytes that are reserved for it."""
 
-    The server's blocking read has a timeout for each wait, but none for the whole body. Therefore a thread shuts down the
-    reading side of every socket past its deadline: the read returns, and the client still gets an answer.
-    """
+    def __init__(self, connection: socket.socket | None, ends_at: float) -> None:
+        self.connection: Final = connection
+        self.ends_at: Final = ends_at
+        self.reserved_bytes = 0
+        self.active_at = time.monotonic()
+        """Time of the last byte; infinite once the body is complete."""
+        self.was_evicted = False
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
-        self._deadlines: dict[socket.socket, float] = {}
-        self._started = threading.Lock()  # acquired by the first upload and never released
+    def cut_off(self) -> None:
+        """Shut down the reading side: a blocking read returns, and the client still gets an answer."""
+        if self.connection is not None:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RD)
+
+
+class Uploads:
+    """All uploads of one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._timeouts = settings.timeouts
+        self._free_bytes = settings.max_upload_bytes_in_flight
+        self._max_image_bytes = settings.limits.max_image_bytes
+        self._lock = threading.Lock()
+        self._uploads: set[_Upload] = set()
+        self._watch_is_started = False
 
     @contextmanager
-    def receiving(self, environ: dict[str, Any]) -> Iterator[None]:
-        """Bound the duration of one upload. The body must be read inside the `with` block."""
-        deadline = time.monotonic() + self._timeouts.upload
-        environ["wsgi.input"] = WatchedInput(environ, deadline)
-        connection: socket.socket | None = environ.get("gunicorn.socket")
-        if connection is None:  # a test client, or a server other than gunicorn
-            yield
-            return
-        self._start()
-        connection.settimeout(self._timeouts.upload_idle)
-        self._deadlines[connection] = deadline
+    def receive(self, request: Request, max_bytes: int) -> Iterator[None]:
+        """Read the whole body into memory, from which `request` then reads it, and hold its bytes for a `with` block.
+
+        Raises SlowUploadError, BadRequestError if the body ends early, TooManyBytesError if it is longer than `max_bytes`,
+        OverloadedError if there is no memory for it.
+        """
+        upload = _Upload(request.environ.get("gunicorn.socket"), time.monotonic() + self._timeouts.upload)
+        with self._lock:
+            self._uploads.add(upload)
         try:
+            started = time.monotonic()
+            try:
+                body = self._read(request, upload, max_bytes)
+            finally:
+                if isinstance(request, UploadRequest):
+                    request.upload_seconds = time.monotonic() - started
+            request.environ["wsgi.input"] = io.BytesIO(body)
+            request.environ["CONTENT_LENGTH"] = str(len(body))
             yield
         finally:
-            del self._deadlines[connection]
-            # From here on, the timeout bounds each wait for the client to read the answer.
-            connection.settimeout(self._timeouts.upload)
+            with self._lock:
+                self._uploads.discard(upload)
+                self._free_bytes += upload.reserved_bytes
 
-    def _start(self) -> None:
-        if self._started.acquire(blocking=False):
-            threading.Thread(target=self._watch, name="upload-watch", daemon=True).start()
+    def _read(self, request: Request, upload: _Upload, max_bytes: int) -> bytes:
+        declared = request.content_length
+        if declared is not None and declared > max_bytes:
+            raise self._too_many_bytes()
+        if upload.connection is not None:
+            self._watch()
+            upload.connection.settimeout(self._timeouts.upload_idle)
+        body = b"".join(self._parts(request.environ["wsgi.input"], upload, declared, max_bytes))
+        if upload.was_evicted:
+            raise OverloadedError
+        if time.monotonic() >= upload.ends_at:
+            raise SlowUploadError(sentences.SLOW_UPLOAD)
+        if declared is not None and len(body) < declared:
+            raise BadRequestError(sentences.SHORT_BODY)
+        upload.active_at = float("inf")
+        if upload.connection is not None:
+            # From here on, the timeout bounds the client's reading of the answer.
+            upload.connection.settimeout(self._timeouts.upload)
+        return body
+
+    def _parts(self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int) -> Iterator[bytes]:
+        received = 0
+        while declared is None or received < declared:
+            step = _STEP_BYTES if declared is None else min(_STEP_BYTES, declared - received)
+            self._reserve(upload, step)
+            try:
+                part = source.read(step)
+            except TimeoutError as error:
+                raise SlowUploadError(sentences.SLOW_UPLOAD) from error
+            except OSError:  # cut off, or reset by the client
+                return
+            if not part:
+                return
+            upload.active_at = time.monotonic()
+            received += len(part)
+            if received > max_bytes:
+                raise self._too_many_bytes()
+            yield part
+
+    def _reserve(self, upload: _Upload, size: int) -> None:
+        """Reserve bytes for a part of an upload; if there are too few, end the upload that has been idle for longest."""
+        with self._lock:
+            self._free_bytes -= size
+            upload.reserved_bytes += size
+            if self._free_bytes >= 0:
+                return
+            idle = [other for other in self._uploads if not other.was_evicted and other is not upload]
+            victim = min(idle, key=lambda other: other.active_at, default=upload)
+            if victim.active_at > time.monotonic() - _IDLE_SECONDS:
+                raise OverloadedError
+            victim.was_evicted = True
+        victim.cut_off()
+
+    def _too_many_bytes(self) -> TooManyBytesError:
+        return TooManyBytesError(sentences.too_many_bytes(self._max_image_bytes))
 
     def _watch(self) -> None:
+        if not self._watch_is_started:
+            self._watch_is_started = True
+            threading.Thread(target=self._end_slow_uploads, name="upload-watch", daemon=True).start()
+
+    def _end_slow_uploads(self) -> None:
+        """Cut off every upload past its end. The socket's timeout bounds each wait for bytes, but not the whole body."""
         while True:
             time.sleep(1)
             now = time.monotonic()
-            for connection, deadline in list(self._deadlines.items()):
-                if now >= deadline:
-                    with suppress(OSError):
-                        connection.shutdown(socket.SHUT_RD)
+            with self._lock:
+                late = [upload for upload in self._uploads if upload.ends_at <= now and upload.active_at <= now]
+            for upload in late:
+                upload.cut_off()

@@ -5,14 +5,14 @@ from flask import Flask
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from asciist.wiring import build_web_process
-from service import create_app
+from service import create_app, gunicorn_settings
 
 
 def application() -> Flask:
     """Build and start the service of this process. Raises SettingsError, UnavailableError."""
     logs.configure()
     settings = Settings.from_environment()
-    process = build_web_process(settings)
+    process = build_web_process(settings, gunicorn_settings.tasks)
     app = create_app(settings=settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready)
     app.extensions["asciist"] = process
     return app

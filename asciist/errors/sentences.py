@@ -19,6 +19,7 @@ IMAGE_NOT_A_STRING: Final = "image must be a base64 string"
 IMAGE_NOT_BASE64: Final = "image is not valid base64"
 COMPRESSED_BODY: Final = "compressed request bodies (Content-Encoding) are not supported: send the image uncompressed"
 SLOW_UPLOAD: Final = "the request body did not arrive in time: check its Content-Length"
+SLOW_HEAD: Final = "the request did not arrive in time"
 SHORT_BODY: Final = "the request body is shorter than its Content-Length"
 INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Content-Location"
 

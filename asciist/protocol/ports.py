@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from asciist.options import ConversionOptions
 from asciist.protocol.messages import ConversionReply
 
 
@@ -93,6 +94,35 @@ class ReplySender(Protocol):
         """Send the reply, without its art if the art is too large for the channel.
 
         Raises ReplyAddressGoneError if the process at the address has stopped, UnavailableError if the channel fails.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """Outcome of a conversion, with its measurements."""
+
+    art: str | None = None
+    """The art; None if the image cannot be converted."""
+    rejection: str | None = None
+    """Reason why the image cannot be converted, as an error message for the client; None if there is art."""
+    format: str = ""
+    """Image format in lower case, such as `jpeg`; empty if the image was rejected for its header."""
+    pixels: int = 0
+    """Width times height of the image; 0 if it was rejected for its header."""
+    decode_ms: float | None = None
+    """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded."""
+    render_ms: float | None = None
+    """Milliseconds from decoded pixels to art; None if there is no art."""
+
+
+class Converter(Protocol):
+    """Converts images, in this process or in another."""
+
+    def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
+        """Convert an image.
+
+        Raises OverloadedError if the conversion cannot begin within `wait_seconds`, UnavailableError if the process that
+        converts the image dies or does not answer.
         """
 
 

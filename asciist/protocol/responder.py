@@ -11,13 +11,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from asciist import conversion
-from asciist.errors import ArtifactNotFoundError, AsciistError, RejectedError, ReplyAddressGoneError
-from asciist.limits import Limits
+from asciist.errors import ArtifactNotFoundError, AsciistError, ReplyAddressGoneError
 from asciist.protocol.artifacts import StoredArt, art_key, image_key
-from asciist.protocol.capacity import Capacity
 from asciist.protocol.messages import ConversionReply, ConversionRequest
-from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, ReplySender, RequestQueue, timed
+from asciist.protocol.ports import ArtifactStore, Conversion, Converter, Delivery, Metrics, ReplySender, RequestQueue
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import (
     CONVERSION_DURATION,
@@ -47,7 +44,7 @@ class Responder:
         queue: RequestQueue,
         replies: ReplySender,
         metrics: Metrics,
-        limits: Limits,
+        converter: Converter,
         backoff: Callable[[int], float] = redelivery_backoff,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -55,19 +52,14 @@ class Responder:
         self._queue = queue
         self._replies = replies
         self._metrics = metrics
-        self._limits = limits
+        self._converter = converter
         self._backoff = backoff
         self._clock = clock
-        # Shared by all threads of the process: two large images are decoded one after the other, not at the same time.
-        self._memory = Capacity(limits.max_decode_bytes)
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
 
     def start(self, threads: int, *, wait_seconds: float = 1.0) -> None:
-        """Start `threads` threads that consume the queue, each with long polls of `wait_seconds`.
-
-        Threads can use every core, because decoding and scaling release the interpreter lock.
-        """
+        """Start `threads` threads that consume the queue, each with long polls of `wait_seconds`."""
         for number in range(threads):
             thread = threading.Thread(target=self._consume, args=(wait_seconds,), name=f"worker-{number}", daemon=True)
             thread.start()
@@ -158,19 +150,16 @@ class Responder:
     def _convert_and_store(self, request: ConversionRequest) -> ConversionReply:
         """Return a reply with the stored art, or with the reason why the image is rejected."""
         image = self._store.get(image_key(request.digest))
-        try:
-            opened = conversion.open_image(image, request.options, self._limits)
-            with self._memory.reserve(opened.memory_bytes, wait_seconds=request.deadline - self._clock()):
-                art = self._convert(opened)
-        except RejectedError as error:
-            return ConversionReply(correlation_id=request.correlation_id, rejection=error.public_message)
-        self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
-        return ConversionReply(correlation_id=request.correlation_id, art=art)
+        converted = self._converter.convert(image, request.options, wait_seconds=request.deadline - self._clock())
+        self._record(converted, request.options.style)
+        if converted.art is None:
+            return ConversionReply(correlation_id=request.correlation_id, rejection=converted.rejection)
+        self._store.put(art_key(request.digest, request.options), StoredArt(converted.art).to_json())
+        return ConversionReply(correlation_id=request.correlation_id, art=converted.art)
 
-    def _convert(self, opened: conversion.OpenedImage) -> str:
-        image_format = opened.header.format.lower()
-        self._metrics.count(CONVERSION_PIXELS, opened.header.pixels, format=image_format)
-        with timed(self._metrics, IMAGE_DECODE_DURATION, format=image_format):
-            decoded = conversion.decode(opened)
-        with timed(self._metrics, CONVERSION_DURATION, style=opened.options.style):
-            return conversion.render(decoded, opened.options)
+    def _record(self, converted: Conversion, style: str) -> None:
+        if converted.decode_ms is not None:
+            self._metrics.count(CONVERSION_PIXELS, converted.pixels, format=converted.format)
+            self._metrics.distribution(IMAGE_DECODE_DURATION, converted.decode_ms, format=converted.format)
+        if converted.render_ms is not None:
+            self._metrics.distribution(CONVERSION_DURATION, converted.render_ms, style=style)

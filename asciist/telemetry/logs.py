@@ -28,6 +28,7 @@ FIELDS: Final = {
     "receive_count": "Deliveries of the message so far, this one included.",
     "age_ms": "Milliseconds from publishing the message to receiving it.",
     "orphaned": "True if the process that requested the reply has stopped.",
+    "refused": "Requests that a web process refused for lack of capacity since its last line about them.",
     "reply_queue": "Name of the reply queue.",
 }
 """Fields of a log line, with their meanings, besides `timestamp`, `level`, `logger`, `message` and `exc_info` (a traceback)."""

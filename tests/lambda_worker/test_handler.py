@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
@@ -34,7 +35,7 @@ class Function:
             queue=EmbeddedQueue(visibility_seconds=60, max_receive_count=5),
             replies=self.replies,
             metrics=self.metrics,
-            limits=Limits(),
+            converter=InProcessConverter(Limits()),
         )
         self.store.create(image_key(digest_of(cat)), cat)
         self.digest = digest_of(cat)

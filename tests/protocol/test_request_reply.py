@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
@@ -91,7 +92,7 @@ class Tiers:
             queue=self.queue,
             replies=replies or self.replies,
             metrics=self.metrics,
-            limits=Limits(),
+            converter=InProcessConverter(Limits()),
             backoff=backoff,
         )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.dogstatsd import DogStatsDMetrics
 from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.emf import EmfMetrics
@@ -126,7 +127,7 @@ def record_failures_between_the_tiers(directory: Path) -> None:
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = ObjectStore.in_directory(directory / "faults")
     requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
-    responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, limits=Limits())
+    responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, converter=InProcessConverter(Limits()))
     with pytest.raises(DeadlineExceededError):
         requester.convert(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     (late,) = queue.receive(max_messages=1, wait_seconds=0)

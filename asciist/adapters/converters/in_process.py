@@ -1,0 +1,54 @@
+"""Conversions in the calling process."""
+
+import io
+import time
+
+from PIL import Image
+
+from asciist import conversion
+from asciist.errors import RejectedError
+from asciist.limits import Limits
+from asciist.options import ConversionOptions
+from asciist.protocol.capacity import Capacity
+from asciist.protocol.ports import Conversion
+
+
+class InProcessConverter:
+    """Converter that runs in the caller's thread.
+
+    Threads can use every core, because decoding and scaling release the interpreter lock.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        # Shared by all threads of the process: two large images are decoded one after the other, not at the same time.
+        self._memory = Capacity(limits.max_decode_bytes)
+
+    def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
+        image_format, pixels, decode_ms = "", 0, None
+        try:
+            opened = conversion.open_image(image, options, self._limits)
+            image_format, pixels = opened.header.format.lower(), opened.header.pixels
+            with self._memory.reserve(opened.memory_bytes, wait_seconds=wait_seconds):
+                started = time.perf_counter()
+                try:
+                    decoded = conversion.decode(opened)
+                finally:
+                    decode_ms = _milliseconds_since(started)
+                started = time.perf_counter()
+                art = conversion.render(decoded, options)
+        except RejectedError as error:
+            return Conversion(rejection=error.public_message, format=image_format, pixels=pixels, decode_ms=decode_ms)
+        return Conversion(
+            art=art, format=image_format, pixels=pixels, decode_ms=decode_ms, render_ms=_milliseconds_since(started)
+        )
+
+    def warm_up(self) -> None:
+        """Convert an image, so that the first one from a client does not wait for imports."""
+        bitmap = io.BytesIO()
+        Image.new("L", (16, 16)).save(bitmap, "JPEG")
+        self.convert(bitmap.getvalue(), ConversionOptions(width=8), wait_seconds=0)
+
+
+def _milliseconds_since(started: float) -> float:
+    return 1000 * (time.perf_counter() - started)

@@ -1,0 +1,65 @@
+"""Messages between a web process and a converter process.
+
+A message has three parts: the lengths of the other two, a JSON object, and bytes (the image, or the art in UTF-8).
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from asciist.options import ConversionOptions
+from asciist.protocol.ports import Conversion
+
+_LENGTHS: Final = struct.Struct("!II")
+_CHUNK_BYTES: Final = 262_144
+
+
+def request(image: bytes, options: ConversionOptions) -> bytes:
+    """Return a request to convert an image."""
+    return _message(asdict(options), image)
+
+
+def read_request(connection: socket.socket) -> tuple[bytes, ConversionOptions]:
+    """Return (image, options) of the next message. Raises EOFError if the connection ends first."""
+    fields, image = _read(connection)
+    return image, ConversionOptions(**fields)
+
+
+def answer(conversion: Conversion) -> bytes:
+    """Return the answer to a request."""
+    art = None if conversion.art is None else conversion.art.encode()
+    return _message({**asdict(replace(conversion, art=None)), "has_art": art is not None}, art or b"")
+
+
+def read_answer(connection: socket.socket) -> Conversion:
+    """Return the conversion in the next message. Raises EOFError if the connection ends first."""
+    fields, art = _read(connection)
+    fields["art"] = art.decode() if fields.pop("has_art") else None
+    return Conversion(**fields)
+
+
+def _message(fields: Mapping[str, Any], content: bytes) -> bytes:
+    header = json.dumps(fields, separators=(",", ":")).encode()
+    return b"".join((_LENGTHS.pack(len(header), len(content)), header, content))
+
+
+def _read(connection: socket.socket) -> tuple[dict[str, Any], bytes]:
+    received = bytearray()
+    _read_until(connection, received, _LENGTHS.size)
+    header_bytes, content_bytes = _LENGTHS.unpack_from(received)
+    content_start = _LENGTHS.size + header_bytes
+    _read_until(connection, received, content_start + content_bytes)
+    view = memoryview(received)
+    return json.loads(bytes(view[_LENGTHS.size : content_start])), bytes(view[content_start:])
+
+
+def _read_until(connection: socket.socket, received: bytearray, size: int) -> None:
+    """Append to `received` until it has at least `size` bytes. No more than one message is ever sent in each direction."""
+    while len(received) < size:
+        chunk = connection.recv(max(_CHUNK_BYTES, size - len(received)))
+        if not chunk:
+            raise EOFError
+        received += chunk

@@ -1,0 +1,102 @@
+"""Admission control: which requests for a conversion one web process takes on.
+
+A request is refused on arrival if as many as the process may hold are in progress, if those in progress are expected to take
+too long, or if the request itself has been waiting too long for the process to notice it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from asciist.errors import OverloadedError
+from asciist.protocol.ports import Metrics
+from asciist.settings import Settings
+from asciist.telemetry import logs
+from asciist.telemetry.metrics import REQUESTS, REQUESTS_IN_FLIGHT, REQUESTS_SHED
+
+_MAX_AGE_SECONDS: Final = 1.0
+"""Maximum seconds between the arrival of a request and the moment at which the process notices it."""
+
+_MAX_WAIT: Final = 0.5
+"""Maximum expected time in the service, as a share of the request timeout."""
+
+_BUSY: Final = 16
+"""Requests in progress from which on the rate of completions is that of a saturated service."""
+
+_SMOOTHING: Final = 0.1
+"""Weight of the latest value in the moving average of the seconds between two completions."""
+
+
+_LOG_SECONDS: Final = 10.0
+"""Minimum seconds between two log lines about refused requests."""
+
+_log = logging.getLogger(__name__)
+
+
+class Admission:
+    """Bounds the requests for a conversion in progress in one process."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
+        self._most = settings.max_requests_in_flight
+        self._longest_wait_seconds = _MAX_WAIT * settings.request_timeout
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._in_progress = 0
+        self._seconds_per_request = 0.0
+        self._refused = 0  # since the last log line
+        self._next_log_at = 0.0
+        self._completed_at: float | None = None  # time of the last completion, if the process was busy then
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request that arrives now is refused."""
+        return self._in_progress >= self._most or (
+            self._in_progress >= _BUSY and self._in_progress * self._seconds_per_request > self._longest_wait_seconds
+        )
+
+    def refuses(self, age_seconds: float) -> bool:
+        """Return whether a request that arrived `age_seconds` ago is refused before it is parsed, and count it if so."""
+        if not self.is_full and age_seconds <= _MAX_AGE_SECONDS:
+            return False
+        self._metrics.count(REQUESTS, status="503")  # the request log does not see it
+        self._count_refused()
+        return True
+
+    def _count_refused(self) -> None:
+        self._metrics.count(REQUESTS_SHED)
+        self._refused += 1
+        now = self._clock()
+        if now >= self._next_log_at:
+            logs.add(refused=self._refused)
+            _log.warning("requests refused: the service is busy")
+            self._refused, self._next_log_at = 0, now + _LOG_SECONDS
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Hold one of the places for the duration of a `with` block. Counts and raises OverloadedError."""
+        with self._lock:
+            is_admitted = not self.is_full
+            self._in_progress += is_admitted
+        if not is_admitted:
+            self._count_refused()
+            raise OverloadedError
+        self._metrics.distribution(REQUESTS_IN_FLIGHT, self._in_progress)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._record_completion()
+                self._in_progress -= 1
+
+    def _record_completion(self) -> None:
+        if self._in_progress < _BUSY:
+            self._completed_at = None
+            return
+        now = self._clock()
+        if self._completed_at is not None:
+            self._seconds_per_request += _SMOOTHING * (now - self._completed_at - self._seconds_per_request)
+        self._completed_at = now

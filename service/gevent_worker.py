@@ -1,0 +1,188 @@
+"""The gunicorn worker of the service: one process with an event loop, in which a waiting client costs next to nothing.
+
+It adds to gunicorn's gevent worker what a server needs that faces slow clients and more requests than it can serve:
+
+- time limits for the head of a request, for an idle connection and for reading the answer;
+- a bound on connections: beyond it, the connection that has waited longest for its head gives way;
+- refusal of uploads before anything is parsed, while the application takes on no more;
+- a graceful stop that does not wait for idle connections.
+"""
+
+import socket
+import struct
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Protocol
+
+import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn import http, util
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers.ggevent import GeventWorker
+
+from asciist.errors import sentences
+
+HEAD_SECONDS: Final = 10
+"""Seconds for the head of a request, from its first byte or from the start of the connection."""
+
+_PEEKED_BYTES: Final = 2048
+"""Bytes at the start of a request in which the refusal looks for the method and for JSON."""
+
+_ACCEPTED_AT_ONCE: Final = 64
+"""Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
+
+_LAST_RECEIVED: Final = struct.Struct("=8x12I")
+"""The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data was received last."""
+
+_LINGER_SECONDS: Final = 1.0
+_LINGER_BYTES: Final = 262_144
+"""Bounds on what is read, and thrown away, after a refusal: a connection closed with unread data would lose the answer."""
+
+
+class Gate(Protocol):
+    """The application's decision on requests for a conversion."""
+
+    @property
+    def is_full(self) -> bool: ...
+    def refuses(self, age_seconds: float) -> bool: ...
+
+
+class WebWorker(GeventWorker):
+    """Serves HTTP/1.1 with one greenlet for each connection."""
+
+    def run(self) -> None:
+        """Serve until asked to stop; then finish the requests in progress, within the graceful timeout."""
+        self._gate: Gate | None = getattr(self.wsgi, "extensions", {}).get("asciist.admission")
+        self._awaiting: dict[Any, None] = {}
+        """Connections that wait for the head of a request; the one that has waited longest comes first."""
+        self._open = 0
+        servers = []
+        for listener in self.sockets:
+            listener.setblocking(True)
+            # The worker itself bounds the connections, because those in the backlog would get no answer.
+            servers.append(StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool()))
+        for server in servers:
+            server.start()
+        while self.alive:
+            self.notify()
+            for server in servers:
+                server.max_accept = _ACCEPTED_AT_ONCE if self._is_full() else 1
+            gevent.sleep(0.2)
+        for server in servers:
+            server.close()
+        self._finish(servers)
+
+    def _finish(self, servers: list[StreamServer]) -> None:
+        for connection in list(self._awaiting):
+            _cut_off(connection)
+        ends_at = time.monotonic() + self.cfg.graceful_timeout
+        while any(server.pool for server in servers) and time.monotonic() < ends_at:
+            self.notify()
+            gevent.sleep(0.05)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def _is_full(self) -> bool:
+        return self._gate is not None and self._gate.is_full
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve the requests of one connection, one after the other."""
+        self._open += 1
+        try:
+            if self._open > self.worker_connections and not self._make_room():
+                _refuse(client)
+            else:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._serve(listener.getsockname(), client, addr)
+        except OSError as error:
+            self.log.debug("connection ended: %s", error)
+        finally:
+            self._open -= 1
+            self._awaiting.pop(client, None)
+            util.close(client)
+
+    def _serve(self, name: Any, client: Any, addr: Any) -> None:
+        parser = http.get_parser(self.cfg, client, addr)
+        wait_seconds: float = HEAD_SECONDS
+        req = None
+        try:
+            while True:
+                self._awaiting[client] = None
+                if not parser.unreader.buf.tell():
+                    client.settimeout(wait_seconds)
+                    start = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
+                    if not start:
+                        return
+                    is_upload = start[:4] in (b"POST", b"PUT ")
+                    if is_upload and self._gate is not None and self._gate.refuses(_age_seconds(client)):
+                        _refuse(client, as_json=b"application/json" in start)
+                        return
+                with gevent.Timeout(HEAD_SECONDS, _SlowHeadError):
+                    req = next(parser)
+                del self._awaiting[client]
+                client.settimeout(self.timeout)  # for each part of the answer that the client reads
+                self.handle_request(name, req, client, addr)
+                wait_seconds = self.cfg.keepalive
+        except (StopIteration, NoMoreData):
+            return
+        except TimeoutError:  # no request in time, or an answer that the client does not read
+            return
+        except _SlowHeadError:
+            with suppress(OSError):
+                client.settimeout(1)
+                util.write_error(client, 408, "Request Timeout", sentences.SLOW_HEAD)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - gunicorn's handler answers errors of the parser and logs all others
+            client.settimeout(1)
+            self.handle_error(req, client, addr, error)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest for the head of a request. Return whether there was one."""
+        longest = next(iter(self._awaiting), None)
+        if longest is None:
+            return False
+        del self._awaiting[longest]
+        _cut_off(longest)
+        return True
+
+
+class _SlowHeadError(Exception):
+    """The head of a request did not arrive in time."""
+
+
+def _age_seconds(client: Any) -> float:
+    """Return how long ago the connection received data last; 0 where the system does not tell."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
+    return float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
+
+
+def _cut_off(client: Any) -> None:
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RD)
+
+
+_BUSY_JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
+_BUSY_TEXT: Final = sentences.BUSY.encode() + b"\n"
+
+
+def _refuse(client: Any, *, as_json: bool = False) -> None:
+    """Answer 503 and close the connection, without parsing the request."""
+    body, form = (_BUSY_JSON, b"application/json") if as_json else (_BUSY_TEXT, b"text/plain; charset=utf-8")
+    head = (
+        b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        b"Retry-After: 2\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+    )
+    client.settimeout(_LINGER_SECONDS)
+    client.sendall(head % (form, len(body)) + body)
+    client.shutdown(socket.SHUT_WR)
+    remaining = _LINGER_BYTES
+    while remaining > 0:
+        received = len(client.recv(_LINGER_BYTES))
+        if not received:
+            return
+        remaining -= received
