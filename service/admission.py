@@ -15,7 +15,7 @@ from asciist.errors import OverloadedError
 from asciist.protocol.ports import Metrics
 from asciist.settings import Settings
 from asciist.telemetry import logs
-from asciist.telemetry.metrics import REQUESTS, REQUESTS_IN_FLIGHT, REQUESTS_SHED
+from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT, REQUESTS_SHED
 
 _MAX_AGE_SECONDS: Final = 1.0
 """Maximum seconds between the arrival of a request and the moment at which the process notices it."""
@@ -62,7 +62,9 @@ class Admission:
         """Return whether a request that arrived `age_seconds` ago is refused before it is parsed, and count it if so."""
         if not self.is_full and age_seconds <= _MAX_AGE_SECONDS:
             return False
-        self._metrics.count(REQUESTS, status="503")  # the request log does not see it
+        # The request log does not see it.
+        self._metrics.count(REQUESTS, status="503")
+        self._metrics.distribution(REQUEST_DURATION, 1000 * age_seconds, status="503")
         self._count_refused()
         return True
 

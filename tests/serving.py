@@ -17,6 +17,23 @@ class Server(server.Server):
     def __init__(self, data_dir: Path, **settings: str) -> None:
         super().__init__(data_dir, **{"ASCIIST_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT), **settings})
 
+    def processes(self, command: str) -> list[int]:
+        """Return the ids of the server's processes whose command line contains `command`, oldest first."""
+        found = []
+        for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(process.name)) == self.process.pid and command in (process / "cmdline").read_text():
+                    found.append(int(process.name))
+        return found
+
+    def converters(self) -> list[int]:
+        """Return the ids of the converter processes."""
+        return self.processes("converters.process")
+
+    def web_processes(self) -> list[int]:
+        """Return the ids of the web processes, without gunicorn's master process."""
+        return [process for process in self.processes("service.gunicorn_settings") if process != self.process.pid]
+
     def peak_megabytes(self) -> float:
         """Return the peak resident memory, in MB, of the server process with the highest peak.
 

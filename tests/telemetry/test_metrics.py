@@ -4,9 +4,9 @@ import contextlib
 import http.client
 import io
 import json
+import os
 import re
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -76,7 +76,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
     """Most metrics come from requests over HTTP, and those of failures between the tiers from direct calls."""
     images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
     statuses = Counter[str]()
-    server = Server(tmp_path, ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")
+    server = Server(tmp_path, ASCIIST_WORKERS="1", ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")
 
     def send(method: str, path: str, body: bytes | None = None, **headers: str) -> None:
         statuses[str(server.request(method, path, body, **headers)[0])] += 1
@@ -93,30 +93,32 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
         send("GET", f"/{64 * '0'}/width/7")
         send("DELETE", "/")
         assert server.request("GET", "/healthz")[0] == 200  # health checks are not counted
-        with server.connect() as slow:
-            slow.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            wait_until(lambda: agent.values(metrics.REQUESTS_IN_FLIGHT) == 11)
-            send("PUT", "/", cat)
-            slow.shutdown(socket.SHUT_WR)
-            statuses[slow.makefile("rb").readline().split()[1].decode()] += 1
+        (converter,) = server.converters()
+        os.kill(converter, signal.SIGSTOP)
+        waiting = threading.Thread(target=send, args=("PUT", "/?width=21", cat))
+        waiting.start()
+        wait_until(lambda: agent.values(metrics.REQUESTS_IN_FLIGHT) == 11)
+        send("PUT", "/", cat)
+        os.kill(converter, signal.SIGCONT)
+        waiting.join()
     record_failures_between_the_tiers(tmp_path)
     agent.settle()
 
     assert not agent.errors
-    assert statuses == {"200": 8, "400": 4, "404": 1, "405": 1, "503": 1}
+    assert statuses == {"200": 9, "400": 3, "404": 1, "405": 1, "503": 1}
     for status, number in statuses.items():
         assert agent.total(metrics.REQUESTS, status=status) == number
         assert agent.values(metrics.REQUEST_DURATION, status=status) == number
     assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == statuses.total()
     assert agent.total(metrics.REQUESTS_SHED) == 1
     assert agent.total(metrics.ART_SERVED, source="store") == 1
-    assert agent.total(metrics.ART_SERVED, source="conversion") == 6
+    assert agent.total(metrics.ART_SERVED, source="conversion") == 7
     assert agent.values(metrics.PAYLOAD_DECODE_DURATION) == 1
     assert agent.values(metrics.UPLOAD_DURATION) == 11
     assert agent.total(metrics.IMAGE_BYTES, format="gif") == len(images["GIF"])
-    assert agent.values(metrics.IMAGE_BYTES, format="jpeg") == 3
+    assert agent.values(metrics.IMAGE_BYTES, format="jpeg") == 4
     assert agent.total(metrics.IMAGE_PIXELS, format="png") == 80 * 60 + 8 * 6
-    assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 2 * 451 * 300
+    assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 3 * 451 * 300
     assert agent.values(metrics.CONVERSION_DURATION, style="ramp") == 1
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
 
