@@ -12,7 +12,7 @@ from asciist.settings import Settings
 from service import answers, errors, headers, routes
 from service.admission import Admission
 from service.request_log import log_requests
-from service.uploads import UploadRequest
+from service.uploads import UploadRequest, Uploads
 
 _TRIED_LAST: Final = 1000
 """Weight of a URL converter that werkzeug tries after all others."""
@@ -44,12 +44,16 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     app = _Application(__name__)
     app.url_map.converters |= {"sha256": _Sha256Converter, "name": _NameConverter}
     app.url_map.merge_slashes = False
+    # The server uses both too, for what it decides before the application runs.
     admission = app.extensions["asciist.admission"] = Admission(settings, metrics)
+    uploads = app.extensions["asciist.uploads"] = Uploads(settings)
     app.register_blueprint(
-        routes.blueprint(settings=settings, requester=requester, metrics=metrics, admission=admission, is_ready=is_ready)
+        routes.blueprint(
+            settings=settings, requester=requester, metrics=metrics, admission=admission, uploads=uploads, is_ready=is_ready
+        )
     )
     answers.register(app, settings.limits)
-    errors.register(app)
+    errors.register(app, admission)
     log_requests(app, metrics)
 
     @app.after_request

@@ -14,7 +14,6 @@ from typing import Final
 from asciist.errors import OverloadedError
 from asciist.protocol.ports import Metrics
 from asciist.settings import Settings
-from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT, REQUESTS_SHED
 
 _MAX_AGE_SECONDS: Final = 1.0
@@ -65,26 +64,25 @@ class Admission:
         # The request log does not see it.
         self._metrics.count(REQUESTS, status="503")
         self._metrics.distribution(REQUEST_DURATION, 1000 * age_seconds, status="503")
-        self._count_refused()
+        self.count_refused()
         return True
 
-    def _count_refused(self) -> None:
+    def count_refused(self) -> None:
+        """Count a refused request, and log from time to time how many there were."""
         self._metrics.count(REQUESTS_SHED)
         self._refused += 1
         now = self._clock()
         if now >= self._next_log_at:
-            logs.add(refused=self._refused)
-            _log.warning("requests refused: the service is busy")
+            _log.warning("requests refused: the service is busy", extra={"refused": self._refused})
             self._refused, self._next_log_at = 0, now + _LOG_SECONDS
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Hold one of the places for the duration of a `with` block. Counts and raises OverloadedError."""
+        """Hold one of the places for the duration of a `with` block. Raises OverloadedError."""
         with self._lock:
             is_admitted = not self.is_full
             self._in_progress += is_admitted
         if not is_admitted:
-            self._count_refused()
             raise OverloadedError
         self._metrics.distribution(REQUESTS_IN_FLIGHT, self._in_progress)
         try:

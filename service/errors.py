@@ -19,6 +19,7 @@ from asciist.errors import (
     sentences,
 )
 from asciist.telemetry import logs
+from service.admission import Admission
 from service.answers import error_answer
 
 _log = logging.getLogger(__name__)
@@ -49,13 +50,18 @@ def status_of(error: AsciistError) -> int:
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
-def register(app: Flask) -> None:
-    """Make `app` answer every error in the form that the client prefers. Internal details are only logged."""
+def register(app: Flask, admission: Admission) -> None:
+    """Make `app` answer every error in the form that the client prefers. Internal details are only logged.
+
+    `admission` counts the requests refused for lack of capacity; they are not logged one by one.
+    """
 
     @app.errorhandler(AsciistError)
     def answer_own_error(error: AsciistError) -> Response:
         status = status_of(error)
-        if status >= 500:
+        if isinstance(error, OverloadedError):
+            admission.count_refused()
+        elif status >= 500:
             _log.error("%s", error, exc_info=error)
         logs.add(error=error.public_message)
         return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)

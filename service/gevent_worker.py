@@ -8,9 +8,11 @@ It adds to gunicorn's gevent worker what a server needs that faces slow clients 
 - a graceful stop that does not wait for idle connections.
 """
 
+import random
 import socket
 import struct
 import time
+from collections.abc import MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -19,13 +21,18 @@ import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import http, util
+from gunicorn.http import wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
+from service.outbox import Answer, Outbox
 
 HEAD_SECONDS: Final = 10
-"""Seconds for the head of a request, from its first byte or from the start of the connection."""
+"""Maximum seconds for the head of a request, from its first byte or from the start of the connection."""
+
+_SPREAD: Final = 0.2
+"""Share by which a time limit is shortened at random: thousands of slow clients that connected together do not end together."""
 
 _PEEKED_BYTES: Final = 2048
 """Bytes at the start of a request in which the refusal looks for the method and for JSON."""
@@ -35,6 +42,9 @@ _ACCEPTED_AT_ONCE: Final = 64
 
 _LAST_RECEIVED: Final = struct.Struct("=8x12I")
 """The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data was received last."""
+
+_ANSWER_SECONDS: Final = 60
+"""Maximum seconds that a client takes to read an answer: as long as it may take to send an image."""
 
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 262_144
@@ -49,12 +59,23 @@ class Gate(Protocol):
     def refuses(self, age_seconds: float) -> bool: ...
 
 
+class Bodies(Protocol):
+    """The application's reception of request bodies."""
+
+    def read_ahead(self, environ: MutableMapping[str, Any]) -> None: ...
+    def release(self, environ: MutableMapping[str, Any]) -> None: ...
+
+
 class WebWorker(GeventWorker):
     """Serves HTTP/1.1 with one greenlet for each connection."""
 
     def run(self) -> None:
         """Serve until asked to stop; then finish the requests in progress, within the graceful timeout."""
-        self._gate: Gate | None = getattr(self.wsgi, "extensions", {}).get("asciist.admission")
+        # Another application than that of this service has neither.
+        extensions = getattr(self.wsgi, "extensions", {})
+        self._gate: Gate | None = extensions.get("asciist.admission")
+        self._bodies: Bodies | None = extensions.get("asciist.uploads")
+        self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
         self._open = 0
@@ -105,7 +126,7 @@ class WebWorker(GeventWorker):
 
     def _serve(self, name: Any, client: Any, addr: Any) -> None:
         parser = http.get_parser(self.cfg, client, addr)
-        wait_seconds: float = HEAD_SECONDS
+        wait_seconds = _spread(HEAD_SECONDS)
         req = None
         try:
             while True:
@@ -119,10 +140,13 @@ class WebWorker(GeventWorker):
                     if is_upload and self._gate is not None and self._gate.refuses(_age_seconds(client)):
                         _refuse(client, as_json=b"application/json" in start)
                         return
-                with gevent.Timeout(HEAD_SECONDS, _SlowHeadError):
+                else:
+                    gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
+                client.settimeout(None)
+                with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
                     req = next(parser)
                 del self._awaiting[client]
-                client.settimeout(self.timeout)  # for each part of the answer that the client reads
+                client.settimeout(_ANSWER_SECONDS)
                 self.handle_request(name, req, client, addr)
                 wait_seconds = self.cfg.keepalive
         except (StopIteration, NoMoreData):
@@ -139,6 +163,44 @@ class WebWorker(GeventWorker):
             client.settimeout(1)
             self.handle_error(req, client, addr, error)
 
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        """Answer one request. Raises StopIteration if the connection must close."""
+        answer, environ = wsgi.create(
+            req, sock, addr, listener_name, self.cfg, response_class=Answer, response_args=(self._outbox,)
+        )
+        environ["wsgi.multithread"] = True
+        if not self.alive:
+            answer.force_close()
+        if self._bodies is not None:
+            self._bodies.read_ahead(environ)
+        try:
+            self._answer(answer, environ)
+        finally:
+            if self._bodies is not None:
+                self._bodies.release(environ)
+        if answer.should_close():
+            raise StopIteration
+        return True
+
+    def _answer(self, answer: Any, environ: Any) -> None:
+        try:
+            parts = self.wsgi(environ, answer.start_response)
+            try:
+                for part in parts:
+                    answer.write(part)
+                answer.close()
+            finally:
+                if hasattr(parts, "close"):
+                    parts.close()
+        except OSError:
+            raise
+        except Exception:
+            if not answer.headers_sent:
+                raise
+            # A second answer on the same connection would corrupt the first.
+            self.log.exception("answer cut short")
+            answer.force_close()
+
     def _make_room(self) -> bool:
         """Close the connection that has waited longest for the head of a request. Return whether there was one."""
         longest = next(iter(self._awaiting), None)
@@ -151,6 +213,10 @@ class WebWorker(GeventWorker):
 
 class _SlowHeadError(Exception):
     """The head of a request did not arrive in time."""
+
+
+def _spread(seconds: float) -> float:
+    return seconds * random.uniform(1 - _SPREAD, 1)  # noqa: S311 - not a secret
 
 
 def _age_seconds(client: Any) -> float:

@@ -14,16 +14,13 @@ from typing import Any, Final
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, UnsupportedEncodingError, sentences
+from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, sentences
 from asciist.limits import Limits
 from asciist.options import DEFAULT_WIDTH, OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import options_of_variant
 from asciist.protocol.ports import Metrics, timed
 from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
 from service.uploads import mark_as_json, sends_json
-
-_ENVELOPE_BYTES: Final = 65_536
-"""Bytes that a JSON or multipart body may have in addition to the image."""
 
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
 _WHITE_SPACE: Final = str.maketrans("", "", " \t\r\n")
@@ -36,17 +33,6 @@ class Upload:
 
     image: bytes
     options: ConversionOptions
-
-
-def body_limit(request: Request, limits: Limits) -> int:
-    """Return the maximum size of the body, in bytes, for the content type of the request. Raises UnsupportedEncodingError."""
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
-    if sends_json(request):
-        return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 encodes three bytes as four
-    if request.mimetype == "multipart/form-data":
-        return limits.max_image_bytes + _ENVELOPE_BYTES
-    return limits.max_image_bytes
 
 
 def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:

@@ -12,23 +12,28 @@ from asciist.settings import Settings
 from asciist.telemetry import logs
 from service import answers
 from service.admission import Admission
-from service.parsing import body_limit, options_from_text, options_from_url, parse_upload
+from service.parsing import options_from_text, options_from_url, parse_upload
 from service.uploads import Uploads
 
 
 def blueprint(
-    *, settings: Settings, requester: Requester, metrics: Metrics, admission: Admission, is_ready: Callable[[], bool]
+    *,
+    settings: Settings,
+    requester: Requester,
+    metrics: Metrics,
+    admission: Admission,
+    uploads: Uploads,
+    is_ready: Callable[[], bool],
 ) -> Blueprint:
     """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
     limits = settings.limits
-    uploads = Uploads(settings)
 
     @routes.post("/")
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
-        with uploads.receive(request, body_limit(request, limits)), admission.admit():
+        with uploads.receive(request), admission.admit():
             upload = parse_upload(request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
             served = requester.convert(upload.image, upload.options, g.trace)

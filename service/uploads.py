@@ -6,16 +6,27 @@ more bytes than they may, the one that has been idle for longest ends.
 """
 
 import io
+import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
-from typing import IO, Final, Protocol
+from dataclasses import dataclass, field
+from typing import IO, Any, Final, Protocol
 
 from flask import Request
 
-from asciist.errors import BadRequestError, OverloadedError, SlowUploadError, TooManyBytesError, sentences
+from asciist.errors import (
+    AsciistError,
+    BadRequestError,
+    OverloadedError,
+    SlowUploadError,
+    TooManyBytesError,
+    UnsupportedEncodingError,
+    sentences,
+)
+from asciist.limits import Limits
 from asciist.settings import Settings
 
 _STEP_BYTES: Final = 65_536
@@ -23,6 +34,30 @@ _STEP_BYTES: Final = 65_536
 
 _IDLE_SECONDS: Final = 1.0
 """Seconds without a byte after which an upload may be ended for the sake of another."""
+
+_SPREAD: Final = 0.2
+"""Share by which the idle time is shortened at random."""
+
+
+_UPLOAD: Final = "asciist.upload"
+"""Key of the `_Upload` in a WSGI environment."""
+
+
+_ENVELOPE_BYTES: Final = 65_536
+"""Bytes that a JSON or multipart body may have in addition to the image."""
+
+
+def _body_limit(request: Request, limits: Limits) -> int:
+    """Return the maximum size of the body, in bytes, for the content type of the request."""
+    if sends_json(request):
+        return _json_limit(limits)
+    if request.mimetype == "multipart/form-data":
+        return limits.max_image_bytes + _ENVELOPE_BYTES
+    return limits.max_image_bytes
+
+
+def _json_limit(limits: Limits) -> int:
+    return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 encodes three bytes as four
 
 
 class _Input(Protocol):
@@ -53,16 +88,24 @@ def mark_as_json(request: Request) -> None:
         request.has_json_body = True
 
 
+@dataclass(eq=False, kw_only=True)
 class _Upload:
-    """An upload in progress: its socket, if it comes from one, and the bytes that are reserved for it."""
+    """The body of one request, complete or in progress."""
 
-    def __init__(self, connection: socket.socket | None, ends_at: float) -> None:
-        self.connection: Final = connection
-        self.ends_at: Final = ends_at
-        self.reserved_bytes = 0
-        self.active_at = time.monotonic()
-        """Time of the last byte; infinite once the body is complete."""
-        self.was_evicted = False
+    connection: socket.socket | None
+    """Socket from which it comes, if any."""
+    ends_at: float
+    """Time at which it is cut off."""
+    reserved_bytes: int = 0
+    active_at: float = field(default_factory=time.monotonic)
+    """Time of the last byte."""
+    was_evicted: bool = False
+    """True if it was cut off for the sake of another."""
+    parts: list[bytes] = field(default_factory=list)
+    error: AsciistError | None = None
+    """Why the body is not complete; None if it is."""
+    seconds: float = 0.0
+    """Seconds spent waiting for the client's bytes."""
 
     def cut_off(self) -> None:
         """Shut down the reading side: a blocking read returns, and the client still gets an answer."""
@@ -77,57 +120,84 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._timeouts = settings.timeouts
         self._free_bytes = settings.max_upload_bytes_in_flight
-        self._max_image_bytes = settings.limits.max_image_bytes
+        self._limits = settings.limits
         self._lock = threading.Lock()
         self._uploads: set[_Upload] = set()
         self._watch_is_started = False
 
+    def read_ahead(self, environ: MutableMapping[str, Any]) -> None:
+        """Read the body of a request whose length is declared, before any of the application runs for it.
+
+        The server calls it, because a request that waits for its body costs least at this point. What goes wrong is raised by
+        `receive`, which also refuses a body that is too long.
+        """
+        declared = environ.get("CONTENT_LENGTH", "")
+        if declared.isdigit() and 0 < int(declared) <= _json_limit(self._limits):
+            self._read(environ, int(declared), _json_limit(self._limits))
+
     @contextmanager
-    def receive(self, request: Request, max_bytes: int) -> Iterator[None]:
+    def receive(self, request: Request) -> Iterator[None]:
         """Read the whole body into memory, from which `request` then reads it, and hold its bytes for a `with` block.
 
-        Raises SlowUploadError, BadRequestError if the body ends early, TooManyBytesError if it is longer than `max_bytes`,
-        OverloadedError if there is no memory for it.
+        Raises SlowUploadError, BadRequestError if the body ends early, TooManyBytesError, UnsupportedEncodingError if it is
+        compressed, OverloadedError if there is no memory for it.
         """
-        upload = _Upload(request.environ.get("gunicorn.socket"), time.monotonic() + self._timeouts.upload)
-        with self._lock:
-            self._uploads.add(upload)
+        if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
+        max_bytes = _body_limit(request, self._limits)
+        declared = request.content_length
+        upload: _Upload | None = request.environ.get(_UPLOAD)
         try:
-            started = time.monotonic()
-            try:
-                body = self._read(request, upload, max_bytes)
-            finally:
-                if isinstance(request, UploadRequest):
-                    request.upload_seconds = time.monotonic() - started
+            if declared is not None and declared > max_bytes:
+                raise self._too_many_bytes()
+            if upload is None:
+                upload = self._read(request.environ, declared, max_bytes)
+            if isinstance(request, UploadRequest):
+                request.upload_seconds = upload.seconds
+            if upload.error is not None:
+                raise upload.error
+            body = b"".join(upload.parts)
+            upload.parts.clear()
             request.environ["wsgi.input"] = io.BytesIO(body)
             request.environ["CONTENT_LENGTH"] = str(len(body))
             yield
         finally:
+            if upload is not None:
+                self.release(request.environ)
+
+    def release(self, environ: MutableMapping[str, Any]) -> None:
+        """Give back the bytes of a request, if it still holds any."""
+        upload: _Upload | None = environ.pop(_UPLOAD, None)
+        if upload is not None:
             with self._lock:
-                self._uploads.discard(upload)
                 self._free_bytes += upload.reserved_bytes
 
-    def _read(self, request: Request, upload: _Upload, max_bytes: int) -> bytes:
-        declared = request.content_length
-        if declared is not None and declared > max_bytes:
-            raise self._too_many_bytes()
-        if upload.connection is not None:
+    def _read(self, environ: MutableMapping[str, Any], declared: int | None, max_bytes: int) -> _Upload:
+        """Return an upload with its parts, or with an error."""
+        connection: socket.socket | None = environ.get("gunicorn.socket")
+        started = time.monotonic()
+        upload = environ[_UPLOAD] = _Upload(connection=connection, ends_at=started + self._timeouts.upload)
+        if connection is not None:
             self._watch()
-            upload.connection.settimeout(self._timeouts.upload_idle)
-        body = b"".join(self._parts(request.environ["wsgi.input"], upload, declared, max_bytes))
-        if upload.was_evicted:
-            raise OverloadedError
-        if time.monotonic() >= upload.ends_at:
-            raise SlowUploadError(sentences.SLOW_UPLOAD)
-        if declared is not None and len(body) < declared:
-            raise BadRequestError(sentences.SHORT_BODY)
-        upload.active_at = float("inf")
-        if upload.connection is not None:
+            # Spread, because thousands of idle uploads that began together must not end together.
+            seconds = self._timeouts.upload_idle * random.uniform(1 - _SPREAD, 1)  # noqa: S311 - not a secret
+            connection.settimeout(seconds)
+        with self._lock:
+            self._uploads.add(upload)
+        try:
+            self._read_parts(environ["wsgi.input"], upload, declared, max_bytes)
+        except AsciistError as error:
+            upload.error = error
+        finally:
+            upload.seconds = time.monotonic() - started
+            with self._lock:
+                self._uploads.discard(upload)
+        if connection is not None:
             # From here on, the timeout bounds the client's reading of the answer.
-            upload.connection.settimeout(self._timeouts.upload)
-        return body
+            connection.settimeout(self._timeouts.upload)
+        return upload
 
-    def _parts(self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int) -> Iterator[bytes]:
+    def _read_parts(self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int) -> None:
         received = 0
         while declared is None or received < declared:
             step = _STEP_BYTES if declared is None else min(_STEP_BYTES, declared - received)
@@ -137,14 +207,20 @@ class Uploads:
             except TimeoutError as error:
                 raise SlowUploadError(sentences.SLOW_UPLOAD) from error
             except OSError:  # cut off, or reset by the client
-                return
+                part = b""
             if not part:
-                return
+                break
             upload.active_at = time.monotonic()
             received += len(part)
             if received > max_bytes:
                 raise self._too_many_bytes()
-            yield part
+            upload.parts.append(part)
+        if upload.was_evicted:
+            raise OverloadedError
+        if time.monotonic() >= upload.ends_at:
+            raise SlowUploadError(sentences.SLOW_UPLOAD)
+        if declared is not None and received < declared:
+            raise BadRequestError(sentences.SHORT_BODY)
 
     def _reserve(self, upload: _Upload, size: int) -> None:
         """Reserve bytes for a part of an upload; if there are too few, end the upload that has been idle for longest."""
@@ -161,7 +237,7 @@ class Uploads:
         victim.cut_off()
 
     def _too_many_bytes(self) -> TooManyBytesError:
-        return TooManyBytesError(sentences.too_many_bytes(self._max_image_bytes))
+        return TooManyBytesError(sentences.too_many_bytes(self._limits.max_image_bytes))
 
     def _watch(self) -> None:
         if not self._watch_is_started:
@@ -174,6 +250,6 @@ class Uploads:
             time.sleep(1)
             now = time.monotonic()
             with self._lock:
-                late = [upload for upload in self._uploads if upload.ends_at <= now and upload.active_at <= now]
+                late = [upload for upload in self._uploads if upload.ends_at <= now]
             for upload in late:
                 upload.cut_off()

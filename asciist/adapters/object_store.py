@@ -9,6 +9,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
+from asciist.adapters.native_threads import offload
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 
 
@@ -50,7 +51,7 @@ class ObjectStore:
 
     def get(self, key: str) -> bytes:
         try:
-            return bytes(obstore.get(self._store, key).bytes())
+            return offload(lambda: bytes(obstore.get(self._store, key).bytes()))
         except (NotFoundError, FileNotFoundError) as error:
             raise ArtifactNotFoundError(key) from error
         except (BaseError, OSError) as error:
@@ -58,13 +59,13 @@ class ObjectStore:
 
     def put(self, key: str, body: bytes) -> None:
         try:
-            obstore.put(self._store, key, body)
+            offload(obstore.put, self._store, key, body)
         except (BaseError, OSError) as error:
             raise UnavailableError(f"put {key}: {error}") from error
 
     def create(self, key: str, body: bytes) -> bool:
         try:
-            obstore.put(self._store, key, body, mode="create")
+            offload(obstore.put, self._store, key, body, mode="create")
         except (AlreadyExistsError, FileExistsError):
             return False
         except (BaseError, OSError) as error:
@@ -73,7 +74,7 @@ class ObjectStore:
 
     def exists(self, key: str) -> bool:
         try:
-            obstore.head(self._store, key)
+            offload(obstore.head, self._store, key)
         except (NotFoundError, FileNotFoundError):
             return False
         except (BaseError, OSError) as error:
@@ -83,7 +84,7 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Delete an object; deleting a missing object is no error. Raises UnavailableError."""
         try:
-            obstore.delete(self._store, key)
+            offload(obstore.delete, self._store, key)
         except (NotFoundError, FileNotFoundError):
             pass
         except (BaseError, OSError) as error:
@@ -95,7 +96,8 @@ class ObjectStore:
         Raises UnavailableError.
         """
         try:
-            for batch in obstore.list(self._store, folder):
+            batches = iter(obstore.list(self._store, folder))
+            while batch := offload(next, batches, ()):
                 for entry in batch:
                     yield entry["path"], entry["last_modified"].timestamp()
         except (BaseError, OSError) as error:

@@ -1,0 +1,69 @@
+"""Sends answers, and bounds the memory of those that clients do not read."""
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from gunicorn.http.wsgi import Response
+
+_UNREAD_BYTES: Final = 64_000_000
+"""Maximum bytes of answers, besides those in the system's buffers, that wait for their clients in one process."""
+
+
+class Outbox:
+    """Answers that clients have not read yet. If they hold too much memory, the one that waits longest is cut off."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Any, int] = {}
+        self._bytes = 0
+
+    def send(self, client: Any, data: bytes) -> None:
+        """Send `data`, waiting for the client. Raises OSError."""
+        sent = 0
+        with suppress(BlockingIOError):
+            sent = os.write(client.fileno(), data)  # what fits into the system's buffer needs no waiting
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        self._waiting[client] = len(rest)
+        self._bytes += len(rest)
+        while self._bytes > _UNREAD_BYTES:
+            slowest = next(iter(self._waiting))
+            self._forget(slowest)
+            with suppress(OSError):
+                slowest.shutdown(socket.SHUT_RDWR)
+        try:
+            client.sendall(rest)
+        finally:
+            self._forget(client)
+
+    def _forget(self, client: Any) -> None:
+        self._bytes -= self._waiting.pop(client, 0)
+
+
+class Answer(Response):
+    """A response whose head and body are sent together."""
+
+    def __init__(self, req: Any, sock: Any, cfg: Any, outbox: Outbox) -> None:
+        super().__init__(req, sock, cfg)
+        self._outbox = outbox
+        self._head = b""
+
+    def send_headers(self) -> None:
+        if not self.headers_sent:
+            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+            self._head = "".join(lines).encode("latin-1")
+            self.headers_sent = True
+
+    def close(self) -> None:
+        super().close()
+        self._flush(b"")
+
+    def _emit_body(self, data: bytes) -> None:
+        self._flush(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def _flush(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if head or data:
+            self._outbox.send(self.sock, head + data)
