@@ -1,0 +1,40 @@
+"""A load generator for HTTP servers on this machine, and measurements of their processes.
+
+It uses little CPU, because it shares the machine with the server: one thread, one epoll, no copies of request bodies. It
+sends HTTP/1.1 over raw sockets and reads no more of a response than its status and its length.
+
+    requests = FreshJson(photograph, width=80)
+    peak = closed_loop(port, requests, connections=32, seconds=3)
+    overload = open_loop(port, requests, rate=3 * peak.goodput, seconds=8)
+    print(overload.goodput, overload.refused.p50, overload.served.p99, overload.errors)
+"""
+
+from devtools.load.engine import ClosedLoop, OpenLoop, Tick, closed_loop, open_loop, run
+from devtools.load.processes import ProcessTree, Usage
+from devtools.load.requests import FreshJson, FreshUpload, Parts, RequestSource, fixed, json_request, several
+from devtools.load.results import Latencies, Result, percentile
+from devtools.load.slow import SlowClients, half_body, half_head
+
+__all__ = [
+    "ClosedLoop",
+    "FreshJson",
+    "FreshUpload",
+    "Latencies",
+    "OpenLoop",
+    "Parts",
+    "ProcessTree",
+    "RequestSource",
+    "Result",
+    "SlowClients",
+    "Tick",
+    "Usage",
+    "closed_loop",
+    "fixed",
+    "half_body",
+    "half_head",
+    "json_request",
+    "open_loop",
+    "percentile",
+    "run",
+    "several",
+]
