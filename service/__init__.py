@@ -54,7 +54,7 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     )
     answers.register(app, settings.limits)
     errors.register(app, admission)
-    log_requests(app, metrics)
+    app.wsgi_app = log_requests(app.wsgi_app, metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
     @app.after_request
     def add_headers(response: Response) -> Response:

@@ -96,6 +96,6 @@ def for_art_document(response: Response) -> None:
     response.headers["Content-Security-Policy"] = _ART_DOCUMENT_POLICY
 
 
-def for_request_id(response: Response, request_id: str) -> None:
-    """Send the client the id with which its request is logged."""
-    response.headers["X-Request-Id"] = request_id
+def add_request_id(headers: list[tuple[str, str]], request_id: str) -> None:
+    """Add the id with which the request is logged to the headers of a response."""
+    headers.append(("X-Request-Id", request_id))

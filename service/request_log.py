@@ -4,22 +4,26 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final
-
-from flask import Flask, Response, g, request
 
 from asciist.protocol.messages import Trace
 from asciist.protocol.ports import Metrics
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
 from service import headers
-from service.uploads import UploadRequest
 
 _log = logging.getLogger(__name__)
 
+_Environ = MutableMapping[str, Any]
+_Application = Callable[[Any, Any], Iterable[bytes]]
+
 _HEALTH_CHECKS: Final = ("/healthz", "/readyz")
-"""Paths of health checks, which are neither counted nor logged: they come every few seconds and would skew error rates."""
+"""Paths of health checks. Like OPTIONS requests, which browsers send before those of other sites' programs, they are neither
+counted nor logged: they do no work and would skew error rates and latencies."""
+
+_TRACE: Final = "asciist.trace"
+"""Key of the request's Trace in a WSGI environment."""
 
 _REQUEST_ID: Final = re.compile(r"[\w.:=+/@-]{1,128}", re.ASCII)
 _TRACING_HEADERS: Final = (
@@ -34,51 +38,59 @@ _TRACING_HEADERS: Final = (
     "x-datadog-tags",
 )
 """Tracing headers of W3C, Zipkin, AWS and Datadog: they are logged and sent to the worker."""
+_TRACING_VARIABLES: Final = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in _TRACING_HEADERS)
 _TRACING_HEADER: Final = re.compile(r"[ -~]{1,512}")
 """Accepted value of a tracing header: up to 512 printable ASCII characters, the length that W3C asks for in tracestate."""
 
 
-def log_requests(app: Flask, metrics: Metrics) -> None:
-    """Count, time and log every request of `app`, except health checks."""
-    wsgi_app = app.wsgi_app
+def trace_of(environ: _Environ) -> Trace:
+    """Return the Trace of a request."""
+    trace: Trace = environ[_TRACE]
+    return trace
 
-    def with_log_scope(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+
+def log_requests(application: _Application, metrics: Metrics) -> _Application:
+    """Return `application` as a WSGI application that counts, times and logs every request, except health checks
+    and OPTIONS requests."""
+
+    def logged(environ: _Environ, start_response: Any) -> Iterable[bytes]:
+        started = time.perf_counter()
+        trace = environ[_TRACE] = _trace(environ)
+
+        def record(status: str, response_headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            headers.add_request_id(response_headers, trace.request_id)
+            if environ["PATH_INFO"] not in _HEALTH_CHECKS and environ["REQUEST_METHOD"] != "OPTIONS":
+                _record(environ, status[:3], 1000 * (time.perf_counter() - started), metrics)
+            return start_response(status, response_headers, exc_info)
+
         with logs.scope():
-            return wsgi_app(environ, start_response)
+            logs.add(request_id=trace.request_id, trace=trace.headers)
+            return application(environ, record)
 
-    app.wsgi_app = with_log_scope  # type: ignore[method-assign]  # Flask's documented way to add middleware
-
-    @app.before_request
-    def start_timer() -> None:
-        g.started = time.perf_counter()
-        g.trace = _trace()
-        logs.add(request_id=g.trace.request_id, trace=g.trace.headers)
-
-    @app.after_request
-    def record(response: Response) -> Response:
-        headers.for_request_id(response, g.trace.request_id)
-        if request.path in _HEALTH_CHECKS:
-            return response
-        status = str(response.status_code)
-        duration, upload = 1000 * (time.perf_counter() - g.started), 0.0
-        if isinstance(request, UploadRequest) and request.upload_seconds is not None:
-            upload = 1000 * request.upload_seconds
-            duration -= upload
-            metrics.distribution(UPLOAD_DURATION, upload)
-        metrics.count(REQUESTS, status=status)
-        metrics.distribution(REQUEST_DURATION, duration, status=status)
-        # The route, because the path differs for every image.
-        route = request.url_rule.rule if request.url_rule else ""
-        logs.add(method=request.method, route=route, status=response.status_code)
-        logs.add(duration_ms=round(duration, 1), upload_ms=round(upload, 1))
-        _log.info("request")
-        return response
+    return logged
 
 
-def _trace() -> Trace:
+def _record(environ: _Environ, status: str, duration: float, metrics: Metrics) -> None:
+    """Log and count one request, which took `duration` milliseconds."""
+    request = environ.get("werkzeug.request")  # None if the request did not reach the application
+    upload = 0.0
+    upload_seconds = getattr(request, "upload_seconds", None)
+    if upload_seconds is not None:
+        upload = 1000 * upload_seconds
+        metrics.distribution(UPLOAD_DURATION, upload)
+    metrics.count(REQUESTS, status=status)
+    metrics.distribution(REQUEST_DURATION, duration, status=status)
+    # The route, because the path differs for every image.
+    rule = getattr(request, "url_rule", None)
+    logs.add(method=environ["REQUEST_METHOD"], route=rule.rule if rule else "", status=int(status))
+    logs.add(duration_ms=round(duration, 1), upload_ms=round(upload, 1))
+    _log.info("request")
+
+
+def _trace(environ: _Environ) -> Trace:
     """Return the tracing headers and the request id: that of the client or a proxy if it is valid, or else a new one."""
-    given = request.headers.get("X-Request-Id", "")
-    received = {name: request.headers.get(name, "") for name in _TRACING_HEADERS}
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    received = {name: environ[variable] for variable, name in _TRACING_VARIABLES if variable in environ}
     return Trace(
         request_id=given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
         headers={name: text for name, text in received.items() if _TRACING_HEADER.fullmatch(text)},

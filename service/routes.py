@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from asciist.options import DEFAULT_STYLE
@@ -13,6 +13,7 @@ from asciist.telemetry import logs
 from service import answers
 from service.admission import Admission
 from service.parsing import options_from_text, options_from_url, parse_upload
+from service.request_log import trace_of
 from service.uploads import Uploads
 
 
@@ -36,7 +37,7 @@ def blueprint(
         with uploads.receive(request), admission.admit():
             upload = parse_upload(request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
-            served = requester.convert(upload.image, upload.options, g.trace)
+            served = requester.convert(upload.image, upload.options, trace_of(request.environ))
         return answers.art_answer(served)
 
     @routes.post("/<sha256:digest>/image")
@@ -44,7 +45,7 @@ def blueprint(
         options = options_from_text(request.args, limits)
         logs.add(style=options.style, width=options.width)
         with admission.admit():
-            served = requester.convert_stored_image(digest, options, g.trace)
+            served = requester.convert_stored_image(digest, options, trace_of(request.environ))
         return answers.art_answer(served)
 
     @routes.get("/<sha256:digest>/width/<width>")
