@@ -60,8 +60,6 @@ def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
         upload = _parse(request, limits, metrics)
     except RequestEntityTooLarge as error:
         raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes)) from error
-    if not upload.image:
-        raise BadRequestError(sentences.NO_IMAGE)
     if len(upload.image) > limits.max_image_bytes:
         raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes))
     return upload
@@ -117,7 +115,7 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
         mark_as_json(request)
         with timed(metrics, PAYLOAD_DECODE_DURATION):
             return _parse_json(body, limits)
-    return Upload(image=body, options=options_from_text(request.args, limits))
+    return Upload(image=_present(body), options=options_from_text(request.args, limits))
 
 
 def _parse_form(request: Request, limits: Limits) -> Upload:
@@ -126,7 +124,7 @@ def _parse_form(request: Request, limits: Limits) -> Upload:
     fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
     file = request.files.get("image")
     image = file.read() if file else fields.get("image", "").encode()
-    return Upload(image=image, options=options_from_text(fields, limits))
+    return Upload(image=_present(image), options=options_from_text(fields, limits))
 
 
 def _parse_json(body: bytes, limits: Limits) -> Upload:
@@ -136,8 +134,18 @@ def _parse_json(body: bytes, limits: Limits) -> Upload:
         raise BadRequestError(sentences.NOT_JSON) from error
     if not isinstance(payload, dict):
         raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
+    text = payload.get("image")
+    if text is None or text == "":
+        raise BadRequestError(sentences.NO_IMAGE)
     options = _options_from_json(payload, limits)
-    return Upload(image=_decode_base64(payload.get("image")), options=options)
+    return Upload(image=_present(_decode_base64(text)), options=options)
+
+
+def _present(image: bytes) -> bytes:
+    """Return `image`. Raises BadRequestError if it is empty, which a client is told before any error in its options."""
+    if not image:
+        raise BadRequestError(sentences.NO_IMAGE)
+    return image
 
 
 def _reject_constant(name: str) -> None:
@@ -146,8 +154,6 @@ def _reject_constant(name: str) -> None:
 
 
 def _decode_base64(text: object) -> bytes:
-    if text is None:
-        raise BadRequestError(sentences.NO_IMAGE)
     if not isinstance(text, str):
         raise BadRequestError(sentences.IMAGE_NOT_A_STRING)
     prefix = _DATA_URL.match(text)

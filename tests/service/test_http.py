@@ -477,7 +477,13 @@ class TestClientErrors:
             ("[]", "the JSON body must be an object"),
             ("null", "the JSON body must be an object"),
             ('"text"', "the JSON body must be an object"),
+            ("{}", "no image provided"),
             ('{"width": 80}', "no image provided"),
+            ('{"width": 0, "style": "oil"}', "no image provided"),
+            ('{"image": ""}', "no image provided"),
+            ('{"image": null}', "no image provided"),
+            ('{"image": "x"}', "no width provided"),
+            ('{"width": 80, "image": " \\n"}', "no image provided"),
             ('{"width": 80, "image": ""}', "no image provided"),
             ('{"width": 80, "image": null}', "no image provided"),
             ('{"width": 80, "image": 5}', "image must be a base64 string"),
@@ -522,6 +528,15 @@ class TestClientErrors:
         response = client.post("/", data=data, content_type=content_type)
 
         assert (response.status_code, error_message(response)) == (400, "no image provided")
+
+    def test_a_missing_image_is_reported_before_an_invalid_option(self, client: FlaskClient) -> None:
+        for response in (
+            client.post("/?width=0"),
+            client.put("/cat.jpg?style=oil"),
+            client.post("/", data={"width": "0"}, content_type="multipart/form-data"),
+            client.post("/", json={"width": 0}),
+        ):
+            assert (response.status_code, error_message(response)) == (400, "no image provided")
 
     def test_an_image_that_cannot_be_converted_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         for image, sentence in (
