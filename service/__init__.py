@@ -20,6 +20,15 @@ _TRIED_LAST: Final = 1000
 class _Application(Flask):
     request_class = UploadRequest
 
+    def make_default_options_response(self) -> Response:
+        response = super().make_default_options_response()
+        # `OPTIONS *` asks for the methods of the server as a whole. The path `/` accepts all of them.
+        methods = self.url_map.bind("").allowed_methods("/") if request.environ["PATH_INFO"] == "*" else response.allow
+        response.headers["Allow"] = ", ".join(sorted(methods))
+        response.status_code = 204
+        del response.headers["Content-Type"]  # the answer has no body
+        return response
+
     def get_send_file_max_age(self, filename: str | None) -> int:
         if "v" in request.args:
             return headers.HASHED_STATIC_MAX_AGE

@@ -19,7 +19,8 @@ from service.uploads import WatchedInput
 _log = logging.getLogger(__name__)
 
 _HEALTH_CHECKS: Final = ("/healthz", "/readyz")
-"""Paths of health checks, which are neither counted nor logged: they come every few seconds and would skew error rates."""
+"""Paths of health checks. Like OPTIONS requests, which browsers send before those of other sites' programs, they are neither
+counted nor logged: they do no work and would skew error rates and latencies."""
 
 _REQUEST_ID: Final = re.compile(r"[\w.:=+/@-]{1,128}", re.ASCII)
 _TRACING_HEADERS: Final = (
@@ -39,7 +40,7 @@ _TRACING_HEADER: Final = re.compile(r"[ -~]{1,512}")
 
 
 def log_requests(app: Flask, metrics: Metrics) -> None:
-    """Count, time and log every request of `app`, except health checks."""
+    """Count, time and log every request of `app`, except health checks and OPTIONS requests."""
     wsgi_app = app.wsgi_app
 
     def with_log_scope(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -57,7 +58,7 @@ def log_requests(app: Flask, metrics: Metrics) -> None:
     @app.after_request
     def record(response: Response) -> Response:
         headers.for_request_id(response, g.trace.request_id)
-        if request.path in _HEALTH_CHECKS:
+        if request.path in _HEALTH_CHECKS or request.method == "OPTIONS":
             return response
         status = str(response.status_code)
         duration, upload = 1000 * (time.perf_counter() - g.started), 0.0
