@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 from werkzeug.routing import BaseConverter
 
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
-from service import answers, errors, headers, routes
+from service import answers, compression, errors, headers, routes
 from service.request_log import log_requests
 from service.uploads import UploadRequest
 
@@ -58,8 +58,11 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     log_requests(app, metrics)
 
     @app.after_request
-    def add_headers(response: Response) -> Response:
+    def finish(response: Response) -> Response:
+        # The proxy `request` looks up its object at each use, which takes as long as the rest of these functions.
+        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
         headers.for_every_response(response)
+        compression.encode(response, current_request)
         return response
 
     return app
