@@ -10,6 +10,7 @@ from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from service import answers, compression, errors, headers, routes
+from service.cors import CrossOriginHeaders
 from service.request_log import log_requests
 from service.uploads import UploadRequest
 
@@ -57,11 +58,14 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     errors.register(app)
     log_requests(app, metrics)
 
+    cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
+
     @app.after_request
     def finish(response: Response) -> Response:
         # The proxy `request` looks up its object at each use, which takes as long as the rest of these functions.
         current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
         headers.for_every_response(response)
+        cross_origin_headers.add(response, current_request)
         compression.encode(response, current_request)
         return response
 
