@@ -5,6 +5,7 @@ reports all invalid variables.
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,9 @@ _UNPREFIXED_ALIASES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
 _CLIENT_VARIABLES: Final = frozenset({"ASCIIST_URL"})  # read by `asciist convert`, not by the service
 BACKENDS: Final = ("embedded", "aws")
 REPLY_PATHS: Final = ("queue", "callback")
+ANY_ORIGIN: Final = "*"
+NO_ORIGIN: Final = "none"
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+")
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 CALLBACK_PORTS: Final = 16
 """Number of ports for callbacks: more than the web processes of the largest useful machine."""
@@ -160,6 +164,11 @@ class Settings:
     """
     metrics_namespace: str = "asciist"
     """CloudWatch namespace of the metrics. Used with `emf` only."""
+    cors_origins: str = ANY_ORIGIN
+    """Web sites whose programs may use the service from a browser: `*` for all, `none`, or origins separated by commas.
+
+    An origin is `https://art.example.org`, without a path. The service's own page always works.
+    """
     limits: Limits = field(default_factory=Limits)
     """Upper bounds on each request."""
 
@@ -220,6 +229,9 @@ def _validation_error(key: str, value: object) -> str:
     choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS, "metrics": METRICS_SINKS}.get(key)
     if choices is not None:
         return "" if value in choices else f"is not one of: {', '.join(choices)}"
+    if key == "cors_origins" and value not in (ANY_ORIGIN, NO_ORIGIN):
+        origins = str(value).split(",")
+        return "" if all(_ORIGIN.fullmatch(origin.strip()) for origin in origins) else _INVALID_ORIGINS
     lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
         return f"is less than the minimum, {lowest}"
@@ -228,6 +240,7 @@ def _validation_error(key: str, value: object) -> str:
     return ""
 
 
+_INVALID_ORIGINS: Final = "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000"
 _RANGES: Final = {"port": (1, 65_535), "callback_first_port": (1024, 65_535 - CALLBACK_PORTS), "request_timeout": (1, 50)}
 """(minimum, maximum) of numeric settings. All others must be at least 1."""
 

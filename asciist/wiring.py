@@ -53,6 +53,8 @@ class WebProcess:
     inbox: _Inbox
     responder: Responder | None = None
     """The worker tier, if it is embedded in this process."""
+    worker_is_ready: Callable[[], bool] = lambda: True
+    """Whether the worker tier can answer, if it is embedded in this process."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:
@@ -63,7 +65,7 @@ class WebProcess:
             pass
         except AsciistError:
             return False
-        return self.inbox.is_alive() and (self.responder is None or self.responder.is_alive())
+        return self.inbox.is_alive() and self.worker_is_ready()
 
     def close(self) -> None:
         """Stop the background threads and flush the metrics. Call it after the last request has been answered."""
@@ -126,6 +128,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
         store=store,
         inbox=replies,
         responder=responder,
+        worker_is_ready=lambda: responder.is_alive() and (pool is None or pool.is_ready()),
         _closing=[
             responder.request_stop,
             queue.close,

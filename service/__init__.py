@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 from werkzeug.routing import BaseConverter
 
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
-from service import answers, errors, headers, routes
+from service import answers, compression, errors, headers, routes
 from service.admission import Admission
+from service.cors import CrossOriginHeaders
 from service.request_log import log_requests
 from service.uploads import UploadRequest, Uploads
 
@@ -20,6 +21,15 @@ _TRIED_LAST: Final = 1000
 
 class _Application(Flask):
     request_class = UploadRequest
+
+    def make_default_options_response(self) -> Response:
+        response = super().make_default_options_response()
+        # `OPTIONS *` asks for the methods of the server as a whole. The path `/` accepts all of them.
+        methods = self.url_map.bind("").allowed_methods("/") if request.environ["PATH_INFO"] == "*" else response.allow
+        response.headers["Allow"] = ", ".join(sorted(methods))
+        response.status_code = 204
+        del response.headers["Content-Type"]  # the answer has no body
+        return response
 
     def get_send_file_max_age(self, filename: str | None) -> int:
         if "v" in request.args:
@@ -56,9 +66,15 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     errors.register(app, admission)
     app.wsgi_app = log_requests(app.wsgi_app, metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
+    cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
+
     @app.after_request
-    def add_headers(response: Response) -> Response:
+    def finish(response: Response) -> Response:
+        # The proxy `request` looks up its object at each use, which takes as long as the rest of these functions.
+        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
         headers.for_every_response(response)
+        cross_origin_headers.add(response, current_request)
+        compression.encode(response, current_request)
         return response
 
     return app

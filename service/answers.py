@@ -38,7 +38,7 @@ def register(app: Flask, limits: Limits) -> None:
 
 
 def art_answer(served: ServedArt) -> Response:
-    """Return art in the preferred form, with its caching headers; 304 without a body if the client's copy is current."""
+    """Return art in the preferred form, with its caching headers."""
     form = _preferred_form()
     is_document = served.options.color == "html" and form is not Form.JSON
     if is_document:
@@ -51,7 +51,6 @@ def art_answer(served: ServedArt) -> Response:
         response = _text(served.art + "\n")
     headers.for_art(response, served, is_page=form is Form.HTML and not is_document)
     response.add_etag()
-    response.make_conditional(request)
     return response
 
 

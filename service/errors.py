@@ -3,8 +3,8 @@
 import logging
 from typing import Final
 
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from asciist.errors import (
     ArtifactNotFoundError,
@@ -69,6 +69,8 @@ def register(app: Flask, admission: Admission) -> None:
     @app.errorhandler(HTTPException)
     def answer_http_error(error: HTTPException) -> Response:
         status = error.code or 500
+        if isinstance(error, MethodNotAllowed) and request.method in ("GET", "HEAD"):
+            return error_answer(404, sentences.NOT_FOUND)  # an unknown path, which the route of PUT matches
         response = error_answer(status, _HTTP_SENTENCES.get(status, error.name.lower()))
         for name, value in error.get_headers():
             if name in ("Allow", "Location"):

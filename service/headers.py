@@ -58,13 +58,13 @@ def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
     response.headers["Cache-Control"] = "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}"
     response.headers["Content-Location"] = f"/{served.key}"
     response.headers["Cache-Status"] = _CACHE_STATUS[served.source]
-    response.vary.add("Accept")
+    response.headers["Vary"] = "Accept"
 
 
 def for_error(response: Response) -> None:
     """Keep an error out of caches; for a 503, tell the client when to retry."""
     response.headers["Cache-Control"] = "no-store"
-    response.vary.add("Accept")
+    response.headers["Vary"] = "Accept"
     if response.status_code == 503:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
 
@@ -76,7 +76,7 @@ def for_health_check(response: Response) -> None:
 
 def for_front_page(response: Response) -> None:
     """List in Vary the request headers that choose between the page and the usage text."""
-    response.vary.update(("Accept", "User-Agent"))
+    response.headers["Vary"] = "Accept, User-Agent"
 
 
 def for_page(response: Response, *, inline_style: str) -> None:

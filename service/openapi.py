@@ -23,7 +23,8 @@ def document(limits: Limits, origin: str) -> _Schema:
             "description": (
                 f"Send a JPEG, PNG, GIF, WebP or BMP image of up to {limits.max_image_bytes / 1e6:g} MB and get its ASCII art. "
                 "The bytes decide the image format, not the Content-Type. The Accept header chooses the form of the answer. "
-                "Without a preference, a JSON request gets JSON and any other request gets text."
+                "Without a preference, a JSON request gets JSON and any other request gets text. Answers are compressed with "
+                "zstd or gzip if Accept-Encoding allows it. Paths that accept GET accept HEAD, and every path accepts OPTIONS."
             ),
         },
         "servers": [{"url": origin}],

@@ -3,7 +3,6 @@
 The bytes decide the image format. The Content-Type says only how image and options are wrapped.
 """
 
-import base64
 import binascii
 import json
 import re
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pybase64
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -41,8 +41,6 @@ def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
         upload = _parse(request, limits, metrics)
     except RequestEntityTooLarge as error:
         raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes)) from error
-    if not upload.image:
-        raise BadRequestError(sentences.NO_IMAGE)
     if len(upload.image) > limits.max_image_bytes:
         raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes))
     return upload
@@ -98,7 +96,7 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
         mark_as_json(request)
         with timed(metrics, PAYLOAD_DECODE_DURATION):
             return _parse_json(body, limits)
-    return Upload(image=body, options=options_from_text(request.args, limits))
+    return Upload(image=_present(body), options=options_from_text(request.args, limits))
 
 
 def _parse_form(request: Request, limits: Limits) -> Upload:
@@ -107,7 +105,7 @@ def _parse_form(request: Request, limits: Limits) -> Upload:
     fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
     file = request.files.get("image")
     image = file.read() if file else fields.get("image", "").encode()
-    return Upload(image=image, options=options_from_text(fields, limits))
+    return Upload(image=_present(image), options=options_from_text(fields, limits))
 
 
 def _parse_json(body: bytes, limits: Limits) -> Upload:
@@ -117,8 +115,18 @@ def _parse_json(body: bytes, limits: Limits) -> Upload:
         raise BadRequestError(sentences.NOT_JSON) from error
     if not isinstance(payload, dict):
         raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
+    text = payload.get("image")
+    if text is None or text == "":
+        raise BadRequestError(sentences.NO_IMAGE)
     options = _options_from_json(payload, limits)
-    return Upload(image=_decode_base64(payload.get("image")), options=options)
+    return Upload(image=_present(_decode_base64(text)), options=options)
+
+
+def _present(image: bytes) -> bytes:
+    """Return `image`. Raises BadRequestError if it is empty, which a client is told before any error in its options."""
+    if not image:
+        raise BadRequestError(sentences.NO_IMAGE)
+    return image
 
 
 def _reject_constant(name: str) -> None:
@@ -127,13 +135,16 @@ def _reject_constant(name: str) -> None:
 
 
 def _decode_base64(text: object) -> bytes:
-    if text is None:
-        raise BadRequestError(sentences.NO_IMAGE)
     if not isinstance(text, str):
         raise BadRequestError(sentences.IMAGE_NOT_A_STRING)
     prefix = _DATA_URL.match(text)
+    encoded = text[prefix.end() :] if prefix else text
+    try:
+        return pybase64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        pass
     try:
         # The command `base64` wraps its lines, so white space is allowed; other characters outside base64 are not.
-        return base64.b64decode(text[prefix.end() if prefix else 0 :].translate(_WHITE_SPACE), validate=True)
+        return pybase64.b64decode(encoded.translate(_WHITE_SPACE), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRequestError(sentences.IMAGE_NOT_BASE64) from error

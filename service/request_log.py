@@ -12,6 +12,7 @@ from asciist.protocol.ports import Metrics
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
 from service import headers
+from service.uploads import STARTED
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +51,13 @@ def trace_of(environ: _Environ) -> Trace:
 
 
 def log_requests(application: _Application, metrics: Metrics) -> _Application:
-    """Return `application` as a WSGI application that counts, times and logs every request, except health checks
-    and OPTIONS requests."""
+    """Return a WSGI application that counts, times and logs every request of `application`.
+
+    Health checks and OPTIONS requests are left out.
+    """
 
     def logged(environ: _Environ, start_response: Any) -> Iterable[bytes]:
-        started = time.perf_counter()
+        started = environ.get(STARTED) or time.perf_counter()
         trace = environ[_TRACE] = _trace(environ)
 
         def record(status: str, response_headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -77,6 +80,7 @@ def _record(environ: _Environ, status: str, duration: float, metrics: Metrics) -
     upload_seconds = getattr(request, "upload_seconds", None)
     if upload_seconds is not None:
         upload = 1000 * upload_seconds
+        duration -= upload
         metrics.distribution(UPLOAD_DURATION, upload)
     metrics.count(REQUESTS, status=status)
     metrics.distribution(REQUEST_DURATION, duration, status=status)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import NotFound
 
 from asciist.options import DEFAULT_STYLE
 from asciist.protocol.ports import Metrics
@@ -72,9 +71,5 @@ def blueprint(
     @routes.get("/docs")
     def docs() -> Response:
         return answers.docs_page()
-
-    @routes.get("/<name:name>")
-    def not_found(name: str) -> Response:
-        raise NotFound  # without this route the answer would be 405, because PUT takes any name
 
     return routes

@@ -39,6 +39,9 @@ _SPREAD: Final = 0.2
 """Share by which the idle time is shortened at random."""
 
 
+STARTED: Final = "asciist.started"
+"""Key of the time, by `time.perf_counter`, at which the head of a request was complete, in a WSGI environment."""
+
 _UPLOAD: Final = "asciist.upload"
 """Key of the `_Upload` in a WSGI environment."""
 
@@ -131,6 +134,7 @@ class Uploads:
         The server calls it, because a request that waits for its body costs least at this point. What goes wrong is raised by
         `receive`, which also refuses a body that is too long.
         """
+        environ[STARTED] = time.perf_counter()
         declared = environ.get("CONTENT_LENGTH", "")
         if declared.isdigit() and 0 < int(declared) <= _json_limit(self._limits):
             self._read(environ, int(declared), _json_limit(self._limits))

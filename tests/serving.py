@@ -22,7 +22,7 @@ class Server(server.Server):
         found = []
         for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
             with contextlib.suppress(OSError):
-                if os.getpgid(int(process.name)) == self.process.pid and command in (process / "cmdline").read_text():
+                if os.getsid(int(process.name)) == self.process.pid and command in (process / "cmdline").read_text():
                     found.append(int(process.name))
         return found
 
@@ -42,6 +42,6 @@ class Server(server.Server):
         largest = 0
         for status in Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(OSError, ProcessLookupError):
-                if os.getpgid(int(status.parent.name)) == self.process.pid:
+                if os.getsid(int(status.parent.name)) == self.process.pid:
                     largest = max(largest, int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]))  # type: ignore[index]
         return largest * 1024 / 1e6

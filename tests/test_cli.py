@@ -20,6 +20,7 @@ import pytest
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.options import COLORS
+from asciist.settings import Settings
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
 HORSE = CAT.with_name("horse.png")
@@ -478,6 +479,32 @@ def test_importing_the_command_imports_neither_http_nor_image_libraries() -> Non
     script = "import sys, asciist.cli; print([name for name in ('http', 'ssl', 'email', 'PIL') if name in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
+
+
+def test_the_help_of_serve_shows_the_default_address() -> None:
+    text = " ".join(asciist("serve", "--help", COLUMNS="100").stdout.decode().split())
+
+    assert f"[default: (HOST or {Settings.host})]" in text
+    assert f"[default: (PORT or {Settings.port}); 1<=x<=65535]" in text
+    assert completions("asciist", "serve", "--") == ["--host", "--port", "--help"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--port", "0"), "'--port': 0 is not in the range 1<=x<=65535"),
+        (("--port", "65536"), "'--port': 65536 is not in the range 1<=x<=65535"),
+        (("--port", "many"), "'--port': 'many' is not a valid integer range"),
+        (("--host", ""), "'--host': '' is neither an IP address nor a known host name"),
+        (("--host", "[::1]"), "'--host': '[::1]' is neither an IP address nor a known host name"),
+        (("--host", "nonsense.invalid"), "'--host': 'nonsense.invalid' is neither an IP address nor a known host name"),
+    ],
+)
+def test_an_invalid_address_to_listen_on_is_a_usage_error(arguments: tuple[str, ...], message: str) -> None:
+    run = asciist("serve", *arguments)
+
+    assert run.returncode == 2
+    assert f"Error: Invalid value for {message}.\n" in run.stderr.decode()
 
 
 def test_serve_reports_every_invalid_setting() -> None:

@@ -1,11 +1,17 @@
 """`asciist serve` as a running process, tested over real sockets and with real signals."""
 
+import http.client
+import os
 import re
 import select
+import shutil
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +21,7 @@ from asciist.limits import Limits
 from devtools import hostile
 from devtools.images import encoded, gradient
 from tests.serving import Server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +133,82 @@ def test_an_upload_one_byte_over_the_limit_gets_a_response(server: Server) -> No
     status, body = server.request("PUT", "/", bytes(10_000_001))
 
     assert (status, body) == (413, b"the image is too large: the limit is 10 MB\n")
+
+
+def curl(*arguments: str) -> bytes:
+    assert shutil.which("curl"), "curl is needed to send requests as users do: apt-get install curl"
+    return subprocess.run(["curl", "--silent", "--show-error", *arguments], capture_output=True, check=True).stdout
+
+
+def test_curl_gets_compressed_art_and_a_304_for_its_copy(server: Server, tmp_path: Path) -> None:
+    url, image = f"{server.url}/?width=200", "examples/astronaut.jpg"
+    plain = curl("-T", image, url)
+    answer, headers, etag = tmp_path / "answer", tmp_path / "headers", tmp_path / "etag"
+    size = curl("--compressed", "-D", str(headers), "-o", str(answer), "-w", "%{size_download}", "-T", image, url)
+
+    assert answer.read_bytes() == plain
+    assert int(size) < 0.6 * len(plain)
+    assert re.search(rb"^Content-Encoding: (gzip|zstd)\r$", headers.read_bytes(), re.MULTILINE)
+    assert f"Content-Length: {size.decode()}\r\n".encode() in headers.read_bytes()
+    address = re.search(r"Content-Location: (\S+)", headers.read_text())
+    assert address
+    again = ("--compressed", f"{server.url}{address[1]}", "-o", "/dev/null", "-w", "%{http_code} %{size_download}")
+    assert curl("--etag-save", str(etag), *again) == b"200 " + size
+    assert curl("--etag-compare", str(etag), *again) == b"304 0"
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/openapi.json", "/docs", "/static/page.js", "/nowhere"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_head_sends_the_headers_of_get_without_a_body(server: Server, path: str, encoding: str) -> None:
+    fixed = {"Accept_Encoding": encoding, "X_Request_Id": "1", "Connection": "close"}
+    get, _, body = raw(server, head("GET", path, **fixed)).partition(b"\r\n\r\n")
+    with server.connect() as connection:
+        connection.sendall(head("HEAD", path, **fixed))
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    assert answer.endswith(b"\r\n\r\n")
+    without_date = re.compile(rb"\r\nDate: [^\r]+")
+    assert without_date.sub(b"", answer).removesuffix(b"\r\n\r\n") == without_date.sub(b"", get)
+    assert f"\r\nContent-Length: {len(body)}\r\n".encode() in get + b"\r\n"
+
+
+def test_options_is_answered_for_a_path_and_for_the_server(server: Server) -> None:
+    for target, methods in (
+        ("/", b"GET, HEAD, OPTIONS, POST, PUT"),
+        ("*", b"GET, HEAD, OPTIONS, POST, PUT"),
+        ("/x", b"OPTIONS, PUT"),
+    ):
+        answer = raw(server, head("OPTIONS", target, Connection="close"))
+        assert answer.startswith(b"HTTP/1.1 204 ")
+        assert b"\r\nAllow: " + methods + b"\r\n" in answer
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "get"])
+def test_other_methods_get_a_4xx(server: Server, method: str) -> None:
+    assert raw(server, head(method, "/", Connection="close")).startswith(b"HTTP/1.1 4")
+
+
+def test_the_options_of_serve_win_over_its_variables(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as free:
+        port = free.getsockname()[1]
+    variables = {"HOST": "127.0.0.1", "ASCIIST_HOST": "nonsense", "PORT": "1", "ASCIIST_PORT": "many"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "asciist.cli", "serve", "--host", "127.0.0.2", "--port", str(port)],
+        env={**os.environ, **variables, "ASCIIST_DATA_DIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as command:
+
+        def is_ready() -> bool:
+            assert command.poll() is None
+            with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.2", port, timeout=5)) as connection:
+                connection.request("GET", "/readyz")
+                return connection.getresponse().status == 200
+            return False
+
+        wait_until(is_ready)
+        command.terminate()
+        assert command.wait(30) == 0
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,25 @@ def test_all_invalid_variables_are_reported_together() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "origins",
+    ["*", "none", "https://a.example", "https://a.example, http://localhost:3000", "http://[::1]:80,capacitor://localhost"],
+)
+def test_cors_origins_are_all_none_or_a_list(origins: str) -> None:
+    assert Settings.from_environment({"ASCIIST_CORS_ORIGINS": origins}).cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "origins",
+    ["a.example", "https://a.example/", "https://a.example/x", "*,https://a.example", "https://a.example,", "null", "all"],
+)
+def test_cors_origins_that_no_browser_sends_are_invalid(origins: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^ASCIIST_CORS_ORIGINS='.*' is not \*, none or a list of origins such as https://"
+    ):
+        Settings.from_environment({"ASCIIST_CORS_ORIGINS": origins})
+
+
 def test_other_variables_are_ignored() -> None:
     assert Settings.from_environment({"PATH": "/bin", "ASCIIST_URL": "http://example"}) == Settings.from_environment({})
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 _THREADS: Final = 32
 """Native threads of one process: calls in progress at a time. Further calls wait for a free thread."""
@@ -19,8 +19,18 @@ def offload(call: Callable[..., Result], *arguments: Any, **options: Any) -> Res
     """
     if not _has_event_loop():
         return call(*arguments, **options)
-    result: Result = _pool().apply(call, arguments, options)
-    return result
+    result, error = _pool().apply(_outcome, (call, arguments, options))
+    if error is not None:
+        raise error
+    return cast(Result, result)
+
+
+def _outcome(call: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Exception | None]:
+    """Return (result, None) or (None, error). gevent prints a traceback for an error that a thread raises."""
+    try:
+        return call(*arguments, **options), None
+    except Exception as error:  # noqa: BLE001 - the caller raises it
+        return None, error
 
 
 @cache

@@ -47,6 +47,17 @@ class _CommandWithSections(click.Command):
                 formatter.write_dl(rows)
 
 
+def _resolvable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    import socket
+
+    try:
+        if value is not None:
+            socket.getaddrinfo(value, None)
+    except (OSError, UnicodeError):
+        raise click.BadParameter(f"{value!r} is neither an IP address nor a known host name.") from None
+    return value
+
+
 class _Main(_CommandWithSections, click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -94,22 +105,55 @@ def main() -> None:
     """
 
 
-@main.command()
-def serve() -> None:
+@main.command(
+    cls=_CommandWithSections,
+    sections={
+        "Examples": [
+            ("asciist serve", ""),
+            ("asciist serve --host 0.0.0.0 --port 8080", ""),
+            ("ASCIIST_DATA_DIR=/srv/asciist asciist serve", ""),
+        ],
+        "Environment": [
+            ("HOST", "Address to listen on, unless --host is given."),
+            ("PORT", "Port to listen on, unless --port is given."),
+            ("ASCIIST_DATA_DIR", "Directory for images and art."),
+        ],
+    },
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    callback=_resolvable,
+    show_default="HOST or 127.0.0.1",
+    help="IP address or host name to listen on.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    metavar="NUMBER",
+    show_default="PORT or 27244",
+    help="TCP port to listen on.",
+)
+def serve(host: str | None, port: int | None) -> None:
     """Run the service on this machine.
 
-    The environment variables HOST (default 127.0.0.1) and PORT (27244) set the address to listen on, ASCIIST_DATA_DIR the
-    directory for images and art. Ctrl-C stops the service once the requests in flight are answered.
+    By default, only this machine can connect, and images and art are stored in the user's cache directory. Ctrl-C stops the
+    service once the requests in flight are answered.
     """
     from asciist.settings import Settings
 
+    environment = {**SERVER_ENVIRONMENT, **os.environ}
+    if host is not None:
+        environment["ASCIIST_HOST"] = host
+    if port is not None:
+        environment["ASCIIST_PORT"] = str(port)
     try:
-        Settings.from_environment()
+        Settings.from_environment(environment)
     except AsciistError as error:
         fail(error.public_message)
     # Replace this process, so that signals reach the server itself.
     arguments = [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_settings"]
-    os.execve(sys.executable, arguments, {**SERVER_ENVIRONMENT, **os.environ})  # noqa: S606 - no shell is needed
+    os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell is needed
 
 
 @main.command(

@@ -477,7 +477,13 @@ class TestClientErrors:
             ("[]", "the JSON body must be an object"),
             ("null", "the JSON body must be an object"),
             ('"text"', "the JSON body must be an object"),
+            ("{}", "no image provided"),
             ('{"width": 80}', "no image provided"),
+            ('{"width": 0, "style": "oil"}', "no image provided"),
+            ('{"image": ""}', "no image provided"),
+            ('{"image": null}', "no image provided"),
+            ('{"image": "x"}', "no width provided"),
+            ('{"width": 80, "image": " \\n"}', "no image provided"),
             ('{"width": 80, "image": ""}', "no image provided"),
             ('{"width": 80, "image": null}', "no image provided"),
             ('{"width": 80, "image": 5}', "image must be a base64 string"),
@@ -522,6 +528,15 @@ class TestClientErrors:
         response = client.post("/", data=data, content_type=content_type)
 
         assert (response.status_code, error_message(response)) == (400, "no image provided")
+
+    def test_a_missing_image_is_reported_before_an_invalid_option(self, client: FlaskClient) -> None:
+        for response in (
+            client.post("/?width=0"),
+            client.put("/cat.jpg?style=oil"),
+            client.post("/", data={"width": "0"}, content_type="multipart/form-data"),
+            client.post("/", json={"width": 0}),
+        ):
+            assert (response.status_code, error_message(response)) == (400, "no image provided")
 
     def test_an_image_that_cannot_be_converted_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         for image, sentence in (
@@ -576,7 +591,7 @@ class TestClientErrors:
 
     @pytest.mark.parametrize(
         ("method", "path", "allowed"),
-        [("POST", "/cat.jpg", {"GET", "HEAD", "OPTIONS", "PUT"}), ("DELETE", "/", {"GET", "HEAD", "OPTIONS", "POST", "PUT"})],
+        [("POST", "/cat.jpg", {"OPTIONS", "PUT"}), ("DELETE", "/", {"GET", "HEAD", "OPTIONS", "POST", "PUT"})],
     )
     def test_an_unsupported_method_gets_405_with_the_allowed_methods(
         self, client: FlaskClient, method: str, path: str, allowed: set[str]
@@ -671,7 +686,7 @@ class TestServerErrors:
         assert (response.status_code, error_message(response)) == (500, "internal error")
 
 
-def test_every_response_except_to_health_checks_is_counted_and_timed_by_status(
+def test_every_response_except_to_health_checks_and_options_is_counted_and_timed_by_status(
     client: FlaskClient, cat: bytes, embedded: WebProcess
 ) -> None:
     client.get("/")
@@ -680,13 +695,59 @@ def test_every_response_except_to_health_checks_is_counted_and_timed_by_status(
     client.get("/nowhere")
     client.get("/healthz")
     client.get("/readyz")
+    client.options("/")
 
     recorded = embedded.metrics
     assert isinstance(recorded, EmbeddedMetrics)
-    for status, number in (("200", 2), ("400", 1), ("404", 1)):
+    for status, number in (("200", 2), ("204", 0), ("400", 1), ("404", 1)):
         assert recorded.total(metrics.REQUESTS, status=status) == number
         assert recorded.total(f"{metrics.REQUEST_DURATION} (values)", status=status) == number
     assert recorded.total(metrics.CONVERSION_PIXELS, format="jpeg") == 451 * 300
+
+
+class TestHeadAndOptions:
+    @pytest.mark.parametrize("accept_encoding", ["", "gzip", "zstd"])
+    def test_head_has_the_headers_of_get_and_no_body(self, client: FlaskClient, cat: bytes, accept_encoding: str) -> None:
+        url = client.post("/?width=80", data=cat).headers["Content-Location"]
+        for path in ("/", url, "/healthz", "/readyz", "/openapi.json", "/docs", "/static/page.css", "/nowhere", url + "1"):
+            headers = {"Accept-Encoding": accept_encoding, "X-Request-Id": "1"}
+            with client.get(path, headers=headers) as get, client.head(path, headers=headers) as head:
+                assert (head.status_code, head.get_data()) == (get.status_code, b"")
+                assert {**head.headers, "Date": ""} == {**get.headers, "Date": ""}
+                assert int(head.headers["Content-Length"]) == len(get.get_data())
+
+    @pytest.mark.parametrize(
+        ("path", "allowed"),
+        [
+            ("/", "GET, HEAD, OPTIONS, POST, PUT"),
+            ("/cat.jpg", "OPTIONS, PUT"),
+            (f"/{'0' * 64}/image", "OPTIONS, POST, PUT"),
+            (f"/{'0' * 64}/width/80", "GET, HEAD, OPTIONS, PUT"),
+            (f"/{'0' * 64}/style/ramp/width/80", "GET, HEAD, OPTIONS, PUT"),
+            ("/healthz", "GET, HEAD, OPTIONS, PUT"),
+            ("/openapi.json", "GET, HEAD, OPTIONS, PUT"),
+            ("/static/page.css", "GET, HEAD, OPTIONS, PUT"),
+        ],
+    )
+    def test_options_lists_exactly_the_methods_that_the_path_accepts(
+        self, client: FlaskClient, path: str, allowed: str
+    ) -> None:
+        response = client.options(path)
+
+        assert (response.status_code, response.data, response.headers["Allow"]) == (204, b"", allowed)
+        assert not {"Content-Length", "Content-Type"} & set(response.headers.keys())
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            with client.open(path, method=method) as answer:
+                if method in allowed.split(", "):
+                    assert answer.status_code != 405
+                else:
+                    assert answer.status_code == (404 if method in ("GET", "HEAD") else 405)
+                    assert set(answer.allow) == (set() if answer.status_code == 404 else set(allowed.split(", ")))
+
+    def test_options_for_the_whole_server_lists_all_methods(self, client: FlaskClient) -> None:
+        response = client.options("/", environ_overrides={"PATH_INFO": "*"})
+
+        assert (response.status_code, response.headers["Allow"]) == (204, "GET, HEAD, OPTIONS, POST, PUT")
 
 
 def test_every_response_forbids_content_type_sniffing(client: FlaskClient, cat: bytes) -> None:

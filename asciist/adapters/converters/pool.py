@@ -23,6 +23,9 @@ from asciist.settings import Settings
 _RESTART_SECONDS: Final = 0.05
 """Pause before a converter that died is replaced, so that one that dies at its start does not occupy a core."""
 
+_START_SECONDS: Final = 10
+"""Maximum seconds to wait for the first converter. If it takes longer, requests wait for it, or for another pool's."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,8 +52,11 @@ class ConverterPool:
         self._given = socket.socket(fileno=os.dup(tasks.given))
         self._process = self._start()
         self._closing = threading.Event()
+        self._has_started = threading.Event()
         self._supervisor = threading.Thread(target=self._replace_dead, name="converter-supervisor", daemon=True)
         self._supervisor.start()
+        # A web process accepts connections once this returns, so its first request does not wait for a process to start.
+        self._has_started.wait(_START_SECONDS)
 
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
         if wait_seconds <= 0:
@@ -72,14 +78,16 @@ class ConverterPool:
         except (OSError, EOFError) as error:
             raise UnavailableError(f"a converter process ended: {error!r}") from error
 
-    def is_alive(self) -> bool:
-        """Return whether this pool's process is running or about to be replaced."""
-        return self._supervisor.is_alive()
+    def is_ready(self) -> bool:
+        """Return whether this pool's process has started, and will be replaced if it dies."""
+        return self._has_started.is_set() and self._supervisor.is_alive()
 
     def close(self) -> None:
         """End the process after its current conversion."""
         self._closing.set()
-        self._end(self._process)
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
         self._supervisor.join(self._timeout_seconds)
         self._given.close()
 
@@ -87,12 +95,16 @@ class ConverterPool:
         return subprocess.Popen(  # noqa: S603 - no input from outside
             [sys.executable, "-m", f"{__package__}.process", str(self._taken), str(self._timeout_seconds)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C in a terminal does not reach it: the web process still needs it
             pass_fds=[self._taken],
             env={**os.environ, **self._settings.to_environment()},
         )
 
     def _replace_dead(self) -> None:
         while True:
+            if self._process.stdout and self._process.stdout.read(1):
+                self._has_started.set()
             status = self._process.wait()
             self._end(self._process)
             if self._closing.wait(_RESTART_SECONDS):
@@ -102,6 +114,7 @@ class ConverterPool:
 
     @staticmethod
     def _end(process: "subprocess.Popen[bytes]") -> None:
-        with contextlib.suppress(OSError):
-            if process.stdin:
-                process.stdin.close()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()

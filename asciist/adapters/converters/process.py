@@ -6,6 +6,7 @@ only this process, and a web process starts another.
 """
 
 import contextlib
+import os
 import select
 import signal
 import socket
@@ -44,13 +45,12 @@ def serve(tasks: socket.socket, parent: int, converter: InProcessConverter, time
 
 
 def main(descriptor: str, seconds: str) -> None:
-    """Serve until the standard input ends."""
-    # On Ctrl-C, the terminal interrupts every process, but the web process still needs the conversions in progress.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Serve until the standard input ends. A byte on the standard output says that the process is ready."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE)
     converter = InProcessConverter(Settings.from_environment().limits)
     converter.warm_up()
+    os.write(sys.stdout.fileno(), b"1")
     with socket.socket(fileno=int(descriptor)) as tasks:
         serve(tasks, sys.stdin.fileno(), converter, int(seconds))
 

@@ -1,0 +1,51 @@
+"""Cross-origin resource sharing: the headers with which a browser lets programs of other sites use the service.
+
+The service has no credentials, so a program of another site learns nothing that it could not fetch by itself. No response has
+`Access-Control-Allow-Credentials`.
+"""
+
+from typing import Final
+
+from flask import Request, Response
+
+from asciist.settings import ANY_ORIGIN, NO_ORIGIN
+
+_NOT_SHARED: Final = frozenset({"static", "asciist.docs", "asciist.liveness", "asciist.readiness"})
+"""Endpoints without these headers, as programs of other sites have no use for them."""
+
+_EXPOSED_HEADERS: Final = "Cache-Status, Content-Location, ETag, Retry-After, X-Request-Id"
+"""Response headers that programs may read in addition to those that every browser lets them read, such as Cache-Control."""
+
+_PREFLIGHT_MAX_AGE: Final = 86_400
+"""Seconds for which a browser may keep the answer to a preflight request: Firefox's maximum. Chromium keeps it for 7200."""
+
+
+class CrossOriginHeaders:
+    """Adds the headers to responses. `origins` is the setting `cors_origins`."""
+
+    def __init__(self, origins: str) -> None:
+        self._any = origins == ANY_ORIGIN
+        self._origins = frozenset() if self._any or origins == NO_ORIGIN else frozenset(origins.replace(" ", "").split(","))
+
+    def add(self, response: Response, request: Request) -> None:
+        """Let programs of the permitted origins read a response, an error too. Answer a preflight request."""
+        if not (self._any or self._origins) or request.endpoint in _NOT_SHARED:
+            return
+        origin = request.environ.get("HTTP_ORIGIN", "")
+        if not self._any:
+            response.vary.add("Origin")
+            if origin not in self._origins:
+                return
+        # Not only for requests with an Origin: a browser's cache may use its copy of the answer for a program later.
+        response.headers["Access-Control-Allow-Origin"] = ANY_ORIGIN if self._any else origin
+        response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            _answer_preflight(response, request)
+
+
+def _answer_preflight(response: Response, request: Request) -> None:
+    response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
+    # Any header is harmless: the service ignores those that it does not know.
+    if names := request.headers.get("Access-Control-Request-Headers"):
+        response.headers["Access-Control-Allow-Headers"] = names
+    response.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_MAX_AGE)
