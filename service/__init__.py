@@ -12,6 +12,7 @@ from asciist.settings import Settings
 from service import answers, compression, errors, headers, routes
 from service.admission import Admission
 from service.cors import CrossOriginHeaders
+from service.hot_answers import HotAnswers
 from service.request_log import log_requests
 from service.uploads import UploadRequest, Uploads
 
@@ -64,7 +65,7 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     )
     answers.register(app, settings.limits)
     errors.register(app, admission)
-    app.wsgi_app = log_requests(app.wsgi_app, metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
+    app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
 

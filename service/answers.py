@@ -13,6 +13,7 @@ from asciist.limits import Limits
 from asciist.options import DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.requester import ServedArt
 from service import headers
+from service.hot_answers import SERVED
 from service.openapi import document
 from service.uploads import sends_json
 
@@ -39,6 +40,7 @@ def register(app: Flask, limits: Limits) -> None:
 
 def art_answer(served: ServedArt) -> Response:
     """Return art in the preferred form, with its caching headers."""
+    request.environ[SERVED] = served
     form = _preferred_form()
     is_document = served.options.color == "html" and form is not Form.JSON
     if is_document:

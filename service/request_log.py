@@ -12,6 +12,7 @@ from asciist.protocol.ports import Metrics
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
 from service import headers
+from service.hot_answers import ROUTE
 from service.uploads import STARTED
 
 _log = logging.getLogger(__name__)
@@ -86,7 +87,8 @@ def _record(environ: _Environ, status: str, duration: float, metrics: Metrics) -
     metrics.distribution(REQUEST_DURATION, duration, status=status)
     # The route, because the path differs for every image.
     rule = getattr(request, "url_rule", None)
-    logs.add(method=environ["REQUEST_METHOD"], route=rule.rule if rule else "", status=int(status))
+    route = rule.rule if rule else environ.get(ROUTE, "")
+    logs.add(method=environ["REQUEST_METHOD"], route=route, status=int(status))
     logs.add(duration_ms=round(duration, 1), upload_ms=round(upload, 1))
     _log.info("request")
 

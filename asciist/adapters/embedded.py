@@ -121,8 +121,7 @@ class EmbeddedReplies:
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         if reply_to != self.address or self._closed:
             raise ReplyAddressGoneError(reply_to)
-        # Converted to JSON and back, as on every reply path, so that a reply that cannot be serialized fails here too.
-        self._pending.resolve(ConversionReply.from_json(reply.to_json()))
+        self._pending.resolve(reply)
 
     def is_alive(self) -> bool:
         """Return whether replies can arrive."""

@@ -1,0 +1,109 @@
+"""Keeps the latest answers with stored art in memory, because a URL of art is often requested many times in a row.
+
+Such an answer depends on nothing but the URL and a few request headers. Serving it from here skips Flask and the store.
+"""
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asciist.protocol.ports import Metrics
+from asciist.protocol.requester import ArtSource, ServedArt
+from asciist.telemetry import logs
+from asciist.telemetry.metrics import ART_SERVED
+
+SERVED: Final = "asciist.served"
+"""Key of the ServedArt of an answer in a WSGI environment."""
+
+ROUTE: Final = "asciist.route"
+"""Key of the route of a request that did not reach Flask, in a WSGI environment."""
+
+_MAX_BYTES: Final = 16_000_000
+"""Maximum bytes of all answers kept."""
+
+_MAX_SECONDS: Final = 60.0
+"""Maximum age of an answer. Art that has been deleted from the store is served for this long at most."""
+
+_PATH: Final = re.compile(r"/[0-9a-f]{64}/(?:style/[^/]{1,400}/)?width/[0-9]{1,4}")
+
+_VARYING: Final = ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ORIGIN", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
+"""Request headers on which an answer may depend."""
+
+_EXCLUDING: Final = ("HTTP_IF_NONE_MATCH", "HTTP_RANGE", "QUERY_STRING")
+"""Parts of a request that are left to the application."""
+
+_Environ = MutableMapping[str, Any]
+_Application = Callable[[Any, Any], Iterable[bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    headers: list[tuple[str, str]]
+    body: bytes
+    served: ServedArt
+    route: str
+    expires_at: float
+
+
+class HotAnswers:
+    """WSGI application that answers repeated requests for stored art itself, and passes all others on."""
+
+    def __init__(self, application: _Application, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._application = application
+        self._metrics = metrics
+        self._clock = clock
+        self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, environ: _Environ, start_response: Any) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] != "GET" or not _PATH.fullmatch(path) or any(environ.get(name) for name in _EXCLUDING):
+            return self._application(environ, start_response)
+        key = (path, *[environ.get(name, "") for name in _VARYING])
+        answer = self._answers.get(key)
+        if answer is None or answer.expires_at < self._clock():
+            return self._pass_on(key, environ, start_response)
+        self._answers.move_to_end(key)
+        self._metrics.count(ART_SERVED, source=ArtSource.STORE.value)
+        served = answer.served
+        logs.add(digest=served.digest, style=served.options.style, width=served.options.width, source=ArtSource.STORE.value)
+        environ[ROUTE] = answer.route
+        start_response("200 OK", list(answer.headers))
+        return [answer.body]
+
+    def _pass_on(self, key: tuple[str, ...], environ: _Environ, start_response: Any) -> Iterable[bytes]:
+        started: list[Any] = []
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            request = environ.get("werkzeug.request")
+            rule = request.url_rule if request else None
+            started[:] = [status, list(headers), rule.rule if rule else ""]
+            return start_response(status, headers, exc_info)
+
+        parts = self._application(environ, start)
+        served: ServedArt | None = environ.get(SERVED)
+        if served is None or started[0] != "200 OK":
+            return parts
+        body = b"".join(parts)
+        getattr(parts, "close", lambda: None)()
+        _, headers, route = started
+        expires_at = self._clock() + _MAX_SECONDS
+        self._keep(key, _Answer(headers=headers, body=body, served=served, route=route, expires_at=expires_at))
+        return [body]
+
+    def _keep(self, key: tuple[str, ...], answer: _Answer) -> None:
+        self._drop(key)
+        if len(answer.body) > _MAX_BYTES // 4:
+            return
+        self._answers[key] = answer
+        self._bytes += len(answer.body)
+        while self._bytes > _MAX_BYTES:
+            self._drop(next(iter(self._answers)))
+
+    def _drop(self, key: tuple[str, ...]) -> None:
+        answer = self._answers.pop(key, None)
+        if answer is not None:
+            self._bytes -= len(answer.body)
