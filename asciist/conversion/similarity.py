@@ -83,9 +83,10 @@ def similarity(drawings: NDArray[np.intp], original: _Floats, glyphs: GlyphStati
     """
     coverage = glyphs.coverage.take(drawings, axis=0)
     means, true_means = glyphs.means.take(drawings), original @ _MEAN
-    gains, explained = _fit_contrast(means, true_means)
+    gains, offsets, explained = _fits(means, true_means)
     structural = _structural_similarities(
-        gains,
+        np.array(gains)[:, np.newaxis, np.newaxis],
+        np.array(offsets)[:, np.newaxis, np.newaxis],
         means,
         true_means,
         variances=glyphs.variances.take(drawings),
@@ -99,28 +100,33 @@ def similarity(drawings: NDArray[np.intp], original: _Floats, glyphs: GlyphStati
     ]
 
 
-def _fit_contrast(means: _Floats, true_means: _Floats) -> tuple[list[float], list[float]]:
-    """(factors, shares): the factors fit the contrast of each drawing to the original and explain these shares of its variance.
+def _fits(means: _Floats, true_means: _Floats) -> tuple[list[float], list[float], list[float]]:
+    """(gains, offsets, shares): gain * mean + offset fits each drawing to the original, and explains a share of its variance.
 
-    Both are smoothed in each row (1:2:1), with the means at the edge repeated outside it.
+    The gains and shares are those of means smoothed in each row (1:2:1), with the means at the edge repeated outside it.
     """
     tones = 8 * np.concatenate([means, true_means[np.newaxis]])
     padded = tones.take(np.arange(-1, tones.shape[2] + 1), axis=2, mode="clip")
     smooth = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]).reshape(len(tones), -1)
-    sums = smooth.sum(1)
-    # Covariances times the square of the number of cells: integers, and below 2^51 for the 1020 cells of the largest preview.
-    covariances = (smooth.shape[1] * (smooth @ smooth.T) - np.multiply.outer(sums, sums)).tolist()
-    true_variance = int(covariances[-1][-1]) or 1
-    gains, explained = [], []
-    for drawing in range(len(means)):
-        covariance, variance = max(0, int(covariances[drawing][-1])), int(covariances[drawing][drawing]) or 1
-        gains.append(covariance / variance)
+    cells = smooth.shape[1]
+    *sums, true_sum = (smooth.sum(1) / 4).tolist()  # of the tones: smoothing multiplies their sum by 4
+    # Covariances times the square of 4 * cells: integers, and below 2^51 for the 1020 cells of the largest preview.
+    *products, true_products = (cells * (smooth @ smooth.T)).tolist()
+    true_variance = int(true_products[-1] - (4 * true_sum) ** 2) or 1
+    gains, offsets, explained = [], [], []
+    for drawing, (own_sum, own_products) in enumerate(zip(sums, products, strict=True)):
+        covariance = max(0, int(own_products[-1] - 16 * own_sum * true_sum))
+        variance = int(own_products[drawing] - 16 * own_sum * own_sum) or 1
+        gain = covariance / variance
+        gains.append(gain)
+        offsets.append((true_sum - gain * own_sum) / (8 * cells))
         explained.append(covariance**2 / (variance * true_variance))
-    return gains, explained
+    return gains, offsets, explained
 
 
 def _structural_similarities(
-    gains: list[float],
+    gain: _Floats,
+    offset: _Floats,
     means: _Floats,
     true_means: _Floats,
     *,
@@ -128,19 +134,16 @@ def _structural_similarities(
     true_variances: _Floats,
     covariances: _Floats,
 ) -> list[float]:
-    """Mean structural similarity of the cells of each drawing, after its contrast is multiplied by `gains`.
+    """Mean structural similarity of the cells of each drawing, fitted by `gain` and `offset`.
 
     The arrays hold moments of the eighths of each cell: (drawings, rows, columns), or (rows, columns) of the original.
     """
-    gain = np.array(gains)[:, np.newaxis, np.newaxis]
-    cells = true_means.size
-    brightness = (8 * true_means.sum() - gain * (8 * means.sum((1, 2), keepdims=True))) / (8 * cells)
-    fitted = gain * means + brightness
+    fitted = gain * means + offset
     similarities = ((fitted * (2 * true_means) + _C1) * (2 * gain * covariances + _C2)) / (
         (fitted * fitted + true_means * true_means + _C1) * (gain * gain * variances + true_variances + _C2)
     )
-    result: list[float] = (np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * cells)).tolist()
-    return result
+    mean: list[float] = (np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * true_means.size)).tolist()
+    return mean
 
 
 def _correlations(drawings: NDArray[np.intp], coverage: _Floats, original: _Floats, glyphs: GlyphStatistics) -> list[float]:
