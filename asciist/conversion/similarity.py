@@ -10,8 +10,8 @@ The similarity is a cheaper variant of the score in bench/scoring.py, computed o
 The structural similarity is computed after fitting the brightness and contrast of the drawing to the original, because a
 viewer's eye adapts to them.
 
-All sums are of integers below 2^53 and therefore exact in any order. Structural similarities are rounded to integers before
-they are summed.
+All sums are of integers, or of eighths of integers, below 2^50 and therefore exact in any order. Structural similarities are
+rounded to integers before they are summed.
 """
 
 from dataclasses import dataclass
@@ -110,9 +110,9 @@ def _fits(means: _Floats, true_means: _Floats) -> tuple[list[float], list[float]
     smooth = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]).reshape(len(tones), -1)
     cells = smooth.shape[1]
     *sums, true_sum = (smooth.sum(1) / 4).tolist()  # of the tones: smoothing multiplies their sum by 4
-    # Covariances times the square of 4 * cells: integers, and below 2^51 for the 1020 cells of the largest preview.
+    # Covariances times the square of 4 * cells: integers, and below 2^50 for the 1020 cells of the largest preview.
     *products, true_products = (cells * (smooth @ smooth.T)).tolist()
-    true_variance = int(true_products[-1] - (4 * true_sum) ** 2) or 1
+    true_variance = int(true_products[-1] - 16 * true_sum * true_sum) or 1
     gains, offsets, explained = [], [], []
     for drawing, (own_sum, own_products) in enumerate(zip(sums, products, strict=True)):
         covariance = max(0, int(own_products[-1] - 16 * own_sum * true_sum))
