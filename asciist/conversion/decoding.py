@@ -52,6 +52,15 @@ class DecodedImage:
         """The upright image resized to (columns x rows) samples, mode L."""
         return self._sample(self.luma, self.box, columns, rows, resample, reducing_gap=_REDUCING_GAP)
 
+    def mean_luma(self, columns: int, rows: int) -> Image.Image:
+        """The mean luma of each of (columns x rows) parts of the upright image, mode L. Imports numpy."""
+        from asciist.conversion import enlarging  # noqa: PLC0415 - imports numpy, which not every style needs
+
+        samples = enlarging.enlarge(self.luma, self.header.as_stored(columns, rows), self.box)
+        if samples is None:
+            return self.sample_luma(columns, rows, Image.Resampling.BOX)
+        return self._upright(samples)
+
     def sample_colour(self, columns: int, rows: int) -> Image.Image:
         """The mean colour of each of (columns x rows) parts of the upright image, mode RGB."""
         if self.colour is None:
@@ -70,6 +79,9 @@ class DecodedImage:
     ) -> Image.Image:
         # Turn the samples and not the image, a copy of which would take more memory.
         samples = pixels.resize(self.header.as_stored(columns, rows), resample, box=box, reducing_gap=reducing_gap)
+        return self._upright(samples)
+
+    def _upright(self, samples: Image.Image) -> Image.Image:
         transpose = _UPRIGHT.get(self.header.orientation)
         return samples if transpose is None else samples.transpose(transpose)
 

@@ -10,17 +10,16 @@ The similarity is a cheaper variant of the score in bench/scoring.py, computed o
 The structural similarity is computed after fitting the brightness and contrast of the drawing to the original, because a
 viewer's eye adapts to them.
 
-All sums are of integers below 2^53 and therefore exact in any order. Structural similarities are rounded to integers before
-they are summed.
+All sums are of integers, or of eighths of integers, below 2^50 and therefore exact in any order. Structural similarities are
+rounded to integers before they are summed.
 """
 
+from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from asciist.conversion.glyphs import GlyphBank
 
 _Floats = NDArray[np.float64]
 
@@ -34,6 +33,9 @@ _C2: Final = (0.03 * _WHITE) ** 2
 _UNIT: Final = 1 << 20
 """Similarities are rounded to multiples of 1/_UNIT."""
 
+_MEAN: Final = np.full(8, 1 / 8)
+"""Weights whose product with the eighths of a cell is their mean: exact, because the eighths are integers."""
+
 _SLOPES: Final = np.array(
     [[-1, 1, 0, 0, 0, 0, 0, 0], [0, 0, -1, 1, 0, 0, 0, 0], [0, 0, 0, 0, -1, 1, 0, 0], [0, 0, 0, 0, 0, 0, -1, 1]]
     + [[-1 if eighth == upper else int(eighth == upper + 2) for eighth in range(8)] for upper in range(6)],
@@ -41,70 +43,120 @@ _SLOPES: Final = np.array(
 ).T
 """(8, 10): matrix that gives the differences within a cell, between each eighth and those on its right and below it."""
 
+_SLOPE_PRODUCTS: Final = _SLOPES @ _SLOPES.T
+"""(8, 8): matrix L for which x @ L @ y is the sum of the products of the slopes of two cells x and y."""
 
-def similarity(drawings: NDArray[np.intp], original: _Floats, bank: GlyphBank) -> list[float]:
+
+@dataclass(frozen=True, kw_only=True)
+class GlyphStatistics:
+    """Sums over the eighths of each glyph, from which the similarity of a drawing is computed."""
+
+    coverage: _Floats
+    """(glyphs, 8): coverage of each eighth, 0 to _WHITE."""
+    means: _Floats
+    """(glyphs,): mean of the coverage."""
+    variances: _Floats
+    """(glyphs,): variance of the coverage."""
+    steepness: _Floats
+    """(glyphs,): sum of the squares of the slopes within the glyph."""
+    steepness_between: _Floats
+    """(glyphs * glyphs,): sum of the squares of the slopes between two glyphs, at index `left * glyphs + right`."""
+
+    @classmethod
+    def of(cls, coverage: _Floats) -> "GlyphStatistics":
+        """Compute the statistics of glyphs with the given coverage, (glyphs, 8)."""
+        means = coverage.sum(1) / 8
+        between = coverage[:, 0::2] - coverage[:, np.newaxis, 1::2]
+        return cls(
+            coverage=coverage,
+            means=means,
+            variances=(coverage**2).sum(1) / 8 - means * means,
+            steepness=((coverage @ _SLOPES) ** 2).sum(1),
+            steepness_between=(between**2).sum(2).ravel(),
+        )
+
+
+def similarity(drawings: NDArray[np.intp], original: _Floats, glyphs: GlyphStatistics) -> list[float]:
     """Score each of several drawings against the original; higher is more similar.
 
     `drawings` is (drawings, rows, columns) glyph indices, `original` is (rows, columns, 8) eighths of cells.
     """
-    coverage = bank.coverage
-    tones, true_tones = coverage.sum(1)[drawings], original.sum(2)
-    true_smooth = _smooth(true_tones)
-    true_variance = _covariance(true_smooth, true_smooth)
-    gains, explained = [], []
-    for smooth in _smooth(tones):
-        covariance = max(0, _covariance(smooth, true_smooth))
-        variance = _covariance(smooth, smooth) or 1
-        gains.append(covariance / variance)
-        explained.append(covariance**2 / (variance * (true_variance or 1)))
-
-    gain = np.array(gains)[:, np.newaxis, np.newaxis]
-    means, true_means = tones / 8, true_tones / 8
-    scatter = (coverage**2).sum(1)[drawings] / 8 - means * means
-    true_scatter = (original**2).sum(2) / 8 - true_means * true_means
-    joint = _select_drawn(original @ coverage.T, drawings) / 8 - means * true_means
-    brightness = (true_tones.sum() - gain * tones.sum((1, 2), keepdims=True)) / (8 * true_tones.size)
-    fitted = gain * means + brightness
-    similarities = ((2 * fitted * true_means + _C1) * (2 * gain * joint + _C2)) / (
-        (fitted * fitted + true_means * true_means + _C1) * (gain * gain * scatter + true_scatter + _C2)
+    coverage = glyphs.coverage.take(drawings, axis=0)
+    means, true_means = glyphs.means.take(drawings), original @ _MEAN
+    gains, offsets, explained = _fits(means, true_means)
+    structural = _structural_similarities(
+        np.array(gains)[:, np.newaxis, np.newaxis],
+        np.array(offsets)[:, np.newaxis, np.newaxis],
+        means,
+        true_means,
+        variances=glyphs.variances.take(drawings),
+        true_variances=(original * original) @ _MEAN - true_means * true_means,
+        covariances=(coverage * original) @ _MEAN - means * true_means,
     )
-    mean_similarities = np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * true_tones.size)
-
-    correlations = _correlations(drawings, original, coverage)
+    correlations = _correlations(drawings, coverage, original, glyphs)
     return [
         max(0.0, mean) * share * sqrt(correlation)
-        for mean, share, correlation in zip(mean_similarities.tolist(), explained, correlations, strict=True)
+        for mean, share, correlation in zip(structural, explained, correlations, strict=True)
     ]
 
 
-def _covariance(one: _Floats, other: _Floats) -> int:
-    """Covariance of all elements, times the square of their number."""
-    return one.size * int(np.vdot(one, other)) - int(one.sum()) * int(other.sum())
+def _fits(means: _Floats, true_means: _Floats) -> tuple[list[float], list[float], list[float]]:
+    """(gains, offsets, shares): gain * mean + offset fits each drawing to the original, and explains a share of its variance.
+
+    The gains and shares are those of means smoothed in each row (1:2:1), with the means at the edge repeated outside it.
+    """
+    tones = 8 * np.concatenate([means, true_means[np.newaxis]])
+    padded = tones.take(np.arange(-1, tones.shape[2] + 1), axis=2, mode="clip")
+    smooth = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]).reshape(len(tones), -1)
+    cells = smooth.shape[1]
+    *sums, true_sum = (smooth.sum(1) / 4).tolist()  # of the tones: smoothing multiplies their sum by 4
+    # Covariances times the square of 4 * cells: integers, and below 2^50 for the 1020 cells of the largest preview.
+    *products, true_products = (cells * (smooth @ smooth.T)).tolist()
+    true_variance = int(true_products[-1] - 16 * true_sum * true_sum) or 1
+    gains, offsets, explained = [], [], []
+    for drawing, (own_sum, own_products) in enumerate(zip(sums, products, strict=True)):
+        covariance = max(0, int(own_products[-1] - 16 * own_sum * true_sum))
+        variance = int(own_products[drawing] - 16 * own_sum * own_sum) or 1
+        gain = covariance / variance
+        gains.append(gain)
+        offsets.append((true_sum - gain * own_sum) / (8 * cells))
+        explained.append(covariance**2 / (variance * true_variance))
+    return gains, offsets, explained
 
 
-def _smooth(tones: _Floats) -> _Floats:
-    """Each tone averaged with its neighbours in the row (1:2:1), times four."""
-    left = np.concatenate([tones[..., :1], tones[..., :-1]], axis=-1)
-    right = np.concatenate([tones[..., 1:], tones[..., -1:]], axis=-1)
-    return np.asarray(left + 2 * tones + right)
+def _structural_similarities(
+    gain: _Floats,
+    offset: _Floats,
+    means: _Floats,
+    true_means: _Floats,
+    *,
+    variances: _Floats,
+    true_variances: _Floats,
+    covariances: _Floats,
+) -> list[float]:
+    """Mean structural similarity of the cells of each drawing, fitted by `gain` and `offset`.
+
+    The arrays hold moments of the eighths of each cell: (drawings, rows, columns), or (rows, columns) of the original.
+    """
+    fitted = gain * means + offset
+    similarities = ((fitted * (2 * true_means) + _C1) * (2 * gain * covariances + _C2)) / (
+        (fitted * fitted + true_means * true_means + _C1) * (gain * gain * variances + true_variances + _C2)
+    )
+    mean: list[float] = (np.rint(similarities * _UNIT).sum((1, 2)) / (_UNIT * true_means.size)).tolist()
+    return mean
 
 
-def _select_drawn(by_glyph: _Floats, drawings: NDArray[np.intp]) -> _Floats:
-    """Pick the values of the drawn glyphs: (rows, columns, glyphs) to (drawings, rows, columns)."""
-    drawn: _Floats = np.take_along_axis(by_glyph, drawings.transpose(1, 2, 0), axis=2).transpose(2, 0, 1)
-    return drawn
-
-
-def _correlations(drawings: NDArray[np.intp], original: _Floats, coverage: _Floats) -> list[float]:
+def _correlations(drawings: NDArray[np.intp], coverage: _Floats, original: _Floats, glyphs: GlyphStatistics) -> list[float]:
     """Correlation of the slopes of each drawing with those of the original, within and between cells; 0 if negative."""
-    glyph_slopes, slopes = coverage @ _SLOPES, original @ _SLOPES
-    aligned = _select_drawn(slopes @ glyph_slopes.T, drawings).sum((1, 2))
-    steepness = (glyph_slopes**2).sum(1)[drawings].sum((1, 2))
-    between = coverage[:, 0::2][drawings[..., 1:]] - coverage[:, 1::2][drawings[..., :-1]]
-    true_between = original[:, 1:, 0::2] - original[:, :-1, 1::2]
-    aligned += between.reshape(len(drawings), -1) @ true_between.ravel()
-    steepness += np.einsum("drce,drce->d", between, between)
-    true_steepness = int((slopes**2).sum()) + int((true_between**2).sum())
+    # The products of the slopes of the original and of a drawing have a sum that is linear in the eighths of the drawing.
+    factors = original @ _SLOPE_PRODUCTS
+    between = original[:, 1:, 0::2] - original[:, :-1, 1::2]
+    factors[:, 1:, 0::2] += between
+    factors[:, :-1, 1::2] -= between
+    aligned = coverage.reshape(len(drawings), -1) @ factors.ravel()
+    true_steepness = int(np.vdot(original, factors))
+    pairs = drawings[..., :-1] * len(glyphs.means) + drawings[..., 1:]
+    steepness = glyphs.steepness.take(drawings).sum((1, 2)) + glyphs.steepness_between.take(pairs).sum((1, 2))
     return [
         one / sqrt(int(mine) * true_steepness) if one > 0 else 0.0
         for one, mine in zip(aligned.tolist(), steepness.tolist(), strict=True)
