@@ -147,16 +147,20 @@ class Settings:
     port: int = 27244
     """TCP port to listen on."""
     workers: int = field(default_factory=_available_cores)
-    """Number of concurrent conversions in an embedded process or a poller; on AWS, number of web processes on a machine.
+    """Number of web processes on this machine, each with a converter process if the backend is embedded; in a poller, number of
+    concurrent conversions.
 
     The default is the number of CPU cores available to the process.
     """
     request_timeout: int = 10
     """Maximum seconds from a complete upload to its answer, from 1 to 50. It determines the other timeouts (see `Timeouts`)."""
     max_requests_in_flight: int = 64
-    """Maximum conversion requests in flight in one web process. Further requests wait briefly and are then refused with 503."""
+    """Maximum conversion requests in progress in one web process. Further requests are refused at once with 503."""
     max_upload_bytes_in_flight: int = 100_000_000
-    """Maximum bytes of request bodies held in one web process. Further requests wait briefly and are then refused with 503."""
+    """Maximum bytes of request bodies held in one web process.
+
+    If more arrive, the upload that has been idle for longest ends; if none is idle, the new one is refused with 503.
+    """
     metrics: str = "dogstatsd"
     """Destination of metrics: `dogstatsd`, `emf`, `dogstatsd+emf` or `none`.
 

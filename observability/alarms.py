@@ -20,6 +20,9 @@ alarm, so the share alone decides."""
 MIN_ANSWERS_FOR_P99: Final = 100
 """Answers in the window below which the alarm on the 99th percentile does not fire: it would be the slowest answer."""
 
+MAX_TURNED_AWAY: Final = 10
+"""Refused requests in a minute above which the alarm on them fires: a burst that ends at once needs nobody's attention."""
+
 REQUEST_TIMEOUT: Final = "request timeout"
 """A threshold equal to the deployment's request timeout, in seconds."""
 
@@ -142,6 +145,15 @@ SLOW_ANSWERS: Final = Alarm(
     silence=Silence.KEEPS_STATE,
     silence_reason=_UNMEASURED,
 )
+TURNED_AWAY: Final = Alarm(
+    title="Requests are turned away",
+    meaning="Web processes refuse requests with a 503, because they arrive faster than they can be served.",
+    signal=plain(Measured(metric=metrics.REQUESTS_SHED, statistic="sum")),
+    threshold=MAX_TURNED_AWAY,
+    windows=(Window(period_minutes=1, periods=5, breaching=3),),
+    silence=Silence.IS_HEALTHY,
+    silence_reason="Web processes count only the requests that they refuse, so no value means that they refuse none.",
+)
 DEAD_LETTERS: Final = Alarm(
     title="Messages are in the dead-letter queue",
     meaning="Conversions failed at every attempt: their users got a 503 or a 504.",
@@ -205,6 +217,7 @@ ALARMS: Final = (
     BUDGET_BURNS_FAST,
     BUDGET_BURNS,
     SLOW_ANSWERS,
+    TURNED_AWAY,
     DEAD_LETTERS,
     STALE_QUEUE,
     UNHEALTHY_HOSTS,
