@@ -31,6 +31,9 @@ FACTORS: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 10.0)
 _LONG: Final = frozenset({1.0, 3.0, 10.0})
 _LONG_SECONDS, _SHORT_SECONDS = 8.0, 3.0
 _PROBE_SECONDS: Final = 4.0
+_PROBE_RATE: Final = 20.0
+"""Requests per second after the load, which show when the service has recovered."""
+
 _TIMEOUT_SECONDS: Final = 15.0
 _PEAK_ROUNDS: Final = 3
 _MIN_NORMAL_SECONDS: Final = 0.05
@@ -53,7 +56,7 @@ class Overload:
     result: Result
     max_rss_bytes: int
     recovery_seconds: float
-    """Seconds from the end of the load until one client is served as fast as without load; NaN if that was not seen."""
+    """Seconds from the end of the load until requests are served as fast as without load; NaN if that was not seen."""
 
     @property
     def failed(self) -> int:
@@ -85,12 +88,10 @@ def _overload(port: int, requests: RequestSource, tree: ProcessTree, *, peak: fl
         nonlocal max_rss_bytes
         max_rss_bytes = max(max_rss_bytes, tree.usage().rss_bytes)
 
-    loads: list[ClosedLoop | OpenLoop] = [
-        OpenLoop(requests=requests, rate=factor * peak, seconds=seconds, timeout=_TIMEOUT_SECONDS)
-    ]
-    if factor in _LONG:  # then one client goes on
+    loads = [OpenLoop(requests=requests, rate=factor * peak, seconds=seconds, timeout=_TIMEOUT_SECONDS)]
+    if factor in _LONG:
         loads.append(
-            ClosedLoop(requests=requests, connections=1, start=seconds, seconds=_PROBE_SECONDS, timeout=_TIMEOUT_SECONDS)
+            OpenLoop(requests=requests, rate=_PROBE_RATE, start=seconds, seconds=_PROBE_SECONDS, timeout=_TIMEOUT_SECONDS)
         )
     results = run(port, *loads, tick=sample, tick_seconds=_SAMPLE_SECONDS)
     return Overload(

@@ -21,7 +21,8 @@ _numbers = itertools.count(_FIRST_NUMBER)
 
 def fixed(method: str, path: str, body: bytes = b"", **headers: str) -> RequestSource:
     """Return a source that repeats one request. Underscores in names of headers stand for hyphens."""
-    request = (_head(method, path, len(body), headers) + body,)
+    head = _head(method, path, len(body), headers)
+    request = (head, body) if body else (head,)
     return lambda: request
 
 
