@@ -147,8 +147,7 @@ def slow_client_tables(photograph: bytes, width: int, connections: int) -> Itera
             yield _slow_row("none", 0, before, before, "")
             with SlowClients(server.port) as clients:
                 opened = time.monotonic()
-                clients.open(beginning, count, reading=reading)
-                held = clients.held
+                held = clients.open(beginning, count, reading=reading)
                 during = _responsiveness(server.port, requests, connections, clients)
                 while clients.held and time.monotonic() < opened + _DROP_SECONDS:
                     clients.poll()

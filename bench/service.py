@@ -9,6 +9,7 @@ the server answers, and latency counts from the time due.
 import contextlib
 import math
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -92,18 +93,29 @@ def report() -> Iterator[str]:
     yield (__doc__ or "").strip()
     yield ""
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(temporary_server())
+        server = stack.enter_context(_asciist())
         figures = _race(photograph, server, stack)
     yield from _rates(figures)
     yield from _cpu_times(figures)
     yield from _goals(figures)
-    with temporary_server() as server:
+    with _asciist() as server:
         tree = ProcessTree(server.process.pid)
         requests = FreshJson(photograph, width=WIDTH)
         figures.overloads = overloads(server.port, requests, tree, CONNECTIONS)
         yield from _overload_tables(figures.overloads)
     yield from slow_client_tables(photograph, WIDTH, CONNECTIONS)
     yield from load_plot(figures.overloads, {name: each.best.goodput for name, each in figures.contestants.items()})
+
+
+@contextlib.contextmanager
+def _asciist() -> Iterator[Server]:
+    """Run the service with an empty data directory. After an error, print the end of its log."""
+    with temporary_server() as server:
+        try:
+            yield server
+        except Exception:
+            print(f"exit status {server.process.poll()}", server.log.decode()[-4000:], sep="\n", file=sys.stderr)
+            raise
 
 
 def _race(photograph: bytes, server: Server, stack: contextlib.ExitStack) -> Figures:
@@ -219,6 +231,14 @@ def _overload_tables(measured: list[Overload]) -> Iterator[str]:
             f"| {each.factor:g} | {each.rate:.0f} | {result.goodput:.0f} | {len(result.refused)} | {each.failed} | "
             f"{' | '.join(map(milliseconds, latencies))} | {each.max_rss_bytes / 1e6:.0f} | {each.recovery_text} |"
         )
+    yield ""
+    cpu = max(each.result.cpu_seconds / each.result.seconds for each in measured)
+    lag = max(each.result.lag for each in measured)
+    yield (
+        "Failed requests had no answer, or one that is neither served nor a refusal. The load generator used at most\n"
+        f"{cpu:.0%} of a core, and sent no request more than {1000 * lag:.0f} ms late for which it had a connection.\n"
+        "Memory that processes share counts for each of them."
+    )
     yield ""
     yield from HEAD
     for each in measured:
