@@ -352,7 +352,7 @@ def report(done: Soak) -> Iterator[str]:
     )
     for name, value in rows:
         second, last = done.sixths(value)
-        yield f"| {name} | {second:.1f} | {last:.1f} |"
+        yield f"| {name} | {_figure(second)} | {_figure(last)} |"
     yield ""
     yield "The values are medians of the samples. Memory that processes share counts for each of them."
     yield ""
@@ -360,6 +360,10 @@ def report(done: Soak) -> Iterator[str]:
     for measure, limit, figure, met in done.verdict():
         yield goal(measure, limit, figure, met=met)
     yield ""
+
+
+def _figure(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.1f}"
 
 
 def main() -> int:
