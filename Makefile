@@ -4,7 +4,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+THUMBOR := .venv-thumbor
 SECONDS ?= 1200
+MINUTES ?= 30
 # Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). realpath gives the system's Python even
 # if an activated .venv comes first in PATH, because a .venv cannot be replaced by its own Python.
 ifndef PYTHON
@@ -16,6 +18,7 @@ SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 CHARTS := $(VENV)/charts/.complete
+SHARP := $(BENCH)/sharp/.complete
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The environment's tools, such as node, take precedence over the machine's.
@@ -24,7 +27,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format synth deploy deploy-local lock pictures bench fuzz clean
+.PHONY: help setup run dashboard test check format synth deploy deploy-local lock pictures bench soak fuzz clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -93,14 +96,29 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The image servers that the section `service` compares with. thumbor needs an older Pillow, so it has an environment of its own.
+$(THUMBOR)/.ready: requirements/thumbor.txt
+	$(PYTHON) -m venv --clear $(THUMBOR)
+	$(THUMBOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/thumbor.txt
+	@touch $@
+
+$(SHARP): $(BENCH)/.ready $(READY) tools/sharp/package-lock.json
+	@mkdir -p $(@D) && cp tools/sharp/package.json tools/sharp/package-lock.json $(@D)
+	@NODE_OPTIONS="--use-system-ca $$NODE_OPTIONS" npm --prefix $(@D) --cache $(@D)/.npm --loglevel=error --no-audit --no-fund \
+		--no-update-notifier ci
+	@touch $@
+
 pictures: $(BROWSER) ## Retake the screenshots of the page and the gallery in docs/images
 	@$(BIN)/python -m docs.pictures
 
-bench: $(BENCH)/.ready ## Measure the figures that the docs quote and write bench/results.md (SECTIONS='fidelity speed')
+bench: $(BENCH)/.ready $(if $(filter service,$(or $(SECTIONS),service)),$(THUMBOR)/.ready $(SHARP)) ## Measure the figures that the docs quote and write bench/results.md (SECTIONS='fidelity speed')
 	@$(BENCH)/bin/python -m bench $(SECTIONS)
+
+soak: $(BENCH)/.ready ## Serve a mixed load and check that nothing grows or is stuck; writes bench/soak.md (MINUTES=30)
+	@$(BENCH)/bin/python -m bench.soak $(MINUTES)
 
 fuzz: $(READY) ## Search for images that crash the conversion; findings are in .fuzz (SECONDS=1200; Linux on x86-64 only)
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(BENCH) .fuzz .asciist-data .bundles cdk.out
+	rm -rf $(VENV) .venv-emulator $(BENCH) $(THUMBOR) .fuzz .asciist-data .bundles cdk.out

@@ -25,7 +25,7 @@ Report = Callable[[], Iterable[str]]
 """A measurement: yields Markdown lines as it runs."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
-SECTIONS: Final = ("latency", "page", "metrics", "speed", "fidelity", "sheets", "hostile")
+SECTIONS: Final = ("latency", "page", "metrics", "service", "speed", "fidelity", "sheets", "hostile")
 """Modules of this package that define `report() -> Iterator[str]`, in their order in results.md."""
 
 _HEAD: Final = """\
@@ -44,6 +44,7 @@ _MEASURED: Final = (
     "bench/*.py",
     "pyproject.toml",
     "requirements",
+    "tools/sharp",
 )
 """Paths that may affect results: the revision names uncommitted changes to them."""
 

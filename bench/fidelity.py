@@ -21,6 +21,7 @@ from PIL import Image
 
 from asciist.conversion import STYLES, ConversionOptions, convert, decode, open_image, structure
 from asciist.limits import Limits
+from bench.goals import HEAD, goal
 from bench.peers import PEERS, Peer, PeerError, installed_version
 from bench.pictures import Picture, description, folder_pictures, pictures
 from bench.scoring import FONTS, Reference, Score, glyphs, not_ascii
@@ -189,18 +190,17 @@ def _goals(measured: Measured) -> Iterator[str]:
     other = measured.q(ours, font=OTHER_FONT)
     yield f"### Goals for {ours}, width {MAIN_WIDTH}"
     yield ""
-    yield "| | goal | measured | |"
-    yield "|---|--:|--:|---|"
-    yield _goal("mean Q", "≥ 60", f"{q:.1f}", met=q >= 60)
+    yield from HEAD
+    yield goal("mean Q", "≥ 60", f"{q:.1f}", met=q >= 60)
     if SINGLE_PRESET in measured.ours:
         preset = measured.q(SINGLE_PRESET)
-        yield _goal("mean Q with a single preset", "≥ 58", f"{preset:.1f}", met=preset >= 58)
+        yield goal("mean Q with a single preset", "≥ 58", f"{preset:.1f}", met=preset >= 58)
     else:
         yield "| mean Q with a single preset | ≥ 58 | | not measured |"
     if chafas:
         best = measured.best(chafas)
         lead = q - measured.q(best)
-        yield _goal(
+        yield goal(
             f"lead over chafa with its best options (`{best}`, {measured.q(best):.1f})", "≥ 14", f"{lead:.1f}", met=lead >= 14
         )
         each = statistics.fmean(
@@ -211,13 +211,9 @@ def _goals(measured: Measured) -> Iterator[str]:
         yield "| lead over chafa with its best options | ≥ 14 | | not measured: chafa is not installed |"
     if measured.peers:
         share = len(_wins(measured, ours)) / len(measured.pictures)
-        yield _goal("share of images on which it scores above every peer", "≥ 90 %", f"{share:.0%}", met=share >= 0.9)
-    yield _goal(f"loss of mean Q when drawn in {OTHER_FONT} ({other:.1f})", "≤ 2", f"{q - other:.1f}", met=q - other <= 2)
+        yield goal("share of images on which it scores above every peer", "≥ 90 %", f"{share:.0%}", met=share >= 0.9)
+    yield goal(f"loss of mean Q when drawn in {OTHER_FONT} ({other:.1f})", "≤ 2", f"{q - other:.1f}", met=q - other <= 2)
     yield ""
-
-
-def _goal(measure: str, goal: str, figure: str, *, met: bool) -> str:
-    return f"| {measure} | {goal} | {figure} | {'met' if met else '**not met**'} |"
 
 
 def _by_q(measured: Measured) -> list[str]:

@@ -31,6 +31,7 @@ class Server:
     def __init__(self, data_dir: Path, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
+        self.data_dir = data_dir
         self._log = b""
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         self.process = subprocess.Popen(

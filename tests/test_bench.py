@@ -1,6 +1,10 @@
-"""The scorer is correct, and the bench reports missing peers and failed sections."""
+"""The scorer is correct, the bench reports missing peers and failed sections, and the soak test finds what does not hold."""
 
+import dataclasses
+import math
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import servers
 from bench.__main__ import run
 from bench.fidelity import peer_table
+from bench.goals import goal, milliseconds
 from bench.peers import PEERS, Peer
 from bench.pictures import GRAPHICS, flatten, folder_pictures
+from bench.pressure import Overload
 from bench.scoring import FONTS, Floats, FontMissingError, Reference, character_grid, draw, glyphs, luma, not_ascii
+from bench.service import Contestant, Figures
+from bench.soak import Part, Sample, Soak, report, soak
+from devtools.images import encoded, gradient
+from devtools.load import Latencies, Result, Usage, fixed
+from devtools.server import temporary_server
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ORDER = np.arange(128) * 47 % 128
@@ -202,3 +214,135 @@ def test_running_a_section_again_replaces_it(tmp_path: Path) -> None:
 
     assert results.read_text().count("## Latency") == 1
     assert results.read_text().endswith("\n\n2 ms\n")
+
+
+def result(*latencies: float, status: int = 200) -> Result:
+    outcome = Result(start=0, seconds=1)
+    for latency in latencies:
+        outcome.due.append(0)
+        outcome.latency.append(latency)
+        outcome.status.append(status)
+    return outcome
+
+
+def test_servers_are_compared_at_their_best_rounds() -> None:
+    ours = Contestant(name="ours", port=1, requests=fixed("GET", "/"), rounds=[result(0.1), result(0.1, 0.2, 0.3)])
+    peer = Contestant(name="peer", port=2, requests=fixed("GET", "/"), rounds=[result(0.1, 0.2), result(0.1)])
+    figures = Figures(contestants={"ours": ours, "peer": peer}, missing={}, conversion_ms={})
+
+    assert figures.ratio("ours", "peer") == 3 / 2
+    assert ours.median_rate == 2
+    assert math.isnan(figures.ratio("ours", "missing"))
+
+
+def test_a_goal_is_met_missed_or_not_measured() -> None:
+    assert goal("rate", "≥ 1", "2", met=True) == "| rate | ≥ 1 | 2 | met |"
+    assert goal("rate", "≥ 1", "0", met=False) == "| rate | ≥ 1 | 0 | **not met** |"
+    assert goal("rate", "≥ 1", "nan", met=None) == "| rate | ≥ 1 | | not measured |"
+    assert (milliseconds(0.0123), milliseconds(math.nan)) == ("12.3", "")
+
+
+def test_an_overload_tells_refusals_from_failures() -> None:
+    outcome = result(0.1, 0.2)
+    for status in (503, 503, 500, 0):
+        outcome.due.append(0)
+        outcome.latency.append(0.01)
+        outcome.status.append(status)
+    overload = Overload(peak=10, factor=3, rate=30, result=outcome, max_rss_bytes=0, recovery_seconds=math.nan)
+
+    assert (len(outcome.refused), overload.failed) == (2, 2)
+    assert overload.recovery_text == "> 4"
+
+
+def test_the_original_program_is_measured_where_its_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(servers.ORIGINAL, raising=False)
+    image = encoded(gradient(), "JPEG")
+    with pytest.raises(servers.PeerMissingError, match="set ORIGINAL to its command"), servers.original(image):
+        pass
+
+    monkeypatch.setenv(servers.ORIGINAL, f"{sys.executable} -m http.server --bind 127.0.0.1 {{port}}")
+    with servers.original(image) as (port, _requests):
+        assert servers.status_of(port, fixed("GET", "/")) == 200
+
+    monkeypatch.setenv(servers.ORIGINAL, f"""{sys.executable} -c 'exit("broken")'""")
+    with pytest.raises(servers.PeerMissingError, match="does not start: broken"), servers.original(image):
+        pass
+
+
+@pytest.mark.slow
+def test_the_hello_world_runs_on_the_settings_of_the_service() -> None:
+    with servers.hello() as port:
+        assert servers.status_of(port, fixed("GET", "/")) == 200
+
+
+def usage(*, megabytes: float = 100, descriptors: int = 50) -> Usage:
+    return Usage(processes=2, threads=20, descriptors=descriptors, rss_bytes=int(1e6 * megabytes), cpu_seconds=1)
+
+
+def soaked(*samples: Usage, left: int = 50, outcome: Result | None = None) -> Soak:
+    return Soak(
+        peak=100,
+        seconds=len(samples),
+        before=usage(),
+        after=usage(descriptors=left),
+        parts=[Part(name="fresh", requests=fixed("GET", "/"), rate=50)],
+        results=[outcome or result(0.1)],
+        slow_clients=12,
+        dropped=Counter(),
+        pids=({1, 2}, {1, 2}),
+        answers_after=True,
+        samples=[
+            Sample(
+                seconds=second + 0.5,
+                usage=sample,
+                answered=50,
+                fresh=Latencies([0.1]),
+                refused=0,
+                unexpected=0,
+                slow_clients=12,
+                data_bytes=0,
+            )
+            for second, sample in enumerate(samples)
+        ],
+    )
+
+
+def missed(done: Soak) -> list[str]:
+    return [measure.partition(":")[0] for measure, _, _, met in done.verdict() if not met]
+
+
+def test_a_soak_test_finds_what_grows_is_left_open_or_fails() -> None:
+    flat = [usage()] * 6
+    steep = [usage(megabytes=100 + 10 * n, descriptors=50 + 10 * n) for n in range(6)]
+    unanswered = result(9, status=0)
+    unanswered.errors["timeout"] += 1
+
+    assert missed(soaked(*flat)) == []
+    assert missed(soaked(*steep)) == ["memory, MB", "descriptors"]
+    assert missed(soaked(*flat, left=90)) == ["descriptors left open after the load"]
+    assert missed(soaked(*flat, outcome=unanswered)) == ["requests without an answer"]
+    assert missed(soaked(*flat, outcome=result(1, status=503))) == ["requests refused with 429 or 503"]
+    assert missed(soaked(*flat, outcome=result(1, status=500))) == ["requests with another wrong status"]
+    assert missed(dataclasses.replace(soaked(*flat), pids=({1, 2}, {1, 3}))) == ["processes that ended"]
+
+
+def test_growth_at_the_start_is_allowed() -> None:
+    assert missed(soaked(usage(megabytes=10), *[usage()] * 5)) == []
+
+
+@pytest.mark.slow
+def test_a_short_soak_test_leaves_nothing_behind() -> None:
+    lines: list[str] = []
+    with temporary_server() as server:
+        done = soak(server, 8, slow_clients=12, tell=lines.append)
+
+    assert lines[0].startswith("peak ")
+    assert (done.unanswered, done.unexpected) == (0, 0)
+    assert done.answers_after
+    assert done.pids[0] == done.pids[1]
+    assert "descriptors left open after the load" not in missed(done)
+    assert [sample.slow_clients for sample in done.samples[:2]] == [12, 12]
+    text = "\n".join(report(done))
+    for part, outcome in zip(done.parts, done.results, strict=True):
+        assert outcome.offered == len(outcome.status) > 0
+        assert f"| {part.name} | {part.rate:.1f} | {outcome.offered} |" in text

@@ -134,11 +134,23 @@ def closed_port() -> int:
 def test_a_closed_loop_has_one_request_in_flight_on_each_connection(server: Server) -> None:
     result = closed_loop(server.port, fixed("GET", "/slow"), connections=4, seconds=0.5)
 
-    assert result.offered == len(result.served) == 12  # each connection sends at 0, 0.2 and 0.4 seconds
+    assert result.offered == len(result.served) > 4
+    assert result.statuses == {200: result.offered}
     assert result.connections == len(server.clients) == 4
     assert not result.errors
-    assert result.statuses == {200: 12}
-    assert result.goodput == 16  # the last four answers arrive after the end
+    started, ended = sorted(result.due), sorted(due + t for due, t in zip(result.due, result.latency, strict=True))
+    assert all(start >= end for start, end in zip(started[4:], ended, strict=False))  # never five at a time
+
+
+def test_goodput_counts_what_was_served_before_the_end() -> None:
+    result = Result(start=1, seconds=2)
+    for due, latency, status in [(1, 0.1, 200), (1, 2.1, 200), (2, 0.5, 503), (2.5, 0.4, 304), (2.5, 0, 0)]:
+        result.due.append(due)
+        result.latency.append(latency)
+        result.status.append(status)
+
+    assert result.goodput == 1
+    assert (len(result.served), len(result.refused)) == (3, 1)
 
 
 def test_an_open_loop_sends_on_time_however_slow_the_server_is(server: Server) -> None:
@@ -217,9 +229,8 @@ def test_loads_run_side_by_side_and_each_at_its_time(server: Server) -> None:
     )
 
     assert max(first.due) < 0.3 <= min(second.due)
-    assert len(ticks) >= 4
-    assert ticks[0][1] == 0
-    assert ticks[-1][1] > 0
+    assert len(ticks) > 1
+    assert ticks == sorted(ticks)  # time passes, and results are added
 
 
 def test_bodies_in_json_hold_images_that_differ_in_a_comment_only(server: Server) -> None:
@@ -246,7 +257,7 @@ def test_a_stored_request_is_the_same_each_time() -> None:
     source = json_request(JPEG, width=80)
 
     assert source() == source()
-    assert json.loads(source()[0].partition(b"\r\n\r\n")[2]) == {
+    assert json.loads(source()[1]) == {
         "width": 80,
         "style": "structure",
         "image": base64.b64encode(JPEG).decode(),

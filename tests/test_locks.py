@@ -56,6 +56,7 @@ def test_every_lock_is_compiled_from_something() -> None:
         "requirements/bench.txt",
         "requirements/emulator.txt",
         "requirements/serve.txt",
+        "requirements/thumbor.txt",
         "requirements/web.txt",
         "requirements/worker.txt",
     )
@@ -70,7 +71,7 @@ def test_each_lock_pins_every_declared_dependency() -> None:
     assert declared([*served(), *group("dev")]) <= names("requirements.txt")
     assert declared([*PROJECT["project"]["dependencies"], *group("build")]) <= names("requirements/serve.txt")
     assert declared(served()) <= names("requirements/web.txt")
-    for name in ("worker", "bench", "emulator"):
+    for name in ("worker", "bench", "emulator", "thumbor"):
         assert declared(group(name)) <= names(f"requirements/{name}.txt")
 
 

@@ -12,10 +12,11 @@ sends HTTP/1.1 over raw sockets and reads no more of a response than its status 
 from devtools.load.engine import ClosedLoop, OpenLoop, Tick, closed_loop, open_loop, run
 from devtools.load.processes import ProcessTree, Usage
 from devtools.load.requests import FreshJson, FreshUpload, Parts, RequestSource, fixed, json_request, several
-from devtools.load.results import Latencies, Result, percentile
+from devtools.load.results import REFUSALS, Latencies, Result, percentile
 from devtools.load.slow import SlowClients, half_body, half_head
 
 __all__ = [
+    "REFUSALS",
     "ClosedLoop",
     "FreshJson",
     "FreshUpload",

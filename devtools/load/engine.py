@@ -44,7 +44,7 @@ class ClosedLoop:
     start: float = 0.0
     """Seconds from the start of the run."""
     timeout: float = 30.0
-    """Seconds after which a request without a complete response is given up, and its connection closed."""
+    """Seconds from the time due after which a request is given up, and its connection closed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +239,7 @@ class _Engine:
         connection.busy = True
         connection.due = due
         connection.serial += 1
-        flow.timeouts.append((max(due, now) + flow.load.timeout, connection, connection.serial))
+        flow.timeouts.append((due + flow.load.timeout, connection, connection.serial))
         parts: Parts = flow.load.requests()
         connection.unsent = list(parts)
         self._send(connection, first=True)

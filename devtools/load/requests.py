@@ -21,7 +21,8 @@ _numbers = itertools.count(_FIRST_NUMBER)
 
 def fixed(method: str, path: str, body: bytes = b"", **headers: str) -> RequestSource:
     """Return a source that repeats one request. Underscores in names of headers stand for hyphens."""
-    request = (_head(method, path, len(body), headers) + body,)
+    head = _head(method, path, len(body), headers)
+    request = (head, body) if body else (head,)
     return lambda: request
 
 
@@ -56,11 +57,11 @@ class FreshUpload:
 class FreshJson:
     """A source of conversion requests in JSON whose images never repeat: a comment in each JPEG file holds another number."""
 
-    def __init__(self, jpeg: bytes, *, width: int, style: str = "structure") -> None:
+    def __init__(self, jpeg: bytes, *, width: int, style: str | None = "structure") -> None:
         before, after = _around_comment(jpeg)
         # Both parts and the comment have a multiple of three bytes before them, so they are encoded independently.
-        options = json.dumps({"width": width, "style": style, "image": ""}).encode().removesuffix(b'"}')
-        start = options + base64.b64encode(before)
+        options = {"width": width} | ({"style": style} if style else {})
+        start = json.dumps(options | {"image": ""}).encode().removesuffix(b'"}') + base64.b64encode(before)
         self._after = base64.b64encode(after) + b'"}'
         length = len(start) + _COMMENT_BYTES // 3 * 4 + len(self._after)
         self._before = _head("POST", "/", length, {"Content-Type": "application/json"}) + start

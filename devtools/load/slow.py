@@ -53,14 +53,15 @@ class SlowClients:
         """Number of connections that are open."""
         return len(self._held)
 
-    def open(self, beginning: bytes, count: int, *, reading: bool = True, seconds: float = 5.0) -> int:
-        """Open `count` connections and send `beginning` on each; return how many took all of it within `seconds` a batch.
+    def open(self, beginning: bytes, count: int, *, reading: bool = True, seconds: float = 10.0) -> int:
+        """Open `count` connections and send `beginning` on each; return how many took all of it within `seconds`.
 
         With `reading=False` they have small receive buffers, and what the server sends is never read.
         """
         complete = 0
+        deadline = time.monotonic() + seconds
         for start in range(0, count, _BATCH):
-            complete += self._open_batch(beginning, min(_BATCH, count - start), reading, seconds)
+            complete += self._open_batch(beginning, min(_BATCH, count - start), reading, deadline)
         return complete
 
     def send(self, data: bytes) -> None:
@@ -83,7 +84,7 @@ class SlowClients:
         self._reading.clear()
         self._epoll.close()
 
-    def _open_batch(self, beginning: bytes, count: int, reading: bool, seconds: float) -> int:
+    def _open_batch(self, beginning: bytes, count: int, reading: bool, deadline: float) -> int:
         unsent: dict[int, memoryview] = {}
         # Without EPOLLIN, epoll reports a connection that is never read only when the server has reset it.
         interest = select.EPOLLIN | select.EPOLLRDHUP if reading else 0
@@ -97,7 +98,6 @@ class SlowClients:
             self._held[descriptor], self._reading[descriptor] = connection, reading
             unsent[descriptor] = memoryview(beginning)
             self._epoll.register(descriptor, interest | select.EPOLLOUT)
-        deadline = time.monotonic() + seconds
         complete = 0
         while unsent and (left := deadline - time.monotonic()) > 0:
             for descriptor, events in self._epoll.poll(min(left, 0.1), 2 * _BATCH):

@@ -1,0 +1,11 @@
+"""The smallest Flask application, to measure what Flask and gunicorn cost with the service's settings."""
+
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def hello() -> str:
+    """Answer every request with the same short text."""
+    return "hello, world\n"

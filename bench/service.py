@@ -1,0 +1,254 @@
+"""The service under load, beside other servers on the same machine: rates, CPU time, overload and slow clients.
+
+Client and servers share this machine. Each request is a JPEG photograph of 0.3 megapixels at width 80; a fresh one differs from
+all others in a comment. Rates are those of a closed loop with 32 connections: short rounds in turns, of which the best counts,
+because connections may land on few of a server's processes. In an open loop requests are due at fixed times, however fast
+the server answers, and latency counts from the time due.
+"""
+
+import contextlib
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from bench import servers
+from bench.goals import HEAD, goal, milliseconds
+from bench.latency import small_photograph
+from bench.plots import load_plot
+from bench.pressure import Overload, overloads, slow_client_tables, stored_art
+from devtools.load import REFUSALS, FreshJson, ProcessTree, RequestSource, Result, closed_loop, fixed, json_request
+from devtools.server import Server, temporary_server
+
+CONNECTIONS: Final = 32
+ROUNDS: Final = 5
+ROUND_SECONDS: Final = 3.0
+_WARM_UP_SECONDS: Final = 1.0
+_CONVERSIONS: Final = 40
+WIDTH: Final = 80
+
+STRUCTURE, RAMP = "asciist, fresh, structure", "asciist, fresh, ramp"
+STORED, STORED_POST, HEALTH = "asciist, stored art: GET", "asciist, stored art: POST of the image", "asciist, /healthz"
+THUMBOR, SHARP, HELLO, ORIGINAL = "thumbor 7.8, 2 processes", "sharp, bare Node server, 2 processes", "hello-world", "original"
+
+_CPU_GOAL_MS: Final = 1.3
+
+
+@dataclass(kw_only=True)
+class Contestant:
+    """A server with one kind of request, and its rounds."""
+
+    name: str
+    port: int
+    requests: RequestSource
+    tree: ProcessTree | None = None
+    """The processes whose CPU time is measured."""
+    rounds: list[Result] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    """CPU time of a request in each round, in milliseconds."""
+
+    @property
+    def best(self) -> Result:
+        return max(self.rounds, key=lambda result: result.goodput)
+
+    @property
+    def median_rate(self) -> float:
+        return statistics.median(result.goodput for result in self.rounds)
+
+    def measure(self, seconds: float) -> Result:
+        """Run one round. Raises AssertionError if a request fails; refusals are allowed, but do not count as goodput."""
+        before = self.tree.usage().cpu_seconds if self.tree else 0.0
+        result = closed_loop(self.port, self.requests, connections=CONNECTIONS, seconds=seconds)
+        if self.tree:
+            self.cpu_ms.append(1000 * (self.tree.usage().cpu_seconds - before) / len(result.served))
+        assert result.statuses.keys() <= {200, *REFUSALS}, (self.name, result.statuses)
+        assert not result.errors, (self.name, result.errors)
+        return result
+
+
+@dataclass(kw_only=True)
+class Figures:
+    """Everything that the goals are about."""
+
+    contestants: dict[str, Contestant]
+    missing: dict[str, str]
+    conversion_ms: dict[str, float]
+    overloads: list[Overload] = field(default_factory=list)
+
+    def ratio(self, name: str, other: str) -> float:
+        """Return the ratio of the best rounds of two contestants; NaN if one is missing."""
+        if not {name, other} <= self.contestants.keys():
+            return math.nan
+        return self.contestants[name].best.goodput / self.contestants[other].best.goodput
+
+
+def report() -> Iterator[str]:
+    """Yield Markdown lines: rates, CPU time, goals, overload and slow clients; write the plot."""
+    photograph = small_photograph()
+    yield (__doc__ or "").strip()
+    yield ""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_asciist())
+        figures = _race(photograph, server, stack)
+    yield from _rates(figures)
+    yield from _cpu_times(figures)
+    yield from _goals(figures)
+    with _asciist() as server:
+        tree = ProcessTree(server.process.pid)
+        requests = FreshJson(photograph, width=WIDTH)
+        figures.overloads = overloads(server.port, requests, tree, CONNECTIONS)
+        yield from _overload_tables(figures.overloads)
+    yield from slow_client_tables(photograph, WIDTH, CONNECTIONS)
+    yield from load_plot(figures.overloads, {name: each.best.goodput for name, each in figures.contestants.items()})
+
+
+@contextlib.contextmanager
+def _asciist() -> Iterator[Server]:
+    """Run the service with an empty data directory. After an error, print the end of its log."""
+    with temporary_server() as server:
+        try:
+            yield server
+        except Exception:
+            print(f"exit status {server.process.poll()}", server.log.decode()[-4000:], sep="\n", file=sys.stderr)
+            raise
+
+
+def _race(photograph: bytes, server: Server, stack: contextlib.ExitStack) -> Figures:
+    """Start the other servers, and measure all in turns."""
+    tree = ProcessTree(server.process.pid)
+    contestants = [
+        Contestant(name=STRUCTURE, port=server.port, requests=FreshJson(photograph, width=WIDTH), tree=tree),
+        Contestant(name=RAMP, port=server.port, requests=FreshJson(photograph, width=WIDTH, style="ramp"), tree=tree),
+        Contestant(name=STORED, port=server.port, requests=fixed("GET", stored_art(server, photograph, WIDTH)), tree=tree),
+        Contestant(name=STORED_POST, port=server.port, requests=json_request(photograph, width=WIDTH), tree=tree),
+        Contestant(name=HEALTH, port=server.port, requests=fixed("GET", "/healthz"), tree=tree),
+        Contestant(name=HELLO, port=stack.enter_context(servers.hello()), requests=fixed("GET", "/")),
+    ]
+    missing = {}
+    for name, start in ((THUMBOR, servers.thumbor), (SHARP, servers.sharp), (ORIGINAL, servers.original)):
+        try:
+            port, requests = stack.enter_context(start(photograph))
+        except servers.PeerMissingError as error:
+            missing[name] = str(error)
+            continue
+        contestants.append(Contestant(name=name, port=port, requests=requests))
+    for each in contestants:
+        assert servers.status_of(each.port, each.requests) == 200, each.name
+        each.measure(_WARM_UP_SECONDS)
+        each.cpu_ms.clear()
+    conversions: dict[str, list[float]] = {"structure": [], "ramp": []}
+    for _ in range(ROUNDS):
+        for style, times in conversions.items():
+            times.append(_conversion_ms(photograph, style))
+        for each in contestants:
+            each.rounds.append(each.measure(ROUND_SECONDS))
+    return Figures(
+        contestants={each.name: each for each in contestants},
+        missing=missing,
+        conversion_ms={style: statistics.median(times) for style, times in conversions.items()},
+    )
+
+
+def _conversion_ms(photograph: bytes, style: str) -> float:
+    """Return the CPU time of one conversion in this process, in milliseconds."""
+    options, limits = ConversionOptions(width=WIDTH, style=style), Limits()
+    start = time.process_time()
+    for _ in range(_CONVERSIONS):
+        convert(photograph, options, limits)
+    return 1000 * (time.process_time() - start) / _CONVERSIONS
+
+
+def _rates(figures: Figures) -> Iterator[str]:
+    yield f"### Rates: {ROUNDS} rounds of {ROUND_SECONDS:.0f} s each, in turns, {CONNECTIONS} connections"
+    yield ""
+    yield "| | best round, requests/s | median round | p50, ms | p99, ms | refused |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for name, each in figures.contestants.items():
+        best = each.best
+        latencies = f"{1000 * best.served.p50:.1f} | {1000 * best.served.p99:.1f}"
+        yield f"| {name} | {best.goodput:.0f} | {each.median_rate:.0f} | {latencies} | {len(best.refused)} |"
+    for name, reason in figures.missing.items():
+        yield f"| {name} | {reason} | | | | |"
+    yield ""
+    yield "Percentiles and refusals are those of the best round."
+    yield ""
+
+
+def _cpu_times(figures: Figures) -> Iterator[str]:
+    yield "### CPU time of a request, in all processes of the server"
+    yield ""
+    yield "| | ms, median round | conversion alone, in process, ms | beyond the conversion, ms |"
+    yield "|---|--:|--:|--:|"
+    for name, each in figures.contestants.items():
+        if each.tree is None:
+            continue
+        total = statistics.median(each.cpu_ms)
+        style = {STRUCTURE: "structure", RAMP: "ramp"}.get(name)
+        alone = figures.conversion_ms[style] if style else 0.0
+        yield f"| {name} | {total:.2f} | {f'{alone:.2f}' if style else ''} | {total - alone:.2f} |"
+    yield ""
+
+
+def _goals(figures: Figures) -> Iterator[str]:
+    yield "### Goals"
+    yield ""
+    yield from HEAD
+    for name, other, factor in (
+        (STRUCTURE, THUMBOR, 0.9),
+        (STRUCTURE, ORIGINAL, 1.8),
+        (STRUCTURE, SHARP, 0.6),
+        (RAMP, THUMBOR, 2.0),
+        (RAMP, ORIGINAL, 4.0),
+        (RAMP, SHARP, 1.4),
+        (STORED, HELLO, 0.8),
+    ):
+        ratio = figures.ratio(name, other)
+        yield goal(f"{name} / {other}", f"≥ {factor}", f"{ratio:.2f}", met=None if math.isnan(ratio) else ratio >= factor)
+    for name, style in ((STRUCTURE, "structure"), (RAMP, "ramp")):
+        beyond = statistics.median(figures.contestants[name].cpu_ms) - figures.conversion_ms[style]
+        yield goal(f"{name}: CPU beyond the conversion, ms", f"≤ {_CPU_GOAL_MS}", f"{beyond:.2f}", met=beyond <= _CPU_GOAL_MS)
+    yield ""
+
+
+def _overload_tables(measured: list[Overload]) -> Iterator[str]:
+    peak = measured[0].peak
+    yield f"### Overload: an open loop of fresh requests; the peak is {peak:.0f}/s"
+    yield ""
+    yield (
+        "| offered / peak | offered/s | goodput/s | refused | failed | served p50, ms | served p99, ms | refused p50, ms | "
+        "refused p99, ms | max RSS, MB | recovered after, s |"
+    )
+    yield "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for each in measured:
+        result = each.result
+        latencies = (result.served.p50, result.served.p99, result.refused.p50, result.refused.p99)
+        yield (
+            f"| {each.factor:g} | {each.rate:.0f} | {result.goodput:.0f} | {len(result.refused)} | {each.failed} | "
+            f"{' | '.join(map(milliseconds, latencies))} | {each.max_rss_bytes / 1e6:.0f} | {each.recovery_text} |"
+        )
+    yield ""
+    cpu = max(each.result.cpu_seconds / each.result.seconds for each in measured)
+    lag = max(each.result.lag for each in measured)
+    yield (
+        "Failed requests had no answer, or one that is neither served nor a refusal. The load generator used at most\n"
+        f"{cpu:.0%} of a core, and sent no request more than {1000 * lag:.0f} ms late for which it had a connection.\n"
+        "Memory that processes share counts for each of them."
+    )
+    yield ""
+    yield from HEAD
+    for each in measured:
+        if each.factor < 3:
+            continue
+        share = each.result.goodput / peak
+        refused, served = each.result.refused.p50, each.result.served.p99
+        at = f"at {each.factor:g} times the peak"
+        yield goal(f"goodput / peak {at}", "≥ 0.9", f"{share:.2f}", met=share >= 0.9)
+        yield goal(f"refused, p50 {at}, ms", "< 100", milliseconds(refused), met=refused < 0.1)
+        yield goal(f"served, p99 {at}, s", "≤ 10", f"{served:.2f}", met=served <= 10)
+        yield goal(f"recovered {at}, s after the load's end", "≤ 2", each.recovery_text, met=each.recovery_seconds <= 2)
+    yield ""
