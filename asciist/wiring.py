@@ -54,7 +54,7 @@ class WebProcess:
     responder: Responder | None = None
     """The worker tier, if it is embedded in this process."""
     worker_is_ready: Callable[[], bool] = lambda: True
-    """Whether the worker tier can answer, if it is embedded in this process."""
+    """Returns True if the worker tier can answer, or is not embedded in this process."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:

@@ -19,7 +19,7 @@ _settings = Settings.from_environment()
 _timeouts = _settings.timeouts
 
 tasks = shared_tasks(_settings)
-"""What the web processes share; inherited when they are forked."""
+"""Socket pair that the web processes share, because they inherit it when they are forked."""
 
 
 _MOST_DESCRIPTORS = 20_000

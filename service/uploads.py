@@ -106,7 +106,7 @@ class _Upload:
     """True if it was cut off for the sake of another."""
     parts: list[bytes] = field(default_factory=list)
     error: AsciistError | None = None
-    """Why the body is not complete; None if it is."""
+    """Error because of which the body is not complete; None if it is."""
     seconds: float = 0.0
     """Seconds spent waiting for the client's bytes."""
 
