@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from asciist.telemetry import metrics
 from observability.objective import OBJECTIVE, Burn
-from observability.signals import BAD_PERCENT, Aws, Formula, Measured, ObjectiveCount, Worker, formula, plain
+from observability.signals import BAD_PERCENT, Aws, Formula, Measured, ObjectiveCount, Worker, plain
 
 MIN_BAD_REQUESTS_TO_PAGE: Final = 10
 """A burn-rate alarm fires only with at least this many bad requests in its long window: one failure among three requests at
@@ -19,6 +19,9 @@ night is 33%, and not worth waking somebody. From 700 requests an hour on, ten b
 alarm, so the share alone decides."""
 MIN_ANSWERS_FOR_P99: Final = 100
 """Answers in the window below which the alarm on the 99th percentile does not fire: it would be the slowest answer."""
+
+MAX_TURNED_AWAY: Final = 10
+"""Refused requests in a minute above which the alarm on them fires: a burst that ends at once needs nobody's attention."""
 
 REQUEST_TIMEOUT: Final = "request timeout"
 """A threshold equal to the deployment's request timeout, in seconds."""
@@ -144,16 +147,12 @@ SLOW_ANSWERS: Final = Alarm(
 )
 TURNED_AWAY: Final = Alarm(
     title="Requests are turned away",
-    meaning="Web processes refuse more than 1% of requests with a 503: they arrive faster than they can be served.",
-    signal=formula(
-        "100 * zero(refused) / requests",
-        refused=Measured(metric=metrics.REQUESTS_SHED, statistic="sum"),
-        requests=Measured(metric=metrics.REQUESTS, statistic="sum"),
-    ),
-    threshold=1,
+    meaning="Web processes refuse requests with a 503: they arrive faster than they can be served.",
+    signal=plain(Measured(metric=metrics.REQUESTS_SHED, statistic="sum")),
+    threshold=MAX_TURNED_AWAY,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
-    silence=Silence.KEEPS_STATE,
-    silence_reason=_UNMEASURED,
+    silence=Silence.IS_HEALTHY,
+    silence_reason="A minute without refused requests has no value, and must end the alarm. Lost metrics fire another alarm.",
 )
 DEAD_LETTERS: Final = Alarm(
     title="Messages are in the dead-letter queue",
