@@ -26,6 +26,7 @@ _MAX_DEAD_LETTERS = 1000
 @dataclass(eq=False, slots=True)
 class _Message:
     body: str
+    sent_at: float
     visible_at: float
     receive_count: int = 0
     receipt: str = ""
@@ -49,7 +50,8 @@ class EmbeddedQueue:
         with self._changed:
             if self._closed:
                 raise UnavailableError("the embedded queue is closed")
-            self._schedule_at_visibility(_Message(body=body, visible_at=time.monotonic()))
+            now = time.monotonic()
+            self._schedule_at_visibility(_Message(body=body, sent_at=now, visible_at=now))
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
         deadline = time.monotonic() + wait_seconds
@@ -103,7 +105,14 @@ class EmbeddedQueue:
             message.visible_at = now + self._visibility_seconds
             self._received[message.receipt] = message
             heapq.heappush(self._schedule, (message.visible_at, next(self._order), message))
-            deliveries.append(Delivery(body=message.body, receipt=message.receipt, receive_count=message.receive_count))
+            deliveries.append(
+                Delivery(
+                    body=message.body,
+                    receipt=message.receipt,
+                    receive_count=message.receive_count,
+                    age_seconds=now - message.sent_at,
+                )
+            )
         return deliveries
 
 

@@ -36,6 +36,8 @@ class Delivery:
     """Receipt of this delivery, needed to extend or delete it; invalid once the message is delivered again."""
     receive_count: int
     """Number of deliveries of the message so far, this one included; 1 at the first delivery."""
+    age_seconds: float | None = None
+    """Seconds between sending the message and delivering it, by the queue's own clock; None if the queue does not tell."""
 
 
 class RequestQueue(Protocol):

@@ -79,7 +79,11 @@ class Sqs:
                 QueueUrl=url,
                 MaxNumberOfMessages=min(max_messages, MAX_BATCH),
                 WaitTimeSeconds=min(math.ceil(wait_seconds), MAX_WAIT_SECONDS),
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "ApproximateFirstReceiveTimestamp",
+                ],
             ).get("Messages", [])
         )
 
@@ -109,6 +113,7 @@ class SqsRequestQueue:
                 body=message["Body"],
                 receipt=message["ReceiptHandle"],
                 receive_count=int(message["Attributes"]["ApproximateReceiveCount"]),
+                age_seconds=_age_seconds(message["Attributes"]),
             )
             for message in self._sqs.receive(self._url, max_messages=max_messages, wait_seconds=wait_seconds)
         ]
@@ -125,3 +130,10 @@ class SqsRequestQueue:
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         self._sqs.delete(self._url, [delivery.receipt for delivery in deliveries])
+
+
+def _age_seconds(attributes: dict[str, str]) -> float | None:
+    """Return the age of a message at its first delivery; None for a later one, whose time SQS does not tell."""
+    if attributes["ApproximateReceiveCount"] != "1":
+        return None
+    return (int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])) / 1000
