@@ -310,6 +310,7 @@ _MESSAGES: Final = Section(
                 _line("replies that came too late", metrics.REPLIES_ORPHANED, "sum"),
             ),
         ),
+        Panel(title="Art served but not stored", lines=(_line("not stored", metrics.ART_UNSTORED, "sum"),)),
         Panel(
             title="Messages waiting and in flight",
             lines=(

@@ -6,6 +6,7 @@ same protocol as a cloud deployment.
 
 import heapq
 import itertools
+import sys
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 from asciist.errors import ReplyAddressGoneError, UnavailableError
 from asciist.protocol.messages import ConversionReply
@@ -118,6 +120,8 @@ class EmbeddedQueue:
 
 class EmbeddedReplies:
     """ReplyInbox and ReplySender for a process that runs both tiers."""
+
+    max_reply_bytes: Final = sys.maxsize
 
     def __init__(self, metrics: Metrics) -> None:
         self._pending = PendingReplies(metrics)

@@ -91,8 +91,12 @@ class ReplyInbox(Protocol):
 class ReplySender(Protocol):
     """Sender of replies from a worker to web processes."""
 
+    @property
+    def max_reply_bytes(self) -> int:
+        """Maximum size of a reply as JSON, in bytes. A larger reply is sent without its art."""
+
     def send(self, reply_to: str, reply: ConversionReply) -> None:
-        """Send the reply, without its art if the art is too large for the channel.
+        """Send the reply, without its art if it is larger than `max_reply_bytes`.
 
         Raises ReplyAddressGoneError if the process at the address has stopped, UnavailableError if the channel fails.
         """

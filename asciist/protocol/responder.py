@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from asciist import conversion
-from asciist.errors import ArtifactNotFoundError, AsciistError, RejectedError, ReplyAddressGoneError
+from asciist.errors import ArtifactNotFoundError, AsciistError, RejectedError, ReplyAddressGoneError, UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, image_key
 from asciist.protocol.capacity import Capacity
@@ -21,6 +21,7 @@ from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import ArtifactStore, Delivery, Metrics, ReplySender, RequestQueue, timed
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import (
+    ART_UNSTORED,
     CONVERSION_DURATION,
     CONVERSION_PIXELS,
     IMAGE_DECODE_DURATION,
@@ -178,7 +179,7 @@ class Responder:
         return None
 
     def _convert_and_store(self, request: ConversionRequest, seconds_left: float) -> ConversionReply:
-        """Return a reply with the stored art, or with the reason why the image is rejected."""
+        """Return a reply with the art, or with the reason why the image is rejected."""
         image = self._store.get(image_key(request.digest))
         try:
             opened = conversion.open_image(image, request.options, self._limits)
@@ -186,8 +187,20 @@ class Responder:
                 art = self._convert(opened)
         except RejectedError as error:
             return ConversionReply(correlation_id=request.correlation_id, rejection=error.public_message)
-        self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
-        return ConversionReply(correlation_id=request.correlation_id, art=art)
+        return self._store_art(request, art)
+
+    def _store_art(self, request: ConversionRequest, art: str) -> ConversionReply:
+        """Store art and return a reply with it. If it cannot be stored, the reply alone takes it to the client, if it fits."""
+        reply = ConversionReply(correlation_id=request.correlation_id, art=art)
+        try:
+            self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
+        except UnavailableError:
+            if len(reply.to_json()) > self._replies.max_reply_bytes:
+                raise
+            self._metrics.count(ART_UNSTORED)
+            logs.add(unstored=True)
+            _log.exception("storing the art failed")
+        return reply
 
     def _convert(self, opened: conversion.OpenedImage) -> str:
         image_format = opened.header.format.lower()

@@ -98,3 +98,6 @@ MESSAGES_FAULTED: Final = _count(
     "Deliveries whose processing failed: the message is redelivered or becomes a dead letter.",
 )
 REPLIES_ORPHANED: Final = _count("asciist.reply.orphaned", "reply", "Replies that no request was waiting for any longer.")
+ART_UNSTORED: Final = _count(
+    "asciist.art.unstored", "art", "Art that a worker could not store, and returned in its reply nevertheless."
+)

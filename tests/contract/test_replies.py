@@ -135,6 +135,14 @@ def test_the_second_of_two_replies_is_counted_as_orphaned(path: ReplyPath) -> No
         assert pending.wait(5) == done("a")
 
 
+def test_a_reply_of_the_maximum_size_keeps_its_art(path: ReplyPath) -> None:
+    size = min(path.sender.max_reply_bytes, 2_000_000)
+    reply = done("a", "@" * (size - len(done("a", "").to_json())))
+    with path.inbox.expect("a") as pending:
+        path.sender.send(pending.reply_to, reply)
+        assert pending.wait(10) == reply
+
+
 def test_sending_to_a_stopped_process_raises_reply_address_gone(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         path.close()
