@@ -3,12 +3,14 @@ for Metrics.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from asciist.protocol.messages import ConversionReply
+
+Result = TypeVar("Result")
 
 
 class ArtifactStore(Protocol):
@@ -113,6 +115,21 @@ class Metrics(Protocol):
 
     def flush(self) -> None:
         """Send buffered values, which may take seconds. Call it before the process stops or is frozen."""
+
+
+class BoundedCall(Protocol):
+    """Function that makes a call which may block for long, such as one to a store, and limits the wait for it."""
+
+    def __call__(self, function: Callable[[], Result], wait_seconds: float) -> Result:
+        """Return the result of `function`, or raise its error.
+
+        Raises TimeoutError if it takes longer than `wait_seconds`; it then goes on, and its result is discarded.
+        """
+
+
+def call_directly(function: Callable[[], Result], wait_seconds: float) -> Result:
+    """BoundedCall for a store and a queue that never block for long. It has no limit."""
+    return function()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 A Requester returns the art from the store if it is there. Otherwise it stores the image, publishes a conversion request and
 waits for the reply. If no reply comes, or it does not contain the art, the Requester looks in the store once more before it
-gives up. Replies may come late, twice or never.
+gives up. Replies may come late, twice or never. Every step ends before the deadline of the request.
 """
 
 import time
@@ -10,17 +10,37 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from asciist import conversion
-from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, ImageRejectedError, UnavailableError
+from asciist.errors import (
+    ArtifactNotFoundError,
+    DeadlineExceededError,
+    ImageRejectedError,
+    UnavailableError,
+)
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import NO_TRACE, ConversionRequest, Trace
-from asciist.protocol.ports import ArtifactStore, Metrics, ReplyInbox, RequestQueue, timed
+from asciist.protocol.ports import (
+    ArtifactStore,
+    BoundedCall,
+    Metrics,
+    ReplyInbox,
+    RequestQueue,
+    Result,
+    call_directly,
+    timed,
+)
 from asciist.protocol.single_flight import SingleFlight
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import ART_SERVED, IMAGE_BYTES, IMAGE_PIXELS, REPLY_WAIT
+
+_BRIEF_SECONDS: Final = 0.5
+"""Seconds of the request timeout that are kept for the last look in the store. A healthy one answers in less than 0.1 s."""
+_BRIEF_SHARE: Final = 0.05
+"""The same as a share of the request timeout, for a timeout of less than 10 s."""
 
 
 class ArtSource(Enum):
@@ -77,14 +97,18 @@ class Requester:
         metrics: Metrics,
         limits: Limits,
         timeout_seconds: float,
+        call: BoundedCall = call_directly,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`call` makes every call to the store and the queue, so that none exceeds the deadline of its request."""
         self._store = store
         self._queue = queue
         self._inbox = inbox
         self._metrics = metrics
         self._limits = limits
         self._timeout_seconds = timeout_seconds
+        self._brief_seconds = min(_BRIEF_SECONDS, _BRIEF_SHARE * timeout_seconds)
+        self._call = call
         self._clock = clock
         self._in_flight: SingleFlight[ServedArt] = SingleFlight()
 
@@ -111,9 +135,12 @@ class Requester:
         return self._count(self._serve(self._request(digest, options, trace, image=None)))
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
-        """Return art that is already stored. Raises BadOptionError, ArtifactNotFoundError, UnavailableError."""
+        """Return art that is already stored.
+
+        Raises BadOptionError, ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
+        """
         options.check(self._limits)
-        art = self._find(art_key(digest, options))
+        art = self._find(art_key(digest, options), self._clock() + self._timeout_seconds)
         if art is None:
             raise ArtifactNotFoundError(art_key(digest, options))
         logs.add(digest=digest, style=options.style, width=options.width)
@@ -147,48 +174,65 @@ class Requester:
 
     def _find_or_convert(self, request: _ArtRequest) -> ServedArt:
         source = ArtSource.STORE
-        art = self._find(request.key)
+        art = self._find(request.key, request.deadline)
         if art is None:
             source = ArtSource.CONVERSION
-            if request.image is not None:
-                self._store.create(image_key(request.digest), request.image)
-            elif not self._store.exists(image_key(request.digest)):
-                raise ArtifactNotFoundError(image_key(request.digest))
+            self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
         return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
 
+    def _ensure_image_is_stored(self, request: _ArtRequest) -> None:
+        key, image = image_key(request.digest), request.image
+        if image is not None:
+            self._within(request.deadline, lambda: self._store.create(key, image))
+        elif not self._within(request.deadline, lambda: self._store.exists(key)):
+            raise ArtifactNotFoundError(key)
+
     def _request_conversion(self, request: _ArtRequest) -> str:
-        """Publish a conversion request and wait for its reply."""
+        """Have the art made by a worker, and return it."""
         correlation_id = uuid.uuid4().hex
         with self._inbox.expect(correlation_id) as pending:
             message = ConversionRequest(
                 correlation_id=correlation_id,
                 digest=request.digest,
                 options=request.options,
-                deadline=request.deadline,
+                deadline=request.deadline - self._brief_seconds,  # leaves time for the last look in the store
                 reply_to=pending.reply_to,
                 published_at=self._clock(),
                 trace=request.trace,
             )
-            self._queue.send(message.to_json())
+            self._within(request.deadline, lambda: self._queue.send(message.to_json()))
             with timed(self._metrics, REPLY_WAIT):
-                reply = pending.wait(max(0.0, request.deadline - self._clock()))
+                reply = pending.wait(self._seconds_until(message.deadline))
         if reply is not None and reply.rejection is not None:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
             return reply.art
         # If the art was too large for the reply, or the reply was lost, the art may still be in the store.
-        art = self._find(request.key)
+        art = self._find(request.key, request.deadline)
         if art is not None:
             return art
         if reply is None:
             raise DeadlineExceededError
         raise UnavailableError(f"the reply says that {request.key} is stored, but it is not")
 
-    def _find(self, key: str) -> str | None:
-        """Return stored art; None if there is none of this engine version."""
+    def _find(self, key: str, deadline: float) -> str | None:
+        """Return stored art; None if there is none of this engine version. Raises DeadlineExceededError, UnavailableError."""
         try:
-            stored = StoredArt.from_json(self._store.get(key))
+            stored = StoredArt.from_json(self._within(deadline, lambda: self._store.get(key)))
         except ArtifactNotFoundError:
             return None
         return stored.art if stored else None
+
+    def _within(self, deadline: float, function: Callable[[], Result]) -> Result:
+        """Return the result of a call to the store or the queue. Raises DeadlineExceededError at the deadline."""
+        seconds = self._seconds_until(deadline)
+        if seconds <= 0:
+            raise DeadlineExceededError
+        try:
+            return self._call(function, seconds)
+        except TimeoutError as error:
+            raise DeadlineExceededError from error
+
+    def _seconds_until(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock())

@@ -11,7 +11,7 @@ from asciist.errors import UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionRequest
-from asciist.protocol.ports import Delivery, ReplySender
+from asciist.protocol.ports import BoundedCall, Delivery, ReplySender, call_directly
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder, redelivery_backoff
 from asciist.telemetry import metrics
@@ -60,7 +60,9 @@ class FlakyStore:
 class Tiers:
     """Both tiers in one process, with embedded dependencies."""
 
-    def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
+    def __init__(
+        self, *, timeout_seconds: float = 5, visibility_seconds: float = 30, call: BoundedCall = call_directly
+    ) -> None:
         self.metrics = EmbeddedMetrics()
         self.store = FlakyStore()
         self.queue = EmbeddedQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
@@ -72,6 +74,7 @@ class Tiers:
             metrics=self.metrics,
             limits=Limits(),
             timeout_seconds=timeout_seconds,
+            call=call,
         )
         self.responder = self.responder_with()
 
