@@ -78,6 +78,9 @@ class PendingReply(Protocol):
     def wait(self, seconds: float) -> ConversionReply | None:
         """Wait for the reply and return it, at once if it has already arrived; None if it does not arrive in time."""
 
+    def expect_another(self) -> None:
+        """Accept one more reply, because the request is published again. Once one is accepted, the others are ignored."""
+
 
 class ReplyInbox(Protocol):
     """Receiver of the replies to one web process."""
@@ -86,7 +89,7 @@ class ReplyInbox(Protocol):
         """Return a context manager that registers a pending reply.
 
         Enter the block before publishing the request, so that the reply cannot arrive too early. A reply that arrives after
-        the end of the block is counted as orphaned.
+        the end of the block, and one more than was expected, is counted as orphaned.
         """
 
 

@@ -1,8 +1,8 @@
 """The worker tier's half of the protocol.
 
 A Responder drops a message that is past its deadline. Otherwise it reads the image from the store, converts it, stores the art
-and replies. Messages may be delivered twice and in any order, so every step can be repeated: the key determines the art, and
-two conversions write the same bytes.
+and replies. Messages may be published and delivered more than once and in any order, so every step can be repeated: the key
+determines the art, and two conversions write the same bytes.
 """
 
 import logging
@@ -127,8 +127,9 @@ class Responder:
             self._metrics.count(MESSAGES_EXPIRED)
             _log.warning("message expired")
             return
-        # An earlier delivery may have stored the art and failed to send the reply.
-        reply = self._reply_from_store(request) if delivery.receive_count > 1 else None
+        # An earlier delivery or message may have stored the art, while its reply was lost or is under way.
+        may_be_stored = delivery.receive_count > 1 or request.attempt > 1
+        reply = self._reply_from_store(request) if may_be_stored else None
         reply = reply or self._convert_and_store(request, seconds_left)
         try:
             self._replies.send(request.reply_to, reply)
@@ -175,7 +176,7 @@ class Responder:
     def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
         with suppress(ArtifactNotFoundError):
             if stored := StoredArt.from_json(self._store.get(art_key(request.digest, request.options))):
-                return ConversionReply(correlation_id=request.correlation_id, art=stored.art)
+                return request.reply(art=stored.art)
         return None
 
     def _convert_and_store(self, request: ConversionRequest, seconds_left: float) -> ConversionReply:
@@ -186,12 +187,12 @@ class Responder:
             with self._memory.reserve(opened.memory_bytes, wait_seconds=seconds_left):
                 art = self._convert(opened)
         except RejectedError as error:
-            return ConversionReply(correlation_id=request.correlation_id, rejection=error.public_message)
+            return request.reply(rejection=error.public_message)
         return self._store_art(request, art)
 
     def _store_art(self, request: ConversionRequest, art: str) -> ConversionReply:
         """Store art and return a reply with it. If it cannot be stored, the reply alone takes it to the client, if it fits."""
-        reply = ConversionReply(correlation_id=request.correlation_id, art=art)
+        reply = request.reply(art=art)
         try:
             self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
         except UnavailableError:

@@ -128,7 +128,7 @@ class FullStore(ObjectStore):
 
 
 def record_failures_between_the_tiers() -> None:
-    """Record expired and malformed messages, unstored art and an orphaned reply by direct calls to both tiers."""
+    """Record overdue, expired and malformed messages, unstored art and an orphaned reply by direct calls to both tiers."""
     recorded = DogStatsDMetrics()
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = FullStore.in_memory()
@@ -136,7 +136,7 @@ def record_failures_between_the_tiers() -> None:
     responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, limits=Limits())
     with pytest.raises(DeadlineExceededError):
         requester.convert(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
-    (late,) = queue.receive(max_messages=1, wait_seconds=0)
+    late, *_repeats = queue.receive(max_messages=3, wait_seconds=0)
     queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
     queue.send("malformed")
     (orphan,) = queue.receive(max_messages=1, wait_seconds=0)
