@@ -9,7 +9,16 @@ from asciist.adapters.converters.pool import ConverterPool, TaskSocket
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, AsciistError
-from asciist.protocol.ports import ArtifactStore, Converter, Metrics, ReplyInbox, ReplySender, RequestQueue
+from asciist.protocol.ports import (
+    ArtifactStore,
+    BoundedCall,
+    Converter,
+    Metrics,
+    ReplyInbox,
+    ReplySender,
+    RequestQueue,
+    call_directly,
+)
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import CALLBACK_PORTS, Settings
@@ -141,6 +150,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
 def _web_on_aws(settings: Settings) -> WebProcess:
     from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
+    from asciist.adapters.threads import ThreadedCalls  # noqa: PLC0415 - as above
 
     metrics = _metrics(settings)
     store = ObjectStore.in_bucket(settings.bucket)
@@ -162,7 +172,7 @@ def _web_on_aws(settings: Settings) -> WebProcess:
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, inbox, metrics),
+        requester=_requester(settings, store, queue, inbox, metrics, call=ThreadedCalls(settings.max_requests_in_flight)),
         store=store,
         inbox=inbox,
     )
@@ -189,7 +199,15 @@ def _embedded_queue(settings: Settings) -> EmbeddedQueue:
     return EmbeddedQueue(visibility_seconds=timeouts.visibility, max_receive_count=timeouts.max_receive_count)
 
 
-def _requester(settings: Settings, store: ArtifactStore, queue: RequestQueue, inbox: ReplyInbox, metrics: Metrics) -> Requester:
+def _requester(
+    settings: Settings,
+    store: ArtifactStore,
+    queue: RequestQueue,
+    inbox: ReplyInbox,
+    metrics: Metrics,
+    *,
+    call: BoundedCall = call_directly,
+) -> Requester:
     return Requester(
         store=store,
         queue=queue,
@@ -197,6 +215,7 @@ def _requester(settings: Settings, store: ArtifactStore, queue: RequestQueue, in
         metrics=metrics,
         limits=settings.limits,
         timeout_seconds=settings.timeouts.request,
+        call=call,
     )
 
 

@@ -38,12 +38,20 @@ def respond_to_batch(event: dict[str, Any], responder: Responder) -> BatchRespon
             body=record["body"],
             receipt=record["receiptHandle"],
             receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
+            age_seconds=_age_seconds(record["attributes"]),
         )
         if not responder.respond(delivery):
             _log.error("message %s will be redelivered", record["messageId"])
             failures.append({"itemIdentifier": record["messageId"]})
     responder.flush()  # the function may be frozen until the next event
     return {"batchItemFailures": failures}
+
+
+def _age_seconds(attributes: dict[str, str]) -> float | None:
+    """Return the age of a message at its first delivery; None for a later one, whose time SQS does not tell."""
+    if attributes["ApproximateReceiveCount"] != "1":
+        return None
+    return (int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])) / 1000
 
 
 @cache

@@ -310,6 +310,8 @@ _MESSAGES: Final = Section(
                 _line("replies that came too late", metrics.REPLIES_ORPHANED, "sum"),
             ),
         ),
+        _by_tag("Overdue requests, by what answered them", metrics.REQUESTS_HEDGED, "sum"),
+        Panel(title="Art served but not stored", lines=(_line("not stored", metrics.ART_UNSTORED, "sum"),)),
         Panel(
             title="Messages waiting and in flight",
             lines=(

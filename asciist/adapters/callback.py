@@ -61,9 +61,11 @@ class CallbackInbox:
 class CallbackSender:
     """ReplySender that posts each reply to its address."""
 
+    max_reply_bytes: Final = _MAX_REPLY_BYTES
+
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         body = reply.to_json()
-        if len(body) > _MAX_REPLY_BYTES:
+        if len(body) > self.max_reply_bytes:
             body = reply.without_art().to_json()
         url = urlsplit(reply_to)
         if url.scheme != "http" or not url.hostname:

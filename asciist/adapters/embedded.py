@@ -6,6 +6,7 @@ same protocol as a cloud deployment.
 
 import heapq
 import itertools
+import sys
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 from asciist.errors import ReplyAddressGoneError, UnavailableError
 from asciist.protocol.messages import ConversionReply
@@ -26,6 +28,7 @@ _MAX_DEAD_LETTERS = 1000
 @dataclass(eq=False, slots=True)
 class _Message:
     body: str
+    sent_at: float
     visible_at: float
     receive_count: int = 0
     receipt: str = ""
@@ -49,7 +52,8 @@ class EmbeddedQueue:
         with self._changed:
             if self._closed:
                 raise UnavailableError("the embedded queue is closed")
-            self._schedule_at_visibility(_Message(body=body, visible_at=time.monotonic()))
+            now = time.monotonic()
+            self._schedule_at_visibility(_Message(body=body, sent_at=now, visible_at=now))
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
         deadline = time.monotonic() + wait_seconds
@@ -103,12 +107,21 @@ class EmbeddedQueue:
             message.visible_at = now + self._visibility_seconds
             self._received[message.receipt] = message
             heapq.heappush(self._schedule, (message.visible_at, next(self._order), message))
-            deliveries.append(Delivery(body=message.body, receipt=message.receipt, receive_count=message.receive_count))
+            deliveries.append(
+                Delivery(
+                    body=message.body,
+                    receipt=message.receipt,
+                    receive_count=message.receive_count,
+                    age_seconds=now - message.sent_at,
+                )
+            )
         return deliveries
 
 
 class EmbeddedReplies:
     """ReplyInbox and ReplySender for a process that runs both tiers."""
+
+    max_reply_bytes: Final = sys.maxsize
 
     def __init__(self, metrics: Metrics) -> None:
         self._pending = PendingReplies(metrics)

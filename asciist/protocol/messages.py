@@ -40,7 +40,7 @@ class ConversionRequest:
     """Request from the web tier to a worker: convert a stored image and send a reply to the reply address."""
 
     correlation_id: str
-    """Identifies the waiting request; copied into the reply."""
+    """Identifies the waiting request; copied into the reply. The messages of one request share it."""
     digest: str
     """SHA-256 digest of the image. In JSON it is replaced by the image's artifact key."""
     options: ConversionOptions
@@ -50,8 +50,15 @@ class ConversionRequest:
     """Reply address, opaque to everything but the adapters of one reply path."""
     published_at: float | None = None
     """Time at which the message was sent, in seconds since the epoch; None from a release that did not record it."""
+    attempt: int = 1
+    """1 for the first message of a request; higher if the request was published again. Copied into the reply. In JSON it is
+    absent from a first message. Older releases ignore it, so adding it did not change the version."""
     trace: Trace = field(default_factory=Trace)
     """Optional in JSON: older releases neither write nor read it, so adding it did not change the version."""
+
+    def reply(self, *, art: str | None = None, rejection: str | None = None) -> "ConversionReply":
+        """Return a reply to this message."""
+        return ConversionReply(correlation_id=self.correlation_id, attempt=self.attempt, art=art, rejection=rejection)
 
     def to_json(self) -> str:
         return _dump(
@@ -64,6 +71,7 @@ class ConversionRequest:
             published_at=self.published_at,
             request_id=self.trace.request_id,
             trace=dict(self.trace.headers),
+            **_attempt_fields(self.attempt),
         )
 
     @classmethod
@@ -84,6 +92,7 @@ class ConversionRequest:
             deadline=_time(fields, "deadline"),
             reply_to=_field(fields, "reply_to", str),
             published_at=published_at,
+            attempt=_attempt(fields),
             trace=_trace(fields),
         )
 
@@ -113,33 +122,36 @@ def _trace(fields: dict[str, Any]) -> Trace:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReply:
-    """Reply from a worker to the web tier: the art is stored, or the image cannot be converted."""
+    """Reply from a worker to the web tier: the art, or the reason why the image cannot be converted."""
 
     correlation_id: str
     art: str | None = None
     """The art. None if it does not fit into the message: the web tier then reads it from the store."""
     rejection: str | None = None
-    """Reason why the image cannot be converted, as an error message for the client; None if the art is stored."""
+    """Reason why the image cannot be converted, as an error message for the client; None if there is art."""
+    attempt: int = 1
+    """The message that this replies to: see `ConversionRequest.attempt`."""
 
     def without_art(self) -> "ConversionReply":
         """Return the same reply without its art, for a channel that limits the size of a message."""
         return replace(self, art=None)
 
     def to_json(self) -> str:
-        if self.rejection is not None:
-            return _dump(version=REPLY_VERSION, correlation_id=self.correlation_id, outcome="failed", message=self.rejection)
-        return _dump(version=REPLY_VERSION, correlation_id=self.correlation_id, outcome="done", art=self.art)
+        outcome = (
+            {"outcome": "done", "art": self.art} if self.rejection is None else {"outcome": "failed", "message": self.rejection}
+        )
+        return _dump(version=REPLY_VERSION, correlation_id=self.correlation_id, **outcome, **_attempt_fields(self.attempt))
 
     @classmethod
     def from_json(cls, body: str) -> "ConversionReply":
         """Parse a message. Raises MalformedMessageError."""
         fields = _load(body, (REPLY_VERSION,))
-        correlation_id = _field(fields, "correlation_id", str)
+        correlation_id, attempt = _field(fields, "correlation_id", str), _attempt(fields)
         match _field(fields, "outcome", str):
             case "done":
-                return cls(correlation_id=correlation_id, art=_field(fields, "art", (str, type(None))))
+                return cls(correlation_id=correlation_id, attempt=attempt, art=_field(fields, "art", (str, type(None))))
             case "failed":
-                return cls(correlation_id=correlation_id, rejection=_field(fields, "message", str))
+                return cls(correlation_id=correlation_id, attempt=attempt, rejection=_field(fields, "message", str))
             case outcome:
                 raise MalformedMessageError(f"unknown outcome {outcome!r}")
 
@@ -160,6 +172,14 @@ def _load(body: str, versions: tuple[int, ...]) -> dict[str, Any]:
             f"unsupported version {fields.get('version')!r}: this release reads {', '.join(map(str, versions))}"
         )
     return fields
+
+
+def _attempt_fields(attempt: int) -> dict[str, int]:
+    return {"attempt": attempt} if attempt > 1 else {}
+
+
+def _attempt(fields: dict[str, Any]) -> int:
+    return int(_field(fields, "attempt", int)) if "attempt" in fields else 1
 
 
 def _time(fields: dict[str, Any], name: str) -> float:

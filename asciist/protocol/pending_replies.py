@@ -1,6 +1,7 @@
 """Replies that a web process is waiting for. The adapters for every reply inbox share this code."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -9,6 +10,9 @@ from asciist.protocol.messages import ConversionReply
 from asciist.protocol.ports import Metrics
 from asciist.telemetry.metrics import REPLIES_ORPHANED
 
+_MAX_ANSWERED: Final = 1000
+"""Maximum answered requests whose further replies are recognized. Only requests that were published again are among them."""
+
 
 class PendingReplies:
     """Pending replies of one process, by correlation id. Safe to use from many threads."""
@@ -16,6 +20,7 @@ class PendingReplies:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._pending: dict[str, _Pending] = {}
+        self._answered: OrderedDict[str, _Pending] = OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -31,19 +36,27 @@ class PendingReplies:
                 self._pending.pop(correlation_id, None)
 
     def reply_to(self, correlation_id: str) -> str | None:
-        """Return the reply address of a request; None if no reply to the request is pending."""
+        """Return the reply address of a request; None if no reply to the request is expected."""
         with self._lock:
-            pending = self._pending.get(correlation_id)
+            pending = self._pending.get(correlation_id) or self._answered.get(correlation_id)
         return pending.reply_to if pending else None
 
     def resolve(self, reply: ConversionReply) -> None:
-        """Hand a reply to the waiting request. A late or duplicate reply is counted as orphaned."""
+        """Hand a reply to the waiting request.
+
+        A late reply is counted as orphaned, and so is a duplicate, unless the request was published more than once.
+        """
         with self._lock:
             pending = self._pending.pop(reply.correlation_id, None)
-        if pending is None:
-            self._metrics.count(REPLIES_ORPHANED)
-        else:
+            expecting = pending or self._answered.pop(reply.correlation_id, None)
+            if expecting is not None and expecting.count_reply() > 0:
+                self._answered[reply.correlation_id] = expecting
+                if len(self._answered) > _MAX_ANSWERED:
+                    self._answered.popitem(last=False)
+        if pending is not None:
             pending.resolve(reply)
+        elif expecting is None:
+            self._metrics.count(REPLIES_ORPHANED)
 
 
 class _Pending:
@@ -53,6 +66,15 @@ class _Pending:
         self.reply_to: Final = reply_to
         self._arrived: Final = threading.Event()
         self._reply: ConversionReply | None = None
+        self._expected = 1
+
+    def expect_another(self) -> None:
+        self._expected += 1
+
+    def count_reply(self) -> int:
+        """Count a reply that has arrived, and return how many more are expected."""
+        self._expected -= 1
+        return self._expected
 
     def resolve(self, reply: ConversionReply) -> None:
         self._reply = reply

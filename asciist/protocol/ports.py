@@ -3,13 +3,15 @@ for Metrics.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from asciist.options import ConversionOptions
 from asciist.protocol.messages import ConversionReply
+
+Result = TypeVar("Result")
 
 
 class ArtifactStore(Protocol):
@@ -37,6 +39,8 @@ class Delivery:
     """Receipt of this delivery, needed to extend or delete it; invalid once the message is delivered again."""
     receive_count: int
     """Number of deliveries of the message so far, this one included; 1 at the first delivery."""
+    age_seconds: float | None = None
+    """Seconds between sending the message and delivering it, by the queue's own clock; None if the queue does not tell."""
 
 
 class RequestQueue(Protocol):
@@ -75,6 +79,9 @@ class PendingReply(Protocol):
     def wait(self, seconds: float) -> ConversionReply | None:
         """Wait for the reply and return it, at once if it has already arrived; None if it does not arrive in time."""
 
+    def expect_another(self) -> None:
+        """Accept one more reply, because the request is published again. Once one is accepted, the others are ignored."""
+
 
 class ReplyInbox(Protocol):
     """Receiver of the replies to one web process."""
@@ -83,15 +90,19 @@ class ReplyInbox(Protocol):
         """Return a context manager that registers a pending reply.
 
         Enter the block before publishing the request, so that the reply cannot arrive too early. A reply that arrives after
-        the end of the block is counted as orphaned.
+        the end of the block, and one more than was expected, is counted as orphaned.
         """
 
 
 class ReplySender(Protocol):
     """Sender of replies from a worker to web processes."""
 
+    @property
+    def max_reply_bytes(self) -> int:
+        """Maximum size of a reply as JSON, in bytes. A larger reply is sent without its art."""
+
     def send(self, reply_to: str, reply: ConversionReply) -> None:
-        """Send the reply, without its art if the art is too large for the channel.
+        """Send the reply, without its art if it is larger than `max_reply_bytes`.
 
         Raises ReplyAddressGoneError if the process at the address has stopped, UnavailableError if the channel fails.
         """
@@ -137,6 +148,21 @@ class Metrics(Protocol):
 
     def flush(self) -> None:
         """Send buffered values, which may take seconds. Call it before the process stops or is frozen."""
+
+
+class BoundedCall(Protocol):
+    """Function that makes a call which may block for long, such as one to a store, and limits the wait for it."""
+
+    def __call__(self, function: Callable[[], Result], wait_seconds: float) -> Result:
+        """Return the result of `function`, or raise its error.
+
+        Raises TimeoutError if it takes longer than `wait_seconds`; it then goes on, and its result is discarded.
+        """
+
+
+def call_directly(function: Callable[[], Result], wait_seconds: float) -> Result:
+    """BoundedCall for a store and a queue that never block for long. It has no limit."""
+    return function()
 
 
 @contextmanager

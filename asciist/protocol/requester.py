@@ -1,26 +1,52 @@
 """The web tier's half of the protocol.
 
 A Requester returns the art from the store if it is there. Otherwise it stores the image, publishes a conversion request and
-waits for the reply. If no reply comes, or it does not contain the art, the Requester looks in the store once more before it
-gives up. Replies may come late, twice or never.
+waits for the reply. If the reply is overdue, the Requester looks in the store and publishes the request again. If no reply
+comes, or it does not contain the art, the Requester looks in the store once more before it gives up. Replies may come late,
+twice or never. Every step ends before the deadline of the request.
 """
 
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from asciist import conversion
-from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, ImageRejectedError, UnavailableError
+from asciist.errors import (
+    ArtifactNotFoundError,
+    AsciistError,
+    DeadlineExceededError,
+    ImageRejectedError,
+    UnavailableError,
+)
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
-from asciist.protocol.messages import NO_TRACE, ConversionRequest, Trace
-from asciist.protocol.ports import ArtifactStore, Metrics, ReplyInbox, RequestQueue, timed
+from asciist.protocol.hedging import MAX_ATTEMPTS, Hedging
+from asciist.protocol.messages import NO_TRACE, ConversionReply, ConversionRequest, Trace
+from asciist.protocol.ports import (
+    ArtifactStore,
+    BoundedCall,
+    Metrics,
+    PendingReply,
+    ReplyInbox,
+    RequestQueue,
+    Result,
+    call_directly,
+    timed,
+)
 from asciist.protocol.single_flight import SingleFlight
 from asciist.telemetry import logs
-from asciist.telemetry.metrics import ART_SERVED, IMAGE_BYTES, IMAGE_PIXELS, REPLY_WAIT
+from asciist.telemetry.metrics import ART_SERVED, IMAGE_BYTES, IMAGE_PIXELS, REPLY_WAIT, REQUESTS_HEDGED
+
+_BRIEF_SECONDS: Final = 0.5
+"""Maximum seconds for a call to the store or the queue while a reply is awaited, and for the last look in the store. Healthy
+ones answer in less than 0.1 s."""
+_BRIEF_SHARE: Final = 0.05
+"""The same as a share of the request timeout, for a timeout of less than 10 s."""
 
 
 class ArtSource(Enum):
@@ -77,14 +103,19 @@ class Requester:
         metrics: Metrics,
         limits: Limits,
         timeout_seconds: float,
+        call: BoundedCall = call_directly,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`call` makes every call to the store and the queue, so that none exceeds the deadline of its request."""
         self._store = store
         self._queue = queue
         self._inbox = inbox
         self._metrics = metrics
         self._limits = limits
         self._timeout_seconds = timeout_seconds
+        self._brief_seconds = min(_BRIEF_SECONDS, _BRIEF_SHARE * timeout_seconds)
+        self._hedging = Hedging(timeout_seconds)
+        self._call = call
         self._clock = clock
         self._in_flight: SingleFlight[ServedArt] = SingleFlight()
 
@@ -111,9 +142,12 @@ class Requester:
         return self._count(self._serve(self._request(digest, options, trace, image=None)))
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
-        """Return art that is already stored. Raises BadOptionError, ArtifactNotFoundError, UnavailableError."""
+        """Return art that is already stored.
+
+        Raises BadOptionError, ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
+        """
         options.check(self._limits)
-        art = self._find(art_key(digest, options))
+        art = self._find(art_key(digest, options), self._clock() + self._timeout_seconds)
         if art is None:
             raise ArtifactNotFoundError(art_key(digest, options))
         logs.add(digest=digest, style=options.style, width=options.width)
@@ -147,48 +181,126 @@ class Requester:
 
     def _find_or_convert(self, request: _ArtRequest) -> ServedArt:
         source = ArtSource.STORE
-        art = self._find(request.key)
+        art = self._find(request.key, request.deadline)
         if art is None:
             source = ArtSource.CONVERSION
-            if request.image is not None:
-                self._store.create(image_key(request.digest), request.image)
-            elif not self._store.exists(image_key(request.digest)):
-                raise ArtifactNotFoundError(image_key(request.digest))
+            self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
         return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
 
+    def _ensure_image_is_stored(self, request: _ArtRequest) -> None:
+        key, image = image_key(request.digest), request.image
+        if image is not None:
+            self._within(request.deadline, lambda: self._store.create(key, image))
+        elif not self._within(request.deadline, lambda: self._store.exists(key)):
+            raise ArtifactNotFoundError(key)
+
     def _request_conversion(self, request: _ArtRequest) -> str:
-        """Publish a conversion request and wait for its reply."""
+        """Have the art made by a worker, and return it."""
         correlation_id = uuid.uuid4().hex
         with self._inbox.expect(correlation_id) as pending:
             message = ConversionRequest(
                 correlation_id=correlation_id,
                 digest=request.digest,
                 options=request.options,
-                deadline=request.deadline,
+                deadline=request.deadline - self._brief_seconds,  # leaves time for the last look in the store
                 reply_to=pending.reply_to,
                 published_at=self._clock(),
                 trace=request.trace,
             )
-            self._queue.send(message.to_json())
+            self._within(request.deadline, lambda: self._queue.send(message.to_json()))
+            self._hedging.record_request()
             with timed(self._metrics, REPLY_WAIT):
-                reply = pending.wait(max(0.0, request.deadline - self._clock()))
+                reply = self._wait_for_reply(pending, message)
         if reply is not None and reply.rejection is not None:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
             return reply.art
         # If the art was too large for the reply, or the reply was lost, the art may still be in the store.
-        art = self._find(request.key)
+        art = self._find(request.key, request.deadline)
         if art is not None:
             return art
         if reply is None:
             raise DeadlineExceededError
         raise UnavailableError(f"the reply says that {request.key} is stored, but it is not")
 
-    def _find(self, key: str) -> str | None:
-        """Return stored art; None if there is none of this engine version."""
+    def _wait_for_reply(self, pending: PendingReply, message: ConversionRequest) -> ConversionReply | None:
+        """Return the reply to a published message, or None at its deadline. While it is overdue, publish the message again."""
+        published_at = [self._clock()]
+        overdue_seconds = self._hedging.overdue_seconds()
+        is_overdue = False
+        while len(published_at) < MAX_ATTEMPTS:
+            if self._seconds_until(message.deadline) - overdue_seconds < self._hedging.usual_seconds():
+                break  # a repeat would come too late
+            if (reply := pending.wait(overdue_seconds)) is not None:
+                return self._replied(published_at, reply, is_overdue=is_overdue)
+            is_overdue = True
+            if not self._hedging.take(published_at=published_at[-1]):
+                continue
+            art = self._look_in_store(message)
+            if art is not None:
+                self._hedging.give_back()
+                self._metrics.count(REQUESTS_HEDGED, outcome="store")
+                return message.reply(art=art)
+            published_at.append(self._publish_again(pending, message, attempt=len(published_at) + 1))
+            overdue_seconds *= 2
+        reply = pending.wait(self._seconds_until(message.deadline))
+        return self._replied(published_at, reply, is_overdue=is_overdue)
+
+    def _look_in_store(self, message: ConversionRequest) -> str | None:
+        """Return the art of a request whose reply may be lost; None if it is not stored, or the store fails."""
+        with suppress(AsciistError):
+            return self._find(art_key(message.digest, message.options), self._clock() + self._brief_seconds)
+        return None
+
+    def _publish_again(self, pending: PendingReply, message: ConversionRequest, *, attempt: int) -> float:
+        """Publish a message again and return the time. An error is ignored: the first message may still be answered."""
+        published_at = self._clock()
+        repeat = replace(message, attempt=attempt, published_at=published_at)
+        pending.expect_another()
+        logs.add(attempts=attempt)
+        with suppress(AsciistError):
+            self._within(published_at + self._brief_seconds, lambda: self._queue.send(repeat.to_json()))
+        return published_at
+
+    def _replied(self, published_at: list[float], reply: ConversionReply | None, *, is_overdue: bool) -> ConversionReply | None:
+        """Record the latency of a reply, None if there is none, and how it came about if it was overdue. Return the reply.
+
+        `published_at` has the time of each message of the request.
+        """
+        answered = reply.attempt if reply is not None and 1 <= reply.attempt <= len(published_at) else 0
+        if answered:
+            self._hedging.record_reply(published_at=published_at[answered - 1], now=self._clock())
+        if answered > 1:
+            self._hedging.give_back()  # the repeat was needed
+        if is_overdue:
+            self._metrics.count(REQUESTS_HEDGED, outcome=_hedging_outcome(len(published_at), answered))
+        return reply
+
+    def _find(self, key: str, deadline: float) -> str | None:
+        """Return stored art; None if there is none of this engine version. Raises DeadlineExceededError, UnavailableError."""
         try:
-            stored = StoredArt.from_json(self._store.get(key))
+            stored = StoredArt.from_json(self._within(deadline, lambda: self._store.get(key)))
         except ArtifactNotFoundError:
             return None
         return stored.art if stored else None
+
+    def _within(self, deadline: float, function: Callable[[], Result]) -> Result:
+        """Return the result of a call to the store or the queue. Raises DeadlineExceededError at the deadline."""
+        seconds = self._seconds_until(deadline)
+        if seconds <= 0:
+            raise DeadlineExceededError
+        try:
+            return self._call(function, seconds)
+        except TimeoutError as error:
+            raise DeadlineExceededError from error
+
+    def _seconds_until(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock())
+
+
+def _hedging_outcome(messages: int, answered: int) -> str:
+    """Return the tag of an overdue request from the number of its messages and of the one that was answered, 0 if none."""
+    if messages == 1:
+        return "throttled"
+    return {0: "nothing", 1: "first"}.get(answered, "repeat")

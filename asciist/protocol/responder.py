@@ -1,8 +1,8 @@
 """The worker tier's half of the protocol.
 
 A Responder drops a message that is past its deadline. Otherwise it reads the image from the store, converts it, stores the art
-and replies. Messages may be delivered twice and in any order, so every step can be repeated: the key determines the art, and
-two conversions write the same bytes.
+and replies. Messages may be published and delivered more than once and in any order, so every step can be repeated: the key
+determines the art, and two conversions write the same bytes.
 """
 
 import logging
@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
-from asciist.errors import ArtifactNotFoundError, AsciistError, ReplyAddressGoneError
+from asciist.errors import ArtifactNotFoundError, AsciistError, ReplyAddressGoneError, UnavailableError
 from asciist.protocol.artifacts import StoredArt, art_key, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import ArtifactStore, Conversion, Converter, Delivery, Metrics, ReplySender, RequestQueue
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import (
+    ART_UNSTORED,
     CONVERSION_DURATION,
     CONVERSION_PIXELS,
     IMAGE_DECODE_DURATION,
@@ -27,6 +29,10 @@ from asciist.telemetry.metrics import (
 )
 
 _log = logging.getLogger(__name__)
+
+_MAX_SKEW_SECONDS: Final = 300
+"""Largest difference between a message's age by the clocks of the tiers and by the queue's clock that is explained by clocks
+that disagree. An older message was moved back from the dead-letter queue, which makes it new to the request queue."""
 
 
 def redelivery_backoff(receive_count: int) -> float:
@@ -93,7 +99,7 @@ class Responder:
         with logs.scope():
             logs.add(receive_count=delivery.receive_count)
             try:
-                self.process(delivery.body, receive_count=delivery.receive_count)
+                self.process(delivery)
             except Exception:  # noqa: BLE001 - the message is redelivered, and the worker must survive
                 self._metrics.count(MESSAGES_FAULTED)
                 _log.exception("message processing failed")
@@ -102,19 +108,21 @@ class Responder:
                 return False
             return True
 
-    def process(self, body: str, *, receive_count: int) -> None:
-        """Process one message body. Raises any error if processing failed, and the message must stay in the queue."""
+    def process(self, delivery: Delivery) -> None:
+        """Process one delivery. Raises any error if processing failed, and the message must stay in the queue."""
         started = time.perf_counter()
-        request = ConversionRequest.from_json(body)
+        request = ConversionRequest.from_json(delivery.body)
         logs.add(request_id=request.trace.request_id, trace=request.trace.headers, digest=request.digest)
         logs.add(style=request.options.style, width=request.options.width)
-        self._record_age(request)
-        if self._clock() >= request.deadline:
+        seconds_left = self._seconds_left(request, delivery)
+        if seconds_left <= 0:
             self._metrics.count(MESSAGES_EXPIRED)
             _log.warning("message expired")
             return
-        # An earlier delivery may have stored the art and failed to send the reply.
-        reply = (self._reply_from_store(request) if receive_count > 1 else None) or self._convert_and_store(request)
+        # An earlier delivery or message may have stored the art, while its reply was lost or is under way.
+        may_be_stored = delivery.receive_count > 1 or request.attempt > 1
+        reply = self._reply_from_store(request) if may_be_stored else None
+        reply = reply or self._convert_and_store(request, seconds_left)
         try:
             self._replies.send(request.reply_to, reply)
         except ReplyAddressGoneError:
@@ -135,27 +143,55 @@ class Responder:
                 _log.exception("request queue failed")
                 self._stopping.wait(wait_seconds)
 
-    def _record_age(self, request: ConversionRequest) -> None:
-        if request.published_at is not None:
-            age_ms = 1000 * max(0.0, self._clock() - request.published_at)  # two machines' clocks may disagree
-            self._metrics.distribution(MESSAGE_AGE, age_ms)
-            logs.add(age_ms=round(age_ms, 1))
+    def _seconds_left(self, request: ConversionRequest, delivery: Delivery) -> float:
+        """Record the age of a message, and return the seconds until its deadline."""
+        if request.published_at is None:
+            return request.deadline - self._clock()
+        timeout = request.deadline - request.published_at
+        age = self._age_seconds(request.published_at, timeout, delivery)
+        self._metrics.distribution(MESSAGE_AGE, 1000 * age)
+        logs.add(age_ms=round(1000 * age, 1))
+        return timeout - age
+
+    def _age_seconds(self, published_at: float, timeout: float, delivery: Delivery) -> float:
+        """Return the seconds since a message was published.
+
+        This machine's clock and the web tier's may disagree. If they do, a fresh message seems to be past its deadline, or
+        younger than it was when the queue delivered it; then the age by the queue's clock is used.
+        """
+        by_clocks = self._clock() - published_at
+        by_queue = delivery.age_seconds
+        if by_queue is not None and not by_queue <= by_clocks < timeout and abs(by_clocks - by_queue) <= _MAX_SKEW_SECONDS:
+            return by_queue
+        return max(0.0, by_clocks)
 
     def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
         with suppress(ArtifactNotFoundError):
             if stored := StoredArt.from_json(self._store.get(art_key(request.digest, request.options))):
-                return ConversionReply(correlation_id=request.correlation_id, art=stored.art)
+                return request.reply(art=stored.art)
         return None
 
-    def _convert_and_store(self, request: ConversionRequest) -> ConversionReply:
-        """Return a reply with the stored art, or with the reason why the image is rejected."""
+    def _convert_and_store(self, request: ConversionRequest, seconds_left: float) -> ConversionReply:
+        """Return a reply with the art, or with the reason why the image is rejected."""
         image = self._store.get(image_key(request.digest))
-        converted = self._converter.convert(image, request.options, wait_seconds=request.deadline - self._clock())
+        converted = self._converter.convert(image, request.options, wait_seconds=seconds_left)
         self._record(converted, request.options.style)
         if converted.art is None:
-            return ConversionReply(correlation_id=request.correlation_id, rejection=converted.rejection)
-        self._store.put(art_key(request.digest, request.options), StoredArt(converted.art).to_json())
-        return ConversionReply(correlation_id=request.correlation_id, art=converted.art)
+            return request.reply(rejection=converted.rejection)
+        return self._store_art(request, converted.art)
+
+    def _store_art(self, request: ConversionRequest, art: str) -> ConversionReply:
+        """Store art and return a reply with it. If it cannot be stored, the reply alone takes it to the client, if it fits."""
+        reply = request.reply(art=art)
+        try:
+            self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
+        except UnavailableError:
+            if len(reply.to_json()) > self._replies.max_reply_bytes:
+                raise
+            self._metrics.count(ART_UNSTORED)
+            logs.add(unstored=True)
+            _log.exception("storing the art failed")
+        return reply
 
     def _record(self, converted: Conversion, style: str) -> None:
         if converted.decode_ms is not None:

@@ -25,6 +25,8 @@ FIELDS: Final = {
     "style": "Style of the art.",
     "width": "Width of the art, in columns.",
     "source": "Source of the art: `store`, `conversion`, or `shared` with an identical request in flight.",
+    "attempts": "Messages published for the request, if more than one, because its reply was overdue.",
+    "unstored": "True if the art could not be stored, and was returned nevertheless.",
     "receive_count": "Deliveries of the message so far, this one included.",
     "age_ms": "Milliseconds from publishing the message to receiving it.",
     "orphaned": "True if the process that requested the reply has stopped.",

@@ -98,3 +98,13 @@ MESSAGES_FAULTED: Final = _count(
     "Deliveries whose processing failed: the message is redelivered or becomes a dead letter.",
 )
 REPLIES_ORPHANED: Final = _count("asciist.reply.orphaned", "reply", "Replies that no request was waiting for any longer.")
+REQUESTS_HEDGED: Final = _count(
+    "asciist.requests.hedged",
+    "request",
+    "Requests whose reply was overdue. Most are published again and answered by the `first` message, by a `repeat`, or by "
+    "`nothing`; others find their art in the `store`, or are `throttled`, because the budget for repeats was spent.",
+    "outcome",
+)
+ART_UNSTORED: Final = _count(
+    "asciist.art.unstored", "art", "Art that a worker could not store, and returned in its reply nevertheless."
+)

@@ -135,6 +135,39 @@ def test_the_second_of_two_replies_is_counted_as_orphaned(path: ReplyPath) -> No
         assert pending.wait(5) == done("a")
 
 
+def test_a_second_reply_to_a_repeated_request_is_not_orphaned_but_a_third_is(path: ReplyPath) -> None:
+    with path.inbox.expect("a") as pending:
+        pending.expect_another()
+        replies = [(pending.reply_to, done("a", art)) for art in ("first", "second", "third")]
+        assert orphans(path, replies[:2]) == 0
+        assert orphans(path, replies[2:]) == 1
+        assert pending.wait(5) == done("a", "first")
+
+
+def test_a_second_reply_after_the_end_of_a_repeated_request_is_not_orphaned(path: ReplyPath) -> None:
+    with path.inbox.expect("a") as pending:
+        pending.expect_another()
+        path.sender.send(pending.reply_to, done("a"))
+        assert pending.wait(20)
+
+    assert orphans(path, [(pending.reply_to, done("a"))]) == 0
+
+
+def test_the_first_reply_after_the_deadline_of_a_repeated_request_is_orphaned(path: ReplyPath) -> None:
+    with path.inbox.expect("a") as pending:
+        pending.expect_another()
+
+    assert orphans(path, [(pending.reply_to, done("a"))]) == 1
+
+
+def test_a_reply_of_the_maximum_size_keeps_its_art(path: ReplyPath) -> None:
+    size = min(path.sender.max_reply_bytes, 2_000_000)
+    reply = done("a", "@" * (size - len(done("a", "").to_json())))
+    with path.inbox.expect("a") as pending:
+        path.sender.send(pending.reply_to, reply)
+        assert pending.wait(10) == reply
+
+
 def test_sending_to_a_stopped_process_raises_reply_address_gone(path: ReplyPath) -> None:
     with path.inbox.expect("a") as pending:
         path.close()

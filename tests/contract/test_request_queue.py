@@ -65,6 +65,24 @@ def test_a_message_is_delivered_with_its_body(queue: QueueUnderTest) -> None:
     assert (delivery.body, delivery.receive_count) == ('{"text": "größer ☃"}', 1)
 
 
+def test_the_first_delivery_tells_the_age_of_the_message(queue: QueueUnderTest) -> None:
+    queue.port.send("old")
+    time.sleep(0.3)
+
+    (delivery,) = queue.receive(wait_seconds=1)
+    assert delivery.age_seconds is not None
+    assert 0.25 < delivery.age_seconds < 30
+
+
+def test_a_later_delivery_tells_the_whole_age_or_none(queue: QueueUnderTest) -> None:
+    queue.port.send("older")
+    (delivery,) = queue.receive(wait_seconds=1)
+    queue.port.extend(delivery, visibility_seconds=1)
+
+    (again,) = queue.receive(wait_seconds=3)
+    assert again.age_seconds is None or again.age_seconds > 0.5
+
+
 def test_every_message_is_delivered(queue: QueueUnderTest) -> None:
     sent = {str(number) for number in range(25)}
     for body in sent:

@@ -103,11 +103,9 @@ def upgrade(deployment: Deployment, say: Say) -> None:
     assert changed
     with _requests(deployment) as statuses, _timed("cdk deploy --all, under load", say):
         deployment.deploy()
-    say(f"  {len(statuses)} new requests meanwhile: {statuses.count(200)} succeeded, {statuses.count(504)} timed out")
-    assert set(statuses) <= {200, 504}
-    # The emulator kills a function during an invocation, where Lambda lets it finish. The message is redelivered after the
-    # visibility timeout, when its request has timed out.
-    assert statuses.count(504) <= 1
+    # The emulator kills a function during an invocation, where Lambda lets it finish. The request is then published again.
+    say(f"  {len(statuses)} new requests meanwhile: {statuses.count(200)} succeeded")
+    assert set(statuses) == {200}
     assert retained == (
         deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
     ), "the upgrade replaced a bucket or a queue"

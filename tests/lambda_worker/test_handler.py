@@ -17,6 +17,7 @@ from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.responder import Responder
+from asciist.telemetry import metrics
 from lambda_worker.handler import respond_to_batch
 from tests.sqs_event import record
 
@@ -91,6 +92,23 @@ def test_every_record_of_a_batch_of_ten_is_converted(function: Function) -> None
 
     assert function.invoke(*bodies) == []
     assert all(function.store.get(art_key(function.digest, ConversionOptions(width=width))) for width in range(10, 20))
+
+
+@pytest.mark.parametrize("skew", [-60, 60])
+def test_a_function_whose_clock_is_a_minute_off_answers_a_fresh_message(function: Function, skew: float) -> None:
+    published_at = time.time() - skew
+    with function.replies.expect("a") as pending:
+        assert function.invoke(function.request("a", published_at=published_at, deadline=published_at + 10)) == []
+        assert pending.wait(0)
+    assert function.metrics.total(metrics.MESSAGES_EXPIRED) == 0
+
+
+def test_a_message_redelivered_after_its_deadline_is_dropped(function: Function) -> None:
+    published_at = time.time() - 60
+    body = function.request("a", published_at=published_at, deadline=published_at + 10)
+
+    assert function.invoke(body, receive_count=2) == []
+    assert function.metrics.total(metrics.MESSAGES_EXPIRED) == 1
 
 
 def test_the_entry_point_reads_its_settings_from_the_environment(tmp_path: Path) -> None:

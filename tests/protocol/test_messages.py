@@ -1,6 +1,7 @@
 """Messages between releases: the current and the previous request version are read, and all others are rejected."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,36 @@ def test_options_that_version_1_lacks_are_ignored_in_it() -> None:
     request = ConversionRequest.from_json(json.dumps(VERSION_1 | {"invert": True, "color": "html"}))
 
     assert request.options == ConversionOptions(width=80, style="ramp")
+
+
+def test_only_a_repeat_tells_its_attempt() -> None:
+    """So that nothing changes for an older release, which ignores the field."""
+    repeat = replace(REQUEST, attempt=2)
+
+    assert "attempt" not in json.loads(REQUEST.to_json())
+    assert json.loads(repeat.to_json()) == json.loads(REQUEST.to_json()) | {"attempt": 2}
+    assert ConversionRequest.from_json(repeat.to_json()) == repeat
+
+
+def test_a_reply_tells_which_message_it_answers() -> None:
+    for reply in (REQUEST.reply(art="@"), replace(REQUEST, attempt=3).reply(rejection="no")):
+        assert ConversionReply.from_json(reply.to_json()) == reply
+    assert "attempt" not in json.loads(REQUEST.reply(art="@").to_json())
+    assert replace(REQUEST, attempt=3).reply().attempt == 3
+
+
+@pytest.mark.parametrize("attempt", ["2", 2.5, None, True])
+def test_an_attempt_that_is_not_a_whole_number_is_rejected(attempt: object) -> None:
+    with pytest.raises(MalformedMessageError, match="attempt"):
+        ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"attempt": attempt}))
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """So that a later release can add an optional field without a new version."""
+    request = ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"new": 1}))
+    reply = ConversionReply.from_json('{"version":1,"correlation_id":"a","outcome":"done","art":"@","new":1}')
+
+    assert (request, reply.art) == (REQUEST, "@")
 
 
 def test_requests_and_replies_have_separate_versions() -> None:

@@ -2,15 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from asciist.adapters.converters.in_process import InProcessConverter
-from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
-from asciist.adapters.object_store import ObjectStore
+from asciist.adapters.embedded import EmbeddedQueue
 from asciist.conversion import ConversionOptions, convert
 from asciist.errors import (
     ArtifactNotFoundError,
@@ -22,110 +18,11 @@ from asciist.errors import (
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
-from asciist.protocol.ports import ReplySender
 from asciist.protocol.requester import ArtSource, Requester
-from asciist.protocol.responder import Responder, redelivery_backoff
 from asciist.telemetry import metrics
 from devtools.images import encoded, gradient
+from tests.protocol.tiers import ART, CAT, KEY, OPTIONS, Tiers, delivery
 from tests.waiting import wait_until
-
-CAT = (Path(__file__).parents[2] / "examples" / "cat.jpg").read_bytes()
-OPTIONS = ConversionOptions(width=20)
-ART = convert(CAT, OPTIONS, Limits())
-KEY = art_key(digest_of(CAT), OPTIONS)
-
-
-class FlakyStore:
-    """An in-memory store that records every call and raises UnavailableError for those that `failing` selects."""
-
-    def __init__(self) -> None:
-        self._store = ObjectStore.in_memory()
-        self.calls: list[tuple[str, str]] = []
-        self.failing: Callable[[str, str], bool] = lambda _call, _key: False
-
-    def _record(self, call: str, key: str) -> None:
-        self.calls.append((call, key))
-        if self.failing(call, key):
-            raise UnavailableError(f"injected failure of {call} {key}")
-
-    def get(self, key: str) -> bytes:
-        self._record("get", key)
-        return self._store.get(key)
-
-    def put(self, key: str, body: bytes) -> None:
-        self._record("put", key)
-        self._store.put(key, body)
-
-    def create(self, key: str, body: bytes) -> bool:
-        self._record("create", key)
-        return self._store.create(key, body)
-
-    def exists(self, key: str) -> bool:
-        self._record("exists", key)
-        return self._store.exists(key)
-
-
-class Tiers:
-    """Both tiers in one process, with embedded dependencies."""
-
-    def __init__(self, *, timeout_seconds: float = 5, visibility_seconds: float = 30) -> None:
-        self.metrics = EmbeddedMetrics()
-        self.store = FlakyStore()
-        self.queue = EmbeddedQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
-        self.replies = EmbeddedReplies(self.metrics)
-        self.requester = Requester(
-            store=self.store,
-            queue=self.queue,
-            inbox=self.replies,
-            metrics=self.metrics,
-            limits=Limits(),
-            timeout_seconds=timeout_seconds,
-        )
-        self.responder = self.responder_with()
-
-    def responder_with(
-        self, *, replies: ReplySender | None = None, backoff: Callable[[int], float] = redelivery_backoff
-    ) -> Responder:
-        """Return a Responder with the same dependencies, except those given."""
-        return Responder(
-            store=self.store,
-            queue=self.queue,
-            replies=replies or self.replies,
-            metrics=self.metrics,
-            converter=InProcessConverter(Limits()),
-            backoff=backoff,
-        )
-
-    def start(self, threads: int = 1) -> None:
-        self.responder.start(threads, wait_seconds=0.1)
-
-    def stop(self) -> None:
-        self.responder.request_stop()
-        self.queue.close()
-        self.responder.stop(30)
-
-    def request(self, **changes: object) -> ConversionRequest:
-        """Store the image and return a request for it, as the Requester writes it."""
-        self.store.create(image_key(digest_of(CAT)), CAT)
-        fields = {
-            "correlation_id": "test",
-            "digest": digest_of(CAT),
-            "options": OPTIONS,
-            "deadline": time.time() + 5,
-            "reply_to": self.replies.address,
-        }
-        return ConversionRequest(**(fields | changes))  # type: ignore[arg-type]
-
-    def conversions(self) -> int:
-        return self.metrics.total(f"{metrics.CONVERSION_DURATION} (values)")
-
-
-@pytest.fixture
-def tiers(request: pytest.FixtureRequest):
-    tiers = Tiers(**getattr(request, "param", {}))
-    yield tiers
-    tiers.stop()
-
 
 SHORT_TIMEOUT = pytest.mark.parametrize("tiers", [{"timeout_seconds": 0.3}], indirect=True)
 
@@ -253,8 +150,8 @@ def test_a_damaged_artifact_counts_as_absent(tiers: Tiers, damage: bytes) -> Non
 def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers: Tiers) -> None:
     body = tiers.request().to_json()
     with tiers.replies.expect("test") as pending:
-        tiers.responder.process(body, receive_count=1)
-        tiers.responder.process(body, receive_count=2)
+        tiers.responder.process(delivery(body))
+        tiers.responder.process(delivery(body, receive_count=2))
 
         assert pending.wait(0) == ConversionReply(correlation_id="test", art=ART)
     assert tiers.conversions() == 1
@@ -264,7 +161,7 @@ def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers:
 def test_a_reply_that_arrives_before_the_wait_is_not_lost(tiers: Tiers) -> None:
     class QueueThatRepliesDuringSend(EmbeddedQueue):
         def send(self, body: str) -> None:
-            tiers.responder.process(body, receive_count=1)
+            tiers.responder.process(delivery(body))
 
     requester = Requester(
         store=tiers.store,
@@ -327,7 +224,8 @@ def test_a_damaged_image_is_rejected_by_a_reply_without_redelivery(tiers: Tiers)
 
 def test_a_transient_fault_is_retried_within_the_deadline(tiers: Tiers) -> None:
     faults = iter([True, True])
-    tiers.store.failing = lambda call, _key: call == "put" and next(faults, False)
+    image = image_key(digest_of(CAT))
+    tiers.store.failing = lambda call, key: (call, key) == ("get", image) and next(faults, False)
     tiers.start()
 
     assert tiers.requester.convert(CAT, OPTIONS).art == ART
@@ -336,7 +234,7 @@ def test_a_transient_fault_is_retried_within_the_deadline(tiers: Tiers) -> None:
 
 def test_a_persistent_fault_ends_as_a_dead_letter(tiers: Tiers) -> None:
     tiers.responder = tiers.responder_with(backoff=lambda _receive_count: 0.01)
-    tiers.store.failing = lambda call, _key: call == "put"
+    tiers.store.failing = lambda call, _key: call == "get"
     body = tiers.request().to_json()
     tiers.queue.send(body)
     tiers.start()
@@ -373,7 +271,7 @@ def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> Non
 
 
 def test_a_reply_to_a_stopped_process_is_counted_as_orphaned_and_the_art_is_stored(tiers: Tiers) -> None:
-    tiers.responder.process(tiers.request(reply_to="embedded:gone").to_json(), receive_count=1)
+    tiers.responder.process(delivery(tiers.request(reply_to="embedded:gone").to_json()))
 
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
@@ -436,7 +334,7 @@ def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
 )
 def test_a_message_with_an_invalid_field_or_version_is_malformed(tiers: Tiers, body: str) -> None:
     with pytest.raises(MalformedMessageError):
-        tiers.responder.process(body, receive_count=1)
+        tiers.responder.process(delivery(body))
 
 
 def test_messages_survive_a_round_trip_through_json(tiers: Tiers) -> None:

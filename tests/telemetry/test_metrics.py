@@ -23,7 +23,7 @@ from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.emf import EmfMetrics
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
-from asciist.errors import DeadlineExceededError
+from asciist.errors import DeadlineExceededError, UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
@@ -101,7 +101,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
         send("PUT", "/", cat)
         os.kill(converter, signal.SIGCONT)
         waiting.join()
-    record_failures_between_the_tiers(tmp_path)
+    record_failures_between_the_tiers()
     agent.settle()
 
     assert not agent.errors
@@ -123,16 +123,23 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
 
 
-def record_failures_between_the_tiers(directory: Path) -> None:
-    """Record the metrics of an expired message, an orphaned reply and a malformed message by direct calls to both tiers."""
+class FullStore(ObjectStore):
+    """A store that takes images, but no art."""
+
+    def put(self, key: str, body: bytes) -> None:
+        raise UnavailableError(f"injected failure of put {key}, {len(body)} bytes")
+
+
+def record_failures_between_the_tiers() -> None:
+    """Record overdue, expired and malformed messages, unstored art and an orphaned reply by direct calls to both tiers."""
     recorded = DogStatsDMetrics()
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
-    store = ObjectStore.in_directory(directory / "faults")
+    store = FullStore.in_memory()
     requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
     responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, converter=InProcessConverter(Limits()))
     with pytest.raises(DeadlineExceededError):
         requester.convert(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
-    (late,) = queue.receive(max_messages=1, wait_seconds=0)
+    late, *_repeats = queue.receive(max_messages=3, wait_seconds=0)
     queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
     queue.send("malformed")
     (orphan,) = queue.receive(max_messages=1, wait_seconds=0)

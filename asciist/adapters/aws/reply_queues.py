@@ -33,12 +33,14 @@ process is deleted within 540 seconds."""
 class SqsReplySender:
     """ReplySender to the reply queue whose URL is the reply address."""
 
+    max_reply_bytes: Final = _MAX_REPLY_BYTES
+
     def __init__(self, sqs: Sqs) -> None:
         self._sqs = sqs
 
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         body = reply.to_json()
-        if len(body) > _MAX_REPLY_BYTES:
+        if len(body) > self.max_reply_bytes:
             body = reply.without_art().to_json()
         try:
             self._sqs.call("send_message", "reply", QueueUrl=reply_to, MessageBody=body)

@@ -17,6 +17,9 @@ MAX_BATCH: Final = 10
 MAX_WAIT_SECONDS: Final = 20
 """Maximum duration of a long poll, in seconds, that SQS allows."""
 
+_READ_TIMEOUT_SECONDS: Final = 3
+"""Seconds without a response after which a call, or a long poll beyond its wait, is retried. SQS answers in milliseconds."""
+
 
 class QueueNotFoundError(UnavailableError):
     """No queue exists at the URL.
@@ -28,25 +31,18 @@ class QueueNotFoundError(UnavailableError):
 class Sqs:
     """SQS client shared by the adapters of one process; safe to use from many threads.
 
-    The boto3 client is created on first use: importing boto3 and creating a client take most of a second, which a Lambda
+    The boto3 clients are created on first use: importing boto3 and creating a client take most of a second, which a Lambda
     function that sends no message to SQS saves.
     """
 
     @cached_property
     def client(self) -> Any:
-        import boto3  # noqa: PLC0415 - imported on first use
-        from botocore.config import Config  # noqa: PLC0415 - imported on first use
+        """The boto3 client for every operation but long polls."""
+        return _client(read_timeout=_READ_TIMEOUT_SECONDS)
 
-        # A new session, because that of boto3.client is shared and not thread-safe, and several threads may create clients.
-        return boto3.Session().client(
-            "sqs",
-            config=Config(
-                connect_timeout=2,
-                read_timeout=MAX_WAIT_SECONDS + 5,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                max_pool_connections=100,
-            ),
-        )
+    @cached_property
+    def _polling_client(self) -> Any:
+        return _client(read_timeout=MAX_WAIT_SECONDS + _READ_TIMEOUT_SECONDS)
 
     @contextmanager
     def translating_errors(self, context: str) -> Iterator[None]:
@@ -66,9 +62,10 @@ class Sqs:
             raise UnavailableError(f"{context}: {error}") from error
 
     def call(self, operation: str, context: str, **parameters: Any) -> Any:
-        """Call an operation of the client by its boto3 name. Raises as `translating_errors` does."""
+        """Call an operation by its boto3 name. Raises as `translating_errors` does."""
         with self.translating_errors(context):
-            return getattr(self.client, operation)(**parameters)
+            client = self._polling_client if operation == "receive_message" else self.client
+            return getattr(client, operation)(**parameters)
 
     def receive(self, url: str, *, max_messages: int, wait_seconds: float) -> list[dict[str, Any]]:
         """Receive up to ten messages, each a dict as boto3 returns it; wait up to 20 seconds for the first one."""
@@ -79,7 +76,11 @@ class Sqs:
                 QueueUrl=url,
                 MaxNumberOfMessages=min(max_messages, MAX_BATCH),
                 WaitTimeSeconds=min(math.ceil(wait_seconds), MAX_WAIT_SECONDS),
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "ApproximateFirstReceiveTimestamp",
+                ],
             ).get("Messages", [])
         )
 
@@ -109,6 +110,7 @@ class SqsRequestQueue:
                 body=message["Body"],
                 receipt=message["ReceiptHandle"],
                 receive_count=int(message["Attributes"]["ApproximateReceiveCount"]),
+                age_seconds=_age_seconds(message["Attributes"]),
             )
             for message in self._sqs.receive(self._url, max_messages=max_messages, wait_seconds=wait_seconds)
         ]
@@ -125,3 +127,26 @@ class SqsRequestQueue:
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
         self._sqs.delete(self._url, [delivery.receipt for delivery in deliveries])
+
+
+def _client(*, read_timeout: float) -> Any:
+    import boto3  # noqa: PLC0415 - imported on first use
+    from botocore.config import Config  # noqa: PLC0415 - imported on first use
+
+    # A new session, because that of boto3.client is shared and not thread-safe, and several threads may create clients.
+    return boto3.Session().client(
+        "sqs",
+        config=Config(
+            connect_timeout=2,
+            read_timeout=read_timeout,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=100,
+        ),
+    )
+
+
+def _age_seconds(attributes: dict[str, str]) -> float | None:
+    """Return the age of a message at its first delivery; None for a later one, whose time SQS does not tell."""
+    if attributes["ApproximateReceiveCount"] != "1":
+        return None
+    return (int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])) / 1000
