@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
@@ -11,6 +11,8 @@ from asciist.protocol.ports import ArtifactStore, Metrics, ReplyInbox, ReplySend
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import CALLBACK_PORTS, Settings
+
+_SECONDS_PER_DAY: Final = 86_400
 
 
 class _CombinedMetrics:
@@ -37,6 +39,11 @@ class _Inbox(ReplyInbox, Protocol):
     def close(self) -> None: ...
 
 
+class _LocalStore(ArtifactStore, Protocol):
+    def problem(self) -> str: ...
+    def close(self) -> None: ...
+
+
 @dataclass(kw_only=True)
 class WebProcess:
     """One web process: its Requester, and the dependencies that health checks and shutdown need."""
@@ -48,6 +55,8 @@ class WebProcess:
     inbox: _Inbox
     responder: Responder | None = None
     """The worker tier, if it is embedded in this process."""
+    store_problem: Callable[[], str] = str
+    """Returns why art is not being stored, in words for clients; empty if it is, or if a failing store fails the requests."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:
@@ -83,7 +92,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     if settings.backend == "embedded":
         # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
         queue = _embedded_queue(settings)
-        return _responder(settings, ObjectStore.in_directory(settings.data_dir), queue, EmbeddedReplies(metrics), metrics)
+        return _responder(settings, _local_store(settings, metrics), queue, EmbeddedReplies(metrics), metrics)
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
@@ -96,7 +105,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
 
 def _embedded(settings: Settings) -> WebProcess:
     metrics = _metrics(settings)
-    store = ObjectStore.in_directory(settings.data_dir)
+    store = _local_store(settings, metrics)
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(metrics)
     responder = _responder(settings, store, queue, replies, metrics)
@@ -108,7 +117,8 @@ def _embedded(settings: Settings) -> WebProcess:
         store=store,
         inbox=replies,
         responder=responder,
-        _closing=[responder.request_stop, queue.close, lambda: responder.stop(settings.timeouts.worker)],
+        store_problem=store.problem,
+        _closing=[responder.request_stop, queue.close, lambda: responder.stop(settings.timeouts.worker), store.close],
     )
 
 
@@ -156,6 +166,17 @@ def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) ->
     if not sinks:
         return EmbeddedMetrics()
     return sinks[0] if len(sinks) == 1 else _CombinedMetrics(sinks)
+
+
+def _local_store(settings: Settings, metrics: Metrics) -> _LocalStore:
+    from asciist.adapters.local_store import LocalStore  # noqa: PLC0415 - only this backend needs it
+
+    return LocalStore(
+        settings.data_dir,
+        max_bytes=settings.store_max_bytes,
+        max_age_seconds=settings.store_max_days * _SECONDS_PER_DAY,
+        metrics=metrics,
+    )
 
 
 def _embedded_queue(settings: Settings) -> EmbeddedQueue:

@@ -98,3 +98,16 @@ MESSAGES_FAULTED: Final = _count(
     "Deliveries whose processing failed: the message is redelivered or becomes a dead letter.",
 )
 REPLIES_ORPHANED: Final = _count("asciist.reply.orphaned", "reply", "Replies that no request was waiting for any longer.")
+
+# The embedded store.
+STORE_FAILED: Final = _count(
+    "asciist.store.failed",
+    "operation",
+    "Operations that the embedded store could not perform: the art is served, but not kept, or converted again.",
+    "operation",
+)
+STORE_EVICTED: Final = _count(
+    "asciist.store.evicted",
+    "object",
+    "Images and art that the embedded store deleted, the oldest first, to keep to its bounds in bytes and in age.",
+)

@@ -20,6 +20,7 @@ import pytest
 from asciist.adapters.dogstatsd import DogStatsDMetrics
 from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.emf import EmfMetrics
+from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
 from asciist.errors import DeadlineExceededError
@@ -98,7 +99,8 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
             send("PUT", "/", cat)
             slow.shutdown(socket.SHUT_WR)
             statuses[slow.makefile("rb").readline().split()[1].decode()] += 1
-    record_failures_between_the_tiers(tmp_path)
+    record_failures_between_the_tiers()
+    record_a_small_store(tmp_path / "small")
     agent.settle()
 
     assert not agent.errors
@@ -117,14 +119,16 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
     assert agent.total(metrics.IMAGE_PIXELS, format="png") == 80 * 60 + 8 * 6
     assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 2 * 451 * 300
     assert agent.values(metrics.CONVERSION_DURATION, style="ramp") == 1
+    assert agent.total(metrics.STORE_EVICTED) == 1
+    assert agent.total(metrics.STORE_FAILED, operation="put") == 1
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
 
 
-def record_failures_between_the_tiers(directory: Path) -> None:
+def record_failures_between_the_tiers() -> None:
     """Record the metrics of an expired message, an orphaned reply and a malformed message by direct calls to both tiers."""
     recorded = DogStatsDMetrics()
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
-    store = ObjectStore.in_directory(directory / "faults")
+    store = ObjectStore.in_memory()
     requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
     responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, limits=Limits())
     with pytest.raises(DeadlineExceededError):
@@ -137,6 +141,17 @@ def record_failures_between_the_tiers(directory: Path) -> None:
     assert responder.respond(late)
     assert responder.respond(orphan)
     assert not responder.respond(poison)
+    recorded.flush()
+
+
+def record_a_small_store(directory: Path) -> None:
+    """Record the metrics of a store that evicts an object, and that cannot keep another."""
+    recorded = DogStatsDMetrics()
+    store = LocalStore(directory, max_bytes=16_000_000, max_age_seconds=60, metrics=recorded)
+    store.put("a", bytes(9_000_000))
+    store.put("b", bytes(9_000_000))
+    store.put("c", bytes(20_000_000))
+    store.close()
     recorded.flush()
 
 
