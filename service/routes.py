@@ -15,7 +15,14 @@ from service.parsing import body_limit, options_from_text, options_from_url, par
 from service.uploads import Admission, UploadWatch
 
 
-def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_ready: Callable[[], bool]) -> Blueprint:
+def blueprint(
+    *,
+    settings: Settings,
+    requester: Requester,
+    metrics: Metrics,
+    is_ready: Callable[[], bool],
+    store_problem: Callable[[], str],
+) -> Blueprint:
     """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
     limits = settings.limits
@@ -58,7 +65,7 @@ def blueprint(*, settings: Settings, requester: Requester, metrics: Metrics, is_
 
     @routes.get("/readyz")
     def readiness() -> Response:
-        return answers.health_answer(200, "ready") if is_ready() else answers.health_answer(503, "not ready")
+        return answers.readiness_answer(is_ready=is_ready(), store_problem=store_problem())
 
     @routes.get("/openapi.json")
     def openapi() -> Response:
