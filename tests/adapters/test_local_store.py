@@ -223,6 +223,19 @@ for number in range(100_000):
             writer.execute("ROLLBACK")
         assert store.failures("get") == store.failures("exists") == 0
 
+    def test_a_process_stopped_while_reading_does_not_make_the_files_grow_without_bound(self, store: StoreUnderTest) -> None:
+        store.put("first", BODY)
+        with closing(sqlite3.connect(store.file, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM objects").fetchall()
+            for number in range(2 * MANY):
+                store.put(str(number), BODY)
+            assert store.holds(str(2 * MANY - 1))
+            assert store.problem() == sentences.STORE_LOCKED
+            assert store.bytes_on_disk() <= BOUND + 24_000_000
+        wait_until(lambda: store.problem() == "")
+        wait_until(lambda: store.put("later", BODY) or store.bytes_on_disk() <= BOUND)
+
     def test_a_directory_locked_by_a_stopped_process_costs_the_storing_only(self, store: StoreUnderTest) -> None:
         store.put("before", BODY)
         with locked(store.directory):

@@ -38,7 +38,8 @@ MAX_DISK_RESERVE_BYTES: Final = 256_000_000
 _EXTRA_BYTES_EVICTED: Final = 250_000
 """Maximum bytes that one write deletes beyond its own size, so that it takes milliseconds even after a bound was lowered."""
 _CHECK_SECONDS: Final = 0.2
-"""Time between two looks at the disk. What the store itself writes does not change what the disk leaves to it."""
+"""Time between two looks at the disk, unless more than `MAX_LOG_BYTES` is written. What the store itself writes does not change
+what the disk leaves to it."""
 _ROW_BYTES: Final = 200
 """Size of an object in the database beyond its body: its key, the entry in the index of keys, and its time and checksum."""
 _BUSY_SECONDS: Final = 0.02
@@ -99,6 +100,7 @@ class Database:
         self._allowed_bytes = self._surplus_bytes = 0
         self._oldest_expires_at = 0.0
         self._next_check_at = 0.0
+        self._unchecked_bytes = 0
 
     def get(self, key: str) -> bytes | None:
         """Return an object, or None if there is none."""
@@ -201,6 +203,7 @@ class Database:
     def _insert(self, connection: sqlite3.Connection, key: str, body: bytes, checksum: int) -> bool:
         self._make_room(connection, len(body) + _ROW_BYTES)
         connection.execute(_INSERT, (key, self._clock(), checksum, body))
+        self._unchecked_bytes += len(body)
         return True
 
     def _renew(self, connection: sqlite3.Connection, key: str) -> bool:
@@ -242,17 +245,18 @@ class Database:
 
     def _check_disk(self, connection: sqlite3.Connection) -> None:
         """Measure what the disk leaves to the store, and shorten a log that a large image or a slow reader made long."""
-        if time.monotonic() < self._next_check_at:
+        if time.monotonic() < self._next_check_at and self._unchecked_bytes < MAX_LOG_BYTES:
             return
         if self._log_bytes() > MAX_LOG_BYTES:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if self._log_bytes() > 8 * MAX_LOG_BYTES:
+            if self._log_bytes() > 4 * MAX_LOG_BYTES:
                 raise StorageError(sentences.STORE_LOCKED, f"{self._log_path}: held by a process that stopped while reading")
         disk = os.statvfs(self._directory)
         reserve = min(disk.f_blocks * disk.f_frsize // 4, MAX_DISK_RESERVE_BYTES)
         left = self._path.stat().st_size + self._log_bytes() + disk.f_bavail * disk.f_frsize - reserve
         self._allowed_bytes = min(self._max_bytes, left) - MAX_LOG_BYTES
         self._next_check_at = time.monotonic() + _CHECK_SECONDS
+        self._unchecked_bytes = 0
 
     def _log_bytes(self) -> int:
         try:
