@@ -171,6 +171,7 @@ class TestBounds:
 
 
 class TestProcesses:
+    @pytest.mark.slow
     def test_several_processes_write_at_once_and_nothing_is_lost(self, store: StoreUnderTest) -> None:
         program = """
 for number in range(200):
@@ -189,6 +190,7 @@ store.close()
         for name in "abcd":
             assert all(store.get(f"{name}/{number}") == name.encode() * 10_000 for number in range(200))
 
+    @pytest.mark.slow
     def test_one_of_several_processes_creates_an_object(self, store: StoreUnderTest) -> None:
         program = "print(sum(store.create(str(number), sys.argv[2].encode()) for number in range(300)))"
         writers = [start(program, store.directory, name) for name in "abcd"]
@@ -196,6 +198,7 @@ store.close()
 
         assert sum(created) == 300
 
+    @pytest.mark.slow
     def test_a_process_killed_while_writing_leaves_all_that_it_had_written(self, store: StoreUnderTest) -> None:
         program = """
 for number in range(100_000):
@@ -245,6 +248,7 @@ for number in range(100_000):
         wait_until(lambda: store.problem() == "")
         assert store.failures("put") >= 1
 
+    @pytest.mark.slow
     def test_other_greenlets_run_while_one_waits_for_the_lock(self, store: StoreUnderTest) -> None:
         program = """
 import gevent
@@ -275,6 +279,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 class TestBadDisks:
+    @pytest.mark.slow
     def test_a_small_disk_is_never_filled_and_keeps_the_newest_objects(self, tmp_path: Path) -> None:
         with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
             for number in range(3000):  # three times the disk
@@ -393,6 +398,7 @@ class TestDamage:
         assert store.problem() == ""
         assert "is damaged and is replaced" in caplog.text
 
+    @pytest.mark.slow
     def test_a_database_damaged_at_any_page_is_replaced_and_no_wrong_bytes_are_returned(self, tmp_path: Path) -> None:
         with closing(StoreUnderTest(tmp_path)) as store:
             for number in range(60):
