@@ -15,7 +15,7 @@ _FOLDER: Final = re.compile("[0-9a-f]{64}")
 _FILES_A_STEP: Final = 8
 """Files removed without a pause, in about 0.2 ms."""
 _PAUSE_SECONDS: Final = 0.005
-"""Pause after each step: 60,000 files take about a minute and a few percent of a core."""
+"""Pause after each step: 60,000 files in 20,000 folders take about 90 seconds, and less than a tenth of a core."""
 
 _Removals = Generator[None, None, None]
 
