@@ -142,6 +142,13 @@ class Settings:
 
     The default is `asciist` in the user's cache directory, or `/var/cache/asciist` for an account without a home directory.
     """
+    store_max_bytes: int = 1_000_000_000
+    """Maximum bytes of the embedded store on disk, at least 16,000,000. The oldest images and art are deleted to keep to it.
+
+    The store also leaves 256 MB of the disk free, or a quarter of a disk of less than 1 GB.
+    """
+    store_max_days: int = 30
+    """Maximum age of images and art in the embedded store, in days. Older ones are deleted."""
     host: str = "127.0.0.1"
     """IP address to listen on. The default accepts connections from this machine only."""
     port: int = 27244
@@ -245,7 +252,12 @@ def _validation_error(key: str, value: object) -> str:
 
 
 _INVALID_ORIGINS: Final = "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000"
-_RANGES: Final = {"port": (1, 65_535), "callback_first_port": (1024, 65_535 - CALLBACK_PORTS), "request_timeout": (1, 50)}
+_RANGES: Final = {
+    "port": (1, 65_535),
+    "callback_first_port": (1024, 65_535 - CALLBACK_PORTS),
+    "request_timeout": (1, 50),
+    "store_max_bytes": (16_000_000, None),  # room for the largest image, and for the log of the database
+}
 """(minimum, maximum) of numeric settings. All others must be at least 1."""
 
 

@@ -26,6 +26,8 @@ from asciist.settings import CALLBACK_PORTS, Settings
 _TASKS_AHEAD: Final = 2
 """Conversions that a web process hands to the converters beyond their number."""
 
+_SECONDS_PER_DAY: Final = 86_400
+
 
 class _CombinedMetrics:
     """Metrics sink that passes every value on to several sinks."""
@@ -51,6 +53,11 @@ class _Inbox(ReplyInbox, Protocol):
     def close(self) -> None: ...
 
 
+class _LocalStore(ArtifactStore, Protocol):
+    def problem(self) -> str: ...
+    def close(self) -> None: ...
+
+
 @dataclass(kw_only=True)
 class WebProcess:
     """One web process: its Requester, and the dependencies that health checks and shutdown need."""
@@ -64,6 +71,8 @@ class WebProcess:
     """The worker tier, if it is embedded in this process."""
     worker_is_ready: Callable[[], bool] = lambda: True
     """Returns True if the worker tier can answer, or is not embedded in this process."""
+    store_problem: Callable[[], str] = str
+    """Returns why art is not being stored, in words for clients; empty if it is, or if a failing store fails the requests."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_ready(self) -> bool:
@@ -108,8 +117,8 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     if settings.backend == "embedded":
         # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
         queue = _embedded_queue(settings)
-        store = ObjectStore.in_directory(settings.data_dir)
-        return _responder(store, queue, EmbeddedReplies(metrics), metrics, InProcessConverter(settings.limits))
+        local_store = _local_store(settings, metrics)
+        return _responder(local_store, queue, EmbeddedReplies(metrics), metrics, InProcessConverter(settings.limits))
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
@@ -123,7 +132,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
 
 def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
     metrics = _metrics(settings)
-    store = ObjectStore.in_directory(settings.data_dir)
+    store = _local_store(settings, metrics)
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(metrics)
     pool = ConverterPool(settings, tasks) if tasks else None
@@ -138,11 +147,13 @@ def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
         inbox=replies,
         responder=responder,
         worker_is_ready=lambda: responder.is_alive() and (pool is None or pool.is_ready()),
+        store_problem=store.problem,
         _closing=[
             responder.request_stop,
             queue.close,
             lambda: responder.stop(settings.timeouts.worker),
             *([pool.close] if pool else []),
+            store.close,
         ],
     )
 
@@ -192,6 +203,17 @@ def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) ->
     if not sinks:
         return EmbeddedMetrics()
     return sinks[0] if len(sinks) == 1 else _CombinedMetrics(sinks)
+
+
+def _local_store(settings: Settings, metrics: Metrics) -> _LocalStore:
+    from asciist.adapters.local_store import LocalStore  # noqa: PLC0415 - only this backend needs it
+
+    return LocalStore(
+        settings.data_dir,
+        max_bytes=settings.store_max_bytes,
+        max_age_seconds=settings.store_max_days * _SECONDS_PER_DAY,
+        metrics=metrics,
+    )
 
 
 def _embedded_queue(settings: Settings) -> EmbeddedQueue:

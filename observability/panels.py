@@ -293,6 +293,8 @@ _CAPACITY: Final = Section(
             ),
         ),
         Panel(title="Requests turned away (503)", lines=(_line("turned away", metrics.REQUESTS_SHED, "sum"),)),
+        _by_tag("Embedded store: operations that failed", metrics.STORE_FAILED, "sum"),
+        Panel(title="Embedded store: images and art evicted", lines=(_line("evicted", metrics.STORE_EVICTED, "sum"),)),
     ),
 )
 

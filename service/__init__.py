@@ -50,8 +50,19 @@ class _NameConverter(BaseConverter):
     regex = r"[\s\S]+"
 
 
-def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is_ready: Callable[[], bool]) -> Flask:
-    """Return the WSGI application. `is_ready` returns True if a request sent now can be answered."""
+def create_app(
+    *,
+    settings: Settings,
+    requester: Requester,
+    metrics: Metrics,
+    is_ready: Callable[[], bool],
+    store_problem: Callable[[], str] = str,
+) -> Flask:
+    """Return the WSGI application.
+
+    `is_ready` returns True if a request sent now can be answered. `store_problem` returns why art is not being stored; empty
+    if it is.
+    """
     app = _Application(__name__)
     app.url_map.converters |= {"sha256": _Sha256Converter, "name": _NameConverter}
     app.url_map.merge_slashes = False
@@ -60,7 +71,13 @@ def create_app(*, settings: Settings, requester: Requester, metrics: Metrics, is
     uploads = app.extensions["asciist.uploads"] = Uploads(settings)
     app.register_blueprint(
         routes.blueprint(
-            settings=settings, requester=requester, metrics=metrics, admission=admission, uploads=uploads, is_ready=is_ready
+            settings=settings,
+            requester=requester,
+            metrics=metrics,
+            admission=admission,
+            uploads=uploads,
+            is_ready=is_ready,
+            store_problem=store_problem,
         )
     )
     answers.register(app, settings.limits)

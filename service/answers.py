@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flask import Flask, Response, current_app, jsonify, make_response, render_template, request, url_for
 
+from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.options import DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.requester import ServedArt
@@ -119,6 +120,13 @@ def health_answer(status: int, text: str) -> Response:
     response.status_code = status
     headers.for_health_check(response)
     return response
+
+
+def readiness_answer(*, is_ready: bool, store_problem: str) -> Response:
+    """Return the answer to a readiness check. `store_problem` is why art is not being stored; empty if it is."""
+    if not is_ready:
+        return health_answer(503, "not ready")
+    return health_answer(200, sentences.ready_without_storing(store_problem) if store_problem else "ready")
 
 
 def origin() -> str:

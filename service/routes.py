@@ -24,6 +24,7 @@ def blueprint(
     admission: Admission,
     uploads: Uploads,
     is_ready: Callable[[], bool],
+    store_problem: Callable[[], str],
 ) -> Blueprint:
     """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
@@ -62,7 +63,7 @@ def blueprint(
 
     @routes.get("/readyz")
     def readiness() -> Response:
-        return answers.health_answer(200, "ready") if is_ready() else answers.health_answer(503, "not ready")
+        return answers.readiness_answer(is_ready=is_ready(), store_problem=store_problem())
 
     @routes.get("/openapi.json")
     def openapi() -> Response:

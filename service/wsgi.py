@@ -13,6 +13,12 @@ def application() -> Flask:
     logs.configure()
     settings = Settings.from_environment()
     process = build_web_process(settings, gunicorn_settings.tasks)
-    app = create_app(settings=settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready)
+    app = create_app(
+        settings=settings,
+        requester=process.requester,
+        metrics=process.metrics,
+        is_ready=process.is_ready,
+        store_problem=process.store_problem,
+    )
     app.extensions["asciist"] = process
     return app

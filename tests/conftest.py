@@ -67,6 +67,7 @@ def app(embedded: WebProcess) -> Flask:
         requester=embedded.requester,
         metrics=embedded.metrics,
         is_ready=embedded.is_ready,
+        store_problem=embedded.store_problem,
     )
 
 

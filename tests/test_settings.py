@@ -43,12 +43,16 @@ def test_all_invalid_variables_are_reported_together() -> None:
                 "ASCIIST_MAX_WIDTH": "wide",
                 "ASCIIST_MAX_WITDH": "5",
                 "ASCIIST_REQUEST_TIMEOUT": "-1",
+                "ASCIIST_STORE_MAX_BYTES": "15999999",
+                "ASCIIST_STORE_MAX_DAYS": "0",
             }
         )
 
     assert str(raised.value).split("; ") == [
         "ASCIIST_MAX_WITDH is not a known setting (did you mean ASCIIST_MAX_WIDTH?)",
         "ASCIIST_BACKEND='abacus' is not one of: embedded, aws",
+        "ASCIIST_STORE_MAX_BYTES='15999999' is less than the minimum, 16000000",
+        "ASCIIST_STORE_MAX_DAYS='0' is less than the minimum, 1",
         "ASCIIST_PORT='70000' is greater than the maximum, 65535",
         "ASCIIST_WORKERS='0' is less than the minimum, 1",
         "ASCIIST_REQUEST_TIMEOUT='-1' is less than the minimum, 1",

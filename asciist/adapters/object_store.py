@@ -1,31 +1,22 @@
-"""Artifact store through obstore, which has one API for directories, memory, S3, Azure Blob and Google Cloud Storage."""
+"""Artifact store through obstore, which has one API for memory, S3, Azure Blob and Google Cloud Storage."""
 
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, MemoryStore, S3Store
+from obstore.store import MemoryStore, S3Store
 
 from asciist.adapters.native_threads import offload
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 
 
 class ObjectStore:
-    """ArtifactStore on an obstore store: a directory, memory or an S3 bucket."""
+    """ArtifactStore on an obstore store: memory or an S3 bucket."""
 
-    def __init__(self, store: LocalStore | MemoryStore | S3Store) -> None:
+    def __init__(self, store: MemoryStore | S3Store) -> None:
         self._store = store
-
-    @classmethod
-    def in_directory(cls, directory: Path) -> "ObjectStore":
-        """Store artifacts as files; create the directory if it does not exist. Raises UnavailableError."""
-        try:
-            return cls(LocalStore(directory, mkdir=True))
-        except (BaseError, OSError) as error:
-            raise UnavailableError(f"cannot use {directory}: {error}") from error
 
     @classmethod
     def in_bucket(cls, bucket: str) -> "ObjectStore":

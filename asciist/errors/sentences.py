@@ -30,6 +30,19 @@ UNAVAILABLE: Final = "the service is temporarily unavailable"
 DEADLINE_EXCEEDED: Final = "the art was not ready in time: try again"
 INTERNAL_ERROR: Final = "internal error"
 
+# The embedded store, in the answer to a readiness check.
+STORE_FULL: Final = "the disk is full"
+STORE_UNWRITABLE: Final = "the data directory is not writable"
+STORE_LOCKED: Final = "the data directory is locked by another process"
+STORE_DAMAGED: Final = "the stored data is damaged"
+STORE_UNUSABLE: Final = "the data directory cannot be used"
+
+
+def ready_without_storing(reason: str) -> str:
+    """For a service that answers requests but cannot store art, for one of the reasons above."""
+    return f"ready, but art is not being stored: {reason}"
+
+
 # The image.
 UNKNOWN_FORMAT: Final = "unknown image format: send JPEG, PNG, GIF, WebP or BMP"
 DAMAGED_IMAGE: Final = "the image is damaged and cannot be decoded"

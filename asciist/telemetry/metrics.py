@@ -108,3 +108,16 @@ REQUESTS_HEDGED: Final = _count(
 ART_UNSTORED: Final = _count(
     "asciist.art.unstored", "art", "Art that a worker could not store, and returned in its reply nevertheless."
 )
+
+# The embedded store.
+STORE_FAILED: Final = _count(
+    "asciist.store.failed",
+    "operation",
+    "Operations that the embedded store could not perform: the art is served, but not kept, or converted again.",
+    "operation",
+)
+STORE_EVICTED: Final = _count(
+    "asciist.store.evicted",
+    "object",
+    "Images and art that the embedded store deleted, the oldest first, to keep to its bounds in bytes and in age.",
+)

@@ -4,13 +4,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import boto3
 import pytest
 
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
-from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.errors import ArtifactNotFoundError
 from asciist.protocol.ports import ArtifactStore
 
 DIGEST = "0" * 64
@@ -24,16 +25,42 @@ def bucket(request: pytest.FixtureRequest) -> ObjectStore:
     return ObjectStore.in_bucket(name)
 
 
-STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
-    "directory": lambda request: ObjectStore.in_directory(request.getfixturevalue("tmp_path")),
+def directory(request: pytest.FixtureRequest) -> LocalStore:
+    path = request.getfixturevalue("tmp_path") / "store"
+    store = LocalStore(path, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics())
+    request.addfinalizer(store.close)
+    return store
+
+
+def unusable_directory(request: pytest.FixtureRequest) -> LocalStore:
+    path = request.getfixturevalue("tmp_path") / "store"
+    path.write_text("a file instead of the directory")
+    return directory(request)
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
+    "directory": directory,
+    "unusable directory": unusable_directory,
     "memory": lambda _: ObjectStore.in_memory(),
     "s3": bucket,
 }
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> ObjectStore:
+def store(request: pytest.FixtureRequest) -> ArtifactStore:
     return STORES[request.param](request)
+
+
+OBJECT_STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
+    "memory": lambda _: ObjectStore.in_memory(),
+    "s3": bucket,
+}
+"""Stores that also delete and list objects."""
+
+
+@pytest.fixture(params=OBJECT_STORES)
+def object_store(request: pytest.FixtureRequest) -> ObjectStore:
+    return OBJECT_STORES[request.param](request)
 
 
 def test_get_returns_the_bytes_that_were_put(store: ArtifactStore) -> None:
@@ -113,35 +140,22 @@ def test_a_reader_never_sees_a_partly_written_object(store: ArtifactStore) -> No
         writer.join()
 
 
-def test_delete_removes_an_object_and_ignores_a_missing_one(store: ObjectStore) -> None:
-    store.put(ART, b"art")
-    store.delete(ART)
-    store.delete(ART)
+def test_delete_removes_an_object_and_ignores_a_missing_one(object_store: ObjectStore) -> None:
+    object_store.put(ART, b"art")
+    object_store.delete(ART)
+    object_store.delete(ART)
 
     with pytest.raises(ArtifactNotFoundError):
-        store.get(ART)
+        object_store.get(ART)
 
 
-def test_last_modified_lists_the_objects_of_a_folder(store: ObjectStore) -> None:
+def test_last_modified_lists_the_objects_of_a_folder(object_store: ObjectStore) -> None:
     before = time.time()
-    store.put("notes/a", b"1")
-    store.put("notes/b", b"2")
-    store.put("other/c", b"3")
+    object_store.put("notes/a", b"1")
+    object_store.put("notes/b", b"2")
+    object_store.put("other/c", b"3")
 
-    modified = dict(store.last_modified("notes"))
+    modified = dict(object_store.last_modified("notes"))
     assert modified.keys() == {"notes/a", "notes/b"}
     assert all(before - 2 < written < time.time() + 2 for written in modified.values())
-    assert dict(store.last_modified("nothing")) == {}
-
-
-def test_a_directory_that_cannot_be_created_raises_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a directory")
-
-    with pytest.raises(UnavailableError):
-        ObjectStore.in_directory(tmp_path / "file" / "store")
-
-
-def test_a_directory_keeps_objects_for_the_next_process(tmp_path: Path) -> None:
-    ObjectStore.in_directory(tmp_path).put(ART, b"kept")
-
-    assert ObjectStore.in_directory(tmp_path).get(ART) == b"kept"
+    assert dict(object_store.last_modified("nothing")) == {}

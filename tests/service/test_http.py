@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.errors import UnavailableError
 from asciist.limits import Limits
 from asciist.options import OPTIONS
 from asciist.protocol.artifacts import digest_of
@@ -27,6 +28,7 @@ from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
 from devtools.hostile import png_of_header
 from service import create_app
+from tests.waiting import wait_until
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BOMB = png_of_header(2**14, 2**14)
@@ -610,19 +612,57 @@ class TestClientErrors:
 
 class TestServerErrors:
     def test_a_store_failure_gets_503_and_its_details_are_only_logged(
-        self, client: FlaskClient, cat: bytes, embedded: WebProcess, caplog: pytest.LogCaptureFixture
+        self, embedded: WebProcess, cat: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert client.get("/readyz").status_code == 200
-        embedded.settings.data_dir.rmdir()
-        embedded.settings.data_dir.write_text("a file instead of the directory")
+        class FailingRequester(Requester):
+            """Fails as if the store could not be reached."""
 
+            def __init__(self) -> None:
+                """Take no dependencies."""
+
+            def convert(self, *_arguments: object) -> ServedArt:
+                raise UnavailableError("get a/image: connection refused")
+
+        app = create_app(
+            settings=embedded.settings,
+            requester=FailingRequester(),
+            metrics=embedded.metrics,
+            is_ready=lambda: False,
+            store_problem=embedded.store_problem,
+        )
+        client = app.test_client()
         response = client.post("/", data=cat)
 
         assert (response.status_code, error_message(response)) == (503, "the service is temporarily unavailable")
         assert int(response.headers["Retry-After"]) > 0
-        assert str(embedded.settings.data_dir) in caplog.text
+        assert "get a/image: connection refused" in caplog.text
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
+
+    def test_art_is_served_and_readiness_tells_the_reason_when_it_cannot_be_stored(
+        self, tmp_path: Path, cat: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        data_dir = tmp_path / "data"
+        data_dir.write_text("a file instead of the directory")
+        process = build_web_process(Settings(data_dir=data_dir, metrics="none"))
+        client = create_app(
+            settings=process.settings,
+            requester=process.requester,
+            metrics=process.metrics,
+            is_ready=process.is_ready,
+            store_problem=process.store_problem,
+        ).test_client()
+        answers = [client.post("/", data=cat), client.post("/", data=cat), client.get("/readyz")]
+
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert answers[0].text == answers[1].text
+        assert answers[1].headers["Cache-Status"] == "asciist; hit"
+        assert answers[2].text == "ready, but art is not being stored: the data directory cannot be used\n"
+        assert str(data_dir) in caplog.text
+
+        data_dir.unlink()
+        wait_until(lambda: client.get("/readyz").text == "ready\n")
+        process.close()
 
     def test_a_service_without_workers_is_alive_but_not_ready(self, client: FlaskClient, embedded: WebProcess) -> None:
         embedded.close()

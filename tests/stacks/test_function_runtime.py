@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from asciist.adapters.object_store import ObjectStore
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.adapters.local_store import LocalStore
 from asciist.conversion import ConversionOptions, convert
 from asciist.errors import ArtifactNotFoundError
 from asciist.limits import Limits
@@ -77,7 +78,7 @@ def execution_environment(bundle: Path, runtime_client: Path, **variables: str) 
 class Function:
     """The running function, and the store it shares with the web tier, which contains one image."""
 
-    def __init__(self, api: RuntimeApi, store: ObjectStore, image: bytes) -> None:
+    def __init__(self, api: RuntimeApi, store: LocalStore, image: bytes) -> None:
         self.api = api
         self.store = store
         self.digest = digest_of(image)
@@ -112,7 +113,9 @@ def function(bundle: Path, runtime_client: Path, cat: bytes, tmp_path_factory: p
     data = tmp_path_factory.mktemp("data")
     settings = {"ASCIIST_BACKEND": "embedded", "ASCIIST_DATA_DIR": str(data)}
     with execution_environment(bundle, runtime_client, **settings) as api:
-        yield Function(api, ObjectStore.in_directory(data), cat)
+        store = LocalStore(data, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics())
+        yield Function(api, store, cat)
+        store.close()
 
 
 def test_a_request_is_converted_and_stored(function: Function, cat: bytes) -> None:

@@ -21,6 +21,7 @@ from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.dogstatsd import DogStatsDMetrics
 from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.emf import EmfMetrics
+from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
 from asciist.errors import DeadlineExceededError, UnavailableError
@@ -102,6 +103,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
         os.kill(converter, signal.SIGCONT)
         waiting.join()
     record_failures_between_the_tiers()
+    record_a_small_store(tmp_path / "small")
     agent.settle()
 
     assert not agent.errors
@@ -120,6 +122,8 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
     assert agent.total(metrics.IMAGE_PIXELS, format="png") == 80 * 60 + 8 * 6
     assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 3 * 451 * 300
     assert agent.values(metrics.CONVERSION_DURATION, style="ramp") == 1
+    assert agent.total(metrics.STORE_EVICTED) == 1
+    assert agent.total(metrics.STORE_FAILED, operation="put") == 1
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
 
 
@@ -147,6 +151,17 @@ def record_failures_between_the_tiers() -> None:
     assert responder.respond(late)
     assert responder.respond(orphan)
     assert not responder.respond(poison)
+    recorded.flush()
+
+
+def record_a_small_store(directory: Path) -> None:
+    """Record the metrics of a store that evicts an object, and that cannot keep another."""
+    recorded = DogStatsDMetrics()
+    store = LocalStore(directory, max_bytes=16_000_000, max_age_seconds=60, metrics=recorded)
+    store.put("a", bytes(9_000_000))
+    store.put("b", bytes(9_000_000))
+    store.put("c", bytes(20_000_000))
+    store.close()
     recorded.flush()
 
 

@@ -1,0 +1,51 @@
+"""Objects in memory, for as long as the disk cannot take them."""
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+MAX_BYTES: Final = 64_000_000
+"""Maximum bytes in memory: more than the images of the requests in flight, unless most of them are near the size limit."""
+
+
+class Overflow:
+    """Objects by key, bounded in bytes. When the bound is reached, the oldest are dropped."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str) -> bytes | None:
+        return self._bodies.get(key)
+
+    def put(self, key: str, body: bytes) -> None:
+        with self._lock:
+            self._remove(key)
+            self._add(key, body)
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Add an object unless the key exists; return whether it was added."""
+        with self._lock:
+            if key in self._bodies:
+                return False
+            self._add(key, body)
+            return True
+
+    def remove(self, key: str) -> None:
+        """Remove an object if it exists."""
+        if self._bodies:
+            with self._lock:
+                self._remove(key)
+
+    def _add(self, key: str, body: bytes) -> None:
+        self._bodies[key] = body
+        self._bytes += len(body)
+        while self._bytes > self._max_bytes:
+            _, oldest = self._bodies.popitem(last=False)
+            self._bytes -= len(oldest)
+
+    def _remove(self, key: str) -> None:
+        body = self._bodies.pop(key, None)
+        self._bytes -= len(body or b"")

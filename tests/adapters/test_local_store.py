@@ -1,0 +1,506 @@
+"""The local store keeps to its bounds, survives kills, damage and bad disks, and never fails a request."""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.adapters.local_store import LocalStore
+from asciist.adapters.local_store.overflow import Overflow
+from asciist.errors import ArtifactNotFoundError, sentences
+from asciist.telemetry.metrics import STORE_EVICTED, STORE_FAILED
+from tests.waiting import wait_until
+
+BODY = os.urandom(40_000)
+BOUND = 16_000_000
+MANY = 3 * BOUND // len(BODY)
+DAY = 86_400.0
+
+
+class StoreUnderTest(LocalStore):
+    """A LocalStore with the metrics it records."""
+
+    def __init__(self, directory: Path, *, max_bytes: int = BOUND, clock: Callable[[], float] = time.time) -> None:
+        self.recorded = EmbeddedMetrics()
+        self.directory = directory
+        super().__init__(directory, max_bytes=max_bytes, max_age_seconds=30 * DAY, metrics=self.recorded, clock=clock)
+
+    def holds(self, key: str) -> bool:
+        try:
+            return bool(self.get(key))
+        except ArtifactNotFoundError:
+            return False
+
+    def failures(self, operation: str) -> int:
+        return self.recorded.total(STORE_FAILED, operation=operation)
+
+    def bytes_on_disk(self) -> int:
+        return sum(path.stat().st_size for path in self.directory.iterdir())
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "artifacts.sqlite3"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StoreUnderTest]:
+    with closing(StoreUnderTest(tmp_path / "store")) as opened:
+        yield opened
+
+
+@contextmanager
+def mounted(path: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a file system in memory at `path`. Skip the test if that is not permitted."""
+    path.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
+    if not shutil.which("mount") or subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system is not permitted")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def start(program: str, *arguments: object, first: str = "") -> "subprocess.Popen[str]":
+    """Start a Python program in which `store` is a LocalStore in the directory that is the first argument.
+
+    The program begins with the line `first`.
+    """
+    head = f"""{first}
+import os, sys, time
+from pathlib import Path
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.adapters.local_store import LocalStore
+metrics = EmbeddedMetrics()
+store = LocalStore(Path(sys.argv[1]), max_bytes=100_000_000, max_age_seconds=3600, metrics=metrics)
+"""
+    command = [sys.executable, "-c", head + program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+class TestBounds:
+    def test_the_files_never_exceed_the_bound_in_bytes(self, store: StoreUnderTest) -> None:
+        largest = 0
+        for number in range(MANY):
+            store.put(f"{number}/image", BODY)
+            store.put(f"{number}/width/80", BODY[:5000])
+            largest = max(largest, store.bytes_on_disk())
+
+        assert 0.7 * BOUND < largest <= BOUND
+        assert store.failures("put") == 0
+
+    def test_the_oldest_objects_are_evicted_first_and_counted(self, store: StoreUnderTest) -> None:
+        for number in range(MANY):
+            store.put(str(number), BODY)
+
+        held = [number for number in range(MANY) if store.holds(str(number))]
+        assert held == list(range(MANY - len(held), MANY))
+        assert len(held) * len(BODY) > 0.6 * BOUND
+        assert store.recorded.total(STORE_EVICTED) == MANY - len(held)
+
+    def test_one_write_evicts_a_bounded_number_of_objects(self, tmp_path: Path) -> None:
+        with closing(StoreUnderTest(tmp_path, max_bytes=4 * BOUND)) as large:
+            for number in range(MANY):
+                large.put(str(number), BODY)
+        with closing(StoreUnderTest(tmp_path)) as small:
+            small.put("new", BODY)
+            assert 0 < small.recorded.total(STORE_EVICTED) <= 10
+            for number in range(200):
+                small.put(f"new {number}", BODY)
+            assert small.bytes_on_disk() <= BOUND
+            assert small.holds("new")
+
+    def test_an_object_past_the_maximum_age_is_missing_and_deleted_by_later_writes(self, tmp_path: Path) -> None:
+        now = 1e9
+        with closing(StoreUnderTest(tmp_path, clock=lambda: now)) as store:
+            store.put("old", BODY)
+            now += 29 * DAY
+            store.put("newer", BODY)
+            assert store.holds("old")
+            now += 2 * DAY
+            assert not store.holds("old")
+            assert not store.exists("old")
+            assert store.recorded.total(STORE_EVICTED) == 0
+            store.put("newest", BODY)
+            assert store.recorded.total(STORE_EVICTED) == 1
+            assert store.holds("newer")
+            assert store.create("old", b"created again")
+            assert store.get("old") == b"created again"
+
+    def test_an_old_image_that_is_asked_for_again_is_renewed(self, store: StoreUnderTest) -> None:
+        filling = int(0.6 * BOUND / len(BODY))
+        for number in range(filling):
+            store.put(str(number), BODY)
+        assert not store.create("0", b"other bytes")
+        assert store.exists("1")
+        for number in range(filling, 2 * filling - 10):
+            store.put(str(number), BODY)
+
+        assert not store.holds("2")
+        assert store.get("0") == store.get("1") == BODY
+
+    def test_an_object_larger_than_the_store_is_kept_in_memory(self, store: StoreUnderTest) -> None:
+        store.put("small", BODY)
+        store.put("large", bytes(2 * BOUND))
+
+        assert len(store.get("large")) == 2 * BOUND
+        assert store.holds("small")
+        assert store.failures("put") == 1
+        assert store.problem() == ""
+
+    def test_memory_is_bounded_in_bytes_and_drops_the_oldest(self) -> None:
+        overflow = Overflow(max_bytes=100)
+        for key in ("a", "b", "c"):
+            overflow.put(key, bytes(40))
+        overflow.put("c", bytes(50))
+        overflow.put("d", bytes(101))
+
+        assert [overflow.get(key) for key in ("a", "b", "c", "d")] == [None, None, None, None]
+
+
+class TestProcesses:
+    @pytest.mark.slow
+    def test_several_processes_write_at_once_and_nothing_is_lost(self, store: StoreUnderTest) -> None:
+        program = """
+for number in range(200):
+    assert store.create(f"{sys.argv[2]}/{number}", sys.argv[2].encode() * 10_000)
+    store.put("shared", sys.argv[2].encode() * 50_000)
+    assert len(set(store.get("shared"))) == 1
+assert not metrics._totals, metrics._totals
+store.close()
+"""
+        writers = [start(program, store.directory, name) for name in "abcd"]
+
+        for writer in writers:
+            writer.communicate(timeout=60)
+
+        assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
+        for name in "abcd":
+            assert all(store.get(f"{name}/{number}") == name.encode() * 10_000 for number in range(200))
+
+    @pytest.mark.slow
+    def test_one_of_several_processes_creates_an_object(self, store: StoreUnderTest) -> None:
+        program = "print(sum(store.create(str(number), sys.argv[2].encode()) for number in range(300)))"
+        writers = [start(program, store.directory, name) for name in "abcd"]
+        created = [int(writer.communicate(timeout=60)[0]) for writer in writers]
+
+        assert sum(created) == 300
+
+    @pytest.mark.slow
+    def test_a_process_killed_while_writing_leaves_all_that_it_had_written(self, store: StoreUnderTest) -> None:
+        program = """
+for number in range(100_000):
+    store.put(f"{sys.argv[2]}/{number}", bytes([number % 256]) * 40_000)
+    print(number, flush=True)
+"""
+        for attempt in range(5):
+            writer = start(program, store.directory, attempt)
+            assert writer.stdout
+            last = [int(writer.stdout.readline()) for _ in range(50)][-1]
+            writer.send_signal(signal.SIGKILL)
+            writer.communicate()
+            assert all(store.get(f"{attempt}/{number}") == bytes([number]) * 40_000 for number in range(last + 1))
+            store.put("after", BODY)
+
+        assert not store.recorded._totals
+
+    def test_a_reader_does_not_wait_for_a_writer(self, store: StoreUnderTest) -> None:
+        store.put("a", b"committed")
+        with closing(sqlite3.connect(store.file, isolation_level=None)) as writer, locked(store.directory):
+            writer.execute("BEGIN IMMEDIATE")
+            writer.execute("UPDATE objects SET body = x'00'")
+            assert store.get("a") == b"committed"
+            assert store.exists("a")
+            writer.execute("ROLLBACK")
+        assert store.failures("get") == store.failures("exists") == 0
+
+    def test_a_process_stopped_while_reading_does_not_make_the_files_grow_without_bound(self, store: StoreUnderTest) -> None:
+        store.put("first", BODY)
+        with closing(sqlite3.connect(store.file, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM objects").fetchall()
+            for number in range(2 * MANY):
+                store.put(str(number), BODY)
+            assert store.holds(str(2 * MANY - 1))
+            assert store.problem() == sentences.STORE_LOCKED
+            assert store.bytes_on_disk() <= BOUND + 24_000_000
+        wait_until(lambda: store.problem() == "")
+        wait_until(lambda: store.put("later", BODY) or store.bytes_on_disk() <= BOUND)
+
+    def test_a_directory_locked_by_a_stopped_process_costs_the_storing_only(self, store: StoreUnderTest) -> None:
+        store.put("before", BODY)
+        with locked(store.directory):
+            store.put("meanwhile", BODY)
+            assert store.get("meanwhile") == store.get("before") == BODY
+            assert store.problem() == sentences.STORE_LOCKED
+        wait_until(lambda: store.problem() == "")
+        assert store.failures("put") >= 1
+
+    @pytest.mark.slow
+    def test_other_greenlets_run_while_one_waits_for_the_lock(self, store: StoreUnderTest) -> None:
+        program = """
+import gevent
+ticks = []
+def tick():
+    while True:
+        ticks.append(1)
+        gevent.sleep(0)
+ticking = gevent.spawn(tick)
+gevent.joinall([gevent.spawn(store.put, str(number), b"body") for number in range(10)])
+assert len(ticks) > 10, len(ticks)
+assert [store.get(str(number)) for number in range(10)] == 10 * [b"body"]
+store.close()
+"""
+        store.put("a", BODY)
+        with locked(store.directory):
+            process = start(program, store.directory, first="from gevent import monkey; monkey.patch_all()")
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the writers' lock, like a process that was stopped while writing."""
+    with (directory / "artifacts.lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class TestBadDisks:
+    @pytest.mark.slow
+    def test_a_small_disk_is_never_filled_and_keeps_the_newest_objects(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
+            for number in range(3000):  # three times the disk
+                store.put(str(number), BODY)
+                assert store.holds(str(number))
+                assert store.holds(str(max(0, number - 400)))
+            assert not store.holds("0")
+            assert store.failures("put") == 0
+            assert shutil.disk_usage(disk).free > 8_000_000
+
+    def test_large_images_fit_on_a_small_disk(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
+            for number in range(12):
+                store.put(str(number), bytes(10_000_000))
+                assert store.holds(str(number))
+            assert store.failures("put") == 0
+
+    def test_a_disk_filled_by_others_costs_the_storing_only_and_the_store_recovers(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
+            for number in range(100):
+                store.put(str(number), BODY)
+            fill(disk / "others")
+            for number in range(100, 400):
+                assert store.create(str(number), BODY)
+                assert store.get(str(number)) == BODY
+            assert store.problem() == sentences.STORE_FULL
+            assert store.failures("create") > 100
+            (disk / "others").unlink()
+            wait_until(lambda: store.problem() == "")
+            store.put("stored", BODY)
+            with closing(StoreUnderTest(disk)) as other:
+                assert other.holds("stored")
+        messages = [record.getMessage() for record in caplog.records]
+        assert len([text for text in messages if text.startswith("art is not being stored: ")]) == 1
+        assert messages.count("art is being stored again") == 1
+
+    def test_a_process_that_starts_on_a_full_disk_keeps_objects_in_memory(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk)) as store:
+            fill(disk / "others")
+            store.put("a", BODY)
+            assert store.get("a") == BODY
+            assert store.problem() == sentences.STORE_FULL
+
+    def test_a_disk_that_becomes_read_only_costs_the_storing_only(self, tmp_path: Path) -> None:
+        with mounted(tmp_path / "disk", 40) as disk:
+            with closing(StoreUnderTest(disk)) as store:
+                store.put("before", BODY)
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            with closing(StoreUnderTest(disk)) as store:
+                assert store.create("meanwhile", BODY)
+                assert not store.create("meanwhile", BODY)
+                assert store.get("meanwhile") == BODY
+                assert store.problem() == sentences.STORE_UNWRITABLE
+                subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+                wait_until(lambda: store.problem() == "")
+                assert store.holds("before")
+                assert store.holds("meanwhile")
+
+    def test_a_directory_that_cannot_be_created_costs_the_storing_only(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").write_text("not a directory")
+        with closing(StoreUnderTest(tmp_path / "file")) as store:
+            assert not store.holds("a")
+            assert not store.exists("a")
+            assert store.create("a", BODY)
+            store.put("a", b"replaced")
+            assert store.get("a") == b"replaced"
+            assert store.problem() == sentences.STORE_UNUSABLE
+            assert [store.failures(name) for name in ("get", "exists", "create")] == [1, 1, 1]
+            assert str(tmp_path / "file") in caplog.text
+            (tmp_path / "file").unlink()
+            wait_until(lambda: store.problem() == "")
+
+    def test_a_failing_disk_is_not_tried_for_each_request(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").write_text("not a directory")
+        attempts = []
+        make = Path.mkdir
+
+        def count_and_make(path: Path, **options: bool) -> None:
+            attempts.append(path)
+            make(path, **options)
+
+        monkeypatch.setattr(Path, "mkdir", count_and_make)
+        monkeypatch.setattr("asciist.adapters.local_store.backoff.RETRY_SECONDS", 3600)
+        with closing(StoreUnderTest(tmp_path / "file")) as store:
+            for number in range(100):
+                store.put(str(number), BODY)
+                store.holds("missing")
+
+        assert len(attempts) == 1
+        assert store.failures("put") == store.failures("get") == 100
+
+
+def fill(path: Path) -> None:
+    """Write to a file until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+
+
+class TestDamage:
+    @pytest.mark.parametrize("content", [b"this is not a database", bytes(100_000), b"SQLite format 3\0" + os.urandom(50_000)])
+    def test_a_file_that_is_no_database_is_replaced(
+        self, store: StoreUnderTest, content: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store.directory.mkdir()
+        store.file.write_bytes(content)
+        assert not store.holds("a")
+        store.put("a", BODY)
+
+        assert store.get("a") == BODY
+        assert store.problem() == ""
+        assert "is damaged and is replaced" in caplog.text
+
+    @pytest.mark.slow
+    def test_a_database_damaged_at_any_page_is_replaced_and_no_wrong_bytes_are_returned(self, tmp_path: Path) -> None:
+        with closing(StoreUnderTest(tmp_path)) as store:
+            for number in range(60):
+                store.put(str(number), bytes([number]) * 5000)
+        intact = store.file.read_bytes()
+        for page in range(len(intact) // 8192):
+            damaged = bytearray(intact)
+            damaged[page * 8192 + 100 : (page + 1) * 8192] = os.urandom(8192 - 100)
+            store.file.write_bytes(damaged)
+            with closing(StoreUnderTest(tmp_path)) as store:
+                for number in range(60):
+                    if store.holds(str(number)):
+                        assert store.get(str(number)) == bytes([number]) * 5000
+                for number in range(60, 64):
+                    store.put(str(number), BODY)
+                    assert store.get(str(number)) == BODY
+                assert store.problem() == ""
+
+    def test_a_truncated_database_is_replaced(self, tmp_path: Path) -> None:
+        with closing(StoreUnderTest(tmp_path)) as store:
+            for number in range(60):
+                store.put(str(number), BODY)
+        with store.file.open("rb+") as file:
+            file.truncate(1_000_000)
+        with closing(StoreUnderTest(tmp_path)) as store:
+            for number in range(60):
+                assert not store.holds(str(number)) or store.get(str(number)) == BODY
+            store.put("a", BODY)
+            assert store.get("a") == BODY
+            assert store.problem() == ""
+
+    def test_a_database_of_another_version_is_replaced(self, store: StoreUnderTest) -> None:
+        store.directory.mkdir()
+        with closing(sqlite3.connect(store.file)) as other:
+            other.execute("CREATE TABLE objects (name TEXT)")
+            other.execute("PRAGMA user_version=7")
+            other.commit()
+        store.put("a", BODY)
+
+        assert store.get("a") == BODY
+        assert store.problem() == ""
+
+    def test_the_directory_may_be_deleted_at_any_time(self, store: StoreUnderTest) -> None:
+        with closing(StoreUnderTest(store.directory)) as other:
+            store.put("a", BODY)
+            assert other.holds("a")
+            shutil.rmtree(store.directory)
+            store.put("b", BODY)
+            other.put("c", BODY)
+            assert store.holds("b")
+            assert store.holds("c")
+            assert other.holds("b")
+            assert not store.holds("a")
+            assert store.failures("put") == other.failures("put") == 0
+
+    def test_processes_agree_on_the_file_that_replaces_a_damaged_one(self, store: StoreUnderTest) -> None:
+        with closing(StoreUnderTest(store.directory)) as other:
+            store.put("a", BODY)
+            assert other.holds("a")
+            with closing(sqlite3.connect(store.file)) as damaging:
+                damaging.execute("UPDATE objects SET checksum = 0")
+                damaging.commit()
+            assert not store.holds("a")
+            store.put("b", BODY)
+            other.put("c", BODY)
+            assert store.holds("b")
+            assert store.holds("c")
+            assert other.holds("b")
+
+
+class TestOlderFiles:
+    def test_files_of_earlier_versions_are_removed_and_others_are_left_alone(self, store: StoreUnderTest) -> None:
+        digests = [f"{number:064x}" for number in range(100)]
+        for digest in digests:
+            for key in (f"{digest}/image", f"{digest}/width/80", f"{digest}/style/ramp/width/80"):
+                (store.directory / key).parent.mkdir(parents=True, exist_ok=True)
+                (store.directory / key).write_bytes(b"x")
+        others = [store.directory / "notes.txt", store.directory / "folder" / "image", store.directory / ("f" * 64)]
+        others[1].parent.mkdir()
+        for path in others:
+            path.write_text("not ours")
+        store.put(f"{digests[0]}/image", BODY)
+
+        wait_until(lambda: not any((store.directory / digest).exists() for digest in digests))
+        assert all(path.read_text() == "not ours" for path in others)
+        assert store.get(f"{digests[0]}/image") == BODY
+
+    def test_a_store_that_closes_leaves_the_rest_to_the_next(self, tmp_path: Path) -> None:
+        for number in range(500):
+            (tmp_path / f"{number:064x}").mkdir()
+        with closing(StoreUnderTest(tmp_path)) as store:
+            store.put("a", BODY)
+        left = len([path for path in tmp_path.iterdir() if len(path.name) == 64])
+        assert left > 0
+        with closing(StoreUnderTest(tmp_path)) as store:
+            store.put("a", BODY)
+            wait_until(lambda: not [path for path in tmp_path.iterdir() if len(path.name) == 64])
+
+
+def test_objects_are_kept_for_the_next_process(tmp_path: Path) -> None:
+    with closing(StoreUnderTest(tmp_path)) as store:
+        store.put("a", BODY)
+    process = start("import json; print(json.dumps([store.exists('a'), len(store.get('a'))]))", tmp_path)
+
+    assert json.loads(process.communicate(timeout=60)[0]) == [True, len(BODY)]
