@@ -1,5 +1,6 @@
 """The composition root: builds a web process or a worker from settings. The only module that imports the adapters."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -136,6 +137,9 @@ def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(metrics)
     pool = ConverterPool(settings, tasks) if tasks else None
+    if tasks:
+        # The line of the web tier, in the same log, has the same request id and fields.
+        logging.getLogger(Responder.__module__).setLevel(logging.WARNING)
     responder = _responder(store, queue, replies, metrics, pool or InProcessConverter(settings.limits))
     # Enough to keep every converter of the machine busy, and for the next images to wait at the converters.
     responder.start(settings.workers + (_TASKS_AHEAD if pool else 0))

@@ -22,6 +22,7 @@ _TRIED_LAST: Final = 1000
 
 class _Application(Flask):
     request_class = UploadRequest
+    response_class = answers.Answer
 
     def make_default_options_response(self) -> Response:
         response = super().make_default_options_response()
@@ -90,7 +91,6 @@ def create_app(
     def finish(response: Response) -> Response:
         # The proxy `request` looks up its object at each use, which takes as long as the rest of these functions.
         current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
-        headers.for_every_response(response)
         cross_origin_headers.add(response, current_request)
         compression.encode(response, current_request)
         return response

@@ -1,13 +1,16 @@
 """Responses: art and errors in the form that the client prefers, the usage text and the pages."""
 
 import hashlib
+import json
 import re
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, Response, current_app, jsonify, make_response, render_template, request, url_for
+from flask import Flask, Response, current_app, make_response, render_template, request, url_for
+from werkzeug.datastructures import Headers, MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from asciist.errors import sentences
 from asciist.limits import Limits
@@ -17,6 +20,9 @@ from service import headers
 from service.hot_answers import SERVED
 from service.openapi import document
 from service.uploads import sends_json
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
 """Terminal escape codes for colour, which are removed from art on a page."""
@@ -28,6 +34,16 @@ class Form(Enum):
     JSON = "application/json"
     TEXT = "text/plain"
     HTML = "text/html"
+
+
+class Answer(Response):
+    """A response that is sent once, so its headers need not be copied."""
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        headers = self.headers
+        if self.status_code != 200 or "Content-Length" not in headers or "Location" in headers:
+            return super().get_wsgi_headers(environ)
+        return headers
 
 
 def register(app: Flask, limits: Limits) -> None:
@@ -47,7 +63,7 @@ def art_answer(served: ServedArt) -> Response:
     if is_document:
         response = _art_document(served.art + "\n")
     elif form is Form.JSON:
-        response = jsonify(art=served.art)
+        response = _json({"art": served.art})
     elif form is Form.HTML:
         response = page(served=served)
     else:
@@ -61,7 +77,7 @@ def error_answer(status: int, message: str) -> Response:
     """Return an error in the preferred form: as JSON, as text, or on the page."""
     match _preferred_form():
         case Form.JSON:
-            response = jsonify(error=message)
+            response = _json({"error": message})
         case Form.HTML:
             response = page(error=message)
         case Form.TEXT:
@@ -141,8 +157,14 @@ def _preferred_form(default: Form | None = None) -> Form:
     Without a preference, return `default`, or if it is None, JSON for a JSON request and text for any other.
     """
     default = default or (Form.JSON if sends_json(request) else Form.TEXT)
+    accepted = request.environ.get("HTTP_ACCEPT", "")
+    return _best_form(accepted, default) if accepted else default
+
+
+@lru_cache(maxsize=128)
+def _best_form(accepted: str, default: Form) -> Form:
     forms = [default, *(form for form in Form if form is not default)]
-    return Form(request.accept_mimetypes.best_match([form.value for form in forms]) or default.value)
+    return Form(parse_accept_header(accepted, MIMEAccept).best_match([form.value for form in forms]) or default.value)
 
 
 @cache
@@ -162,10 +184,14 @@ def _content_hash(filename: str) -> str:
 
 
 def _art_document(html: str) -> Response:
-    response = Response(html, content_type="text/html; charset=utf-8")
+    response = Answer(html, content_type="text/html; charset=utf-8")
     headers.for_art_document(response)
     return response
 
 
+def _json(fields: dict[str, str]) -> Response:
+    return Answer(json.dumps(fields, separators=(",", ":")) + "\n", content_type="application/json")
+
+
 def _text(text: str) -> Response:
-    return Response(text, content_type="text/plain; charset=utf-8")
+    return Answer(text, content_type="text/plain; charset=utf-8")

@@ -37,8 +37,8 @@ class CrossOriginHeaders:
             if origin not in self._origins:
                 return
         # Not only for requests with an Origin: a browser's cache may use its copy of the answer for a program later.
-        response.headers["Access-Control-Allow-Origin"] = ANY_ORIGIN if self._any else origin
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
+        response.headers.add("Access-Control-Allow-Origin", ANY_ORIGIN if self._any else origin)
+        response.headers.add("Access-Control-Expose-Headers", _EXPOSED_HEADERS)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             _answer_preflight(response, request)
 

@@ -1,5 +1,6 @@
 """Gunicorn's configuration: `gunicorn --config python:service.gunicorn_settings`."""
 
+import gc
 import resource
 import signal
 import sys
@@ -78,8 +79,18 @@ def when_ready(server: Arbiter) -> None:
     )
 
 
+_COLLECTION_THRESHOLD = 20_000
+"""Container objects after whose creation Python looks for garbage in cycles. Requests leave few: the default, 700, costs 3% of a
+request."""
+
+
 def post_worker_init(worker: Worker) -> None:
-    """Ignore SIGINT, which a terminal sends to every process on Ctrl-C: the master process stops the web processes itself."""
+    """Prepare a web process for its requests."""
+    # What has been imported stays, so the garbage collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECTION_THRESHOLD)
+    # A terminal sends SIGINT to every process on Ctrl-C, but the master process stops the web processes itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -44,10 +44,10 @@ _ART_DOCUMENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; ba
 """Content security policy of art that is an HTML document: its colours are inline styles, and it loads nothing."""
 
 
-def for_every_response(response: Response) -> None:
-    """Add the headers that every response carries."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"  # a URL of art grants access to it, so other sites must not learn it
+_OF_EVERY_RESPONSE: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),  # a URL of art grants access to it, so other sites must not learn it
+)
 
 
 def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
@@ -55,10 +55,11 @@ def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
 
     A page also changes with a release, so caches revalidate it on each use and usually get a 304.
     """
-    response.headers["Cache-Control"] = "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}"
-    response.headers["Content-Location"] = f"/{served.key}"
-    response.headers["Cache-Status"] = _CACHE_STATUS[served.source]
-    response.headers["Vary"] = "Accept"
+    add = response.headers.add  # a third of the time of an assignment, which looks for a value to replace
+    add("Cache-Control", "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
+    add("Content-Location", f"/{served.key}")
+    add("Cache-Status", _CACHE_STATUS[served.source])
+    add("Vary", "Accept")
 
 
 def for_error(response: Response) -> None:
@@ -96,6 +97,7 @@ def for_art_document(response: Response) -> None:
     response.headers["Content-Security-Policy"] = _ART_DOCUMENT_POLICY
 
 
-def add_request_id(headers: list[tuple[str, str]], request_id: str) -> None:
-    """Add the id with which the request is logged to the headers of a response."""
+def for_every_response(headers: list[tuple[str, str]], request_id: str) -> None:
+    """Add the headers that every response carries, and the id with which its request is logged."""
+    headers += _OF_EVERY_RESPONSE
     headers.append(("X-Request-Id", request_id))

@@ -62,7 +62,7 @@ def log_requests(application: _Application, metrics: Metrics) -> _Application:
         trace = environ[_TRACE] = _trace(environ)
 
         def record(status: str, response_headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            headers.add_request_id(response_headers, trace.request_id)
+            headers.for_every_response(response_headers, trace.request_id)
             if environ["PATH_INFO"] not in _HEALTH_CHECKS and environ["REQUEST_METHOD"] != "OPTIONS":
                 _record(environ, status[:3], 1000 * (time.perf_counter() - started), metrics)
             return start_response(status, response_headers, exc_info)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, request
 
 from asciist.options import DEFAULT_STYLE
 from asciist.protocol.ports import Metrics
@@ -34,10 +34,12 @@ def blueprint(
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
-        with uploads.receive(request), admission.admit():
-            upload = parse_upload(request, limits, metrics)
+        # The proxy `request` looks up its object at each use, which adds up.
+        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
+        with uploads.receive(current_request), admission.admit():
+            upload = parse_upload(current_request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
-            served = requester.convert(upload.image, upload.options, trace_of(request.environ))
+            served = requester.convert(upload.image, upload.options, trace_of(current_request.environ))
         return answers.art_answer(served)
 
     @routes.post("/<sha256:digest>/image")

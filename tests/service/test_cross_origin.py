@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from flask.testing import FlaskClient
@@ -66,9 +67,10 @@ def test_every_site_may_read_errors(client: FlaskClient, cat: bytes, embedded: W
         client.delete("/", headers=ORIGIN),
         client.post("/", data=cat, headers=ORIGIN | {"Content-Encoding": "gzip"}),
     ]
-    embedded.settings.data_dir.rmdir()
-    embedded.settings.data_dir.write_text("a file instead of the directory")
-    responses.append(client.post("/", data=cat, headers=ORIGIN))
+    with ExitStack() as held:
+        for _ in range(embedded.settings.max_requests_in_flight):
+            held.enter_context(client.application.extensions["asciist.admission"].admit())
+        responses.append(client.post("/", data=cat, headers=ORIGIN))
 
     assert [response.status_code for response in responses] == [400, 404, 405, 415, 503]
     for response in responses:
