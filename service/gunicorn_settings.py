@@ -80,15 +80,11 @@ def when_ready(server: Arbiter) -> None:
 
 
 _COLLECTION_THRESHOLD = 20_000
-"""Container objects after whose creation Python looks for garbage in cycles. Requests leave few: the default, 700, costs 3% of a
-request."""
+"""Container objects after whose creation Python looks for garbage in cycles. Requests leave little of it."""
 
 
 def post_worker_init(worker: Worker) -> None:
     """Prepare a web process for its requests."""
-    # What has been imported stays, so the garbage collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(_COLLECTION_THRESHOLD)
     # A terminal sends SIGINT to every process on Ctrl-C, but the master process stops the web processes itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
