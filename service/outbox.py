@@ -50,6 +50,13 @@ class Answer(Response):
         self._outbox = outbox
         self._head = b""
 
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Take the headers of the application. Flask's cannot contain line breaks, so they are not searched for them again."""
+        for name, value in headers:
+            if name == "Content-Length":
+                self.response_length = int(value)
+            self.headers.append((name, value))
+
     def send_headers(self) -> None:
         if not self.headers_sent:
             lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]

@@ -43,6 +43,7 @@ class EmbeddedQueue:
         self._changed = threading.Condition()
         self._schedule: list[tuple[float, int, _Message]] = []  # heap; an entry is stale if visible_at has changed
         self._order = itertools.count()
+        self._receipts = itertools.count()
         self._received: dict[str, _Message] = {}
         self._closed = False
         self.dead_letters: deque[str] = deque(maxlen=_MAX_DEAD_LETTERS)
@@ -103,7 +104,7 @@ class EmbeddedQueue:
                 self.dead_letters.append(message.body)
                 continue
             message.receive_count += 1
-            message.receipt = uuid.uuid4().hex
+            message.receipt = str(next(self._receipts))
             message.visible_at = now + self._visibility_seconds
             self._received[message.receipt] = message
             heapq.heappush(self._schedule, (message.visible_at, next(self._order), message))

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from asciist.errors import MalformedMessageError
@@ -65,7 +66,7 @@ class ConversionRequest:
             version=_request_version(self.options),
             correlation_id=self.correlation_id,
             key=image_key(self.digest),
-            **{name: getattr(self.options, name) for name in OPTIONS},
+            **vars(self.options),
             deadline=self.deadline,
             reply_to=self.reply_to,
             published_at=self.published_at,
@@ -97,20 +98,22 @@ class ConversionRequest:
         )
 
 
+@lru_cache(maxsize=256)
 def _request_version(options: ConversionOptions) -> int:
     """Return REQUEST_VERSION, or the first version that has all options in use if that is newer."""
     in_use = [option.message_version for option in OPTIONS.values() if getattr(options, option.name) != option.default]
     return max([REQUEST_VERSION, *in_use])
 
 
+_KINDS_OF_OPTIONS: Final = {
+    version: tuple((option.name, option.kind.python_type) for option in OPTIONS.values() if option.message_version <= version)
+    for version in _REQUEST_VERSIONS_READ
+}
+"""(name, type) of each option that a version of the message has."""
+
+
 def _options(fields: dict[str, Any]) -> ConversionOptions:
-    return ConversionOptions(
-        **{
-            option.name: _field(fields, option.name, option.kind.python_type)
-            for option in OPTIONS.values()
-            if option.message_version <= fields["version"]
-        }
-    )
+    return ConversionOptions(**{name: _field(fields, name, kind) for name, kind in _KINDS_OF_OPTIONS[fields["version"]]})
 
 
 def _trace(fields: dict[str, Any]) -> Trace:
@@ -156,8 +159,11 @@ class ConversionReply:
                 raise MalformedMessageError(f"unknown outcome {outcome!r}")
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def _dump(**fields: str | float | dict[str, str] | None) -> str:
-    return json.dumps(fields, separators=(",", ":"))
+    return _ENCODER.encode(fields)
 
 
 def _load(body: str, versions: tuple[int, ...]) -> dict[str, Any]:
