@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -50,12 +51,13 @@ class Answer(Response):
         self._outbox = outbox
         self._head = b""
 
-    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+    def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
         """Take the headers of the application. Flask's cannot contain line breaks, so they are not searched for them again."""
+        own: list[tuple[str, str]] = self.headers  # type: ignore[assignment]  # its stub says Iterable
         for name, value in headers:
             if name == "Content-Length":
                 self.response_length = int(value)
-            self.headers.append((name, value))
+            own.append((name, value))
 
     def send_headers(self) -> None:
         if not self.headers_sent:
