@@ -27,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
 from service.outbox import Answer, Outbox
+from service.refusal import Refusal
 
 HEAD_SECONDS: Final = 10
 """Maximum seconds for the head of a request, from its first byte or from the start of the connection."""
@@ -45,10 +46,6 @@ _LAST_RECEIVED: Final = struct.Struct("=8x12I")
 
 _ANSWER_SECONDS: Final = 60
 """Maximum seconds that a client takes to read an answer: as long as it may take to send an image."""
-
-_LINGER_SECONDS: Final = 1.0
-_LINGER_BYTES: Final = 262_144
-"""Bounds on what is read, and thrown away, after a refusal: a connection closed with unread data would lose the answer."""
 
 
 class Gate(Protocol):
@@ -75,6 +72,7 @@ class WebWorker(GeventWorker):
         extensions = getattr(self.wsgi, "extensions", {})
         self._gate: Gate | None = extensions.get("asciist.admission")
         self._bodies: Bodies | None = extensions.get("asciist.uploads")
+        self._refusal = Refusal(extensions.get("asciist.refusal_headers", {}))
         self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
@@ -113,7 +111,7 @@ class WebWorker(GeventWorker):
         self._open += 1
         try:
             if self._open > self.worker_connections and not self._make_room():
-                _refuse(client)
+                self._refusal.send(client)
             else:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._serve(listener.getsockname(), client, addr)
@@ -138,7 +136,7 @@ class WebWorker(GeventWorker):
                         return
                     is_upload = start[:4] in (b"POST", b"PUT ")
                     if is_upload and self._gate is not None and self._gate.refuses(_age_seconds(client)):
-                        _refuse(client, as_json=b"application/json" in start)
+                        self._refusal.send(client, as_json=b"application/json" in start)
                         return
                 else:
                     gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
@@ -230,25 +228,3 @@ def _age_seconds(client: Any) -> float:
 def _cut_off(client: Any) -> None:
     with suppress(OSError):
         client.shutdown(socket.SHUT_RD)
-
-
-_BUSY_JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
-_BUSY_TEXT: Final = sentences.BUSY.encode() + b"\n"
-
-
-def _refuse(client: Any, *, as_json: bool = False) -> None:
-    """Answer 503 and close the connection, without parsing the request."""
-    body, form = (_BUSY_JSON, b"application/json") if as_json else (_BUSY_TEXT, b"text/plain; charset=utf-8")
-    head = (
-        b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\nConnection: close\r\nCache-Control: no-store\r\n"
-        b"Retry-After: 2\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-    )
-    client.settimeout(_LINGER_SECONDS)
-    client.sendall(head % (form, len(body)) + body)
-    client.shutdown(socket.SHUT_WR)
-    remaining = _LINGER_BYTES
-    while remaining > 0:
-        received = len(client.recv(_LINGER_BYTES))
-        if not received:
-            return
-        remaining -= received
