@@ -10,7 +10,6 @@ It adds to gunicorn's gevent worker what a server needs that faces slow clients 
 
 import random
 import socket
-import struct
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
+from service.arrivals import seconds_since_data
 from service.outbox import Answer, Outbox
 from service.refusal import Refusal
 
@@ -41,8 +41,8 @@ _PEEKED_BYTES: Final = 2048
 _ACCEPTED_AT_ONCE: Final = 64
 """Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
 
-_LAST_RECEIVED: Final = struct.Struct("=8x12I")
-"""The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data was received last."""
+_LAST_REQUEST_SECONDS: Final = 0.5
+"""Seconds during which a stopping process goes on to read requests from idle connections."""
 
 _ANSWER_SECONDS: Final = 60
 """Maximum seconds that a client takes to read an answer: as long as it may take to send an image."""
@@ -81,7 +81,7 @@ class WebWorker(GeventWorker):
         for listener in self.sockets:
             listener.setblocking(True)
             # The worker itself bounds the connections, because those in the backlog would get no answer.
-            servers.append(StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool()))
+            servers.append(StreamServer(listener, handle=partial(self.handle, listener.getsockname()), spawn=Pool()))
         for server in servers:
             server.start()
         while self.alive:
@@ -94,19 +94,24 @@ class WebWorker(GeventWorker):
         self._finish(servers)
 
     def _finish(self, servers: list[StreamServer]) -> None:
+        # A client may be sending its next request. The answer then tells it that the connection ends, and nothing is lost.
+        self._wait_for_connections(servers, _LAST_REQUEST_SECONDS)
         for connection in list(self._awaiting):
             _cut_off(connection)
-        ends_at = time.monotonic() + self.cfg.graceful_timeout
+        self._wait_for_connections(servers, self.cfg.graceful_timeout)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def _wait_for_connections(self, servers: list[StreamServer], seconds: float) -> None:
+        ends_at = time.monotonic() + seconds
         while any(server.pool for server in servers) and time.monotonic() < ends_at:
             self.notify()
             gevent.sleep(0.05)
-        for server in servers:
-            server.stop(timeout=1)
 
     def _is_full(self) -> bool:
         return self._gate is not None and self._gate.is_full
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+    def handle(self, name: Any, client: Any, addr: Any) -> None:
         """Serve the requests of one connection, one after the other."""
         self._open += 1
         try:
@@ -114,7 +119,7 @@ class WebWorker(GeventWorker):
                 self._refusal.send(client)
             else:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._serve(listener.getsockname(), client, addr)
+                self._serve(name, client, addr)
         except OSError as error:
             self.log.debug("connection ended: %s", error)
         finally:
@@ -135,7 +140,7 @@ class WebWorker(GeventWorker):
                     if not start:
                         return
                     is_upload = start[:4] in (b"POST", b"PUT ")
-                    if is_upload and self._gate is not None and self._gate.refuses(_age_seconds(client)):
+                    if is_upload and self._gate is not None and self._gate.refuses(seconds_since_data(client)):
                         self._refusal.send(client, as_json=b"application/json" in start)
                         return
                 else:
@@ -215,14 +220,6 @@ class _SlowHeadError(Exception):
 
 def _spread(seconds: float) -> float:
     return seconds * random.uniform(1 - _SPREAD, 1)  # noqa: S311 - not a secret
-
-
-def _age_seconds(client: Any) -> float:
-    """Return how long ago the connection received data last; 0 where the system does not tell."""
-    if not hasattr(socket, "TCP_INFO"):
-        return 0.0
-    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
-    return float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
 
 
 def _cut_off(client: Any) -> None:
