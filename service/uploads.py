@@ -28,6 +28,7 @@ from asciist.errors import (
 )
 from asciist.limits import Limits
 from asciist.settings import Settings
+from service.arrivals import seconds_since_data
 
 _STEP_BYTES: Final = 65_536
 """Bytes read at a time. They are reserved before they are read."""
@@ -101,7 +102,7 @@ class _Upload:
     """Time at which it is cut off."""
     reserved_bytes: int = 0
     active_at: float = field(default_factory=time.monotonic)
-    """Time of the last byte."""
+    """Time of the last byte, as far as it is known: there may have been one since."""
     was_evicted: bool = False
     """True if it was cut off for the sake of another."""
     parts: list[bytes] = field(default_factory=list)
@@ -109,6 +110,14 @@ class _Upload:
     """Why the body is not complete; None if it is."""
     seconds: float = 0.0
     """Seconds spent waiting for the client's bytes."""
+
+    def is_idle(self) -> bool:
+        """Return whether no byte has arrived for a while."""
+        now = time.monotonic()
+        if self.active_at <= now - _IDLE_SECONDS and self.connection is not None:
+            with suppress(OSError):  # what is read at a time takes a slow client longer
+                self.active_at = max(self.active_at, now - seconds_since_data(self.connection))
+        return self.active_at <= now - _IDLE_SECONDS
 
     def cut_off(self) -> None:
         """Shut down the reading side: a blocking read returns, and the client still gets an answer."""
@@ -233,12 +242,25 @@ class Uploads:
             upload.reserved_bytes += size
             if self._free_bytes >= 0:
                 return
-            idle = [other for other in self._uploads if not other.was_evicted and other is not upload]
-            victim = min(idle, key=lambda other: other.active_at, default=upload)
-            if victim.active_at > time.monotonic() - _IDLE_SECONDS:
-                raise OverloadedError
-            victim.was_evicted = True
-        victim.cut_off()
+            # Those that were ended give back their bytes once they are answered.
+            missing = -self._free_bytes - sum(other.reserved_bytes for other in self._uploads if other.was_evicted)
+            while missing > 0:
+                victim = self._evict_longest_idle(upload)
+                if victim is None:
+                    raise OverloadedError
+                missing -= victim.reserved_bytes
+
+    def _evict_longest_idle(self, excluded: _Upload | None = None) -> _Upload | None:
+        """End the upload that has been idle for longest, and return it; None if all are active. The caller holds the lock."""
+        others = [upload for upload in self._uploads if not upload.was_evicted and upload is not excluded]
+        for upload in sorted(others, key=lambda upload: upload.active_at):
+            if upload.active_at > time.monotonic() - _IDLE_SECONDS:
+                return None
+            if upload.is_idle():
+                upload.was_evicted = True
+                upload.cut_off()
+                return upload
+        return None
 
     def _too_many_bytes(self) -> TooManyBytesError:
         return TooManyBytesError(sentences.too_many_bytes(self._limits.max_image_bytes))
