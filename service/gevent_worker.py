@@ -3,7 +3,7 @@
 It adds to gunicorn's gevent worker what a server needs that faces slow clients and more requests than it can serve:
 
 - time limits for the head of a request, for an idle connection and for reading the answer;
-- a bound on connections: beyond it, the connection that has waited longest for its head gives way;
+- a bound on connections: beyond it, the connection that has waited longest for its head gives way, or else an idle upload;
 - refusal of uploads before anything is parsed, while the application takes on no more;
 - a graceful stop that does not wait for idle connections.
 """
@@ -61,6 +61,7 @@ class Bodies(Protocol):
 
     def read_ahead(self, environ: MutableMapping[str, Any]) -> None: ...
     def release(self, environ: MutableMapping[str, Any]) -> None: ...
+    def make_room(self) -> bool: ...
 
 
 class WebWorker(GeventWorker):
@@ -205,10 +206,13 @@ class WebWorker(GeventWorker):
             answer.force_close()
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for the head of a request. Return whether there was one."""
+        """Close the connection that has waited longest for the head of a request, or else end an idle upload.
+
+        Return whether there was one.
+        """
         longest = next(iter(self._awaiting), None)
         if longest is None:
-            return False
+            return self._bodies is not None and self._bodies.make_room()
         del self._awaiting[longest]
         _cut_off(longest)
         return True

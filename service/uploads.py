@@ -185,6 +185,11 @@ class Uploads:
             with self._lock:
                 self._free_bytes += upload.reserved_bytes
 
+    def make_room(self) -> bool:
+        """End the upload that has been idle for longest, to have its connection. Return whether there was one."""
+        with self._lock:
+            return self._evict_longest_idle() is not None
+
     def _read(self, environ: MutableMapping[str, Any], declared: int | None, max_bytes: int) -> _Upload:
         """Return an upload with its parts, or with an error."""
         connection: socket.socket | None = environ.get("gunicorn.socket")
