@@ -7,7 +7,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from asciist.protocol.ports import Metrics
@@ -98,7 +98,14 @@ class HotAnswers:
         # Clients choose the key: without its length, empty art in many variants would take any amount of memory.
         kept_bytes = len(body) + sum(map(len, key)) + _ENTRY_BYTES
         expires_at = self._clock() + _MAX_SECONDS
-        answer = _Answer(headers=headers, body=body, served=served, route=route, expires_at=expires_at, kept_bytes=kept_bytes)
+        answer = _Answer(
+            headers=headers,
+            body=body,
+            served=replace(served, art=""),
+            route=route,
+            expires_at=expires_at,
+            kept_bytes=kept_bytes,
+        )
         self._keep(key, answer)
         return [body]
 
