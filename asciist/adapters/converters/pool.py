@@ -89,7 +89,8 @@ class ConverterPool:
                 sent = ours.send(message)
                 self._given.settimeout(seconds)
                 socket.send_fds(self._given, [b"t"], [theirs.fileno()])
-            ours.sendall(message[sent:])
+            if sent < len(message):  # otherwise the converter may have answered, and sending nothing would fail
+                ours.sendall(message[sent:])
             return wire.read_answer(ours)
 
     def is_ready(self) -> bool:
