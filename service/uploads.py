@@ -132,6 +132,7 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._timeouts = settings.timeouts
         self._free_bytes = settings.max_upload_bytes_in_flight
+        self._ending_bytes = 0  # of uploads that were ended, and give back their bytes once they are answered
         self._limits = settings.limits
         self._lock = threading.Lock()
         self._uploads: set[_Upload] = set()
@@ -184,11 +185,12 @@ class Uploads:
         if upload is not None:
             with self._lock:
                 self._free_bytes += upload.reserved_bytes
+                self._ending_bytes -= upload.reserved_bytes if upload.was_evicted else 0
 
     def make_room(self) -> bool:
         """End the upload that has been idle for longest, to have its connection. Return whether there was one."""
         with self._lock:
-            return self._evict_longest_idle() is not None
+            return self._evict_longest_idle()
 
     def _read(self, environ: MutableMapping[str, Any], declared: int | None, max_bytes: int) -> _Upload:
         """Return an upload with its parts, or with an error."""
@@ -217,7 +219,7 @@ class Uploads:
 
     def _read_parts(self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int) -> None:
         received = 0
-        while declared is None or received < declared:
+        while (declared is None or received < declared) and not upload.was_evicted:
             step = _STEP_BYTES if declared is None else min(_STEP_BYTES, declared - received)
             self._reserve(upload, step)
             try:
@@ -247,25 +249,22 @@ class Uploads:
             upload.reserved_bytes += size
             if self._free_bytes >= 0:
                 return
-            # Those that were ended give back their bytes once they are answered.
-            missing = -self._free_bytes - sum(other.reserved_bytes for other in self._uploads if other.was_evicted)
-            while missing > 0:
-                victim = self._evict_longest_idle(upload)
-                if victim is None:
+            while self._free_bytes + self._ending_bytes < 0:
+                if not self._evict_longest_idle(excluded=upload):
                     raise OverloadedError
-                missing -= victim.reserved_bytes
 
-    def _evict_longest_idle(self, excluded: _Upload | None = None) -> _Upload | None:
-        """End the upload that has been idle for longest, and return it; None if all are active. The caller holds the lock."""
+    def _evict_longest_idle(self, excluded: _Upload | None = None) -> bool:
+        """End the upload that has been idle for longest. Return False if all are active. The caller holds the lock."""
         others = [upload for upload in self._uploads if not upload.was_evicted and upload is not excluded]
         for upload in sorted(others, key=lambda upload: upload.active_at):
             if upload.active_at > time.monotonic() - _IDLE_SECONDS:
-                return None
+                return False
             if upload.is_idle():
                 upload.was_evicted = True
+                self._ending_bytes += upload.reserved_bytes
                 upload.cut_off()
-                return upload
-        return None
+                return True
+        return False
 
     def _too_many_bytes(self) -> TooManyBytesError:
         return TooManyBytesError(sentences.too_many_bytes(self._limits.max_image_bytes))
