@@ -8,10 +8,11 @@ It adds to gunicorn's gevent worker what a server needs that faces slow clients 
 - a graceful stop that does not wait for idle connections.
 """
 
+import errno
 import random
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -64,6 +65,29 @@ class Bodies(Protocol):
     def make_room(self) -> bool: ...
 
 
+class _Listener(StreamServer):
+    """A listening socket that makes room if the process runs out of descriptors all the same."""
+
+    def __init__(self, listener: Any, *, handle: Callable[..., None], make_room: Callable[[], bool]) -> None:
+        # The worker itself bounds the connections, because those in the backlog would get no answer.
+        super().__init__(listener, handle=handle, spawn=Pool())
+        self._make_room = make_room
+
+    def do_read(self) -> Any:
+        try:
+            return super().do_read()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            if self._make_room():
+                return None  # the connection is accepted once the other is closed
+            raise _NoDescriptorError from error
+
+
+class _NoDescriptorError(Exception):
+    """A connection cannot be accepted. The server pauses and tries again."""
+
+
 class WebWorker(GeventWorker):
     """Serves HTTP/1.1 with one greenlet for each connection."""
 
@@ -78,11 +102,13 @@ class WebWorker(GeventWorker):
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
         self._open = 0
+        hub = gevent.get_hub()
+        hub.NOT_ERROR += (_NoDescriptorError,)  # gevent prints a traceback for all others
         servers = []
         for listener in self.sockets:
             listener.setblocking(True)
-            # The worker itself bounds the connections, because those in the backlog would get no answer.
-            servers.append(StreamServer(listener, handle=partial(self.handle, listener.getsockname()), spawn=Pool()))
+            handle = partial(self.handle, listener.getsockname())
+            servers.append(_Listener(listener, handle=handle, make_room=self._make_room))
         for server in servers:
             server.start()
         while self.alive:
@@ -94,7 +120,7 @@ class WebWorker(GeventWorker):
             server.close()
         self._finish(servers)
 
-    def _finish(self, servers: list[StreamServer]) -> None:
+    def _finish(self, servers: Sequence[StreamServer]) -> None:
         # A client may be sending its next request. The answer then tells it that the connection ends, and nothing is lost.
         self._wait_for_connections(servers, _LAST_REQUEST_SECONDS)
         for connection in list(self._awaiting):
@@ -103,7 +129,7 @@ class WebWorker(GeventWorker):
         for server in servers:
             server.stop(timeout=1)
 
-    def _wait_for_connections(self, servers: list[StreamServer], seconds: float) -> None:
+    def _wait_for_connections(self, servers: Sequence[StreamServer], seconds: float) -> None:
         ends_at = time.monotonic() + seconds
         while any(server.pool for server in servers) and time.monotonic() < ends_at:
             self.notify()
