@@ -199,8 +199,6 @@ class WebWorker(GeventWorker):
             req, sock, addr, listener_name, self.cfg, response_class=Answer, response_args=(self._outbox,)
         )
         environ["wsgi.multithread"] = True
-        if not self.alive:
-            answer.force_close()
         if self._bodies is not None:
             self._bodies.read_ahead(environ)
         try:
@@ -208,13 +206,18 @@ class WebWorker(GeventWorker):
         finally:
             if self._bodies is not None:
                 self._bodies.release(environ)
-        if answer.should_close():
+        if answer.should_close() or not self.alive:
             raise StopIteration
         return True
 
     def _answer(self, answer: Any, environ: Any) -> None:
+        def start_response(*arguments: Any) -> Any:
+            if not self.alive:  # the process may have been asked to stop while it received or converted the image
+                answer.force_close()
+            return answer.start_response(*arguments)
+
         try:
-            parts = self.wsgi(environ, answer.start_response)
+            parts = self.wsgi(environ, start_response)
             try:
                 for part in parts:
                     answer.write(part)
