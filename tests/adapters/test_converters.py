@@ -4,8 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -26,10 +24,10 @@ from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion, Converter
 from asciist.settings import Settings
 from devtools.images import encoded, gradient
+from tests import flawed_converters
 from tests.waiting import wait_until
 
 OPTIONS = ConversionOptions(width=40)
-KILLER = b"an image that kills its converter"
 
 
 class TestMessages:
@@ -204,11 +202,11 @@ class TestPool:
     def test_gives_up_an_image_that_kills_three_processes_and_then_converts_others(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
     ) -> None:
-        monkeypatch.setattr(sys, "executable", converter_with_a_flaw(tmp_path))
+        flawed_converters.install(tmp_path, monkeypatch)
         pool = Pool()
         try:
             with pytest.raises(UnavailableError, match="3 converter processes ended"):
-                pool.pool.convert(KILLER, OPTIONS, wait_seconds=60)
+                pool.pool.convert(flawed_converters.KILLER, OPTIONS, wait_seconds=60)
             assert pool.pool.convert(cat, OPTIONS, wait_seconds=60).art
         finally:
             pool.close()
@@ -216,41 +214,16 @@ class TestPool:
     def test_a_conversion_that_takes_too_long_ends_its_process(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
     ) -> None:
-        flaw = "time.sleep(100)"
-        monkeypatch.setattr(sys, "executable", converter_with_a_flaw(tmp_path, flaw))
+        flawed_converters.install(tmp_path, monkeypatch, flaw="time.sleep(100)")
         pool = Pool(request_timeout=1)
         first = pool.process
         try:
             with pytest.raises(OverloadedError):
-                pool.pool.convert(KILLER, OPTIONS, wait_seconds=0.5)
+                pool.pool.convert(flawed_converters.KILLER, OPTIONS, wait_seconds=0.5)
             assert first.wait(30) == -signal.SIGALRM
             assert pool.pool.convert(cat, OPTIONS, wait_seconds=60).art
         finally:
             pool.close()
-
-
-def converter_with_a_flaw(folder: Path, flaw: str = "os.abort()") -> str:
-    """Return a command in place of the interpreter: it runs converters in which `flaw` happens for the image KILLER."""
-    (folder / "flawed.py").write_text(
-        textwrap.dedent(f"""
-            import os, sys, time
-            from asciist.adapters.converters import process
-            from asciist.adapters.converters.in_process import InProcessConverter
-
-            class Flawed(InProcessConverter):
-                def convert(self, image, options, *, wait_seconds):
-                    if image == {KILLER!r}:
-                        {flaw}
-                    return super().convert(image, options, wait_seconds=wait_seconds)
-
-            process.InProcessConverter = Flawed
-            process.main(*sys.argv[3:])  # after `-m` and the name of the module
-            """)
-    )
-    command = folder / "python"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={Path.cwd()} exec {sys.executable} {folder / "flawed.py"} "$@"\n')
-    command.chmod(0o755)
-    return str(command)
 
 
 def test_a_converter_process_serves_until_its_parent_has_gone(cat: bytes) -> None:
