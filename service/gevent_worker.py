@@ -102,6 +102,7 @@ class WebWorker(GeventWorker):
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
         self._open = 0
+        self._started_at = time.monotonic()
         hub = gevent.get_hub()
         hub.NOT_ERROR += (_NoDescriptorError,)  # gevent prints a traceback for all others
         servers = []
@@ -167,7 +168,7 @@ class WebWorker(GeventWorker):
                     if not start:
                         return
                     is_upload = start[:4] in (b"POST", b"PUT ")
-                    if is_upload and self._gate is not None and self._gate.refuses(seconds_since_data(client)):
+                    if is_upload and self._gate is not None and self._gate.refuses(self._age_seconds(client)):
                         self._refusal.send(client, as_json=b"application/json" in start)
                         return
                 else:
@@ -233,6 +234,10 @@ class WebWorker(GeventWorker):
             # A second answer on the same connection would corrupt the first.
             self.log.exception("answer cut short")
             answer.force_close()
+
+    def _age_seconds(self, client: Any) -> float:
+        """Return how long the request has waited for this process. Before its start, it waited for no other requests."""
+        return min(seconds_since_data(client), time.monotonic() - self._started_at)
 
     def _make_room(self) -> bool:
         """Close the connection that has waited longest for the head of a request, or else end an idle upload.

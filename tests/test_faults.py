@@ -101,9 +101,9 @@ def test_no_request_fails_while_converters_are_killed_at_random(server: Server, 
 
     assert not result.errors
     assert result.statuses == {200: result.offered}
-    assert kills > 0
     server.stop()
-    assert messages(server) == ["converter process ended with status -9; starting another"] * kills
+    assert 0 < len(messages(server)) <= kills  # a process may have been killed twice
+    assert set(messages(server)) == {"converter process ended with status -9; starting another"}
     assert not tracebacks(server)
 
 
