@@ -86,6 +86,7 @@ def create_app(
     app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
+    app.extensions["asciist.refusal_headers"] = cross_origin_headers.for_every_request()
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -27,6 +27,12 @@ class CrossOriginHeaders:
         self._any = origins == ANY_ORIGIN
         self._origins = frozenset() if self._any or origins == NO_ORIGIN else frozenset(origins.replace(" ", "").split(","))
 
+    def for_every_request(self) -> dict[str, str]:
+        """Return the headers that do not depend on the request. There are none if only some origins are permitted."""
+        if not self._any:
+            return {}
+        return {"Access-Control-Allow-Origin": ANY_ORIGIN, "Access-Control-Expose-Headers": _EXPOSED_HEADERS}
+
     def add(self, response: Response, request: Request) -> None:
         """Let programs of the permitted origins read a response, an error too. Answer a preflight request."""
         if not (self._any or self._origins) or request.endpoint in _NOT_SHARED:

@@ -3,16 +3,16 @@
 It adds to gunicorn's gevent worker what a server needs that faces slow clients and more requests than it can serve:
 
 - time limits for the head of a request, for an idle connection and for reading the answer;
-- a bound on connections: beyond it, the connection that has waited longest for its head gives way;
+- a bound on connections: beyond it, the connection that has waited longest for its head gives way, or else an idle upload;
 - refusal of uploads before anything is parsed, while the application takes on no more;
 - a graceful stop that does not wait for idle connections.
 """
 
+import errno
 import random
 import socket
-import struct
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -26,7 +26,9 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
+from service.arrivals import seconds_since_data
 from service.outbox import Answer, Outbox
+from service.refusal import Refusal
 
 HEAD_SECONDS: Final = 10
 """Maximum seconds for the head of a request, from its first byte or from the start of the connection."""
@@ -40,15 +42,11 @@ _PEEKED_BYTES: Final = 2048
 _ACCEPTED_AT_ONCE: Final = 64
 """Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
 
-_LAST_RECEIVED: Final = struct.Struct("=8x12I")
-"""The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data was received last."""
+_LAST_REQUEST_SECONDS: Final = 0.5
+"""Seconds during which a stopping process goes on to read requests from idle connections."""
 
 _ANSWER_SECONDS: Final = 60
 """Maximum seconds that a client takes to read an answer: as long as it may take to send an image."""
-
-_LINGER_SECONDS: Final = 1.0
-_LINGER_BYTES: Final = 262_144
-"""Bounds on what is read, and thrown away, after a refusal: a connection closed with unread data would lose the answer."""
 
 
 class Gate(Protocol):
@@ -64,6 +62,30 @@ class Bodies(Protocol):
 
     def read_ahead(self, environ: MutableMapping[str, Any]) -> None: ...
     def release(self, environ: MutableMapping[str, Any]) -> None: ...
+    def make_room(self) -> bool: ...
+
+
+class _Listener(StreamServer):
+    """A listening socket that makes room if the process runs out of descriptors all the same."""
+
+    def __init__(self, listener: Any, *, handle: Callable[..., None], make_room: Callable[[], bool]) -> None:
+        # The worker itself bounds the connections, because those in the backlog would get no answer.
+        super().__init__(listener, handle=handle, spawn=Pool())
+        self._make_room = make_room
+
+    def do_read(self) -> Any:
+        try:
+            return super().do_read()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            if self._make_room():
+                return None  # the connection is accepted once the other is closed
+            raise _NoDescriptorError from error
+
+
+class _NoDescriptorError(Exception):
+    """A connection cannot be accepted. The server pauses and tries again."""
 
 
 class WebWorker(GeventWorker):
@@ -75,15 +97,19 @@ class WebWorker(GeventWorker):
         extensions = getattr(self.wsgi, "extensions", {})
         self._gate: Gate | None = extensions.get("asciist.admission")
         self._bodies: Bodies | None = extensions.get("asciist.uploads")
+        self._refusal = Refusal(extensions.get("asciist.refusal_headers", {}))
         self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
         self._open = 0
+        self._started_at = time.monotonic()
+        hub = gevent.get_hub()
+        hub.NOT_ERROR += (_NoDescriptorError,)  # gevent prints a traceback for all others
         servers = []
         for listener in self.sockets:
             listener.setblocking(True)
-            # The worker itself bounds the connections, because those in the backlog would get no answer.
-            servers.append(StreamServer(listener, handle=partial(self.handle, listener), spawn=Pool()))
+            handle = partial(self.handle, listener.getsockname())
+            servers.append(_Listener(listener, handle=handle, make_room=self._make_room))
         for server in servers:
             server.start()
         while self.alive:
@@ -95,28 +121,33 @@ class WebWorker(GeventWorker):
             server.close()
         self._finish(servers)
 
-    def _finish(self, servers: list[StreamServer]) -> None:
+    def _finish(self, servers: Sequence[StreamServer]) -> None:
+        # A client may be sending its next request. The answer then tells it that the connection ends, and nothing is lost.
+        self._wait_for_connections(servers, _LAST_REQUEST_SECONDS)
         for connection in list(self._awaiting):
             _cut_off(connection)
-        ends_at = time.monotonic() + self.cfg.graceful_timeout
+        self._wait_for_connections(servers, self.cfg.graceful_timeout)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def _wait_for_connections(self, servers: Sequence[StreamServer], seconds: float) -> None:
+        ends_at = time.monotonic() + seconds
         while any(server.pool for server in servers) and time.monotonic() < ends_at:
             self.notify()
             gevent.sleep(0.05)
-        for server in servers:
-            server.stop(timeout=1)
 
     def _is_full(self) -> bool:
         return self._gate is not None and self._gate.is_full
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+    def handle(self, name: Any, client: Any, addr: Any) -> None:
         """Serve the requests of one connection, one after the other."""
         self._open += 1
         try:
             if self._open > self.worker_connections and not self._make_room():
-                _refuse(client)
+                self._refusal.send(client)
             else:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._serve(listener.getsockname(), client, addr)
+                self._serve(name, client, addr)
         except OSError as error:
             self.log.debug("connection ended: %s", error)
         finally:
@@ -137,8 +168,8 @@ class WebWorker(GeventWorker):
                     if not start:
                         return
                     is_upload = start[:4] in (b"POST", b"PUT ")
-                    if is_upload and self._gate is not None and self._gate.refuses(_age_seconds(client)):
-                        _refuse(client, as_json=b"application/json" in start)
+                    if is_upload and self._gate is not None and self._gate.refuses(self._age_seconds(client)):
+                        self._refusal.send(client, as_json=b"application/json" in start)
                         return
                 else:
                     gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
@@ -169,8 +200,6 @@ class WebWorker(GeventWorker):
             req, sock, addr, listener_name, self.cfg, response_class=Answer, response_args=(self._outbox,)
         )
         environ["wsgi.multithread"] = True
-        if not self.alive:
-            answer.force_close()
         if self._bodies is not None:
             self._bodies.read_ahead(environ)
         try:
@@ -178,13 +207,18 @@ class WebWorker(GeventWorker):
         finally:
             if self._bodies is not None:
                 self._bodies.release(environ)
-        if answer.should_close():
+        if answer.should_close() or not self.alive:
             raise StopIteration
         return True
 
     def _answer(self, answer: Any, environ: Any) -> None:
+        def start_response(*arguments: Any) -> Any:
+            if not self.alive:  # the process may have been asked to stop while it received or converted the image
+                answer.force_close()
+            return answer.start_response(*arguments)
+
         try:
-            parts = self.wsgi(environ, answer.start_response)
+            parts = self.wsgi(environ, start_response)
             try:
                 for part in parts:
                     answer.write(part)
@@ -201,11 +235,18 @@ class WebWorker(GeventWorker):
             self.log.exception("answer cut short")
             answer.force_close()
 
+    def _age_seconds(self, client: Any) -> float:
+        """Return how long the request has waited for this process. Before its start, it waited for no other requests."""
+        return min(seconds_since_data(client), time.monotonic() - self._started_at)
+
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for the head of a request. Return whether there was one."""
+        """Close the connection that has waited longest for the head of a request, or else end an idle upload.
+
+        Return whether there was one.
+        """
         longest = next(iter(self._awaiting), None)
         if longest is None:
-            return False
+            return self._bodies is not None and self._bodies.make_room()
         del self._awaiting[longest]
         _cut_off(longest)
         return True
@@ -219,36 +260,6 @@ def _spread(seconds: float) -> float:
     return seconds * random.uniform(1 - _SPREAD, 1)  # noqa: S311 - not a secret
 
 
-def _age_seconds(client: Any) -> float:
-    """Return how long ago the connection received data last; 0 where the system does not tell."""
-    if not hasattr(socket, "TCP_INFO"):
-        return 0.0
-    info = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
-    return float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
-
-
 def _cut_off(client: Any) -> None:
     with suppress(OSError):
         client.shutdown(socket.SHUT_RD)
-
-
-_BUSY_JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
-_BUSY_TEXT: Final = sentences.BUSY.encode() + b"\n"
-
-
-def _refuse(client: Any, *, as_json: bool = False) -> None:
-    """Answer 503 and close the connection, without parsing the request."""
-    body, form = (_BUSY_JSON, b"application/json") if as_json else (_BUSY_TEXT, b"text/plain; charset=utf-8")
-    head = (
-        b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\nConnection: close\r\nCache-Control: no-store\r\n"
-        b"Retry-After: 2\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-    )
-    client.settimeout(_LINGER_SECONDS)
-    client.sendall(head % (form, len(body)) + body)
-    client.shutdown(socket.SHUT_WR)
-    remaining = _LINGER_BYTES
-    while remaining > 0:
-        received = len(client.recv(_LINGER_BYTES))
-        if not received:
-            return
-        remaining -= received

@@ -7,7 +7,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from asciist.protocol.ports import Metrics
@@ -22,7 +22,10 @@ ROUTE: Final = "asciist.route"
 """Key of the route of a request that did not reach Flask, in a WSGI environment."""
 
 _MAX_BYTES: Final = 16_000_000
-"""Maximum bytes of all answers kept."""
+"""Maximum bytes of all answers kept, with what it takes to keep them."""
+
+_ENTRY_BYTES: Final = 4096
+"""Bytes of an answer's headers and of its place, at most about."""
 
 _MAX_SECONDS: Final = 60.0
 """Maximum age of an answer. Art that has been deleted from the store is served for this long at most."""
@@ -46,6 +49,8 @@ class _Answer:
     served: ServedArt
     route: str
     expires_at: float
+    kept_bytes: int
+    """Bytes of memory for the answer and its key, roughly."""
 
 
 class HotAnswers:
@@ -90,20 +95,30 @@ class HotAnswers:
         body = b"".join(parts)
         getattr(parts, "close", lambda: None)()
         _, headers, route = started
+        # Clients choose the key: without its length, empty art in many variants would take any amount of memory.
+        kept_bytes = len(body) + sum(map(len, key)) + _ENTRY_BYTES
         expires_at = self._clock() + _MAX_SECONDS
-        self._keep(key, _Answer(headers=headers, body=body, served=served, route=route, expires_at=expires_at))
+        answer = _Answer(
+            headers=headers,
+            body=body,
+            served=replace(served, art=""),
+            route=route,
+            expires_at=expires_at,
+            kept_bytes=kept_bytes,
+        )
+        self._keep(key, answer)
         return [body]
 
     def _keep(self, key: tuple[str, ...], answer: _Answer) -> None:
         self._drop(key)
-        if len(answer.body) > _MAX_BYTES // 4:
+        if answer.kept_bytes > _MAX_BYTES // 4:
             return
         self._answers[key] = answer
-        self._bytes += len(answer.body)
+        self._bytes += answer.kept_bytes
         while self._bytes > _MAX_BYTES:
             self._drop(next(iter(self._answers)))
 
     def _drop(self, key: tuple[str, ...]) -> None:
         answer = self._answers.pop(key, None)
         if answer is not None:
-            self._bytes -= len(answer.body)
+            self._bytes -= answer.kept_bytes

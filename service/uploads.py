@@ -28,6 +28,7 @@ from asciist.errors import (
 )
 from asciist.limits import Limits
 from asciist.settings import Settings
+from service.arrivals import seconds_since_data
 
 _STEP_BYTES: Final = 65_536
 """Bytes read at a time. They are reserved before they are read."""
@@ -101,7 +102,7 @@ class _Upload:
     """Time at which it is cut off."""
     reserved_bytes: int = 0
     active_at: float = field(default_factory=time.monotonic)
-    """Time of the last byte."""
+    """Time of the last byte, as far as it is known: there may have been one since."""
     was_evicted: bool = False
     """True if it was cut off for the sake of another."""
     parts: list[bytes] = field(default_factory=list)
@@ -109,6 +110,14 @@ class _Upload:
     """Error because of which the body is not complete; None if it is."""
     seconds: float = 0.0
     """Seconds spent waiting for the client's bytes."""
+
+    def is_idle(self) -> bool:
+        """Return whether no byte has arrived for a while."""
+        now = time.monotonic()
+        if self.active_at <= now - _IDLE_SECONDS and self.connection is not None:
+            with suppress(OSError):  # what is read at a time takes a slow client longer
+                self.active_at = max(self.active_at, now - seconds_since_data(self.connection))
+        return self.active_at <= now - _IDLE_SECONDS
 
     def cut_off(self) -> None:
         """Shut down the reading side: a blocking read returns, and the client still gets an answer."""
@@ -123,6 +132,7 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._timeouts = settings.timeouts
         self._free_bytes = settings.max_upload_bytes_in_flight
+        self._ending_bytes = 0  # of uploads that were ended, and give back their bytes once they are answered
         self._limits = settings.limits
         self._lock = threading.Lock()
         self._uploads: set[_Upload] = set()
@@ -175,6 +185,12 @@ class Uploads:
         if upload is not None:
             with self._lock:
                 self._free_bytes += upload.reserved_bytes
+                self._ending_bytes -= upload.reserved_bytes if upload.was_evicted else 0
+
+    def make_room(self) -> bool:
+        """End the upload that has been idle for longest, to have its connection. Return whether there was one."""
+        with self._lock:
+            return self._evict_longest_idle()
 
     def _read(self, environ: MutableMapping[str, Any], declared: int | None, max_bytes: int) -> _Upload:
         """Return an upload with its parts, or with an error."""
@@ -203,7 +219,7 @@ class Uploads:
 
     def _read_parts(self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int) -> None:
         received = 0
-        while declared is None or received < declared:
+        while (declared is None or received < declared) and not upload.was_evicted:
             step = _STEP_BYTES if declared is None else min(_STEP_BYTES, declared - received)
             self._reserve(upload, step)
             try:
@@ -233,12 +249,22 @@ class Uploads:
             upload.reserved_bytes += size
             if self._free_bytes >= 0:
                 return
-            idle = [other for other in self._uploads if not other.was_evicted and other is not upload]
-            victim = min(idle, key=lambda other: other.active_at, default=upload)
-            if victim.active_at > time.monotonic() - _IDLE_SECONDS:
-                raise OverloadedError
-            victim.was_evicted = True
-        victim.cut_off()
+            while self._free_bytes + self._ending_bytes < 0:
+                if not self._evict_longest_idle(excluded=upload):
+                    raise OverloadedError
+
+    def _evict_longest_idle(self, excluded: _Upload | None = None) -> bool:
+        """End the upload that has been idle for longest. Return False if all are active. The caller holds the lock."""
+        others = [upload for upload in self._uploads if not upload.was_evicted and upload is not excluded]
+        for upload in sorted(others, key=lambda upload: upload.active_at):
+            if upload.active_at > time.monotonic() - _IDLE_SECONDS:
+                return False
+            if upload.is_idle():
+                upload.was_evicted = True
+                self._ending_bytes += upload.reserved_bytes
+                upload.cut_off()
+                return True
+        return False
 
     def _too_many_bytes(self) -> TooManyBytesError:
         return TooManyBytesError(sentences.too_many_bytes(self._limits.max_image_bytes))

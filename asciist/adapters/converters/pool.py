@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import Final
 
 from asciist.adapters.converters import wire
@@ -22,6 +23,9 @@ from asciist.settings import Settings
 
 _RESTART_SECONDS: Final = 0.05
 """Pause before a converter that died is replaced, so that one that dies at its start does not occupy a core."""
+
+_ATTEMPTS: Final = 3
+"""Maximum number of converters that begin one conversion. More would not help an image that crashes each of them."""
 
 _START_SECONDS: Final = 10
 """Maximum seconds to wait for the first converter. If it takes longer, requests wait for it, or for another pool's."""
@@ -59,24 +63,35 @@ class ConverterPool:
         self._has_started.wait(_START_SECONDS)
 
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
-        if wait_seconds <= 0:
-            raise OverloadedError
+        """Convert an image. If the converter dies, another one begins again at once, because a conversion leaves no trace."""
+        message = memoryview(wire.request(image, options))
+        ends_at = time.monotonic() + wait_seconds
+        for attempt in range(1, _ATTEMPTS + 1):
+            seconds = ends_at - time.monotonic()
+            if seconds <= 0:
+                break
+            try:
+                return self._exchange(message, seconds)
+            except TimeoutError as error:
+                raise OverloadedError from error
+            except (OSError, EOFError) as error:
+                if attempt == _ATTEMPTS:
+                    raise UnavailableError(f"{attempt} converter processes ended: {error!r}") from error
+        raise OverloadedError
+
+    def _exchange(self, message: memoryview, seconds: float) -> Conversion:
+        """Send a request to a converter and return its answer. Raises TimeoutError, OSError, EOFError."""
         ours, theirs = socket.socketpair()
-        try:
-            with ours:
-                with theirs:
-                    ours.settimeout(wait_seconds)
-                    message = memoryview(wire.request(image, options))
-                    # What fits into the socket's buffer is sent first, so that a converter seldom waits for it.
-                    sent = ours.send(message)
-                    self._given.settimeout(wait_seconds)
-                    socket.send_fds(self._given, [b"t"], [theirs.fileno()])
+        with ours:
+            with theirs:
+                ours.settimeout(seconds)
+                # What fits into the socket's buffer is sent first, so that a converter seldom waits for it.
+                sent = ours.send(message)
+                self._given.settimeout(seconds)
+                socket.send_fds(self._given, [b"t"], [theirs.fileno()])
+            if sent < len(message):  # otherwise the converter may have answered, and sending nothing would fail
                 ours.sendall(message[sent:])
-                return wire.read_answer(ours)
-        except TimeoutError as error:
-            raise OverloadedError from error
-        except (OSError, EOFError) as error:
-            raise UnavailableError(f"a converter process ended: {error!r}") from error
+            return wire.read_answer(ours)
 
     def is_ready(self) -> bool:
         """Return whether this pool's process has started, and will be replaced if it dies."""

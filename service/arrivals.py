@@ -1,0 +1,16 @@
+"""The time at which a connection received data, as the kernel recorded it."""
+
+import socket
+import struct
+from typing import Any, Final
+
+_LAST_RECEIVED: Final = struct.Struct("=8x12I")
+"""The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data was received last."""
+
+
+def seconds_since_data(connection: Any) -> float:
+    """Return how long ago a TCP connection received data last; 0 where the system does not tell. Raises OSError."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
+    return float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0

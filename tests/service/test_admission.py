@@ -1,0 +1,252 @@
+"""Requests beyond the capacity of a web process are refused on arrival, and counted; all others are served."""
+
+import logging
+import os
+import re
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.errors import OverloadedError, sentences
+from asciist.settings import Settings
+from asciist.telemetry import metrics
+from devtools.images import encoded, gradient
+from devtools.load import FreshUpload, json_request
+from service.admission import Admission
+from tests.serving import Server
+from tests.waiting import wait_until
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def recorded() -> EmbeddedMetrics:
+    return EmbeddedMetrics()
+
+
+@pytest.fixture
+def admission(recorded: EmbeddedMetrics, clock: Clock) -> Admission:
+    return Admission(Settings(max_requests_in_flight=20, request_timeout=10), recorded, clock)
+
+
+@contextmanager
+def in_progress(admission: Admission, count: int) -> Iterator[ExitStack]:
+    """Have `count` requests in progress for a `with` block."""
+    with ExitStack() as requests:
+        for _ in range(count):
+            requests.enter_context(admission.admit())
+        yield requests
+
+
+def complete(admission: Admission, clock: Clock, *, seconds: float, times: int) -> None:
+    """End a request and admit another, `times` in a row or until no more are admitted, with `seconds` between them."""
+    with suppress(OverloadedError):
+        for _ in range(times):
+            with admission.admit():
+                clock.now += seconds
+
+
+class TestAdmission:
+    def test_as_many_requests_as_the_setting_says_are_in_progress_at_a_time(self, admission: Admission) -> None:
+        with in_progress(admission, 20) as requests:
+            assert admission.is_full
+            with pytest.raises(OverloadedError), admission.admit():
+                pass
+            assert admission.refuses(0)
+            requests.pop_all().__exit__(None, None, None)
+        assert not admission.is_full
+        assert not admission.refuses(0)
+
+    def test_a_request_that_failed_gives_back_its_place(self, admission: Admission) -> None:
+        for _ in range(30):
+            with pytest.raises(ValueError, match="broken"), admission.admit():
+                raise ValueError("broken")
+        assert not admission.is_full
+
+    def test_requests_are_refused_if_those_in_progress_take_half_the_timeout(self, admission: Admission, clock: Clock) -> None:
+        with in_progress(admission, 16):
+            complete(admission, clock, seconds=0.2, times=100)
+            assert not admission.is_full  # 17 requests take 3.4 seconds
+
+            complete(admission, clock, seconds=0.4, times=100)
+            assert admission.is_full  # 5 seconds of 10
+
+    def test_a_process_that_was_slow_once_takes_requests_as_soon_as_few_are_in_progress(
+        self, admission: Admission, clock: Clock
+    ) -> None:
+        with in_progress(admission, 16):
+            complete(admission, clock, seconds=5, times=100)
+            assert admission.is_full
+        with in_progress(admission, 15):
+            assert not admission.is_full
+            complete(admission, clock, seconds=0.01, times=100)
+            assert not admission.is_full
+
+    def test_a_request_that_waited_for_over_a_second_is_refused(self, admission: Admission) -> None:
+        assert not admission.refuses(0.99)
+        assert admission.refuses(1.01)
+
+    def test_a_refusal_before_parsing_counts_as_an_answer_and_as_shed(
+        self, admission: Admission, recorded: EmbeddedMetrics
+    ) -> None:
+        assert not admission.refuses(0)
+        assert recorded.total(metrics.REQUESTS_SHED) == 0
+
+        assert admission.refuses(5)
+        assert recorded.total(metrics.REQUESTS_SHED) == 1
+        assert recorded.total(metrics.REQUESTS, status="503") == 1
+        assert recorded.total(f"{metrics.REQUEST_DURATION} (values)", status="503") == 1
+
+    def test_the_log_tells_every_10_seconds_how_many_were_refused(
+        self, admission: Admission, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for now in (0, 1, 2, 9, 10, 11, 25):
+            clock.now = now
+            admission.refuses(5)
+
+        warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert [record.refused for record in warnings] == [1, 4, 2]  # type: ignore[attr-defined]
+
+    def test_the_number_of_requests_in_flight_is_recorded(self, admission: Admission, recorded: EmbeddedMetrics) -> None:
+        with in_progress(admission, 3):
+            assert recorded.total(f"{metrics.REQUESTS_IN_FLIGHT} (values)") == 3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(
+        tmp_path_factory.mktemp("store"),
+        ASCIIST_REQUEST_TIMEOUT="50",
+        ASCIIST_MAX_REQUESTS_IN_FLIGHT="2",
+        ASCIIST_WORKERS="1",
+        ASCIIST_METRICS="emf",
+    )
+    yield server
+    server.stop()
+
+
+def exchange(server: Server, *pieces: bytes) -> tuple[bytes, bytes]:
+    """Send bytes on a new connection; return the head and the body of the answer once the server has closed the connection."""
+    with server.connect() as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+@contextmanager
+def full(server: Server) -> Iterator[list[socket.socket]]:
+    """Stop the converter and occupy all places of the only web process; let the converter go on at the end of the block."""
+    image = encoded(gradient(), "JPEG")
+    source = FreshUpload(image)
+    converters = server.converters()
+    for converter in converters:
+        os.kill(converter, signal.SIGSTOP)
+    connections: list[socket.socket] = []
+
+    def is_full() -> bool:
+        for answered in select.select(connections, [], [], 0)[0]:  # refused, because an earlier probe had the place
+            connections.remove(answered)
+            answered.close()
+        while len(connections) < 2:
+            connections.append(server.connect())
+            connections[-1].sendall(b"".join(source()))
+        is_refused = exchange(server, upload_head(1) + b"x")[0].startswith(b"HTTP/1.1 503")
+        return is_refused and not select.select(connections, [], [], 0)[0]
+
+    try:
+        wait_until(is_full)
+        yield connections
+    finally:
+        for converter in converters:
+            os.kill(converter, signal.SIGCONT)
+        for connection in connections:
+            connection.close()
+        wait_until(lambda: server.request("PUT", "/?width=20", image)[0] == 200)
+
+
+def upload_head(length: int, **headers: str) -> bytes:
+    lines = ["PUT /?width=20 HTTP/1.1", "Host: x", f"Content-Length: {length}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.mark.slow
+class TestAFullServer:
+    def test_refuses_an_upload_without_reading_it(self, server: Server) -> None:
+        with full(server):
+            head, body = exchange(server, upload_head(10_000_000))
+
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\n")
+        assert re.search(rb"\r\nRetry-After: [1-9]\d*", head)
+        assert b"\r\nConnection: close" in head
+        assert b"\r\nCache-Control: no-store" in head
+        assert b"\r\nContent-Type: text/plain; charset=utf-8" in head
+        assert body.decode() == sentences.BUSY + "\n"
+        assert f"\r\nContent-Length: {len(body)}".encode() in head
+
+    def test_lets_a_client_that_sends_its_whole_body_first_read_the_refusal(self, server: Server) -> None:
+        with full(server):
+            for size in (20, 100_000, 3_000_000):
+                head, body = exchange(server, upload_head(size), bytes(size))
+                assert head.startswith(b"HTTP/1.1 503")
+                assert body.decode() == sentences.BUSY + "\n"
+
+    def test_answers_a_json_request_with_json(self, server: Server) -> None:
+        with full(server):
+            head, body = exchange(server, *json_request(encoded(gradient(), "JPEG"), width=80)())
+
+        assert b"\r\nContent-Type: application/json" in head
+        assert body.decode() == f'{{"error":"{sentences.BUSY}"}}\n'
+
+    def test_lets_programs_of_other_sites_read_the_refusal(self, server: Server) -> None:
+        with full(server):
+            head, _ = exchange(server, upload_head(20, Origin="https://a.example"))
+
+        assert b"\r\nAccess-Control-Allow-Origin: *" in head
+        assert re.search(rb"\r\nAccess-Control-Expose-Headers: .*Retry-After", head)
+
+    def test_answers_get_requests(self, server: Server, cat: bytes) -> None:
+        with server.connect() as connection:
+            connection.sendall(upload_head(len(cat)) + cat)
+            address = re.search(rb"Content-Location: (\S+)", connection.recv(65_536))
+        assert address
+        with full(server):
+            for path in ("/healthz", "/readyz", "/", "/openapi.json", address[1].decode()):
+                assert server.request("GET", path)[0] == 200
+
+    def test_answers_those_it_had_admitted_and_then_all_others(self, server: Server, cat: bytes) -> None:
+        with full(server) as admitted:
+            for converter in server.converters():
+                os.kill(converter, signal.SIGCONT)
+            for connection in admitted:
+                assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+            assert server.request("PUT", "/?width=31", cat)[0] == 200
+
+    def test_counts_and_logs_what_it_refused(self, server: Server) -> None:
+        with full(server), ThreadPoolExecutor(5) as pool:
+            heads = list(pool.map(lambda _: exchange(server, upload_head(20))[0], range(5)))
+        assert all(head.startswith(b"HTTP/1.1 503") for head in heads)
+
+        assert re.search(rb'"message": "requests refused: the service is busy".*"refused": [1-9]', server.log)
+        server.stop()
+        assert re.search(rb'"asciist.requests.shed":\[[1-9]', server.log)
+        assert re.search(rb'"status":"503".*"asciist.requests":\[[1-9]', server.log)
+        assert b"Traceback" not in server.log

@@ -1,0 +1,235 @@
+"""Repeated requests for stored art are answered from memory, as the application would answer them."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import Client, TestResponse
+
+from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.options import ConversionOptions
+from asciist.protocol.requester import ArtSource, ServedArt
+from asciist.settings import Settings
+from asciist.telemetry import logs, metrics
+from asciist.wiring import WebProcess, build_web_process
+from service import create_app
+from service.hot_answers import SERVED, HotAnswers
+
+DIGEST = "0" * 64
+PATH = f"/{DIGEST}/width/80"
+
+
+class Application:
+    """A WSGI application with art at every path, which counts the requests that reach it."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.status = "200 OK"
+        self.art = "art"
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.requests += 1
+        environ["werkzeug.request"] = None  # that of the test client, where Flask would put its own
+        digest = environ["PATH_INFO"][1:65]
+        options = ConversionOptions(width=80)
+        environ[SERVED] = ServedArt(art=self.art, digest=digest, options=options, source=ArtSource.STORE)
+        start_response(self.status, [("Content-Type", "text/plain"), ("X-Number", str(self.requests))])
+        return [self.art.encode()]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def application() -> Application:
+    return Application()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def recorded() -> EmbeddedMetrics:
+    return EmbeddedMetrics()
+
+
+@pytest.fixture
+def hot(application: Application, recorded: EmbeddedMetrics, clock: Clock) -> Client:
+    return Client(HotAnswers(application, recorded, clock))
+
+
+def test_a_repeated_request_gets_the_same_answer_without_the_application(hot: Client, application: Application) -> None:
+    first, second = hot.get(PATH), hot.get(PATH)
+
+    assert application.requests == 1
+    assert (second.data, second.status, second.headers) == (first.data, first.status, first.headers)
+
+
+def test_an_answer_expires_after_a_minute(hot: Client, application: Application, clock: Clock) -> None:
+    hot.get(PATH)
+    clock.now = 60
+    hot.get(PATH)
+    assert application.requests == 1
+
+    clock.now = 61
+    hot.get(PATH)
+    hot.get(PATH)
+    assert application.requests == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Accept": "application/json"}, {"Accept-Encoding": "gzip"}, {"Origin": "https://a.example"}, {"Host": "b.example"}],
+)
+def test_requests_whose_answers_may_differ_share_none(hot: Client, application: Application, headers: dict[str, str]) -> None:
+    answers = [hot.get(PATH), hot.get(PATH, headers=headers), hot.get(PATH), hot.get(PATH, headers=headers)]
+
+    assert [answer.headers["X-Number"] for answer in answers] == ["1", "2", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "request_", [{"headers": {"If-None-Match": '"1"'}}, {"headers": {"Range": "bytes=0-1"}}, {"query_string": "a=b"}]
+)
+def test_conditional_requests_ranges_and_queries_reach_the_application(
+    hot: Client, application: Application, request_: dict[str, Any]
+) -> None:
+    hot.get(PATH)
+    hot.get(PATH, **request_)
+    hot.get(PATH, **request_)
+
+    assert application.requests == 3
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS"])
+def test_only_get_is_answered_from_memory(hot: Client, application: Application, method: str) -> None:
+    hot.get(PATH)
+    hot.open(PATH, method=method)
+    hot.open(PATH, method=method)
+
+    assert application.requests == 3
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", f"/{DIGEST}/image", f"/{DIGEST}/width/80/", f"/{DIGEST[1:]}/width/80"])
+def test_other_paths_reach_the_application(hot: Client, application: Application, path: str) -> None:
+    hot.get(path)
+    hot.get(path)
+
+    assert application.requests == 2
+
+
+def test_errors_are_not_kept(hot: Client, application: Application) -> None:
+    application.status = "503 SERVICE UNAVAILABLE"
+    hot.get(PATH)
+    application.status = "200 OK"
+
+    assert hot.get(PATH).status_code == 200
+    assert hot.get(PATH).status_code == 200
+    assert application.requests == 2
+
+
+def test_the_least_recently_used_answers_make_room_for_others(hot: Client, application: Application) -> None:
+    application.art = "x" * 3_000_000
+    paths = [f"/{number:064x}/width/80" for number in range(6)]
+    for path in paths[:5]:
+        hot.get(path)
+    hot.get(paths[0])  # the second one has been unused for longest
+    hot.get(paths[5])
+
+    assert application.requests == 6
+    for path in (paths[0], *paths[2:]):
+        hot.get(path)
+    assert application.requests == 6
+    hot.get(paths[1])
+    assert application.requests == 7
+
+
+def test_a_very_large_answer_is_not_kept(hot: Client, application: Application) -> None:
+    application.art = "x" * 5_000_000
+    hot.get(PATH)
+    hot.get(PATH)
+
+    assert application.requests == 2
+
+
+def test_variants_of_tiny_art_take_no_more_memory_than_large_art(
+    application: Application, recorded: EmbeddedMetrics, clock: Clock
+) -> None:
+    answers = HotAnswers(application, recorded, clock)
+    client = Client(answers)
+    for number in range(500):
+        client.get(PATH, headers={"Accept": f"text/plain, x/{number}" + "x" * 60_000})
+
+    assert sum(sum(map(len, key)) for key in answers._answers) < 16_000_000
+
+
+def test_an_answer_from_memory_is_counted_and_described_in_the_log(hot: Client, recorded: EmbeddedMetrics) -> None:
+    hot.get(PATH)
+    assert recorded.total(metrics.ART_SERVED) == 0  # the application counts its own
+    with logs.scope():
+        hot.get(PATH)
+        line = logs.formatter().format(logging.LogRecord("test", logging.INFO, "", 0, "request", None, None))
+
+    assert recorded.total(metrics.ART_SERVED, source="store") == 1
+    assert f'"digest": "{DIGEST}", "style": "structure", "width": 80, "source": "store"' in line
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[WebProcess]:
+    process = build_web_process(Settings(data_dir=tmp_path, metrics="none"))
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def served(service: WebProcess) -> Flask:
+    return create_app(
+        settings=service.settings, requester=service.requester, metrics=service.metrics, is_ready=service.is_ready
+    )
+
+
+def fixed(answer: TestResponse) -> list[tuple[str, str]]:
+    """Return the headers without the request id, which differs for every answer."""
+    assert answer.headers["X-Request-Id"]
+    return sorted((name, value) for name, value in answer.headers if name != "X-Request-Id")
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/json", "text/html"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
+def test_the_service_answers_stored_art_the_same_from_memory(served: Flask, cat: bytes, accept: str, encoding: str) -> None:
+    client: FlaskClient = served.test_client()
+    path = client.put("/?width=90", data=cat).headers["Content-Location"]
+    headers = {"Accept": accept, "Accept-Encoding": encoding}
+    first, second = client.get(path, headers=headers), client.get(path, headers=headers)
+
+    assert (second.status, second.data, fixed(second)) == (first.status, first.data, fixed(first))
+    assert first.headers["X-Request-Id"] != second.headers["X-Request-Id"]
+    assert client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+def test_the_log_names_the_route_of_an_answer_from_memory(
+    served: Flask, service: WebProcess, cat: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = served.test_client()
+    path = client.put("/?width=90", data=cat).headers["Content-Location"]
+    caplog.handler.setFormatter(logs.formatter())
+    with caplog.at_level(logging.INFO, "service.request_log"):
+        client.get(path)
+        client.get(path)
+
+    assert isinstance(service.metrics, EmbeddedMetrics)
+    assert service.metrics.total(metrics.ART_SERVED, source="store") == 2
+    assert service.metrics.total(metrics.REQUESTS, status="200") == 3
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    assert {line["route"] for line in lines} == {"/<sha256:digest>/width/<width>"}
+    assert {line["digest"] for line in lines} == {path[1:65]}

@@ -1,0 +1,232 @@
+"""Faults and overload: what a client sees, that no request is lost, and which log line or metric tells of it."""
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devtools.load import ClosedLoop, FreshUpload, ProcessTree, Result, closed_loop, open_loop, run
+from tests import flawed_converters
+from tests.serving import Server
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+UPLOAD = "/?width=20"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server with two web processes and the default timeouts. Its metrics are in its log."""
+    server = Server(tmp_path, ASCIIST_REQUEST_TIMEOUT="10", ASCIIST_WORKERS="2", ASCIIST_METRICS="emf")
+    wait_until(lambda: len(server.web_processes()) == len(server.converters()) == 2)
+    wait_until(lambda: is_at_rest(server))
+    yield server
+    server.stop()
+
+
+def is_at_rest(server: Server) -> bool:
+    """Return whether no process uses the CPU, as one does that is still starting. The server is ready before the last is."""
+    tree = ProcessTree(server.process.pid)
+    before = tree.usage().cpu_seconds
+    time.sleep(0.4)
+    return tree.usage().cpu_seconds == before
+
+
+def tracebacks(server: Server) -> list[bytes]:
+    return [line for line in server.log.splitlines() if b"Traceback" in line]
+
+
+def lines(server: Server) -> list[dict[str, Any]]:
+    """Return the lines of the log."""
+    return [json.loads(line) for line in server.log.splitlines() if line.startswith(b"{")]
+
+
+def messages(server: Server, level: str = "ERROR") -> list[str]:
+    """Return the messages of a level in the log."""
+    return [line["message"] for line in lines(server) if line.get("level") == level]
+
+
+def total(server: Server, metric: str, **tags: str) -> float:
+    """Return the sum of a counter. It is complete once the server has stopped."""
+    return sum(sum(line[metric]) for line in lines(server) if metric in line and tags.items() <= line.items())
+
+
+def gone(processes: Sequence[int]) -> bool:
+    return not any(Path(f"/proc/{process}").exists() for process in processes)
+
+
+def test_a_conversion_whose_process_is_killed_is_served(server: Server, cat: bytes) -> None:
+    converters = server.converters()
+    for converter in converters:
+        os.kill(converter, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        answers = [pool.submit(server.request, "PUT", f"/?width={width}", cat) for width in range(20, 24)]
+        time.sleep(0.5)
+        assert not any(answer.done() for answer in answers)
+        for converter in converters:
+            os.kill(converter, signal.SIGKILL)
+        assert [answer.result()[0] for answer in answers] == [200] * 4
+
+    wait_until(lambda: len(server.converters()) == 2)
+    assert not set(server.converters()) & set(converters)
+    assert messages(server) == ["converter process ended with status -9; starting another"] * 2
+    server.stop()
+    assert total(server, "asciist.requests", status="200") == 4
+    assert total(server, "asciist.art.served", source="conversion") == 4
+    assert not tracebacks(server)
+
+
+def test_no_request_fails_while_converters_are_killed_at_random(server: Server, cat: bytes) -> None:
+    kills, answered = 0, 0
+
+    def kill(seconds: float, results: Sequence[Result]) -> None:
+        nonlocal kills, answered
+        converters = server.converters()
+        # On a busy machine, a new process may need longer to start than the time between two kills.
+        if converters and len(results[0].status) > answered:
+            answered = len(results[0].status)
+            os.kill(random.choice(converters), signal.SIGKILL)
+            kills += 1
+
+    load = ClosedLoop(requests=FreshUpload(cat), connections=8, seconds=4)
+    result = run(server.port, load, tick=kill, tick_seconds=0.3)[0]
+
+    assert not result.errors
+    assert result.statuses == {200: result.offered}
+    server.stop()
+    assert 0 < len(messages(server)) <= kills  # a process may have been killed twice
+    assert set(messages(server)) == {"converter process ended with status -9; starting another"}
+    assert not tracebacks(server)
+
+
+def test_an_image_that_kills_its_converters_fails_alone(tmp_path: Path, cat: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        flawed_converters.install(tmp_path, patched)
+        server = Server(tmp_path / "store", ASCIIST_REQUEST_TIMEOUT="3", ASCIIST_METRICS="emf")
+    try:
+        with ThreadPoolExecutor() as pool:
+            fatal = pool.submit(server.request, "PUT", UPLOAD, flawed_converters.KILLER)
+            result = closed_loop(server.port, FreshUpload(cat), connections=2, seconds=2)
+            assert fatal.result() == (504, b"the art was not ready in time: try again\n")
+        assert not result.errors
+        assert result.statuses[200] > 0
+        assert server.request("PUT", UPLOAD, cat)[0] == 200
+        assert server.request("GET", "/readyz")[0] == 200
+    finally:
+        server.stop()
+    assert "message processing failed" in messages(server)
+    assert total(server, "asciist.messages.faulted") >= 1
+    assert total(server, "asciist.requests", status="504") == 1
+
+
+def test_a_killed_web_process_costs_the_requests_that_it_was_serving(server: Server, cat: bytes) -> None:
+    processes, converters = server.web_processes(), server.converters()
+    victim = 0
+
+    def kill(seconds: float, results: Sequence[Result]) -> None:
+        nonlocal victim
+        if not victim and results[0].status:
+            victim = processes[0]
+            os.kill(victim, signal.SIGKILL)
+
+    load = ClosedLoop(requests=FreshUpload(cat), connections=8, seconds=3)
+    result = run(server.port, load, tick=kill, tick_seconds=0.5)[0]
+
+    assert victim
+    assert result.statuses.keys() == {200}
+    assert result.errors.keys() <= {"closed", "reset"}  # the clients tried again and were served
+    assert result.errors.total() <= 8
+    wait_until(lambda: len(server.web_processes()) == 2 and len(server.converters()) == 2)
+    assert victim not in server.web_processes()
+    assert len(set(server.converters()) & set(converters)) == 1  # that of the other process
+    wait_until(lambda: server.request("PUT", UPLOAD, cat)[0] == 200)
+    assert [message for message in messages(server) if f"(pid:{victim}) was sent SIGKILL" in message]
+    assert not tracebacks(server)
+
+
+def test_a_reload_under_load_fails_no_request(server: Server, cat: bytes) -> None:
+    processes, converters = server.web_processes(), server.converters()
+    reloads = 0
+
+    def reload(seconds: float, results: Sequence[Result]) -> None:
+        nonlocal reloads
+        if not reloads and results[0].status:
+            os.kill(server.process.pid, signal.SIGHUP)
+            reloads += 1
+
+    load = ClosedLoop(requests=FreshUpload(cat), connections=8, seconds=4)
+    result = run(server.port, load, tick=reload, tick_seconds=0.5)[0]
+
+    assert not result.errors
+    assert result.statuses == {200: result.offered}
+    assert result.connections > 8  # the old processes closed theirs
+    wait_until(lambda: gone(processes + converters))
+    assert len(server.web_processes()) == len(server.converters()) == 2
+    server.stop()
+    assert total(server, "asciist.requests", status="200") == result.offered
+    assert not tracebacks(server)
+
+
+def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server: Server, cat: bytes) -> None:
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    idle = [server.connect() for _ in range(20)]
+    for connection in idle:
+        connection.sendall(get)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+    half_head = server.connect()
+    half_head.sendall(get[:10])
+    with server.connect() as uploading:
+        uploading.sendall(f"PUT {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(cat)}\r\n\r\n".encode() + cat[:1000])
+        time.sleep(0.3)
+        started = time.monotonic()
+        server.process.terminate()
+        for connection in idle:
+            assert connection.recv(1) == b""
+            connection.close()
+        half_head.close()
+        assert server.process.poll() is None
+        uploading.sendall(cat[1000:])
+        answer = uploading.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"\r\nConnection: close\r\n" in answer
+    assert server.process.wait(30) == 0
+    assert time.monotonic() - started < 15  # of the 20 seconds that requests may take
+    assert not tracebacks(server)
+
+
+def test_no_process_survives_a_killed_master_process(server: Server) -> None:
+    processes = server.web_processes() + server.converters()
+    server.process.kill()
+    server.process.wait()
+
+    wait_until(lambda: gone(processes))
+    wait_until(lambda: not server.processes(""))
+    assert not tracebacks(server)
+
+
+def test_an_overload_is_refused_and_leaves_nothing_behind(tmp_path: Path, cat: bytes) -> None:
+    timeout = 10
+    server = Server(tmp_path, ASCIIST_REQUEST_TIMEOUT=str(timeout), ASCIIST_METRICS="emf")
+    try:
+        requests = FreshUpload(cat)
+        peak = closed_loop(server.port, requests, connections=16, seconds=1.5)
+        overload = open_loop(server.port, requests, rate=3 * peak.goodput, seconds=3, timeout=2 * timeout)
+
+        assert not overload.errors
+        assert overload.statuses.keys() <= {200, 503}
+        assert len(overload.served) > 0
+        assert overload.served.max < timeout + overload.lag + 5
+        assert server.request("PUT", UPLOAD, cat)[0] == 200
+    finally:
+        server.stop()
+    assert total(server, "asciist.requests.shed") == len(overload.refused) + len(peak.refused)
+    assert total(server, "asciist.requests", status="503") == len(overload.refused) + len(peak.refused)
+    assert not tracebacks(server)
