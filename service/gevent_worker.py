@@ -160,24 +160,7 @@ class WebWorker(GeventWorker):
         wait_seconds = _spread(HEAD_SECONDS)
         req = None
         try:
-            while True:
-                self._awaiting[client] = None
-                if not parser.unreader.buf.tell():
-                    client.settimeout(wait_seconds)
-                    start = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
-                    if not start:
-                        return
-                    is_upload = start[:4] in (b"POST", b"PUT ")
-                    if is_upload and self._gate is not None and self._gate.refuses(self._age_seconds(client)):
-                        self._refusal.send(client, as_json=b"application/json" in start)
-                        return
-                else:
-                    gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
-                client.settimeout(None)
-                with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
-                    req = next(parser)
-                del self._awaiting[client]
-                client.settimeout(_ANSWER_SECONDS)
+            while (req := self._next_request(parser, client, wait_seconds)) is not None:
                 self.handle_request(name, req, client, addr)
                 wait_seconds = self.cfg.keepalive
         except (StopIteration, NoMoreData):
@@ -193,6 +176,32 @@ class WebWorker(GeventWorker):
         except Exception as error:  # noqa: BLE001 - gunicorn's handler answers errors of the parser and logs all others
             client.settimeout(1)
             self.handle_error(req, client, addr, error)
+
+    def _next_request(self, parser: Any, client: Any, wait_seconds: float) -> Any:
+        """Return the next request of a connection that the application takes on; None if there is none.
+
+        Raises TimeoutError if no byte comes within `wait_seconds`, _SlowHeadError, and the errors of the parser.
+        """
+        self._awaiting[client] = None
+        if parser.unreader.buf.tell():
+            gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
+        else:
+            while True:
+                client.settimeout(wait_seconds)
+                start = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
+                if not start:
+                    return None
+                is_upload = start[:4] in (b"POST", b"PUT ")
+                if not is_upload or self._gate is None or not self._gate.refuses(self._age_seconds(client)):
+                    break
+                if not self._refusal.send(client, start, may_keep=self.alive):
+                    return None
+        client.settimeout(None)
+        with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
+            req = next(parser)
+        del self._awaiting[client]
+        client.settimeout(_ANSWER_SECONDS)
+        return req
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Answer one request. Raises StopIteration if the connection must close."""

@@ -1,5 +1,6 @@
 """The answer 503 to a request that is not parsed, prepared in advance: it costs little when the service is overloaded."""
 
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,13 @@ _LINGER_BYTES: Final = 16_000_000
 largest request body fits."""
 
 _CHUNK_BYTES: Final = 262_144
+_KEPT_BYTES: Final = 1_000_000
+"""Maximum size of a refused request after which its connection is kept: a new one would cost more than reading so much."""
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n", re.IGNORECASE)
+_NOT_KEPT: Final = re.compile(rb" HTTP/1\.0\r\n|\r\n(?:transfer-encoding|expect):|\r\nconnection: *close", re.IGNORECASE)
+"""Parts of a head because of which the end of the request is unknown, or its connection ends anyway."""
+
 _JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
 _TEXT: Final = sentences.BUSY.encode() + b"\n"
 
@@ -24,27 +32,53 @@ class Refusal:
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
-        self._json = _answer(b"application/json", _JSON, more)
-        self._text = _answer(b"text/plain; charset=utf-8", _TEXT, more)
+        self._answers = {
+            (as_json, is_kept): _answer(*form, b"keep-alive" if is_kept else b"close", more)
+            for as_json, form in ((True, (b"application/json", _JSON)), (False, (b"text/plain; charset=utf-8", _TEXT)))
+            for is_kept in (True, False)
+        }
+        self._discarded = bytearray(_CHUNK_BYTES)
 
-    def send(self, client: Any, *, as_json: bool = False) -> None:
-        """Send the answer, and let the client read it before the caller closes the connection. Raises OSError."""
+    def send(self, client: Any, start: bytes = b"", *, may_keep: bool = True) -> bool:
+        """Send the answer, and read the rest of the request, whose first bytes are `start`. Raises OSError.
+
+        Return whether the connection can be used for the next request. If not, the client has had time to read the answer.
+        """
+        size = _size(start) if may_keep else None
         client.settimeout(_LINGER_SECONDS)
-        client.sendall(self._json if as_json else self._text)
-        client.shutdown(socket.SHUT_WR)
-        remaining = _LINGER_BYTES
+        client.sendall(self._answers[b"application/json" in start, size is not None])
+        if size is None:
+            client.shutdown(socket.SHUT_WR)
+        return self._read(client, size or _LINGER_BYTES) and size is not None
+
+    def _read(self, client: Any, size: int) -> bool:
+        """Read and throw away `size` bytes. Return whether they came in time."""
         # The time bounds all reads together: a client may send a byte at a time.
         with suppress(TimeoutError), gevent.Timeout(_LINGER_SECONDS, TimeoutError):
-            while remaining > 0:
-                received = len(client.recv(_CHUNK_BYTES))
+            while size > 0:
+                received = client.recv_into(self._discarded, min(size, _CHUNK_BYTES))
                 if not received:
-                    return
-                remaining -= received
+                    return False
+                size -= received
+            return True
+        return False
 
 
-def _answer(media_type: bytes, body: bytes, more_headers: bytes) -> bytes:
+def _size(start: bytes) -> int | None:
+    """Return the bytes of the request that begins with `start`; None if they are unknown, or its connection is not kept."""
+    head_bytes = start.find(b"\r\n\r\n") + 4
+    if head_bytes < 4:
+        return None
+    head = start[:head_bytes]
+    length = _LENGTH.search(head)
+    if length is None or int(length[1]) > _KEPT_BYTES or _NOT_KEPT.search(head):
+        return None
+    return head_bytes + int(length[1])
+
+
+def _answer(media_type: bytes, body: bytes, connection: bytes, more_headers: bytes) -> bytes:
     head = (
-        b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\nConnection: %b\r\nCache-Control: no-store\r\n"
         b"Retry-After: 2\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n"
     )
-    return head % (media_type, len(body), more_headers) + body
+    return head % (connection, media_type, len(body), more_headers) + body
