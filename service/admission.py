@@ -52,7 +52,7 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether a request that arrives now is refused."""
+        """True if a request that arrives now is refused."""
         return self._in_progress >= self._most or (
             self._in_progress >= _BUSY and self._in_progress * self._seconds_per_request > self._longest_wait_seconds
         )
