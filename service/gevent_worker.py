@@ -42,7 +42,7 @@ _PEEKED_BYTES: Final = 2048
 _ACCEPTED_AT_ONCE: Final = 64
 """Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
 
-_LAST_REQUEST_SECONDS: Final = 0.5
+_LAST_REQUEST_SECONDS: Final = 1.0
 """Seconds during which a stopping process goes on to read requests from idle connections."""
 
 _ANSWER_SECONDS: Final = 60
@@ -162,7 +162,8 @@ class WebWorker(GeventWorker):
         try:
             while (req := self._next_request(parser, client, wait_seconds)) is not None:
                 self.handle_request(name, req, client, addr)
-                wait_seconds = self.cfg.keepalive
+                # An answer that began before the process was asked to stop invited the client to send another request.
+                wait_seconds = self.cfg.keepalive if self.alive else _LAST_REQUEST_SECONDS
         except (StopIteration, NoMoreData):
             return
         except TimeoutError:  # no request in time, or an answer that the client does not read
@@ -216,7 +217,7 @@ class WebWorker(GeventWorker):
         finally:
             if self._bodies is not None:
                 self._bodies.release(environ)
-        if answer.should_close() or not self.alive:
+        if answer.should_close():
             raise StopIteration
         return True
 

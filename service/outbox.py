@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
@@ -10,6 +11,9 @@ from gunicorn.http.wsgi import Response
 
 _UNREAD_BYTES: Final = 64_000_000
 """Maximum bytes of answers, besides those in the system's buffers, that wait for their clients in one process."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""Value of SO_LINGER with which closing a connection discards unsent data and resets it."""
 
 
 class Outbox:
@@ -36,6 +40,11 @@ class Outbox:
                 slowest.shutdown(socket.SHUT_RDWR)
         try:
             client.sendall(rest)
+        except OSError:
+            # Otherwise the system would go on to hold what it has of the answer, and wait for the client.
+            with suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            raise
         finally:
             self._forget(client)
 

@@ -97,8 +97,9 @@ def test_clients_that_never_read_do_not_delay_others_and_are_dropped(server: Ser
         for _ in range(3):
             assert is_alive(server)
             assert fresh(server, cat) == 200
-        wait_until(lambda: dropped(clients) == 100, seconds=60)
-    wait_until(lambda: descriptors(server) <= before + SPARE)
+        # A client does not see the end of a connection whose answers are still in the system's buffers.
+        wait_until(lambda: descriptors(server) <= before + SPARE, seconds=60)
+        assert dropped(clients) > 0
     assert server.peak_megabytes() < 300
 
 

@@ -55,7 +55,7 @@ class Client:
 
     @property
     def is_received(self) -> bool:
-        """Whether the upload has ended, complete or not."""
+        """Return whether the upload has ended, complete or not."""
         return not self._thread.is_alive()
 
     def receive(self) -> bytes:
