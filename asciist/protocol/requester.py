@@ -124,7 +124,7 @@ class Requester:
 
         Raises RejectedError if the image or an option is invalid, DeadlineExceededError or UnavailableError.
         """
-        header = conversion.open_image(image, options, self._limits).header
+        header = conversion.inspect(image, options, self._limits)
         image_format = header.format.lower()  # Datadog stores tag values in lower case
         self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
         self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
