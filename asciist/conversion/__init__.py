@@ -3,14 +3,14 @@
 Pure: no I/O, no clock, no environment. The same input gives the same art on every machine.
 
 The steps are `open_image` (read the header and check the limits), `decode` (decode the pixels, of a JPEG at a reduced size) and
-`render` (draw the characters). `convert` runs all three.
+`render` (draw the characters). `convert` runs all three. `inspect` only reads the header and checks the limits.
 """
 
 from typing import Final
 
 from asciist.conversion import decoding
 from asciist.conversion.decoding import DecodedImage
-from asciist.conversion.inspection import ImageHeader, OpenedImage, open_image
+from asciist.conversion.inspection import ImageHeader, OpenedImage, inspect, open_image
 from asciist.conversion.rendering import RENDERERS
 from asciist.limits import Limits
 from asciist.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
@@ -26,6 +26,7 @@ __all__ = [
     "OpenedImage",
     "convert",
     "decode",
+    "inspect",
     "open_image",
     "render",
 ]

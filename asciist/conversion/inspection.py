@@ -1,12 +1,14 @@
 """Read the header of an image and check it against the limits, without decoding a pixel."""
 
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from PIL.ImageFile import ImageFile
 
 from asciist.conversion import pillow_internals
 from asciist.conversion.containers import Container, unpack
+from asciist.conversion.containers.jpeg_scans import JpegScans
 from asciist.conversion.damage import damaged, rejecting_damage
 from asciist.errors import TooManyPixelsError, sentences
 from asciist.limits import Limits
@@ -22,8 +24,14 @@ _MAX_RLE_BYTES: Final = 500_000
 """Limits of a run-length encoded BMP. Pillow decodes it in Python and holds the interpreter lock: 0.1 s per megapixel and 0.2 s
 per megabyte."""
 
+_TRANSPOSED: Final = frozenset({5, 6, 7, 8})
+"""EXIF orientations of images that are displayed with their width and height exchanged."""
+
 GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
 """Pillow's modes for images without colour."""
+
+_JPEG_MODES: Final = {1: "L", 3: "RGB", 4: "CMYK"}
+"""Pillow's modes for JPEGs, by number of components."""
 
 _MAX_COLOUR_REDUCTION: Final = 64
 """Maximum pixels, in each direction, that are averaged into one before sampling. Larger groups would need larger tiles."""
@@ -44,8 +52,6 @@ class ImageHeader:
     """Pixels down, as displayed."""
     orientation: int
     """EXIF orientation, 1 to 8."""
-    decode_bytes: int
-    """Estimated peak memory of decoding the image, in bytes."""
 
     @property
     def pixels(self) -> int:
@@ -53,8 +59,8 @@ class ImageHeader:
 
     @property
     def is_transposed(self) -> bool:
-        """True if the stored image is displayed with its width and height exchanged (EXIF orientations 5 to 8)."""
-        return _is_transposed(self.orientation)
+        """True if the stored image is displayed with its width and height exchanged."""
+        return self.orientation in _TRANSPOSED
 
     def grid(self, columns: int) -> tuple[int, int]:
         """(columns, rows) of art with the aspect ratio of the image, for characters twice as tall as wide."""
@@ -83,47 +89,108 @@ class OpenedImage:
     container: Container
     header: ImageHeader
     options: ConversionOptions
+    decode_bytes: int
+    """Estimated peak memory of decoding the image, in bytes."""
 
     @property
     def memory_bytes(self) -> int:
         """Estimated peak memory of decoding the image and drawing its art, in bytes."""
         columns, rows = self.header.grid(self.options.width)
-        return self.header.decode_bytes + _BYTES_PER_CHARACTER * columns * rows * self.options.cell_weight
+        return self.decode_bytes + _BYTES_PER_CHARACTER * columns * rows * self.options.cell_weight
+
+
+class _StoredImage(NamedTuple):
+    """Properties of an image before its EXIF orientation is applied."""
+
+    width: int
+    height: int
+    mode: str
+    """Pillow's mode of the pixels."""
+    bytes_per_pixel: float
+    """Peak memory of decoding the brightness and rendering, in bytes per pixel."""
+    is_run_length_encoded: bool = False
+    """True for a run-length encoded BMP."""
+
+
+def inspect(image: bytes, options: ConversionOptions, limits: Limits) -> ImageHeader:
+    """Read the header of `image` and check it, and the size of the art, against `limits`.
+
+    Returns the header that `open_image` returns and raises the same errors, but most JPEGs take a third of the time, because
+    Pillow does not parse them.
+    """
+    container = _unpack(image, options, limits)
+    if container.scans is not None and container.scans.is_plain:
+        stored = _read_from_scans(container.scans)
+    else:
+        stored = _read_by_pillow(container, _open(container))
+    header = _header(container, stored)
+    _check_limits(container, stored, header, options, limits)
+    return header
 
 
 def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> OpenedImage:
-    """Read the header of `image` and check it, and the size of the art, against `limits`.
+    """Read the header of `image`, check it, and the size of the art, against `limits`, and prepare to decode it.
 
     Raises BadOptionError, UnknownFormatError, DamagedImageError or TooManyPixelsError. Takes about 0.1 ms whatever the size of
     the image.
     """
+    container = _unpack(image, options, limits)
+    source = _open(container)
+    stored = _read_by_pillow(container, source)
+    header = _header(container, stored)
+    decode_bytes = _check_limits(container, stored, header, options, limits)
+    return OpenedImage(source=source, container=container, header=header, options=options, decode_bytes=decode_bytes)
+
+
+def _unpack(image: bytes, options: ConversionOptions, limits: Limits) -> Container:
     options.check(limits)
     container = unpack(image)
     _check_pixels(container, *container.canvas, limits.max_image_pixels)
+    return container
+
+
+def _open(container: Container) -> ImageFile:
     with rejecting_damage():
         source = pillow_internals.open_as(container.format, container.head)
-    width, height = source.size
-    if not (width > 0 and height > 0):
+    if not (source.width > 0 and source.height > 0):
         raise damaged("width or height is not positive")
-    is_transposed = _is_transposed(container.orientation)
-    header = ImageHeader(
-        format=container.format,
-        width=height if is_transposed else width,
-        height=width if is_transposed else height,
-        orientation=container.orientation,
-        decode_bytes=0,  # replaced below; the estimate needs the other fields
-    )
-    bytes_per_pixel = _bytes_per_pixel(container, source) + _colour_bytes_per_pixel(header, options, source)
-    _check_pixels(container, width, height, min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel)))
-    if pillow_internals.is_run_length_encoded(source):
-        _check_run_lengths(container, width, height)
+    return source
+
+
+def _read_by_pillow(container: Container, source: ImageFile) -> _StoredImage:
+    """Describe an image that Pillow has opened."""
+    is_run_length_encoded = pillow_internals.is_run_length_encoded(source)
+    return _StoredImage(*source.size, source.mode, _bytes_per_pixel(container, source), is_run_length_encoded)
+
+
+def _read_from_scans(scans: JpegScans) -> _StoredImage:
+    """Describe a JPEG as `_read_by_pillow` does. `scans.is_plain` must be true."""
+    mode = _JPEG_MODES[len(scans.components)]
+    factors = tuple(scans.components.values()) if scans.is_progressive else ()
+    return _StoredImage(*scans.size, mode, _jpeg_bytes_per_pixel(mode, factors))
+
+
+def _header(container: Container, stored: _StoredImage) -> ImageHeader:
+    width, height = stored.width, stored.height
+    if container.orientation in _TRANSPOSED:
+        width, height = height, width
+    return ImageHeader(format=container.format, width=width, height=height, orientation=container.orientation)
+
+
+def _check_limits(
+    container: Container, stored: _StoredImage, header: ImageHeader, options: ConversionOptions, limits: Limits
+) -> int:
+    """Check the image and its art. Return the estimated peak memory of decoding the image, in bytes.
+
+    Raises TooManyPixelsError, BadOptionError.
+    """
+    bytes_per_pixel = stored.bytes_per_pixel + _colour_bytes_per_pixel(header, options, stored)
+    max_pixels = min(limits.max_image_pixels, int(limits.max_decode_bytes / bytes_per_pixel))
+    _check_pixels(container, stored.width, stored.height, max_pixels)
+    if stored.is_run_length_encoded:
+        _check_run_lengths(container, stored.width, stored.height)
     options.check_art(*header.grid(options.width), limits)
-    header = replace(header, decode_bytes=int(width * height * bytes_per_pixel))
-    return OpenedImage(source=source, container=container, header=header, options=options)
-
-
-def _is_transposed(orientation: int) -> bool:
-    return orientation >= 5
+    return int(stored.width * stored.height * bytes_per_pixel)
 
 
 def _check_pixels(container: Container, width: int, height: int, max_pixels: int) -> None:
@@ -144,8 +211,9 @@ def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
         case "WEBP", _:
             return 15.1  # libwebp holds two canvases and, for a lossless image, its colours; Pillow makes one copy
         case "JPEG", mode:
-            output = 9.3 if mode == "CMYK" else 2.3
-            return output + (_coefficient_bytes(source) if source.info.get("progressive") else 0.0)
+            return _jpeg_bytes_per_pixel(
+                mode, pillow_internals.sampling_factors(source) if "progressive" in source.info else ()
+            )
         case _, "1" | "L" | "P":
             return 2.3
         case _, "I;16":
@@ -158,21 +226,26 @@ def _bytes_per_pixel(container: Container, source: ImageFile) -> float:
             return 6.3
 
 
-def _colour_bytes_per_pixel(header: ImageHeader, options: ConversionOptions, source: ImageFile) -> float:
+def _colour_bytes_per_pixel(header: ImageHeader, options: ConversionOptions, stored: _StoredImage) -> float:
     """Additional bytes per pixel for colour: the reduced copy and, for a JPEG, three more channels at the decoded size."""
-    if options.color == "none" or source.mode in GREY_MODES:
+    if options.color == "none" or stored.mode in GREY_MODES:
         return 0.0
-    across, down = header.colour_reduction(options, source.size)
+    across, down = header.colour_reduction(options, (stored.width, stored.height))
     copy = 4.0 / (across * down)
     if header.format != "JPEG":
         return copy
     columns, rows = header.as_stored(*header.grid(options.width))
-    scale = min(source.width // (_MAX_SAMPLES_PER_COLUMN * columns), source.height // (_MAX_SAMPLES_PER_COLUMN * rows))
+    scale = min(stored.width // (_MAX_SAMPLES_PER_COLUMN * columns), stored.height // (_MAX_SAMPLES_PER_COLUMN * rows))
     return copy + 4.0 / min(8, max(1, 1 << scale.bit_length() >> 1)) ** 2  # libjpeg scales by powers of two
 
 
-def _coefficient_bytes(jpeg: ImageFile) -> float:
-    """Bytes per pixel of the coefficients of a progressive JPEG, two bytes each, all held until the last scan."""
-    factors = pillow_internals.sampling_factors(jpeg)
-    largest = max((horizontal for horizontal, _ in factors), default=1) * max((vertical for _, vertical in factors), default=1)
-    return 2.0 * sum(horizontal * vertical for horizontal, vertical in factors) / max(largest, 1)
+def _jpeg_bytes_per_pixel(mode: str, factors: Sequence[tuple[int, int]]) -> float:
+    """As `_bytes_per_pixel`. `factors` are the sampling factors of the components of a progressive JPEG; empty for another one.
+
+    A progressive JPEG needs its coefficients, two bytes each, until the last scan.
+    """
+    output = 9.3 if mode == "CMYK" else 2.3
+    if not factors:
+        return output
+    largest = max(horizontal for horizontal, _ in factors) * max(vertical for _, vertical in factors)
+    return output + 2.0 * sum(horizontal * vertical for horizontal, vertical in factors) / max(largest, 1)

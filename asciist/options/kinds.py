@@ -166,6 +166,8 @@ class Characters(_Text):
     max_bytes: int
 
     def check(self, name: str, value: str, limits: Limits) -> None:
+        if not value:
+            return
         # The first comparison limits the length of the text that is encoded.
         if len(value) > self.max_bytes or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise BadOptionError(sentences.too_many_characters(name, self.max_bytes))

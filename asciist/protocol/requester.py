@@ -66,12 +66,9 @@ class ServedArt:
     digest: str
     """SHA-256 of the image."""
     options: ConversionOptions
+    key: str
+    """Storage key of the art."""
     source: ArtSource
-
-    @property
-    def key(self) -> str:
-        """Storage key of the art."""
-        return art_key(self.digest, self.options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +77,13 @@ class _ArtRequest:
 
     digest: str
     options: ConversionOptions
+    key: str
+    """Storage key of the art."""
     image: bytes | None
     """Bytes of the image; None if the client refers to an image uploaded earlier by its digest."""
     deadline: float
     """Time at which the Requester gives up, in seconds since the epoch."""
     trace: Trace
-
-    @property
-    def key(self) -> str:
-        return art_key(self.digest, self.options)
 
 
 class Requester:
@@ -124,7 +119,7 @@ class Requester:
 
         Raises RejectedError if the image or an option is invalid, DeadlineExceededError or UnavailableError.
         """
-        header = conversion.open_image(image, options, self._limits).header
+        header = conversion.inspect(image, options, self._limits)
         image_format = header.format.lower()  # Datadog stores tag values in lower case
         self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
         self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
@@ -147,15 +142,17 @@ class Requester:
         Raises BadOptionError, ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
         """
         options.check(self._limits)
-        art = self._find(art_key(digest, options), self._clock() + self._timeout_seconds)
+        key = art_key(digest, options)
+        art = self._find(key, self._clock() + self._timeout_seconds)
         if art is None:
-            raise ArtifactNotFoundError(art_key(digest, options))
+            raise ArtifactNotFoundError(key)
         logs.add(digest=digest, style=options.style, width=options.width)
-        return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
+        return self._count(ServedArt(art=art, digest=digest, options=options, key=key, source=ArtSource.STORE))
 
     def _request(self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None) -> _ArtRequest:
         deadline = self._clock() + self._timeout_seconds
-        return _ArtRequest(digest=digest, options=options, image=image, deadline=deadline, trace=trace)
+        key = art_key(digest, options)
+        return _ArtRequest(digest=digest, options=options, key=key, image=image, deadline=deadline, trace=trace)
 
     def _serve(self, request: _ArtRequest) -> ServedArt:
         """Wait for an identical request in flight; if there is none, read the art from the store or have it converted."""
@@ -186,7 +183,7 @@ class Requester:
             source = ArtSource.CONVERSION
             self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
-        return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
+        return ServedArt(art=art, digest=request.digest, options=request.options, key=request.key, source=source)
 
     def _ensure_image_is_stored(self, request: _ArtRequest) -> None:
         key, image = image_key(request.digest), request.image

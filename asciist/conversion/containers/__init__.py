@@ -7,7 +7,10 @@ pixel and limit the number of the others before a decoder sees the file. The onl
 """
 
 import importlib
+import re
 import struct
+from functools import cache
+from types import ModuleType
 from typing import Final
 
 from asciist.conversion.containers.container import Container
@@ -16,16 +19,11 @@ from asciist.errors import UnknownFormatError, sentences
 
 __all__ = ["Container", "unpack"]
 
-_SIGNATURES: Final[tuple[tuple[tuple[tuple[int, bytes], ...], str], ...]] = (
-    (((0, b"\xff\xd8\xff"),), "jpeg"),
-    (((0, b"\x89PNG\r\n\x1a\n"),), "png"),
-    (((0, b"GIF87a"),), "gif"),
-    (((0, b"GIF89a"),), "gif"),
-    (((0, b"RIFF"), (8, b"WEBP")), "webp"),
-    (((0, b"BM"),), "bmp"),
+_SIGNATURE: Final = re.compile(
+    rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<gif>GIF8[79]a)|(?P<webp>RIFF.{4}WEBP)|(?P<bmp>BM)", re.DOTALL
 )
-"""(signature, module). A signature is (offset, bytes) pairs that must all match. The module, of this package, is imported on
-first use; its `unpack` strips the file."""
+"""The signatures, each in a group named for the module, of this package, whose `unpack` strips the file. The module is imported
+on first use."""
 
 
 def unpack(image: bytes) -> Container:
@@ -33,11 +31,16 @@ def unpack(image: bytes) -> Container:
 
     Raises UnknownFormatError if no signature matches, DamagedImageError if the file is truncated or its structure is invalid.
     """
-    for signature, module in _SIGNATURES:
-        if all(image.startswith(part, offset) for offset, part in signature):
-            try:
-                container: Container = importlib.import_module(f"{__name__}.{module}").unpack(image)
-            except (IndexError, struct.error) as error:
-                raise damaged("the file is truncated") from error
-            return container
-    raise UnknownFormatError(sentences.UNKNOWN_FORMAT)
+    signature = _SIGNATURE.match(image)
+    if signature is None or signature.lastgroup is None:
+        raise UnknownFormatError(sentences.UNKNOWN_FORMAT)
+    try:
+        container: Container = _module(signature.lastgroup).unpack(image)
+    except (IndexError, struct.error) as error:
+        raise damaged("the file is truncated") from error
+    return container
+
+
+@cache
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")

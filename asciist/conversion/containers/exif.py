@@ -7,7 +7,8 @@ because Pillow parses the whole directory and warns about damage in it.
 import struct
 from typing import Final
 
-_ORIENTATION_TAG: Final = 0x0112
+_ORIENTATION_TAG: Final = {"<": b"\x12\x01", ">": b"\x01\x12"}
+"""Tag 0x0112 in either byte order."""
 _LONG: Final = 4
 
 
@@ -19,9 +20,9 @@ def exif_orientation(tiff: bytes) -> int:
     try:
         (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
         (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
-            if tag == _ORIENTATION_TAG:
+        for entry in range(directory + 2, min(directory + 2 + 12 * entries, len(tiff)), 12):
+            if tiff[entry : entry + 2] == _ORIENTATION_TAG[order]:
+                (kind,) = struct.unpack_from(f"{order}H", tiff, entry + 2)
                 (value,) = struct.unpack_from(f"{order}{'I' if kind == _LONG else 'H'}", tiff, entry + 8)
                 return value if 1 <= value <= 8 else 1
     except struct.error:

@@ -40,6 +40,10 @@ _PROGRESSIVE = frozenset({_PROGRESSIVE_HUFFMAN, 0xC6, 0xCA, 0xCE})
 MAX_HEADER_BYTES: Final = 2 + 6 + 2 * 4
 """Maximum bytes of a marker and a scan header (T.81 B.2.3), which has at most four components."""
 
+_DQT_LENGTHS: Final = frozenset((2 + 65 * tables).to_bytes(2) for tables in range(1, 5))
+"""Length fields of a segment with one to four quantization tables of 64 bytes, each after a byte with its precision, 0 for 8
+bits, and number, 0 to 3 (T.81 B.2.4.1)."""
+
 _MAX_SCANS: Final = 24
 """Maximum scans read. Encoders write 3 to 12. Each scan costs a pass over the whole image, and scans after the first 24 can
 only refine bits far below one level of brightness."""
@@ -51,35 +55,62 @@ class JpegScans:
 
     process: int
     """Marker code of the frame header, which identifies the coding process of T.81."""
-    blocks: int
-    """Blocks of 8x8 pixels in the whole image."""
+    size: tuple[int, int]
+    """(width, height) in pixels."""
     components: dict[int, tuple[int, int]]
     """(horizontal, vertical) sampling factors by component identifier, in frame order."""
     luma_first: bool
     """True if the first component alone is the brightness, and the others matter only for colour."""
     data: memoryview
     """The file from the header of the first scan to the end."""
+    is_plain: bool
+    """True if Pillow accepts the header and reads the same fields from it: a single frame, with 1, 3 or 4 components of 8 bits;
+    8-bit quantization tables; complete JFIF, Adobe and scan headers. If False, Pillow may reject the header."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 8x8 pixels in the whole image."""
+        width, height = self.size
+        return -(-width // 8) * -(-height // 8)
+
+    @property
+    def is_progressive(self) -> bool:
+        return self.process in _PROGRESSIVE
 
 
 def read_header(segments: list[bytes], data: memoryview) -> JpegScans:
     """Describe the scans in `data` from the `segments` (marker, length, content) before them. Raises DamagedImageError."""
-    frame = next((segment for segment in segments if segment[1] in FRAMES), None)
-    if frame is None:
+    frames, adobe, jfif = [], [], False
+    # Pillow's plugin is given the first MAX_HEADER_BYTES of `data`.
+    is_plain = len(data) >= MAX_HEADER_BYTES and data[2] == 0 and data[3] + 2 <= MAX_HEADER_BYTES
+    for segment in segments:
+        code = segment[1]
+        if code in FRAMES:
+            frames.append(segment)
+        elif code == _DQT:
+            is_plain = is_plain and segment[2:4] in _DQT_LENGTHS and max(segment[4::65]) < 16
+        elif code in (JFIF, ADOBE):
+            length = len(segment)
+            is_plain = is_plain and length >= 16
+            if code == ADOBE and segment[4:9] == b"Adobe" and length >= 16:
+                adobe.append(segment[15])
+            elif code == JFIF and segment[4:9] == b"JFIF\0" and length >= 18:
+                jfif = True
+    if not frames:
         raise damaged("JPEG without a frame")
-    height, width, count = struct.unpack_from(">HHB", frame, 5)
+    frame = frames[0]
+    precision, height, width, count = struct.unpack_from(">BHHB", frame, 4)
     components = {frame[at]: (frame[at + 1] >> 4, frame[at + 1] & 15) for at in range(10, 10 + 3 * count, 3)}
-    # At least as strict as libjpeg's default_decompress_parms, which distinguishes YCbCr from RGB.
-    jfif = any(segment[1] == JFIF and segment.startswith(b"JFIF\0", 4) and len(segment) >= 18 for segment in segments)
-    adobe = [
-        segment[15] for segment in segments if segment[1] == ADOBE and segment.startswith(b"Adobe", 4) and len(segment) >= 16
-    ]
-    luma_first = count == 1 or (count == 3 and (jfif or adobe == [1] or (not adobe and [*components] == [1, 2, 3])))
+    has_plain_size = len(frames) == 1 and precision == 8 and width > 0 and height > 0
+    has_plain_components = count in (1, 3, 4) and count == len(components) and len(frame) == 10 + 3 * count
     return JpegScans(
         process=frame[1],
-        blocks=-(-width // 8) * -(-height // 8),
+        size=(width, height),
         components=components,
-        luma_first=luma_first,
+        # At least as strict as libjpeg's default_decompress_parms, which distinguishes YCbCr from RGB.
+        luma_first=count == 1 or (count == 3 and (jfif or adobe == [1] or (not adobe and [*components] == [1, 2, 3]))),
         data=data,
+        is_plain=is_plain and has_plain_size and has_plain_components,
     )
 
 
