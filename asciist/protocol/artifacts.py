@@ -12,6 +12,8 @@ from typing import Final
 from asciist.conversion import ENGINE_VERSION
 from asciist.options import DEFAULT_STYLE, OPTIONS, ConversionOptions
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
 _IMAGE_KEY: Final = re.compile(r"([0-9a-f]{64})/image")
 
 _VARIANT_OPTIONS: Final = [option for option in OPTIONS.values() if option.name != "width"]
@@ -89,7 +91,7 @@ class StoredArt:
     art: str
 
     def to_json(self) -> bytes:
-        return json.dumps({"engine": ENGINE_VERSION, "art": self.art}, separators=(",", ":")).encode()
+        return _ENCODER.encode({"engine": ENGINE_VERSION, "art": self.art}).encode()
 
     @classmethod
     def from_json(cls, document: bytes) -> "StoredArt | None":

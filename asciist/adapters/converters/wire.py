@@ -7,19 +7,19 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any, Final
 
 from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion
 
 _LENGTHS: Final = struct.Struct("!II")
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 _CHUNK_BYTES: Final = 262_144
 
 
 def request(image: bytes, options: ConversionOptions) -> bytes:
     """Return a request to convert an image."""
-    return _message(asdict(options), image)
+    return _message(vars(options), image)
 
 
 def read_request(connection: socket.socket) -> tuple[bytes, ConversionOptions]:
@@ -30,8 +30,8 @@ def read_request(connection: socket.socket) -> tuple[bytes, ConversionOptions]:
 
 def answer(conversion: Conversion) -> bytes:
     """Return the answer to a request."""
-    art = None if conversion.art is None else conversion.art.encode()
-    return _message({**asdict(replace(conversion, art=None)), "has_art": art is not None}, art or b"")
+    has_art = conversion.art is not None
+    return _message({**vars(conversion), "art": None, "has_art": has_art}, (conversion.art or "").encode())
 
 
 def read_answer(connection: socket.socket) -> Conversion:
@@ -42,7 +42,7 @@ def read_answer(connection: socket.socket) -> Conversion:
 
 
 def _message(fields: Mapping[str, Any], content: bytes) -> bytes:
-    header = json.dumps(fields, separators=(",", ":")).encode()
+    header = _ENCODER.encode(fields).encode()
     return b"".join((_LENGTHS.pack(len(header), len(content)), header, content))
 
 
