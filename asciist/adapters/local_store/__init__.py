@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from asciist.adapters.local_store.database import Database
+from asciist.adapters.local_store.database import MAX_STAGED_BYTES, Database
 from asciist.adapters.local_store.failure import StorageError, TooLargeError
 from asciist.adapters.local_store.older_files import OlderFiles
 from asciist.adapters.local_store.overflow import Overflow
@@ -21,7 +21,6 @@ from asciist.telemetry.metrics import STORE_FAILED
 __all__ = ["LocalStore"]
 
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 _MIN_SECONDS_BETWEEN_WARNINGS: Final = 60.0
 """Time in which at most one warning is logged, if a disk fails and recovers again and again."""
@@ -30,6 +29,10 @@ _PROBE_KEY: Final = "readiness"
 
 class LocalStore:
     """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; no method raises them.
+
+    An object that is created stays in memory until the next `put` of this process, which writes both at once: the art of an
+    image is usually put milliseconds after the image is created. So a killed process loses the images whose conversion it has
+    not finished, and of several processes that create the same object at the same time, each may return True.
 
     An object that cannot be written is kept in the memory of this process. An object that cannot be read counts as missing.
     """
@@ -44,87 +47,101 @@ class LocalStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is opened before the first call, so that a process can fork. `clock` returns seconds since the epoch."""
-        self._database = Database(directory, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics, clock=clock)
-        self._older_files = OlderFiles(directory)
         self._overflow = Overflow()
+        self._database = Database(
+            directory,
+            self._overflow,
+            max_bytes=max_bytes,
+            max_age_seconds=max_age_seconds,
+            metrics=metrics,
+            clock=clock,
+        )
+        self._older_files = OlderFiles(directory)
         self._metrics = metrics
-        self._failure: StorageError | None = None
-        self._has_written = False
         self._has_warned = False
         self._next_warning_at = 0.0
 
     def get(self, key: str) -> bytes:
-        body = self._overflow.get(key)
-        if body is None:
-            body = self._try("get", lambda: self._database.get(key))
+        for memory in (self._database.staged, self._overflow.bodies):  # in the order in which an object is moved
+            body = memory.get(key)
+            if body is not None:
+                return body
+        try:
+            body = self._database.get(key)
+        except StorageError:
+            self._metrics.count(STORE_FAILED, operation="get")
         if body is None:
             raise ArtifactNotFoundError(key)
         return body
 
     def put(self, key: str, body: bytes) -> None:
-        if self._write("put", lambda: self._database.put(key, body)) is None:
+        """Write an object, replacing any previous one, and all created before. Other processes find them when it returns."""
+        try:
+            self._database.stage(key, body, is_new=False)
+        except StorageError as failure:
+            self._note_failure("put", failure)
             self._overflow.put(key, body)
         else:
-            self._overflow.remove(key)
+            self._write_staged("put")
 
     def create(self, key: str, body: bytes) -> bool:
-        if self._overflow.get(key) is not None:
-            return False
-        is_created = self._write("create", lambda: self._database.create(key, body))
-        return self._overflow.create(key, body) if is_created is None else is_created
+        """Keep an object in memory until the next `put`, unless the key exists; return whether it was absent.
+
+        Exactly one of several racing calls in this process returns True. Calls in other processes may do so, too; then the
+        object that is written last is kept.
+        """
+        try:
+            is_created = self._database.stage(key, body, is_new=True)
+        except StorageError as failure:
+            self._note_failure("create", failure)
+            return self._overflow.create(key, body)
+        if self._database.staged_bytes > MAX_STAGED_BYTES:
+            self._write_staged("create")
+        return is_created
 
     def exists(self, key: str) -> bool:
-        return self._overflow.get(key) is not None or bool(self._try("exists", lambda: self._database.exists(key)))
+        try:
+            return key in self._database.staged or key in self._overflow.bodies or self._database.exists(key)
+        except StorageError:
+            self._metrics.count(STORE_FAILED, operation="exists")
+            return False
 
     def problem(self) -> str:
         """Return why artifacts are not being stored, in a sentence for clients; empty if they are.
 
         Unless the latest write has succeeded, write a small object to find out.
         """
-        if self._failure is not None or not self._has_written:
-            self._write("put", lambda: self._database.put(_PROBE_KEY, b""))
-        return self._failure.reason if self._failure is not None else ""
+        if self._database.writing.failure is not None or not self._database.has_written:
+            self.put(_PROBE_KEY, b"")
+        failure = self._database.writing.failure
+        return failure.reason if failure is not None else ""
 
     def close(self) -> None:
-        """Stop the background thread and close the files. Later calls fail like those on a disk that cannot be used."""
+        """Write what is in memory, stop the background thread and close the files.
+
+        Later calls fail like those on a disk that cannot be used.
+        """
         self._older_files.close()
+        self._write_staged("put")
         self._database.close()
 
-    def _write(self, operation: str, write: Callable[[], bool]) -> bool | None:
-        """Return the result of a write to the disk, or None if it failed. Log the first failure and the recovery."""
-
-        def written() -> bool:
-            try:
-                result = write()
-            except TooLargeError:
-                raise  # others may fit
-            except StorageError as error:
-                self._note_failure(error)
-                raise
-            self._note_success()
-            return result
-
-        return self._try(operation, written)
-
-    def _try(self, operation: str, call: Callable[[], _Result]) -> _Result | None:
-        """Return the result of an operation on the disk, or None if it failed, which is counted."""
-        self._older_files.start()
+    def _write_staged(self, operation: str) -> None:
+        if not self._database.has_written:
+            self._older_files.start()
         try:
-            return call()
-        except StorageError:
-            self._metrics.count(STORE_FAILED, operation=operation)
-            return None
+            self._database.write_staged()
+        except StorageError as failure:
+            self._note_failure(operation, failure)
+        else:
+            if self._has_warned and self._database.writing.failure is None:
+                self._has_warned = False
+                _log.info("art is being stored again")
 
-    def _note_failure(self, failure: StorageError) -> None:
-        if self._failure is None and time.monotonic() >= self._next_warning_at:
-            _log.warning("art is not being stored: %s (%s)", failure.reason, failure.detail)
-            self._has_warned = True
-            self._next_warning_at = time.monotonic() + _MIN_SECONDS_BETWEEN_WARNINGS
-        self._failure = failure
-
-    def _note_success(self) -> None:
-        self._has_written = True
-        self._failure = None
-        if self._has_warned:
-            self._has_warned = False
-            _log.info("art is being stored again")
+    def _note_failure(self, operation: str, failure: StorageError) -> None:
+        """Count a failed write, and log the first one until writing succeeds. An object that is too large is no failure."""
+        self._metrics.count(STORE_FAILED, operation=operation)
+        if isinstance(failure, TooLargeError) or self._has_warned or time.monotonic() < self._next_warning_at:
+            return
+        _log.warning("art is not being stored: %s (%s)", failure.reason, failure.detail)
+        self._has_warned = True
+        self._next_warning_at = time.monotonic() + _MIN_SECONDS_BETWEEN_WARNINGS

@@ -1,8 +1,9 @@
 """The database file of the local store: SQLite with a write-ahead log, bounded in bytes and in age, shared by processes.
 
+- Objects are staged in memory, and all staged objects are written by one statement, which writes all of them or none.
 - Readers never wait: they see the last committed state. Writers of all processes wait at a `Gate`, for their turn.
-- Bounds are kept by the writes. Before each, the oldest objects are deleted until the new one has room.
-- A process that is killed loses at most what it was writing. Nothing waits for the disk (`synchronous=off`), so a power failure
+- Bounds are kept by the writes. Before each, the oldest objects are deleted until the new ones have room.
+- A process that is killed loses at most what is staged. Nothing waits for the disk (`synchronous=off`), so a power failure
   may damage the file. Damage is detected by SQLite or by the checksum of an object, and the file is replaced by an empty one.
 - The file may be deleted at any time: the next write creates another.
 """
@@ -11,37 +12,30 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from asciist.adapters.local_store.backoff import Backoff
+from asciist.adapters.local_store.bounds import MAX_LOG_BYTES, PAGE_BYTES, Bounds
 from asciist.adapters.local_store.failure import DamagedError, StorageError, TooLargeError, from_os_error, from_sqlite_error
 from asciist.adapters.local_store.gate import FileId, Gate, file_id
+from asciist.adapters.local_store.overflow import Overflow
 from asciist.errors import sentences
 from asciist.protocol.ports import Metrics
-from asciist.telemetry.metrics import STORE_EVICTED
 
 _log = logging.getLogger(__name__)
 
-MAX_LOG_BYTES: Final = 4_000_000
-"""Size of the write-ahead log that the bound in bytes allows for. It is longer only while it holds a larger image."""
-_PAGE_BYTES: Final = 8192
-"""Size of a page. With SQLite's default of 4096, a request costs 10% more CPU time, because an image has more pages."""
 _CHECKPOINT_PAGES: Final = 64
 """Pages of the write-ahead log after which a write copies them to the database: 0.5 MB, which takes about 0.3 ms."""
-MAX_DISK_RESERVE_BYTES: Final = 256_000_000
-"""Space that the store leaves free on a disk for others; on a disk of less than 1 GB, a quarter of the disk."""
-_EXTRA_BYTES_EVICTED: Final = 250_000
-"""Maximum bytes that one write deletes beyond its own size, so that it takes milliseconds even after a bound was lowered."""
-_CHECK_SECONDS: Final = 0.2
-"""Time between two looks at the disk, unless more than `MAX_LOG_BYTES` is written. What the store itself writes does not change
-what the disk leaves to it."""
-_ROW_BYTES: Final = 200
-"""Size of an object in the database beyond its body: its key, the entry in the index of keys, and its time and checksum."""
+MAX_STAGED_BYTES: Final = 4_000_000
+"""Size of the staged objects, above which they are written at once: about 80 images of 42 kB. They fit into the bound of the
+log, and writing them takes about 10 ms."""
+_MAX_WAITING_BYTES: Final = 8 * MAX_STAGED_BYTES
+"""Size of the staged objects from which no more are staged, because writing them waits for the lock. As at least a page is
+counted for each, one statement has at most 15,628 values; SQLite takes 32,766 (https://www.sqlite.org/limits.html)."""
 _BUSY_SECONDS: Final = 0.02
 """Maximum time that SQLite waits for a lock inside its library, as when a killed process's log is being recovered."""
 _SCHEMA_VERSION: Final = 1
@@ -55,7 +49,7 @@ _SCHEMA: Final = """
     )
 """
 _PRAGMAS: Final = (
-    f"page_size={_PAGE_BYTES}",
+    f"page_size={PAGE_BYTES}",
     "auto_vacuum=incremental",  # so that the file can shrink; costs 5% of a write
     "journal_mode=wal",
     "synchronous=off",
@@ -63,51 +57,60 @@ _PRAGMAS: Final = (
     f"journal_size_limit={MAX_LOG_BYTES}",
     "secure_delete=off",  # some builds overwrite what they delete by default
 )
-_GET: Final = "SELECT checksum, body FROM objects WHERE key = ? AND written >= ?"
-_EXISTS: Final = "SELECT 1 FROM objects WHERE key = ? AND written >= ?"
+_GET: Final = "SELECT written, checksum, body FROM objects WHERE key = ?"
+_FIND: Final = "SELECT written FROM objects WHERE key = ?"
 _IS_OLD: Final = """
     SELECT 4 * (id - (SELECT min(id) FROM objects)) < (SELECT max(id) FROM objects) - (SELECT min(id) FROM objects)
     FROM objects WHERE key = ?
 """
 """Asks whether an object is among the oldest quarter."""
 _INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
+_ANOTHER_ROW: Final = ", (?, ?, ?, ?)"
 _RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
-_OLDEST: Final = "SELECT id, written, length(body) FROM objects ORDER BY id"
-_DELETE: Final = "DELETE FROM objects WHERE id <= ?"
 
 
 class Database:
     """Objects by key in one file. Every method but `close` raises StorageError."""
 
     def __init__(
-        self, directory: Path, *, max_bytes: int, max_age_seconds: float, metrics: Metrics, clock: Callable[[], float]
+        self,
+        directory: Path,
+        overflow: Overflow,
+        *,
+        max_bytes: int,
+        max_age_seconds: float,
+        metrics: Metrics,
+        clock: Callable[[], float],
     ) -> None:
-        """Nothing is opened yet, so that a process can fork. `clock` returns seconds since the epoch."""
-        self._directory = directory
+        """Nothing is opened yet, so that a process can fork. `clock` returns seconds since the epoch.
+
+        Objects that cannot be written are moved to `overflow`.
+        """
         self._path = directory / "artifacts.sqlite3"
-        self._log_path = directory / "artifacts.sqlite3-wal"
-        self._max_bytes = max_bytes
-        self._max_age_seconds = max_age_seconds
-        self._metrics = metrics
+        self._path_string = str(self._path)  # for each write, because a Path is converted by each call of `os.stat`
+        self._overflow = overflow
         self._clock = clock
+        self._bounds = Bounds(self._path, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics)
         self._gate = Gate(directory / "artifacts")
-        self._opening, self._writing = Backoff(), Backoff()
-        self._lock = threading.Lock()  # held while a statement or a transaction runs, never while waiting for the gate
+        self._opening = Backoff()
+        self.writing = Backoff()
+        self.has_written = False
+        self._lock = threading.Lock()  # held while statements run and objects are staged, never while waiting for the gate
+        self.staged: dict[str, bytes] = {}
+        """Objects that are not in the file yet, for reading."""
+        self.staged_bytes = 0
+        """Space that the staged objects will take in the file, about."""
         self._connection: sqlite3.Connection | None = None
         self._is_closed = False
         self._file_id: FileId | None = None
         self._damaged_id: FileId | None = None
-        self._allowed_bytes = self._surplus_bytes = 0
-        self._oldest_expires_at = 0.0
-        self._next_check_at = 0.0
-        self._unchecked_bytes = 0
 
     def get(self, key: str) -> bytes | None:
-        """Return an object, or None if there is none."""
-        row = self._read(_GET, key, self._oldest_allowed())
-        if row is None:
+        """Return an object of the file, or None if there is none."""
+        row = self._read(_GET, key)
+        if row is None or not self._is_allowed(row):
             return None
-        checksum, body = row
+        _, checksum, body = row
         if not isinstance(body, bytes) or checksum != _checksum(key, body):
             failure = DamagedError(f"{self._path}: the checksum of {key} is wrong")
             with self._lock:
@@ -116,30 +119,56 @@ class Database:
         return body
 
     def exists(self, key: str) -> bool:
-        """Return whether there is an object, and renew it if it is among the oldest quarter: it is about to be read."""
-        if self._read(_EXISTS, key, self._oldest_allowed()) is None:
+        """Return whether there is an object in the file, and renew it if it is among the oldest quarter."""
+        if not self._is_allowed(self._read(_FIND, key)):
             return False
-        if self._read(_IS_OLD, key) == (True,):
-            with suppress(StorageError):
-                self._write(lambda connection: self._renew(connection, key))
+        self._renew_if_old(key)
         return True
 
-    def put(self, key: str, body: bytes) -> bool:
-        """Write an object, replacing any previous one. Return True."""
-        checksum = _checksum(key, body)
-        return self._write(lambda connection: self._insert(connection, key, body, checksum))
+    def stage(self, key: str, body: bytes, *, is_new: bool) -> bool:
+        """Keep an object in memory until `write_staged`, replacing any previous one unless it has to be new.
 
-    def create(self, key: str, body: bytes) -> bool:
-        """Write an object unless the key exists; return whether it was written."""
-        if self.exists(key):
-            return False
-        checksum = _checksum(key, body)
+        Return whether it was staged. Exactly one of several racing threads stages a new object.
+        """
+        if self.writing.failure is not None:
+            self.writing.check()
+        size = len(body) + PAGE_BYTES  # the last page of an object is partly empty
+        if size > self._bounds.max_bytes:
+            raise TooLargeError(f"{self._path}: an object of {len(body)} bytes is larger than the store")
+        if self.staged_bytes >= _MAX_WAITING_BYTES:
+            raise StorageError(sentences.STORE_LOCKED, f"{self._path}: {self.staged_bytes} bytes wait to be written")
+        if is_new and self._connection is None:
+            self._open()
+        with self._lock:
+            is_staged = not is_new or not (
+                key in self.staged or key in self._overflow.bodies or self._is_allowed(self._row(_FIND, key))
+            )
+            if is_staged:
+                self.staged[key] = body
+                self.staged_bytes += size
+                return True
+        self._renew_if_old(key)
+        return False
 
-        def insert_if_absent(connection: sqlite3.Connection) -> bool:
-            found = connection.execute(_EXISTS, (key, self._oldest_allowed())).fetchone()  # another process may be faster
-            return found is None and self._insert(connection, key, body, checksum)
+    def write_staged(self, renewed_key: str = "") -> None:
+        """Write the staged objects, unless another thread has done so, and renew an object.
 
-        return self._write(insert_if_absent)
+        Write them again if the file proves to be damaged or deleted and is replaced. If that fails, move them to the overflow.
+        """
+        if not self.staged and not renewed_key:
+            return
+        try:
+            try:
+                self._write_once(renewed_key)
+            except DamagedError:
+                self._write_once(renewed_key)
+        except StorageError as failure:
+            with self._lock:
+                for key, body in self.staged.items():
+                    self._overflow.put(key, body)
+                self._clear_staged()
+                self.writing.note(failure)
+            raise
 
     def close(self) -> None:
         """Close the files. Every later call raises StorageError."""
@@ -148,132 +177,95 @@ class Database:
             self._disconnect()
         self._gate.close()
 
-    def _oldest_allowed(self) -> float:
-        return self._clock() - self._max_age_seconds
+    def _clear_staged(self) -> None:
+        self.staged.clear()
+        self.staged_bytes = 0
 
-    def _read(self, query: str, *parameters: object) -> tuple[object, ...] | None:
+    def _is_allowed(self, row: tuple[Any, ...] | None) -> bool:
+        """Return whether there is an object that is not too old, given its row or the first columns of it."""
+        return row is not None and row[0] >= self._clock() - self._bounds.max_age_seconds
+
+    def _renew_if_old(self, key: str) -> None:
+        """Make an object of the oldest quarter the newest one, because it is about to be read."""
+        with suppress(StorageError):
+            if self._read(_IS_OLD, key) == (True,):
+                self.writing.check()
+                self.write_staged(renewed_key=key)
+
+    def _read(self, query: str, key: str) -> tuple[Any, ...] | None:
         if self._connection is None:
             self._open()
         with self._lock:
-            if self._connection is None:
-                raise StorageError(sentences.STORE_UNUSABLE, f"{self._path}: closed")
-            try:
-                row: tuple[object, ...] | None = self._connection.execute(query, parameters).fetchone()
-            except sqlite3.Error as error:
-                raise self._failed(error) from error
-            return row
+            return self._row(query, key)
 
-    def _write(self, change: Callable[[sqlite3.Connection], bool]) -> bool:
-        """Make a change in a transaction, once more if the file proves to be damaged and has been replaced."""
-        with self._writing:
-            try:
-                return self._write_once(change)
-            except DamagedError:
-                return self._write_once(change)
+    def _row(self, query: str, key: str) -> tuple[Any, ...] | None:
+        """Return the first row of a query, or None if there is none. The caller holds the lock."""
+        if self._connection is None:
+            raise StorageError(sentences.STORE_UNUSABLE, f"{self._path}: closed")
+        try:
+            row: tuple[Any, ...] | None = self._connection.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        return row
 
-    def _write_once(self, change: Callable[[sqlite3.Connection], bool]) -> bool:
+    def _write_once(self, renewed_key: str) -> None:
         if self._connection is None:
             self._open()
         with self._gate, self._lock:
+            if not self.staged and not renewed_key:
+                return
             try:
-                connection = self._connection if file_id(self._path) == self._file_id else None
-                if connection is None:
-                    self._disconnect()
-                    connection = self._connect()
-                return self._transaction(connection, change)
+                connection = self._current_connection()
+                if renewed_key:
+                    connection.execute(_RENEW, (self._clock(), renewed_key))
+                if self.staged:
+                    self._insert_staged(connection)
             except (sqlite3.Error, OSError) as error:
                 raise self._failed(error) from error
+            self.writing.failure = None
+            self.has_written = True
 
-    def _transaction(self, connection: sqlite3.Connection, change: Callable[[sqlite3.Connection], bool]) -> bool:
-        self._check_disk(connection)
-        connection.execute("BEGIN IMMEDIATE")
+    def _current_connection(self) -> sqlite3.Connection:
+        """Return the connection. Raises DamagedError if it is closed, or if the file has been deleted or replaced."""
         try:
-            result = change(connection)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-        if self._surplus_bytes >= _PAGE_BYTES:
-            # Not `execute`, which frees one page only: it stops at the first row of a statement without columns.
-            connection.executescript(f"PRAGMA incremental_vacuum({self._surplus_bytes // _PAGE_BYTES})")
-            self._surplus_bytes = 0
-        return result
-
-    def _insert(self, connection: sqlite3.Connection, key: str, body: bytes, checksum: int) -> bool:
-        self._make_room(connection, len(body) + _ROW_BYTES)
-        connection.execute(_INSERT, (key, self._clock(), checksum, body))
-        self._unchecked_bytes += len(body)
-        return True
-
-    def _renew(self, connection: sqlite3.Connection, key: str) -> bool:
-        connection.execute(_RENEW, (self._clock(), key))
-        return True
-
-    def _make_room(self, connection: sqlite3.Connection, new_bytes: int) -> None:
-        """Delete what is too old, and the oldest objects until `new_bytes` fit."""
-        if new_bytes > self._max_bytes - MAX_LOG_BYTES:
-            raise TooLargeError(f"{self._path}: an object of {new_bytes} bytes is larger than the store")
-        file_bytes = _PAGE_BYTES * _number(connection, "PRAGMA page_count")
-        if file_bytes + new_bytes <= self._allowed_bytes and self._clock() < self._oldest_expires_at:
-            return
-        free_bytes = _PAGE_BYTES * _number(connection, "PRAGMA freelist_count")
-        excess_bytes = file_bytes - free_bytes + new_bytes - self._allowed_bytes
-        last, number, freed_bytes = self._oldest(connection, excess_bytes, max_bytes=new_bytes + _EXTRA_BYTES_EVICTED)
-        free_bytes += freed_bytes
-        if freed_bytes < excess_bytes and free_bytes < new_bytes:
-            raise StorageError(sentences.STORE_FULL, f"{self._path}: the disk leaves no room for {new_bytes} bytes")
-        if number:
-            connection.execute(_DELETE, (last,))
-            self._metrics.count(STORE_EVICTED, number)
-        self._surplus_bytes = min(file_bytes - self._allowed_bytes, free_bytes - new_bytes, _EXTRA_BYTES_EVICTED)
-
-    def _oldest(self, connection: sqlite3.Connection, excess_bytes: int, *, max_bytes: int) -> tuple[int, int, int]:
-        """Find the objects that are too old, and the oldest that have `excess_bytes`, but not more than about `max_bytes`.
-
-        Return the id of the last one, their number and their bytes.
-        """
-        oldest_allowed = self._oldest_allowed()
-        self._oldest_expires_at = self._clock() + self._max_age_seconds  # of an object written at this moment
-        last = number = found_bytes = 0
-        for object_id, written, size in connection.execute(_OLDEST):
-            if found_bytes >= max_bytes or (found_bytes >= excess_bytes and written >= oldest_allowed):
-                self._oldest_expires_at = written + self._max_age_seconds
-                break
-            last, number, found_bytes = object_id, number + 1, found_bytes + size + _ROW_BYTES
-        return last, number, found_bytes
-
-    def _check_disk(self, connection: sqlite3.Connection) -> None:
-        """Measure what the disk leaves to the store, and shorten a log that a large image or a slow reader made long."""
-        if time.monotonic() < self._next_check_at and self._unchecked_bytes < MAX_LOG_BYTES:
-            return
-        if self._log_bytes() > MAX_LOG_BYTES:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            if self._log_bytes() > 4 * MAX_LOG_BYTES:
-                raise StorageError(sentences.STORE_LOCKED, f"{self._log_path}: held by a process that stopped while reading")
-        disk = os.statvfs(self._directory)
-        reserve = min(disk.f_blocks * disk.f_frsize // 4, MAX_DISK_RESERVE_BYTES)
-        left = self._path.stat().st_size + self._log_bytes() + disk.f_bavail * disk.f_frsize - reserve
-        self._allowed_bytes = min(self._max_bytes, left) - MAX_LOG_BYTES
-        self._next_check_at = time.monotonic() + _CHECK_SECONDS
-        self._unchecked_bytes = 0
-
-    def _log_bytes(self) -> int:
-        try:
-            return self._log_path.stat().st_size
+            found = os.stat(self._path_string)  # noqa: PTH116 - called for each write, and Path.stat takes twice as long
         except FileNotFoundError:
-            return 0
+            found = None
+        if self._connection is None or found is None or (found.st_dev, found.st_ino) != self._file_id:
+            self._disconnect()
+            self._gate.distrust()
+            raise DamagedError(f"{self._path}: closed or deleted")
+        self._bounds.file_bytes = max(self._bounds.file_bytes, found.st_size)  # other processes write, too
+        return self._connection
+
+    def _insert_staged(self, connection: sqlite3.Connection) -> None:
+        now = self._clock()
+        self._bounds.make_room(connection, self.staged_bytes, now)
+        values: list[object] = []
+        for key, body in self.staged.items():
+            values += (key, now, _checksum(key, body), body)
+        connection.execute(_INSERT + (len(self.staged) - 1) * _ANOTHER_ROW, values)
+        if self._overflow.bodies:
+            for key in self.staged:
+                self._overflow.remove(key)
+        self._clear_staged()
 
     def _open(self) -> None:
-        with self._opening, self._gate, self._lock:
-            if self._connection is None:
-                try:
-                    self._connect()
-                except (sqlite3.Error, OSError) as error:
-                    raise self._failed(error) from error
+        self._opening.check()
+        try:
+            with self._gate, self._lock:
+                if self._connection is None:
+                    try:
+                        self._connect()
+                    except (sqlite3.Error, OSError) as error:
+                        raise self._failed(error) from error
+        except StorageError as failure:
+            self._opening.note(failure)
+            raise
+        self._opening.failure = None
 
-    def _connect(self) -> sqlite3.Connection:
-        """Open the file, create it or replace it, and return the connection.
+    def _connect(self) -> None:
+        """Open the file, create it or replace it.
 
         The caller holds the gate, so that no other process replaces the file at the same time.
         """
@@ -293,7 +285,7 @@ class Database:
             connection = _prepared_connection(self._path)
         self._file_id = file_id(self._path)
         self._connection = connection
-        return connection
+        self._bounds.next_check_at = 0.0
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -339,11 +331,6 @@ def _prepared_connection(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _number(connection: sqlite3.Connection, query: str) -> int:
-    (number,) = connection.execute(query).fetchone()
-    return int(number)
 
 
 def _checksum(key: str, body: bytes) -> int:

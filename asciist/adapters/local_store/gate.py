@@ -14,6 +14,11 @@ MAX_WAIT_SECONDS: Final = 0.2
 """Maximum time to wait for the lock. A holder keeps it for less than a millisecond, unless its disk hangs or it is stopped."""
 _POLL_SECONDS: Final = 0.0001
 """Time between two attempts: about what a holder needs to write an image of 40 kB."""
+_TURN_SECONDS: Final = 0.001
+"""Time after a release in which the same process enters through the queue, so that those who wait try the lock meanwhile."""
+_CHECK_SECONDS: Final = 0.2
+"""Time between two looks at whether the files of the locks have been deleted."""
+_CLOSED: Final = -1
 
 FileId = tuple[int, int]
 """Device and inode of a file: the same path may name another file later."""
@@ -22,7 +27,7 @@ FileId = tuple[int, int]
 def file_id(path: Path) -> FileId | None:
     """Return the identity of the file at a path; None if there is none. Raises OSError."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - called for each write, and Path.stat takes twice as long
+        found = os.stat(path)  # noqa: PTH116 - Path.stat takes twice as long
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
@@ -31,39 +36,56 @@ def file_id(path: Path) -> FileId | None:
 class Gate:
     """Context manager that lets one thread of one process in at a time.
 
-    A process holds the file `.queue` while it waits for the file `.lock`, so a process that enters again at once has to wait
-    for its turn. The operating system releases the locks of a process that dies. SQLite's own wait for a lock would sleep for
-    up to 100 ms at a time inside the library; this one polls with `time.sleep`, so other greenlets run meanwhile.
+    A process that finds the lock `.lock` taken, or that held it a moment ago, waits for it while it holds the lock `.queue`: a
+    process that enters again and again has to wait for its turn. The operating system releases the locks of a process that
+    dies. SQLite's own wait for a lock would sleep for up to 100 ms at a time inside the library; this one polls with
+    `time.sleep`, so other greenlets run meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
         """`path` is that of both files, without their suffixes. They are created with their directory when they are needed."""
         self._lock, self._queue = _FileLock(path.with_suffix(".lock")), _FileLock(path.with_suffix(".queue"))
         self._thread_lock = threading.Lock()
+        self._direct_from = 0.0
+        self._trusted_until = 0.0
 
     def __enter__(self) -> None:
         """Wait for the lock. Raises StorageError if it is not free in time or its file cannot be opened."""
+        now = time.monotonic()
         self._thread_lock.acquire()
         try:
-            deadline = time.monotonic() + MAX_WAIT_SECONDS
-            self._queue.acquire(deadline)
-            try:
-                self._lock.acquire(deadline)
-            finally:
-                self._queue.release()
+            if now >= self._trusted_until:
+                self._lock.open()
+                self._queue.open()
+                self._trusted_until = now + _CHECK_SECONDS
+            if now < self._direct_from or not self._lock.try_to_acquire():
+                self._wait(now + MAX_WAIT_SECONDS)
         except BaseException:
             self._thread_lock.release()
             raise
 
     def __exit__(self, *_error: object) -> None:
         self._lock.release()
+        self._direct_from = time.monotonic() + _TURN_SECONDS
         self._thread_lock.release()
+
+    def distrust(self) -> None:
+        """Look whether the files have been deleted when a thread enters next. The caller is inside."""
+        self._trusted_until = 0.0
 
     def close(self) -> None:
         """Close the files."""
         with self._thread_lock:
+            self._trusted_until = 0.0
             self._lock.close()
             self._queue.close()
+
+    def _wait(self, deadline: float) -> None:
+        self._queue.acquire(deadline)
+        try:
+            self._lock.acquire(deadline)
+        finally:
+            self._queue.release()
 
 
 class _FileLock:
@@ -71,39 +93,42 @@ class _FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor: int | None = None
-        self._file_id: FileId | None = None
+        self._descriptor = _CLOSED
 
-    def acquire(self, deadline: float) -> None:
-        """Wait for the lock until `deadline`, a time of `time.monotonic`. Raises StorageError."""
+    def open(self) -> None:
+        """Open the file, unless the open file is the one at the path. Raises StorageError."""
         try:
-            while not self._try():
-                if time.monotonic() >= deadline:
-                    raise StorageError(sentences.STORE_LOCKED, f"{self._path}: locked by another process")
-                time.sleep(_POLL_SECONDS)
+            if self._descriptor != _CLOSED:
+                opened = os.fstat(self._descriptor)
+                if file_id(self._path) == (opened.st_dev, opened.st_ino):
+                    return
+                self.close()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise from_os_error(error, self._path) from error
 
-    def release(self) -> None:
-        if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _try(self) -> bool:
-        if self._descriptor is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            opened = os.fstat(self._descriptor)
-            self._file_id = opened.st_dev, opened.st_ino
+    def try_to_acquire(self) -> bool:
+        """Return whether the lock was free and is held. Raises StorageError."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        if file_id(self._path) == self._file_id:
-            return True
-        self.close()  # the file was deleted, and other processes lock another one
-        return False
+        except OSError as error:
+            raise from_os_error(error, self._path) from error
+        return True
+
+    def acquire(self, deadline: float) -> None:
+        """Wait for the lock until `deadline`, a time of `time.monotonic`. Raises StorageError."""
+        while not self.try_to_acquire():
+            if time.monotonic() >= deadline:
+                raise StorageError(sentences.STORE_LOCKED, f"{self._path}: locked by another process")
+            time.sleep(_POLL_SECONDS)
+
+    def release(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._descriptor != _CLOSED:
+            os.close(self._descriptor)
+            self._descriptor = _CLOSED

@@ -14,38 +14,32 @@ class Overflow:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+        self.bodies: OrderedDict[str, bytes] = OrderedDict()
+        """The objects, for reading."""
         self._bytes = 0
-
-    def get(self, key: str) -> bytes | None:
-        return self._bodies.get(key)
 
     def put(self, key: str, body: bytes) -> None:
         with self._lock:
-            self._remove(key)
+            self._bytes -= len(self.bodies.get(key, b""))
             self._add(key, body)
 
     def create(self, key: str, body: bytes) -> bool:
         """Add an object unless the key exists; return whether it was added."""
         with self._lock:
-            if key in self._bodies:
+            if key in self.bodies:
                 return False
             self._add(key, body)
             return True
 
     def remove(self, key: str) -> None:
         """Remove an object if it exists."""
-        if self._bodies:
-            with self._lock:
-                self._remove(key)
+        with self._lock:
+            self._bytes -= len(self.bodies.pop(key, b""))
 
     def _add(self, key: str, body: bytes) -> None:
-        self._bodies[key] = body
+        self.bodies[key] = body  # in one step: readers do not take the lock
+        self.bodies.move_to_end(key)
         self._bytes += len(body)
         while self._bytes > self._max_bytes:
-            _, oldest = self._bodies.popitem(last=False)
+            _, oldest = self.bodies.popitem(last=False)
             self._bytes -= len(oldest)
-
-    def _remove(self, key: str) -> None:
-        body = self._bodies.pop(key, None)
-        self._bytes -= len(body or b"")
