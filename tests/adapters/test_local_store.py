@@ -266,7 +266,7 @@ store.close()
             assert all(store.get(f"{name}/{number}") == name.encode() * 10_000 for number in range(200))
 
     @pytest.mark.slow
-    def test_processes_that_create_the_same_objects_agree_on_them(self, store: StoreUnderTest) -> None:
+    def test_one_object_is_kept_of_those_that_several_processes_create(self, store: StoreUnderTest) -> None:
         program = """
 created = sum(store.create(str(number), sys.argv[2].encode()) for number in range(300))
 store.close()
@@ -276,8 +276,9 @@ print(created)
         created = [int(writer.communicate(timeout=60)[0]) for writer in writers]
 
         assert sum(created) >= 300
-        assert len({store.get(str(number)) for number in range(300)}) == 1
-        assert not store.create("0", BODY)
+        for number in range(300):
+            assert store.get(str(number)) in (b"a", b"b", b"c", b"d")
+            assert not store.create(str(number), BODY)
 
     @pytest.mark.slow
     def test_a_killed_process_loses_only_what_it_created_after_its_last_put(self, store: StoreUnderTest) -> None:

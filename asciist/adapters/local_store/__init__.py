@@ -47,9 +47,16 @@ class LocalStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is opened before the first call, so that a process can fork. `clock` returns seconds since the epoch."""
-        self._database = Database(directory, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics, clock=clock)
-        self._older_files = OlderFiles(directory)
         self._overflow = Overflow()
+        self._database = Database(
+            directory,
+            self._overflow,
+            max_bytes=max_bytes,
+            max_age_seconds=max_age_seconds,
+            metrics=metrics,
+            clock=clock,
+        )
+        self._older_files = OlderFiles(directory)
         self._metrics = metrics
         self._has_warned = False
         self._next_warning_at = 0.0
@@ -75,8 +82,6 @@ class LocalStore:
             self._note_failure("put", failure)
             self._overflow.put(key, body)
         else:
-            if self._overflow.bodies:
-                self._overflow.remove(key)
             self._write_staged("put")
 
     def create(self, key: str, body: bytes) -> bool:
@@ -85,8 +90,6 @@ class LocalStore:
         Exactly one of several racing calls in this process returns True. Calls in other processes may do so, too; then the
         object that is written last is kept.
         """
-        if key in self._overflow.bodies:
-            return False
         try:
             is_created = self._database.stage(key, body, is_new=True)
         except StorageError as failure:
@@ -128,7 +131,6 @@ class LocalStore:
         try:
             self._database.write_staged()
         except StorageError as failure:
-            self._database.move_staged(self._overflow)
             self._note_failure(operation, failure)
         else:
             if self._has_warned and self._database.writing.failure is None:

@@ -73,11 +73,22 @@ class Database:
     """Objects by key in one file. Every method but `move_staged` and `close` raises StorageError."""
 
     def __init__(
-        self, directory: Path, *, max_bytes: int, max_age_seconds: float, metrics: Metrics, clock: Callable[[], float]
+        self,
+        directory: Path,
+        overflow: Overflow,
+        *,
+        max_bytes: int,
+        max_age_seconds: float,
+        metrics: Metrics,
+        clock: Callable[[], float],
     ) -> None:
-        """Nothing is opened yet, so that a process can fork. `clock` returns seconds since the epoch."""
+        """Nothing is opened yet, so that a process can fork. `clock` returns seconds since the epoch.
+
+        Objects that cannot be written are moved to `overflow`.
+        """
         self._path = directory / "artifacts.sqlite3"
         self._path_string = str(self._path)  # for each write, because a Path is converted by each call of `os.stat`
+        self._overflow = overflow
         self._clock = clock
         self._bounds = Bounds(self._path, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics)
         self._gate = Gate(directory / "artifacts")
@@ -129,7 +140,10 @@ class Database:
         if is_new and self._connection is None:
             self._open()
         with self._lock:
-            if not is_new or not (key in self.staged or self._is_allowed(self._row(_FIND, key))):
+            is_staged = not is_new or not (
+                key in self.staged or key in self._overflow.bodies or self._is_allowed(self._row(_FIND, key))
+            )
+            if is_staged:
                 self.staged[key] = body
                 self.staged_bytes += size
                 return True
@@ -139,7 +153,7 @@ class Database:
     def write_staged(self, renewed_key: str = "") -> None:
         """Write the staged objects, unless another thread has done so, and renew an object.
 
-        Write them again if the file proves to be damaged or deleted and is replaced.
+        Write them again if the file proves to be damaged or deleted and is replaced. If that fails, move them to the overflow.
         """
         if not self.staged and not renewed_key:
             return
@@ -149,15 +163,12 @@ class Database:
             except DamagedError:
                 self._write_once(renewed_key)
         except StorageError as failure:
-            self.writing.note(failure)
+            with self._lock:
+                for key, body in self.staged.items():
+                    self._overflow.put(key, body)
+                self._clear_staged()
+                self.writing.note(failure)
             raise
-
-    def move_staged(self, overflow: Overflow) -> None:
-        """Move the staged objects to the memory for objects that cannot be written."""
-        with self._lock:
-            for key, body in self.staged.items():
-                overflow.put(key, body)
-            self._clear_staged()
 
     def close(self) -> None:
         """Close the files. Every later call raises StorageError."""
@@ -234,6 +245,9 @@ class Database:
         for key, body in self.staged.items():
             values += (key, now, _checksum(key, body), body)
         connection.execute(_INSERT + (len(self.staged) - 1) * _ANOTHER_ROW, values)
+        if self._overflow.bodies:
+            for key in self.staged:
+                self._overflow.remove(key)
         self._clear_staged()
 
     def _open(self) -> None:

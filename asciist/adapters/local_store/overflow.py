@@ -20,7 +20,7 @@ class Overflow:
 
     def put(self, key: str, body: bytes) -> None:
         with self._lock:
-            self._remove(key)
+            self._bytes -= len(self.bodies.get(key, b""))
             self._add(key, body)
 
     def create(self, key: str, body: bytes) -> bool:
@@ -34,15 +34,12 @@ class Overflow:
     def remove(self, key: str) -> None:
         """Remove an object if it exists."""
         with self._lock:
-            self._remove(key)
+            self._bytes -= len(self.bodies.pop(key, b""))
 
     def _add(self, key: str, body: bytes) -> None:
-        self.bodies[key] = body
+        self.bodies[key] = body  # in one step: readers do not take the lock
+        self.bodies.move_to_end(key)
         self._bytes += len(body)
         while self._bytes > self._max_bytes:
             _, oldest = self.bodies.popitem(last=False)
             self._bytes -= len(oldest)
-
-    def _remove(self, key: str) -> None:
-        body = self.bodies.pop(key, None)
-        self._bytes -= len(body or b"")
