@@ -24,7 +24,10 @@ class ArtifactStore(Protocol):
         """Write an object, replacing any previous one. A concurrent reader gets the old or the new object, never a mixture."""
 
     def create(self, key: str, body: bytes) -> bool:
-        """Write an object unless the key exists; return whether it was written. Exactly one of several racing calls writes."""
+        """Write an object unless the key exists; return whether it was written.
+
+        Exactly one of several racing calls writes; in the embedded store, one of those in the same process.
+        """
 
     def exists(self, key: str) -> bool:
         """Return whether an object is stored under the key."""

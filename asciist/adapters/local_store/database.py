@@ -70,7 +70,7 @@ _RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), writ
 
 
 class Database:
-    """Objects by key in one file. Every method but `move_staged` and `close` raises StorageError."""
+    """Objects by key in one file. Every method but `close` raises StorageError."""
 
     def __init__(
         self,
