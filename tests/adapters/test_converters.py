@@ -17,7 +17,7 @@ from asciist import conversion
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.pool import ConverterPool, TaskSocket
-from asciist.adapters.converters.process import serve
+from asciist.adapters.converters.process import ConverterProcess
 from asciist.errors import OverloadedError, UnavailableError, sentences
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
@@ -244,7 +244,7 @@ def test_a_converter_process_serves_until_its_parent_has_gone(cat: bytes) -> Non
 
         with ThreadPoolExecutor() as threads:
             answer = threads.submit(ask)
-            serve(taken, parent, InProcessConverter(Limits()), 0)
+            ConverterProcess(taken, InProcessConverter(Limits()), 0).serve(parent)
             assert answer.result().art
     os.close(parent)
 

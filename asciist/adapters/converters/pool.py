@@ -1,8 +1,9 @@
 """Conversions in processes of their own, which all web processes of a machine share.
 
-Web processes and converters share one socket pair, made before the web processes are forked. For each conversion, a web process
-passes one end of a new connection through it; the converter that is free first takes it. So every web process can use every
-converter, and a task waits only while all of them are busy.
+Web processes and converters share one socket pair, made before the web processes are forked. A web process opens a connection
+by passing one end of it through the pair; the converter that has nothing to do first takes it. A web process has as many
+connections as conversions at a time, and uses the one that has been idle for longest, so its conversions spread over the
+converters.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from typing import Final
 
 from asciist.adapters.converters import wire
@@ -54,6 +56,7 @@ class ConverterPool:
         self._taken = tasks.taken
         # A socket object of this process: the one created before the fork is not cooperative under gevent.
         self._given = socket.socket(fileno=os.dup(tasks.given))
+        self._idle: deque[socket.socket] = deque()
         self._process = self._start()
         self._closing = threading.Event()
         self._has_started = threading.Event()
@@ -64,7 +67,7 @@ class ConverterPool:
 
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
         """Convert an image. If the converter dies, another one begins again at once, because a conversion leaves no trace."""
-        message = memoryview(wire.request(image, options))
+        message = wire.request(image, options)
         ends_at = time.monotonic() + wait_seconds
         for attempt in range(1, _ATTEMPTS + 1):
             seconds = ends_at - time.monotonic()
@@ -79,19 +82,31 @@ class ConverterPool:
                     raise UnavailableError(f"{attempt} converter processes ended: {error!r}") from error
         raise OverloadedError
 
-    def _exchange(self, message: memoryview, seconds: float) -> Conversion:
+    def _exchange(self, message: bytes, seconds: float) -> Conversion:
         """Send a request to a converter and return its answer. Raises TimeoutError, OSError, EOFError."""
+        connection = self._idle.popleft() if self._idle else self._connect(seconds)
+        try:
+            connection.settimeout(seconds)
+            connection.sendall(message)
+            conversion = wire.read_answer(connection)
+        except BaseException:
+            connection.close()
+            self._close_idle()  # the other connections to the same process have ended too
+            raise
+        self._idle.append(connection)
+        return conversion
+
+    def _connect(self, seconds: float) -> socket.socket:
+        """Return a new connection, which the converter takes that has nothing to do first."""
         ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                ours.settimeout(seconds)
-                # What fits into the socket's buffer is sent first, so that a converter seldom waits for it.
-                sent = ours.send(message)
-                self._given.settimeout(seconds)
-                socket.send_fds(self._given, [b"t"], [theirs.fileno()])
-            if sent < len(message):  # otherwise the converter may have answered, and sending nothing would fail
-                ours.sendall(message[sent:])
-            return wire.read_answer(ours)
+        with theirs:
+            self._given.settimeout(seconds)
+            socket.send_fds(self._given, [b"t"], [theirs.fileno()])
+        return ours
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.popleft().close()
 
     def is_ready(self) -> bool:
         """Return whether this pool's process has started, and will be replaced if it dies."""
@@ -104,6 +119,7 @@ class ConverterPool:
             if self._process.stdin:
                 self._process.stdin.close()
         self._supervisor.join(self._timeout_seconds)
+        self._close_idle()
         self._given.close()
 
     def _start(self) -> "subprocess.Popen[bytes]":

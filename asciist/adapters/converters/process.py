@@ -1,13 +1,13 @@
 """The converter process: `python -m asciist.adapters.converters.process DESCRIPTOR SECONDS`.
 
-It takes one task at a time from a socket that all converter processes share. A task is a file descriptor: a connection to the
-web process, from which the image and the options are read and on which the art is sent. An image that crashes a decoder kills
-only this process, and a web process starts another.
+When it has nothing to do, it takes connections to web processes from a socket that all converters share. A request on a
+connection is an image with its options, and the answer is the art. An image that crashes a decoder kills only this process, and
+a web process starts another.
 """
 
 import contextlib
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -25,23 +25,53 @@ _OUT_OF_MEMORY_SCORE: Final = "500"
 """Adjustment of the kernel's out-of-memory score: of all processes of the service, a converter is killed first."""
 
 
-def serve(tasks: socket.socket, parent: int, converter: InProcessConverter, timeout_seconds: int) -> None:
-    """Answer tasks until the descriptor `parent` is readable, which means that the web process has closed its end.
+class ConverterProcess:
+    """Answers the requests on the connections that it takes from `tasks`, one at a time and each connection in its turn."""
 
-    A conversion that takes longer than `timeout_seconds` ends the process with SIGALRM.
-    """
-    tasks.setblocking(False)
-    while parent not in select.select([tasks.fileno(), parent], [], [])[0]:
-        with contextlib.suppress(BlockingIOError):  # another converter took the task
-            _, descriptors, _, _ = socket.recv_fds(tasks, 1, 1)
-            if not descriptors:
+    def __init__(self, tasks: socket.socket, converter: InProcessConverter, timeout_seconds: int) -> None:
+        """A conversion that takes longer than `timeout_seconds` ends the process with SIGALRM."""
+        tasks.setblocking(False)
+        self._tasks = tasks
+        self._converter = converter
+        self._timeout_seconds = timeout_seconds
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self, parent: int) -> None:
+        """Serve until the descriptor `parent` is readable, which means that the web process has closed its end."""
+        self._selector.register(self._tasks, selectors.EVENT_READ)
+        self._selector.register(parent, selectors.EVENT_READ)
+        while True:
+            readable = [key.fileobj for key, _ in self._selector.select()]
+            if parent in readable:
                 return
-            signal.alarm(timeout_seconds)
-            with socket.socket(fileno=descriptors[0]) as connection, contextlib.suppress(OSError, EOFError):
-                connection.settimeout(_PEER_TIMEOUT_SECONDS)
-                image, options = wire.read_request(connection)
-                connection.sendall(wire.answer(converter.convert(image, options, wait_seconds=0)))
+            for connection in readable:
+                if connection is self._tasks:
+                    self._take_connection()
+                elif isinstance(connection, socket.socket) and not self._answer(connection):
+                    self._selector.unregister(connection)
+                    connection.close()
+
+    def _take_connection(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # another converter took it
+            _, descriptors, _, _ = socket.recv_fds(self._tasks, 1, 1)
+            if not descriptors:  # no web process is left
+                self._selector.unregister(self._tasks)
+                return
+            connection = socket.socket(fileno=descriptors[0])
+            connection.settimeout(_PEER_TIMEOUT_SECONDS)
+            self._selector.register(connection, selectors.EVENT_READ)
+
+    def _answer(self, connection: socket.socket) -> bool:
+        """Answer the next request on a connection. Return False if the connection has ended."""
+        signal.alarm(self._timeout_seconds)
+        try:
+            image, options = wire.read_request(connection)
+            connection.sendall(wire.answer(self._converter.convert(image, options, wait_seconds=0)))
+        except (OSError, EOFError):
+            return False
+        finally:
             signal.alarm(0)
+        return True
 
 
 def main(descriptor: str, seconds: str) -> None:
@@ -52,7 +82,7 @@ def main(descriptor: str, seconds: str) -> None:
     converter.warm_up()
     os.write(sys.stdout.fileno(), b"1")
     with socket.socket(fileno=int(descriptor)) as tasks:
-        serve(tasks, sys.stdin.fileno(), converter, int(seconds))
+        ConverterProcess(tasks, converter, int(seconds)).serve(sys.stdin.fileno())
 
 
 if __name__ == "__main__":
