@@ -39,11 +39,15 @@ _SPREAD: Final = 0.2
 _PEEKED_BYTES: Final = 2048
 """Bytes at the start of a request in which the refusal looks for the method and for JSON."""
 
-_ACCEPTED_AT_ONCE: Final = 64
+_ACCEPTED_AT_ONCE: Final = 8
 """Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
 
 _LAST_REQUEST_SECONDS: Final = 1.0
 """Seconds during which a stopping process goes on to read requests from idle connections."""
+
+_SEND_BUFFER_BYTES: Final = 131_072
+"""Bytes of answers that the system buffers for a client; Linux takes twice as much. By default it takes megabytes, which a
+thousand clients that do not read would fill with answers."""
 
 _ANSWER_SECONDS: Final = 60
 """Maximum seconds that a client takes to read an answer: as long as it may take to send an image."""
@@ -108,6 +112,7 @@ class WebWorker(GeventWorker):
         servers = []
         for listener in self.sockets:
             listener.setblocking(True)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # inherited by connections
             handle = partial(self.handle, listener.getsockname())
             servers.append(_Listener(listener, handle=handle, make_room=self._make_room))
         for server in servers:

@@ -1,7 +1,10 @@
 """The answer 503 to a request that is not parsed, prepared in advance: it costs little when the service is overloaded."""
 
+import os
+import random
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -16,6 +19,13 @@ _LINGER_BYTES: Final = 16_000_000
 largest request body fits."""
 
 _CHUNK_BYTES: Final = 262_144
+_DISCARD: Final = socket.MSG_TRUNC if sys.platform == "linux" else 0
+"""Flag with which Linux throws data away without copying it (tcp(7))."""
+
+_MOVED: Final = 0.1
+"""Share of refused connections that are closed although they could be kept: the next ones of their clients may reach a process
+that is less busy."""
+
 _KEPT_BYTES: Final = 1_000_000
 """Maximum size of a refused request after which its connection is kept: a new one would cost more than reading so much."""
 
@@ -44,19 +54,23 @@ class Refusal:
 
         Return whether the connection can be used for the next request. If not, the client has had time to read the answer.
         """
-        size = _size(start) if may_keep else None
+        size = _size(start) if may_keep and random.random() >= _MOVED else None  # noqa: S311 - not a secret
         client.settimeout(_LINGER_SECONDS)
-        client.sendall(self._answers[b"application/json" in start, size is not None])
+        # Not `sendall`, which could wait: a client whose buffer has no room for this answer does not read the earlier ones.
+        os.write(client.fileno(), self._answers[b"application/json" in start, size is not None])
         if size is None:
             client.shutdown(socket.SHUT_WR)
         return self._read(client, size or _LINGER_BYTES) and size is not None
 
     def _read(self, client: Any, size: int) -> bool:
         """Read and throw away `size` bytes. Return whether they came in time."""
-        # The time bounds all reads together: a client may send a byte at a time.
+        size -= client.recv_into(self._discarded, min(size, _CHUNK_BYTES), _DISCARD)
+        if not size:
+            return True
+        # The time bounds all further reads together: a client may send a byte at a time.
         with suppress(TimeoutError), gevent.Timeout(_LINGER_SECONDS, TimeoutError):
             while size > 0:
-                received = client.recv_into(self._discarded, min(size, _CHUNK_BYTES))
+                received = client.recv_into(self._discarded, min(size, _CHUNK_BYTES), _DISCARD)
                 if not received:
                     return False
                 size -= received
