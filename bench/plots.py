@@ -55,6 +55,8 @@ def load_plot(measured: Sequence[Overload], rates: Mapping[str, float]) -> Itera
             latency.plot(offered, points, f"o{style}", color=_COLORS[outcome], label=f"{outcome}, p{percent}")
     latency.set(xscale="log", yscale="log", xlabel="offered, requests/s", ylabel="ms from the time due", title="Latency")
     latency.legend()
+    for axes in (goodput, latency):
+        axes.tick_params(axis="x", which="minor", labelbottom=False)  # the labels would overlap
     names = [*rates][::-1]
     bars.barh(names, [rates[name] for name in names], color=["#1f77b4" if "asciist" in name else "#aaaaaa" for name in names])
     bars.bar_label(bars.containers[0], fmt="%.0f", padding=3)
