@@ -7,6 +7,7 @@ too long, or if the request itself has been waiting too long for the process to 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -24,6 +25,9 @@ _MAX_WAIT: Final = 0.5
 
 _BUSY: Final = 16
 """Requests in progress from which on the rate of completions is that of a saturated service."""
+
+_PROMISE_SECONDS: Final = 0.25
+"""Seconds for which a request that passed the door has a place. If its body takes longer, it needs a free place afterwards."""
 
 _SMOOTHING: Final = 0.1
 """Weight of the latest value in the moving average of the seconds between two completions."""
@@ -45,6 +49,7 @@ class Admission:
         self._clock = clock
         self._lock = threading.Lock()
         self._in_progress = 0
+        self._promised: deque[float] = deque()  # times at which requests passed the door that have not been admitted yet
         self._seconds_per_request = 0.0
         self._refused = 0  # since the last log line
         self._next_log_at = 0.0
@@ -53,13 +58,21 @@ class Admission:
     @property
     def is_full(self) -> bool:
         """True if a request that arrives now is refused."""
-        return self._in_progress >= self._most or (
-            self._in_progress >= _BUSY and self._in_progress * self._seconds_per_request > self._longest_wait_seconds
+        now = self._clock()
+        while self._promised and self._promised[0] < now - _PROMISE_SECONDS:
+            self._promised.popleft()
+        return self._has_no_place(len(self._promised))
+
+    def _has_no_place(self, promised: int) -> bool:
+        expected = self._in_progress + promised
+        return expected >= self._most or (
+            expected >= _BUSY and expected * self._seconds_per_request > self._longest_wait_seconds
         )
 
     def refuses(self, age_seconds: float) -> bool:
         """Return whether a request that arrived `age_seconds` ago is refused before it is parsed, and count it if so."""
         if not self.is_full and age_seconds <= _MAX_AGE_SECONDS:
+            self._promised.append(self._clock())
             return False
         # The request log does not see it.
         self._metrics.count(REQUESTS, status="503")
@@ -80,7 +93,11 @@ class Admission:
     def admit(self) -> Iterator[None]:
         """Hold one of the places for the duration of a `with` block. Raises OverloadedError."""
         with self._lock:
-            is_admitted = not self.is_full
+            if self._promised:
+                self._promised.popleft()
+                is_admitted = True
+            else:
+                is_admitted = not self._has_no_place(0)
             self._in_progress += is_admitted
         if not is_admitted:
             raise OverloadedError
