@@ -24,6 +24,9 @@ from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import CALLBACK_PORTS, Settings
 
+_READINESS_SECONDS: Final = 2.0
+"""Maximum seconds that a check of readiness waits for the store."""
+
 _TASKS_AHEAD: Final = 2
 """Conversions that a web process hands to the converters beyond their number."""
 
@@ -70,6 +73,8 @@ class WebProcess:
     inbox: _Inbox
     responder: Responder | None = None
     """The worker tier, if it is embedded in this process."""
+    call: BoundedCall = call_directly
+    """Makes a call to the store that may not answer."""
     worker_is_ready: Callable[[], bool] = lambda: True
     """Returns True if the worker tier can answer, or is not embedded in this process."""
     store_problem: Callable[[], str] = str
@@ -79,10 +84,10 @@ class WebProcess:
     def is_ready(self) -> bool:
         """Return whether a request can be answered now: the store, the inbox and the embedded worker, if any, are up."""
         try:
-            self.store.get("readiness")
+            self.call(lambda: self.store.get("readiness"), _READINESS_SECONDS)
         except ArtifactNotFoundError:
             pass
-        except AsciistError:
+        except (AsciistError, TimeoutError):
             return False
         return self.inbox.is_alive() and self.worker_is_ready()
 
@@ -184,10 +189,12 @@ def _web_on_aws(settings: Settings) -> WebProcess:
     else:
         ports = range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS)
         inbox = CallbackInbox(host=settings.instance, ports=ports, metrics=metrics)
+    call = ThreadedCalls(settings.max_requests_in_flight)
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, inbox, metrics, call=ThreadedCalls(settings.max_requests_in_flight)),
+        requester=_requester(settings, store, queue, inbox, metrics, call=call),
+        call=call,
         store=store,
         inbox=inbox,
     )

@@ -15,9 +15,11 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 from werkzeug.test import TestResponse
 
-from asciist.adapters.embedded import EmbeddedMetrics
+from asciist import wiring
+from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
+from asciist.adapters.threads import ThreadedCalls
 from asciist.conversion import STYLES, ConversionOptions, convert
-from asciist.errors import UnavailableError
+from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.limits import Limits
 from asciist.options import OPTIONS
 from asciist.protocol.artifacts import digest_of
@@ -793,3 +795,27 @@ class TestHeadAndOptions:
 def test_every_response_forbids_content_type_sniffing(client: FlaskClient, cat: bytes) -> None:
     for response in (client.get("/"), client.post("/", data=cat), client.post("/", data=b"<script>"), client.get("/x")):
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_check_of_readiness_does_not_wait_for_a_store_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "_READINESS_SECONDS", 0.05)
+    answered = threading.Event()
+
+    class SilentStore:
+        def get(self, key: str) -> bytes:
+            answered.wait()
+            raise ArtifactNotFoundError(key)
+
+    recorded = EmbeddedMetrics()
+    process = WebProcess(
+        settings=Settings(),
+        metrics=recorded,
+        requester=None,
+        store=SilentStore(),
+        inbox=EmbeddedReplies(recorded),
+        call=ThreadedCalls(1),
+    )
+
+    assert not process.is_ready()
+    answered.set()
+    wait_until(process.is_ready)
