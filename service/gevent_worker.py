@@ -45,6 +45,9 @@ _ACCEPTED_AT_ONCE: Final = 8
 _LAST_REQUEST_SECONDS: Final = 1.0
 """Seconds during which a stopping process goes on to read requests from idle connections."""
 
+_UNREAD_BODY_BYTES: Final = 16_000_000
+"""Maximum bytes that are read, and thrown away, of a body that was refused: a closed connection would lose the answer."""
+
 _SEND_BUFFER_BYTES: Final = 131_072
 """Bytes of answers that the system buffers for a client; Linux takes twice as much. By default it takes megabytes, which a
 thousand clients that do not read would fill with answers."""
@@ -189,6 +192,10 @@ class WebWorker(GeventWorker):
         Raises TimeoutError if no byte comes within `wait_seconds`, _SlowHeadError, and the errors of the parser.
         """
         self._awaiting[client] = None
+        # What the application did not read of a body must not be taken for the next request.
+        if parser.mesg and not parser.finish_body(time.monotonic() + HEAD_SECONDS, _UNREAD_BODY_BYTES):
+            return None
+        start = b""
         if parser.unreader.buf.tell():
             gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
         else:
@@ -202,9 +209,12 @@ class WebWorker(GeventWorker):
                     break
                 if not self._refusal.send(client, start, may_keep=self.alive):
                     return None
-        client.settimeout(None)
-        with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
+        if b"\r\n\r\n" in start:  # the whole head is there, so there is nothing to wait for
             req = next(parser)
+        else:
+            client.settimeout(None)
+            with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
+                req = next(parser)
         del self._awaiting[client]
         client.settimeout(_ANSWER_SECONDS)
         return req

@@ -232,6 +232,18 @@ class TestAFullServer:
             for path in ("/healthz", "/readyz", "/", "/openapi.json", address[1].decode()):
                 assert server.request("GET", path)[0] == 200
 
+    def test_takes_no_part_of_a_body_for_a_request(self, server: Server) -> None:
+        """The body of a request that is not read must not be refused as a request of its own."""
+        size = 14_000_000  # more than is read before the application runs
+        body = (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * (size // 40))[:size]
+        with full(server), server.connect() as connection:
+            connection.sendall(f"DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+            answer = connection.recv(65_536)
+            connection.sendall(body + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer += b"".join(iter(lambda: connection.recv(65_536), b""))
+
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"405", b"200"]
+
     def test_answers_those_it_had_admitted_and_then_all_others(self, server: Server, cat: bytes) -> None:
         with full(server) as admitted:
             for converter in server.converters():
