@@ -29,9 +29,12 @@ that is less busy."""
 _KEPT_BYTES: Final = 1_000_000
 """Maximum size of a refused request after which its connection is kept: a new one would cost more than reading so much."""
 
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n", re.IGNORECASE)
-_NOT_KEPT: Final = re.compile(rb" HTTP/1\.0\r\n|\r\n(?:transfer-encoding|expect):|\r\nconnection: *close", re.IGNORECASE)
-"""Parts of a head because of which the end of the request is unknown, or its connection ends anyway."""
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n")
+_NOT_KEPT: Final = re.compile(
+    rb" http/1\.0\r\n|transfer-encoding|expect|close|(?<!\r)\n|\n[ \t]|content-length.*content-length", re.DOTALL
+)
+"""Parts of a head, in lower case, because of which its connection is not kept: it ends anyway, or the size of the request may
+be another than it seems, as with two lengths, with lines that go on in the next one, or with a transfer coding."""
 
 _JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
 _TEXT: Final = sentences.BUSY.encode() + b"\n"
@@ -83,7 +86,7 @@ def _size(start: bytes) -> int | None:
     head_bytes = start.find(b"\r\n\r\n") + 4
     if head_bytes < 4:
         return None
-    head = start[:head_bytes]
+    head = start[:head_bytes].lower()
     length = _LENGTH.search(head)
     if length is None or int(length[1]) > _KEPT_BYTES or _NOT_KEPT.search(head):
         return None
