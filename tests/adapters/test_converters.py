@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class TestMessages:
         ],
     )
     def test_an_answer_arrives_unchanged(self, outcome: Conversion) -> None:
-        assert exchanged(wire.answer(outcome), wire.read_answer) == outcome
+        assert exchanged(wire.answer(outcome, 7), wire.read_answer) == (outcome, 7)
 
     @pytest.mark.parametrize("size", [0, 3, 8, 20, -1])
     def test_a_message_that_is_cut_short_is_an_end_of_file(self, size: int) -> None:
@@ -238,7 +238,7 @@ def test_a_converter_process_serves_until_its_parent_has_gone(cat: bytes) -> Non
                 with theirs:
                     socket.send_fds(given, [b"t"], [theirs.fileno()])
                 ours.sendall(wire.request(cat, OPTIONS))
-                answer = wire.read_answer(ours)
+                answer, _ = wire.read_answer(ours)
             os.close(child)
             return answer
 
@@ -247,6 +247,28 @@ def test_a_converter_process_serves_until_its_parent_has_gone(cat: bytes) -> Non
             ConverterProcess(taken, InProcessConverter(Limits()), 0).serve(parent)
             assert answer.result().art
     os.close(parent)
+
+
+def test_a_busy_converter_holds_up_two_conversions_of_a_pool_at_most(cat: bytes) -> None:
+    tasks = TaskSocket()
+    pools = [ConverterPool(Settings(), tasks) for _ in range(2)]
+    with ThreadPoolExecutor(4) as threads:
+
+        def start() -> list[Future[Conversion]]:
+            return [threads.submit(pools[0].convert, cat, OPTIONS, wait_seconds=60) for _ in range(12)]
+
+        try:
+            assert all(conversion.result().art for conversion in start())
+            pools[0]._process.send_signal(signal.SIGSTOP)
+            conversions = start()
+            wait_until(lambda: sum(conversion.done() for conversion in conversions) >= 10)
+            pools[0]._process.send_signal(signal.SIGCONT)
+            assert all(conversion.result().art for conversion in conversions)
+        finally:
+            for pool in pools:
+                pool.close()
+            os.close(tasks.given)
+            os.close(tasks.taken)
 
 
 def test_two_pools_share_their_tasks(cat: bytes) -> None:

@@ -1,9 +1,8 @@
 """Conversions in processes of their own, which all web processes of a machine share.
 
 Web processes and converters share one socket pair, made before the web processes are forked. A web process opens a connection
-by passing one end of it through the pair; the converter that has nothing to do first takes it. A web process has as many
-connections as conversions at a time, and uses the one that has been idle for longest, so its conversions spread over the
-converters.
+by passing one end of it through the pair; the converter that has nothing to do first takes it. It keeps up to two connections
+to each converter, and uses the one that has been idle for longest.
 """
 
 import contextlib
@@ -28,6 +27,10 @@ _RESTART_SECONDS: Final = 0.05
 
 _ATTEMPTS: Final = 3
 """Maximum number of converters that begin one conversion. More would not help an image that crashes each of them."""
+
+_CONNECTIONS_TO_ONE: Final = 2
+"""Connections to one converter that a web process keeps: one in use, and one whose request waits. While a converter is busy
+with a large image, all further requests go to others."""
 
 _START_SECONDS: Final = 10
 """Maximum seconds to wait for the first converter. If it takes longer, requests wait for it, or for another pool's."""
@@ -56,7 +59,9 @@ class ConverterPool:
         self._taken = tasks.taken
         # A socket object of this process: the one created before the fork is not cooperative under gevent.
         self._given = socket.socket(fileno=os.dup(tasks.given))
+        self._lock = threading.Lock()
         self._idle: deque[socket.socket] = deque()
+        self._processes: dict[socket.socket, int] = {}  # id of the converter at the other end of each connection that is kept
         self._process = self._start()
         self._closing = threading.Event()
         self._has_started = threading.Event()
@@ -84,17 +89,36 @@ class ConverterPool:
 
     def _exchange(self, message: bytes, seconds: float) -> Conversion:
         """Send a request to a converter and return its answer. Raises TimeoutError, OSError, EOFError."""
-        connection = self._idle.popleft() if self._idle else self._connect(seconds)
+        connection = self._idle_connection() or self._connect(seconds)
         try:
             connection.settimeout(seconds)
             connection.sendall(message)
-            conversion = wire.read_answer(connection)
+            conversion, process = wire.read_answer(connection)
         except BaseException:
-            connection.close()
+            self._close(connection)
             self._close_idle()  # the other connections to the same process have ended too
             raise
-        self._idle.append(connection)
+        self._keep(connection, process)
         return conversion
+
+    def _keep(self, connection: socket.socket, process: int) -> None:
+        """Keep a connection to the converter `process` for the next conversion, unless there are enough to it."""
+        with self._lock:
+            if connection not in self._processes:
+                if sum(known == process for known in self._processes.values()) >= _CONNECTIONS_TO_ONE:
+                    connection.close()
+                    return
+                self._processes[connection] = process
+            self._idle.append(connection)
+
+    def _close(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._processes.pop(connection, None)
+        connection.close()
+
+    def _idle_connection(self) -> socket.socket | None:
+        with self._lock:
+            return self._idle.popleft() if self._idle else None
 
     def _connect(self, seconds: float) -> socket.socket:
         """Return a new connection, which the converter takes that has nothing to do first."""
@@ -105,8 +129,8 @@ class ConverterPool:
         return ours
 
     def _close_idle(self) -> None:
-        while self._idle:
-            self._idle.popleft().close()
+        while connection := self._idle_connection():
+            self._close(connection)
 
     def is_ready(self) -> bool:
         """Return whether this pool's process has started, and will be replaced if it dies."""

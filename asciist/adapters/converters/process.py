@@ -40,6 +40,15 @@ class ConverterProcess:
         """Serve until the descriptor `parent` is readable, which means that the web process has closed its end."""
         self._selector.register(self._tasks, selectors.EVENT_READ)
         self._selector.register(parent, selectors.EVENT_READ)
+        try:
+            self._serve(parent)
+        finally:
+            for key in [*self._selector.get_map().values()]:
+                if isinstance(key.fileobj, socket.socket) and key.fileobj is not self._tasks:
+                    key.fileobj.close()
+            self._selector.close()
+
+    def _serve(self, parent: int) -> None:
         while True:
             readable = [key.fileobj for key, _ in self._selector.select()]
             if parent in readable:
@@ -66,7 +75,8 @@ class ConverterProcess:
         signal.alarm(self._timeout_seconds)
         try:
             image, options = wire.read_request(connection)
-            connection.sendall(wire.answer(self._converter.convert(image, options, wait_seconds=0)))
+            conversion = self._converter.convert(image, options, wait_seconds=0)
+            connection.sendall(wire.answer(conversion, os.getpid()))
         except (OSError, EOFError):
             return False
         finally:

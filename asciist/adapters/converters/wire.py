@@ -28,17 +28,18 @@ def read_request(connection: socket.socket) -> tuple[bytes, ConversionOptions]:
     return image, ConversionOptions(**fields)
 
 
-def answer(conversion: Conversion) -> bytes:
-    """Return the answer to a request."""
+def answer(conversion: Conversion, process: int) -> bytes:
+    """Return the answer to a request from the converter with the id `process`."""
     has_art = conversion.art is not None
-    return _message({**vars(conversion), "art": None, "has_art": has_art}, (conversion.art or "").encode())
+    return _message({**vars(conversion), "art": None, "has_art": has_art, "process": process}, (conversion.art or "").encode())
 
 
-def read_answer(connection: socket.socket) -> Conversion:
-    """Return the conversion in the next message. Raises EOFError if the connection ends first."""
+def read_answer(connection: socket.socket) -> tuple[Conversion, int]:
+    """Return the next answer and the id of the process that gave it. Raises EOFError if the connection ends first."""
     fields, art = _read(connection)
     fields["art"] = art.decode() if fields.pop("has_art") else None
-    return Conversion(**fields)
+    process: int = fields.pop("process")
+    return Conversion(**fields), process
 
 
 def _message(fields: Mapping[str, Any], content: bytes) -> bytes:
