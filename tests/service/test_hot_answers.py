@@ -13,6 +13,7 @@ from werkzeug.test import Client, TestResponse
 
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.options import ConversionOptions
+from asciist.protocol.artifacts import art_key
 from asciist.protocol.requester import ArtSource, ServedArt
 from asciist.settings import Settings
 from asciist.telemetry import logs, metrics
@@ -37,7 +38,9 @@ class Application:
         environ["werkzeug.request"] = None  # that of the test client, where Flask would put its own
         digest = environ["PATH_INFO"][1:65]
         options = ConversionOptions(width=80)
-        environ[SERVED] = ServedArt(art=self.art, digest=digest, options=options, source=ArtSource.STORE)
+        environ[SERVED] = ServedArt(
+            art=self.art, digest=digest, options=options, key=art_key(digest, options), source=ArtSource.STORE
+        )
         start_response(self.status, [("Content-Type", "text/plain"), ("X-Number", str(self.requests))])
         return [self.art.encode()]
 
