@@ -27,11 +27,10 @@ _BUSY: Final = 16
 """Requests in progress from which on the rate of completions is that of a saturated service."""
 
 _PROMISE_SECONDS: Final = 0.25
-"""Seconds for which a request that passed the door has a place. If its body takes longer, it needs a free place afterwards."""
+"""Seconds for which a promised place is kept. Invalid requests never take theirs."""
 
 _SMOOTHING: Final = 0.1
 """Weight of the latest value in the moving average of the seconds between two completions."""
-
 
 _LOG_SECONDS: Final = 10.0
 """Minimum seconds between two log lines about refused requests."""
@@ -72,13 +71,16 @@ class Admission:
     def refuses(self, age_seconds: float) -> bool:
         """Return whether a request that arrived `age_seconds` ago is refused before it is parsed, and count it if so."""
         if not self.is_full and age_seconds <= _MAX_AGE_SECONDS:
-            self._promised.append(self._clock())
             return False
         # The request log does not see it.
         self._metrics.count(REQUESTS, status="503")
         self._metrics.distribution(REQUEST_DURATION, 1000 * age_seconds, status="503")
         self.count_refused()
         return True
+
+    def promise_place(self) -> None:
+        """Keep a place for a request that was not refused and will be admitted at once, because all of it has arrived."""
+        self._promised.append(self._clock())
 
     def count_refused(self) -> None:
         """Count a refused request, and log from time to time how many there were."""

@@ -1,7 +1,10 @@
-"""The time at which a connection received data, as the kernel recorded it."""
+"""What the kernel knows of the data that a connection received: when it came, and how much of it waits to be read."""
 
+import array
+import fcntl
 import socket
 import struct
+import termios
 from typing import Any, Final
 
 _LAST_RECEIVED: Final = struct.Struct("=8x12I")
@@ -14,3 +17,10 @@ def seconds_since_data(connection: Any) -> float:
         return 0.0
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
     return float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
+
+
+def unread_bytes(connection: Any) -> int:
+    """Return how many bytes a connection has received that have not been read. Raises OSError."""
+    size = array.array("i", [0])
+    fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
+    return size[0]

@@ -26,9 +26,9 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
-from service.arrivals import seconds_since_data
+from service.arrivals import seconds_since_data, unread_bytes
 from service.outbox import Answer, Outbox
-from service.refusal import Refusal
+from service.refusal import Refusal, request_bytes
 
 HEAD_SECONDS: Final = 10
 """Maximum seconds for the head of a request, from its first byte or from the start of the connection."""
@@ -62,6 +62,7 @@ class Gate(Protocol):
     @property
     def is_full(self) -> bool: ...
     def refuses(self, age_seconds: float) -> bool: ...
+    def promise_place(self) -> None: ...
 
 
 class Bodies(Protocol):
@@ -205,7 +206,13 @@ class WebWorker(GeventWorker):
                 if not start:
                     return None
                 is_upload = start[:4] in (b"POST", b"PUT ")
-                if not is_upload or self._gate is None or not self._gate.refuses(self._age_seconds(client)):
+                if not is_upload or self._gate is None:
+                    break
+                if not self._gate.refuses(self._age_seconds(client)):
+                    # A body that is still on its way, perhaps for long, keeps no place from others.
+                    size = request_bytes(start)
+                    if size is not None and unread_bytes(client) >= size:
+                        self._gate.promise_place()
                     break
                 if not self._refusal.send(client, start, may_keep=self.alive):
                     return None

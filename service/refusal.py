@@ -57,7 +57,7 @@ class Refusal:
 
         Return whether the connection can be used for the next request. If not, the client has had time to read the answer.
         """
-        size = _size(start) if may_keep and random.random() >= _MOVED else None  # noqa: S311 - not a secret
+        size = request_bytes(start) if may_keep and random.random() >= _MOVED else None  # noqa: S311 - not a secret
         client.settimeout(_LINGER_SECONDS)
         # Not `sendall`, which could wait: a client whose buffer has no room for this answer does not read the earlier ones.
         os.write(client.fileno(), self._answers[b"application/json" in start, size is not None])
@@ -81,7 +81,7 @@ class Refusal:
         return False
 
 
-def _size(start: bytes) -> int | None:
+def request_bytes(start: bytes) -> int | None:
     """Return the bytes of the request that begins with `start`; None if they are unknown, or its connection is not kept."""
     head_bytes = start.find(b"\r\n\r\n") + 4
     if head_bytes < 4:

@@ -102,6 +102,19 @@ class TestAdmission:
         assert not admission.refuses(0.99)
         assert admission.refuses(1.01)
 
+    def test_a_promised_place_is_kept_for_a_moment(self, admission: Admission, clock: Clock) -> None:
+        with in_progress(admission, 19):
+            admission.promise_place()
+            assert admission.is_full
+
+            with admission.admit():
+                pass
+            assert not admission.is_full
+
+            admission.promise_place()
+            clock.now += 1
+            assert not admission.is_full
+
     def test_a_refusal_before_parsing_counts_as_an_answer_and_as_shed(
         self, admission: Admission, recorded: EmbeddedMetrics
     ) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.refusal import _size
+from service.refusal import request_bytes
 
 
 def head(*lines: str, end: str = "\r\n") -> bytes:
@@ -12,7 +12,7 @@ def head(*lines: str, end: str = "\r\n") -> bytes:
 def test_a_request_ends_after_its_declared_length() -> None:
     start = head("content-LENGTH: 500", "Content-Type: application/json")
 
-    assert _size(start) == _size(start + b"the beginning of its body") == len(start) + 500
+    assert request_bytes(start) == request_bytes(start + b"the beginning of its body") == len(start) + 500
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_a_request_ends_after_its_declared_length() -> None:
     ],
 )
 def test_a_request_whose_end_is_uncertain_ends_its_connection(start: bytes) -> None:
-    assert _size(start) is None
+    assert request_bytes(start) is None
