@@ -92,6 +92,17 @@ class _Listener(StreamServer):
             raise _NoDescriptorError from error
 
 
+class _CachedConfig:
+    """Gunicorn's configuration, which does not change any more. Gunicorn looks up dozens of its settings for each request."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.__dict__[name] = getattr(self._config, name)
+        return value
+
+
 class _NoDescriptorError(Exception):
     """A connection cannot be accepted. The server pauses and tries again."""
 
@@ -105,6 +116,7 @@ class WebWorker(GeventWorker):
         extensions = getattr(self.wsgi, "extensions", {})
         self._gate: Gate | None = extensions.get("asciist.admission")
         self._bodies: Bodies | None = extensions.get("asciist.uploads")
+        self._config: Any = _CachedConfig(self.cfg)
         self._refusal = Refusal(extensions.get("asciist.refusal_headers", {}))
         self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
@@ -165,7 +177,7 @@ class WebWorker(GeventWorker):
             util.close(client)
 
     def _serve(self, name: Any, client: Any, addr: Any) -> None:
-        parser = http.get_parser(self.cfg, client, addr)
+        parser = http.get_parser(self._config, client, addr)
         wait_seconds = _spread(HEAD_SECONDS)
         req = None
         try:
@@ -229,7 +241,7 @@ class WebWorker(GeventWorker):
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Answer one request. Raises StopIteration if the connection must close."""
         answer, environ = wsgi.create(
-            req, sock, addr, listener_name, self.cfg, response_class=Answer, response_args=(self._outbox,)
+            req, sock, addr, listener_name, self._config, response_class=Answer, response_args=(self._outbox,)
         )
         environ["wsgi.multithread"] = True
         if self._bodies is not None:
