@@ -2,8 +2,8 @@
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final
 
@@ -98,6 +98,6 @@ def _trace(environ: _Environ) -> Trace:
     given = environ.get("HTTP_X_REQUEST_ID", "")
     received = {name: environ[variable] for variable, name in _TRACING_VARIABLES if variable in environ}
     return Trace(
-        request_id=given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex,
+        request_id=given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16),
         headers={name: text for name, text in received.items() if _TRACING_HEADER.fullmatch(text)},
     )

@@ -6,8 +6,8 @@ comes, or it does not contain the art, the Requester looks in the store once mor
 twice or never. Every step ends before the deadline of the request.
 """
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -194,7 +194,7 @@ class Requester:
 
     def _request_conversion(self, request: _ArtRequest) -> str:
         """Have the art made by a worker, and return it."""
-        correlation_id = uuid.uuid4().hex
+        correlation_id = secrets.token_hex(16)
         with self._inbox.expect(correlation_id) as pending:
             message = ConversionRequest(
                 correlation_id=correlation_id,
