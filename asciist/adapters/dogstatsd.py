@@ -2,9 +2,15 @@
 
 Datadog's own variables set the agent's address: DD_DOGSTATSD_URL, or DD_AGENT_HOST and DD_DOGSTATSD_PORT; the default is
 127.0.0.1:8125. DD_ENV, DD_SERVICE and DD_VERSION become tags of every metric.
+
+Values are collected here and handed to the client three times per second: the sum of each counter, and the values of each
+distribution packed into few lines. The client takes two to three times as long for a value.
 """
 
-from typing import Final
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Final
 
 from datadog.dogstatsd.base import DogStatsd
 
@@ -12,6 +18,12 @@ _MAX_QUEUED_PACKETS: Final = 1000
 """Maximum packets, of 1.4 kB each, queued for a slow agent: the metrics of more than a minute at 1000 requests per second."""
 _FLUSH_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that `flush` waits for queued packets to be sent."""
+_VALUES_PER_LINE: Final = 64
+"""Maximum values in one line, `name:value:value|d|#tag:text`, which fits into a packet. Agents read such lines since 7.25
+(https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/#dogstatsd-protocol-v11)."""
+
+_Series = tuple[str, tuple[tuple[str, str], ...]]
+"""Name and tags of a metric."""
 
 
 class DogStatsDMetrics:
@@ -21,9 +33,13 @@ class DogStatsDMetrics:
     """
 
     def __init__(self) -> None:
-        self._client = DogStatsd(
+        self._lock = threading.Lock()
+        self._counts: defaultdict[_Series, int] = defaultdict(int)
+        self._values: defaultdict[_Series, list[float]] = defaultdict(list)
+        self._client = _Client(
+            self._hand_over,
             disable_buffering=False,
-            disable_aggregation=False,  # counts are summed between packets, which are sent three times per second
+            disable_aggregation=False,  # runs `flush_aggregated_metrics` before packets are sent, three times per second
             disable_background_sender=False,
             sender_queue_size=_MAX_QUEUED_PACKETS,
             disable_telemetry=True,  # no metrics about the client itself: nothing uses them
@@ -31,11 +47,41 @@ class DogStatsDMetrics:
         )
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
-        self._client.increment(name, value, tags=[f"{key}:{text}" for key, text in tags.items()])
+        with self._lock:
+            self._counts[name, tuple(tags.items())] += value
 
     def distribution(self, name: str, value: float, **tags: str) -> None:
-        self._client.distribution(name, round(value, 3), tags=[f"{key}:{text}" for key, text in tags.items()])
+        with self._lock:
+            self._values[name, tuple(tags.items())].append(value)
 
     def flush(self) -> None:
         self._client.flush_aggregated_metrics()
         self._client.wait_for_pending(_FLUSH_TIMEOUT_SECONDS)
+
+    def _hand_over(self) -> None:
+        """Hand all collected values to the client."""
+        with self._lock:
+            counts, self._counts = self._counts, defaultdict(int)
+            values, self._values = self._values, defaultdict(list)
+        for (name, tags), total in counts.items():
+            self._client.increment(name, total, tags=_texts(tags))
+        for (name, tags), collected in values.items():
+            for start in range(0, len(collected), _VALUES_PER_LINE):
+                packed = ":".join(str(round(value, 3)) for value in collected[start : start + _VALUES_PER_LINE])
+                self._client.distribution(name, packed, tags=_texts(tags))  # type: ignore[arg-type]  # written as it is
+
+
+class _Client(DogStatsd):
+    """Client that calls `collect` before each flush, also in the thread that flushes regularly."""
+
+    def __init__(self, collect: Callable[[], None], **options: Any) -> None:
+        self._collect = collect
+        super().__init__(**options)
+
+    def flush_aggregated_metrics(self) -> bool:
+        self._collect()
+        return bool(super().flush_aggregated_metrics())
+
+
+def _texts(tags: tuple[tuple[str, str], ...]) -> list[str]:
+    return [f"{key}:{text}" for key, text in tags]
