@@ -1,9 +1,11 @@
 """Gunicorn's configuration: `gunicorn --config python:service.gunicorn_settings`."""
 
 import gc
+import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import gunicorn.http.wsgi
@@ -86,8 +88,20 @@ _COLLECTION_THRESHOLD = 20_000
 def post_worker_init(worker: Worker) -> None:
     """Prepare a web process for its requests."""
     gc.set_threshold(_COLLECTION_THRESHOLD)
+    _let_others_finish()
     # A terminal sends SIGINT to every process on Ctrl-C, but the master process stops the web processes itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _let_others_finish() -> None:
+    """Let a request that arrives wait for the time slice of a conversion, if all cores are busy.
+
+    If each arrival interrupted a conversion, both would find the caches filled by the other: at 1.5 and 3 times the rate that
+    the service can serve, it served 7 to 15% less.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # a container may not allow it
+            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:
