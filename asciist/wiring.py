@@ -27,7 +27,7 @@ from asciist.settings import CALLBACK_PORTS, Settings
 _READINESS_SECONDS: Final = 2.0
 """Maximum seconds that a check of readiness waits for the store."""
 
-_TASKS_AHEAD: Final = 2
+_TASKS_AHEAD: Final = 4
 """Conversions that a web process hands to the converters beyond their number."""
 
 _SECONDS_PER_DAY: Final = 86_400
