@@ -48,7 +48,7 @@ _LAST_REQUEST_SECONDS: Final = 1.0
 _UNREAD_BODY_BYTES: Final = 16_000_000
 """Maximum bytes that are read, and thrown away, of a body that was refused: a closed connection would lose the answer."""
 
-_SEND_BUFFER_BYTES: Final = 131_072
+_SEND_BUFFER_BYTES: Final = 65_536
 """Bytes of answers that the system buffers for a client; Linux takes twice as much. By default it takes megabytes, which a
 thousand clients that do not read would fill with answers."""
 

@@ -23,14 +23,15 @@ class Outbox:
         self._waiting: dict[Any, int] = {}
         self._bytes = 0
 
-    def send(self, client: Any, data: bytes) -> None:
-        """Send `data`, waiting for the client. Raises OSError."""
+    def send(self, client: Any, head: bytes, body: bytes) -> None:
+        """Send an answer, waiting for the client. Raises OSError."""
         sent = 0
         with suppress(BlockingIOError):
-            sent = os.write(client.fileno(), data)  # what fits into the system's buffer needs no waiting
-        if sent == len(data):
+            sent = os.writev(client.fileno(), (head, body))  # what fits into the system's buffer needs no waiting
+        if sent == len(head) + len(body):
             return
-        rest = memoryview(data)[sent:]
+        # No copy of the body, which other clients may be waiting for, too.
+        rest = memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head + body)[sent:]
         self._waiting[client] = len(rest)
         self._bytes += len(rest)
         while self._bytes > _UNREAD_BYTES:
@@ -84,4 +85,4 @@ class Answer(Response):
     def _flush(self, data: bytes) -> None:
         head, self._head = self._head, b""
         if head or data:
-            self._outbox.send(self.sock, head + data)
+            self._outbox.send(self.sock, head, data)

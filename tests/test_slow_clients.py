@@ -294,7 +294,7 @@ def test_answers_that_nobody_reads_are_bounded_in_memory(monkeypatch: pytest.Mon
 
     def send(sender: socket.socket) -> None:
         try:
-            outbox.send(sender, bytes(4_000_000))
+            outbox.send(sender, b"", bytes(4_000_000))
             outcomes.append("sent")
         except OSError:
             outcomes.append("cut off")
