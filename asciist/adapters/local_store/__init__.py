@@ -128,6 +128,7 @@ class LocalStore:
     def _write_staged(self, operation: str) -> None:
         if not self._database.has_written:
             self._older_files.start()
+        time.sleep(0)  # other greenlets may be about to put objects, which are then written together
         try:
             self._database.write_staged()
         except StorageError as failure:
