@@ -10,6 +10,7 @@ import random
 import socket
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -135,7 +136,8 @@ class Uploads:
         self._ending_bytes = 0  # of uploads that were ended, and give back their bytes once they are answered
         self._limits = settings.limits
         self._lock = threading.Lock()
-        self._uploads: set[_Upload] = set()
+        self._uploads: OrderedDict[_Upload, None] = OrderedDict()
+        """Bodies being read; the one that has been idle for longest comes first, as far as it is known."""
         self._watch_is_started = False
 
     def read_ahead(self, environ: MutableMapping[str, Any]) -> None:
@@ -203,7 +205,7 @@ class Uploads:
             seconds = self._timeouts.upload_idle * random.uniform(1 - _SPREAD, 1)  # noqa: S311 - not a secret
             connection.settimeout(seconds)
         with self._lock:
-            self._uploads.add(upload)
+            self._uploads[upload] = None
         try:
             self._read_parts(environ["wsgi.input"], upload, declared, max_bytes)
         except AsciistError as error:
@@ -211,7 +213,7 @@ class Uploads:
         finally:
             upload.seconds = time.monotonic() - started
             with self._lock:
-                self._uploads.discard(upload)
+                self._uploads.pop(upload, None)
         if connection is not None:
             # From here on, the timeout bounds the client's reading of the answer.
             connection.settimeout(self._timeouts.upload)
@@ -230,7 +232,7 @@ class Uploads:
                 part = b""
             if not part:
                 break
-            upload.active_at = time.monotonic()
+            self._note_activity(upload)
             received += len(part)
             if received > max_bytes:
                 raise self._too_many_bytes()
@@ -241,6 +243,12 @@ class Uploads:
             raise SlowUploadError(sentences.SLOW_UPLOAD)
         if declared is not None and received < declared:
             raise BadRequestError(sentences.SHORT_BODY)
+
+    def _note_activity(self, upload: _Upload) -> None:
+        with self._lock:
+            upload.active_at = time.monotonic()
+            if upload in self._uploads:
+                self._uploads.move_to_end(upload)
 
     def _reserve(self, upload: _Upload, size: int) -> None:
         """Reserve bytes for a part of an upload; if there are too few, end the upload that has been idle for longest."""
@@ -255,15 +263,18 @@ class Uploads:
 
     def _evict_longest_idle(self, excluded: _Upload | None = None) -> bool:
         """End the upload that has been idle for longest. Return False if all are active. The caller holds the lock."""
-        others = [upload for upload in self._uploads if not upload.was_evicted and upload is not excluded]
-        for upload in sorted(others, key=lambda upload: upload.active_at):
+        for upload in list(self._uploads):
+            if upload is excluded:
+                continue
             if upload.active_at > time.monotonic() - _IDLE_SECONDS:
                 return False
             if upload.is_idle():
+                del self._uploads[upload]
                 upload.was_evicted = True
                 self._ending_bytes += upload.reserved_bytes
                 upload.cut_off()
                 return True
+            self._uploads.move_to_end(upload)
         return False
 
     def _too_many_bytes(self) -> TooManyBytesError:
