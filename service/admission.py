@@ -72,15 +72,18 @@ class Admission:
         """Return whether a request that arrived `age_seconds` ago is refused before it is parsed, and count it if so."""
         if not self.is_full and age_seconds <= _MAX_AGE_SECONDS:
             return False
-        # The request log does not see it.
-        self._metrics.count(REQUESTS, status="503")
-        self._metrics.distribution(REQUEST_DURATION, 1000 * age_seconds, status="503")
-        self.count_refused()
+        self.count_refused_unparsed(age_seconds)
         return True
 
     def promise_place(self) -> None:
         """Keep a place for a request that was not refused and will be admitted at once, because all of it has arrived."""
         self._promised.append(self._clock())
+
+    def count_refused_unparsed(self, age_seconds: float = 0.0) -> None:
+        """Count a request that is refused before it is parsed, and which the request log therefore does not see."""
+        self._metrics.count(REQUESTS, status="503")
+        self._metrics.distribution(REQUEST_DURATION, 1000 * age_seconds, status="503")
+        self.count_refused()
 
     def count_refused(self) -> None:
         """Count a refused request, and log from time to time how many there were."""

@@ -63,6 +63,7 @@ class Gate(Protocol):
     def is_full(self) -> bool: ...
     def refuses(self, age_seconds: float) -> bool: ...
     def promise_place(self) -> None: ...
+    def count_refused_unparsed(self) -> None: ...
 
 
 class Bodies(Protocol):
@@ -165,6 +166,8 @@ class WebWorker(GeventWorker):
         self._open += 1
         try:
             if self._open > self.worker_connections and not self._make_room():
+                if self._gate is not None:
+                    self._gate.count_refused_unparsed()
                 self._refusal.send(client)
             else:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

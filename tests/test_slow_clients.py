@@ -158,6 +158,14 @@ def test_more_clients_than_descriptors_do_not_keep_others_from_being_served(
     assert is_alive(server)
 
 
+def test_connections_refused_because_there_are_too_many_are_counted(small_server: Server, cat: bytes) -> None:
+    with SlowClients(small_server.port) as clients:
+        clients.open(half_body(cat), DESCRIPTORS)  # faster than any of them is idle for long enough to give way
+        wait_until(lambda: dropped(clients) > 0)
+        assert clients.dropped.keys() == {"503"}
+    wait_until(lambda: b"requests refused" in small_server.log)
+
+
 def test_a_process_that_runs_out_of_descriptors_closes_connections_that_wait(server: Server, cat: bytes) -> None:
     for process in server.web_processes():
         hard = resource.prlimit(process, resource.RLIMIT_NOFILE)[1]
