@@ -1,4 +1,4 @@
-"""What the kernel knows of the data that a connection received: when it came, and how much of it waits to be read."""
+"""Asks the kernel when a connection received data, and how much of it waits to be read."""
 
 import array
 import fcntl

@@ -120,6 +120,15 @@ class _Upload:
                 self.active_at = max(self.active_at, now - seconds_since_data(self.connection))
         return self.active_at <= now - _IDLE_SECONDS
 
+    def check(self) -> None:
+        """Raise the error, if there is one, and forget it: it refers to the frames that it passes, and so to the bytes here."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+
     def cut_off(self) -> None:
         """Shut down the reading side: a blocking read returns, and the client still gets an answer."""
         if self.connection is not None:
@@ -170,8 +179,7 @@ class Uploads:
                 upload = self._read(request.environ, declared, max_bytes)
             if isinstance(request, UploadRequest):
                 request.upload_seconds = upload.seconds
-            if upload.error is not None:
-                raise upload.error
+            upload.check()
             body = b"".join(upload.parts)
             upload.parts.clear()
             request.environ["wsgi.input"] = io.BytesIO(body)

@@ -82,6 +82,7 @@ class EmbeddedQueue:
                 message = self._received.pop(delivery.receipt, None)
                 if message is not None:
                     message.visible_at = float("inf")  # makes its entry in the schedule stale
+                    message.body = ""  # the entry stays until the message would have been visible again
 
     def close(self) -> None:
         """Accept no more messages; end every waiting `receive` with an empty list."""

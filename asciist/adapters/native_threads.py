@@ -21,7 +21,10 @@ def offload(call: Callable[..., Result], *arguments: Any, **options: Any) -> Res
         return call(*arguments, **options)
     result, error = _pool().apply(_outcome, (call, arguments, options))
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # it refers to this frame, which would otherwise be freed only when Python looks for garbage
     return cast(Result, result)
 
 

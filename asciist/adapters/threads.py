@@ -23,3 +23,5 @@ class ThreadedCalls:
         except TimeoutError:
             call.cancel()
             raise
+        finally:
+            del call  # its error refers to this frame, which would otherwise be freed only when Python looks for garbage

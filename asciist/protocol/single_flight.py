@@ -22,8 +22,18 @@ class Call(Generic[Result]):
         self._outcome.set_result(result)
 
     def wait(self, seconds: float) -> Result:
-        """Return the leader's result. Raises TimeoutError, or whatever the leader raised."""
-        return self._outcome.result(seconds)
+        """Return the leader's result. Raises TimeoutError, or whatever the leader raised. Call it once."""
+        try:
+            return self._outcome.result(seconds)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Give up the outcome. An error in it refers to the frames that it passed, and thereby to this call and its image.
+
+        Without this cycle, the image is freed at once, not when Python next looks for garbage.
+        """
+        del self._outcome
 
 
 class SingleFlight(Generic[Result]):
@@ -47,8 +57,9 @@ class SingleFlight(Generic[Result]):
         if not is_leader:
             yield Call(outcome, is_leader=False)
             return
+        call = Call(outcome, is_leader=True)
         try:
-            yield Call(outcome, is_leader=True)
+            yield call
         except BaseException as error:
             outcome.set_exception(error)
             raise
@@ -56,3 +67,5 @@ class SingleFlight(Generic[Result]):
             # The key is freed only after the outcome is set: until then, new callers join this computation.
             with self._lock:
                 del self._in_flight[key]
+            call.release()
+            del outcome
