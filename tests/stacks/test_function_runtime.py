@@ -82,7 +82,9 @@ class Function:
         self.api = api
         self.store = store
         self.digest = digest_of(image)
-        store.create(image_key(self.digest), image)
+        store.put(
+            image_key(self.digest), image
+        )  # another process reads it, and `create` keeps it in memory until the next `put`
 
     def request(self, width: int, **changes: Any) -> str:
         fields: dict[str, Any] = {
@@ -134,7 +136,7 @@ def test_an_expired_request_succeeds_without_a_conversion(function: Function) ->
 
 def test_only_the_failed_records_of_a_batch_are_reported(function: Function) -> None:
     not_an_image = b"not an image"
-    function.store.create(image_key(digest_of(not_an_image)), not_an_image)
+    function.store.put(image_key(digest_of(not_an_image)), not_an_image)
     bodies = [
         function.request(20),
         "{poison",
