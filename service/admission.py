@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from asciist.errors import OverloadedError
@@ -27,7 +27,7 @@ _BUSY: Final = 16
 """Requests in progress from which on the rate of completions is that of a saturated service."""
 
 _PROMISE_SECONDS: Final = 0.25
-"""Seconds for which a promised place is kept. Invalid requests never take theirs."""
+"""Maximum seconds for which a promised place is kept."""
 
 _SMOOTHING: Final = 0.1
 """Weight of the latest value in the moving average of the seconds between two completions."""
@@ -75,9 +75,19 @@ class Admission:
         self.count_refused_unparsed(age_seconds)
         return True
 
-    def promise_place(self) -> None:
-        """Keep a place for a request that was not refused and will be admitted at once, because all of it has arrived."""
-        self._promised.append(self._clock())
+    def promise_place(self) -> float:
+        """Keep a place for a request that was not refused and will be admitted at once, because all of it has arrived.
+
+        Return the promise, for `end_promise`.
+        """
+        promise = self._clock()
+        self._promised.append(promise)
+        return promise
+
+    def end_promise(self, promise: float) -> None:
+        """End a promise when its request is answered. One that was refused for its headers, say, has not taken its place."""
+        with suppress(ValueError):
+            self._promised.remove(promise)
 
     def count_refused_unparsed(self, age_seconds: float = 0.0) -> None:
         """Count a request that is refused before it is parsed, and which the request log therefore does not see."""

@@ -62,7 +62,8 @@ class Gate(Protocol):
     @property
     def is_full(self) -> bool: ...
     def refuses(self, age_seconds: float) -> bool: ...
-    def promise_place(self) -> None: ...
+    def promise_place(self) -> float: ...
+    def end_promise(self, promise: float) -> None: ...
     def count_refused_unparsed(self) -> None: ...
 
 
@@ -122,6 +123,8 @@ class WebWorker(GeventWorker):
         self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
+        self._promises: dict[Any, float] = {}
+        """Promises of places for the requests of connections."""
         self._open = 0
         self._started_at = time.monotonic()
         hub = gevent.get_hub()
@@ -177,6 +180,7 @@ class WebWorker(GeventWorker):
         finally:
             self._open -= 1
             self._awaiting.pop(client, None)
+            self._promises.pop(client, None)
             util.close(client)
 
     def _serve(self, name: Any, client: Any, addr: Any) -> None:
@@ -227,7 +231,7 @@ class WebWorker(GeventWorker):
                     # A body that is still on its way, perhaps for long, keeps no place from others.
                     size = request_bytes(start)
                     if size is not None and unread_bytes(client) >= size:
-                        self._gate.promise_place()
+                        self._promises[client] = self._gate.promise_place()
                     break
                 if not self._refusal.send(client, start, may_keep=self.alive):
                     return None
@@ -254,6 +258,9 @@ class WebWorker(GeventWorker):
         finally:
             if self._bodies is not None:
                 self._bodies.release(environ)
+            promise = self._promises.pop(sock, None)
+            if self._gate is not None and promise is not None:
+                self._gate.end_promise(promise)
         if answer.should_close():
             raise StopIteration
         return True

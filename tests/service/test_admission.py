@@ -115,6 +115,9 @@ class TestAdmission:
             clock.now += 1
             assert not admission.is_full
 
+            admission.end_promise(admission.promise_place())
+            assert not admission.is_full
+
     def test_a_refusal_before_parsing_counts_as_an_answer_and_as_shed(
         self, admission: Admission, recorded: EmbeddedMetrics
     ) -> None:
