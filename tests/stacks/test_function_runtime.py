@@ -82,9 +82,8 @@ class Function:
         self.api = api
         self.store = store
         self.digest = digest_of(image)
-        store.put(
-            image_key(self.digest), image
-        )  # another process reads it, and `create` keeps it in memory until the next `put`
+        # The function reads it in another process, and `create` would keep it in memory until the next `put`.
+        store.put(image_key(self.digest), image)
 
     def request(self, width: int, **changes: Any) -> str:
         fields: dict[str, Any] = {
