@@ -180,7 +180,7 @@ class WebWorker(GeventWorker):
         finally:
             self._open -= 1
             self._awaiting.pop(client, None)
-            self._promises.pop(client, None)
+            self._end_promise(client)
             util.close(client)
 
     def _serve(self, name: Any, client: Any, addr: Any) -> None:
@@ -258,9 +258,7 @@ class WebWorker(GeventWorker):
         finally:
             if self._bodies is not None:
                 self._bodies.release(environ)
-            promise = self._promises.pop(sock, None)
-            if self._gate is not None and promise is not None:
-                self._gate.end_promise(promise)
+            self._end_promise(sock)
         if answer.should_close():
             raise StopIteration
         return True
@@ -288,6 +286,11 @@ class WebWorker(GeventWorker):
             # A second answer on the same connection would corrupt the first.
             self.log.exception("answer cut short")
             answer.force_close()
+
+    def _end_promise(self, client: Any) -> None:
+        promise = self._promises.pop(client, None)
+        if self._gate is not None and promise is not None:
+            self._gate.end_promise(promise)
 
     def _age_seconds(self, client: Any) -> float:
         """Return how long the request has waited for this process. Before its start, it waited for no other requests."""
