@@ -233,7 +233,7 @@ class TestStaging:
         store.put("art", b"later art")
         assert store.get("art") == b"later art"
 
-    def test_many_small_objects_that_wait_for_the_lock_are_written_by_one_statement(
+    def test_many_small_objects_that_wait_for_the_lock_are_written_together(
         self, store: StoreUnderTest, other: StoreUnderTest
     ) -> None:
         store.put("before", b"")
@@ -243,6 +243,25 @@ class TestStaging:
 
         assert all(other.exists(str(number)) for number in range(480))
         assert store.failures("put") == store.failures("create") == 0
+
+    @pytest.mark.slow
+    def test_what_was_written_is_not_kept_in_memory_however_many_objects_were_written_at_once(
+        self, store: StoreUnderTest
+    ) -> None:
+        program = """
+def resident_bytes():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+before = resident_bytes()
+for together in range(1, 81):
+    for number in range(together):
+        store.create(f"{together}/{number}", bytes(40_000))
+    store.put(f"{together}/art", b"art")
+print(resident_bytes() - before)
+"""
+        grown_by = int(start(program, store.directory).communicate(timeout=60)[0])
+
+        assert grown_by < 25_000_000  # 130 MB were written
 
 
 class TestProcesses:

@@ -1,6 +1,6 @@
 """The database file of the local store: SQLite with a write-ahead log, bounded in bytes and in age, shared by processes.
 
-- Objects are staged in memory, and all staged objects are written by one statement, which writes all of them or none.
+- Objects are staged in memory, and all staged objects are written by one transaction, which writes all of them or none.
 - Readers never wait: they see the last committed state. Writers of all processes wait at a `Gate`, for their turn.
 - Bounds are kept by the writes. Before each, the oldest objects are deleted until the new ones have room.
 - A process that is killed loses at most what is staged. Nothing waits for the disk (`synchronous=off`), so a power failure
@@ -34,8 +34,7 @@ MAX_STAGED_BYTES: Final = 4_000_000
 """Size of the staged objects, above which they are written at once: about 80 images of 42 kB. They fit into the bound of the
 log, and writing them takes about 10 ms."""
 _MAX_WAITING_BYTES: Final = 8 * MAX_STAGED_BYTES
-"""Size of the staged objects from which no more are staged, because writing them waits for the lock. As at least a page is
-counted for each, one statement has at most 15,628 values; SQLite takes 32,766 (https://www.sqlite.org/limits.html)."""
+"""Size of the staged objects from which no more are staged, because writing them waits for the lock."""
 _BUSY_SECONDS: Final = 0.02
 """Maximum time that SQLite waits for a lock inside its library, as when a killed process's log is being recovered."""
 _SCHEMA_VERSION: Final = 1
@@ -65,7 +64,8 @@ _IS_OLD: Final = """
 """
 """Asks whether an object is among the oldest quarter."""
 _INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
-_ANOTHER_ROW: Final = ", (?, ?, ?, ?)"
+"""Executed once for each object: the connection keeps a statement for the next time, with copies of the values that it wrote
+last. One statement for several objects would have another text for each number of objects, and would keep all their bodies."""
 _RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
 
 
@@ -241,10 +241,9 @@ class Database:
     def _insert_staged(self, connection: sqlite3.Connection) -> None:
         now = self._clock()
         self._bounds.make_room(connection, self.staged_bytes, now)
-        values: list[object] = []
-        for key, body in self.staged.items():
-            values += (key, now, _checksum(key, body), body)
-        connection.execute(_INSERT + (len(self.staged) - 1) * _ANOTHER_ROW, values)
+        with connection:  # commits, or rolls back after an error
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_INSERT, [(key, now, _checksum(key, body), body) for key, body in self.staged.items()])
         if self._overflow.bodies:
             for key in self.staged:
                 self._overflow.remove(key)
