@@ -59,6 +59,9 @@ LOAD: Final = 0.5
 _WIDTH: Final = 80
 _MAX_PEAK: Final = 2000.0  # requests per second; more would test the client
 _TIMEOUT_SECONDS: Final = 30.0
+_SAMPLE_SECONDS: Final = 3.7
+"""Maximum seconds between two samples. The largest images are due every 5 seconds: samples with the same interval, or a half of
+it, would see each of their conversions, or none, and change from one to the other over the minutes."""
 _SETTLE_SECONDS: Final = 20.0
 """Seconds after the load in which the server must have closed what it opened for the clients."""
 
@@ -193,7 +196,7 @@ def soak(
             parts=parts, tree=tree, data_dir=server.data_dir, slow=slow, slow_in_group=slow_clients // len(slow), tell=tell
         )
         loads = [OpenLoop(requests=part.requests, rate=part.rate, seconds=seconds, timeout=_TIMEOUT_SECONDS) for part in parts]
-        results = run(server.port, *loads, tick=sampler.sample, tick_seconds=max(0.5, min(5, seconds / 60)))
+        results = run(server.port, *loads, tick=sampler.sample, tick_seconds=max(0.5, min(_SAMPLE_SECONDS, seconds / 60)))
         dropped = sum((group.clients.dropped for group in slow), Counter[str]())
     after, deadline = tree.usage(), time.monotonic() + _SETTLE_SECONDS
     while after.descriptors > before.descriptors and time.monotonic() < deadline:
@@ -290,7 +293,7 @@ class _Sampler:
                 group.clients.open(group.beginning, missing, reading=group.reading, seconds=1)
 
     def _report_progress(self) -> None:
-        last = self.samples[-12:]
+        last = [sample for sample in self.samples if sample.seconds > self.samples[-1].seconds - 60]
         usage = last[-1].usage
         self.tell(
             f"{last[-1].seconds / 60:.0f} min: {statistics.fmean(s.answered for s in last):.0f} answers/s, fresh p50 "
