@@ -25,6 +25,8 @@ ANY_ORIGIN: Final = "*"
 NO_ORIGIN: Final = "none"
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+")
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
+MIN_KEY_CHARACTERS: Final = 32
+"""Minimum length of a secret in `Settings.link_keys`."""
 CALLBACK_PORTS: Final = 16
 """Number of ports for callbacks: more than the web processes of the largest useful machine."""
 
@@ -175,6 +177,12 @@ class Settings:
     """
     metrics_namespace: str = "asciist"
     """CloudWatch namespace of the metrics. Used with `emf` only."""
+    link_keys: str = field(default="", repr=False)
+    """Secrets of at least 32 characters, separated by commas, with which links are made; the same in every web process.
+
+    The first makes links and all are accepted, so that links outlive a change of the first. By default, the embedded backend
+    makes a key and keeps it in the data directory; the backend `aws` needs one in the web tier.
+    """
     cors_origins: str = ANY_ORIGIN
     """Web sites whose programs may use the service from a browser: `*` for all, `none`, or origins separated by commas.
 
@@ -231,7 +239,8 @@ def _read(owner: type, environment: Mapping[str, str], problems: list[str]) -> d
             continue
         problem = _validation_error(key, values[key])
         if problem:
-            problems.append(f"{name}={text!r} {problem}")
+            shown = "" if key == "link_keys" else f"={text!r}"  # a secret stays out of logs
+            problems.append(f"{name}{shown} {problem}")
     return values
 
 
@@ -243,6 +252,8 @@ def _validation_error(key: str, value: object) -> str:
     if key == "cors_origins" and value not in (ANY_ORIGIN, NO_ORIGIN):
         origins = str(value).split(",")
         return "" if all(_ORIGIN.fullmatch(origin.strip()) for origin in origins) else _INVALID_ORIGINS
+    if key == "link_keys":
+        return "" if all(len(one) >= MIN_KEY_CHARACTERS for one in str(value).split(",")) else _SHORT_KEY
     lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
         return f"is less than the minimum, {lowest}"
@@ -251,6 +262,7 @@ def _validation_error(key: str, value: object) -> str:
     return ""
 
 
+_SHORT_KEY: Final = f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand -hex 32)"
 _INVALID_ORIGINS: Final = "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000"
 _RANGES: Final = {
     "port": (1, 65_535),

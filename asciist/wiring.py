@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.pool import ConverterPool, TaskSocket
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
-from asciist.errors import ArtifactNotFoundError, AsciistError
+from asciist.errors import ArtifactNotFoundError, AsciistError, SettingsError
 from asciist.protocol.ports import (
     ArtifactStore,
     BoundedCall,
@@ -23,6 +23,9 @@ from asciist.protocol.ports import (
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import CALLBACK_PORTS, Settings
+
+if TYPE_CHECKING:
+    from asciist.protocol.links import Links
 
 _READINESS_SECONDS: Final = 2.0
 """Maximum seconds that a check of readiness waits for the store."""
@@ -69,6 +72,7 @@ class WebProcess:
     settings: Settings
     metrics: Metrics
     requester: Requester
+    links: "Links"
     store: ArtifactStore
     inbox: _Inbox
     responder: Responder | None = None
@@ -104,13 +108,31 @@ def shared_tasks(settings: Settings) -> TaskSocket | None:
     return TaskSocket() if settings.backend == "embedded" else None
 
 
-def build_web_process(settings: Settings, tasks: TaskSocket | None = None) -> WebProcess:
-    """Build and start one web process. Raises UnavailableError.
+def link_keys(settings: Settings) -> tuple[str, ...]:
+    """Return the secrets of the links, which all web processes need. Raises SettingsError if there are none.
+
+    The embedded backend makes one at its first start. If it cannot be kept, links are valid until the service stops.
+    """
+    if settings.link_keys:
+        return tuple(settings.link_keys.split(","))
+    if settings.backend != "embedded":
+        raise SettingsError("ASCIIST_LINK_KEYS is required by web processes when ASCIIST_BACKEND=aws")
+    from asciist.adapters.secret_file import secret_in  # noqa: PLC0415 - only this backend needs it
+
+    return (secret_in(settings.data_dir / "link.key"),)
+
+
+def build_web_process(settings: Settings, tasks: TaskSocket | None = None, keys: Sequence[str] | None = None) -> WebProcess:
+    """Build and start one web process, whose links have these keys, by default `link_keys`. Raises UnavailableError.
 
     With `tasks`, the embedded backend converts images in processes of their own, of which this web process starts one. Without,
     it converts them in threads of this process.
     """
-    return _embedded(settings, tasks) if settings.backend == "embedded" else _web_on_aws(settings)
+    from asciist.protocol.links import Links  # noqa: PLC0415 - workers do not have the library that it imports
+
+    valid_seconds = settings.store_max_days * _SECONDS_PER_DAY
+    links = Links(link_keys(settings) if keys is None else keys, valid_seconds=valid_seconds)
+    return _embedded(settings, tasks, links) if settings.backend == "embedded" else _web_on_aws(settings, links)
 
 
 def build_responder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Responder:
@@ -136,7 +158,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     return _responder(store, requests, replies, metrics, InProcessConverter(settings.limits))
 
 
-def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
+def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> WebProcess:
     metrics = _metrics(settings)
     store = _local_store(settings, metrics)
     queue = _embedded_queue(settings)
@@ -151,7 +173,8 @@ def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, replies, metrics),
+        requester=_requester(settings, store, queue, replies, metrics, links=links),
+        links=links,
         store=store,
         inbox=replies,
         responder=responder,
@@ -167,7 +190,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None) -> WebProcess:
     )
 
 
-def _web_on_aws(settings: Settings) -> WebProcess:
+def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
     from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
     from asciist.adapters.threads import ThreadedCalls  # noqa: PLC0415 - as above
@@ -193,7 +216,8 @@ def _web_on_aws(settings: Settings) -> WebProcess:
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, inbox, metrics, call=call),
+        requester=_requester(settings, store, queue, inbox, metrics, links=links, call=call),
+        links=links,
         call=call,
         store=store,
         inbox=inbox,
@@ -239,6 +263,7 @@ def _requester(
     inbox: ReplyInbox,
     metrics: Metrics,
     *,
+    links: "Links",
     call: BoundedCall = call_directly,
 ) -> Requester:
     return Requester(
@@ -249,6 +274,7 @@ def _requester(
         limits=settings.limits,
         timeout_seconds=settings.timeouts.request,
         call=call,
+        image_id=links.image_id,
     )
 
 

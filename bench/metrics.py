@@ -38,7 +38,11 @@ def calls_of_requests(image: bytes, agent: Receiver) -> dict[str, list[Call]]:
     with tempfile.TemporaryDirectory() as data_dir:
         process = build_web_process(Settings(data_dir=Path(data_dir), metrics="dogstatsd"))
         app = create_app(
-            settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
+            settings=process.settings,
+            requester=process.requester,
+            metrics=process.metrics,
+            links=process.links,
+            is_ready=process.is_ready,
         )
         client = app.test_client()
         before = agent.series()

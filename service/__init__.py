@@ -6,13 +6,14 @@ from typing import Final
 from flask import Flask, Request, Response, request
 from werkzeug.routing import BaseConverter
 
+from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN, Links
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from service import answers, compression, errors, headers, routes
 from service.admission import Admission
 from service.cors import CrossOriginHeaders
-from service.hot_answers import HotAnswers
+from service.hot_answers import HotAnswers, SharedCounter
 from service.request_log import log_requests
 from service.uploads import UploadRequest, Uploads
 
@@ -39,8 +40,12 @@ class _Application(Flask):
         return headers.SCRIPT_MAX_AGE if filename and filename.endswith(".js") else headers.STATIC_MAX_AGE
 
 
-class _Sha256Converter(BaseConverter):
-    regex = "[0-9a-f]{64}"
+class _LinkConverter(BaseConverter):
+    regex = NAME_PATTERN
+
+
+class _CapabilityConverter(BaseConverter):
+    regex = CAPABILITY_PATTERN
 
 
 class _NameConverter(BaseConverter):
@@ -56,16 +61,19 @@ def create_app(
     settings: Settings,
     requester: Requester,
     metrics: Metrics,
+    links: Links,
     is_ready: Callable[[], bool],
     store_problem: Callable[[], str] = str,
+    deletions: SharedCounter | None = None,
 ) -> Flask:
     """Return the WSGI application.
 
     `is_ready` returns True if a request sent now can be answered. `store_problem` returns why art is not being stored; empty
-    if it is.
+    if it is. `deletions` counts those of all processes that share it.
     """
+    deletions = deletions or SharedCounter()
     app = _Application(__name__)
-    app.url_map.converters |= {"sha256": _Sha256Converter, "name": _NameConverter}
+    app.url_map.converters |= {"link": _LinkConverter, "capability": _CapabilityConverter, "name": _NameConverter}
     app.url_map.merge_slashes = False
     # The server uses both too, for what it decides before the application runs.
     admission = app.extensions["asciist.admission"] = Admission(settings, metrics)
@@ -77,13 +85,15 @@ def create_app(
             metrics=metrics,
             admission=admission,
             uploads=uploads,
+            links=links,
+            deletions=deletions,
             is_ready=is_ready,
             store_problem=store_problem,
         )
     )
     answers.register(app, settings.limits)
     errors.register(app, admission)
-    app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
+    app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
     app.extensions["asciist.refusal_headers"] = cross_origin_headers.for_every_request()

@@ -55,8 +55,11 @@ def register(app: Flask, limits: Limits) -> None:
         return {"limits": limits, "options": OPTIONS, "styles": STYLES, "origin": origin(), "static": _static_url}
 
 
-def art_answer(served: ServedArt) -> Response:
-    """Return art in the preferred form, with its caching headers."""
+def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Response:
+    """Return art in the preferred form, with its caching headers.
+
+    `path` is that of its permanent URL. `image_path`, for whoever uploaded the image, converts it again and deletes it.
+    """
     request.environ[SERVED] = served
     form = _preferred_form()
     is_document = served.options.color == "html" and form is not Form.JSON
@@ -65,10 +68,11 @@ def art_answer(served: ServedArt) -> Response:
     elif form is Form.JSON:
         response = _json({"art": served.art})
     elif form is Form.HTML:
-        response = page(served=served)
+        response = page(served=served, path=path, image_path=image_path)
     else:
         response = _text(served.art + "\n")
-    headers.for_art(response, served, is_page=form is Form.HTML and not is_document)
+    is_page = form is Form.HTML and not is_document
+    headers.for_art(response, served, path=path, image_path=image_path, is_page=is_page)
     response.add_etag()
     return response
 
@@ -87,6 +91,13 @@ def error_answer(status: int, message: str) -> Response:
     return response
 
 
+def deletion_answer() -> Response:
+    """Return the answer to a deletion, which has no body."""
+    response = Response(status=204)
+    headers.for_deletion(response)
+    return response
+
+
 def front_page() -> Response:
     """Return the page to a browser and the usage text to other clients: Accept decides, then User-Agent."""
     is_browser = "Mozilla/" in request.headers.get("User-Agent", "")
@@ -96,8 +107,11 @@ def front_page() -> Response:
     return response
 
 
-def page(*, served: ServedArt | None = None, error: str = "") -> Response:
-    """Return the page: a form, an error if there is one, and the art of `served` or else the sample art."""
+def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "", error: str = "") -> Response:
+    """Return the page: a form, an error if there is one, and the art of `served` or else the sample art.
+
+    `path` and `image_path` are as for `art_answer`.
+    """
     art = _ESCAPE_CODES.sub("", served.art) if served else _sample()
     columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
     # The style sheet needs the size of the art. The content security policy allows exactly this inline style, by its hash.
@@ -107,6 +121,8 @@ def page(*, served: ServedArt | None = None, error: str = "") -> Response:
             "page.html",
             chosen=served.options if served else ConversionOptions(width=DEFAULT_WIDTH),
             served=served,
+            path=path,
+            image_path=image_path,
             art=art,
             columns=columns,
             rows=rows,

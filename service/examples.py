@@ -14,7 +14,6 @@ HEART: Final = (
     "OVWZUJBVcTUSdIy+G/dpXIWPB028FRdYULUeAAAAAElFTkSuQmCC"
 )
 """The file `static/heart.png`, in base64."""
-HEART_SHA256: Final = "f3584a3f007ec9d895d807060c862ebaa37aaf97808cc5ede151fc599d845b6e"
 
 ART: Final = _lines(
     "   _g,    _g,   ",
@@ -58,6 +57,9 @@ def examples(origin: str) -> dict[str, list[Example]]:
     `origin` is the address of the service, such as `https://host`.
     """
     form = "curl -F image=@heart.png"
+    sent = f"curl -s -o /dev/null --data-binary @heart.png '{origin}/?width=12&style=blocks'"
+    link = f"""$({sent} -w '%header{{content-location}}')"""
+    image = f"""$({sent} -w '%header{{link}}' | cut -d '<' -f 2 | cut -d '>' -f 1)"""
     json_type = "-H 'Content-Type: application/json'"
     return {
         "front": [Example(title="The usage text", command=f"curl {origin}")],
@@ -86,14 +88,25 @@ def examples(origin: str) -> dict[str, list[Example]]:
         "convertStoredImage": [
             Example(
                 title="Another style, without uploading the image again",
-                command=f"curl -X POST '{origin}/{HEART_SHA256}/image?width=12&style=blocks'",
-                output=BLOCKS,
+                command=f'curl -X POST "{origin}{image}?width=16"',
+                output=ART,
             )
         ],
-        "storedArt": [Example(title="By its URL", command=f"curl {origin}/{HEART_SHA256}/width/16", output=ART)],
-        "storedArtOfVariant": [
-            Example(title="By its URL", command=f"curl {origin}/{HEART_SHA256}/style/blocks/width/12", output=BLOCKS)
+        "deleteImage": [
+            Example(
+                title="The image, and its art in blocks",
+                command=f"""curl -X DELETE -w '%{{http_code}}' "{origin}{image}?width=12&style=blocks\"""",
+                output="204",
+            )
         ],
+        "storedArt": [
+            Example(
+                title="By its URL",
+                command=f'curl "{origin}{link.replace("12&style=blocks", "16")}"',
+                output=ART,
+            )
+        ],
+        "storedArtOfVariant": [Example(title="By its URL", command=f'curl "{origin}{link}"', output=BLOCKS)],
         "health": [Example(title="Liveness", command=f"curl {origin}/healthz", output="ok")],
         "readiness": [Example(title="Readiness", command=f"curl {origin}/readyz", output="ready")],
         "openapi": [Example(title="The OpenAPI document", command=f"curl {origin}/openapi.json")],

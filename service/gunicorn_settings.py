@@ -16,13 +16,16 @@ from gunicorn.workers.base import Worker
 
 from asciist.settings import Settings
 from asciist.telemetry import logs
-from asciist.wiring import shared_tasks
+from asciist.wiring import link_keys, shared_tasks
+from service.hot_answers import SharedCounter
 
 _settings = Settings.from_environment()
 _timeouts = _settings.timeouts
 
 tasks = shared_tasks(_settings)
-"""Socket pair that the web processes share, because they inherit it when they are forked."""
+keys = link_keys(_settings)
+deletions = SharedCounter()
+"""The web processes share these three, because they inherit them when they are forked."""
 
 
 _MOST_DESCRIPTORS = 20_000

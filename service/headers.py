@@ -50,14 +50,18 @@ _OF_EVERY_RESPONSE: Final = (
 )
 
 
-def for_art(response: Response, served: ServedArt, *, is_page: bool) -> None:
-    """Add the headers that describe art and let caches keep it.
+def for_art(response: Response, served: ServedArt, *, path: str, image_path: str, is_page: bool) -> None:
+    """Add the headers that describe art and let caches keep it, unless it has `image_path`, which is for one client.
 
     A page also changes with a release, so caches revalidate it on each use and usually get a 304.
     """
     add = response.headers.add  # a third of the time of an assignment, which looks for a value to replace
-    add("Cache-Control", "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
-    add("Content-Location", f"/{served.key}")
+    if image_path:
+        add("Cache-Control", "no-store")
+        add("Link", f'<{image_path}>; rel="edit"')  # RFC 5023: the resource with which to change what the answer shows
+    else:
+        add("Cache-Control", "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
+    add("Content-Location", path)
     add("Cache-Status", _CACHE_STATUS[served.source])
     add("Vary", "Accept")
 
@@ -68,6 +72,12 @@ def for_error(response: Response) -> None:
     response.headers["Vary"] = "Accept"
     if response.status_code == 503:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
+
+
+def for_deletion(response: Response) -> None:
+    """Keep the answer to a deletion out of caches. It has no body, so no type."""
+    response.headers["Cache-Control"] = "no-store"
+    del response.headers["Content-Type"]
 
 
 def for_health_check(response: Response) -> None:

@@ -3,13 +3,15 @@
 Such an answer depends on nothing but the URL and a few request headers. Serving it from here skips Flask and the store.
 """
 
+import mmap
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
+from asciist.protocol.links import NAME_PATTERN
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import ArtSource, ServedArt
 from asciist.telemetry import logs
@@ -28,9 +30,9 @@ _ENTRY_BYTES: Final = 4096
 """Bytes of an answer's headers and of its place, at most about."""
 
 _MAX_SECONDS: Final = 60.0
-"""Maximum age of an answer. Art that has been deleted from the store is served for this long at most."""
+"""Maximum age of an answer. Art that another machine has deleted from the store is served for this long at most."""
 
-_PATH: Final = re.compile(r"/[0-9a-f]{64}/(?:style/[^/]{1,400}/)?width/[0-9]{1,4}")
+_PATH: Final = re.compile(rf"/{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}}")
 
 _VARYING: Final = ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ORIGIN", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
 """Request headers on which an answer may depend."""
@@ -46,19 +48,46 @@ _Application = Callable[[Any, Any], Iterable[bytes]]
 class _Answer:
     headers: list[tuple[str, str]]
     body: bytes
-    served: ServedArt
+    fields: dict[str, object]
+    """Fields of its log lines."""
     route: str
     expires_at: float
     kept_bytes: int
     """Bytes of memory for the answer and its key, roughly."""
 
 
+class SharedCounter:
+    """A number that this process shares with all that it forks afterwards."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8)
+
+    def increment(self) -> None:
+        """Change the value. Of two processes that do so at the same time, one may be ignored."""
+        self._memory[:] = ((self.value + 1) % 2**64).to_bytes(8)
+
+    @property
+    def value(self) -> int:
+        return int.from_bytes(self._memory[:])
+
+
 class HotAnswers:
     """WSGI application that answers repeated requests for stored art itself, and passes all others on."""
 
-    def __init__(self, application: _Application, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        application: _Application,
+        metrics: Metrics,
+        deletions: SharedCounter,
+        image_id: Callable[[str], str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """All answers are dropped when `deletions` changes. `image_id` returns the name of an image in logs."""
         self._application = application
         self._metrics = metrics
+        self._deletions = deletions
+        self._seen_deletions = deletions.value
+        self._image_id = image_id
         self._clock = clock
         self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
         self._bytes = 0
@@ -67,20 +96,24 @@ class HotAnswers:
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] != "GET" or not _PATH.fullmatch(path) or any(environ.get(name) for name in _EXCLUDING):
             return self._application(environ, start_response)
+        if self._seen_deletions != self._deletions.value:
+            self._seen_deletions = self._deletions.value
+            self._answers.clear()
+            self._bytes = 0
         key = (path, *[environ.get(name, "") for name in _VARYING])
         answer = self._answers.get(key)
         if answer is None or answer.expires_at < self._clock():
             return self._pass_on(key, environ, start_response)
         self._answers.move_to_end(key)
         self._metrics.count(ART_SERVED, source=ArtSource.STORE.value)
-        served = answer.served
-        logs.add(digest=served.digest, style=served.options.style, width=served.options.width, source=ArtSource.STORE.value)
+        logs.add(**answer.fields)
         environ[ROUTE] = answer.route
         start_response("200 OK", list(answer.headers))
         return [answer.body]
 
     def _pass_on(self, key: tuple[str, ...], environ: _Environ, start_response: Any) -> Iterable[bytes]:
         started: list[Any] = []
+        deletions = self._deletions.value
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             request = environ.get("werkzeug.request")
@@ -90,7 +123,7 @@ class HotAnswers:
 
         parts = self._application(environ, start)
         served: ServedArt | None = environ.get(SERVED)
-        if served is None or started[0] != "200 OK":
+        if served is None or started[0] != "200 OK" or deletions != self._deletions.value:
             return parts
         body = b"".join(parts)
         getattr(parts, "close", lambda: None)()
@@ -101,7 +134,12 @@ class HotAnswers:
         answer = _Answer(
             headers=headers,
             body=body,
-            served=replace(served, art=""),
+            fields={
+                "image": self._image_id(served.digest),
+                "style": served.options.style,
+                "width": served.options.width,
+                "source": ArtSource.STORE.value,
+            },
             route=route,
             expires_at=expires_at,
             kept_bytes=kept_bytes,

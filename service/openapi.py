@@ -5,9 +5,12 @@ from typing import Any
 from asciist.limits import Limits
 from asciist.options import OPTIONS
 from asciist.protocol.artifacts import VARIANT_PATTERN
-from service.examples import HEART, HEART_SHA256, SMALL, examples
+from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
+from service.examples import HEART, SMALL, examples
 
 _Schema = dict[str, Any]
+
+_NO_CAPABILITY = "The path does not contain a capability."
 
 _RAW: _Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
 
@@ -60,13 +63,26 @@ def _conversion_paths(limits: Limits) -> _Schema:
             "put": _raw_upload("convertRaw", options),
         },
         "/{name}": {"put": _raw_upload("convertNamed", [name, *options])},
-        "/{sha256}/image": {
+        "/image/{capability}": {
             "post": _operation(
                 "Convert an image that was uploaded before",
                 "convertStoredImage",
                 _conversion_answers(_STORED_IMAGE_ERRORS),
-                parameters=[_sha256(), *options],
-            )
+                parameters=[_capability(), *options],
+            ),
+            "delete": _operation(
+                "Delete an image, and its art with these options",
+                "deleteImage",
+                {
+                    "204": {"description": "Neither is stored any more."},
+                    "400": _error("An option has an invalid value."),
+                    "404": _error("The capability is not valid, or has expired."),
+                    "405": _error(_NO_CAPABILITY),
+                    "503": _error("The store is unavailable. Retry after Retry-After seconds.", retry=True),
+                    "504": _error("The store did not answer in time."),
+                },
+                parameters=[_capability(), *options],
+            ),
         },
     }
 
@@ -75,16 +91,16 @@ def _stored_art_paths(limits: Limits) -> _Schema:
     width = _path("width", OPTIONS["width"].schema(limits, with_default=False), OPTIONS["width"].description)
     variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
     return {
-        "/{sha256}/width/{width}": {
-            "get": _operation("Get stored art", "storedArt", _stored_answers(), parameters=[_sha256(), width])
+        "/{name}/width/{width}": {
+            "get": _operation("Get stored art", "storedArt", _stored_answers(), parameters=[_name_of_art(), width])
         },
-        "/{sha256}/style/{variant}/width/{width}": {
+        "/{name}/style/{variant}/width/{width}": {
             "get": _operation(
                 "Get stored art with non-default options",
                 "storedArtOfVariant",
                 _stored_answers(),
                 parameters=[
-                    _sha256(),
+                    _name_of_art(),
                     _path("variant", variant, "All options except the width, as in Content-Location."),
                     width,
                 ],
@@ -136,7 +152,11 @@ def _conversion_bodies(limits: Limits) -> _Schema:
 
 def _conversion_answers(errors: _Schema) -> _Schema:
     return {
-        "200": _art_answer("The art. Content-Location holds its permanent URL."),
+        "200": _art_answer(
+            "The art. Content-Location holds its permanent URL. Link holds, with rel=edit, a URL that converts the image again "
+            "(POST) and deletes it (DELETE). It is for whoever uploaded the image.",
+            "Link",
+        ),
         **errors,
         "503": _error("Overloaded, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True),
         "504": _error("The art was not ready in time."),
@@ -163,9 +183,14 @@ def _raw_upload(operation_id: str, parameters: list[_Schema]) -> _Schema:
     )
 
 
-def _sha256() -> _Schema:
-    parameter = _path("sha256", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "SHA-256 of the image, in hexadecimal.")
-    return parameter | {"example": HEART_SHA256}
+def _name_of_art() -> _Schema:
+    schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+    return _path("name", schema, "Name of this art, as in Content-Location. Nobody can guess it.")
+
+
+def _capability() -> _Schema:
+    schema = {"type": "string", "pattern": f"^{CAPABILITY_PATTERN}$"}
+    return _path("capability", schema, "Given to whoever uploaded the image, in Link (rel=edit). It expires.")
 
 
 def _operation(
@@ -205,11 +230,12 @@ def _text_or_page(description: str) -> _Schema:
     return {"description": description, "content": content}
 
 
-def _art_answer(description: str) -> _Schema:
+def _art_answer(description: str, *more_headers: str) -> _Schema:
     answer = _text_or_page(description)
     answer["content"]["application/json"] = {"schema": _object_of_text("art"), "example": {"art": SMALL}}
     answer["headers"] = {
-        name: {"schema": {"type": "string"}} for name in ("ETag", "Cache-Control", "Content-Location", "Cache-Status")
+        name: {"schema": {"type": "string"}}
+        for name in ("ETag", "Cache-Control", "Content-Location", "Cache-Status", *more_headers)
     }
     return answer
 
@@ -246,6 +272,6 @@ _UPLOAD_ERRORS: _Schema = {
 
 _STORED_IMAGE_ERRORS: _Schema = {
     "400": _error("An option has an invalid value, or the image is damaged."),
-    "404": _error("The image is not stored, or has expired. Upload it."),
-    "405": _error("The path does not contain a valid SHA-256 digest."),
+    "404": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
+    "405": _error(_NO_CAPABILITY),
 }

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from flask import Blueprint, Request, Response, jsonify, request
 
 from asciist.options import DEFAULT_STYLE
+from asciist.protocol.links import Links
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from service import answers
 from service.admission import Admission
+from service.hot_answers import SharedCounter
 from service.parsing import options_from_text, options_from_url, parse_upload
 from service.request_log import trace_of
 from service.uploads import Uploads
@@ -23,6 +25,8 @@ def blueprint(
     metrics: Metrics,
     admission: Admission,
     uploads: Uploads,
+    links: Links,
+    deletions: SharedCounter,
     is_ready: Callable[[], bool],
     store_problem: Callable[[], str],
 ) -> Blueprint:
@@ -40,20 +44,30 @@ def blueprint(
             upload = parse_upload(current_request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
             served = requester.convert(upload.image, upload.options, trace_of(current_request.environ))
-        return answers.art_answer(served)
+        image_path = links.image_path(served.digest)
+        return answers.art_answer(served, path=links.art_path(served.digest, served.options), image_path=image_path)
 
-    @routes.post("/<sha256:digest>/image")
-    def convert_stored_image(digest: str) -> Response:
+    @routes.post("/image/<capability:capability>")
+    def convert_stored_image(capability: str) -> Response:
+        digest = links.digest_of_image(capability)
         options = options_from_text(request.args, limits)
         logs.add(style=options.style, width=options.width)
         with admission.admit():
             served = requester.convert_stored_image(digest, options, trace_of(request.environ))
-        return answers.art_answer(served)
+        return answers.art_answer(served, path=links.art_path(digest, options), image_path=request.path)
 
-    @routes.get("/<sha256:digest>/width/<width>")
-    @routes.get("/<sha256:digest>/style/<variant>/width/<width>")
-    def stored_art(digest: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
-        return answers.art_answer(requester.stored_art(digest, options_from_url(variant, width, limits)))
+    @routes.delete("/image/<capability:capability>")
+    def delete_image(capability: str) -> Response:
+        requester.delete(links.digest_of_image(capability), options_from_text(request.args, limits))
+        deletions.increment()
+        return answers.deletion_answer()
+
+    @routes.get("/<link:name>/width/<width>")
+    @routes.get("/<link:name>/style/<variant>/width/<width>")
+    def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
+        options = options_from_url(variant, width, limits)
+        served = requester.stored_art(links.digest_of_art(name, options), options)
+        return answers.art_answer(served, path=links.art_path(served.digest, options))
 
     @routes.get("/")
     def front_page() -> Response:

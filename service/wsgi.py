@@ -12,11 +12,13 @@ def application() -> Flask:
     """Build and start the service of this process. Raises SettingsError, UnavailableError."""
     logs.configure()
     settings = Settings.from_environment()
-    process = build_web_process(settings, gunicorn_settings.tasks)
+    process = build_web_process(settings, gunicorn_settings.tasks, gunicorn_settings.keys)
     app = create_app(
         settings=settings,
         requester=process.requester,
         metrics=process.metrics,
+        links=process.links,
+        deletions=gunicorn_settings.deletions,
         is_ready=process.is_ready,
         store_problem=process.store_problem,
     )

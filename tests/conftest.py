@@ -66,6 +66,7 @@ def app(embedded: WebProcess) -> Flask:
         settings=embedded.settings,
         requester=embedded.requester,
         metrics=embedded.metrics,
+        links=embedded.links,
         is_ready=embedded.is_ready,
         store_problem=embedded.store_problem,
     )

@@ -19,6 +19,7 @@ from asciist.errors import BadOptionError, MalformedMessageError
 from asciist.limits import Limits
 from asciist.options import COLORS, OPTIONS
 from asciist.protocol.artifacts import art_key
+from asciist.protocol.links import NAME_PATTERN
 from asciist.protocol.messages import REQUEST_VERSION, ConversionRequest
 from devtools.images import encoded, gradient
 
@@ -235,7 +236,11 @@ present, added = ([ExtendedOptions(**values) for values in given[name]] for name
 image = Path(given["image"]).read_bytes()
 process = build_web_process(Settings(data_dir=Path(given["data_dir"]), metrics="none"))
 app = create_app(
-    settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
+    settings=process.settings,
+    requester=process.requester,
+    metrics=process.metrics,
+    links=process.links,
+    is_ready=process.is_ready,
 )
 client = app.test_client()
 HTML = {"Accept": "text/html"}
@@ -259,7 +264,7 @@ def run(*arguments):
     return [result.exit_code, result.output]
 
 
-client.post("/", data=image)  # so that POST /{sha256}/image finds it
+stored_image = client.post("/", data=image).headers["Link"][1:].partition(">")[0]
 report = {
     "names": list(options.OPTIONS),
     "present_keys": [art_key("0" * 64, values) for values in present],
@@ -272,7 +277,7 @@ report = {
         ConversionRequest.from_json(body).options == values for body, values in zip(given["messages"], present, strict=True)
     ],
     "queries": [convert("PUT", f"/?{query}", data=image) for query in given["queries"]],
-    "stored_image": [convert("POST", f"/{digest_of(image)}/image?{query}") for query in given["queries"]],
+    "stored_image": [convert("POST", f"{stored_image}?{query}") for query in given["queries"]],
     "forms": [
         convert("POST", "/", data={"image": (BytesIO(image), "cat.jpg"), **dict(parse_qsl(query, keep_blank_values=True))})
         for query in given["queries"]
@@ -361,7 +366,7 @@ class TestTable:
     @pytest.mark.parametrize("source", ["queries", "stored_image", "forms", "json_bodies"])
     def test_requests_accept_the_added_options_and_the_art_has_a_url(self, extended: dict[str, Any], source: str) -> None:
         urls = [url for url, _ in extended[source]]
-        assert [re.sub("^/[0-9a-f]{64}", "", url) for url in urls] == [suffix for _, _, suffix in ADDED]
+        assert [re.sub(f"^/{NAME_PATTERN}", "", url) for url in urls] == [suffix for _, _, suffix in ADDED]
         assert {status for _, status in extended[source]} == {200}
 
     def test_an_invalid_value_is_refused_by_name(self, extended: dict[str, Any]) -> None:
@@ -374,7 +379,7 @@ class TestTable:
             "xmirror": {"type": "boolean", "default": False},
             "xedges": {"type": "string", "enum": ["soft", "sharp"], "default": "soft"},
         }
-        for operation in (paths["/"]["post"], paths["/"]["put"], paths["/{name}"]["put"], paths["/{sha256}/image"]["post"]):
+        for operation in (paths["/"]["post"], paths["/"]["put"], paths["/{name}"]["put"], paths["/image/{capability}"]["post"]):
             parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
             assert [name for name in parameters if name in OPTIONS or name in ADDED_NAMES] == [*OPTIONS, *ADDED_NAMES]
             assert all(parameters[name]["schema"] == schema for name, schema in schemas.items())
@@ -386,7 +391,7 @@ class TestTable:
 
         (variant,) = [
             parameter["schema"]["pattern"]
-            for parameter in paths["/{sha256}/style/{variant}/width/{width}"]["get"]["parameters"]
+            for parameter in paths["/{name}/style/{variant}/width/{width}"]["get"]["parameters"]
             if parameter["name"] == "variant"
         ]
         assert all(re.match(variant, suffix.split("/")[2]) for _, _, suffix in ADDED)

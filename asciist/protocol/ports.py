@@ -32,6 +32,9 @@ class ArtifactStore(Protocol):
     def exists(self, key: str) -> bool:
         """Return whether an object is stored under the key."""
 
+    def delete(self, key: str) -> None:
+        """Delete an object. A missing object is no error."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from asciist import conversion
@@ -60,14 +61,12 @@ class ArtSource(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ServedArt:
-    """Art for a client, with its source and its storage key."""
+    """Art for a client, with its source."""
 
     art: str
     digest: str
     """SHA-256 of the image."""
     options: ConversionOptions
-    key: str
-    """Storage key of the art."""
     source: ArtSource
 
 
@@ -99,9 +98,13 @@ class Requester:
         limits: Limits,
         timeout_seconds: float,
         call: BoundedCall = call_directly,
+        image_id: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`call` makes every call to the store and the queue, so that none exceeds the deadline of its request."""
+        """`call` makes every call to the store and the queue, so that none exceeds the deadline of its request.
+
+        `image_id` returns the name in logs of the image with a digest; without it, logs do not name images.
+        """
         self._store = store
         self._queue = queue
         self._inbox = inbox
@@ -111,6 +114,7 @@ class Requester:
         self._brief_seconds = min(_BRIEF_SECONDS, _BRIEF_SHARE * timeout_seconds)
         self._hedging = Hedging(timeout_seconds)
         self._call = call
+        self._image_id = image_id
         self._clock = clock
         self._in_flight: SingleFlight[ServedArt] = SingleFlight()
 
@@ -124,7 +128,7 @@ class Requester:
         self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
         self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
-        logs.add(digest=digest, format=image_format, bytes=len(image), pixels=header.pixels)
+        self._log(digest, format=image_format, bytes=len(image), pixels=header.pixels)
         return self._count(self._serve(self._request(digest, options, trace, image=image)))
 
     def convert_stored_image(self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
@@ -133,7 +137,7 @@ class Requester:
         Raises ArtifactNotFoundError if the image is not stored, and every error that `convert` raises.
         """
         options.check(self._limits)
-        logs.add(digest=digest)
+        self._log(digest)
         return self._count(self._serve(self._request(digest, options, trace, image=None)))
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
@@ -146,8 +150,18 @@ class Requester:
         art = self._find(key, self._clock() + self._timeout_seconds)
         if art is None:
             raise ArtifactNotFoundError(key)
-        logs.add(digest=digest, style=options.style, width=options.width)
-        return self._count(ServedArt(art=art, digest=digest, options=options, key=key, source=ArtSource.STORE))
+        self._log(digest, style=options.style, width=options.width)
+        return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
+
+    def delete(self, digest: str, options: ConversionOptions) -> None:
+        """Delete an image and its art with these options. It is no error if they are not stored.
+
+        A conversion that is in flight may store its art afterwards. Raises DeadlineExceededError or UnavailableError.
+        """
+        deadline = self._clock() + self._timeout_seconds
+        self._log(digest, style=options.style, width=options.width)
+        for key in (image_key(digest), art_key(digest, options)):
+            self._within(deadline, partial(self._store.delete, key))
 
     def _request(self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None) -> _ArtRequest:
         deadline = self._clock() + self._timeout_seconds
@@ -171,6 +185,11 @@ class Requester:
                     if self._clock() >= request.deadline:
                         raise DeadlineExceededError from error
 
+    def _log(self, digest: str, **fields: object) -> None:
+        if self._image_id is not None:
+            fields["image"] = self._image_id(digest)
+        logs.add(**fields)
+
     def _count(self, served: ServedArt) -> ServedArt:
         self._metrics.count(ART_SERVED, source=served.source.value)
         logs.add(source=served.source.value)
@@ -183,7 +202,7 @@ class Requester:
             source = ArtSource.CONVERSION
             self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
-        return ServedArt(art=art, digest=request.digest, options=request.options, key=request.key, source=source)
+        return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
 
     def _ensure_image_is_stored(self, request: _ArtRequest) -> None:
         key, image = image_key(request.digest), request.image

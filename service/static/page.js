@@ -16,7 +16,8 @@ const form = $("form");
 const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
 
-let image = null; // the chosen image: {name, file}, and {digest} once the service has it
+let image = null; // the chosen image: {name, file}, and {address, queries} once the service has it; the address converts
+// and deletes it, so only this page knows it, and the queries are those of its art
 let shown = null; // the art on the page: {image, text, query, address, columns, rows}; an error does not change it
 let conversion = null; // the conversion in progress: {controller, done}
 let outdated = false; // true if a control changed since the conversion began
@@ -55,13 +56,33 @@ function send(method, address, { body = null, signal = null, onProgress = null }
 /** Returns the art of an image with these options. Uploads the image only if the service does not have it. */
 async function convert(image, query, signal = null) {
   let answer = null;
-  if (image.digest) answer = await send("POST", `/${image.digest}/image?${query}`, { signal });
-  if (!answer || (answer.status === 404 && image.file)) {
+  if (image.address) answer = await send("POST", `${image.address}?${query}`, { signal });
+  if (image.file && (!answer || answer.status === 404)) {
     answer = await send("PUT", `/?${query}`, { body: image.file, signal, onProgress: showSent });
   }
+  if (!answer) throw new UserError(TEXT.notYours);
   if (answer.status === 404) throw new UserError(TEXT.imageGone);
   if (answer.status !== 200) throw new UserError(sentence(answer), answer.status >= 500);
-  return { text: answer.responseText.replace(/\n$/, ""), address: answer.getResponseHeader("Content-Location") };
+  image.address = answer.getResponseHeader("Link")?.match(/<([^>]+)>; rel="edit"/)?.[1] ?? image.address;
+  image.queries = [...new Set([...(image.queries ?? []), query.toString()])];
+  return { text: artOf(answer), address: answer.getResponseHeader("Content-Location") };
+}
+
+const artOf = (answer) => answer.responseText.replace(/\n$/, "");
+
+/** Deletes the image and all its art that this page has made. */
+async function deleteImage() {
+  conversion?.controller.abort();
+  await conversion?.done;
+  for (const query of image.queries) {
+    const answer = await send("DELETE", `${image.address}?${query}`);
+    if (answer.status !== 204) throw new UserError(sentence(answer), answer.status >= 500);
+  }
+  delete image.address;
+  delete image.queries;
+  $("delete").hidden = $("permalink").hidden = $("copy-link").hidden = true;
+  history.replaceState(null, "", "/");
+  showStatus(TEXT.deleted);
 }
 
 /** Returns the sentence of an error response. If a proxy sent a page instead, returns a sentence with the status. */
@@ -104,7 +125,7 @@ async function updateUntilCurrent(signal) {
     }
     showError(null);
     document.title = TEXT.title(shown.columns, shown.rows);
-    history.replaceState(null, "", shown.address);
+    rememberImage();
   } catch (error) {
     outdated = false;
     showError(error);
@@ -122,13 +143,18 @@ async function showArt(signal) {
   const progressTimer = setTimeout(() => ($("progress").hidden = false), PROGRESS_DELAY);
   try {
     const { text, address } = await convert(image, query, signal);
-    image.digest = address.split("/")[1];
     draw(text, query, address);
     showStatus(TEXT.done(shown.columns, shown.rows, number((performance.now() - began) / 1000, 2)));
   } finally {
     clearTimeout(progressTimer);
     $("progress").hidden = true;
   }
+}
+
+/** Keeps the image's address with the entry of this page in the history of this tab, so that it outlives a reload. */
+function rememberImage() {
+  const { address, queries } = image;
+  history.replaceState(address ? { address, queries } : null, "", shown.address);
 }
 
 async function sample() {
@@ -193,6 +219,7 @@ function draw(text, query, address) {
   $("stage").classList.toggle("light", query.has("invert"));
   $("permalink").href = address;
   $("permalink").hidden = $("copy-link").hidden = false;
+  $("delete").hidden = !image.address;
 }
 
 function remember(text, query, address) {
@@ -235,9 +262,9 @@ async function plainText() {
 }
 
 async function asDocument() {
-  if (shown.query.has("color")) return (await convert(shown.image, withColor("html"))).text;
+  if (shown.query.has("color") && shown.image.address) return (await convert(shown.image, withColor("html"))).text;
   const pre = document.createElement("pre");
-  pre.textContent = shown.text;
+  pre.append(...$("art").cloneNode(true).childNodes);
   const colours = shown.query.has("invert") ? "#111;background:#fff" : "#eee;background:#000";
   const style = `body{margin:0;color:${colours}}pre{margin:0;padding:1em;font:10px/1.2 "DejaVu Sans Mono",Menlo,Consolas,monospace}`;
   return `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>ASCII art</title>\n<style>${style}</style>\n${pre.outerHTML}\n</html>\n`;
@@ -340,6 +367,7 @@ function listen() {
   }
   on("cancel", "click", () => conversion?.controller.abort());
   on("retry", "click", update);
+  on("delete", "click", deleteImage);
   on("copy", "click", async () => copy(await plainText()));
   on("copy-link", "click", () => copy(new URL(shown.address, location.href).href));
   on("zoom", "click", () => {
@@ -377,6 +405,19 @@ function enableCharacters() {
   fields.chars.disabled = !fields.chars.dataset.styles.split(" ").includes(fields.style.value);
 }
 
+/** Shows the art of the link that was opened. Only whoever uploaded the image has the address that makes other art of it. */
+async function openLink(permalink) {
+  const known = document.body.dataset.image ? { address: document.body.dataset.image } : (history.state ?? {});
+  image = { name: TEXT.permalinkName, queries: [options().toString()], ...known };
+  remember($("art").textContent, options(), permalink);
+  rememberImage(); // the page may answer a form, and then has the URL /
+  $("delete").hidden = !image.address;
+  if (fields.color.checked) { // the art in the page has no colours
+    const answer = await send("GET", permalink);
+    if (answer.status === 200) draw(artOf(answer), options(), permalink);
+  }
+}
+
 function start() {
   document.documentElement.classList.add("scripting");
   fields.image.required = false; // an image may also be dropped or pasted
@@ -384,10 +425,7 @@ function start() {
   listen();
   const { permalink } = document.body.dataset;
   if (permalink) {
-    image = { name: TEXT.permalinkName, digest: permalink.split("/")[1] };
-    remember($("art").textContent, options(), permalink);
-    history.replaceState(null, "", permalink); // the page may answer a form, and then has the URL /
-    if (fields.color.checked) update(); // the art in the page has no colours
+    openLink(permalink).catch(showError);
   } else {
     remember($("art").textContent, new URLSearchParams(), null);
     // About 7 pixels per character, or 5 in a narrow window such as that of a phone.

@@ -15,6 +15,8 @@ export const TEXT = {
   sent: "Sent. Waiting for the art",
   done: (columns, rows, seconds) => `${columns} × ${rows} characters in ${seconds} s`,
   cancelled: "Cancelled.",
+  deleted: "Deleted from the service. Copies of the art that browsers keep end within a day.",
+  notYours: "This link gives access to this art only. Choose the image to change its options.",
   copied: "Copied.",
   title: (columns, rows) => `ASCII art, ${columns} × ${rows}`,
   artLabel: (name, columns, rows) => `ASCII art of ${name}, ${columns} columns wide and ${rows} lines high`,

@@ -16,6 +16,7 @@ from asciist.limits import Limits
 from asciist.settings import Settings
 from asciist.wiring import WebProcess
 from service import create_app
+from tests.links import image_path
 
 SITE = "https://art.example.org"
 ORIGIN = {"Origin": SITE}
@@ -24,7 +25,13 @@ ORIGIN = {"Origin": SITE}
 def client_with(origins: str, embedded: WebProcess) -> FlaskClient:
     """Return a client of a service with the setting `cors_origins`."""
     settings = Settings(data_dir=embedded.settings.data_dir, metrics="none", cors_origins=origins)
-    app = create_app(settings=settings, requester=embedded.requester, metrics=embedded.metrics, is_ready=embedded.is_ready)
+    app = create_app(
+        settings=settings,
+        requester=embedded.requester,
+        metrics=embedded.metrics,
+        links=embedded.links,
+        is_ready=embedded.is_ready,
+    )
     return app.test_client()
 
 
@@ -48,14 +55,14 @@ def test_every_site_may_read_art_and_the_headers_that_describe_it(client: FlaskC
         client.head(url, headers=ORIGIN),
         client.get(url, headers=ORIGIN | {"If-None-Match": "*"}),
         client.put("/cat.jpg?width=30", data=cat, headers=ORIGIN),
-        client.post(f"{url.partition('/width')[0]}/image", headers=ORIGIN),
+        client.post(image_path(converted.headers), headers=ORIGIN),
         client.get("/openapi.json", headers=ORIGIN),
         client.get("/", headers=ORIGIN),
     ):
         assert response.status_code in (200, 304)
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
-        assert {"Content-Location", "Cache-Status", "ETag", "Retry-After", "X-Request-Id"} == set(exposed)
+        assert {"Content-Location", "Cache-Status", "ETag", "Link", "Retry-After", "X-Request-Id"} == set(exposed)
         assert "Access-Control-Allow-Credentials" not in response.headers
         assert "origin" not in response.vary
 
@@ -83,7 +90,7 @@ def test_every_site_may_read_errors(client: FlaskClient, cat: bytes, embedded: W
     [
         ("POST", "/", "GET, HEAD, OPTIONS, POST, PUT"),
         ("PUT", "/cat.jpg", "OPTIONS, PUT"),
-        ("POST", f"/{'0' * 64}/image", "OPTIONS, POST, PUT"),
+        ("POST", f"/image/{'A' * 72}", "DELETE, OPTIONS, POST, PUT"),
         ("GET", f"/{'0' * 64}/width/80", "GET, HEAD, OPTIONS, PUT"),
     ],
 )
@@ -98,7 +105,7 @@ def test_a_preflight_request_permits_the_methods_of_the_path_and_any_header(
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": methods,
         "Access-Control-Allow-Headers": headers,
-        "Access-Control-Expose-Headers": "Cache-Status, Content-Location, ETag, Retry-After, X-Request-Id",
+        "Access-Control-Expose-Headers": "Cache-Status, Content-Location, ETag, Link, Retry-After, X-Request-Id",
         "Access-Control-Max-Age": "86400",
     }
     assert "Access-Control-Allow-Headers" not in preflight(client, method, path).headers

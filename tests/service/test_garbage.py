@@ -26,7 +26,7 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
     monkeypatch.setenv("ASCIIST_METRICS", "none")
     settings = Settings.from_environment()
     web = build_web_process(settings)
-    yield create_app(settings=settings, requester=web.requester, metrics=web.metrics, is_ready=web.is_ready)
+    yield create_app(settings=settings, requester=web.requester, metrics=web.metrics, links=web.links, is_ready=web.is_ready)
     web.close()
 
 

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from werkzeug.test import Client, TestResponse
 
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.options import ConversionOptions
-from asciist.protocol.artifacts import art_key
+from asciist.protocol.artifacts import digest_of
 from asciist.protocol.requester import ArtSource, ServedArt
 from asciist.settings import Settings
 from asciist.telemetry import logs, metrics
 from asciist.wiring import WebProcess, build_web_process
 from service import create_app
-from service.hot_answers import SERVED, HotAnswers
+from service.hot_answers import SERVED, HotAnswers, SharedCounter
 
 DIGEST = "0" * 64
 PATH = f"/{DIGEST}/width/80"
@@ -32,15 +33,15 @@ class Application:
         self.requests = 0
         self.status = "200 OK"
         self.art = "art"
+        self.on_request: Callable[[], None] = lambda: None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.requests += 1
+        self.on_request()
         environ["werkzeug.request"] = None  # that of the test client, where Flask would put its own
         digest = environ["PATH_INFO"][1:65]
         options = ConversionOptions(width=80)
-        environ[SERVED] = ServedArt(
-            art=self.art, digest=digest, options=options, key=art_key(digest, options), source=ArtSource.STORE
-        )
+        environ[SERVED] = ServedArt(art=self.art, digest=digest, options=options, source=ArtSource.STORE)
         start_response(self.status, [("Content-Type", "text/plain"), ("X-Number", str(self.requests))])
         return [self.art.encode()]
 
@@ -68,8 +69,17 @@ def recorded() -> EmbeddedMetrics:
 
 
 @pytest.fixture
-def hot(application: Application, recorded: EmbeddedMetrics, clock: Clock) -> Client:
-    return Client(HotAnswers(application, recorded, clock))
+def deletions() -> SharedCounter:
+    return SharedCounter()
+
+
+def image_id(digest: str) -> str:
+    return f"id of {digest}"
+
+
+@pytest.fixture
+def hot(application: Application, recorded: EmbeddedMetrics, deletions: SharedCounter, clock: Clock) -> Client:
+    return Client(HotAnswers(application, recorded, deletions, image_id, clock))
 
 
 def test_a_repeated_request_gets_the_same_answer_without_the_application(hot: Client, application: Application) -> None:
@@ -123,7 +133,9 @@ def test_only_get_is_answered_from_memory(hot: Client, application: Application,
     assert application.requests == 3
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", f"/{DIGEST}/image", f"/{DIGEST}/width/80/", f"/{DIGEST[1:]}/width/80"])
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", f"/image/{DIGEST}00000000", f"/{DIGEST}/width/80/", f"/{DIGEST[1:]}/width/80"]
+)
 def test_other_paths_reach_the_application(hot: Client, application: Application, path: str) -> None:
     hot.get(path)
     hot.get(path)
@@ -157,6 +169,30 @@ def test_the_least_recently_used_answers_make_room_for_others(hot: Client, appli
     assert application.requests == 7
 
 
+def test_a_deletion_by_any_process_drops_all_answers(hot: Client, application: Application, deletions: SharedCounter) -> None:
+    hot.get(PATH)
+    process = os.fork()
+    if process == 0:
+        deletions.increment()
+        os._exit(0)
+    os.waitpid(process, 0)
+
+    hot.get(PATH)
+    assert application.requests == 2
+    hot.get(PATH)
+    assert application.requests == 2
+
+
+def test_an_answer_that_was_made_before_a_deletion_is_not_kept(
+    hot: Client, application: Application, deletions: SharedCounter
+) -> None:
+    application.on_request = deletions.increment
+    hot.get(PATH)
+    hot.get(PATH)
+
+    assert application.requests == 2
+
+
 def test_a_very_large_answer_is_not_kept(hot: Client, application: Application) -> None:
     application.art = "x" * 5_000_000
     hot.get(PATH)
@@ -166,9 +202,9 @@ def test_a_very_large_answer_is_not_kept(hot: Client, application: Application) 
 
 
 def test_variants_of_tiny_art_take_no_more_memory_than_large_art(
-    application: Application, recorded: EmbeddedMetrics, clock: Clock
+    application: Application, recorded: EmbeddedMetrics, deletions: SharedCounter, clock: Clock
 ) -> None:
-    answers = HotAnswers(application, recorded, clock)
+    answers = HotAnswers(application, recorded, deletions, image_id, clock)
     client = Client(answers)
     for number in range(500):
         client.get(PATH, headers={"Accept": f"text/plain, x/{number}" + "x" * 60_000})
@@ -184,7 +220,7 @@ def test_an_answer_from_memory_is_counted_and_described_in_the_log(hot: Client, 
         line = logs.formatter().format(logging.LogRecord("test", logging.INFO, "", 0, "request", None, None))
 
     assert recorded.total(metrics.ART_SERVED, source="store") == 1
-    assert f'"digest": "{DIGEST}", "style": "structure", "width": 80, "source": "store"' in line
+    assert f'"image": "id of {DIGEST}", "style": "structure", "width": 80, "source": "store"' in line
 
 
 @pytest.fixture
@@ -197,7 +233,11 @@ def service(tmp_path: Path) -> Iterator[WebProcess]:
 @pytest.fixture
 def served(service: WebProcess) -> Flask:
     return create_app(
-        settings=service.settings, requester=service.requester, metrics=service.metrics, is_ready=service.is_ready
+        settings=service.settings,
+        requester=service.requester,
+        metrics=service.metrics,
+        links=service.links,
+        is_ready=service.is_ready,
     )
 
 
@@ -234,5 +274,5 @@ def test_the_log_names_the_route_of_an_answer_from_memory(
     assert service.metrics.total(metrics.ART_SERVED, source="store") == 2
     assert service.metrics.total(metrics.REQUESTS, status="200") == 3
     lines = [json.loads(line) for line in caplog.text.splitlines()]
-    assert {line["route"] for line in lines} == {"/<sha256:digest>/width/<width>"}
-    assert {line["digest"] for line in lines} == {path[1:65]}
+    assert {line["route"] for line in lines} == {"/<link:name>/width/<width>"}
+    assert {line["image"] for line in lines} == {service.links.image_id(digest_of(cat))}

@@ -22,7 +22,6 @@ from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.limits import Limits
 from asciist.options import OPTIONS
-from asciist.protocol.artifacts import digest_of
 from asciist.protocol.messages import NO_TRACE, Trace
 from asciist.protocol.requester import Requester, ServedArt
 from asciist.settings import Settings
@@ -30,6 +29,7 @@ from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
 from devtools.hostile import png_of_header
 from service import create_app
+from tests.links import image_path
 from tests.waiting import wait_until
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -340,7 +340,7 @@ class TestStoredArt:
             f"/{'0' * 64}/style/ramp/width/80",
             f"/{'0' * 63}/width/80",
             f"/{'A' * 64}/width/80",
-            f"/{'0' * 64}/image",
+            f"/image/{'A' * 72}",
             "/nowhere",
             "/../../etc/passwd",
         ],
@@ -396,37 +396,62 @@ class TestStoredArt:
 
 
 class TestStoredImage:
-    """POST /{sha256}/image converts an image that was uploaded before."""
+    """Whoever uploaded an image may convert it again, and delete it."""
 
     def test_a_stored_image_is_converted_without_another_upload(self, client: FlaskClient, cat: bytes) -> None:
-        digest = digest_of(cat)
-        client.post("/?width=9", data=cat)
-        converted = client.post(f"/{digest}/image?width=30&style=braille&invert")
+        image = image_path(client.post("/?width=9", data=cat).headers)
+        converted = client.post(f"{image}?width=30&style=braille&invert")
 
         assert converted.text == art(cat, 30, style="braille", invert=True) + "\n"
         assert converted.headers["Cache-Status"] == "asciist; fwd=miss; stored"
         assert client.get(converted.headers["Content-Location"]).data == converted.data
-        assert client.post(f"/{digest}/image", headers={"Accept": "application/json"}).get_json() == {"art": art(cat, 80)}
+        assert client.post(image, headers={"Accept": "application/json"}).get_json() == {"art": art(cat, 80)}
+        assert image_path(converted.headers) == image
 
     def test_an_unknown_image_gets_404(self, client: FlaskClient) -> None:
-        response = client.post(f"/{64 * '0'}/image?width=30")
+        response = client.post(f"/image/{72 * 'A'}?width=30")
 
         assert (response.status_code, error_message(response)) == (404, "image not found or expired: upload it again")
 
     @pytest.mark.parametrize("query", ["width=0", "width=x", "style=oil", "invert=2", "color=cmyk", "style=blocks&chars=x"])
     def test_an_invalid_option_gets_400(self, client: FlaskClient, cat: bytes, query: str) -> None:
-        client.post("/?width=9", data=cat)
+        image = image_path(client.post("/?width=9", data=cat).headers)
 
-        assert client.post(f"/{digest_of(cat)}/image?{query}").status_code == 400
+        assert client.post(f"{image}?{query}").status_code == 400
+        assert client.delete(f"{image}?{query}").status_code == 400
 
-    @pytest.mark.parametrize("digest", ["0" * 63, "A" * 64])
-    def test_an_invalid_digest_gets_405(self, client: FlaskClient, digest: str) -> None:
-        assert client.post(f"/{digest}/image").status_code == 405  # because PUT accepts any name
+    @pytest.mark.parametrize("capability", ["A" * 71, "A" * 73, "*" * 72])
+    def test_an_invalid_capability_gets_405(self, client: FlaskClient, capability: str) -> None:
+        assert client.post(f"/image/{capability}").status_code == 405  # because PUT accepts any name
 
     def test_the_image_itself_is_never_served(self, client: FlaskClient, cat: bytes) -> None:
-        client.post("/?width=9", data=cat)
+        image = image_path(client.post("/?width=9", data=cat).headers)
 
-        assert client.get(f"/{digest_of(cat)}/image").status_code == 404
+        assert client.get(image).status_code == 404
+
+    def test_the_uploader_deletes_the_image_and_its_art(self, client: FlaskClient, cat: bytes) -> None:
+        uploaded = client.post("/?width=9", data=cat).headers
+        image, narrow = image_path(uploaded), uploaded["Content-Location"]
+        wide = client.post(f"{image}?width=30&style=ramp").headers["Content-Location"]
+        assert [client.get(url).status_code for url in (narrow, narrow, wide, wide)] == [200] * 4
+
+        for query in ("width=9", "width=30&style=ramp"):
+            response = client.delete(f"{image}?{query}")
+            assert (response.status_code, response.data) == (204, b"")
+            assert response.headers["Cache-Control"] == "no-store"
+        assert [client.get(url).status_code for url in (narrow, wide)] == [404, 404]
+        assert client.post(f"{image}?width=9").status_code == 404
+        assert client.delete(f"{image}?width=9").status_code == 204  # again, as after a lost answer
+        assert client.post("/?width=9", data=cat).headers["Content-Location"] == narrow
+
+    def test_the_links_of_an_uploader_are_not_cached(self, client: FlaskClient, cat: bytes) -> None:
+        uploaded = client.post("/?width=9", data=cat)
+        again = client.post(f"{image_path(uploaded.headers)}?width=9")
+        stored = client.get(uploaded.headers["Content-Location"])
+
+        assert uploaded.headers["Cache-Control"] == again.headers["Cache-Control"] == "no-store"
+        assert stored.headers["Cache-Control"] == "public, max-age=86400"
+        assert "Link" not in stored.headers
 
 
 class TestClientErrors:
@@ -629,6 +654,7 @@ class TestServerErrors:
             settings=embedded.settings,
             requester=FailingRequester(),
             metrics=embedded.metrics,
+            links=embedded.links,
             is_ready=lambda: False,
             store_problem=embedded.store_problem,
         )
@@ -651,6 +677,7 @@ class TestServerErrors:
             settings=process.settings,
             requester=process.requester,
             metrics=process.metrics,
+            links=process.links,
             is_ready=process.is_ready,
             store_problem=process.store_problem,
         ).test_client()
@@ -689,7 +716,13 @@ class TestServerErrors:
                 may_answer.wait(30)
                 return process.requester.convert(image, options, trace)
 
-        app = create_app(settings=process.settings, requester=SlowRequester(), metrics=recorded, is_ready=process.is_ready)
+        app = create_app(
+            settings=process.settings,
+            requester=SlowRequester(),
+            metrics=recorded,
+            links=process.links,
+            is_ready=process.is_ready,
+        )
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(app.test_client().post, "/", data=cat)
             assert is_admitted.wait(30)
@@ -709,7 +742,11 @@ class TestServerErrors:
         assert process.responder
         process.responder.stop(5)  # so that no reply arrives
         app = create_app(
-            settings=process.settings, requester=process.requester, metrics=process.metrics, is_ready=process.is_ready
+            settings=process.settings,
+            requester=process.requester,
+            metrics=process.metrics,
+            links=process.links,
+            is_ready=process.is_ready,
         )
         response = app.test_client().post("/", data=cat)
         process.close()
@@ -765,7 +802,7 @@ class TestHeadAndOptions:
         [
             ("/", "GET, HEAD, OPTIONS, POST, PUT"),
             ("/cat.jpg", "OPTIONS, PUT"),
-            (f"/{'0' * 64}/image", "OPTIONS, POST, PUT"),
+            (f"/image/{'A' * 72}", "DELETE, OPTIONS, POST, PUT"),
             (f"/{'0' * 64}/width/80", "GET, HEAD, OPTIONS, PUT"),
             (f"/{'0' * 64}/style/ramp/width/80", "GET, HEAD, OPTIONS, PUT"),
             ("/healthz", "GET, HEAD, OPTIONS, PUT"),
@@ -813,6 +850,7 @@ def test_a_check_of_readiness_does_not_wait_for_a_store_that_is_silent(monkeypat
         settings=Settings(),
         metrics=recorded,
         requester=None,
+        links=None,
         store=SilentStore(),
         inbox=EmbeddedReplies(recorded),
         call=ThreadedCalls(1),

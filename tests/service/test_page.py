@@ -13,9 +13,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
+from asciist import client
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.protocol.artifacts import digest_of
+from asciist.protocol.links import NAME_PATTERN
 from devtools.images import encoded, gradient
 from tests.serving import Server
 
@@ -363,7 +364,7 @@ class TestExports:
         image = Image.open(BytesIO(self.download(page, "png")[1]))
         assert 8e6 < image.width * image.height <= 16e6
 
-    def test_the_permanent_link_shows_the_same_art_and_its_controls_work(self, site: Site, cat: bytes) -> None:
+    def test_the_permanent_link_shows_the_same_art_and_no_other_art_of_the_image(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("44")
@@ -378,10 +379,43 @@ class TestExports:
             assert linked.get_by_label("Dark on light").is_checked()
             assert linked.title() == "ASCII art, 44 \N{MULTIPLICATION SIGN} 14"
         linked = site.open(address)
+        expect(linked.get_by_role("button", name="Delete")).to_be_hidden()
         linked.locator("#slider").fill("45")
-        expect(linked).to_have_url(re.compile(r"/style/structure\.invert/width/45$"))
-        assert shown(linked) == art(cat, 45, invert=True)
+        expect(linked.locator("#complaint")).to_have_text(
+            "This link gives access to this art only. Choose the image to change its options."
+        )
+        assert shown(linked) == art(cat, 44, invert=True)
         assert len(site.requested("PUT")) == 1
+        choose(linked, cat)
+        wait_for_width(linked, 45)
+
+    def test_the_uploader_can_change_the_art_without_another_upload_after_a_reload(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("#width").fill("44")
+        wait_for_width(page, 44)
+        page.reload()
+        page.locator("#slider").fill("45")
+
+        wait_for_width(page, 45)
+        assert shown(page) == art(cat, 45)
+        assert len(site.requested("PUT")) == 1
+
+    def test_the_uploader_can_delete_the_image_and_all_its_art(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        addresses = []
+        for width in (44, 45):
+            page.locator("#width").fill(str(width))
+            wait_for_width(page, width)
+            addresses.append(page.url.removeprefix(site.url))
+        page.get_by_role("button", name="Delete").click()
+
+        expect(page.locator("#status")).to_have_text(re.compile("^Deleted from the service"))
+        expect(page.get_by_role("button", name="Delete")).to_be_hidden()
+        expect(page.get_by_role("link", name="Permanent link")).to_be_hidden()
+        for address in addresses:
+            expect(site.open(address).locator("#complaint")).to_have_text("image not found or expired: upload it again")
 
     def test_the_permanent_link_of_coloured_art_shows_its_colours(self, site: Site, cat: bytes) -> None:
         page = site.open()
@@ -400,10 +434,13 @@ class TestExports:
         expect(page.locator("#complaint")).to_have_text("image not found or expired: upload it again")
         assert page.locator("#image").is_enabled()
 
-    def test_the_page_asks_for_an_image_that_has_expired(self, site: Site, cat: bytes, server: Server) -> None:
-        server.request("PUT", "/?width=19", cat)
-        page = site.open(f"/{digest_of(cat)}/width/19")
-        page.route("**/image?*", lambda route: route.fulfill(status=404, content_type="text/plain", body="no\n"))
+    def test_the_page_asks_for_an_image_that_has_expired(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("#width").fill("19")
+        wait_for_width(page, 19)
+        page.reload()
+        page.route("**/image/*?*", lambda route: route.fulfill(status=404, content_type="text/plain", body="no\n"))
         page.locator("#slider").fill("45")
 
         expect(page.locator("#complaint")).to_have_text("The service no longer has this image. Choose it again.")
@@ -464,8 +501,8 @@ class TestErrors:
         choose(page, cat)
         wait_for_width(page, int(page.locator("#width").input_value()))
         held: list[Route] = []
-        page.route("**/image?width=30&*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright rejects built-in methods
-        with page.expect_request("**/image?width=30&*"):
+        page.route("**/image/*?width=30&*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright rejects built-in methods
+        with page.expect_request("**/image/*?width=30&*"):
             page.locator("#slider").fill("30")
         page.locator("#slider").fill("40")
         expect(page.locator("#progress")).to_be_visible()
@@ -539,7 +576,7 @@ class TestWithoutScript:
         assert shown(page) == art(cat, 50, style="ramp")
         assert page.locator("#style").input_value() == "ramp"
         page.get_by_role("link", name="Permanent link").click()
-        assert page.url == f"{site.url}/{digest_of(cat)}/style/ramp/width/50"
+        assert re.fullmatch(rf"{site.url}/{NAME_PATTERN}/style/ramp/width/50", page.url)
         assert shown(page) == art(cat, 50, style="ramp")
 
     def test_coloured_art_is_a_separate_document(self, page: Page, cat: bytes) -> None:
@@ -566,9 +603,7 @@ class TestAppearance:
         page = site.open(**device, java_script_enabled=script)
         for style in STYLES:
             for width in (80, 240, 1000) if style == "structure" else (80,):
-                variant = "" if style == "structure" else f"/style/{style}"
-                server.request("PUT", f"/?width={width}&style={style}", cat)
-                page.goto(f"{site.url}/{digest_of(cat)}{variant}/width/{width}")
+                page.goto(client.convert(cat, url=server.url, width=width, style=style).url)
                 area, drawn = page.locator("#stage").bounding_box(), page.locator("#art").bounding_box()
                 assert area
                 assert drawn
@@ -636,8 +671,8 @@ class TestAppearance:
 
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         assert Axe().run(page).response["violations"] == []
-        page.get_by_role("link", name="POST /{sha256}/image").click()
-        expect(page.get_by_role("heading", name="POST /{sha256}/image")).to_be_in_viewport()
+        page.get_by_role("link", name="POST /image/{capability}").click()
+        expect(page.get_by_role("heading", name="POST /image/{capability}")).to_be_in_viewport()
 
     def test_the_first_visit_loads_at_most_60_kb(self, site: Site) -> None:
         """All responses of the first visit together, before compression."""

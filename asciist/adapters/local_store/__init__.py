@@ -28,7 +28,7 @@ _PROBE_KEY: Final = "readiness"
 
 
 class LocalStore:
-    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; no method raises them.
+    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete` raises them.
 
     An object that is created stays in memory until the next `put` of this process, which writes both at once: the art of an
     image is usually put milliseconds after the image is created. So a killed process loses the images whose conversion it has
@@ -105,6 +105,14 @@ class LocalStore:
         except StorageError:
             self._metrics.count(STORE_FAILED, operation="exists")
             return False
+
+    def delete(self, key: str) -> None:
+        """Delete an object, from the memory of this process too. Raises UnavailableError, unlike the other methods."""
+        try:
+            self._database.delete(key)
+        except StorageError:
+            self._metrics.count(STORE_FAILED, operation="delete")
+            raise
 
     def problem(self) -> str:
         """Return why artifacts are not being stored, in a sentence for clients; empty if they are.

@@ -66,6 +66,7 @@ _IS_OLD: Final = """
 _INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
 """Executed once for each object: the connection keeps a statement for the next time, with copies of the values that it wrote
 last. One statement for several objects would have another text for each number of objects, and would keep all their bodies."""
+_DELETE: Final = "DELETE FROM objects WHERE key = ?"
 _RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
 
 
@@ -169,6 +170,26 @@ class Database:
                 self._clear_staged()
                 self.writing.note(failure)
             raise
+
+    def delete(self, key: str) -> None:
+        """Delete an object from the file and from memory; again if the file proves to be damaged or deleted and is replaced."""
+        try:
+            self._delete_once(key)
+        except DamagedError:
+            self._delete_once(key)
+
+    def _delete_once(self, key: str) -> None:
+        if self._connection is None:
+            self._open()
+        with self._gate, self._lock:
+            staged = self.staged.pop(key, None)
+            if staged is not None:
+                self.staged_bytes -= len(staged) + PAGE_BYTES
+            self._overflow.remove(key)
+            try:
+                self._current_connection().execute(_DELETE, (key,))
+            except (sqlite3.Error, OSError) as error:
+                raise self._failed(error) from error
 
     def close(self) -> None:
         """Close the files. Every later call raises StorageError."""

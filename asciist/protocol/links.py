@@ -1,0 +1,96 @@
+"""Links: what URLs call art and images. A link gives access to one thing and tells nothing else, not even the image's digest.
+
+A name of art is the digest of its image, encrypted together with the options of the art; a capability is the digest with a time
+at which it expires. Both are made by AES-SIV (RFC 5297), whose ciphertext is the same each time, so that equal art has equal
+URLs, and cannot be made or changed without the key. docs/decisions/0025 compares this with signed URLs.
+"""
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from asciist.errors import ArtifactNotFoundError
+from asciist.options import DEFAULT_STYLE, ConversionOptions
+from asciist.protocol.artifacts import variant_of
+
+NAME_PATTERN: Final = "[A-Za-z0-9_-]{64}"
+"""Regular expression of a name of art: base64url of 48 bytes."""
+
+CAPABILITY_PATTERN: Final = "[A-Za-z0-9_-]{72}"
+"""Regular expression of a capability: base64url of 54 bytes."""
+
+_ART: Final = b"art"
+_IMAGE: Final = b"image"
+"""Purposes, so that a name of art is never accepted as a capability, nor the reverse."""
+
+_EXPIRY_BYTES: Final = 6
+"""Bytes of the time in a capability, in seconds since the epoch. With six, base64 needs no padding."""
+
+_ID_DIGITS: Final = 16
+
+
+class Links:
+    """Makes and reads the links of one deployment. All its processes have the same keys."""
+
+    def __init__(self, keys: Sequence[str], *, valid_seconds: float, clock: Callable[[], float] = time.time) -> None:
+        """The first of `keys`, at least one, makes links, and all of them read links.
+
+        A capability is valid for `valid_seconds`. `clock` returns seconds since the epoch.
+        """
+        derived = [hashlib.sha512(key.encode()).digest() for key in keys]
+        self._ciphers = [AESSIV(key) for key in derived]
+        self._id_key = derived[0]
+        self._valid_seconds = valid_seconds
+        self._clock = clock
+
+    def art_path(self, digest: str, options: ConversionOptions) -> str:
+        """Return the path of the URL of an image's art."""
+        variant = variant_of(options)
+        name = self._encrypted(bytes.fromhex(digest), [_ART, variant.encode(), b"%d" % options.width])
+        style = "" if variant == DEFAULT_STYLE else f"/style/{variant}"
+        return f"/{name}{style}/width/{options.width}"
+
+    def digest_of_art(self, name: str, options: ConversionOptions) -> str:
+        """Return the digest of the image of the art that has this name. Raises ArtifactNotFoundError."""
+        content = self._decrypted(name, [_ART, variant_of(options).encode(), b"%d" % options.width])
+        if content is None:
+            raise ArtifactNotFoundError("no art has this name and these options")
+        return content.hex()
+
+    def image_path(self, digest: str) -> str:
+        """Return the path that converts or deletes an image: a capability for whoever uploaded it."""
+        expires_at = int(self._clock() + self._valid_seconds)
+        return f"/image/{self._encrypted(bytes.fromhex(digest) + expires_at.to_bytes(_EXPIRY_BYTES), [_IMAGE])}"
+
+    def digest_of_image(self, capability: str) -> str:
+        """Return the digest of an image. Raises ArtifactNotFoundError if the capability is invalid or has expired."""
+        content = self._decrypted(capability, [_IMAGE])
+        if content is None or int.from_bytes(content[-_EXPIRY_BYTES:]) < self._clock():
+            raise ArtifactNotFoundError("the capability is invalid or has expired")
+        return content[:-_EXPIRY_BYTES].hex()
+
+    def image_id(self, digest: str) -> str:
+        """Return the name of an image in logs. Nobody can tell from it whether a given file was sent."""
+        return hmac.digest(self._id_key, digest.encode(), "sha256").hex()[:_ID_DIGITS]
+
+    def _encrypted(self, content: bytes, context: Iterable[bytes]) -> str:
+        return base64.urlsafe_b64encode(self._ciphers[0].encrypt(content, list(context))).decode()
+
+    def _decrypted(self, text: str, context: Iterable[bytes]) -> bytes | None:
+        """Return what was encrypted in this context by any of the keys; None if nothing was."""
+        try:
+            ciphertext = base64.urlsafe_b64decode(text)
+        except ValueError:
+            return None
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(ciphertext, list(context))
+            except InvalidTag:
+                continue
+        return None

@@ -1,0 +1,115 @@
+"""A link gives access to one thing, to whoever has it and to nobody else."""
+
+import secrets
+
+import pytest
+
+from asciist.errors import ArtifactNotFoundError
+from asciist.options import ConversionOptions
+from asciist.protocol.links import Links
+
+DIGEST = secrets.token_hex(32)
+OPTIONS = ConversionOptions(width=80)
+OLD, NEW = "o" * 32, "n" * 32
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def links(clock: Clock) -> Links:
+    return Links([OLD], valid_seconds=60, clock=clock)
+
+
+def name_in(path: str) -> str:
+    return path.split("/")[1]
+
+
+def capability_in(path: str) -> str:
+    return path.split("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [
+        (OPTIONS, "/width/80"),
+        (ConversionOptions(width=9, style="ramp", invert=True), "/style/ramp.invert/width/9"),
+    ],
+)
+def test_a_name_of_art_leads_to_its_image(links: Links, options: ConversionOptions, end: str) -> None:
+    path = links.art_path(DIGEST, options)
+
+    assert path == f"/{name_in(path)}{end}"
+    assert links.digest_of_art(name_in(path), options) == DIGEST
+    assert links.art_path(DIGEST, options) == path
+
+
+@pytest.mark.parametrize("other", [ConversionOptions(width=1000), ConversionOptions(width=80, style="ramp")])
+def test_a_name_gives_access_to_no_other_art_of_the_image(links: Links, other: ConversionOptions) -> None:
+    name = name_in(links.art_path(DIGEST, OPTIONS))
+
+    with pytest.raises(ArtifactNotFoundError):
+        links.digest_of_art(name, other)
+    assert name_in(links.art_path(DIGEST, other)) != name
+
+
+def test_a_name_does_not_contain_the_digest_and_cannot_be_made_without_the_key(links: Links) -> None:
+    name = name_in(links.art_path(DIGEST, OPTIONS))
+
+    assert DIGEST not in name
+    assert name != name_in(Links([NEW], valid_seconds=60).art_path(DIGEST, OPTIONS))
+    for forged in (
+        DIGEST,
+        "A" * 64,
+        name[:-1] + ("A" if name[-1] != "A" else "B"),
+        name.swapcase(),
+        name_in(Links([NEW], valid_seconds=60).art_path(DIGEST, OPTIONS)),
+    ):
+        with pytest.raises(ArtifactNotFoundError):
+            links.digest_of_art(forged, OPTIONS)
+
+
+def test_a_capability_leads_to_its_image_until_it_expires(links: Links, clock: Clock) -> None:
+    capability = capability_in(links.image_path(DIGEST))
+    clock.now += 60
+    assert links.digest_of_image(capability) == DIGEST
+
+    clock.now += 1
+    with pytest.raises(ArtifactNotFoundError):
+        links.digest_of_image(capability)
+
+
+def test_names_of_art_and_capabilities_do_not_pass_for_each_other(links: Links) -> None:
+    capability, name = capability_in(links.image_path(DIGEST)), name_in(links.art_path(DIGEST, OPTIONS))
+
+    for text in (name, name + "AAAAAAAA", "", "é" * 72, "=" * 72):
+        with pytest.raises(ArtifactNotFoundError):
+            links.digest_of_image(text)
+    with pytest.raises(ArtifactNotFoundError):
+        links.digest_of_art(capability[:64], OPTIONS)
+
+
+def test_links_outlive_a_change_of_the_key_for_as_long_as_the_old_one_is_kept(clock: Clock, links: Links) -> None:
+    name, capability = name_in(links.art_path(DIGEST, OPTIONS)), capability_in(links.image_path(DIGEST))
+    rotated, afterwards = (Links(keys, valid_seconds=60, clock=clock) for keys in ([NEW, OLD], [NEW]))
+
+    assert rotated.digest_of_art(name, OPTIONS) == rotated.digest_of_image(capability) == DIGEST
+    assert rotated.art_path(DIGEST, OPTIONS) == afterwards.art_path(DIGEST, OPTIONS)
+    with pytest.raises(ArtifactNotFoundError):
+        afterwards.digest_of_art(name, OPTIONS)
+    with pytest.raises(ArtifactNotFoundError):
+        afterwards.digest_of_image(capability)
+
+
+def test_the_name_of_an_image_in_logs_depends_on_the_key(links: Links) -> None:
+    assert links.image_id(DIGEST) == links.image_id(DIGEST)
+    assert links.image_id(DIGEST) not in (DIGEST[:16], Links([NEW], valid_seconds=60).image_id(DIGEST))
