@@ -59,7 +59,7 @@ def examples(origin: str) -> dict[str, list[Example]]:
     form = "curl -F image=@heart.png"
     sent = f"curl -s -o /dev/null --data-binary @heart.png '{origin}/?width=12&style=blocks'"
     link = f"""$({sent} -w '%header{{content-location}}')"""
-    image = f"""$({sent} -w '%header{{link}}' | cut -d '<' -f 2 | cut -d '>' -f 1)"""
+    image = f"""$({sent} -w '%header{{link}}' | tr -d '<' | cut -d '>' -f 1)"""
     json_type = "-H 'Content-Type: application/json'"
     return {
         "front": [Example(title="The usage text", command=f"curl {origin}")],

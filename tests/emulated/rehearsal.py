@@ -18,7 +18,6 @@ import boto3
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.protocol.artifacts import digest_of
 from tests.emulated.deployment import Deployment, Instance, copy_of_the_project
 from tests.emulated.emulator import ROOT, Emulator
 
@@ -67,7 +66,8 @@ def convert_images(deployment: Deployment, say: Say) -> None:
             assert (answer.status, answer.body.decode()) == (200, expected), answer
             assert answer.headers["cache-status"] == f"asciist; {source}"
             say(f"  {name}: {source}, {1000 * (time.monotonic() - start):.0f} ms")
-    answer = deployment.request("POST", f"/{digest_of(image)}/image?width=61")
+    stored_image = answer.headers["link"][1:].partition(">")[0]
+    answer = deployment.request("POST", f"{stored_image}?width=61")
     assert (answer.status, answer.body.decode()) == (200, f"{convert(image, ConversionOptions(width=61), Limits())}\n"), answer
     say(f"  {name}: converted again from the stored image")
     damaged = (EXAMPLES / "cat.jpg").read_bytes()[:-9000]

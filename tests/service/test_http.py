@@ -396,7 +396,7 @@ class TestStoredArt:
 
 
 class TestStoredImage:
-    """Whoever uploaded an image may convert it again, and delete it."""
+    """An uploader may convert the image again, and delete it."""
 
     def test_a_stored_image_is_converted_without_another_upload(self, client: FlaskClient, cat: bytes) -> None:
         image = image_path(client.post("/?width=9", data=cat).headers)
