@@ -1,6 +1,7 @@
 """Structured logs: one JSON object per line. In both tiers, every line about a request carries its request id."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,16 @@ def add(**fields: object) -> None:
         scope_fields.update(fields)
 
 
+_DIGEST_IN_KEY: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?=/)")
+"""The digest in a storage key. A log must not tell whether a given file was sent; the request id leads to the message."""
+
+
 class _Formatter(JsonFormatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        # Only errors of the store contain keys.
+        return line if record.levelno < logging.WARNING else _DIGEST_IN_KEY.sub("{sha256}", line)
+
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         super().add_fields(log_data, record, message_dict)
         log_data.update(_fields.get() or {})

@@ -15,6 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from asciist.conversion import ConversionOptions
+from asciist.errors import UnavailableError
 from asciist.protocol.artifacts import digest_of
 from asciist.protocol.messages import ConversionRequest, Trace
 from asciist.telemetry import logs
@@ -132,6 +133,19 @@ def test_an_exception_is_one_line_with_its_traceback(lines: io.StringIO) -> None
     assert failed["request_id"] == "abc-1"
     assert "ValueError: first\nsecond" in failed["exc_info"]
     assert "request_id" not in outside
+
+
+def test_an_error_of_the_store_does_not_name_the_image(lines: io.StringIO, cat: bytes) -> None:
+    key = f"{digest_of(cat)}/width/80"
+    try:
+        raise UnavailableError(f"get {key}: Forbidden: https://bucket.example.org/{key}")
+    except UnavailableError:
+        logging.getLogger("test").exception("reading %s failed", key)
+
+    (line,) = map(json.loads, lines.getvalue().splitlines())
+    assert line["message"] == "reading {sha256}/width/80 failed"
+    assert "get {sha256}/width/80: Forbidden: https://bucket.example.org/{sha256}/width/80" in line["exc_info"]
+    assert digest_of(cat) not in lines.getvalue()
 
 
 def test_every_field_that_is_logged_is_in_the_catalogue_and_the_reverse() -> None:

@@ -1,0 +1,98 @@
+"""Somebody who has a link, or a file, learns no more than the link or the file tells."""
+
+import base64
+import hashlib
+import json
+import logging
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
+from asciist.telemetry import logs
+from tests.links import image_path
+
+
+def test_a_thief_with_a_link_gets_its_art_and_nothing_else(client: FlaskClient, cat: bytes) -> None:
+    """The thief has the link to 20 columns, and knows everything about the service but the digest."""
+    uploaded = client.put("/?width=20", data=cat)
+    client.put("/?width=1000&style=ramp", data=cat)
+    link = uploaded.headers["Content-Location"]
+    name = link.split("/")[1]
+
+    stolen = client.get(link)
+    assert stolen.data == uploaded.data
+    assert "Link" not in stolen.headers
+    page = client.get(link, headers={"Accept": "text/html"})
+    assert not re.search(CAPABILITY_PATTERN, page.text)
+    for path in (
+        f"/{name}/width/21",
+        f"/{name}/width/1000",
+        f"/{name}/style/ramp/width/1000",
+        f"/{name}/style/structure.ansi/width/20",
+        f"/{name}/image",
+        f"/image/{name}",
+        f"/image/{name}AAAAAAAA",
+        f"/image/AAAAAAAA{name}",
+    ):
+        for method in ("GET", "POST", "DELETE"):
+            answer = client.open(path, method=method)
+            assert answer.status_code in (404, 405), (method, path)
+            assert "Link" not in answer.headers
+    digest = hashlib.sha256(cat)
+    ciphertext = base64.urlsafe_b64decode(name)
+    assert digest.digest() not in ciphertext
+    assert digest.hexdigest() not in page.text
+    assert client.get(link).data == uploaded.data  # it was not deleted
+
+
+def test_a_prober_with_a_file_cannot_ask_for_its_art_by_an_address(client: FlaskClient, cat: bytes) -> None:
+    """The prober has the file, and wants to know whether somebody else has sent it."""
+    digest = hashlib.sha256(cat).hexdigest()
+    padded = base64.urlsafe_b64encode(bytes.fromhex(digest) + bytes(16)).decode()
+    paths = [f"/{name}{variant}/width/80" for name in (digest, padded) for variant in ("", "/style/ramp", "/style/structure")]
+
+    def probe() -> list[tuple[int, bytes, list[tuple[str, str]]]]:
+        answers = [client.get(path) for path in paths] + [client.post(f"/{digest}/image?width=80")]
+        return [
+            (answer.status_code, answer.data, [pair for pair in answer.headers if pair[0] != "X-Request-Id"])
+            for answer in answers
+        ]
+
+    before = probe()
+    assert client.put("/?width=80", data=cat).status_code == 200
+    assert client.put("/?width=80&style=ramp", data=cat).status_code == 200
+    assert probe() == before
+    assert {status for status, _, _ in before} == {404, 405}
+
+
+def test_equal_art_has_one_link_in_every_form_of_request(client: FlaskClient, cat: bytes) -> None:
+    image = base64.b64encode(cat).decode()
+    answers = [
+        client.put("/?width=80", data=cat),
+        client.post("/", json={"width": 80, "image": image}),
+        client.put("/?width=80&style=structure", data=cat),
+    ]
+
+    assert len({answer.headers["Content-Location"] for answer in answers}) == 1
+    assert re.fullmatch(f"/{NAME_PATTERN}/width/80", answers[0].headers["Content-Location"])
+
+
+def test_logs_contain_neither_the_digest_nor_a_link(client: FlaskClient, cat: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(logs.formatter())
+    with caplog.at_level(logging.INFO):
+        uploaded = client.put("/?width=20", data=cat)
+        image = image_path(uploaded.headers)
+        client.get(uploaded.headers["Content-Location"])
+        client.get(uploaded.headers["Content-Location"])
+        client.post(f"{image}?width=21")
+        client.delete(f"{image}?width=21")
+        client.post(f"{image}?width=21")
+
+    assert hashlib.sha256(cat).hexdigest() not in caplog.text
+    assert image.rpartition("/")[2] not in caplog.text
+    assert uploaded.headers["Content-Location"].split("/")[1] not in caplog.text
+    requests = [json.loads(line) for line in caplog.text.splitlines() if '"message": "request"' in line]
+    assert len(requests) == 6
+    assert len({request["image"] for request in requests}) == 1
