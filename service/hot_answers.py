@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asciist.options import ConversionOptions
 from asciist.protocol.links import NAME_PATTERN
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import ArtSource, ServedArt
@@ -48,8 +49,9 @@ _Application = Callable[[Any, Any], Iterable[bytes]]
 class _Answer:
     headers: list[tuple[str, str]]
     body: bytes
-    fields: dict[str, object]
-    """Fields of its log lines."""
+    image_id: str
+    """Name of the image in logs."""
+    options: ConversionOptions
     route: str
     expires_at: float
     kept_bytes: int
@@ -106,7 +108,8 @@ class HotAnswers:
             return self._pass_on(key, environ, start_response)
         self._answers.move_to_end(key)
         self._metrics.count(ART_SERVED, source=ArtSource.STORE.value)
-        logs.add(**answer.fields)
+        logs.add(image=answer.image_id, style=answer.options.style, width=answer.options.width)
+        logs.add(source=ArtSource.STORE.value)
         environ[ROUTE] = answer.route
         start_response("200 OK", list(answer.headers))
         return [answer.body]
@@ -134,12 +137,8 @@ class HotAnswers:
         answer = _Answer(
             headers=headers,
             body=body,
-            fields={
-                "image": self._image_id(served.digest),
-                "style": served.options.style,
-                "width": served.options.width,
-                "source": ArtSource.STORE.value,
-            },
+            image_id=self._image_id(served.digest),
+            options=served.options,
             route=route,
             expires_at=expires_at,
             kept_bytes=kept_bytes,

@@ -128,7 +128,8 @@ class Requester:
         self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
         self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
-        self._log(digest, format=image_format, bytes=len(image), pixels=header.pixels)
+        self._log_image(digest)
+        logs.add(format=image_format, bytes=len(image), pixels=header.pixels)
         return self._count(self._serve(self._request(digest, options, trace, image=image)))
 
     def convert_stored_image(self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
@@ -137,7 +138,7 @@ class Requester:
         Raises ArtifactNotFoundError if the image is not stored, and every error that `convert` raises.
         """
         options.check(self._limits)
-        self._log(digest)
+        self._log_image(digest)
         return self._count(self._serve(self._request(digest, options, trace, image=None)))
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
@@ -150,7 +151,8 @@ class Requester:
         art = self._find(key, self._clock() + self._timeout_seconds)
         if art is None:
             raise ArtifactNotFoundError(key)
-        self._log(digest, style=options.style, width=options.width)
+        self._log_image(digest)
+        logs.add(style=options.style, width=options.width)
         return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
 
     def delete(self, digest: str, options: ConversionOptions) -> None:
@@ -159,7 +161,8 @@ class Requester:
         A conversion that is in flight may store its art afterwards. Raises DeadlineExceededError or UnavailableError.
         """
         deadline = self._clock() + self._timeout_seconds
-        self._log(digest, style=options.style, width=options.width)
+        self._log_image(digest)
+        logs.add(style=options.style, width=options.width)
         for key in (image_key(digest), art_key(digest, options)):
             self._within(deadline, partial(self._store.delete, key))
 
@@ -185,10 +188,9 @@ class Requester:
                     if self._clock() >= request.deadline:
                         raise DeadlineExceededError from error
 
-    def _log(self, digest: str, **fields: object) -> None:
+    def _log_image(self, digest: str) -> None:
         if self._image_id is not None:
-            fields["image"] = self._image_id(digest)
-        logs.add(**fields)
+            logs.add(image=self._image_id(digest))
 
     def _count(self, served: ServedArt) -> ServedArt:
         self._metrics.count(ART_SERVED, source=served.source.value)
