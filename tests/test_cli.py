@@ -20,6 +20,7 @@ import pytest
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.options import COLORS
+from asciist.protocol.links import NAME_PATTERN
 from asciist.settings import Settings
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
@@ -306,7 +307,7 @@ def test_json_output_of_convert_has_the_url_of_the_art(url: str) -> None:
 
     assert (run.returncode, run.stderr, run.stdout.isascii()) == (0, b"", True)
     assert first["art"] == art(70, style="braille").decode().removesuffix("\n")
-    assert re.fullmatch(rf"{url}/[0-9a-f]{{64}}/style/braille/width/70", first["url"])
+    assert re.fullmatch(rf"{url}/{NAME_PATTERN}/style/braille/width/70", first["url"])
     assert first["stored"] is False
     assert second == first | {"file": "-", "stored": True}
 

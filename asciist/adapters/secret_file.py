@@ -5,7 +5,6 @@ import os
 import secrets
 import stat
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -49,10 +48,10 @@ def _create(path: Path) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(_BYTES) + "\n")
-        if path.exists():
-            Path(temporary).replace(path)  # it has no secret, so there is nothing to lose
-            return
-        with suppress(FileExistsError):
+        try:
             path.hardlink_to(temporary)
+        except FileExistsError:
+            if not _read(path):
+                Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -121,6 +121,7 @@ def test_a_request_through_aws_takes_at_most_three_calls_on_each_side(
     boto3.client("s3").create_bucket(Bucket=name)
     settings = Settings(
         backend="aws",
+        link_keys="k" * 32,
         bucket=name,
         request_queue_url=boto3.client("sqs").create_queue(QueueName=name)["QueueUrl"],
         reply_path=reply_path,

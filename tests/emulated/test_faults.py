@@ -46,6 +46,7 @@ class Tiers:
         self._environment = {
             **account.environment,
             "ASCIIST_BACKEND": "aws",
+            "ASCIIST_LINK_KEYS": "k" * 32,
             "ASCIIST_BUCKET": name,
             "ASCIIST_REQUEST_QUEUE_URL": self._queue_url,
             "ASCIIST_REPLY_PATH": reply_path,
