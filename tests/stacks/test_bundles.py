@@ -401,13 +401,38 @@ def test_a_unit_restarts_without_limit_and_stops_gracefully(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_a_unit_runs_without_privileges(name: str) -> None:
+def test_a_unit_runs_without_privileges_and_sees_only_itself(name: str) -> None:
     settings = unit(name)
 
     assert settings["User"] == ["asciist"]
-    assert settings["ProtectSystem"] == ["strict"]
+    assert settings["UMask"] == ["0077"]
     assert settings["CapabilityBoundingSet"] == [""]
-    assert settings["NoNewPrivileges"] == settings["PrivateTmp"] == settings["ProtectHome"] == ["yes"]
+    assert settings["ProtectSystem"] == ["strict"]
+    assert (settings["ProtectProc"], settings["ProcSubset"]) == (["invisible"], ["pid"])
+    for switch in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "PrivateUsers", "MemoryDenyWriteExecute"):
+        assert settings[switch] == ["yes"], switch
+    assert settings["RestrictAddressFamilies"] == ["AF_INET AF_INET6 AF_UNIX"]
+    allowed, denied = settings["SystemCallFilter"]
+    assert allowed == "@system-service"
+    assert {"~@aio", "@privileged", "@resources", "@setuid"} <= set(denied.split())
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_leaves_memory_to_the_system_and_outlives_a_process_that_is_killed_for_its_memory(name: str) -> None:
+    settings = unit(name)
+
+    assert settings["MemoryMax"] == ["80%"]
+    assert settings["OOMPolicy"] == ["continue"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("name", UNITS)
+def test_the_exposure_of_a_unit_is_at_most_2(name: str) -> None:
+    analyse = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20"]  # in tenths
+    report = subprocess.run([*analyse, INSTANCE / f"{name}.service"], capture_output=True, text=True, check=False)
+
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert f"Overall exposure level for {name}.service:" in report.stdout
 
 
 @pytest.mark.parametrize("name", UNITS)
