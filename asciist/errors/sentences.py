@@ -35,6 +35,7 @@ STORE_FULL: Final = "the disk is full"
 STORE_UNWRITABLE: Final = "the data directory is not writable"
 STORE_LOCKED: Final = "the data directory is locked by another process"
 STORE_DAMAGED: Final = "the stored data is damaged"
+STORE_NOT_PRIVATE: Final = "the data directory is not private to the service's account"
 STORE_UNUSABLE: Final = "the data directory cannot be used"
 
 

@@ -64,7 +64,7 @@ def store(tmp_path: Path) -> Iterator[StoreUnderTest]:
 def mounted(path: Path, megabytes: int) -> Iterator[Path]:
     """Mount a file system in memory at `path`. Skip the test if that is not permitted."""
     path.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(path)]
     if not shutil.which("mount") or subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
         pytest.skip("mounting a file system is not permitted")
     try:
@@ -601,6 +601,22 @@ class TestOlderFiles:
         assert all(path.read_text() == "not ours" for path in others)
         assert store.get(f"{digests[0]}/image") == BODY
 
+    def test_links_are_removed_and_not_followed(self, store: StoreUnderTest, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "file").write_text("not ours")
+        folder, linked_folder = store.directory / f"{1:064x}", store.directory / f"{2:064x}"
+        (folder / "width").mkdir(parents=True)
+        (folder / "image").symlink_to(outside / "file")
+        (folder / "style").symlink_to(outside)
+        (folder / "width" / "80").symlink_to(outside)
+        linked_folder.symlink_to(outside)
+        store.put("a", BODY)
+
+        wait_until(lambda: not folder.exists())
+        assert linked_folder.is_symlink()
+        assert (outside / "file").read_text() == "not ours"
+
     def test_a_store_that_closes_leaves_the_rest_to_the_next(self, tmp_path: Path) -> None:
         for number in range(500):
             (tmp_path / f"{number:064x}").mkdir()
@@ -611,6 +627,133 @@ class TestOlderFiles:
         with closing(StoreUnderTest(tmp_path)) as store:
             store.put("a", BODY)
             wait_until(lambda: not [path for path in tmp_path.iterdir() if len(path.name) == 64])
+
+
+class TestPrivacy:
+    NAMES = ("artifacts.sqlite3", "artifacts.sqlite3-wal", "artifacts.sqlite3-shm", "artifacts.lock", "artifacts.queue")
+
+    @staticmethod
+    def modes(directory: Path) -> dict[str, int]:
+        return {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
+
+    @pytest.fixture(params=[0o000, 0o022])
+    def umask(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        before = os.umask(request.param)
+        yield
+        os.umask(before)
+
+    @pytest.mark.usefixtures("umask")
+    def test_the_directory_and_its_files_are_created_for_this_account_only(self, store: StoreUnderTest) -> None:
+        store.put("a", BODY)
+
+        assert self.modes(store.directory) == {"store": 0o700, **dict.fromkeys(self.NAMES, 0o600)}
+
+    @pytest.mark.usefixtures("umask")
+    def test_files_that_replace_damaged_ones_are_private(self, store: StoreUnderTest) -> None:
+        store.directory.mkdir(mode=0o700)
+        store.file.write_bytes(b"this is not a database")
+        store.put("a", BODY)
+
+        assert set(self.modes(store.directory).values()) == {0o700, 0o600}
+
+    @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
+    def test_a_directory_of_the_store_alone_is_made_private(self, store: StoreUnderTest, mode: int) -> None:
+        store.directory.mkdir()
+        for name in ("artifacts.lock", "artifacts.sqlite3"):
+            (store.directory / name).touch()
+            (store.directory / name).chmod(0o666)
+        (store.directory / f"{1:064x}").mkdir()
+        store.directory.chmod(mode)
+        store.put("a", BODY)
+
+        assert store.holds("a")
+        assert store.directory.stat().st_mode & 0o7777 == 0o700
+        assert self.modes(store.directory)["artifacts.sqlite3"] == self.modes(store.directory)["artifacts.lock"] == 0o600
+
+    def test_a_directory_in_which_others_may_write_to_other_files_is_not_used(
+        self, store: StoreUnderTest, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store.directory.mkdir()
+        (store.directory / "notes.txt").write_text("not ours")
+        store.directory.chmod(0o775)
+        store.put("a", BODY)
+
+        assert store.get("a") == BODY
+        assert store.problem() == sentences.STORE_NOT_PRIVATE
+        assert [path.name for path in store.directory.iterdir()] == ["notes.txt"]
+        assert store.directory.stat().st_mode & 0o777 == 0o775
+        assert f"{store.directory}: other accounts can write to it" in caplog.text
+        store.directory.chmod(0o755)
+        wait_until(lambda: store.problem() == "")
+        store.put("b", BODY)
+        assert self.modes(store.directory) == {"store": 0o755, "notes.txt": 0o644, **dict.fromkeys(self.NAMES, 0o600)}
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another account")
+    @pytest.mark.parametrize("name", ["", "artifacts.lock", "artifacts.sqlite3"])
+    def test_what_belongs_to_another_account_is_not_used(self, store: StoreUnderTest, name: str) -> None:
+        store.directory.mkdir(mode=0o700)
+        if name:
+            (store.directory / name).touch()
+        os.chown(store.directory / name, 12345, 12345)
+        store.put("a", BODY)
+
+        assert store.get("a") == BODY
+        assert store.problem() == sentences.STORE_NOT_PRIVATE
+        assert not store.file.exists() or store.file.stat().st_size == 0
+
+    @pytest.mark.parametrize("link", [os.symlink, os.link])
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_link_in_place_of_a_file_is_not_followed(
+        self, store: StoreUnderTest, tmp_path: Path, name: str, link: Callable[[Path, Path], None]
+    ) -> None:
+        outside = tmp_path / "outside"
+        with closing(sqlite3.connect(outside)) as other:  # which SQLite would open without an error
+            other.execute("CREATE TABLE notes (text)")
+        outside.chmod(0o644)
+        before = outside.read_bytes()
+        store.directory.mkdir()
+        link(outside, store.directory / name)
+        store.put("a", BODY)
+
+        assert store.get("a") == BODY
+        assert store.problem() == sentences.STORE_NOT_PRIVATE
+        assert (outside.read_bytes(), outside.stat().st_mode & 0o777) == (before, 0o644)
+        (store.directory / name).unlink()
+        wait_until(lambda: store.problem() == "")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_no_file_is_created_through_a_link(self, store: StoreUnderTest, tmp_path: Path, name: str) -> None:
+        store.directory.mkdir()
+        (store.directory / name).symlink_to(tmp_path / "outside")
+        store.put("a", BODY)
+
+        assert store.problem() == sentences.STORE_NOT_PRIVATE
+        assert not (tmp_path / "outside").exists()
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_link_that_takes_the_place_of_a_file_later_is_not_followed(
+        self, store: StoreUnderTest, tmp_path: Path, name: str
+    ) -> None:
+        store.put("before", BODY)
+        store.close()
+        outside = tmp_path / "outside"
+        shutil.copyfile(store.file, outside)
+        before = outside.read_bytes()
+        (store.directory / name).unlink(missing_ok=True)
+        (store.directory / name).symlink_to(outside)
+        with closing(StoreUnderTest(store.directory)) as later:
+            later.put("after", BODY)
+            assert later.get("after") == BODY
+            assert later.problem() == sentences.STORE_NOT_PRIVATE
+        assert outside.read_bytes() == before
+
+    def test_the_directory_itself_may_be_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "data").symlink_to(tmp_path / "disk")
+        with closing(StoreUnderTest(tmp_path / "data")) as store:
+            store.put("a", BODY)
+            assert store.problem() == ""
+        assert self.modes(tmp_path / "disk")["artifacts.sqlite3"] == 0o600
 
 
 def test_objects_are_kept_for_the_next_process(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from asciist.adapters.local_store.bounds import MAX_LOG_BYTES, PAGE_BYTES, Bound
 from asciist.adapters.local_store.failure import DamagedError, StorageError, TooLargeError, from_os_error, from_sqlite_error
 from asciist.adapters.local_store.gate import FileId, Gate, file_id
 from asciist.adapters.local_store.overflow import Overflow
+from asciist.adapters.local_store.private import secure_existing_file, secure_file
 from asciist.errors import sentences
 from asciist.protocol.ports import Metrics
 
@@ -249,7 +250,7 @@ class Database:
     def _current_connection(self) -> sqlite3.Connection:
         """Return the connection. Raises DamagedError if it is closed, or if the file has been deleted or replaced."""
         try:
-            found = os.stat(self._path_string)  # noqa: PTH116 - called for each write, and Path.stat takes twice as long
+            found = os.lstat(self._path_string)  # called for each write, and Path.lstat takes twice as long
         except FileNotFoundError:
             found = None
         if self._connection is None or found is None or (found.st_dev, found.st_ino) != self._file_id:
@@ -336,7 +337,13 @@ class Database:
 
 
 def _prepared_connection(path: Path) -> sqlite3.Connection:
-    """Return a connection to the database at `path`; create its table if it is new. Raises sqlite3.Error."""
+    """Return a connection to the database at `path`; create its table if it is new.
+
+    SQLite gives its other files the mode of the database. Raises sqlite3.Error, StorageError, OSError.
+    """
+    secure_file(path)
+    for suffix in ("-wal", "-shm", "-journal"):
+        secure_existing_file(path.with_name(path.name + suffix))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
     try:
         for pragma in _PRAGMAS:

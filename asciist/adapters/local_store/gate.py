@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from asciist.adapters.local_store.failure import StorageError, from_os_error
+from asciist.adapters.local_store.private import secure_directory, secure_file
 from asciist.errors import sentences
 
 MAX_WAIT_SECONDS: Final = 0.2
@@ -25,9 +26,9 @@ FileId = tuple[int, int]
 
 
 def file_id(path: Path) -> FileId | None:
-    """Return the identity of the file at a path; None if there is none. Raises OSError."""
+    """Return the identity of the file at a path, or of a link there; None if there is neither. Raises OSError."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - Path.stat takes twice as long
+        found = os.lstat(path)
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
@@ -103,8 +104,10 @@ class _FileLock:
                 if file_id(self._path) == (opened.st_dev, opened.st_ino):
                     return
                 self.close()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            secure_directory(self._path.parent)
+            secure_file(self._path)
+            # Another process may have deleted it since.
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise from_os_error(error, self._path) from error
 

@@ -45,33 +45,45 @@ class OlderFiles:
             descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._remove_all()
+                self._remove_all(descriptor)
             finally:
                 os.close(descriptor)
 
-    def _remove_all(self) -> None:
-        removals = self._removals()
+    def _remove_all(self, descriptor: int) -> None:
+        removals = self._removals(descriptor)
         while not self._stopping.is_set() and list(islice(removals, _FILES_A_STEP)):
             self._stopping.wait(_PAUSE_SECONDS)
         removals.close()
 
-    def _removals(self) -> _Removals:
-        with os.scandir(self._directory) as entries:
+    def _removals(self, descriptor: int) -> _Removals:
+        with os.scandir(descriptor) as entries:
             for entry in entries:
                 if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                    yield from _remove(Path(entry.path))
+                    yield from _remove(entry.name, descriptor)
 
 
-def _remove(folder: Path) -> _Removals:
-    """Remove a folder and all below it, one file or folder for each item of the iterator. Skip what cannot be removed."""
+def _remove(folder: str, parent: int) -> _Removals:
+    """Remove a folder and all below it, one file or folder for each item of the iterator. Skip what cannot be removed.
+
+    `parent` is an open directory. A link is removed, not followed: `os.fwalk` enters only the folders that it has seen.
+    """
     with suppress(OSError):
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _remove(Path(entry.path))
-                else:
-                    with suppress(OSError):
-                        Path(entry.path).unlink()
-                    yield
-        folder.rmdir()
+        for _, folders, files, descriptor in os.fwalk(folder, topdown=False, dir_fd=parent):
+            for name in files:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=descriptor)
+                yield
+            for name in folders:
+                with suppress(OSError):
+                    _remove_empty(name, descriptor)
+                yield
+        os.rmdir(folder, dir_fd=parent)
     yield
+
+
+def _remove_empty(name: str, parent: int) -> None:
+    """Remove an empty folder, or a link to a folder. Raises OSError."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=parent)

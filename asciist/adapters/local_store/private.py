@@ -1,0 +1,67 @@
+"""The data directory and its files are private to the account of the service.
+
+They hold the images of other people. And if others could write to the directory, they could plant links through which the store
+would write to other files. So what is created is private, what exists is checked, and no link in the directory is followed.
+"""
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from asciist.adapters.local_store.failure import StorageError
+from asciist.errors import sentences
+
+_STORED: Final = re.compile(r"artifacts\..*|[0-9a-f]{64}")
+"""Names in the directory that the store has given, in this version or an earlier one."""
+
+
+def secure_directory(directory: Path) -> None:
+    """Create the directory, unless it exists, and make it private if it has nothing but files of the store.
+
+    A directory with other files is used as it is, if only this account can write to it. Raises StorageError, OSError.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise StorageError(sentences.STORE_NOT_PRIVATE, f"{directory}: belongs to another account")
+        if found.st_mode & 0o077 and _has_only_stored_files(descriptor):
+            os.fchmod(descriptor, 0o700)
+        elif found.st_mode & 0o022:
+            detail = f"{directory}: other accounts can write to it, and it has other files"
+            raise StorageError(sentences.STORE_NOT_PRIVATE, detail)
+    finally:
+        os.close(descriptor)
+
+
+def _has_only_stored_files(directory: int) -> bool:
+    with os.scandir(directory) as entries:
+        return all(_STORED.fullmatch(entry.name) for entry in entries)
+
+
+def secure_file(path: Path) -> None:
+    """Create an empty file, unless it exists, and make it private. Raises StorageError, OSError.
+
+    A file that exists is not opened: to close it would release the locks that SQLite holds on it in this process.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        secure_existing_file(path)
+
+
+def secure_existing_file(path: Path) -> None:
+    """Make a file private if it exists. Raises StorageError if it is a link or belongs to another account, and OSError."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # of two names of a file, one may be outside the directory
+        raise StorageError(sentences.STORE_NOT_PRIVATE, f"{path}: a link, or not a file")
+    if found.st_uid != os.geteuid():
+        raise StorageError(sentences.STORE_NOT_PRIVATE, f"{path}: belongs to another account")
+    if found.st_mode & 0o077:
+        path.chmod(0o600)
