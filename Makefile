@@ -48,14 +48,12 @@ $(READY): requirements.txt $(SERVES)
 	@touch $@
 
 # Tests and screenshots of web pages need Chromium; tools/browser finds or installs one.
-$(BROWSER): $(READY) tools/browser tools/chromium/package-lock.json
+$(BROWSER): $(READY) tools/browser tools/npm-install tools/chromium/package-lock.json
 	@tools/browser > $@ || { rm $@; exit 1; }
 
 # The chart library of the local dashboard, from npm at the version and the hash in tools/charts.
-$(CHARTS): $(READY) tools/charts/package-lock.json
-	@mkdir -p $(@D) && cp tools/charts/package.json tools/charts/package-lock.json $(@D)
-	@NODE_OPTIONS="--use-system-ca $$NODE_OPTIONS" npm --prefix $(@D) --cache $(@D)/.npm --loglevel=error --no-audit --no-fund \
-		--no-update-notifier ci
+$(CHARTS): $(READY) tools/npm-install tools/charts/package-lock.json
+	@tools/npm-install charts $(@D)
 	@touch $@
 
 run: $(SERVES) ## Serve on localhost, port 27244 (set HOST and PORT to change it)
@@ -102,10 +100,8 @@ $(THUMBOR)/.ready: requirements/thumbor.txt
 	$(THUMBOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/thumbor.txt
 	@touch $@
 
-$(SHARP): $(BENCH)/.ready $(READY) tools/sharp/package-lock.json
-	@mkdir -p $(@D) && cp tools/sharp/package.json tools/sharp/package-lock.json $(@D)
-	@NODE_OPTIONS="--use-system-ca $$NODE_OPTIONS" npm --prefix $(@D) --cache $(@D)/.npm --loglevel=error --no-audit --no-fund \
-		--no-update-notifier ci
+$(SHARP): $(BENCH)/.ready $(READY) tools/npm-install tools/sharp/package-lock.json
+	@tools/npm-install sharp $(@D)
 	@touch $@
 
 pictures: $(BROWSER) ## Retake the screenshots of the page and the gallery in docs/images
