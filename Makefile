@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 THUMBOR := .venv-thumbor
+AUDIT := .venv-audit
 SECONDS ?= 1200
 MINUTES ?= 30
 # Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). realpath gives the system's Python even
@@ -27,7 +28,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format synth deploy deploy-local lock pictures bench soak fuzz clean
+.PHONY: help setup run dashboard test check format audit sbom synth deploy deploy-local lock pictures bench soak fuzz clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -62,7 +63,7 @@ run: $(SERVES) ## Serve on localhost, port 27244 (set HOST and PORT to change it
 dashboard: $(READY) $(CHARTS) ## Serve under light load and show the Datadog dashboard on a local page (ARGS=--help)
 	@$(BIN)/python -m observability.local $(ARGS)
 
-test: $(READY) $(BROWSER) $(CHARTS) check ## Run the checks, then all tests
+test: $(READY) $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Check format, lint rules, strict types and import rules
@@ -74,6 +75,21 @@ check: $(READY) ## Check format, lint rules, strict types and import rules
 format: $(READY) ## Reformat the code and fix what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+audit: $(AUDIT)/.ready ## Look up the locked packages in PyPI's database of vulnerabilities, if it can be reached
+	@tools/audit
+
+sbom: $(AUDIT)/.ready ## Write the software bill of materials of the service to dist/asciist.cdx.json (CycloneDX)
+	@mkdir -p dist
+	@# A lock does not say which package needs which, and the tool warns about that.
+	@PYTHONWARNINGS=ignore::UserWarning $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/asciist.cdx.json \
+		requirements/web.txt
+
+# A separate environment: what checks the packages is not among them.
+$(AUDIT)/.ready: requirements/audit.txt
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
+	@touch $@
 
 synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS account (CONTEXT='-c worker=asg')
 	@tools/cdk synth --quiet $(CONTEXT)
@@ -117,4 +133,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(BENCH) $(THUMBOR) .fuzz .asciist-data .bundles cdk.out
+	rm -rf $(VENV) .venv-emulator $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out
