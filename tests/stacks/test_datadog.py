@@ -315,6 +315,8 @@ class BootRun:
         for command in ("dnf", "id", "useradd", "sleep", "chown"):
             self.fake_command(command)
         self.fake_command("aws", f"echo {self.KEY}")
+        self.fake_command("curl")
+        self.fake_command("gpg", '[[ $* != *--export* ]] || echo "key ${@: -1}"')
         self.fake_command("systemctl", 'if [[ $1 == show ]]; then echo "0"; fi')
         self.fake_command(self.root / "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl")
 
@@ -352,7 +354,8 @@ class TestBoot:
         assert (done.returncode, done.stderr) == (0, "")
         secret = f"--secret-id {API_KEY} --query SecretString --output text"
         assert f"aws secretsmanager get-secret-value --region eu-west-1 {secret}" in calls
-        assert calls.index("dnf install --assumeyes --quiet datadog-agent") < calls.index("systemctl restart datadog-agent")
+        (install,) = (call for call in calls if call.startswith("dnf install --assumeyes --quiet datadog-agent"))
+        assert calls.index(install) < calls.index("systemctl restart datadog-agent")
         assert calls.index("systemctl enable --now asciist-poller") < calls.index("systemctl enable datadog-agent")
         assert {
             f'api_key: "{boot_run.KEY}"',
@@ -370,19 +373,49 @@ class TestBoot:
         assert f"chown root:dd-agent {boot_run.config}" in boot_run.calls.read_text().splitlines()
         assert boot_run.KEY not in done.stdout + done.stderr + boot_run.calls.read_text()
 
-    def test_packages_are_verified_with_datadogs_keys(self, boot_run: BootRun) -> None:
+    def test_one_version_of_the_agent_is_installed(self, boot_run: BootRun) -> None:
+        boot_run.boot()
+
+        assert re.search(
+            r"^dnf install --assumeyes --quiet datadog-agent-7\.\d+\.\d+$", boot_run.calls.read_text(), re.MULTILINE
+        )
+
+    def test_packages_are_verified_with_keys_of_known_fingerprints(self, boot_run: BootRun) -> None:
         boot_run.boot()
         repository = (boot_run.root / "etc/yum.repos.d/datadog.repo").read_text()
+        paths = re.findall(r"file://(\S+)", repository)
 
         assert {"gpgcheck=1", "repo_gpgcheck=1"} <= set(repository.splitlines())
-        assert "gpgkey=https://keys.datadoghq.com/" in repository
         assert "http://" not in repository
+        assert repository.count("://") == len(paths) + 1  # the others are packages
+        for path in paths:
+            word, fingerprint = (boot_run.root / path.lstrip("/")).read_text().split()
+            assert word == "key"
+            assert re.fullmatch(r"[0-9A-F]{40}", fingerprint)
+            assert path == f"/etc/pki/rpm-gpg/DATADOG_RPM_KEY_{fingerprint[-8:]}"
+
+    @pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not installed")
+    def test_a_key_of_another_fingerprint_is_not_trusted(self, boot_run: BootRun, tmp_path: Path) -> None:
+        (tmp_path / "gpg").mkdir(mode=0o700)
+        environment = {**os.environ, "GNUPGHOME": str(tmp_path / "gpg")}
+        gpg = ["gpg", "--batch", "--quiet", "--pinentry-mode=loopback", "--passphrase="]
+        subprocess.run([*gpg, "--quick-generate-key", "Datadog", "ed25519"], env=environment, check=True)
+        subprocess.run([*gpg, "--armor", "--output", tmp_path / "key", "--export"], env=environment, check=True)
+        subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=True)
+        (boot_run.commands / "gpg").unlink()
+        boot_run.fake_command("curl", f'while [[ $1 != --output ]]; do shift; done; cp {tmp_path / "key"} "$2"')
+        done = boot_run.boot()
+
+        assert "has another fingerprint than 7408BFD56BC5BF0C361AAAE85D88EEA3B01082D3\n" in done.stderr
+        assert "boot: the Datadog agent is not installed" in done.stderr
+        assert "dnf install --assumeyes --quiet datadog-agent" not in boot_run.calls.read_text()
+        assert not (boot_run.root / "etc/pki/rpm-gpg").exists()
 
     @pytest.mark.parametrize(
         ("command", "then"),
         [
             ("aws", "echo AccessDenied >&2; exit 254"),
-            ("dnf", '[[ $* != *datadog-agent ]] || { echo "no such package" >&2; exit 1; }'),
+            ("dnf", '[[ $* != *datadog-agent-* ]] || { echo "no such package" >&2; exit 1; }'),
             ("systemctl", '[[ $1 == show ]] && echo 0; [[ $* != "restart datadog-agent" ]]'),
         ],
     )
