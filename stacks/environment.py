@@ -101,6 +101,9 @@ class Environment:
     """`queue` for an SQS queue per web process, or `callback` for HTTP from worker to web process inside the VPC."""
     architecture: str = "arm64"
     """Processor of the function and all instances. `arm64` costs a fifth less; `x86_64` is what most local machines can run."""
+    image: str = ""
+    """Id of the instances' image (AMI): an Amazon Linux 2023 for the architecture, in the same region. If empty, CloudFormation
+    takes the newest one at each deployment. The image determines the versions of its packages, too."""
     function_python: str = FUNCTION_PYTHON
     """Python version of the function. Other versions are for emulators, which run functions on the interpreter they have."""
     domain: str = ""
@@ -153,6 +156,8 @@ class Environment:
             if values.get(name, choices[0]) not in choices:
                 mistakes.append(f"{name} must be one of {', '.join(choices)}, not {values[name]!r}")
         mistakes += _domain_mistakes(values) + _datadog_mistakes(values)
+        if values.get("image") and not values["image"].startswith("ami-"):
+            mistakes.append(f"image must be the id of an image, such as ami-0123456789abcdef0, not {values['image']!r}")
         if values.get("alarm_email") and "@" not in values["alarm_email"]:
             mistakes.append(f"alarm_email must be an e-mail address, not {values['alarm_email']!r}")
         if mistakes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import jsii
 from aws_cdk import Duration, Stack, Tags
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -38,6 +39,20 @@ class Unit:
     """Environment variables of the unit."""
     needs_own_address: bool = False
     """True if the unit needs its instance's address in ASCIIST_INSTANCE, to which workers call back."""
+
+
+@jsii.implements(ec2.IMachineImage)
+class _Image:
+    """The image with a given id. The CDK's own class for it needs the region too, which is not known before the deployment."""
+
+    def __init__(self, image_id: str) -> None:
+        self._image_id = image_id
+
+    @jsii.member(jsii_name="getImage")
+    def get_image(self, scope: Construct) -> ec2.MachineImageConfig:  # noqa: ARG002 - the interface has the parameter
+        return ec2.MachineImageConfig(
+            image_id=self._image_id, os_type=ec2.OperatingSystemType.LINUX, user_data=ec2.UserData.for_linux()
+        )
 
 
 class InstanceGroup(Construct):
@@ -121,7 +136,9 @@ class InstanceGroup(Construct):
         return ec2.LaunchTemplate(
             self,
             "Template",
-            machine_image=ec2.MachineImage.latest_amazon_linux2023(cpu_type=architecture),
+            machine_image=_Image(environment.image)
+            if environment.image
+            else ec2.MachineImage.latest_amazon_linux2023(cpu_type=architecture),
             instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
             security_group=security_group,
             role=self.role,

@@ -321,6 +321,11 @@ class TestOperation:
             assert "cfn-signal" in script
             assert not re.search(r"pip install|pypi|npm |git clone|docker", script)
 
+    def test_the_image_of_the_instances_can_be_pinned(self) -> None:
+        pinned = resources(Environment(worker="asg", image="ami-0123456789abcdef0"), "AWS::EC2::LaunchTemplate").values()
+
+        assert [template["Properties"]["LaunchTemplateData"]["ImageId"] for template in pinned] == ["ami-0123456789abcdef0"] * 2
+
     def test_sqs_invokes_the_function_with_partial_failures_and_limited_concurrency(self) -> None:
         mapping = only(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
 
@@ -359,6 +364,7 @@ class TestContext:
         [
             ({"worker": "lamda"}, "worker must be one of lambda, asg, not 'lamda'"),
             ({"environment": "production"}, "environment must be one of dev, prod, not 'production'"),
+            ({"image": "al2023"}, "image must be the id of an image, such as ami-0123456789abcdef0, not 'al2023'"),
             ({"workr": "asg"}, "unknown context value 'workr': did you mean 'worker'?"),
             ({"domain": "art.example"}, "domain and certificate (its ARN) go together: give both or neither"),
             ({"domain": "a", "certificate": "b"}, "certificate must be the ARN of a certificate, not 'b'"),
