@@ -649,6 +649,13 @@ class TestPrivacy:
         assert self.modes(store.directory) == {"store": 0o700, **dict.fromkeys(self.NAMES, 0o600)}
 
     @pytest.mark.usefixtures("umask")
+    def test_missing_parents_are_created_for_this_account_only(self, tmp_path: Path) -> None:
+        with closing(StoreUnderTest(tmp_path / "cache" / "asciist" / "store")) as store:
+            store.put("a", BODY)
+
+        assert self.modes(tmp_path)["cache"] == self.modes(tmp_path / "cache")["asciist"] == 0o700
+
+    @pytest.mark.usefixtures("umask")
     def test_files_that_replace_damaged_ones_are_private(self, store: StoreUnderTest) -> None:
         store.directory.mkdir(mode=0o700)
         store.file.write_bytes(b"this is not a database")

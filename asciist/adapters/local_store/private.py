@@ -18,11 +18,11 @@ _STORED: Final = re.compile(r"artifacts\..*|[0-9a-f]{64}")
 
 
 def secure_directory(directory: Path) -> None:
-    """Create the directory, unless it exists, and make it private if it has nothing but files of the store.
+    """Create the directory and its parents, unless they exist, and make it private if it has nothing but files of the store.
 
     A directory with other files is used as it is, if only this account can write to it. Raises StorageError, OSError.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(directory)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
@@ -35,6 +35,15 @@ def secure_directory(directory: Path) -> None:
             raise StorageError(sentences.STORE_NOT_PRIVATE, detail)
     finally:
         os.close(descriptor)
+
+
+def _make(directory: Path) -> None:
+    """Create a directory and its missing parents with mode 0700. `Path.mkdir` would let the umask decide about the parents."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        _make(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def _has_only_stored_files(directory: int) -> bool:
