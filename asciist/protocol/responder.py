@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from asciist.errors import ArtifactNotFoundError, AsciistError, ReplyAddressGoneError, UnavailableError
-from asciist.protocol.artifacts import StoredArt, art_key, image_key
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import ArtifactStore, Conversion, Converter, Delivery, Metrics, ReplySender, RequestQueue
 from asciist.telemetry import logs
@@ -173,12 +173,22 @@ class Responder:
 
     def _convert_and_store(self, request: ConversionRequest, seconds_left: float) -> ConversionReply:
         """Return a reply with the art, or with the reason why the image is rejected."""
-        image = self._store.get(image_key(request.digest))
+        image = self._image(request.digest)
         converted = self._converter.convert(image, request.options, wait_seconds=seconds_left)
         self._record(converted, request.options.style)
         if converted.art is None:
             return request.reply(rejection=converted.rejection)
         return self._store_art(request, converted.art)
+
+    def _image(self, digest: str) -> bytes:
+        """Return a stored image. Raises UnavailableError if its bytes are not those that were stored, and errors of the store.
+
+        The check takes 0.5 ms for 1 MB.
+        """
+        image = self._store.get(image_key(digest))
+        if digest_of(image) != digest:
+            raise UnavailableError(f"the SHA-256 of {image_key(digest)} is another one: its {len(image)} bytes are damaged")
+        return image
 
     def _store_art(self, request: ConversionRequest, art: str) -> ConversionReply:
         """Store art and return a reply with it. If it cannot be stored, the reply alone takes it to the client, if it fits."""

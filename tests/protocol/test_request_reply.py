@@ -223,6 +223,28 @@ def test_a_damaged_image_is_rejected_by_a_reply_without_redelivery(tiers: Tiers)
     assert not tiers.queue.dead_letters
 
 
+def test_an_image_that_the_store_returns_damaged_is_not_converted(tiers: Tiers) -> None:
+    tiers.responder = tiers.responder_with(backoff=lambda _receive_count: 0.01)
+    tiers.store.put(image_key(digest_of(CAT)), encoded(gradient(30, 20), "JPEG"))  # intact, but another image
+    tiers.queue.send(body := tiers.request().to_json())
+    tiers.start()
+
+    wait_until(lambda: list(tiers.queue.dead_letters) == [body])
+    assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 5
+    assert ("put", KEY) not in tiers.store.calls
+
+
+def test_an_image_that_was_damaged_on_its_way_is_read_again(tiers: Tiers) -> None:
+    image = image_key(digest_of(CAT))
+    intact = tiers.store.get
+    damaged = iter([CAT[:-1]])
+    tiers.store.get = lambda key: next(damaged, CAT) if key == image else intact(key)  # type: ignore[method-assign]  # injects a fault
+    tiers.start()
+
+    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 1
+
+
 def test_a_transient_fault_is_retried_within_the_deadline(tiers: Tiers) -> None:
     faults = iter([True, True])
     image = image_key(digest_of(CAT))
