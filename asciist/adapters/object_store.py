@@ -3,17 +3,26 @@
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Final
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError
 from obstore.store import MemoryStore, S3Store
 
 from asciist.adapters.native_threads import offload
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 
+_ACCESS_DENIED: Final = "<Code>AccessDenied</Code>"
+"""Part of S3's answer to a request that no policy allows, and of its answer to reading an absent object without permission to
+list the bucket. Other refusals, such as that of a machine with a wrong clock, have other codes."""
+
 
 class ObjectStore:
-    """ArtifactStore on an obstore store: memory or an S3 bucket."""
+    """ArtifactStore on an obstore store: memory or an S3 bucket.
+
+    In S3, it needs no permission to list the bucket: an object that it may not read counts as absent, which
+    docs/decisions/0027-least-privilege.md explains.
+    """
 
     def __init__(self, store: MemoryStore | S3Store) -> None:
         self._store = store
@@ -46,6 +55,8 @@ class ObjectStore:
         except (NotFoundError, FileNotFoundError) as error:
             raise ArtifactNotFoundError(key) from error
         except (BaseError, OSError) as error:
+            if isinstance(error, PermissionDeniedError) and _ACCESS_DENIED in str(error):
+                raise ArtifactNotFoundError(key) from error
             raise UnavailableError(f"get {key}: {error}") from error
 
     def put(self, key: str, body: bytes) -> None:
@@ -64,13 +75,13 @@ class ObjectStore:
         return True
 
     def exists(self, key: str) -> bool:
+        # By listing its folder, since a HEAD request needs permission to read the object.
+        folder = key.rpartition("/")[0]
         try:
-            offload(obstore.head, self._store, key)
-        except (NotFoundError, FileNotFoundError):
-            return False
+            listed = offload(obstore.list_with_delimiter, self._store, folder)
         except (BaseError, OSError) as error:
-            raise UnavailableError(f"head {key}: {error}") from error
-        return True
+            raise UnavailableError(f"list {folder}: {error}") from error
+        return any(entry["path"] == key for entry in listed["objects"])
 
     def delete(self, key: str) -> None:
         """Delete an object; deleting a missing object is no error. Raises UnavailableError."""
