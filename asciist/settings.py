@@ -4,6 +4,7 @@ The variable `ASCIIST_<FIELD>` sets a field of `Settings` or `Limits`; `HOST` an
 reports all invalid variables.
 """
 
+import ipaddress
 import os
 import re
 import socket
@@ -24,6 +25,10 @@ REPLY_PATHS: Final = ("queue", "callback")
 ANY_ORIGIN: Final = "*"
 NO_ORIGIN: Final = "none"
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+")
+_PRIVATE_NETWORKS: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+"""The private networks of RFC 1918, and the unique local addresses of IPv6."""
+_LOOPBACK: Final = "127.0.0.0/8"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 MIN_KEY_CHARACTERS: Final = 32
 """Minimum length of a secret in `Settings.link_keys`."""
@@ -134,6 +139,11 @@ class Settings:
     """Prefix of the names of reply queues. IAM roles may access only queues with this prefix."""
     callback_first_port: int = 28_000
     """First of 16 consecutive TCP ports for callbacks. Each web process on a machine listens on one of them."""
+    callback_networks: str = _PRIVATE_NETWORKS
+    """Networks to which workers send callbacks, separated by commas. A reply to any other address is not sent.
+
+    They must be private, or `127.0.0.0/8` if both tiers are on one machine. The stacks set the network of the deployment.
+    """
     instance: str = field(default_factory=socket.gethostname)
     """Name or address of this machine, by default its host name.
 
@@ -195,6 +205,11 @@ class Settings:
     def timeouts(self) -> Timeouts:
         return Timeouts(request=self.request_timeout)
 
+    @property
+    def callback_ports(self) -> range:
+        """Ports for callbacks."""
+        return range(self.callback_first_port, self.callback_first_port + CALLBACK_PORTS)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read settings from environment variables. Raises SettingsError, which lists every invalid or unknown variable."""
@@ -214,6 +229,11 @@ class Settings:
         """Return the variables from which `from_environment` recreates these settings."""
         values = {name: str(getattr(owner, key)) for owner in (self, self.limits) for name, key, _ in _variables(type(owner))}
         return {name: value for name, value in values.items() if value}
+
+
+def parse_networks(text: str) -> list[Network]:
+    """Return the networks of a list such as "10.0.0.0/16,fd00::/8". Raises ValueError."""
+    return [ipaddress.ip_network(part.strip()) for part in text.split(",")]
 
 
 def _variables(owner: type) -> list[tuple[str, str, type]]:
@@ -254,6 +274,8 @@ def _validation_error(key: str, value: object) -> str:
         return "" if all(_ORIGIN.fullmatch(origin.strip()) for origin in origins) else _INVALID_ORIGINS
     if key == "link_keys":
         return "" if all(len(one) >= MIN_KEY_CHARACTERS for one in str(value).split(",")) else _SHORT_KEY
+    if key == "callback_networks":
+        return "" if _are_private(str(value)) else "is not a list of private networks such as 10.0.0.0/16,fd00::/8"
     lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
         return f"is less than the minimum, {lowest}"
@@ -263,6 +285,18 @@ def _validation_error(key: str, value: object) -> str:
 
 
 _SHORT_KEY: Final = f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand -hex 32)"
+def _are_private(text: str) -> bool:
+    try:
+        networks = parse_networks(text)
+    except ValueError:
+        return False
+    allowed = parse_networks(f"{_PRIVATE_NETWORKS},{_LOOPBACK}")
+    return all(
+        any(network.network_address in outer and network.prefixlen >= outer.prefixlen for outer in allowed)
+        for network in networks
+    )
+
+
 _INVALID_ORIGINS: Final = "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000"
 _RANGES: Final = {
     "port": (1, 65_535),

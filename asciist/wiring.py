@@ -22,7 +22,7 @@ from asciist.protocol.ports import (
 )
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
-from asciist.settings import CALLBACK_PORTS, Settings
+from asciist.settings import Settings, parse_networks
 
 if TYPE_CHECKING:
     from asciist.protocol.links import Links
@@ -152,7 +152,12 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
 
     sqs = Sqs()
-    replies: ReplySender = SqsReplySender(sqs) if settings.reply_path == "queue" else CallbackSender()
+    replies: ReplySender
+    if settings.reply_path == "queue":
+        replies = SqsReplySender(sqs)
+    else:
+        networks = parse_networks(settings.callback_networks)
+        replies = CallbackSender(ports=settings.callback_ports, networks=networks)
     store = ObjectStore.in_bucket(settings.bucket)
     requests = SqsRequestQueue(settings.request_queue_url, sqs)
     return _responder(store, requests, replies, metrics, InProcessConverter(settings.limits))
@@ -210,8 +215,7 @@ def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
             metrics=metrics,
         )
     else:
-        ports = range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS)
-        inbox = CallbackInbox(host=settings.instance, ports=ports, metrics=metrics)
+        inbox = CallbackInbox(host=settings.instance, ports=settings.callback_ports, metrics=metrics)
     call = ThreadedCalls(settings.max_requests_in_flight)
     return WebProcess(
         settings=settings,

@@ -107,3 +107,17 @@ def test_settings_are_immutable() -> None:
     with pytest.raises(AttributeError):
         settings.port = 1  # type: ignore[misc]
     assert replace(settings, port=1).port == 1
+
+
+@pytest.mark.parametrize("networks", ["10.0.0.0/16", "192.168.1.7/32, fd12::/16", "127.0.0.0/8", "172.16.0.0/12,127.0.0.1/32"])
+def test_callbacks_may_go_to_private_networks_and_to_this_machine(networks: str) -> None:
+    assert Settings.from_environment({"ASCIIST_CALLBACK_NETWORKS": networks}).callback_networks == networks
+
+
+@pytest.mark.parametrize(
+    "networks",
+    ["0.0.0.0/0", "::/0", "8.8.8.0/24", "10.0.0.0/7", "169.254.169.254/32", "10.0.0.0/16,1.0.0.0/8", "10.0.0.1/8", "vpc"],
+)
+def test_callbacks_may_not_go_to_public_networks_and_the_metadata_service(networks: str) -> None:
+    with pytest.raises(SettingsError, match="is not a list of private networks such as"):
+        Settings.from_environment({"ASCIIST_CALLBACK_NETWORKS": networks})

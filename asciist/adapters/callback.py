@@ -2,14 +2,20 @@
 
 Each web process listens on its own port, in a small range that only workers can reach. The reply address of a request is a URL
 with a token that is valid for that request only, until its reply arrives. A POST to any other path is answered with 403.
+
+A worker posts only to the ports of that range, on addresses of its own network, and reads no more of an answer than its status.
 """
 
 import hmac
-import http.client
+import http
+import ipaddress
 import logging
+import re
 import secrets
 import socket
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -19,12 +25,20 @@ from asciist.errors import MalformedMessageError, ReplyAddressGoneError, Unavail
 from asciist.protocol.messages import ConversionReply
 from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Metrics, PendingReply
+from asciist.settings import Network
 
 _MAX_REPLY_BYTES: Final = 1_000_000
 """Maximum size of a reply, in bytes. A larger reply is sent without its art, which the web tier then reads from the store."""
 
 _TIMEOUT_SECONDS: Final = 3
-"""Socket timeout, in seconds. Both sides are in one network and answer in milliseconds."""
+"""Maximum seconds to connect, to send a reply and to receive the answer, each. Both sides are in one network and take
+milliseconds."""
+
+_ADDRESS: Final = re.compile(r"http://([\w.-]{1,253}):([0-9]{1,5})(/[\w-]+/[\w-]+)", re.ASCII)
+"""Reply address, as `CallbackInbox.expect` makes it, with groups for host, port and path."""
+
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+_MAX_STATUS_LINE_BYTES: Final = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -59,33 +73,68 @@ class CallbackInbox:
 
 
 class CallbackSender:
-    """ReplySender that posts each reply to its address."""
+    """ReplySender that posts each reply to its address, if that is inside the network.
+
+    It uses a socket rather than an HTTP client: it connects to the very address that it has checked, follows no redirect, uses
+    no proxy, and bounds the size and the time of an answer.
+    """
 
     max_reply_bytes: Final = _MAX_REPLY_BYTES
+
+    def __init__(self, *, ports: range, networks: Sequence[Network]) -> None:
+        """An address with another port or outside `networks` counts as that of a process that has stopped."""
+        self._ports = ports
+        self._networks = networks
 
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         body = reply.to_json()
         if len(body) > self.max_reply_bytes:
             body = reply.without_art().to_json()
-        url = urlsplit(reply_to)
-        if url.scheme != "http" or not url.hostname:
+        match = _ADDRESS.fullmatch(reply_to)
+        if not match or int(match[2]) not in self._ports:
+            _log.error("reply refused: its address is not one for callbacks")
             raise ReplyAddressGoneError(reply_to)
-        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=_TIMEOUT_SECONDS)
-        try:
-            connection.connect()
-        except OSError as error:  # refused or unreachable: the process or its machine is gone
-            raise ReplyAddressGoneError(reply_to) from error
-        try:
-            connection.request("POST", url.path, body.encode())
-            status = connection.getresponse().status
-        except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(f"reply to {url.hostname}:{url.port}: {error}") from error
-        finally:
-            connection.close()
+        host, port, path = match[1], int(match[2]), match[3]
+        with self._connect(host, port, reply_to) as connection:
+            try:
+                status = _post(connection, host=f"{host}:{port}", path=path, body=body.encode())
+            except OSError as error:
+                raise UnavailableError(f"reply to {host}:{port}: {error}") from error
         if status == http.HTTPStatus.FORBIDDEN:
             raise ReplyAddressGoneError(reply_to)
         if status != http.HTTPStatus.NO_CONTENT:
-            raise UnavailableError(f"reply to {url.hostname}:{url.port}: status {status}")
+            raise UnavailableError(f"reply to {host}:{port}: status {status or 'missing'}")
+
+    def _connect(self, host: str, port: int, reply_to: str) -> socket.socket:
+        """Connect to an address of `host`, which is looked up once. Raises ReplyAddressGoneError."""
+        try:
+            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            inside = [address for address in found if self._is_inside(address)]
+            if inside:
+                return socket.create_connection((inside[0], port), timeout=_TIMEOUT_SECONDS)
+        except (OSError, UnicodeError) as error:  # unknown, refused or unreachable: the process or its machine is gone
+            raise ReplyAddressGoneError(reply_to) from error
+        _log.error("reply refused: %s is outside the network", host)
+        raise ReplyAddressGoneError(reply_to)
+
+    def _is_inside(self, address: str) -> bool:
+        return any(ipaddress.ip_address(address) in network for network in self._networks)
+
+
+def _post(connection: socket.socket, *, host: str, path: str, body: bytes) -> int | None:
+    """Post a body and return the status of the answer; None if it is not HTTP. Raises OSError."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    give_up = time.monotonic() + _TIMEOUT_SECONDS
+    answer = b""
+    while b"\n" not in answer and len(answer) < _MAX_STATUS_LINE_BYTES:
+        connection.settimeout(max(0.001, give_up - time.monotonic()))
+        received = connection.recv(_MAX_STATUS_LINE_BYTES)
+        if not received:
+            break
+        answer += received
+    match = _STATUS.match(answer)
+    return int(match[1]) if match else None
 
 
 class _Server(ThreadingHTTPServer):

@@ -127,6 +127,7 @@ def test_a_request_through_aws_takes_at_most_three_calls_on_each_side(
         reply_path=reply_path,
         reply_queue_prefix=f"reply-{name[:8]}-",
         callback_first_port=28_100,
+        callback_networks="127.0.0.0/8",
         instance="127.0.0.1",
     )
     calls: Counter[str] = Counter()

@@ -14,6 +14,7 @@ from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ReplyAddressGoneError
 from asciist.protocol.messages import ConversionReply
 from asciist.protocol.ports import ReplyInbox, ReplySender
+from asciist.settings import parse_networks
 from asciist.telemetry import metrics
 
 
@@ -35,8 +36,9 @@ def embedded(_request: pytest.FixtureRequest) -> ReplyPath:
 
 def callback(_request: pytest.FixtureRequest) -> ReplyPath:
     recorded = EmbeddedMetrics()
-    inbox = CallbackInbox(host="127.0.0.1", ports=range(28_000, 28_016), metrics=recorded)
-    return ReplyPath(inbox, CallbackSender(), recorded, inbox.close)
+    ports = range(28_000, 28_016)
+    inbox = CallbackInbox(host="127.0.0.1", ports=ports, metrics=recorded)
+    return ReplyPath(inbox, CallbackSender(ports=ports, networks=parse_networks("127.0.0.0/8")), recorded, inbox.close)
 
 
 def queue(request: pytest.FixtureRequest) -> ReplyPath:

@@ -52,6 +52,7 @@ class Tiers:
             "ASCIIST_REPLY_PATH": reply_path,
             "ASCIIST_REPLY_QUEUE_PREFIX": f"reply-{name[:8]}-",
             "ASCIIST_CALLBACK_FIRST_PORT": "28200",
+            "ASCIIST_CALLBACK_NETWORKS": "127.0.0.0/8",
             "ASCIIST_INSTANCE": "127.0.0.1",
             "ASCIIST_REQUEST_TIMEOUT": str(request_timeout),
             "DD_AGENT_HOST": "127.0.0.1",
