@@ -278,6 +278,7 @@ _COST: Final = Section(
             for label, statistic in _TIMES.items()
         ),
         _by_tag("Pixels converted by format", metrics.CONVERSION_PIXELS, "sum"),
+        _by_tag("Conversions whose process ended, by cause", metrics.CONVERSIONS_ABORTED, "sum"),
     ),
 )
 

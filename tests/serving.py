@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from devtools import server
+from tests.processes import is_converter
 
 REQUEST_TIMEOUT = 2
 """Request timeout in seconds. Short, because a stalled upload ends after this time, and a slow one after six times as long."""
@@ -27,8 +28,8 @@ class Server(server.Server):
         return found
 
     def converters(self) -> list[int]:
-        """Return the ids of the converter processes."""
-        return self.processes("converters.process")
+        """Return the ids of the converter processes, without their parents."""
+        return [process for process in self.processes("converters.parent") if is_converter(process)]
 
     def web_processes(self) -> list[int]:
         """Return the ids of the web processes, without gunicorn's master process."""

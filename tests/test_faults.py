@@ -7,13 +7,16 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asciist.errors import sentences
 from devtools.load import ClosedLoop, FreshUpload, ProcessTree, Result, closed_loop, open_loop, run
 from tests import flawed_converters
+from tests.processes import gone
 from tests.serving import Server
 from tests.waiting import wait_until
 
@@ -59,10 +62,6 @@ def total(server: Server, metric: str, **tags: str) -> float:
     return sum(sum(line[metric]) for line in lines(server) if metric in line and tags.items() <= line.items())
 
 
-def gone(processes: Sequence[int]) -> bool:
-    return not any(Path(f"/proc/{process}").exists() for process in processes)
-
-
 def test_a_conversion_whose_process_is_killed_is_served(server: Server, cat: bytes) -> None:
     converters = server.converters()
     for converter in converters:
@@ -77,7 +76,7 @@ def test_a_conversion_whose_process_is_killed_is_served(server: Server, cat: byt
 
     wait_until(lambda: len(server.converters()) == 2)
     assert not set(server.converters()) & set(converters)
-    assert messages(server) == ["converter process ended with status -9; starting another"] * 2
+    assert messages(server) == ["converter process ended (SIGKILL); another replaces it"] * 2
     server.stop()
     assert total(server, "asciist.requests", status="200") == 4
     assert total(server, "asciist.art.served", source="conversion") == 4
@@ -90,7 +89,7 @@ def test_no_request_fails_while_converters_are_killed_at_random(server: Server, 
     def kill(seconds: float, results: Sequence[Result]) -> None:
         nonlocal kills, answered
         converters = server.converters()
-        # On a busy machine, a new process may need longer to start than the time between two kills.
+        # On a busy machine, an answer may take longer than the time between two kills.
         if converters and len(results[0].status) > answered:
             answered = len(results[0].status)
             os.kill(random.choice(converters), signal.SIGKILL)
@@ -103,28 +102,82 @@ def test_no_request_fails_while_converters_are_killed_at_random(server: Server, 
     assert result.statuses == {200: result.offered}
     server.stop()
     assert 0 < len(messages(server)) <= kills  # a process may have been killed twice
-    assert set(messages(server)) == {"converter process ended with status -9; starting another"}
+    assert set(messages(server)) == {"converter process ended (SIGKILL); another replaces it"}
     assert not tracebacks(server)
 
 
-def test_an_image_that_kills_its_converters_fails_alone(tmp_path: Path, cat: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Flaw:
+    """Flaw of the converters for one image, and what follows from it."""
+
+    code: str
+    error: str
+    ended: str
+    """The end of a converter, as the log describes it."""
+    cause: str
+    times: int
+    """Number of converters that end."""
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        Flaw(code=flawed_converters.CRASH, error=sentences.DECODER_CRASHED, ended="SIGSEGV", cause="crash", times=3),
+        Flaw(code="os.abort()", error=sentences.DECODER_CRASHED, ended="SIGABRT", cause="crash", times=3),
+        Flaw(code="os.kill(os.getpid(), 9)", error=sentences.DECODER_CRASHED, ended="SIGKILL", cause="killed", times=3),
+        Flaw(
+            code=flawed_converters.MEMORY_HOG,
+            error=sentences.TOO_MUCH_MEMORY,
+            ended="out of memory",
+            cause="memory",
+            times=1,
+        ),
+    ],
+    ids=lambda flaw: flaw.ended,
+)
+def test_an_image_that_ends_its_converters_is_a_client_error_and_fails_alone(
+    tmp_path: Path, cat: bytes, monkeypatch: pytest.MonkeyPatch, flaw: Flaw
+) -> None:
     with monkeypatch.context() as patched:
-        flawed_converters.install(tmp_path, patched)
-        server = Server(tmp_path / "store", ASCIIST_REQUEST_TIMEOUT="3", ASCIIST_METRICS="emf")
+        flawed_converters.install(tmp_path, patched, flaw=flaw.code)
+        server = Server(tmp_path / "store", ASCIIST_REQUEST_TIMEOUT="10", ASCIIST_WORKERS="2", ASCIIST_METRICS="emf")
     try:
         with ThreadPoolExecutor() as pool:
             fatal = pool.submit(server.request, "PUT", UPLOAD, flawed_converters.KILLER)
-            result = closed_loop(server.port, FreshUpload(cat), connections=2, seconds=2)
-            assert fatal.result() == (504, b"the art was not ready in time: try again\n")
+            result = closed_loop(server.port, FreshUpload(cat), connections=4, seconds=2)
+            assert fatal.result() == (400, f"{flaw.error}\n".encode())
         assert not result.errors
-        assert result.statuses[200] > 0
+        assert result.statuses == {200: result.offered}
         assert server.request("PUT", UPLOAD, cat)[0] == 200
         assert server.request("GET", "/readyz")[0] == 200
     finally:
         server.stop()
-    assert "message processing failed" in messages(server)
-    assert total(server, "asciist.messages.faulted") >= 1
-    assert total(server, "asciist.requests", status="504") == 1
+    assert messages(server) == [f"converter process ended ({flaw.ended}); another replaces it"] * flaw.times
+    warnings = [line for line in lines(server) if line.get("level") == "WARNING"]
+    assert [line["message"] for line in warnings] == [
+        f"a converter process ended while it converted this image: {flaw.ended}"
+    ] * flaw.times
+    assert len({line["request_id"] for line in warnings}) == 1
+    assert total(server, "asciist.conversions.aborted", cause=flaw.cause) == flaw.times
+    assert total(server, "asciist.messages.faulted") == 0
+    assert total(server, "asciist.requests", status="400") == 1
+    assert not tracebacks(server)
+
+
+def test_an_image_that_takes_too_much_cpu_time_is_a_client_error(
+    tmp_path: Path, cat: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        flawed_converters.install(tmp_path, patched, flaw=flawed_converters.ENDLESS)
+        # On a busy machine, the CPU time of a conversion may take longer than the default timeout.
+        server = Server(tmp_path / "store", ASCIIST_REQUEST_TIMEOUT="30", ASCIIST_WORKERS="1", ASCIIST_METRICS="emf")
+    try:
+        assert server.request("PUT", UPLOAD, flawed_converters.KILLER) == (400, f"{sentences.TOO_SLOW}\n".encode())
+        assert server.request("PUT", UPLOAD, cat)[0] == 200
+    finally:
+        server.stop()
+    assert total(server, "asciist.conversions.aborted", cause="time") >= 1  # once for each message of the request
+    assert total(server, "asciist.requests", status="400") == 1
 
 
 def test_a_killed_web_process_costs_the_requests_that_it_was_serving(server: Server, cat: bytes) -> None:

@@ -47,6 +47,9 @@ def ready_without_storing(reason: str) -> str:
 # The image.
 UNKNOWN_FORMAT: Final = "unknown image format: send JPEG, PNG, GIF, WebP or BMP"
 DAMAGED_IMAGE: Final = "the image is damaged and cannot be decoded"
+DECODER_CRASHED: Final = "the image cannot be decoded: it makes the decoder crash"
+TOO_MUCH_MEMORY: Final = "the image needs too much memory to decode"
+TOO_SLOW: Final = "the image takes too long to decode"
 
 
 def too_many_bytes(max_bytes: int) -> str:

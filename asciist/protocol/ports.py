@@ -130,6 +130,8 @@ class Conversion:
     """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded."""
     render_ms: float | None = None
     """Milliseconds from decoded pixels to art; None if there is no art."""
+    aborted: tuple[str, ...] = ()
+    """Causes for which processes ended that had begun this conversion: `crash`, `killed`, `memory` or `time` for each."""
 
 
 class Converter(Protocol):
@@ -138,9 +140,12 @@ class Converter(Protocol):
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
         """Convert an image.
 
-        Raises OverloadedError if the conversion cannot begin within `wait_seconds`, UnavailableError if the process that
-        converts the image dies or does not answer.
+        Raises OverloadedError if the conversion cannot begin within `wait_seconds`, UnavailableError if it fails for another
+        reason than the image.
         """
+
+    def close(self) -> None:
+        """End what converts images, after the conversions in progress."""
 
 
 class Metrics(Protocol):

@@ -21,6 +21,7 @@ from asciist.telemetry.metrics import (
     ART_UNSTORED,
     CONVERSION_DURATION,
     CONVERSION_PIXELS,
+    CONVERSIONS_ABORTED,
     IMAGE_DECODE_DURATION,
     MESSAGE_AGE,
     MESSAGES_EXPIRED,
@@ -80,10 +81,14 @@ class Responder:
         self._stopping.set()
 
     def stop(self, wait_seconds: float) -> None:
-        """Let each thread finish its current message, waiting at most `wait_seconds` for each; then flush the metrics."""
+        """Let each thread finish its current message, waiting at most `wait_seconds` for each; then end the converter.
+
+        Flush the metrics, too.
+        """
         self.request_stop()
         for thread in self._threads:
             thread.join(wait_seconds)
+        self._converter.close()
         self.flush()
 
     def flush(self) -> None:
@@ -204,6 +209,8 @@ class Responder:
         return reply
 
     def _record(self, converted: Conversion, style: str) -> None:
+        for cause in converted.aborted:
+            self._metrics.count(CONVERSIONS_ABORTED, cause=cause)
         if converted.decode_ms is not None:
             self._metrics.count(CONVERSION_PIXELS, converted.pixels, format=converted.format)
             self._metrics.distribution(IMAGE_DECODE_DURATION, converted.decode_ms, format=converted.format)

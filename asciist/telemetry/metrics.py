@@ -81,6 +81,13 @@ CONVERSION_PIXELS: Final = _count(
     "Pixels of the images that were decoded: the denominator of decode and conversion time per pixel.",
     "format",
 )
+CONVERSIONS_ABORTED: Final = _count(
+    "asciist.conversions.aborted",
+    "conversion",
+    "Conversions whose process ended: by a `crash`, because it was `killed` from outside, or at its limit on `memory` or CPU "
+    "`time`. It is tried again after a crash or a kill; after the third, and at a limit, the image is rejected.",
+    "cause",
+)
 
 # Messages and replies.
 REPLY_WAIT: Final = _distribution(

@@ -1,23 +1,25 @@
-"""Conversions in processes of their own: every process that may die is replaced, and its conversions begin again."""
+"""Conversions in processes of their own: every process that ends is replaced, and no image harms another one."""
 
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from asciist import conversion
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.pool import ConverterPool, TaskSocket
-from asciist.adapters.converters.process import ConverterProcess
 from asciist.errors import OverloadedError, UnavailableError, sentences
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
@@ -25,6 +27,7 @@ from asciist.protocol.ports import Conversion, Converter
 from asciist.settings import Settings
 from devtools.images import encoded, gradient
 from tests import flawed_converters
+from tests.processes import children, gone, is_converter
 from tests.waiting import wait_until
 
 OPTIONS = ConversionOptions(width=40)
@@ -46,7 +49,19 @@ class TestMessages:
         ],
     )
     def test_an_answer_arrives_unchanged(self, outcome: Conversion) -> None:
-        assert exchanged(wire.answer(outcome, 7), wire.read_answer) == (outcome, 7)
+        answer = wire.Answer(process=7, conversion=outcome)
+        assert exchanged(wire.answer(answer), wire.read_answer) == answer
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            wire.Answer(process=7, failure="Traceback: é"),
+            wire.Answer(process=7, ended=-signal.SIGSEGV),
+            wire.Answer(process=7, ended=0, conversion=Conversion(rejection="too large", aborted=("crash", "time"))),
+        ],
+    )
+    def test_an_answer_without_art_arrives_unchanged(self, answer: wire.Answer) -> None:
+        assert exchanged(wire.answer(answer), wire.read_answer) == answer
 
     @pytest.mark.parametrize("size", [0, 3, 8, 20, -1])
     def test_a_message_that_is_cut_short_is_an_end_of_file(self, size: int) -> None:
@@ -71,13 +86,13 @@ def exchanged(message: bytes, read):  # type: ignore[no-untyped-def]
             sender.join()
 
 
-@pytest.fixture(params=["in process", "pool"])
+@pytest.fixture(params=["in process", "interpreter", "fork"])
 def converter(request: pytest.FixtureRequest) -> Iterator[Converter]:
     """Each implementation of the port."""
     if request.param == "in process":
         yield InProcessConverter(Limits())
         return
-    with_pool = Pool()
+    with_pool = Pool(is_forked=request.param == "fork")
     yield with_pool.pool
     with_pool.close()
 
@@ -116,173 +131,336 @@ class TestEveryConverter:
 
 
 class Pool:
-    """A ConverterPool with its sockets, and the process that it runs."""
+    """A ConverterPool, and the processes that it runs."""
 
-    def __init__(self, **settings: int) -> None:
-        self._tasks = TaskSocket()
-        self.pool = ConverterPool(Settings(**settings), self._tasks)  # type: ignore[arg-type]
+    def __init__(self, *, is_forked: bool = False, tasks: TaskSocket | None = None, **settings: int) -> None:
+        self._others = set(children(os.getpid()))
+        self.pool = ConverterPool(Settings(**settings), tasks, is_forked=is_forked)  # type: ignore[arg-type]
+        self._first_parent = self._newest_parent()
+
+    def _newest_parent(self) -> int:
+        (parent,) = set(children(os.getpid())) - self._others
+        return parent
 
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
-        return self.pool._process
+    def parent(self) -> int:
+        """The id of the parent of the converters."""
+        return self._first_parent if Path(f"/proc/{self._first_parent}").exists() else self._newest_parent()
 
-    def kill(self) -> None:
-        self.process.kill()
+    @property
+    def process(self) -> int:
+        """The id of the converter process."""
+        wait_until(lambda: any(map(is_converter, children(self.parent))))
+        return next(process for process in children(self.parent) if is_converter(process))
+
+    def convert(self, image: bytes) -> Conversion:
+        return self.pool.convert(image, OPTIONS, wait_seconds=60)
 
     def close(self) -> None:
-        if not self.pool._closing.is_set():
-            self.pool.close()
-        os.close(self._tasks.given)
-        os.close(self._tasks.taken)
+        self.pool.close()
 
 
-@pytest.fixture
-def running() -> Iterator[Pool]:
-    pool = Pool()
+both_ways = pytest.mark.parametrize("is_forked", [False, True], ids=["interpreter", "fork"])
+
+
+@pytest.fixture(params=[False, True], ids=["interpreter", "fork"])
+def running(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    pool = Pool(is_forked=request.param)
     yield pool
     pool.close()
 
 
 class TestPool:
-    def test_is_ready_from_the_start(self, running: Pool) -> None:
-        assert running.pool.is_ready()
+    def test_is_ready_soon(self, running: Pool) -> None:
+        wait_until(running.pool.is_ready)
 
-    def test_begins_the_conversion_again_if_its_process_is_killed(self, running: Pool, cat: bytes) -> None:
+    def test_begins_a_conversion_that_waits_for_a_killed_process_elsewhere(self, running: Pool, cat: bytes) -> None:
         first = running.process
-        first.send_signal(signal.SIGSTOP)
+        os.kill(first, signal.SIGSTOP)
         with ThreadPoolExecutor() as threads:
-            converted = threads.submit(running.pool.convert, cat, OPTIONS, wait_seconds=60)
+            converted = threads.submit(running.convert, cat)
             time.sleep(0.2)
             assert not converted.done()
-            first.kill()
+            os.kill(first, signal.SIGKILL)
             assert converted.result().art
+            assert converted.result().aborted == ()
 
-        assert running.process is not first
+        assert running.process != first
         assert running.pool.is_ready()
 
     def test_refuses_a_conversion_that_does_not_begin_in_time(self, running: Pool, cat: bytes) -> None:
-        running.process.send_signal(signal.SIGSTOP)
+        os.kill(running.process, signal.SIGSTOP)
         try:
             with pytest.raises(OverloadedError):
                 running.pool.convert(cat, OPTIONS, wait_seconds=0.2)
             with pytest.raises(OverloadedError):
                 running.pool.convert(cat, OPTIONS, wait_seconds=0)
         finally:
-            running.process.send_signal(signal.SIGCONT)
-        assert running.pool.convert(cat, OPTIONS, wait_seconds=60).art
+            os.kill(running.process, signal.SIGCONT)
+        assert running.convert(cat).art
 
     def test_serves_others_after_clients_that_gave_up(self, running: Pool) -> None:
         large = encoded(gradient(600, 400), "BMP")  # more than a socket's buffer holds
-        running.process.send_signal(signal.SIGSTOP)
+        os.kill(running.process, signal.SIGSTOP)
         for _ in range(3):
             with pytest.raises(OverloadedError):
                 running.pool.convert(large, OPTIONS, wait_seconds=0.1)
-        running.process.send_signal(signal.SIGCONT)
-        assert running.pool.convert(large, OPTIONS, wait_seconds=60).art
+        os.kill(running.process, signal.SIGCONT)
+        assert running.convert(large).art
 
-    def test_ends_its_process_when_it_is_closed(self, running: Pool) -> None:
-        process = running.process
+    def test_ends_its_processes_when_it_is_closed(self, running: Pool) -> None:
+        processes = [running.parent, running.process]
         running.pool.close()
 
-        assert process.wait(30) == 0
+        wait_until(lambda: gone(processes))
         assert not running.pool.is_ready()
 
+    def test_starts_another_parent_if_that_ends(self, running: Pool, cat: bytes, caplog: pytest.LogCaptureFixture) -> None:
+        processes = [running.parent, running.process]
+        os.kill(running.parent, signal.SIGKILL)
+        wait_until(lambda: gone(processes))
+
+        assert running.convert(cat).art
+        assert caplog.messages == ["parent of the converter processes ended (SIGKILL); starting another"]
+
     def test_leaves_no_descriptors_behind(self, running: Pool, cat: bytes) -> None:
-        def descriptors() -> int:
-            return len(list(Path("/proc/self/fd").iterdir()))
+        def descriptors(process: int) -> int:
+            return len(list(Path(f"/proc/{process}/fd").iterdir()))
 
-        running.pool.convert(cat, OPTIONS, wait_seconds=60)
-        before = descriptors()
+        def settled() -> list[int]:
+            """Convert enough images for the parent to have noticed which connections have ended."""
+            assert running.convert(cat).art
+            return [descriptors(os.getpid()), descriptors(running.parent), descriptors(running.process)]
+
+        before = settled()
         for _ in range(3):
-            running.kill()
+            os.kill(running.process, signal.SIGKILL)
             for _ in range(5):
-                running.pool.convert(cat, OPTIONS, wait_seconds=60)
-        assert descriptors() == before
+                running.convert(cat)
+        assert settled() == before
+        for _ in range(3):
+            os.kill(running.process, signal.SIGSTOP)
+            with pytest.raises(OverloadedError):
+                running.pool.convert(cat, OPTIONS, wait_seconds=0.05)
+            os.kill(running.process, signal.SIGCONT)
+        wait_until(lambda: settled() == before)
 
-    def test_gives_up_an_image_that_kills_three_processes_and_then_converts_others(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
+    def test_converters_have_limits_on_memory_and_on_cpu_time_and_leave_no_core(self, running: Pool, cat: bytes) -> None:
+        running.convert(cat)
+        limits = {
+            line[:25].strip(): line[26:].split()[0] for line in Path(f"/proc/{running.process}/limits").read_text().splitlines()
+        }
+
+        used = 4096 * int(Path(f"/proc/{running.process}/statm").read_text().split()[0])
+        assert 200_000_000 < int(limits["Max address space"]) - used < 600_000_000
+        assert int(limits["Max cpu time"]) == 0 + 1 + 3
+        assert limits["Max core file size"] == "0"
+
+    def test_the_largest_image_that_is_accepted_is_converted(self, running: Pool) -> None:
+        image = encoded(Image.new("RGB", (4000, 7000)), "PNG")  # 28 megapixels need 187 of 190 MB
+        coloured = ConversionOptions(width=500, color="ansi", style="blocks")
+
+        for options in (OPTIONS, coloured):
+            converted = running.pool.convert(image, options, wait_seconds=60)
+            assert (converted.rejection, converted.aborted) == (None, ())
+
+
+@pytest.fixture
+def flawed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Pool]]:
+    """Return a function that starts a pool with a flaw in its converters."""
+    pools: list[Pool] = []
+
+    def start(flaw: str, **arguments: Any) -> Pool:
+        flawed_converters.install(tmp_path, monkeypatch, flaw=flaw)
+        pools.append(Pool(**arguments))
+        return pools[-1]
+
+    yield start
+    for pool in pools:
+        pool.close()
+
+
+KILLER = flawed_converters.KILLER
+
+
+@both_ways
+class TestContainment:
+    """Decoders that crash, use too much or do not end, and what their images, others and the log get."""
+
+    def test_an_image_that_crashes_three_processes_is_rejected(
+        self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        flawed_converters.install(tmp_path, monkeypatch)
-        pool = Pool()
-        try:
-            with pytest.raises(UnavailableError, match="3 converter processes ended"):
-                pool.pool.convert(flawed_converters.KILLER, OPTIONS, wait_seconds=60)
-            assert pool.pool.convert(cat, OPTIONS, wait_seconds=60).art
-        finally:
-            pool.close()
+        pool = flawed(flawed_converters.CRASH, is_forked=is_forked)
+
+        converted = pool.convert(KILLER)
+        assert (converted.art, converted.rejection) == (None, sentences.DECODER_CRASHED)
+        assert converted.aborted == ("crash",) * 3
+        assert pool.convert(cat).art
+        ended = "converter process ended (SIGSEGV); another replaces it"
+        wait_until(lambda: caplog.messages.count(ended) == 3)
+        assert caplog.messages.count("a converter process ended while it converted this image: SIGSEGV") == 3
+        assert len(caplog.messages) == 6
+
+    def test_an_image_whose_process_is_killed_from_outside_is_converted(
+        self, is_forked: bool, flawed: Callable[..., Pool], tmp_path: Path
+    ) -> None:
+        begun = tmp_path / "begun"
+        pool = flawed(flawed_converters.crash_once(begun), is_forked=is_forked)
+        with ThreadPoolExecutor() as threads:
+            converted = threads.submit(pool.convert, KILLER)
+            wait_until(begun.exists)
+            os.kill(pool.process, signal.SIGKILL)
+
+            assert converted.result().art
+            assert converted.result().aborted == ("killed",)
+
+    def test_conversions_that_wait_behind_a_crashing_image_succeed(
+        self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes
+    ) -> None:
+        pool = flawed(flawed_converters.CRASH, is_forked=is_forked)
+        with ThreadPoolExecutor(12) as threads:
+            for _ in range(3):
+                os.kill(pool.process, signal.SIGSTOP)
+                conversions = [threads.submit(pool.convert, image) for image in (KILLER, cat, cat, cat, KILLER, cat)]
+                time.sleep(0.1)
+                os.kill(pool.process, signal.SIGCONT)
+                outcomes = [conversion.result() for conversion in conversions]
+                assert [outcome.aborted for outcome in outcomes if outcome.art] == [()] * 4
+                assert [outcome.rejection for outcome in outcomes if not outcome.art] == [sentences.DECODER_CRASHED] * 2
+
+    def test_an_image_that_needs_too_much_memory_is_rejected_and_its_process_replaced(
+        self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pool = flawed(flawed_converters.MEMORY_HOG, is_forked=is_forked)
+        first = pool.process
+
+        converted = pool.convert(KILLER)
+        assert (converted.rejection, converted.aborted) == (sentences.TOO_MUCH_MEMORY, ("memory",))
+        assert pool.convert(cat).art
+        assert pool.process != first
+        assert "converter process ended (out of memory); another replaces it" in caplog.messages
+
+    def test_an_image_that_takes_too_much_cpu_time_is_rejected_at_its_first_attempt(
+        self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes
+    ) -> None:
+        pool = flawed(flawed_converters.ENDLESS, is_forked=is_forked, request_timeout=4)
+
+        converted = pool.convert(KILLER)
+        assert (converted.rejection, converted.aborted) == (sentences.TOO_SLOW, ("time",))
+        assert pool.convert(cat).art
 
     def test_a_conversion_that_takes_too_long_ends_its_process(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
+        self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        flawed_converters.install(tmp_path, monkeypatch, flaw="time.sleep(100)")
-        pool = Pool(request_timeout=1)
+        pool = flawed(flawed_converters.STUCK, is_forked=is_forked, request_timeout=1)
+
+        with pytest.raises(OverloadedError):
+            pool.pool.convert(KILLER, OPTIONS, wait_seconds=0.5)
+        assert pool.convert(cat).art
+        wait_until(lambda: caplog.messages == ["converter process ended (SIGALRM); another replaces it"])
+
+    def test_an_unexpected_error_is_reported_with_its_traceback_and_ends_no_process(
+        self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes
+    ) -> None:
+        pool = flawed("1 / 0", is_forked=is_forked)
         first = pool.process
+
+        with pytest.raises(UnavailableError, match="ZeroDivisionError"):
+            pool.convert(KILLER)
+        assert pool.convert(cat).art
+        assert pool.process == first
+
+
+def test_cpu_time_does_not_accumulate(flawed: Callable[..., Pool]) -> None:
+    busy = "end = time.process_time() + 0.8\n            while time.process_time() < end: pass"
+    pool = flawed(busy, is_forked=True, request_timeout=4)
+    first = pool.process
+
+    assert all(pool.convert(KILLER).art for _ in range(4))  # 3.2 s, where one conversion may take 2
+    assert pool.process == first
+
+
+def test_a_converter_that_ends_at_its_start_is_replaced_after_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("asciist.adapters.converters.parent.confine", lambda _limits: os.abort())
+    pool = Pool(is_forked=True)
+    try:
+        wait_until(lambda: len(caplog.messages) >= 3)
+        time.sleep(1)
+        assert set(caplog.messages) == {"converter process ended (SIGABRT); another replaces it"}
+        assert len(caplog.messages) < 9  # 0.05 + 0.1 + 0.2 + 0.4 + 0.8 + 1.6 s, and a pause from the time before
+    finally:
+        pool.close()
+
+
+@both_ways
+def test_no_converter_survives_the_process_that_needs_it(is_forked: bool) -> None:
+    program = f"""
+import time
+from asciist.adapters.converters.pool import ConverterPool
+from asciist.settings import Settings
+pool = ConverterPool(Settings(), processes=2, is_forked={is_forked})
+while not pool.is_ready(): time.sleep(0.01)
+print("ready", flush=True)
+time.sleep(100)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout
+        assert owner.stdout.readline() == b"ready\n"
+        (parent,) = children(owner.pid)
+        converters = children(parent)
+        assert len(converters) == 2
+        owner.kill()
+    wait_until(lambda: gone([parent, *converters]))
+
+
+def test_a_pool_with_two_converters_converts_two_images_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
+) -> None:
+    flawed_converters.install(tmp_path, monkeypatch, flaw=flawed_converters.STUCK)
+    pool = ConverterPool(Settings(request_timeout=2), processes=2)
+    with ThreadPoolExecutor(1) as threads:
         try:
+            stuck = threads.submit(pool.convert, KILLER, OPTIONS, wait_seconds=1)
+            time.sleep(0.2)
+            assert all(pool.convert(cat, OPTIONS, wait_seconds=60).art for _ in range(5))
+            assert not stuck.done()
             with pytest.raises(OverloadedError):
-                pool.pool.convert(flawed_converters.KILLER, OPTIONS, wait_seconds=0.5)
-            assert first.wait(30) == -signal.SIGALRM
-            assert pool.pool.convert(cat, OPTIONS, wait_seconds=60).art
+                stuck.result()
         finally:
             pool.close()
 
 
-def test_a_converter_process_serves_until_its_parent_has_gone(cat: bytes) -> None:
+@pytest.fixture
+def two_pools() -> Iterator[list[Pool]]:
+    """Two pools with the same tasks, as two web processes have them."""
     tasks = TaskSocket()
-    parent, child = os.pipe()
-    given, taken = socket.socket(fileno=tasks.given), socket.socket(fileno=tasks.taken)
-    with given, taken:
-        # Signals reach the main thread only, so this one serves; 0 seconds sets no alarm.
-        def ask() -> Conversion:
-            ours, theirs = socket.socketpair()
-            with ours:
-                with theirs:
-                    socket.send_fds(given, [b"t"], [theirs.fileno()])
-                ours.sendall(wire.request(cat, OPTIONS))
-                answer, _ = wire.read_answer(ours)
-            os.close(child)
-            return answer
-
-        with ThreadPoolExecutor() as threads:
-            answer = threads.submit(ask)
-            ConverterProcess(taken, InProcessConverter(Limits()), 0).serve(parent)
-            assert answer.result().art
-    os.close(parent)
+    pools = [Pool(tasks=tasks) for _ in range(2)]
+    yield pools
+    for pool in pools:
+        pool.close()
+    tasks.close()
 
 
-def test_a_busy_converter_holds_up_three_conversions_of_a_pool_at_most(cat: bytes) -> None:
-    tasks = TaskSocket()
-    pools = [ConverterPool(Settings(), tasks) for _ in range(2)]
+def test_a_busy_converter_holds_up_three_conversions_of_a_pool_at_most(two_pools: list[Pool], cat: bytes) -> None:
     with ThreadPoolExecutor(4) as threads:
 
         def start() -> list[Future[Conversion]]:
-            return [threads.submit(pools[0].convert, cat, OPTIONS, wait_seconds=60) for _ in range(12)]
+            return [threads.submit(two_pools[0].convert, cat) for _ in range(12)]
 
-        try:
-            assert all(conversion.result().art for conversion in start())
-            pools[0]._process.send_signal(signal.SIGSTOP)
-            conversions = start()
-            wait_until(lambda: sum(conversion.done() for conversion in conversions) >= 9)
-            pools[0]._process.send_signal(signal.SIGCONT)
-            assert all(conversion.result().art for conversion in conversions)
-        finally:
-            for pool in pools:
-                pool.close()
-            os.close(tasks.given)
-            os.close(tasks.taken)
+        assert all(conversion.result().art for conversion in start())
+        os.kill(two_pools[0].process, signal.SIGSTOP)
+        conversions = start()
+        wait_until(lambda: sum(conversion.done() for conversion in conversions) >= 9)
+        os.kill(two_pools[0].process, signal.SIGCONT)
+        assert all(conversion.result().art for conversion in conversions)
 
 
-def test_two_pools_share_their_tasks(cat: bytes) -> None:
+def test_two_pools_share_their_tasks(two_pools: list[Pool], cat: bytes) -> None:
     """A web process whose converter is busy uses that of another web process."""
-    tasks = TaskSocket()
-    pools = [ConverterPool(Settings(), tasks) for _ in range(2)]
-    try:
-        pools[0]._process.send_signal(signal.SIGSTOP)
-        for _ in range(5):
-            assert pools[0].convert(cat, OPTIONS, wait_seconds=60).art
-        pools[0]._process.send_signal(signal.SIGCONT)
-        wait_until(pools[0].is_ready)
-    finally:
-        for pool in pools:
-            pool.close()
-        os.close(tasks.given)
-        os.close(tasks.taken)
+    os.kill(two_pools[0].process, signal.SIGSTOP)
+    for _ in range(5):
+        assert two_pools[0].convert(cat).art
+    os.kill(two_pools[0].process, signal.SIGCONT)
+    wait_until(two_pools[0].pool.is_ready)

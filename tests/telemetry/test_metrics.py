@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from asciist.adapters.converters.in_process import InProcessConverter
+from asciist.adapters.converters.pool import ConverterPool
 from asciist.adapters.dogstatsd import DogStatsDMetrics
-from asciist.adapters.embedded import EmbeddedQueue, EmbeddedReplies
+from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.emf import EmfMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
-from asciist.errors import DeadlineExceededError, UnavailableError
+from asciist.errors import DeadlineExceededError, ImageRejectedError, UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
@@ -35,6 +36,7 @@ from asciist.wiring import build_responder, build_web_process
 from devtools.images import encoded, gradient
 from lambda_worker.handler import respond_to_batch
 from observability.local.dogstatsd import Receiver
+from tests import flawed_converters
 from tests.serving import Server
 from tests.sqs_event import record
 from tests.waiting import wait_until
@@ -73,7 +75,9 @@ def test_the_document_matches_the_catalogue() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes, tmp_path: Path) -> None:
+def test_a_run_emits_the_catalogue_and_nothing_else(
+    agent: Receiver, cat: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Most metrics come from requests over HTTP, and those of failures between the tiers from direct calls."""
     images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
     statuses = Counter[str]()
@@ -104,6 +108,8 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
         waiting.join()
     record_failures_between_the_tiers()
     record_a_small_store(tmp_path / "small")
+    flawed_converters.install(tmp_path, monkeypatch)
+    record_a_crash()
     agent.settle()
 
     assert not agent.errors
@@ -122,6 +128,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(agent: Receiver, cat: bytes,
     assert agent.total(metrics.IMAGE_PIXELS, format="png") == 80 * 60 + 8 * 6
     assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 3 * 451 * 300
     assert agent.values(metrics.CONVERSION_DURATION, style="ramp") == 1
+    assert agent.total(metrics.CONVERSIONS_ABORTED, cause="crash") == 3
     assert agent.total(metrics.STORE_EVICTED) == 1
     assert agent.total(metrics.STORE_FAILED, operation="put") == 1
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
@@ -152,6 +159,23 @@ def record_failures_between_the_tiers() -> None:
     assert responder.respond(orphan)
     assert not responder.respond(poison)
     recorded.flush()
+
+
+def record_a_crash() -> None:
+    """Record the metrics of an image that crashes its converters, which must have that flaw."""
+    recorded = DogStatsDMetrics()
+    store, replies = ObjectStore.in_memory(), EmbeddedReplies(recorded)
+    queue = EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
+    responder = Responder(
+        store=store, queue=queue, replies=replies, metrics=recorded, converter=ConverterPool(Settings(), is_forked=True)
+    )
+    requester = Requester(
+        store=store, queue=queue, inbox=replies, metrics=EmbeddedMetrics(), limits=Limits(), timeout_seconds=30
+    )
+    responder.start(1)
+    with pytest.raises(ImageRejectedError):
+        requester.convert(flawed_converters.KILLER, ConversionOptions(width=8))
+    responder.stop(30)
 
 
 def record_a_small_store(directory: Path) -> None:

@@ -43,6 +43,9 @@ class InProcessConverter:
             art=art, format=image_format, pixels=pixels, decode_ms=decode_ms, render_ms=_milliseconds_since(started)
         )
 
+    def close(self) -> None:
+        """Do nothing: the threads belong to the caller."""
+
     def warm_up(self) -> None:
         """Convert an image, so that the first one from a client does not wait for imports."""
         bitmap = io.BytesIO()

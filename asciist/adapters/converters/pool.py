@@ -2,38 +2,55 @@
 
 Web processes and converters share one socket pair, made before the web processes are forked. A web process opens a connection
 by passing one end of it through the pair; the converter that has nothing to do first takes it. It keeps up to three connections
-to each converter, and uses the one that has been idle for longest.
+to each converter, and uses the one that has been idle for longest. A worker has a pool and a socket pair of its own.
 """
 
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from asciist.adapters.converters import wire
-from asciist.errors import OverloadedError, UnavailableError
+from asciist.adapters.converters import parent, wire
+from asciist.adapters.converters.process import OUT_OF_MEMORY
+from asciist.errors import OverloadedError, UnavailableError, sentences
 from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion
 from asciist.settings import Settings
 
-_RESTART_SECONDS: Final = 0.05
-"""Pause before a converter that died is replaced, so that one that dies at its start does not occupy a core."""
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+"""Pauses before the parent of the converters is started again; each is twice as long as the one before, until one is ready."""
 
-_ATTEMPTS: Final = 3
-"""Maximum number of converters that begin one conversion. More would not help an image that crashes each of them."""
+_CONVERTERS_TO_END: Final = 3
+"""Converters that may end while they convert an image. Then the image is rejected: one that is killed from outside is an
+accident, three are the image."""
+
+_ATTEMPTS: Final = 20
+"""Maximum number of converters that are asked for one conversion, also if they end before they begin it."""
 
 _CONNECTIONS_TO_ONE: Final = 3
-"""Connections to one converter that a web process keeps: one in use, and two whose requests wait. While a converter is busy
+"""Connections to one converter that a process keeps: one in use, and two whose requests wait. While a converter is busy
 with a large image, all further requests go to others. With two instead of three, the service serves 3 to 7% less."""
 
 _START_SECONDS: Final = 10
 """Maximum seconds to wait for the first converter. If it takes longer, requests wait for it, or for another pool's."""
+
+_CAUSES: Final = {
+    -signal.SIGKILL: "killed",  # by a person, or by the kernel for lack of memory
+    -signal.SIGXCPU: "time",
+    -signal.SIGALRM: "time",
+    OUT_OF_MEMORY: "memory",
+}
+"""Values of the tag `cause` by exit status; `crash` for all others."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,57 +66,89 @@ class TaskSocket:
         self.taken: Final = taken.detach()
         """Descriptor from which converters take tasks."""
 
+    def close(self) -> None:
+        """Close both ends in this process."""
+        os.close(self.given)
+        os.close(self.taken)
+
 
 class ConverterPool:
-    """Converter that hands conversions to the processes behind a TaskSocket, and keeps one such process running."""
+    """Converter that hands conversions to the processes behind a TaskSocket, and keeps a number of such processes running."""
 
-    def __init__(self, settings: Settings, tasks: TaskSocket) -> None:
+    def __init__(
+        self, settings: Settings, tasks: TaskSocket | None = None, *, processes: int = 1, is_forked: bool = False
+    ) -> None:
+        """Start the parent of `processes` converters, in a new interpreter or as a fork of this process.
+
+        A new interpreter is ready when this returns. A fork starts faster and is not waited for: it suits a process that has no
+        threads yet. Without `tasks`, no other pool uses these converters.
+        """
+        self._tasks = tasks or TaskSocket()
+        self._owns_tasks = tasks is None
         self._settings = settings
         self._timeout_seconds = settings.timeouts.worker
-        self._taken = tasks.taken
+        self._number = processes
+        self._start_process = self._fork if is_forked else self._spawn
         # A socket object of this process: the one created before the fork is not cooperative under gevent.
-        self._given = socket.socket(fileno=os.dup(tasks.given))
+        self._given = socket.socket(fileno=os.dup(self._tasks.given))
         self._lock = threading.Lock()
         self._idle: deque[socket.socket] = deque()
         self._processes: dict[socket.socket, int] = {}  # id of the converter at the other end of each connection that is kept
-        self._process = self._start()
+        self._start()
         self._closing = threading.Event()
         self._has_started = threading.Event()
-        self._supervisor = threading.Thread(target=self._replace_dead, name="converter-supervisor", daemon=True)
+        self._supervisor = threading.Thread(target=self._supervise, name="converter-supervisor", daemon=True)
         self._supervisor.start()
-        # A web process accepts connections once this returns, so its first request does not wait for a process to start.
-        self._has_started.wait(_START_SECONDS)
+        if not is_forked:
+            # A web process accepts connections once this returns, so its first request does not wait for a process to start.
+            self._has_started.wait(_START_SECONDS)
 
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
-        """Convert an image. If the converter dies, another one begins again at once, because a conversion leaves no trace."""
+        """Convert an image. If the converter ends, another one begins again at once, because a conversion leaves no trace.
+
+        An image during whose conversion several converters end is rejected.
+        """
         message = wire.request(image, options)
         ends_at = time.monotonic() + wait_seconds
-        for attempt in range(1, _ATTEMPTS + 1):
+        aborted: list[str] = []
+        for _ in range(_ATTEMPTS):
             seconds = ends_at - time.monotonic()
             if seconds <= 0:
-                break
+                raise OverloadedError
             try:
-                return self._exchange(message, seconds)
+                answer = self._exchange(message, seconds)
             except TimeoutError as error:
                 raise OverloadedError from error
-            except (OSError, EOFError) as error:
-                if attempt == _ATTEMPTS:
-                    raise UnavailableError(f"{attempt} converter processes ended: {error!r}") from error
-        raise OverloadedError
+            except (OSError, EOFError):
+                if self._closing.is_set():
+                    break
+                continue  # the converter ended before it began, and is not this image's fault
+            if answer.ended is not None:
+                aborted.append(_CAUSES.get(answer.ended, "crash"))
+                _log.warning("a converter process ended while it converted this image: %s", _described(answer.ended))
+            if answer.failure:
+                raise UnavailableError(f"a conversion failed: {answer.failure}")
+            if conversion := answer.conversion or _rejection(aborted):
+                return replace(conversion, aborted=tuple(aborted)) if aborted else conversion
+        raise UnavailableError("the converter processes end before they begin")
 
-    def _exchange(self, message: bytes, seconds: float) -> Conversion:
+    def _exchange(self, message: bytes, seconds: float) -> wire.Answer:
         """Send a request to a converter and return its answer. Raises TimeoutError, OSError, EOFError."""
         connection = self._idle_connection() or self._connect(seconds)
         try:
             connection.settimeout(seconds)
             connection.sendall(message)
-            conversion, process = wire.read_answer(connection)
+            answer = wire.read_answer(connection)
         except BaseException:
             self._close(connection)
             self._close_idle()  # the other connections to the same process have ended too
             raise
-        self._keep(connection, process)
-        return conversion
+        if answer.ended is None:
+            self._keep(connection, answer.process)
+        else:
+            self._close(connection)
+            self._close_idle()
+        return answer
 
     def _keep(self, connection: socket.socket, process: int) -> None:
         """Keep a connection to the converter `process` for the next conversion, unless there are enough to it."""
@@ -133,43 +182,81 @@ class ConverterPool:
             self._close(connection)
 
     def is_ready(self) -> bool:
-        """Return whether this pool's process has started, and will be replaced if it dies."""
+        """Return whether this pool's converters have started, and will be replaced if they end."""
         return self._has_started.is_set() and self._supervisor.is_alive()
 
     def close(self) -> None:
-        """End the process after its current conversion."""
+        """End each converter after its current conversion."""
+        if self._closing.is_set():
+            return
         self._closing.set()
-        with contextlib.suppress(OSError):
-            if self._process.stdin:
-                self._process.stdin.close()
+        self._end()
         self._supervisor.join(self._timeout_seconds)
         self._close_idle()
         self._given.close()
+        if self._owns_tasks:
+            self._tasks.close()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(  # noqa: S603 - no input from outside
-            [sys.executable, "-m", f"{__package__}.process", str(self._taken), str(self._timeout_seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            process_group=0,  # Ctrl-C in a terminal does not reach it: the web process still needs it
-            pass_fds=[self._taken],
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._wait = self._start_process(theirs.fileno())
+
+    def _spawn(self, control: int) -> Callable[[], int]:
+        """Start the parent in a new interpreter. Return a function that waits for its end and returns its exit status."""
+        process = subprocess.Popen(  # noqa: S603 - no input from outside
+            [sys.executable, "-m", parent.__name__, str(self._tasks.taken), str(control), str(self._number)],
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C in a terminal does not reach it: this process still needs it
+            pass_fds=[self._tasks.taken, control],
             env={**os.environ, **self._settings.to_environment()},
         )
+        return process.wait
 
-    def _replace_dead(self) -> None:
+    def _fork(self, control: int) -> Callable[[], int]:
+        """Do the same in a fork of this process."""
+        process = os.fork()
+        if process == 0:
+            parent.run(self._settings, tasks=self._tasks.taken, control=control, number=self._number)
+        return lambda: os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+    def _end(self) -> None:
+        """Ask the parent and its converters to end."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+
+    def _supervise(self) -> None:
+        """Log the end of every converter, and start their parent again if it ends."""
+        pause = _FIRST_PAUSE_SECONDS
         while True:
-            if self._process.stdout and self._process.stdout.read(1):
-                self._has_started.set()
-            status = self._process.wait()
-            self._end(self._process)
-            if self._closing.wait(_RESTART_SECONDS):
+            if self._closing.is_set():
+                self._end()
+            with self._control, contextlib.suppress(OSError):
+                while message := self._control.recv(64):
+                    if message == parent.READY:
+                        self._has_started.set()
+                        pause = _FIRST_PAUSE_SECONDS
+                    else:
+                        _log.error("converter process ended (%s); another replaces it", _described(int(message)))
+            status = self._wait()
+            if self._closing.wait(pause):
                 return
-            _log.error("converter process ended with status %d; starting another", status)
-            self._process = self._start()
+            _log.error("parent of the converter processes ended (%s); starting another", _described(status))
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            self._start()
 
-    @staticmethod
-    def _end(process: "subprocess.Popen[bytes]") -> None:
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):
-                if pipe:
-                    pipe.close()
+
+def _rejection(aborted: Sequence[str]) -> Conversion | None:
+    """Return the rejection of an image during whose conversion processes ended, for these causes; None to begin again."""
+    if "time" in aborted:
+        return Conversion(rejection=sentences.TOO_SLOW)
+    return Conversion(rejection=sentences.DECODER_CRASHED) if len(aborted) == _CONVERTERS_TO_END else None
+
+
+def _described(status: int) -> str:
+    """Describe an exit status, which is negative for a signal."""
+    if status == OUT_OF_MEMORY:
+        return "out of memory"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"status {status}"

@@ -1,73 +1,120 @@
-"""The converter process: `python -m asciist.adapters.converters.process DESCRIPTOR SECONDS`.
+"""The converter process, which decodes files from strangers: a fork of its parent (`parent.py`), confined by resource limits.
 
-When it has nothing to do, it takes connections to web processes from a socket that all converters share. A request on a
-connection is an image with its options, and the answer is the art. An image that crashes a decoder kills only this process, and
-a web process starts another.
+When it has nothing to do, it takes connections from a socket that all converters share. A request on a connection is an image
+with its options, and the answer is the art. An image that crashes a decoder ends only this process, and the parent replaces it.
 """
 
 import contextlib
+import errno
+import math
+import mmap
 import os
+import resource
 import selectors
 import signal
 import socket
-import sys
+import time
+import traceback
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
-from asciist.settings import Settings
+from asciist.errors import sentences
+from asciist.limits import Limits
+from asciist.options import ConversionOptions
+from asciist.protocol.ports import Conversion
+
+OUT_OF_MEMORY: Final = errno.ENOMEM
+"""Exit status of a converter that ended itself after it ran out of memory."""
 
 _PEER_TIMEOUT_SECONDS: Final = 5
-"""Seconds that the web process has to send the rest of a request or to read the answer."""
+"""Seconds that the other process has to send the rest of a request or to read the answer."""
 
 _OUT_OF_MEMORY_SCORE: Final = "500"
 """Adjustment of the kernel's out-of-memory score: of all processes of the service, a converter is killed first."""
+
+_CPU_SHARE: Final = 0.25
+"""Share of a conversion's timeout that it may spend on the CPU: 3 seconds of 10. The slowest valid images need half a second.
+The rest is left for waiting, and for telling the client."""
+
+_COPIES_OF_AN_IMAGE: Final = 6
+"""Maximum copies of a file in memory: as received, as a message, and without metadata or the scans that are not decoded."""
+
+_BYTES_PER_CHARACTER: Final = 12
+"""Memory for a character of art beyond the estimate of a conversion: the art as text, in UTF-8, and in the answer."""
+
+_SPARE_BYTES: Final = 96_000_000
+"""Address space for libraries that are loaded with the first image of their kind, and for fragmentation."""
+
+
+class Stage(IntEnum):
+    """Current work of a converter process, which its parent needs to know when the process ends."""
+
+    STARTING = 0
+    WAITING = 1
+    """Between conversions, or receiving a request or sending an answer."""
+    CONVERTING = 2
 
 
 class ConverterProcess:
     """Answers the requests on the connections that it takes from `tasks`, one at a time and each connection in its turn."""
 
-    def __init__(self, tasks: socket.socket, converter: InProcessConverter, timeout_seconds: int) -> None:
-        """A conversion that takes longer than `timeout_seconds` ends the process with SIGALRM."""
+    def __init__(
+        self,
+        *,
+        tasks: socket.socket,
+        parent: socket.socket,
+        stage: mmap.mmap,
+        converter: InProcessConverter,
+        timeout_seconds: int,
+    ) -> None:
+        """A conversion that takes longer than `timeout_seconds` ends the process with SIGALRM.
+
+        `parent` receives each connection, and its end means that the process must end. The first byte of `stage` is memory that
+        the parent shares.
+        """
         tasks.setblocking(False)
         self._tasks = tasks
+        self._parent = parent
+        self._stage = stage
         self._converter = converter
         self._timeout_seconds = timeout_seconds
+        self._cpu_seconds = math.ceil(_CPU_SHARE * timeout_seconds)
+        self._cpu_limited_at = -1
+        self._is_out_of_memory = False
         self._selector = selectors.DefaultSelector()
 
-    def serve(self, parent: int) -> None:
-        """Serve until the descriptor `parent` is readable, which means that the web process has closed its end."""
+    def serve(self) -> int:
+        """Serve until the parent has closed its end, or until memory runs out. Return the exit status."""
         self._selector.register(self._tasks, selectors.EVENT_READ)
-        self._selector.register(parent, selectors.EVENT_READ)
-        try:
-            self._serve(parent)
-        finally:
-            for key in [*self._selector.get_map().values()]:
-                if isinstance(key.fileobj, socket.socket) and key.fileobj is not self._tasks:
-                    key.fileobj.close()
-            self._selector.close()
-
-    def _serve(self, parent: int) -> None:
+        self._selector.register(self._parent, selectors.EVENT_READ)
+        self._stage[0] = Stage.WAITING
         while True:
             readable = [key.fileobj for key, _ in self._selector.select()]
-            if parent in readable:
-                return
+            if self._parent in readable:
+                return 0
             for connection in readable:
                 if connection is self._tasks:
                     self._take_connection()
                 elif isinstance(connection, socket.socket) and not self._answer(connection):
                     self._selector.unregister(connection)
+                    connection.shutdown(socket.SHUT_RDWR)  # the parent has it too
                     connection.close()
+                if self._is_out_of_memory:
+                    return OUT_OF_MEMORY
 
     def _take_connection(self) -> None:
         with contextlib.suppress(BlockingIOError):  # another converter took it
             _, descriptors, _, _ = socket.recv_fds(self._tasks, 1, 1)
-            if not descriptors:  # no web process is left
+            if not descriptors:  # no process is left that needs conversions
                 self._selector.unregister(self._tasks)
                 return
             connection = socket.socket(fileno=descriptors[0])
             connection.settimeout(_PEER_TIMEOUT_SECONDS)
+            with contextlib.suppress(OSError):  # the parent has gone
+                socket.send_fds(self._parent, [b"c"], descriptors)
             self._selector.register(connection, selectors.EVENT_READ)
 
     def _answer(self, connection: socket.socket) -> bool:
@@ -75,25 +122,63 @@ class ConverterProcess:
         signal.alarm(self._timeout_seconds)
         try:
             image, options = wire.read_request(connection)
-            conversion = self._converter.convert(image, options, wait_seconds=0)
-            connection.sendall(wire.answer(conversion, os.getpid()))
+            self._limit_cpu_time()
+            connection.sendall(wire.answer(self._convert(image, options)))
         except (OSError, EOFError):
             return False
         finally:
             signal.alarm(0)
         return True
 
+    def _convert(self, image: bytes, options: ConversionOptions) -> wire.Answer:
+        process = os.getpid()
+        self._stage[0] = Stage.CONVERTING
+        try:
+            return wire.Answer(process=process, conversion=self._converter.convert(image, options, wait_seconds=0))
+        except MemoryError:
+            # A library may not have cleaned up after it, and another process costs little.
+            self._is_out_of_memory = True
+            rejected = Conversion(rejection=sentences.TOO_MUCH_MEMORY)
+            return wire.Answer(process=process, conversion=rejected, ended=OUT_OF_MEMORY)
+        except Exception:  # noqa: BLE001 - the process that asked reports it, and the next image is another one
+            return wire.Answer(process=process, failure=traceback.format_exc())
+        finally:
+            self._stage[0] = Stage.WAITING
 
-def main(descriptor: str, seconds: str) -> None:
-    """Serve until the standard input ends. A byte on the standard output says that the process is ready."""
+    def _limit_cpu_time(self) -> None:
+        """Have the kernel end this process with SIGXCPU once the next conversion has used its share of the timeout.
+
+        The limit is in whole seconds since the start of the process, so most conversions need no new one.
+        """
+        used = int(time.process_time())
+        if used != self._cpu_limited_at:
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (_at_most(hard, used + 1 + self._cpu_seconds), hard))
+            self._cpu_limited_at = used
+
+
+def confine(limits: Limits) -> None:
+    """Limit the memory of this process to what it has now and what one conversion within `limits` may need.
+
+    Limits address space, because Linux has no limit on resident memory. No core file is written, since it would contain the
+    image.
+    """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE)
-    converter = InProcessConverter(Settings.from_environment().limits)
-    converter.warm_up()
-    os.write(sys.stdout.fileno(), b"1")
-    with socket.socket(fileno=int(descriptor)) as tasks:
-        ConverterProcess(tasks, converter, int(seconds)).serve(sys.stdin.fileno())
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    conversion = (
+        limits.max_decode_bytes
+        + _COPIES_OF_AN_IMAGE * limits.max_image_bytes
+        + _BYTES_PER_CHARACTER * limits.max_art_characters
+    )
+    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + conversion + _SPARE_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _limit(which: int, value: int) -> None:
+    value = _at_most(resource.getrlimit(which)[1], value)
+    resource.setrlimit(which, (value, value))
+
+
+def _at_most(hard: int, value: int) -> int:
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)

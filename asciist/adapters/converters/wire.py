@@ -1,4 +1,4 @@
-"""Messages between a web process and a converter process.
+"""Messages between a process that needs conversions and a converter process.
 
 A message has three parts: the lengths of the other two, a JSON object, and bytes (the image, or the art in UTF-8).
 """
@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from asciist.options import ConversionOptions
@@ -15,6 +16,20 @@ from asciist.protocol.ports import Conversion
 _LENGTHS: Final = struct.Struct("!II")
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 _CHUNK_BYTES: Final = 262_144
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Answer to a request: from the converter process or, if that ended while it converted the image, from its parent."""
+
+    process: int
+    """Id of the converter process."""
+    conversion: Conversion | None = None
+    """The outcome; None if there is none, because the conversion failed or the process ended."""
+    failure: str = ""
+    """Traceback of an unexpected error, which the process survived; empty if there was none."""
+    ended: int | None = None
+    """Exit status of a process that has ended or is about to, negative for a signal; None if it goes on."""
 
 
 def request(image: bytes, options: ConversionOptions) -> bytes:
@@ -28,18 +43,21 @@ def read_request(connection: socket.socket) -> tuple[bytes, ConversionOptions]:
     return image, ConversionOptions(**fields)
 
 
-def answer(conversion: Conversion, process: int) -> bytes:
-    """Return the answer to a request from the converter with the id `process`."""
-    has_art = conversion.art is not None
-    return _message({**vars(conversion), "art": None, "has_art": has_art, "process": process}, (conversion.art or "").encode())
+def answer(answer: Answer) -> bytes:
+    """Return an answer to a request."""
+    art = None if answer.conversion is None else answer.conversion.art
+    conversion = None if answer.conversion is None else {**vars(answer.conversion), "art": None}
+    return _message({**vars(answer), "conversion": conversion, "has_art": art is not None}, (art or "").encode())
 
 
-def read_answer(connection: socket.socket) -> tuple[Conversion, int]:
-    """Return the next answer and the id of the process that gave it. Raises EOFError if the connection ends first."""
+def read_answer(connection: socket.socket) -> Answer:
+    """Return the next answer. Raises EOFError if the connection ends first."""
     fields, art = _read(connection)
-    fields["art"] = art.decode() if fields.pop("has_art") else None
-    process: int = fields.pop("process")
-    return Conversion(**fields), process
+    has_art, conversion = fields.pop("has_art"), fields.pop("conversion")
+    if conversion is not None:
+        changes = {"art": art.decode() if has_art else None, "aborted": tuple(conversion["aborted"])}
+        conversion = Conversion(**conversion | changes)
+    return Answer(**fields, conversion=conversion)
 
 
 def _message(fields: Mapping[str, Any], content: bytes) -> bytes:

@@ -1,0 +1,192 @@
+"""The parent of converter processes: `python -m asciist.adapters.converters.parent TASKS CONTROL NUMBER`.
+
+It imports and tries everything that conversions need, and then forks each converter from itself: another one is ready after
+about 3 ms, where a new interpreter takes 150 to 200. It never reads an image. It holds the connections of its converters too:
+when one ends, the conversion that had begun is told why, and those that waited begin elsewhere at once.
+"""
+
+import array
+import contextlib
+import fcntl
+import gc
+import mmap
+import os
+import select
+import selectors
+import signal
+import socket
+import sys
+import termios
+import traceback
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NoReturn
+
+from asciist.adapters.converters import wire
+from asciist.adapters.converters.in_process import InProcessConverter
+from asciist.adapters.converters.process import ConverterProcess, Stage, confine
+from asciist.settings import Settings
+
+READY: Final = b"ready"
+"""First message to the pool. Each further message is the exit status of a converter that ended, negative for a signal."""
+
+CONVERTER_NAME: Final = "asciist-convert"
+"""Name of the converter processes in `ps` and in the kernel's log. Linux allows 15 characters."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+"""Pauses before a converter is replaced that ended before it could work; each is twice as long as the one before."""
+
+
+@dataclass(kw_only=True)
+class _Converter:
+    process: int
+    channel: socket.socket
+    """Receives each connection that the process takes, and ends with it."""
+    stage: mmap.mmap
+    connections: list[socket.socket] = field(default_factory=list)
+
+
+class ConverterParent:
+    """Keeps a number of converter processes running."""
+
+    def __init__(self, settings: Settings, *, tasks: socket.socket, control: socket.socket, number: int) -> None:
+        control.setblocking(False)  # a pool that does not read its messages loses them
+        self._settings = settings
+        self._tasks = tasks
+        self._control = control
+        self._number = number
+        self._converter = InProcessConverter(settings.limits)
+        self._selector = selectors.DefaultSelector()
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+
+    def serve(self) -> None:
+        """Serve until the pool closes the other end of `control`; then let each converter finish its conversion."""
+        self._converter.warm_up()
+        gc.freeze()  # pages that the garbage collector does not touch remain shared with the converters
+        for _ in range(self._number):
+            self._fork()
+        self._tell_pool(READY)
+        self._selector.register(self._control, selectors.EVENT_READ)
+        is_wanted = True
+        while is_wanted:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    is_wanted = False
+                elif not self._take_connection(key.data):
+                    self._replace(key.data)
+        self._stop()
+
+    def _fork(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stage = mmap.mmap(-1, 1)  # shared with the child
+        process = os.fork()
+        if process == 0:
+            self._convert(theirs, stage)
+        theirs.close()
+        self._selector.register(ours, selectors.EVENT_READ, _Converter(process=process, channel=ours, stage=stage))
+
+    def _convert(self, parent: socket.socket, stage: mmap.mmap) -> NoReturn:
+        """Be a converter process."""
+        status = 1
+        try:
+            close_descriptors_but(self._tasks.fileno(), parent.fileno())
+            with contextlib.suppress(OSError):
+                Path("/proc/self/comm").write_text(CONVERTER_NAME)
+            confine(self._settings.limits)
+            status = ConverterProcess(
+                tasks=self._tasks,
+                parent=parent,
+                stage=stage,
+                converter=self._converter,
+                timeout_seconds=self._settings.timeouts.worker,
+            ).serve()
+        except BaseException:  # noqa: BLE001 - nothing above may run a second time
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _take_connection(self, converter: _Converter) -> bool:
+        """Receive a connection from a converter. Return False if the converter has ended instead."""
+        _, descriptors, _, _ = socket.recv_fds(converter.channel, 1, 1)
+        connections = [connection for connection in converter.connections if not _has_ended(connection)]
+        converter.connections = connections + [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        return bool(descriptors)
+
+    def _replace(self, converter: _Converter) -> None:
+        self._selector.unregister(converter.channel)
+        converter.channel.close()
+        ended = os.waitstatus_to_exitcode(os.waitpid(converter.process, 0)[1])
+        stage = converter.stage[0]
+        converter.stage.close()
+        notice = wire.answer(wire.Answer(process=converter.process, ended=ended))
+        for connection in converter.connections:
+            # An idle connection gets the notice too. It is not read there, because the next request cannot be sent.
+            with connection, contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+                if stage == Stage.CONVERTING and not _unread_bytes(connection):
+                    connection.sendall(notice)
+        self._tell_pool(str(ended).encode())
+        if stage == Stage.STARTING:
+            select.select([self._control], [], [], self._pause_seconds)
+            self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+        else:
+            self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._fork()
+
+    def _stop(self) -> None:
+        converters = [key.data for key in self._selector.get_map().values() if key.data is not None]
+        for converter in converters:
+            converter.channel.close()
+        for converter in converters:
+            os.waitpid(converter.process, 0)
+
+    def _tell_pool(self, message: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._control.send(message)
+
+
+def close_descriptors_but(*kept: int) -> None:
+    """Close every inherited descriptor but those given and the standard ones."""
+    for before, after in pairwise([2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]):
+        os.closerange(before + 1, after)
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(connection, 0)  # the end is reported always
+    return bool(poll.poll(0))
+
+
+def _unread_bytes(connection: socket.socket) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(connection, termios.FIONREAD, count)
+    return count[0]
+
+
+def run(settings: Settings, *, tasks: int, control: int, number: int) -> NoReturn:
+    """Be the parent of `number` converters in this process, which may be a fork of another; never return.
+
+    `tasks` and `control` are descriptors.
+    """
+    status = 1
+    try:
+        gc.freeze()  # what another process has opened is not closed again here
+        close_descriptors_but(tasks, control)
+        for signal_number in (signal.SIGALRM, signal.SIGXCPU, signal.SIGTERM):
+            signal.signal(signal_number, signal.SIG_DFL)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork would end its threads; read when numpy is imported
+        ConverterParent(
+            settings, tasks=socket.socket(fileno=tasks), control=socket.socket(fileno=control), number=number
+        ).serve()
+        status = 0
+    except BaseException:  # noqa: BLE001 - nothing above may run a second time
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _tasks, _control, _number = map(int, sys.argv[1:])
+    run(Settings.from_environment(), tasks=_tasks, control=_control, number=_number)
