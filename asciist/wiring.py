@@ -139,14 +139,20 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     """Build the worker tier's Responder, not yet started. Raises UnavailableError.
 
     Set `is_frozen_between_messages` for a Lambda function: no thread writes its EMF metrics, so the caller must flush them
-    before the function is frozen.
+    before the function is frozen. It has one converter process, which is a fork of this one.
     """
+    # First, because a process should have no threads when it is forked.
+    converter = ConverterPool(
+        settings,
+        processes=1 if is_frozen_between_messages else settings.workers,
+        is_forked=is_frozen_between_messages,
+    )
     metrics = _metrics(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
         # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
         queue = _embedded_queue(settings)
         local_store = _local_store(settings, metrics)
-        return _responder(local_store, queue, EmbeddedReplies(metrics), metrics, InProcessConverter(settings.limits))
+        return _responder(local_store, queue, EmbeddedReplies(metrics), metrics, converter)
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
@@ -160,7 +166,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
         replies = CallbackSender(ports=settings.callback_ports, networks=networks)
     store = ObjectStore.in_bucket(settings.bucket)
     requests = SqsRequestQueue(settings.request_queue_url, sqs)
-    return _responder(store, requests, replies, metrics, InProcessConverter(settings.limits))
+    return _responder(store, requests, replies, metrics, converter)
 
 
 def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> WebProcess:
@@ -189,7 +195,6 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
             responder.request_stop,
             queue.close,
             lambda: responder.stop(settings.timeouts.worker),
-            *([pool.close] if pool else []),
             store.close,
         ],
     )

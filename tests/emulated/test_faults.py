@@ -18,7 +18,9 @@ import pytest
 from asciist.telemetry import metrics
 from devtools.server import Server
 from observability.local.dogstatsd import Receiver
+from tests import flawed_converters
 from tests.emulated.emulator import Emulator
+from tests.processes import children, gone
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -148,6 +150,29 @@ def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="repeat") >= 1
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="nothing") == 0
         assert tiers.conversions() <= REQUESTS + MAX_REPEATS
+
+
+def test_an_image_that_crashes_the_decoders_of_a_poller_is_a_client_error_and_fails_alone(
+    tmp_path: Path, emulator: Emulator, cat: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flawed_converters.install(tmp_path, monkeypatch)
+    with running(tmp_path, emulator, reply_path="queue", request_timeout=30) as tiers:
+        poller = tiers.start_poller()
+        (parent,) = children(poller.pid)
+        converters = children(parent)
+        assert len(converters) == THREADS
+        with tiers.load(cat, range(20, 50)) as answers, ThreadPoolExecutor() as pool:
+            fatal = [pool.submit(tiers.request, flawed_converters.KILLER, width) for width in range(10, 14)]
+            assert [answer.result() for answer in fatal] == [400] * 4
+        assert answers == {200: 30}
+        assert poller.poll() is None
+        processes = [parent, *children(parent)]
+        tiers.stop()
+        tiers.metrics.settle()
+
+        assert tiers.metrics.total(metrics.CONVERSIONS_ABORTED, cause="crash") >= 3 * 4
+        assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 0
+        wait_until(lambda: gone(processes))
 
 
 def test_requests_are_answered_in_time_while_the_store_and_the_queue_are_silent(

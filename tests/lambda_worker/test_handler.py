@@ -1,24 +1,30 @@
 """The Lambda function processes an SQS event and returns the ids of the records that failed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asciist.adapters.converters.in_process import InProcessConverter
+from asciist.adapters.converters.pool import ConverterPool
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
+from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
+from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.responder import Responder
+from asciist.settings import Settings
 from asciist.telemetry import metrics
 from lambda_worker.handler import respond_to_batch
+from tests import flawed_converters
 from tests.sqs_event import record
 
 OPTIONS = ConversionOptions(width=20)
@@ -36,10 +42,14 @@ class Function:
             queue=EmbeddedQueue(visibility_seconds=60, max_receive_count=5),
             replies=self.replies,
             metrics=self.metrics,
-            converter=InProcessConverter(Limits()),
+            converter=ConverterPool(Settings(), is_forked=True),
         )
-        self.store.create(image_key(digest_of(cat)), cat)
-        self.digest = digest_of(cat)
+        self.digest = self.put(cat)
+
+    def put(self, image: bytes) -> str:
+        """Store an image and return its digest."""
+        self.store.create(image_key(digest_of(image)), image)
+        return digest_of(image)
 
     def request(self, correlation_id: str, **changes: Any) -> str:
         fields = {
@@ -60,8 +70,10 @@ class Function:
 
 
 @pytest.fixture
-def function(cat: bytes) -> Function:
-    return Function(cat)
+def function(cat: bytes) -> Iterator[Function]:
+    function = Function(cat)
+    yield function
+    function.responder.stop(0)
 
 
 def test_a_request_is_converted_stored_and_replied_to(function: Function, cat: bytes) -> None:
@@ -85,6 +97,21 @@ def test_a_bad_record_does_not_fail_the_others(function: Function) -> None:
         assert function.invoke(*bodies) == ["1", "2"]
         assert first.wait(0)
         assert last.wait(0)
+
+
+def test_an_image_that_crashes_the_decoder_is_rejected_and_fails_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
+) -> None:
+    flawed_converters.install(tmp_path, monkeypatch)
+    function = Function(cat)
+    fatal = function.put(flawed_converters.KILLER)
+    with function.replies.expect("fatal") as rejected, function.replies.expect("good") as converted:
+        assert function.invoke(function.request("fatal", digest=fatal), function.request("good")) == []
+        assert rejected.wait(0) == ConversionReply(correlation_id="fatal", rejection=sentences.DECODER_CRASHED)
+        assert converted.wait(0) == ConversionReply(correlation_id="good", art=convert(cat, OPTIONS, Limits()))
+    assert function.metrics.total(metrics.CONVERSIONS_ABORTED, cause="crash") == 3
+    assert function.metrics.total(metrics.MESSAGES_FAULTED) == 0
+    function.responder.stop(0)
 
 
 def test_every_record_of_a_batch_of_ten_is_converted(function: Function) -> None:
@@ -130,6 +157,43 @@ print(json.dumps(handler(json.load(sys.stdin), None)))
     *lines, response = map(json.loads, child.stdout.splitlines())
     assert response == {"batchItemFailures": [{"itemIdentifier": "a"}]}
     assert [line["message"] for line in lines] == ["message processing failed", "message a will be redelivered"]
+
+
+def test_a_crash_does_not_end_the_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes) -> None:
+    """Lambda would start the function again, and call it a failed invocation."""
+    flawed_converters.install(tmp_path, monkeypatch)
+    store = LocalStore(tmp_path / "store", max_bytes=100_000_000, max_age_seconds=60, metrics=EmbeddedMetrics())
+    events = []
+    for image in (flawed_converters.KILLER, cat):
+        store.put(image_key(digest_of(image)), image)
+        request = ConversionRequest(
+            correlation_id="a",
+            digest=digest_of(image),
+            options=OPTIONS,
+            deadline=time.time() + 60,
+            reply_to="embedded:elsewhere",  # a web process that has stopped; the art is stored all the same
+        )
+        events.append({"Records": [record("a", request.to_json())]})
+    program = """
+import json, sys
+from lambda_worker.handler import handler
+print(json.dumps([handler(event, None) for event in json.load(sys.stdin)]))
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(events),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "ASCIIST_DATA_DIR": str(tmp_path / "store"), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
+    )
+    *lines, responses = map(json.loads, child.stdout.splitlines())
+    assert responses == [{"batchItemFailures": []}] * 2
+    outcomes = [line["message"] for line in lines if line["logger"].endswith("responder")]
+    assert outcomes == ["image rejected", "image converted"]
+    art = StoredArt.from_json(store.get(art_key(digest_of(cat), OPTIONS)))
+    store.close()
+    assert art == StoredArt(convert(cat, OPTIONS, Limits()))
 
 
 def test_a_cold_start_imports_no_web_tier_and_no_unneeded_library() -> None:
