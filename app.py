@@ -42,6 +42,7 @@ def compose(
         settings=settings,
         artifacts=storage.artifacts,
         requests=storage.requests,
+        link_keys=storage.link_keys,
         release=build_release(instance_target),
     )
     worker = WorkerStack(

@@ -285,6 +285,8 @@ def _validation_error(key: str, value: object) -> str:
 
 
 _SHORT_KEY: Final = f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand -hex 32)"
+
+
 def _are_private(text: str) -> bool:
     try:
         networks = parse_networks(text)

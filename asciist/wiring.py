@@ -117,7 +117,7 @@ def link_keys(settings: Settings) -> tuple[str, ...]:
         return tuple(settings.link_keys.split(","))
     if settings.backend != "embedded":
         raise SettingsError("ASCIIST_LINK_KEYS is required by web processes when ASCIIST_BACKEND=aws")
-    from asciist.adapters.secret_file import secret_in  # noqa: PLC0415 - only this backend needs it
+    from asciist.adapters.local_store.link_key import secret_in  # noqa: PLC0415 - only this backend needs it
 
     return (secret_in(settings.data_dir / "link.key"),)
 

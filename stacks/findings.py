@@ -21,6 +21,7 @@ _REASONS: Final = {
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole]": (
         "Allows managing Lambda's network interfaces, whose ids are unknown in advance."
     ),
+    "SMG4": "Rotation adds a key in front and keeps the old one until its links may end, which no fixed schedule suits.",
     "IAM5[Resource::*]": "PutMetricData supports no resources. A condition limits it to this service's namespace.",
 }
 

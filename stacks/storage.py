@@ -1,9 +1,10 @@
-"""The storage stack: the artifact bucket, the request queue and the dead-letter queue."""
+"""The storage stack: the artifact bucket, the request queue, the dead-letter queue and the keys of links."""
 
 from typing import cast
 
 from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct, IConstruct
 
@@ -12,7 +13,7 @@ from stacks.environment import Environment
 
 
 class StorageStack(Stack):
-    """The bucket and the two queues. An update never replaces them; it may replace every other resource of a deployment."""
+    """The bucket, the two queues and the secret. An update never replaces them; it may replace all other resources."""
 
     def __init__(self, scope: Construct, name: str, *, environment: Environment, timeouts: Timeouts) -> None:
         super().__init__(scope, name)
@@ -50,7 +51,14 @@ class StorageStack(Stack):
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=timeouts.max_receive_count),
             removal_policy=removal,
         )
-        for retained in (self.artifacts, self.dead_letters, self.requests):
+        self.link_keys = secretsmanager.Secret(
+            self,
+            "LinkKeys",
+            description="ASCIIST_LINK_KEYS: the first makes links, and all of them read links",
+            generate_secret_string=secretsmanager.SecretStringGenerator(password_length=64, exclude_punctuation=True),
+            removal_policy=removal,
+        )
+        for retained in (self.artifacts, self.dead_letters, self.requests, self.link_keys):
             _pin_logical_id(retained)
 
 

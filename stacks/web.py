@@ -8,6 +8,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -16,7 +17,7 @@ from stacks.datadog import datadog_variables
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
-from stacks.permissions import grant_web, reply_queue_prefix
+from stacks.permissions import grant_secrets, grant_web, reply_queue_prefix
 
 _PORT = 8080
 _VARIABLES = (
@@ -29,6 +30,7 @@ _VARIABLES = (
     "HOST",
     "PORT",
     "REQUEST_TIMEOUT",
+    "STORE_MAX_DAYS",
     "METRICS",
     "METRICS_NAMESPACE",
 )
@@ -47,6 +49,7 @@ class WebStack(Stack):
         settings: Settings,
         artifacts: s3.IBucket,
         requests: sqs.IQueue,
+        link_keys: secretsmanager.ISecret,
         release: Path,
     ) -> None:
         super().__init__(scope, name)
@@ -67,7 +70,10 @@ class WebStack(Stack):
             unit=Unit(
                 name="asciist-web",
                 release=release,
-                variables=aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
+                variables={
+                    **aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
+                    "LINK_KEYS_SECRET_ARN": link_keys.secret_arn,
+                },
                 needs_own_address=True,
             ),
             instance_type=environment.sizes.web_instance_type,
@@ -78,6 +84,7 @@ class WebStack(Stack):
             ),
         )
         grant_web(self.instances.role, artifacts=artifacts, requests=requests, environment=environment)
+        grant_secrets(self.instances.role, link_keys.secret_arn)
         self.load_balancer = elbv2.ApplicationLoadBalancer(
             self,
             "Front",
@@ -178,6 +185,7 @@ def aws_variables(
         host="0.0.0.0",  # noqa: S104 - the security group admits only the load balancer
         port=_PORT,
         request_timeout=settings.request_timeout,
+        store_max_days=environment.sizes.artifact_days,
         metrics="dogstatsd+emf" if environment.datadog else "emf",
         metrics_namespace=environment.prefix,
     ).to_environment()

@@ -196,6 +196,7 @@ class Deployment:
                     "PATH": os.defpath,
                     **defaults,
                     **variables,
+                    **self._secrets(variables, role),
                     **self.emulator.role_environment(role),
                     "ASCIIST_HOST": address,
                     "ASCIIST_PORT": str(port),
@@ -231,6 +232,20 @@ class Deployment:
         profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
         (role,) = self._client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
         return base64.b64decode(data["UserData"]).decode(), role["RoleName"]
+
+    def _secrets(self, variables: Mapping[str, str], role: str) -> dict[str, str]:
+        """Return the variables that `boot` adds to those of a unit, read with the rights of the instance's role."""
+        secret = variables.get("LINK_KEYS_SECRET_ARN")
+        if secret is None:
+            return {}
+        own = self.emulator.role_environment(role)
+        credentials = {
+            "aws_access_key_id": own["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": own["AWS_SECRET_ACCESS_KEY"],
+            "aws_session_token": own.get("AWS_SESSION_TOKEN"),
+        }
+        client = boto3.client("secretsmanager", **{**self.emulator.client_arguments, **credentials})
+        return {"ASCIIST_LINK_KEYS": client.get_secret_value(SecretId=secret)["SecretString"]}
 
     def _client(self, service: str) -> Any:
         return boto3.client(service, **self.emulator.client_arguments)

@@ -521,6 +521,33 @@ def test_boot_ends_when_the_web_server_is_ready(rehearsal: Rehearsal, instance: 
     assert (rehearsal.root / "opt/asciist/bin/gunicorn").exists()
 
 
+LINK_KEYS = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:LinkKeys-AbCdEf"
+
+
+def test_boot_gives_the_keys_of_links_to_the_unit_and_to_nobody_else(rehearsal: Rehearsal) -> None:
+    rehearsal.environment.write_text(f"ASCIIST_BACKEND=aws\nLINK_KEYS_SECRET_ARN={LINK_KEYS}\nASCIIST_PORT=8080\n")
+    rehearsal.stand_in("aws", "echo new,old")
+    rehearsal.stand_in("curl")
+    done = rehearsal.boot("asciist-web")
+    installed = rehearsal.root / "etc/asciist/environment"
+
+    assert done.returncode == 0, done.stderr
+    assert f"aws secretsmanager get-secret-value --region eu-west-1 --secret-id {LINK_KEYS} " in rehearsal.calls.read_text()
+    assert installed.read_text() == f"{rehearsal.environment.read_text()}ASCIIST_LINK_KEYS=new,old\n"
+    assert installed.stat().st_mode & 0o777 == 0o600
+    assert "new,old" not in done.stdout + done.stderr + rehearsal.calls.read_text()
+
+
+def test_boot_fails_if_the_keys_of_links_cannot_be_read(rehearsal: Rehearsal) -> None:
+    rehearsal.environment.write_text(f"LINK_KEYS_SECRET_ARN={LINK_KEYS}\n")
+    rehearsal.stand_in("aws", "exit 254")
+    done = rehearsal.boot("asciist-web")
+
+    assert done.returncode == 1
+    assert "boot: the keys of links cannot be read\n" in done.stderr
+    assert "enable --now asciist-web" not in rehearsal.calls.read_text()
+
+
 def test_boot_starts_the_poller(rehearsal: Rehearsal) -> None:
     done = rehearsal.boot("asciist-poller")
 

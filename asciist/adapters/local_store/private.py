@@ -13,8 +13,8 @@ from typing import Final
 from asciist.adapters.local_store.failure import StorageError
 from asciist.errors import sentences
 
-_STORED: Final = re.compile(r"artifacts\..*|[0-9a-f]{64}")
-"""Names in the directory that the store has given, in this version or an earlier one."""
+_STORED: Final = re.compile(r"artifacts\..*|link\.key.*|[0-9a-f]{64}")
+"""Names in the directory that the service has given, in this version or an earlier one."""
 
 
 def secure_directory(directory: Path) -> None:

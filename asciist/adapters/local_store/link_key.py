@@ -1,4 +1,4 @@
-"""A secret that the embedded service makes for itself, and keeps in a file from one start to the next."""
+"""The secret with which the embedded service makes links. It is kept in the data directory from one start to the next."""
 
 import logging
 import os
@@ -7,6 +7,9 @@ import stat
 import tempfile
 from pathlib import Path
 from typing import Final
+
+from asciist.adapters.local_store.failure import StorageError
+from asciist.adapters.local_store.private import secure_directory
 
 _BYTES: Final = 32
 _log = logging.getLogger(__name__)
@@ -18,12 +21,12 @@ def secret_in(path: Path) -> str:
     If there can be no such file, log it and return a new secret.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        secure_directory(path.parent)
         secret = _read(path)
         if not secret:  # no file, or one that a power failure has left empty
             _create(path)
             secret = _read(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, StorageError) as error:
         _log.warning("links are valid until the service stops, because their key cannot be kept: %s", error)
         return secrets.token_hex(_BYTES)
     return secret or secrets.token_hex(_BYTES)

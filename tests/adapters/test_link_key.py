@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asciist.adapters.secret_file import secret_in
+from asciist.adapters.local_store.link_key import secret_in
 
 
 def test_the_secret_is_long_and_the_same_at_each_start(tmp_path: Path) -> None:
