@@ -1,5 +1,6 @@
 """The storage stack: the artifact bucket, the request queue, the dead-letter queue and the keys of links."""
 
+import string
 from typing import cast
 
 from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack
@@ -55,7 +56,9 @@ class StorageStack(Stack):
             self,
             "LinkKeys",
             description="ASCIIST_LINK_KEYS: the first makes links, and all of them read links",
-            generate_secret_string=secretsmanager.SecretStringGenerator(password_length=64, exclude_punctuation=True),
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_characters=string.punctuation
+            ),
             removal_policy=removal,
         )
         for retained in (self.artifacts, self.dead_letters, self.requests, self.link_keys):

@@ -23,12 +23,12 @@ from ministack.core import iam_actions  # type: ignore[import-not-found]
 from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
 from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
-from ministack.services import alb, cloudwatch, ec2, iam, lambda_svc, s3, ssm  # type: ignore[import-not-found]
+from ministack.services import alb, cloudwatch, ec2, iam, lambda_svc, s3, secretsmanager, ssm  # type: ignore[import-not-found]
 from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
 Created = tuple[str, Properties]  # the value of Ref, and those of Fn::GetAtt
-Handlers = dict[str, Callable[..., Any]]
+Handlers = dict[str, Any]
 
 
 def _refuse_unknown(properties: Mapping[str, Any], known: set[str], what: str) -> None:
@@ -117,6 +117,27 @@ def _rule_handlers(permissions: str) -> Handlers:
             provisioners._ec2_sg_reconcile(group[permissions], provisioners._ec2_sg_permissions([properties]), [])
 
     return {"create": create, "delete": delete}
+
+
+def _secret_handlers() -> Handlers:
+    """Return handlers of secrets whose Ref is the ARN, as on AWS. MiniStack's is the name, which no policy allows."""
+    own = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
+
+    def name_of(arn: str) -> str:
+        return next(name for name, secret in secretsmanager._secrets.items() if secret["ARN"] == arn)
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Created:
+        _, attributes = own["create"](logical_id, properties, stack)
+        return attributes["Arn"], attributes
+
+    def update(arn: str, old: Properties, properties: Properties, stack: str, logical_id: str) -> Created:
+        _, attributes = own["update"](name_of(arn), old, properties, stack, logical_id)
+        return attributes["Arn"], attributes
+
+    def delete(arn: str, properties: Properties) -> None:
+        own["delete"](name_of(arn), properties)
+
+    return {"create": create, "update": update, "update_with_logical_id": True, "delete": delete}
 
 
 _metric_alarm_record = provisioners._cw_metric_alarm_record
@@ -392,6 +413,7 @@ def _extend_ministack() -> None:
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
     provisioners._RESOURCE_HANDLERS.update(handlers)
+    provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"] = _secret_handlers()
     vpc = provisioners._RESOURCE_HANDLERS["AWS::EC2::VPC"]
     vpc.update(create=_with_cidr_block(vpc["create"], 1), update=_with_cidr_block(vpc["update"], 2))
     provisioners._custom_resource_create = _create_python_custom_resource
