@@ -15,7 +15,7 @@ from asciist.settings import Settings
 from observability import datadog
 from stacks.environment import Environment
 from stacks.logs import log_group
-from stacks.permissions import grant_secrets
+from stacks.permissions import function_role, grant_secrets
 
 _EXTENSION_VERSION: Final = 103
 """Version of the extension's layers: https://github.com/DataDog/datadog-lambda-extension/releases."""
@@ -60,9 +60,11 @@ class DatadogStack(Stack):
 
     def _provider_function(self, environment: Environment) -> lambda_.Function:
         arm = environment.architecture == "arm64"
+        log = log_group(self, "Log", environment)
         function = lambda_.Function(
             self,
             "Api",
+            role=function_role(self, "ApiRole", log_group=log),
             description="Creates, updates and deletes the dashboard, monitors and objective in Datadog",
             runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
@@ -76,7 +78,7 @@ class DatadogStack(Stack):
                 "DD_API_KEY_SECRET_ARN": environment.datadog_api_key,
                 "DD_APP_KEY_SECRET_ARN": environment.datadog_app_key,
             },
-            log_group=log_group(self, "Log", environment),
+            log_group=log,
         )
         grant_secrets(function, environment.datadog_api_key, environment.datadog_app_key)
         return function

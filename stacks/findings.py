@@ -12,17 +12,11 @@ _REASONS: Final = {
     "EC23": "The load balancer is public by design, on the HTTP ports only.",
     "AS3": "Groups scale many times a day. Alarms fire if scaling does not help.",
     "L1": "The runtime is a version that all wheels support, not the newest; stacks/bundles.py gives the reason.",
-    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]": (
-        "Session Manager is the only access to an instance, and AWS updates this policy with its agent."
-    ),
-    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]": (
-        "Allows only writing the function's log."
-    ),
-    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole]": (
-        "Allows managing Lambda's network interfaces, whose ids are unknown in advance."
+    "IAM5[Resource::*]": (
+        "PutMetricData, the channels of Session Manager and Lambda's calls for network interfaces support no resources. "
+        "Conditions limit the first to a namespace of this service, and the last to Lambda itself."
     ),
     "SMG4": "Rotation adds a key in front and keeps the old one until its links may end, which no fixed schedule suits.",
-    "IAM5[Resource::*]": "PutMetricData supports no resources. A condition limits it to this service's namespace.",
 }
 
 _ARTIFACTS: Final = "ExportsOutputFnGetAttArtifactsArnD57A43D2"
@@ -34,7 +28,8 @@ def acknowledge(app: App, environment: Environment) -> None:
     storage = f"{environment.prefix}-storage"
     reasons = {
         **_REASONS,
-        f"IAM5[Resource::{storage}:{_ARTIFACTS}/*]": "Artifacts are named by digests; both tiers read and write all of them.",
+        f"IAM5[Resource::{storage}:{_ARTIFACTS}/*/image]": "Images are named by their digests, which are unknown in advance.",
+        f"IAM5[Resource::{storage}:{_ARTIFACTS}/*/width/*]": "Art is named by the digest of its image and by its options.",
         f"IAM5[Resource::{storage}:{_ARTIFACTS}/reply-queues/*]": "The registry of reply queues, which are named at run time.",
         f"IAM5[Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:{environment.prefix}-reply-*]": (
             "Reply queues are created at run time, one per web process, all with this prefix."

@@ -16,7 +16,7 @@ from constructs import Construct
 
 from stacks.environment import Environment
 from stacks.logs import log_group
-from stacks.permissions import grant_secrets
+from stacks.permissions import grant_instance, grant_secrets
 
 _METRICS = "asciist"
 """CloudWatch namespace of the metrics that the CloudWatch agent reports; those of the service are in another."""
@@ -79,16 +79,13 @@ class InstanceGroup(Construct):
         # The agent reports metrics under this name. To find the name that AWS gives the group, the agent would need permission
         # to list the account's tags.
         self._name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
-        self.role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
-            managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name("AmazonSSMManagedInstanceCore")],
-        )
+        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
         self.log_group = log_group(self, "Log", environment)
-        release = s3_assets.Asset(self, "Release", path=str(unit.release))
-        self._grant(release, environment)
-        user_data = _user_data(release, unit, self.log_group, self._name)
+        self.release = s3_assets.Asset(self, "Release", path=str(unit.release))
+        grant_instance(self.role, release=self.release, log_group=self.log_group, metrics_namespace=_METRICS)
+        if environment.datadog:
+            grant_secrets(self.role, environment.datadog_api_key)
+        user_data = _user_data(self.release, unit, self.log_group, self._name)
         self.group = autoscaling.AutoScalingGroup(
             self,
             "Group",
@@ -111,22 +108,6 @@ class InstanceGroup(Construct):
         self.group.scale_on_cpu_utilization("Cpu", target_utilization_percent=60)
         self.group.scale_to_track_metric("Memory", metric=self.memory_used(), target_value=75)
         Tags.of(self.group).add("Name", self._name)
-
-    def _grant(self, release: s3_assets.Asset, environment: Environment) -> None:
-        """Let the instances fetch the release, write logs and metrics, and read the Datadog agent's key."""
-        self.role.add_to_principal_policy(
-            iam.PolicyStatement(actions=["s3:GetObject"], resources=[release.bucket.arn_for_objects(release.s3_object_key)])
-        )
-        self.log_group.grant_write(self.role)
-        self.role.add_to_principal_policy(
-            iam.PolicyStatement(
-                actions=["cloudwatch:PutMetricData"],
-                resources=["*"],  # the action supports no resources; the condition limits the namespace
-                conditions={"StringEquals": {"cloudwatch:namespace": _METRICS}},
-            )
-        )
-        if environment.datadog:
-            grant_secrets(self.role, environment.datadog_api_key)
 
     def _launch_template(
         self, environment: Environment, instance_type: str, security_group: ec2.ISecurityGroup, user_data: ec2.UserData

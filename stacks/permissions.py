@@ -1,13 +1,31 @@
-"""IAM permissions of the two tiers. Each role allows only the calls that its code makes, or Lambda on its behalf; none may list
-the account's queues or buckets.
+"""IAM permissions of every role, and the policy of the S3 endpoint.
+
+Each role allows only the calls that its code makes, or AWS on its behalf. None may list the account's queues or buckets, and
+none may find out the keys of artifacts: a key begins with the digest of an image, so whoever does not know it can neither
+guess it nor list it. docs/decisions/0027-least-privilege.md has the reasons.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sqs as sqs
+from constructs import Construct
 
 from stacks.environment import Environment
+
+_IMAGES: Final = "*/image"
+_ART: Final = "*/width/*"
+_REPLY_QUEUE_NOTES: Final = "reply-queues/"
+_DIGEST: Final = 64 * "?"
+
+_AL2023_REPOSITORIES: Final = "al2023-repos-{region}-de612dc2"
+"""Bucket of Amazon Linux 2023's package repositories in a region. AWS has fixed its name."""
 
 
 def reply_queue_prefix(environment: Environment) -> str:
@@ -16,11 +34,18 @@ def reply_queue_prefix(environment: Environment) -> str:
 
 
 def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
-    """Allow the web tier to read and create artifacts, publish requests, and manage reply queues and their registry."""
-    _grant_artifacts(role, artifacts)
-    _allow(role, [artifacts.arn_for_objects("reply-queues/*")], "s3:DeleteObject")
+    """Allow the web tier to store images, read art, publish requests, and manage reply queues and their registry."""
+    _allow(role, [artifacts.arn_for_objects(_IMAGES)], "s3:PutObject")
+    _allow(role, [artifacts.arn_for_objects(_ART)], "s3:GetObject")
+    # Uploaders may have their image and its art deleted.
+    _allow(role, [artifacts.arn_for_objects(key) for key in (_IMAGES, _ART)], "s3:DeleteObject")
+    # In the folder of a known digest, it looks for an image that is to be converted again, and for the art to delete.
+    _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringLike": {"s3:prefix": f"{_DIGEST}/"}})
     _allow(role, [requests.queue_arn], "sqs:SendMessage")
     if environment.replies == "queue":
+        notes = artifacts.arn_for_objects(f"{_REPLY_QUEUE_NOTES}*")
+        _allow(role, [notes], "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringEquals": {"s3:prefix": _REPLY_QUEUE_NOTES}})
         _allow(
             role,
             [_reply_queues(artifacts, environment)],
@@ -32,18 +57,78 @@ def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQue
 
 
 def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
-    """Allow the worker tier to read images, store art, consume requests and send replies."""
-    _grant_artifacts(role, artifacts)
-    _allow(
-        role,
-        [requests.queue_arn],
-        "sqs:ReceiveMessage",
-        "sqs:DeleteMessage",
-        "sqs:ChangeMessageVisibility",
-        "sqs:GetQueueAttributes",
-    )
+    """Allow the worker tier to read images, read and store art, consume requests and send replies."""
+    _allow(role, [artifacts.arn_for_objects(key) for key in (_IMAGES, _ART)], "s3:GetObject")
+    _allow(role, [artifacts.arn_for_objects(_ART)], "s3:PutObject")
+    _allow(role, [requests.queue_arn], "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+    if environment.worker == "lambda":
+        _allow(role, [requests.queue_arn], "sqs:GetQueueAttributes")  # Lambda's, to poll the queue
     if environment.replies == "queue":
         _allow(role, [_reply_queues(artifacts, environment)], "sqs:SendMessage")
+
+
+def function_role(scope: Construct, name: str, *, log_group: logs.ILogGroup, in_vpc: bool = False) -> iam.Role:
+    """Create the role of a function, which may write its own log; `in_vpc`, Lambda may attach the function to a VPC.
+
+    The managed policies of AWS would allow writing every log of the account, and the function to change network interfaces.
+    """
+    role = iam.Role(scope, name, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+    log_group.grant_write(role)
+    if in_vpc:
+        calls = (
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        )
+        _allow(role, ["*"], *calls)  # Lambda requires all resources
+        # Calls of the function's own code have this key, and those of Lambda do not.
+        functions = Stack.of(scope).format_arn(
+            service="lambda", resource="function", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                effect=iam.Effect.DENY,
+                actions=list(calls),
+                resources=["*"],
+                conditions={"ArnLike": {"lambda:SourceFunctionArn": functions}},
+            )
+        )
+    return role
+
+
+def grant_instance(
+    role: iam.IGrantable, *, release: s3_assets.Asset, log_group: logs.ILogGroup, metrics_namespace: str
+) -> None:
+    """Allow an instance to fetch its release, write its log and metrics, and be reached with Session Manager.
+
+    AWS's policy for Session Manager, AmazonSSMManagedInstanceCore, would also allow reading the account's parameters.
+    """
+    _allow(
+        role,
+        [release.bucket.arn_for_objects(release.s3_object_key)],
+        "s3:GetObject",
+        # Against a bucket of the same name that somebody created after this account's was deleted.
+        conditions={"StringEquals": {"aws:ResourceAccount": Stack.of(release).account}},
+    )
+    log_group.grant_write(role)
+    _allow(
+        role,
+        ["*"],  # the action supports no resources; the condition limits the namespace
+        "cloudwatch:PutMetricData",
+        conditions={"StringEquals": {"cloudwatch:namespace": metrics_namespace}},
+    )
+    _allow(
+        role,
+        ["*"],  # the channels support no resources, and an instance's id is unknown in advance
+        "ssm:UpdateInstanceInformation",
+        "ssmmessages:CreateControlChannel",
+        "ssmmessages:CreateDataChannel",
+        "ssmmessages:OpenControlChannel",
+        "ssmmessages:OpenDataChannel",
+    )
 
 
 def grant_secrets(role: iam.IGrantable, *arns: str) -> None:
@@ -51,10 +136,31 @@ def grant_secrets(role: iam.IGrantable, *arns: str) -> None:
     _allow(role, list(arns), "secretsmanager:GetSecretValue")
 
 
-def _grant_artifacts(role: iam.IGrantable, artifacts: s3.IBucket) -> None:
-    _allow(role, [artifacts.arn_for_objects("*")], "s3:GetObject", "s3:PutObject")
-    # Lists this bucket only. Without it, S3 answers 403 instead of 404 for an absent object.
-    _allow(role, [artifacts.bucket_arn], "s3:ListBucket")
+def limit_endpoint(endpoint: ec2.GatewayVpcEndpoint, *, artifacts: s3.IBucket, release: s3_assets.Asset) -> None:
+    """Let the S3 endpoint of a VPC pass only the calls of both tiers, and those that boot an instance.
+
+    Otherwise, code that a hostile image has taken over could write to a bucket of another account, with credentials from there.
+    """
+    stack = Stack.of(endpoint)
+    own = {"StringEquals": {"aws:PrincipalAccount": stack.account, "aws:ResourceAccount": stack.account}}
+    repositories = stack.format_arn(
+        service="s3",
+        region="",
+        account="",
+        resource=_AL2023_REPOSITORIES.format(region=stack.region),
+        resource_name="*",
+    )
+    for resources, actions, conditions in (
+        ([artifacts.arn_for_objects("*")], ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], own),
+        ([artifacts.bucket_arn], ["s3:ListBucket"], own),
+        ([release.bucket.arn_for_objects("*")], ["s3:GetObject"], own),  # during an update, those of the old release too
+        ([repositories], ["s3:GetObject"], {}),  # unsigned
+    ):
+        endpoint.add_to_policy(
+            iam.PolicyStatement(
+                principals=[iam.AnyPrincipal()], actions=actions, resources=resources, conditions=conditions or None
+            )
+        )
 
 
 def _reply_queues(artifacts: s3.IBucket, environment: Environment) -> str:
@@ -63,5 +169,8 @@ def _reply_queues(artifacts: s3.IBucket, environment: Environment) -> str:
     )
 
 
-def _allow(role: iam.IGrantable, resources: list[str], *actions: str) -> None:
-    role.grant_principal.add_to_principal_policy(iam.PolicyStatement(actions=list(actions), resources=resources))
+def _allow(
+    role: iam.IGrantable, resources: list[str], *actions: str, conditions: Mapping[str, Mapping[str, object]] | None = None
+) -> None:
+    statement = iam.PolicyStatement(actions=list(actions), resources=resources, conditions=conditions)
+    role.grant_principal.add_to_principal_policy(statement)

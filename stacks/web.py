@@ -12,14 +12,16 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from asciist.settings import CALLBACK_PORTS, Settings
+from asciist.settings import Settings
 from stacks.datadog import datadog_variables
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
-from stacks.permissions import grant_secrets, grant_web, reply_queue_prefix
+from stacks.permissions import grant_secrets, grant_web, limit_endpoint, reply_queue_prefix
 
 _PORT = 8080
+_NETWORK = "10.0.0.0/16"
+"""Addresses of the VPC, which are also the only ones to which workers send callbacks."""
 _VARIABLES = (
     "BACKEND",
     "BUCKET",
@@ -54,12 +56,13 @@ class WebStack(Stack):
     ) -> None:
         super().__init__(scope, name)
         self.vpc = self._network(environment)
+        self._s3_endpoint = self.vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)
         front = self._security_group("FrontAccess")
         self.web_access = self._security_group("WebAccess", reaches_aws=True)
         self.web_access.connections.allow_from(front, ec2.Port.tcp(_PORT), "The load balancer")
         self.worker_access = self._security_group("WorkerAccess", reaches_aws=True)
         if environment.replies == "callback":
-            callbacks = ec2.Port.tcp_range(settings.callback_first_port, settings.callback_first_port + CALLBACK_PORTS - 1)
+            callbacks = ec2.Port.tcp_range(settings.callback_ports[0], settings.callback_ports[-1])
             self.web_access.connections.allow_from(self.worker_access, callbacks, "Replies")
         self.instances = InstanceGroup(
             self,
@@ -85,6 +88,7 @@ class WebStack(Stack):
         )
         grant_web(self.instances.role, artifacts=artifacts, requests=requests, environment=environment)
         grant_secrets(self.instances.role, link_keys.secret_arn)
+        limit_endpoint(self._s3_endpoint, artifacts=artifacts, release=self.instances.release)
         self.load_balancer = elbv2.ApplicationLoadBalancer(
             self,
             "Front",
@@ -126,16 +130,16 @@ class WebStack(Stack):
         )
 
     def _network(self, environment: Environment) -> ec2.Vpc:
-        """Create a VPC over two zones: private subnets with NAT for the instances, and a free gateway endpoint for S3."""
+        """Create a VPC over two zones, with private subnets and NAT for the instances."""
         vpc = ec2.Vpc(
             self,
             "Network",
+            ip_addresses=ec2.IpAddresses.cidr(_NETWORK),
             max_azs=2,
             nat_gateways=environment.sizes.nat_gateways,
             # Nothing uses the default security group. To empty it, the CDK would add a custom resource that may change groups.
             restrict_default_security_group=False,
         )
-        vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)
         vpc.add_flow_log(
             "Rejected",
             destination=ec2.FlowLogDestination.to_cloud_watch_logs(log_group(self, "RejectedLog", environment)),
@@ -182,6 +186,7 @@ def aws_variables(
         reply_path=environment.replies,
         reply_queue_prefix=reply_queue_prefix(environment),
         callback_first_port=settings.callback_first_port,
+        callback_networks=_NETWORK,
         host="0.0.0.0",  # noqa: S104 - the security group admits only the load balancer
         port=_PORT,
         request_timeout=settings.request_timeout,

@@ -8,7 +8,6 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_event_sources as event_sources
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -18,12 +17,24 @@ from stacks.datadog import add_extension
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
-from stacks.permissions import grant_worker
+from stacks.permissions import function_role, grant_worker
 from stacks.web import aws_variables
 
 _BACKLOG_PER_INSTANCE = 10
 """Messages in the queue for each poller above which another is started: a third of a second of work for a core that converts
 30 images a second."""
+
+
+_VARIABLES = (
+    "BACKEND",
+    "BUCKET",
+    "REQUEST_QUEUE_URL",
+    "REPLY_PATH",
+    "CALLBACK_FIRST_PORT",
+    "CALLBACK_NETWORKS",
+    "METRICS",
+    "METRICS_NAMESPACE",
+)
 
 
 class WorkerStack(Stack):
@@ -47,20 +58,19 @@ class WorkerStack(Stack):
     ) -> None:
         """`bundle` is the function bundle if `environment.worker` is "lambda", or else the release for instances."""
         super().__init__(scope, name)
-        names = ("BACKEND", "BUCKET", "REQUEST_QUEUE_URL", "REPLY_PATH", "METRICS", "METRICS_NAMESPACE")
-        variables = aws_variables(environment, settings, names=names, artifacts=artifacts, requests=requests)
+        variables = aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests)
         if environment.worker == "lambda":
             # Callbacks go to addresses in the VPC. Reply queues are reachable without it, which saves NAT traffic.
             network = {"vpc": vpc, "security_groups": [worker_access]} if environment.replies == "callback" else {}
             self.function = self._function(environment, settings, bundle, variables=variables, network=network)
             add_extension(self.function, environment)
-            self.function.add_event_source(
-                event_sources.SqsEventSource(
-                    requests,
-                    batch_size=1,  # a client waits for each message, and a batch is converted one message after another
-                    max_concurrency=environment.sizes.worker_max_concurrency,
-                    report_batch_item_failures=True,
-                )
+            # An SqsEventSource would do the same, and also grant the function what `grant_worker` does not.
+            self.function.add_event_source_mapping(
+                "Requests",
+                event_source_arn=requests.queue_arn,
+                batch_size=1,  # a client waits for each message, and a batch is converted one message after another
+                max_concurrency=environment.sizes.worker_max_concurrency,
+                report_batch_item_failures=True,
             )
             role: iam.IGrantable = self.function
         else:
@@ -79,9 +89,11 @@ class WorkerStack(Stack):
         network: dict[str, object],
     ) -> lambda_.Function:
         arm = environment.architecture == "arm64"
+        log = log_group(self, "Log", environment)
         return lambda_.Function(
             self,
             "Converter",
+            role=function_role(self, "ConverterRole", log_group=log, in_vpc=bool(network)),
             description="Converts images to ASCII art",
             runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
@@ -90,7 +102,7 @@ class WorkerStack(Stack):
             memory_size=environment.sizes.function_memory_mb,
             timeout=Duration.seconds(settings.timeouts.worker),
             environment=variables,
-            log_group=log_group(self, "Log", environment),
+            log_group=log,
             **network,  # type: ignore[arg-type]  # vpc and security_groups, or neither
         )
 

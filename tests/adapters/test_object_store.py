@@ -1,4 +1,4 @@
-"""What S3 refuses, as the artifact store reports it. The server stands in for S3: it gives the answers that S3 documents."""
+"""Refusals of S3, as the artifact store reports them. The server stands in for S3: it gives the answers that S3 documents."""
 
 import threading
 from collections.abc import Iterator

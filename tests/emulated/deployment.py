@@ -40,6 +40,10 @@ THIS_MACHINE: Final = {"architecture": _HERE.architecture, "function_python": _H
 """CDK context of a deployment whose function and instances this machine can run."""
 
 
+_NETWORK: Final = "127.0.0.0/8"
+"""Network of all tiers, in place of the VPC's."""
+
+
 class DeploymentError(Exception):
     """The CDK command failed, or an instance did not become ready. The message ends with its output."""
 
@@ -125,7 +129,10 @@ class Deployment:
 
     def deploy(self) -> str:
         """Create or update all stacks. Raises DeploymentError with CloudFormation's reason if it rolled back."""
-        return self._cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", str(self._outputs))
+        output = self._cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", str(self._outputs))
+        if self.context.get("replies") == "callback":
+            self._let_functions_call_back()
+        return output
 
     def diff(self) -> str:
         """Return what `deploy` would change, or an empty string if nothing."""
@@ -201,6 +208,7 @@ class Deployment:
                     "ASCIIST_HOST": address,
                     "ASCIIST_PORT": str(port),
                     "ASCIIST_INSTANCE": address,
+                    "ASCIIST_CALLBACK_NETWORKS": _NETWORK,
                 },
             )
         instance = Instance(unit=unit, address=address, port=port, process=process, log=log)
@@ -223,6 +231,31 @@ class Deployment:
         """Remove an instance from the load balancer's targets. In-flight requests are completed."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
             self._client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[{"Id": instance.address}])
+
+    def role(self, tier: str) -> str:
+        """Return the name of the role of the instances or the function of a tier ("web" or "worker")."""
+        for function in self.physical_ids(tier, "AWS::Lambda::Function"):
+            configuration = self._client("lambda").get_function_configuration(FunctionName=function)
+            return str(configuration["Role"].rpartition("/")[2])
+        return self._launch_template(tier)[1]
+
+    def client(self, service: str, tier: str) -> Any:
+        """Return a boto3 client with the permissions of a tier ("web" or "worker")."""
+        credentials = self.emulator.role_environment(self.role(tier))
+        return boto3.client(
+            service,
+            endpoint_url=self.emulator.endpoint,
+            region_name=REGION,
+            **{name: credentials[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")},
+        )
+
+    def _let_functions_call_back(self) -> None:
+        """Let deployed functions call back the instances that `launch` starts, which are not in the VPC."""
+        functions = self._client("lambda")
+        for function in self.physical_ids("worker", "AWS::Lambda::Function"):
+            variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+            variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
+            functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
 
     def _launch_template(self, tier: str) -> tuple[str, str]:
         """Return the user data of the instances of a tier, and the name of their role."""

@@ -15,9 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import boto3
+from botocore.exceptions import ClientError
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
+from asciist.protocol.artifacts import digest_of
+from asciist.protocol.messages import ConversionRequest
 from tests.emulated.deployment import Deployment, Instance, copy_of_the_project
 from tests.emulated.emulator import ROOT, Emulator
 
@@ -44,6 +47,7 @@ def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print
             deployment.launch("worker", WORKER_ADDRESS)
         web = [deployment.launch("web", address) for address in WEB_ADDRESSES]
         convert_images(deployment, say)
+        try_what_is_not_permitted(deployment, say)
         if not whole:
             return
         send_poison_message(deployment, say)
@@ -74,6 +78,48 @@ def convert_images(deployment: Deployment, say: Say) -> None:
     answer = deployment.request("PUT", "/photo?width=60", damaged)
     assert (answer.status, answer.body) == (400, b"the image is damaged and cannot be decoded\n"), answer
     say("  a damaged image: 400, from the worker")
+
+
+def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
+    """Make calls with the credentials of each tier, and check which of them the deployed policies allow."""
+    (bucket,) = deployment.physical_ids("storage", "AWS::S3::Bucket")
+    queues = deployment.physical_ids("storage", "AWS::SQS::Queue")
+    (requests,) = [url for url, name in queues.items() if name == "Requests"]
+    digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
+    image, art, absent = f"{digest}/image", f"{digest}/width/60", f"{64 * '0'}/width/60"
+    expired = ConversionRequest(
+        correlation_id="", digest=digest, options=ConversionOptions(width=60), deadline=0, reply_to="", published_at=0
+    ).to_json()  # the worker drops it
+    calls: list[tuple[str, str, dict[str, str], str, str]] = [  # service, call, its parameters, and who may make it
+        ("s3", "get_object", {"Key": image}, "worker", "read an image"),
+        ("s3", "put_object", {"Key": image}, "web", "store an image"),
+        ("s3", "get_object", {"Key": art}, "web worker", "read art"),
+        ("s3", "get_object", {"Key": absent}, "", "find out whether art is absent or must not be read"),
+        ("s3", "put_object", {"Key": absent}, "worker", "store art"),
+        ("s3", "delete_object", {"Key": absent}, "web", "delete art"),
+        ("s3", "put_object", {"Key": "anything"}, "", "store anything else"),
+        ("s3", "list_objects_v2", {"Prefix": f"{digest}/"}, "web", "list the folder of a digest"),
+        ("s3", "list_objects_v2", {"Prefix": digest[:8]}, "", "complete a digest"),
+        ("s3", "list_objects_v2", {}, "", "list the bucket"),
+        ("s3", "delete_bucket_policy", {}, "", "change the bucket's policy"),
+        ("sqs", "send_message", {"QueueUrl": requests, "MessageBody": expired}, "web", "publish a request"),
+        ("sqs", "receive_message", {"QueueUrl": requests}, "worker", "consume requests"),
+        ("sqs", "purge_queue", {"QueueUrl": requests}, "", "purge the queue"),
+        ("sqs", "create_queue", {"QueueName": "another-reply-1"}, "", "create a queue of another name"),
+        ("sqs", "list_queues", {}, "", "list queues"),
+    ]
+    for tier in ("web", "worker"):
+        clients = {service: deployment.client(service, tier) for service in ("s3", "sqs")}
+        for service, call, parameters, allowed, description in calls:
+            place = {"Bucket": bucket} if service == "s3" else {}
+            try:
+                getattr(clients[service], call)(**place, **parameters)
+                outcome = "allowed"
+            except ClientError as error:
+                outcome = error.response["Error"]["Code"]
+            expected = ("allowed",) if tier in allowed.split() else ("AccessDenied", "AccessDeniedException")
+            assert outcome in expected, f"{tier} tier, {description}: {outcome}"
+    say(f"  permissions: {len(calls)} calls with the role of each tier, allowed and denied as intended")
 
 
 def send_poison_message(deployment: Deployment, say: Say) -> None:
