@@ -22,6 +22,9 @@ from stacks.permissions import grant_secrets, grant_web, limit_endpoint, reply_q
 _PORT = 8080
 _NETWORK = "10.0.0.0/16"
 """Addresses of the VPC, which are also the only ones to which workers send callbacks."""
+_HSTS_SECONDS = 365 * 86_400
+"""Seconds for which a browser that has used the domain over HTTPS uses nothing else. Subdomains are not included, because they
+may not be this service's."""
 _VARIABLES = (
     "BACKEND",
     "BUCKET",
@@ -97,6 +100,9 @@ class WebStack(Stack):
             security_group=front,
             idle_timeout=Duration.seconds(settings.timeouts.load_balancer_idle),
             drop_invalid_header_fields=True,
+            desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
+            # The last address in X-Forwarded-For is the client's. All others are what the client claims.
+            xff_header_processing_mode=elbv2.XffHeaderProcessingMode.APPEND,
             deletion_protection=environment.sizes.keeps_data,
         )
         self.targets = self._target_group(settings)
@@ -152,12 +158,13 @@ class WebStack(Stack):
             Annotations.of(self).add_warning_v2(
                 "asciist:plain-http", "No domain is configured: the service uses plain HTTP, and images are sent unencrypted."
             )
-            self.load_balancer.add_listener(
+            http = self.load_balancer.add_listener(
                 "Http", port=80, protocol=elbv2.ApplicationProtocol.HTTP, default_target_groups=[self.targets]
             )
+            _remove_server_header(http)
             CfnOutput(self, "Url", value=f"http://{self.load_balancer.load_balancer_dns_name}")
             return
-        self.load_balancer.add_listener(
+        https = self.load_balancer.add_listener(
             "Https",
             port=443,
             protocol=elbv2.ApplicationProtocol.HTTPS,
@@ -165,9 +172,15 @@ class WebStack(Stack):
             certificates=[acm.Certificate.from_certificate_arn(self, "Certificate", environment.certificate)],
             default_target_groups=[self.targets],
         )
-        self.load_balancer.add_redirect()
+        https.set_attribute("routing.http.response.strict_transport_security.header_value", f"max-age={_HSTS_SECONDS}")
+        _remove_server_header(https)
+        _remove_server_header(self.load_balancer.add_redirect())
         CfnOutput(self, "Url", value=f"https://{environment.domain}")
         CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
+
+
+def _remove_server_header(listener: elbv2.ApplicationListener) -> None:
+    listener.set_attribute("routing.http.response.server.enabled", "false")
 
 
 def aws_variables(

@@ -26,6 +26,8 @@ COMBINATIONS = [
 ]
 SECURE = Environment(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
 
+HSTS = "routing.http.response.strict_transport_security.header_value"
+
 FLAGS = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]
 
 Resources = dict[str, dict[str, Any]]
@@ -210,9 +212,32 @@ class TestNetwork:
             for listener in resources(SECURE, "AWS::ElasticLoadBalancingV2::Listener").values()
         }
         assert listeners.keys() == {80, 443}
+        assert attributes(listeners[443]["ListenerAttributes"])[HSTS] == "max-age=31536000"
         assert listeners[443]["Certificates"] == [{"CertificateArn": SECURE.certificate}]
         assert re.search("TLS13", listeners[443]["SslPolicy"])
         assert listeners[80]["DefaultActions"][0]["Type"] == "redirect"
+
+    def test_only_the_https_listener_tells_browsers_to_use_https_only(self) -> None:
+        listeners = [
+            listener["Properties"]
+            for environment in (*COMBINATIONS, SECURE)
+            for listener in resources(environment, "AWS::ElasticLoadBalancingV2::Listener").values()
+        ]
+        assert {listener["Protocol"] for listener in listeners} == {"HTTP", "HTTPS"}
+        for listener in listeners:
+            assert (HSTS in attributes(listener["ListenerAttributes"])) is (listener["Protocol"] == "HTTPS")
+
+    @pytest.mark.parametrize("environment", [*COMBINATIONS, SECURE])
+    def test_the_load_balancer_refuses_ambiguous_requests_and_does_not_name_itself(self, environment: Environment) -> None:
+        balancer = attributes(
+            only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))["LoadBalancerAttributes"]
+        )
+        assert balancer["routing.http.desync_mitigation_mode"] == "strictest"
+        assert balancer["routing.http.drop_invalid_header_fields.enabled"] == "true"
+        assert balancer["routing.http.xff_header_processing.mode"] == "append"
+        for listener in resources(environment, "AWS::ElasticLoadBalancingV2::Listener").values():
+            answers = attributes(listener["Properties"]["ListenerAttributes"])
+            assert answers["routing.http.response.server.enabled"] == "false"
 
 
 class TestOperation:
