@@ -10,10 +10,13 @@ This file is deployed alone and uses only modules of Lambda's runtime.
 import json
 import os
 import re
+import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, Protocol
@@ -21,6 +24,9 @@ from typing import Any, Protocol
 import boto3
 
 _CALL_SECONDS = 30
+"""Maximum seconds for a call, from looking up the host to the last byte of its answer."""
+_MAX_ANSWER_BYTES = 2_000_000
+"""Maximum size of an answer. Datadog repeats the definition of an object; that of the largest, the dashboard, has 50 kB."""
 _RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
 _MAX_PAUSE_SECONDS = 30
 _INTRODUCTION_SECONDS = 15
@@ -41,6 +47,19 @@ class DatadogError(Exception):
         self.status = status
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Makes a redirect an error: urllib would send the keys to whichever address it names."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        del arguments
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Return an opener that verifies certificates, follows no redirect and uses no proxy."""
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    return urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}), tls)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Datadog:
     """Datadog's API, with the keys of an account.
@@ -52,6 +71,7 @@ class Datadog:
     give_up: float
     api_key: str = field(repr=False)
     app_key: str = field(repr=False)
+    opener: urllib.request.OpenerDirector = field(default_factory=_opener)
 
     def call(self, method: str, path: str, body: str | None = None) -> Any:
         """Call the API, with retries while Datadog is busy or unavailable. Raises DatadogError."""
@@ -74,15 +94,49 @@ class Datadog:
             headers={"Content-Type": "application/json", "DD-API-KEY": self.api_key, "DD-APPLICATION-KEY": self.app_key},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_CALL_SECONDS) as answer:  # noqa: S310
-                text = answer.read()
+            status, answer = _within(min(_CALL_SECONDS, max(1, self.give_up - time.monotonic())), lambda: self._send(request))
+        except (OSError, HTTPException) as error:  # OSError includes TimeoutError and the errors of TLS
+            raise self._error(f"Datadog does not answer {method} {path}: {error}", 503) from None
+        if not 200 <= status < 300:
+            details = answer.decode(errors="replace").strip()
+            raise self._error(f"Datadog answers {status} to {method} {path}: {details}", status)
+        if len(answer) > _MAX_ANSWER_BYTES:
+            raise self._error(f"Datadog answers {method} {path} with more than {_MAX_ANSWER_BYTES} bytes", None)
+        return json.loads(answer) if answer.strip() else None
+
+    def _send(self, request: urllib.request.Request) -> tuple[int, bytes]:
+        """Return the status of the answer, and no more of it than the limit and one byte. Raises OSError or HTTPException."""
+        try:
+            with self.opener.open(request, timeout=_CALL_SECONDS) as answer:
+                return answer.status, answer.read(_MAX_ANSWER_BYTES + 1)
         except urllib.error.HTTPError as error:
-            details = error.read(_MAX_REASON_CHARACTERS).decode(errors="replace").strip()
-            details = details.replace(self.app_key, "…").replace(self.api_key, "…")
-            raise DatadogError(f"Datadog answers {error.code} to {method} {path}: {details}", error.code) from None
-        except (OSError, HTTPException) as error:
-            raise DatadogError(f"Datadog does not answer {method} {path}: {error}", 503) from None
-        return json.loads(text) if text.strip() else None
+            with error:
+                return error.code, error.read(_MAX_ANSWER_BYTES + 1)
+
+    def _error(self, message: str, status: int | None) -> DatadogError:
+        # The keys are replaced before the text is cut off, which could leave a part of one.
+        text = message.replace(self.app_key, "…").replace(self.api_key, "…")
+        return DatadogError(text[:_MAX_REASON_CHARACTERS], status)
+
+
+def _within(seconds: float, function: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+    """Return the result of `function`, or raise its error. Raises TimeoutError if it takes longer.
+
+    The timeout of a socket limits each of its calls, and an answer may come in any number of pieces.
+    """
+    outcome: Future[tuple[int, bytes]] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(function())
+        except Exception as error:  # noqa: BLE001 - raised by the caller
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no complete answer within {seconds:.0f} s") from None
 
 
 class Kind(Protocol):
@@ -222,7 +276,7 @@ def _apply(event: Mapping[str, Any], give_up: float) -> str:
 
 def _secret(arn: str) -> str:
     key: str = boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"].strip()
-    if not re.fullmatch(r"[\w-]+", key):
+    if not re.fullmatch(r"[\w-]+", key, re.ASCII):
         raise ValueError(f"secret {arn} must contain only the key, as plain text")
     return key
 
@@ -243,7 +297,7 @@ def _answer(event: Mapping[str, Any], answer: Mapping[str, str]) -> None:
     )
     for last in (False, False, True):
         try:
-            urllib.request.urlopen(request, timeout=_CALL_SECONDS).close()  # noqa: S310
+            _opener().open(request, timeout=_CALL_SECONDS).close()
         except OSError:
             if last:
                 raise

@@ -1,10 +1,14 @@
 """Objects in Datadog are created, changed and deleted with their custom resources, and every event is answered."""
 
 import json
+import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +19,13 @@ from stacks.datadog_api import handler as api
 from tests.stacks.datadog_server import KEYS, Account, DatadogServer
 
 Event = dict[str, Any]
+
+SELF_SIGNED = Path(__file__).with_name("self_signed.pem")
+"""A certificate for 127.0.0.1 that nobody trusts, with its key. Made by
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out certificate.pem -days 36500 \\
+    -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1
+"""
 
 MONITOR = {"name": "Answers are slow", "type": "query alert"}
 METRIC, CONFIGURATION = next(iter(datadog.metric_configurations().items()))
@@ -218,7 +229,144 @@ def test_no_key_is_revealed(
     assert not any(key in output for key in KEYS)
 
 
-@pytest.mark.parametrize("held", ['{\n"key": "0123456789abcdef0123456789abcdef"\n}', "two words", ""])
+@contextmanager
+def peer(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """Listen in place of Datadog; `answer` writes to each connection. Yields the URL, and the requests as they arrive."""
+    requests: list[bytes] = []
+    connections: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return  # the test has ended
+            with suppress(OSError):  # the caller has had enough
+                connections.append(tls.wrap_socket(connection, server_side=True) if tls else connection)
+                requests.append(connections[-1].recv(65_536))
+                answer(connections[-1])
+                connections[-1].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.getsockname()[1]}", requests
+        for ended in (server, *connections):
+            with suppress(OSError):  # closed already
+                ended.shutdown(socket.SHUT_RDWR)
+    thread.join(30)
+    for connection in connections:
+        connection.close()
+
+
+def created(connection: socket.socket) -> None:
+    connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"id": 17}')
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
+def test_the_keys_follow_no_redirect(
+    status: int, request_type: str, account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with peer(created) as (elsewhere, stolen):
+
+        def redirect(connection: socket.socket) -> None:
+            head = f"HTTP/1.1 {status} Moved\r\nLocation: {elsewhere}/api/v1/monitor\r\nContent-Length: 0\r\n\r\n"
+            connection.sendall(head.encode())
+
+        with peer(redirect) as (address, requests):
+            monkeypatch.setenv("DATADOG_API", address)
+            answer = cloudformation.send(request_type, "monitor", MONITOR, "" if request_type == "Create" else "17")
+
+    assert (answer["Status"], len(requests), stolen) == ("FAILED", 1, [])
+    assert answer["Reason"].startswith(f"Datadog answers {status} to ")
+
+
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_the_keys_are_sent_only_to_a_server_whose_certificate_is_trusted(
+    is_trusted: bool, account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(SELF_SIGNED)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(SELF_SIGNED))
+    with peer(created, tls) as (address, requests):
+        monkeypatch.setenv("DATADOG_API", address)
+        answer = cloudformation.send("Create", "monitor", MONITOR, seconds=21)
+
+    if is_trusted:
+        assert (answer["Status"], answer["PhysicalResourceId"], len(requests)) == ("SUCCESS", "17", 1)
+    else:
+        assert (answer["Status"], requests) == ("FAILED", [])
+        assert "CERTIFICATE_VERIFY_FAILED" in answer["Reason"]
+
+
+def test_no_proxy_is_used(account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch) -> None:
+    with peer(created) as (proxy, stolen):
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "")
+        assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
+    assert (stolen, len(account.objects)) == ([], 1)
+
+
+def endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(100_000 * b" ")
+
+
+def headers_in_small_pieces(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        connection.sendall(b"x")
+        threading.Event().wait(0.05)
+
+
+def body_in_small_pieces(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        threading.Event().wait(0.05)
+
+
+@pytest.mark.parametrize("answer", [endless, headers_in_small_pieces, body_in_small_pieces])
+def test_an_answer_without_an_end_is_given_up(
+    answer: Callable[[socket.socket], None], account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with peer(answer) as (address, requests):
+        monkeypatch.setenv("DATADOG_API", address)
+        reason = cloudformation.send("Create", "monitor", MONITOR, seconds=21)["Reason"]
+
+    assert len(requests) == 1
+    assert "more than 2000000 bytes" in reason or "no complete answer within 1 s" in reason
+
+
+@pytest.mark.parametrize("position", range(975, 1005, 3))
+def test_no_part_of_a_key_is_revealed_where_a_message_is_cut_off(
+    position: int, account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def echo(connection: socket.socket) -> None:
+        body = (position * "x" + KEYS[0] + 2000 * "x").encode()
+        connection.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with peer(echo) as (address, _):
+        monkeypatch.setenv("DATADOG_API", address)
+        reason = cloudformation.send("Create", "monitor", MONITOR)["Reason"]
+    assert KEYS[0][:4] not in reason
+
+
+def test_a_key_in_an_answer_that_is_not_http_is_not_revealed(
+    account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with peer(lambda connection: connection.sendall(f"{KEYS[1]} {KEYS[0]}\r\n".encode())) as (address, _):
+        monkeypatch.setenv("DATADOG_API", address)
+        reason = cloudformation.send("Create", "monitor", MONITOR, seconds=21)["Reason"]
+    assert not any(key in reason + "".join(capsys.readouterr()) for key in KEYS)
+
+
+@pytest.mark.parametrize("held", ['{\n"key": "0123456789abcdef0123456789abcdef"\n}', "two words", "ключ", ""])
 def test_a_secret_that_is_not_a_plain_key_is_reported_without_its_text(
     held: str, secrets: Secrets, account: Account, cloudformation: CloudFormation
 ) -> None:
