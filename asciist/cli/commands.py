@@ -3,15 +3,18 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from asciist.cli.options import ChosenOptions, with_options
 from asciist.cli.output import FAILED, INTERRUPTED, UNAVAILABLE, convert_each, fail, upload_progress
 from asciist.client import DEFAULT_URL
 from asciist.errors import AsciistError
+from asciist.errors.sentences import printable
 from asciist.limits import Limits
 
 SERVER_ENVIRONMENT = {
@@ -58,10 +61,26 @@ def _resolvable(_context: click.Context, _parameter: click.Parameter, value: str
     return value
 
 
+@contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    """Escape unprintable characters in click's messages, which repeat arguments: `*` may expand to a hostile file name."""
+    try:
+        yield
+    except (click.MissingParameter, NoArgsIsHelpError):  # these have several lines and repeat no argument
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(printable(error.format_message()), error.ctx) from error
+
+
 class _Main(_CommandWithSections, click.Group):
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        with _printable_usage_errors():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _printable_usage_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             # Let the signal end the process: a shell then reports status 130, and stops a loop that runs the command. Click
             # would print "Aborted!" and exit with status 1.

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from asciist.errors import AsciistError, ServiceError
+from asciist.errors.sentences import printable
 
 # Exit statuses. Click exits with 2 for invalid usage.
 FAILED: Final = 1
@@ -22,11 +23,18 @@ _PROGRESS_DELAY_SECONDS: Final = 0.5
 """Seconds before the progress of an upload is shown. Most uploads finish sooner, and their line would only flash."""
 _PROGRESS_INTERVAL_SECONDS: Final = 0.1
 
+_RESET: Final = "\x1b[0m"
+"""The escape code that ends all colours."""
+
 
 def fail(message: str) -> NoReturn:
     """Print an error and exit with status FAILED."""
-    click.echo(f"asciist: {message}", err=True)
+    _report(message)
     raise SystemExit(FAILED)
+
+
+def _report(message: str) -> None:
+    click.echo(f"asciist: {printable(message)}", err=True)
 
 
 def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[str, Any]], *, as_json: bool) -> NoReturn:
@@ -46,7 +54,7 @@ def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[st
                     _print(json.dumps({"file": name, **result}) + "\n")
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
-                    _print(f"{title}{result['art']}\n")
+                    _print(f"{title}{_with_reset(result['art'])}\n")
                     separator = "\n"
             except AsciistError as error:
                 status = max(status, UNAVAILABLE if isinstance(error, ServiceError) else FAILED)
@@ -54,7 +62,7 @@ def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[st
                     _print(json.dumps({"file": name, "error": error.public_message}) + "\n")
                 else:
                     prefix = f"{printable_name(name)}: " if len(names) > 1 else ""
-                    click.echo(f"asciist: {prefix}{error.public_message}", err=True)
+                    _report(f"{prefix}{error.public_message}")
     except OSError as error:  # from standard output: any other OSError has become an AsciistError
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail too
         if not isinstance(error, BrokenPipeError):  # a broken pipe means that the reader (head, less) has stopped reading
@@ -84,11 +92,14 @@ def _print(text: str) -> None:
         ) from error
 
 
+def _with_reset(art: str) -> str:
+    """Return art after which the terminal has its own colours again, as the service's always has."""
+    return art if "\x1b" not in art or art.endswith(_RESET) else art + _RESET
+
+
 def printable_name(name: str) -> str:
-    """Return a file's name for display: on one line, with unprintable characters escaped."""
-    if name == "-":
-        return "standard input"
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in name)
+    """Return a file's name for display, with unprintable characters escaped."""
+    return "standard input" if name == "-" else printable(name)
 
 
 @contextmanager

@@ -7,6 +7,12 @@ print it after a prefix of their own.
 from collections.abc import Iterable
 from typing import Final
 
+
+def printable(text: str) -> str:
+    """For a text of another origin in a message: the text on one line, with unprintable characters escaped."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 # The request.
 MALFORMED_REQUEST: Final = "malformed request"
 NOT_FOUND: Final = "not found: POST an image to /"
