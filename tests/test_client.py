@@ -61,9 +61,11 @@ def fake_server(response: bytes, *, reads_body: bool = True) -> Iterator[FakeSer
         server = FakeServer(listener, response, reads_body)
         thread = threading.Thread(target=server.serve)
         thread.start()
-        yield server
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        try:
+            yield server
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(url: str, cat: bytes) -> None:

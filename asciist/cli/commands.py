@@ -12,7 +12,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from asciist.cli.options import ChosenOptions, with_options
 from asciist.cli.output import FAILED, INTERRUPTED, UNAVAILABLE, convert_each, fail, upload_progress
-from asciist.client import DEFAULT_URL
+from asciist.client import DEFAULT_TIMEOUT_SECONDS, DEFAULT_URL
 from asciist.errors import AsciistError
 from asciist.errors.sentences import printable
 from asciist.limits import Limits
@@ -197,8 +197,16 @@ def serve(host: str | None, port: int | None) -> None:
     show_envvar=True,
     help="Address of the service.",
 )
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 3600),
+    default=DEFAULT_TIMEOUT_SECONDS,
+    metavar="SECONDS",
+    show_default=True,
+    help="Time limit for each FILE.",
+)
 @with_options
-def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
+def convert(url: str, timeout: int, options: ChosenOptions, names: tuple[str, ...]) -> None:
     """Convert images with the service and print the art.
 
     Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
@@ -206,6 +214,8 @@ def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
 
     With --json, each object has the keys file, width, art, url (permanent URL of the art) and stored (true if no conversion
     was needed), or, for a file that fails, file and error.
+
+    Art is printed only if it is safe on a terminal: printable text and escape codes for colours. Otherwise the file fails.
     """
     from asciist.client import convert as convert_with_service
 
@@ -213,7 +223,7 @@ def convert(url: str, options: ChosenOptions, names: tuple[str, ...]) -> None:
 
     def convert_one(name: str, image: bytes) -> dict[str, Any]:
         with upload_progress(name) as on_progress:
-            art = convert_with_service(image, url=url, on_progress=on_progress, **chosen)
+            art = convert_with_service(image, url=url, timeout_seconds=timeout, on_progress=on_progress, **chosen)
         return {"width": chosen["width"], "art": art.text, "url": art.url, "stored": art.was_stored}
 
     convert_each(names, convert_one, as_json=options.as_json)

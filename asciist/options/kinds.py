@@ -171,7 +171,7 @@ class Characters(_Text):
         # The first comparison limits the length of the text that is encoded.
         if len(value) > self.max_bytes or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes:
             raise BadOptionError(sentences.too_many_characters(name, self.max_bytes))
-        if not all(map(_fills_one_column, value)):
+        if not all(map(fills_one_column, value)):
             raise BadOptionError(sentences.not_one_column_wide(name))
 
     def key_pattern(self, name: str, default: str) -> str:
@@ -191,7 +191,7 @@ _HANGUL_VOWELS_AND_FINALS: Final = ("\u1160", "\u11ff")  # a terminal adds them 
 _REPLACEMENT_CHARACTER: Final = "\ufffd"  # a decoder's substitute for bytes that are not UTF-8
 
 
-def _fills_one_column(character: str) -> bool:
+def fills_one_column(character: str) -> bool:
     """Return whether a terminal shows the character in one column, from left to right.
 
     Unicode Standard Annexes 9 (direction) and 11 (width).

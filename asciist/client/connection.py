@@ -1,0 +1,132 @@
+"""HTTP connections for a server that is not trusted: what it sends is bounded in bytes, and how long it takes in seconds."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from io import BufferedReader, RawIOBase
+from socket import socket
+from typing import TYPE_CHECKING, Any, Final
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
+
+from asciist.limits import Limits
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+MAX_RESPONSE_BYTES: Final = 5 * Limits().max_art_characters + 100_000
+"""Maximum bytes of a response, with its head and the framing of its chunks.
+
+Art has at most 5 bytes for each of the characters that `Limits` counts, in rows of one character of 4 bytes and a newline. The
+rest is for the head, which `http.client` limits to 100 lines, and for the frame of an HTML document.
+"""
+
+_MAX_CONNECT_SECONDS: Final = 10
+"""Maximum seconds to connect to one address of the host: time for three attempts on a network that loses packets."""
+
+
+class ResponseTooLargeError(Exception):
+    """The response exceeds MAX_RESPONSE_BYTES."""
+
+
+@cache
+def opener() -> OpenerDirector:
+    """Return an opener that uses proxies as `urlopen` does.
+
+    Unlike `urlopen`, it does not follow redirects, raises no error for a status such as 404, and can read a response that the
+    service sends before it has received the whole body. The timeout of `open` is that of the whole exchange. `open` and reading
+    the response may raise OSError, HTTPException and ResponseTooLargeError.
+    """
+    director = OpenerDirector()
+    for handler in (_Proxies(), _Plain(), _Secure(), UnknownHandler()):
+        director.add_handler(handler)
+    return director
+
+
+class _Incoming(RawIOBase):
+    """The bytes that a socket receives, of which there are at most MAX_RESPONSE_BYTES."""
+
+    def __init__(self, connection: socket, seconds_left: Callable[[], float]) -> None:
+        self._socket = connection
+        self._stream = connection.makefile("rb", buffering=0)
+        self._seconds_left = seconds_left
+        self._bytes_left = MAX_RESPONSE_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        self._socket.settimeout(self._seconds_left())
+        count = self._stream.readinto(buffer) or 0
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise ResponseTooLargeError
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        """Return the stream that HTTPResponse asks a socket for."""
+        return BufferedReader(self)
+
+
+class _Connection(HTTPConnection):
+    """A connection for one request. `timeout` is the maximum of seconds from now to the end of the response."""
+
+    def __init__(self, host: str, *, timeout: float) -> None:
+        super().__init__(host, timeout=min(timeout, _MAX_CONNECT_SECONDS))
+        self._deadline = time.monotonic() + timeout
+
+    def response_class(self, connection: socket, *arguments: Any, **options: Any) -> HTTPResponse:  # type: ignore[override]
+        # A method takes the place of the class, because responses need the deadline.
+        return HTTPResponse(_Incoming(connection, self._seconds_left), *arguments, **options)  # type: ignore[arg-type] # no socket
+
+    def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
+        self.connect()
+        # A service that refuses an image early (413) closes the connection; its answer can still be read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            super().endheaders(message_body, encode_chunked=encode_chunked)
+
+    def send(self, data: Any) -> None:
+        if self.sock:
+            self.sock.settimeout(self._seconds_left())
+        super().send(data)
+
+    def _seconds_left(self) -> float:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("timed out")
+        return seconds
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Plain(HTTPHandler):
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_Connection, req)  # type: ignore[arg-type] # called with a host and a timeout only
+
+
+class _Secure(HTTPSHandler):
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_SecureConnection, req)  # type: ignore[arg-type] # as above
+
+
+class _Proxies(ProxyHandler):
+    def proxy_open(self, req: Request, *proxy: str) -> Any:
+        try:
+            response = super().proxy_open(req, *proxy)
+            parts = urlsplit(f"//{req.host}")
+            parts.netloc.encode("idna")  # as the name lookup does
+            is_address = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise URLError("the address of the proxy in the environment is invalid")  # which may contain a password
+        return response
