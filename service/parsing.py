@@ -4,15 +4,19 @@ The bytes decide the image format. The Content-Type says only how image and opti
 """
 
 import binascii
+import io
 import json
 import re
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pybase64
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import MultiPartParser
 
 from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, sentences
 from asciist.limits import Limits
@@ -20,10 +24,25 @@ from asciist.options import DEFAULT_WIDTH, OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import options_of_variant
 from asciist.protocol.ports import Metrics, timed
 from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
-from service.uploads import mark_as_json, sends_json
+from service.uploads import ENVELOPE_BYTES, mark_as_json, sends_json
 
-_DATA_URL: Final = re.compile(r"data:[^,]{0,200};base64,")
-_WHITE_SPACE: Final = str.maketrans("", "", " \t\r\n")
+_DATA_URL: Final = re.compile(rb"data:[^,\\]{0,200};base64,")
+_WIDE_ESCAPE: Final = re.compile(r"\\u(?!00)")
+"""Escape sequence of a character beyond Latin-1."""
+_WHITE_SPACE: Final = b" \t\r\n"
+
+_CUT_OUT: Final = secrets.token_hex(128)
+"""Stands for the long string of a JSON body. Clients cannot guess it, and it is too long to be the value of an option."""
+
+_MAX_PARTS: Final = 16
+"""Maximum parts of a form: an image and the options, with room to spare."""
+
+_PART_BYTES: Final = 32_768
+"""Maximum bytes of the headers of a part, and of a part that is no file. A header of three bytes takes a hundred in memory."""
+
+_FORM_STEP_BYTES: Final = 16_384
+"""Bytes of a form that are parsed at a time; together with the unparsed rest of the step before, they count as headers."""
+
 _NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if option.kind.python_type is int)
 
 
@@ -37,10 +56,7 @@ class Upload:
 
 def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     """Return the image and the options in the body. Raises BadRequestError, BadOptionError, TooManyBytesError."""
-    try:
-        upload = _parse(request, limits, metrics)
-    except RequestEntityTooLarge as error:
-        raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes)) from error
+    upload = _parse(request, limits, metrics)
     if len(upload.image) > limits.max_image_bytes:
         raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes))
     return upload
@@ -100,26 +116,69 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
 
 
 def _parse_form(request: Request, limits: Limits) -> Upload:
-    sent = {**request.args.to_dict(), **request.form.to_dict()}
+    form, file = _form(request)
+    sent = {**request.args.to_dict(), **form}
     # A browser sends an empty string for a number field that was left empty.
     fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
-    file = request.files.get("image")
-    image = file.read() if file else fields.get("image", "").encode()
+    image = file or fields.get("image", "").encode()
     return Upload(image=_present(image), options=options_from_text(fields, limits))
 
 
-def _parse_json(body: bytes, limits: Limits) -> Upload:
+def _form(request: Request) -> tuple[dict[str, str], bytes]:
+    """Return the fields of a form, and its file `image`. They are empty if the form is malformed. Raises TooManyBytesError.
+
+    `request.form` would accept half a megabyte of headers for each part, and keep them until the request is answered.
+    """
+    parser = MultiPartParser(
+        stream_factory=lambda *_, **__: io.BytesIO(),  # in memory, because a disk may be full or slow
+        max_form_memory_size=_PART_BYTES,
+        buffer_size=_FORM_STEP_BYTES,
+        max_form_parts=_MAX_PARTS,
+    )
     try:
-        payload = json.loads(body, parse_constant=_reject_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(sentences.NOT_JSON) from error
+        boundary = request.mimetype_params["boundary"].encode("ascii")
+        form, files = parser.parse(request.stream, boundary, request.content_length)
+    except RequestEntityTooLarge as error:
+        raise TooManyBytesError(sentences.FORM_TOO_LARGE) from error
+    except (KeyError, ValueError):
+        return {}, b""
+    return form.to_dict(), files["image"].read() if "image" in files else b""
+
+
+def _parse_json(body: bytes, limits: Limits) -> Upload:
+    cut = _long_string(body)
+    if len(body) - (cut.stop - cut.start if cut else 0) > 2 * ENVELOPE_BYTES:
+        raise BadRequestError(sentences.TOO_MUCH_JSON)
+    payload = _from_json(body[: cut.start] + _CUT_OUT.encode() + body[cut.stop :] if cut else body)
     if not isinstance(payload, dict):
         raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
     text = payload.get("image")
     if text is None or text == "":
         raise BadRequestError(sentences.NO_IMAGE)
     options = _options_from_json(payload, limits)
-    return Upload(image=_present(_decode_base64(text)), options=options)
+    image = _decode_long_base64(body, cut) if cut and text == _CUT_OUT else _decode_base64(text)
+    return Upload(image=_present(image), options=options)
+
+
+def _long_string(body: bytes) -> slice | None:
+    """Return the place of the string, without its quotes, that makes up nearly all of a large JSON body; None if there is none.
+
+    Only the rest is parsed, because values may take forty times the memory of their text (of `[],[],[],`, say). If the rest has
+    at most ENVELOPE_BYTES, the string begins before the byte at this index and ends after it. What precedes an escaped quote
+    in the string counts as rest.
+    """
+    if len(body) <= 2 * ENVELOPE_BYTES:
+        return None
+    start, stop = body.rfind(b'"', 0, ENVELOPE_BYTES) + 1, body.find(b'"', ENVELOPE_BYTES)
+    return slice(start, stop) if 0 < start < stop and not body.endswith(b"\\", start, stop) else None
+
+
+def _from_json(document: bytes | str) -> Any:
+    try:
+        text = document if isinstance(document, str) else document.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(sentences.NOT_JSON) from error
 
 
 def _present(image: bytes) -> bytes:
@@ -134,17 +193,39 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _decode_long_base64(body: bytes, place: slice) -> bytes:
+    """Decode a string of a JSON body, without a copy of it if it contains no escape sequences."""
+    prefix = _DATA_URL.match(body, place.start, place.stop)
+    with suppress(binascii.Error):
+        return pybase64.b64decode(memoryview(body)[prefix.end() if prefix else place.start : place.stop], validate=True)
+    return _decode_base64(_unescaped(memoryview(body)[place.start - 1 : place.stop + 1]))
+
+
+def _unescaped(string: memoryview) -> Any:
+    """Return the value of a JSON string that may be base64, and so takes no more memory than its escape sequences."""
+    try:
+        text = str(string, "ascii")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(sentences.IMAGE_NOT_BASE64) from error
+    if _WIDE_ESCAPE.search(text):  # a single such character would make the value four times as large
+        raise BadRequestError(sentences.IMAGE_NOT_BASE64)
+    return _from_json(text)
+
+
+def _without_data_url(encoded: bytes) -> bytes:
+    prefix = _DATA_URL.match(encoded)
+    return encoded[prefix.end() :] if prefix else encoded
+
+
 def _decode_base64(text: object) -> bytes:
     if not isinstance(text, str):
         raise BadRequestError(sentences.IMAGE_NOT_A_STRING)
-    prefix = _DATA_URL.match(text)
-    encoded = text[prefix.end() :] if prefix else text
     try:
-        return pybase64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        pass
-    try:
+        encoded = _without_data_url(text.encode("ascii"))
+        del text  # which may be large
+        with suppress(binascii.Error):
+            return pybase64.b64decode(encoded, validate=True)
         # The command `base64` wraps its lines, so white space is allowed; other characters outside base64 are not.
-        return pybase64.b64decode(encoded.translate(_WHITE_SPACE), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return pybase64.b64decode(encoded.translate(None, _WHITE_SPACE), validate=True)
+    except ValueError as error:  # binascii.Error is one
         raise BadRequestError(sentences.IMAGE_NOT_BASE64) from error

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from flask import Request
 
@@ -48,7 +48,7 @@ _UPLOAD: Final = "asciist.upload"
 """Key of the `_Upload` in a WSGI environment."""
 
 
-_ENVELOPE_BYTES: Final = 65_536
+ENVELOPE_BYTES: Final = 65_536
 """Bytes that a JSON or multipart body may have in addition to the image."""
 
 
@@ -57,12 +57,12 @@ def _body_limit(request: Request, limits: Limits) -> int:
     if sends_json(request):
         return _json_limit(limits)
     if request.mimetype == "multipart/form-data":
-        return limits.max_image_bytes + _ENVELOPE_BYTES
+        return limits.max_image_bytes + ENVELOPE_BYTES
     return limits.max_image_bytes
 
 
 def _json_limit(limits: Limits) -> int:
-    return limits.max_image_bytes * 4 // 3 + _ENVELOPE_BYTES  # base64 encodes three bytes as four
+    return limits.max_image_bytes * 4 // 3 + ENVELOPE_BYTES  # base64 encodes three bytes as four
 
 
 class _Input(Protocol):
@@ -70,16 +70,12 @@ class _Input(Protocol):
 
 
 class UploadRequest(Request):
-    """A request whose body is in memory, form files included; a disk may be full or slow."""
+    """A request whose body is in memory."""
 
-    max_form_parts = 32  # an image and the options, with room to spare
     has_json_body = False
     """True once the body is recognised as JSON, whatever its Content-Type."""
     upload_seconds: float | None = None
     """Seconds spent waiting for the client's bytes; None if no body was received."""
-
-    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
-        return io.BytesIO()
 
 
 def sends_json(request: Request) -> bool:

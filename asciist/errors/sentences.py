@@ -28,6 +28,8 @@ SLOW_UPLOAD: Final = "the request body did not arrive in time: check its Content
 SLOW_HEAD: Final = "the request did not arrive in time"
 SHORT_BODY: Final = "the request body is shorter than its Content-Length"
 INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Content-Location"
+TOO_MUCH_JSON: Final = "the body is not valid JSON, or has more than 64 kB besides the image"
+FORM_TOO_LARGE: Final = "the form has too many parts, or a part with more than 16 kB of text or headers"
 
 # The service.
 IMAGE_NOT_FOUND: Final = "image not found or expired: upload it again"
