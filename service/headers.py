@@ -40,27 +40,44 @@ _STATIC_PAGE_POLICY: Final = (
 )
 """Content security policy of a page without scripts and forms."""
 
-_ART_DOCUMENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-"""Content security policy of art that is an HTML document: its colours are inline styles, and it loads nothing."""
+_DEFAULT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of a response that is no page, but which a browser may show in one of its own, with inline styles."""
 
+_ART_DOCUMENT_POLICY: Final = f"{_DEFAULT_POLICY}; sandbox"
+"""Content security policy of art that is an HTML document: its colours are inline styles, and it does nothing."""
 
 _OF_EVERY_RESPONSE: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),  # a URL of art grants access to it, so other sites must not learn it
+    # Other sites embed nothing. Their programs may fetch what CORS allows, to which this does not apply.
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 )
+
+_DEFAULTS: Final = (
+    # The answer may contain the host name of the request, which a shared cache might give to others.
+    ("Cache-Control", "private, no-cache"),
+    ("Content-Security-Policy", _DEFAULT_POLICY),
+)
+"""Headers of responses that have no others of these names."""
+
+OF_REFUSALS: Final = {**dict(_DEFAULTS), **dict(_OF_EVERY_RESPONSE), "Cache-Control": "no-store"}
+"""Headers of answers to requests that are not parsed."""
 
 
 def for_art(response: Response, served: ServedArt, *, path: str, image_path: str, is_page: bool) -> None:
     """Add the headers that describe art and let caches keep it, unless it has `image_path`, which is for one client.
 
-    A page also changes with a release, so caches revalidate it on each use and usually get a 304.
+    A page also changes with a release, so browsers revalidate it on each use and usually get a 304. It contains the host name
+    of the request, so shared caches do not keep it.
     """
     add = response.headers.add  # a third of the time of an assignment, which looks for a value to replace
     if image_path:
         add("Cache-Control", "no-store")
         add("Link", f'<{image_path}>; rel="edit"')  # RFC 5023: the resource with which to change what the answer shows
     else:
-        add("Cache-Control", "no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
+        add("Cache-Control", "private, no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
     add("Content-Location", path)
     add("Cache-Status", _CACHE_STATUS[served.source])
     add("Vary", "Accept")
@@ -97,17 +114,18 @@ def for_page(response: Response, *, inline_style: str) -> None:
 
 
 def for_docs_page(response: Response) -> None:
-    """Allow the page its style sheet, font and images but no scripts; revalidate it each time, as it changes with a release."""
+    """Allow the page its style sheet, font and images but no scripts."""
     response.headers["Content-Security-Policy"] = _STATIC_PAGE_POLICY
-    response.headers["Cache-Control"] = "no-cache"
 
 
 def for_art_document(response: Response) -> None:
-    """Allow art that is an HTML document its inline colours and nothing else."""
+    """Allow art that is an HTML document its inline colours and nothing else: no scripts, forms, windows or storage."""
     response.headers["Content-Security-Policy"] = _ART_DOCUMENT_POLICY
 
 
 def for_every_response(headers: list[tuple[str, str]], request_id: str) -> None:
     """Add the headers that every response carries, and the id with which its request is logged."""
+    given = dict(headers)
+    headers += [default for default in _DEFAULTS if default[0] not in given]
     headers += _OF_EVERY_RESPONSE
     headers.append(("X-Request-Id", request_id))

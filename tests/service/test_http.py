@@ -206,7 +206,7 @@ class TestResponseFormats:
         converted = client.post("/?width=30", data=cat)
         url = converted.headers["Content-Location"]
         page = client.get(url, headers=BROWSER)
-        assert page.headers["Cache-Control"] == "no-cache"
+        assert page.headers["Cache-Control"] == "private, no-cache"
         assert client.get(url, headers=BROWSER | {"If-None-Match": page.headers["ETag"]}).status_code == 304
 
         static_urls = re.findall(r'(?:src|href|data-sample)="(/static/[^"]+\?v=[0-9a-f]{12})"', page.text)
@@ -221,9 +221,6 @@ class TestResponseFormats:
             with client.get(static_url) as file:
                 assert file.headers["Cache-Control"] == f"public, max-age={max_age}"
         assert client.get("/static/nothing.js").status_code == 404
-
-    def test_the_url_of_a_page_is_not_sent_to_other_sites_as_a_referrer(self, client: FlaskClient) -> None:
-        assert client.get("/", headers=BROWSER).headers["Referrer-Policy"] == "same-origin"
 
     @pytest.mark.parametrize("accept", ["text/plain", "text/html", "*/*"])
     def test_color_html_returns_the_document_itself(self, client: FlaskClient, cat: bytes, accept: str) -> None:
@@ -829,11 +826,6 @@ class TestHeadAndOptions:
         response = client.options("/", environ_overrides={"PATH_INFO": "*"})
 
         assert (response.status_code, response.headers["Allow"]) == (204, "GET, HEAD, OPTIONS, POST, PUT")
-
-
-def test_every_response_forbids_content_type_sniffing(client: FlaskClient, cat: bytes) -> None:
-    for response in (client.get("/"), client.post("/", data=cat), client.post("/", data=b"<script>"), client.get("/x")):
-        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_check_of_readiness_does_not_wait_for_a_store_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
