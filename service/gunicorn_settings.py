@@ -52,8 +52,18 @@ keepalive = _timeouts.keep_alive
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # in memory, so that heartbeats do not wait for a disk
 control_socket_disable = True
 accesslog = None  # the service writes its own request log
-limit_request_line = 8190  # gunicorn's maximum; gunicorn answers a longer request line with 414
+limit_request_line = 8190  # gunicorn's maximum
 proc_name = "asciist"
+
+# No header changes what gunicorn tells the application about a request: neither its scheme nor its path, of which a client on
+# this machine may set a part by default (SCRIPT_NAME). So it does not matter who sends which header. The service itself reads
+# X-Forwarded-Proto, to show its own URL.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+proxy_protocol = "off"
+header_map = "drop"  # headers with an underscore, which in a WSGI environment are the same as those with a hyphen
+http_parser = "python"  # the same for everyone, whether or not gunicorn's faster parser happens to be installed
 
 gunicorn.http.wsgi.SERVER = "asciist"  # type: ignore[attr-defined]  # missing in its stubs; responses do not name the server software
 
