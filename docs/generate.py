@@ -52,6 +52,9 @@ _BODY_NAMES: Final = {
 _HTTP_ERRORS: Final = {
     404: "No resource has this URL.",
     405: "The URL does not accept this method. `Allow` lists the methods it accepts.",
+    414: "The URL is longer than 8 kB.",
+    417: "`Expect` is not `100-continue`.",
+    431: "There are more than 100 headers, one has more than 8 kB, or all together have more than 16 kB.",
     500: "Internal error. The service's log has the details.",
 }
 """Meaning of the statuses that have no class in `asciist.errors`."""

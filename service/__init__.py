@@ -1,6 +1,7 @@
 """The web tier: a Flask application that converts images over HTTP."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from flask import Flask, Request, Response, request
@@ -14,7 +15,7 @@ from service import answers, compression, errors, headers, routes
 from service.admission import Admission
 from service.cors import CrossOriginHeaders
 from service.hot_answers import HotAnswers, SharedCounter
-from service.request_log import log_requests
+from service.request_log import log_requests, log_unparsed
 from service.uploads import UploadRequest, Uploads
 
 _TRIED_LAST: Final = 1000
@@ -75,7 +76,7 @@ def create_app(
     app = _Application(__name__)
     app.url_map.converters |= {"link": _LinkConverter, "capability": _CapabilityConverter, "name": _NameConverter}
     app.url_map.merge_slashes = False
-    # The server uses both too, for what it decides before the application runs.
+    # The server uses the extensions too, for what it decides before the application runs.
     admission = app.extensions["asciist.admission"] = Admission(settings, metrics)
     uploads = app.extensions["asciist.uploads"] = Uploads(settings)
     app.register_blueprint(
@@ -96,7 +97,8 @@ def create_app(
     app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
-    app.extensions["asciist.refusal_headers"] = cross_origin_headers.for_every_request()
+    app.extensions["asciist.refusal_headers"] = headers.OF_REFUSALS | cross_origin_headers.for_every_request()
+    app.extensions["asciist.log_unparsed"] = partial(log_unparsed, metrics)
 
     @app.after_request
     def finish(response: Response) -> Response:

@@ -5,6 +5,7 @@ It adds to gunicorn's gevent worker what a server needs that faces slow clients 
 - time limits for the head of a request, for an idle connection and for reading the answer;
 - a bound on connections: beyond it, the connection that has waited longest for its head gives way, or else an idle upload;
 - refusal of uploads before anything is parsed, while the application takes on no more;
+- answers to malformed requests that look like all others of the service, and never count as its failure;
 - a graceful stop that does not wait for idle connections.
 """
 
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import gevent
@@ -22,19 +24,24 @@ from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import http, util
 from gunicorn.http import wsgi
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
 from service.arrivals import seconds_since_data, unread_bytes
 from service.outbox import Answer, Outbox
-from service.refusal import Refusal, request_bytes
+from service.refusal import Refusal, rejection, request_bytes
 
 HEAD_SECONDS: Final = 10
 """Maximum seconds for the head of a request, from its first byte or from the start of the connection."""
 
 _SPREAD: Final = 0.2
 """Share by which a time limit is shortened at random: thousands of slow clients that connected together do not end together."""
+
+_HEADERS_BYTES: Final = 16_384
+"""Maximum bytes of the names and values of all headers. A single header may have half of it, and there may be a hundred; but a
+list of media types in Accept takes a millisecond to parse for each kilobyte."""
 
 _PEEKED_BYTES: Final = 2048
 """Bytes at the start of a request in which the refusal looks for the method and for JSON."""
@@ -47,6 +54,9 @@ _LAST_REQUEST_SECONDS: Final = 1.0
 
 _UNREAD_BODY_BYTES: Final = 16_000_000
 """Maximum bytes that are read, and thrown away, of a body that was refused: a closed connection would lose the answer."""
+
+_SKIPPED_AT_ONCE: Final = 65_536
+"""Bytes of such a body that are read at a time. The parser copies what it has received each time."""
 
 _SEND_BUFFER_BYTES: Final = 65_536
 """Bytes of answers that the system buffers for a client; Linux takes twice as much. By default it takes megabytes, which a
@@ -120,6 +130,7 @@ class WebWorker(GeventWorker):
         self._bodies: Bodies | None = extensions.get("asciist.uploads")
         self._config: Any = _CachedConfig(self.cfg)
         self._refusal = Refusal(extensions.get("asciist.refusal_headers", {}))
+        self._log_unparsed: Callable[[int, str], str] = extensions.get("asciist.log_unparsed", lambda _status, _message: "")
         self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
         """Connections that wait for the head of a request; the one that has waited longest comes first."""
@@ -186,7 +197,6 @@ class WebWorker(GeventWorker):
     def _serve(self, name: Any, client: Any, addr: Any) -> None:
         parser = http.get_parser(self._config, client, addr)
         wait_seconds = _spread(HEAD_SECONDS)
-        req = None
         try:
             while (req := self._next_request(parser, client, wait_seconds)) is not None:
                 self.handle_request(name, req, client, addr)
@@ -197,14 +207,17 @@ class WebWorker(GeventWorker):
         except TimeoutError:  # no request in time, or an answer that the client does not read
             return
         except _SlowHeadError:
-            with suppress(OSError):
-                client.settimeout(1)
-                util.write_error(client, 408, "Request Timeout", sentences.SLOW_HEAD)
+            self._reject(client, HTTPStatus.REQUEST_TIMEOUT, sentences.SLOW_HEAD)
+        except ParseException as error:
+            self._reject(client, *rejection(error))
         except OSError:
             raise
-        except Exception as error:  # noqa: BLE001 - gunicorn's handler answers errors of the parser and logs all others
-            client.settimeout(1)
-            self.handle_error(req, client, addr, error)
+        except Exception:
+            self.log.exception("unexpected error")
+            self._reject(client, HTTPStatus.INTERNAL_SERVER_ERROR, sentences.INTERNAL_ERROR)
+
+    def _reject(self, client: Any, status: HTTPStatus, message: str) -> None:
+        self._refusal.reject(client, status, message, self._log_unparsed(status, message))
 
     def _next_request(self, parser: Any, client: Any, wait_seconds: float) -> Any:
         """Return the next request of a connection that the application takes on; None if there is none.
@@ -212,8 +225,7 @@ class WebWorker(GeventWorker):
         Raises TimeoutError if no byte comes within `wait_seconds`, _SlowHeadError, and the errors of the parser.
         """
         self._awaiting[client] = None
-        # What the application did not read of a body must not be taken for the next request.
-        if parser.mesg and not parser.finish_body(time.monotonic() + HEAD_SECONDS, _UNREAD_BODY_BYTES):
+        if parser.mesg and not _skip_body(parser.mesg.body):
             return None
         start = b""
         if parser.unreader.buf.tell():
@@ -235,12 +247,7 @@ class WebWorker(GeventWorker):
                     break
                 if not self._refusal.send(client, start, may_keep=self.alive):
                     return None
-        if b"\r\n\r\n" in start:  # the whole head is there, so there is nothing to wait for
-            req = next(parser)
-        else:
-            client.settimeout(None)
-            with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
-                req = next(parser)
+        req = next(parser) if b"\r\n\r\n" in start else _next_with_timeout(parser, client)
         del self._awaiting[client]
         client.settimeout(_ANSWER_SECONDS)
         return req
@@ -254,18 +261,21 @@ class WebWorker(GeventWorker):
         if self._bodies is not None:
             self._bodies.read_ahead(environ)
         try:
-            self._answer(answer, environ)
+            self._answer(req, answer, environ)
         finally:
             if self._bodies is not None:
                 self._bodies.release(environ)
             self._end_promise(sock)
+        if _has_lost_its_place(req):
+            self._refusal.end(sock)
         if answer.should_close():
             raise StopIteration
         return True
 
-    def _answer(self, answer: Any, environ: Any) -> None:
+    def _answer(self, req: Any, answer: Any, environ: Any) -> None:
         def start_response(*arguments: Any) -> Any:
-            if not self.alive:  # the process may have been asked to stop while it received or converted the image
+            # The process may have been asked to stop while it received or converted the image.
+            if not self.alive or _has_lost_its_place(req):
                 answer.force_close()
             return answer.start_response(*arguments)
 
@@ -311,6 +321,39 @@ class WebWorker(GeventWorker):
 
 class _SlowHeadError(Exception):
     """The head of a request did not arrive in time."""
+
+
+def _has_lost_its_place(req: Any) -> bool:
+    """Return whether the beginning of the next request on the connection is unknown.
+
+    It is if the body was malformed or came too slowly, and if it has chunks that nobody has read: for a megabyte in chunks of a
+    byte, the parser takes seconds, and an error in one of them would be a second answer to this request.
+    """
+    reader = req.body.reader
+    return req.body.failed or (isinstance(reader, ChunkedReader) and reader.parser is not None)
+
+
+def _skip_body(body: Any) -> bool:
+    """Read what the application did not read of a body, lest it be taken for a request. Return False if it is too much."""
+    unread_bytes = _UNREAD_BODY_BYTES
+    with suppress(TimeoutError), gevent.Timeout(HEAD_SECONDS, TimeoutError):
+        while unread_bytes > 0:
+            part = body.read(_SKIPPED_AT_ONCE)
+            if not part:
+                return True
+            unread_bytes -= len(part)
+            gevent.sleep(0)  # other requests proceed
+    return False
+
+
+def _next_with_timeout(parser: Any, client: Any) -> Any:
+    """Return the next request, whose head may be large or still be on its way."""
+    client.settimeout(None)
+    with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
+        req = next(parser)
+    if sum(len(name) + len(value) for name, value in req.headers) > _HEADERS_BYTES:
+        raise LimitRequestHeaders("all headers together")
+    return req
 
 
 def _spread(seconds: float) -> float:

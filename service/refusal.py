@@ -1,4 +1,7 @@
-"""The answer 503 to a request that is not parsed, prepared in advance: it costs little when the service is overloaded."""
+"""Answers to requests that are not parsed: the server is overloaded, or they are malformed.
+
+The answer of an overloaded server, 503, is prepared in advance, so that it costs little.
+"""
 
 import os
 import random
@@ -7,9 +10,11 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Final
 
 import gevent
+from gunicorn.http import errors as http
 
 from asciist.errors import sentences
 
@@ -36,24 +41,38 @@ _NOT_KEPT: Final = re.compile(
 """Parts of a head, in lower case, because of which its connection is not kept: it ends anyway, or the size of the request may
 be another than it seems, as with two lengths, with lines that go on in the next one, or with a transfer coding."""
 
+REJECTIONS: Final = {
+    http.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_REQUEST_LINE),
+    http.InvalidRequestMethod: (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_REQUEST_LINE),
+    # Not 505, or 501 for a transfer coding, which would count as failures of the service.
+    http.InvalidHTTPVersion: (HTTPStatus.BAD_REQUEST, sentences.UNSUPPORTED_VERSION),
+    http.UnsupportedTransferCoding: (HTTPStatus.BAD_REQUEST, sentences.UNSUPPORTED_CODING),
+    http.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, sentences.LONG_URL),
+    http.ExpectationFailed: (HTTPStatus.EXPECTATION_FAILED, sentences.UNSUPPORTED_EXPECTATION),
+    http.LimitRequestHeaders: (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentences.LARGE_HEAD),
+}
+"""Status and message of an error of the parser. For the errors that are not listed, headers are the cause."""
+
 _JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
 _TEXT: Final = sentences.BUSY.encode() + b"\n"
 
 
 class Refusal:
-    """The answer, with `headers` in addition to its own."""
+    """The answers, with `headers` in addition to their own."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         self._answers = {
-            (as_json, is_kept): _answer(*form, b"keep-alive" if is_kept else b"close", more)
+            (as_json, is_kept): _answer(
+                b"503 Service Unavailable", b"keep-alive" if is_kept else b"close", *form, b"Retry-After: 2\r\n" + self._headers
+            )
             for as_json, form in ((True, (b"application/json", _JSON)), (False, (b"text/plain; charset=utf-8", _TEXT)))
             for is_kept in (True, False)
         }
         self._discarded = bytearray(_CHUNK_BYTES)
 
     def send(self, client: Any, start: bytes = b"", *, may_keep: bool = True) -> bool:
-        """Send the answer, and read the rest of the request, whose first bytes are `start`. Raises OSError.
+        """Answer 503, and read the rest of the request, whose first bytes are `start`. Raises OSError.
 
         Return whether the connection can be used for the next request. If not, the client has had time to read the answer.
         """
@@ -64,6 +83,23 @@ class Refusal:
         if size is None:
             client.shutdown(socket.SHUT_WR)
         return self._read(client, size or _LINGER_BYTES) and size is not None
+
+    def reject(self, client: Any, status: HTTPStatus, message: str, request_id: str) -> None:
+        """Answer a request that cannot be parsed, and end its connection. Raises OSError.
+
+        The answer is text, because the form that the client prefers is unknown.
+        """
+        line, more = f"{status.value} {status.phrase}", f"X-Request-Id: {request_id}\r\n"
+        text = b"text/plain; charset=utf-8"
+        answer = _answer(line.encode(), b"close", text, f"{message}\n".encode(), more.encode() + self._headers)
+        os.write(client.fileno(), answer)  # not `sendall`, as above
+        self.end(client)
+
+    def end(self, client: Any) -> None:
+        """End a connection whose client may still be sending, so that it has time to read the answer. Raises OSError."""
+        client.settimeout(_LINGER_SECONDS)
+        client.shutdown(socket.SHUT_WR)
+        self._read(client, _LINGER_BYTES)
 
     def _read(self, client: Any, size: int) -> bool:
         """Read and throw away `size` bytes. Return whether they came in time."""
@@ -93,9 +129,11 @@ def request_bytes(start: bytes) -> int | None:
     return head_bytes + int(length[1])
 
 
-def _answer(media_type: bytes, body: bytes, connection: bytes, more_headers: bytes) -> bytes:
-    head = (
-        b"HTTP/1.1 503 Service Unavailable\r\nServer: asciist\r\nConnection: %b\r\nCache-Control: no-store\r\n"
-        b"Retry-After: 2\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n"
-    )
-    return head % (connection, media_type, len(body), more_headers) + body
+def rejection(error: http.ParseException) -> tuple[HTTPStatus, str]:
+    """Return the status and the message for a request that the parser does not accept."""
+    return REJECTIONS.get(type(error), (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_HEADER))
+
+
+def _answer(status: bytes, connection: bytes, media_type: bytes, body: bytes, more_headers: bytes) -> bytes:
+    head = b"HTTP/1.1 %b\r\nServer: asciist\r\nConnection: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n"
+    return head % (status, connection, media_type, len(body), more_headers) + body

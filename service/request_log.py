@@ -74,6 +74,17 @@ def log_requests(application: _Application, metrics: Metrics) -> _Application:
     return logged
 
 
+def log_unparsed(metrics: Metrics, status: int, message: str) -> str:
+    """Count and log a request that cannot be parsed, and is answered with `message`. Return its new id."""
+    request_id = secrets.token_hex(16)
+    metrics.count(REQUESTS, status=str(status))
+    metrics.distribution(REQUEST_DURATION, 0.0, status=str(status))
+    with logs.scope():
+        logs.add(request_id=request_id, status=status, error=message)
+        _log.info("request")
+    return request_id
+
+
 def _record(environ: _Environ, status: str, duration: float, metrics: Metrics) -> None:
     """Log and count one request, which took `duration` milliseconds."""
     request = environ.get("werkzeug.request")  # None if the request did not reach the application

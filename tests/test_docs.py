@@ -17,6 +17,7 @@ from asciist.options import COLORS
 from asciist.settings import Settings
 from docs import generate
 from service.errors import STATUSES
+from service.refusal import REJECTIONS
 from tests.serving import Server
 
 ROOT = Path(__file__).parent.parent
@@ -118,7 +119,9 @@ def test_the_weight_of_a_cell_is_documented() -> None:
 
 
 def test_every_status_is_documented() -> None:
-    assert {int(row[0]) for row in table(section("Errors"))} == set(STATUSES.values()) | {405, 500}
+    assert {int(row[0]) for row in table(section("Errors"))} == set(STATUSES.values()) | {
+        status for status, _ in REJECTIONS.values()
+    } | {405, 500}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

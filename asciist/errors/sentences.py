@@ -15,11 +15,20 @@ def printable(text: str) -> str:
 
 # The request.
 MALFORMED_REQUEST: Final = "malformed request"
+MALFORMED_REQUEST_LINE: Final = "the request line is malformed"
+UNSUPPORTED_VERSION: Final = "the HTTP version is not supported: use HTTP/1.1"
+MALFORMED_HEADER: Final = "a header of the request is malformed, or contradicts another"
+UNSUPPORTED_CODING: Final = "the transfer coding is not supported: use chunked, or send a Content-Length"
+UNSUPPORTED_EXPECTATION: Final = "the expectation is not supported: Expect may only be 100-continue"
+LONG_URL: Final = "the URL is too long"
+LARGE_HEAD: Final = "the headers of the request are too large"
 NOT_FOUND: Final = "not found: POST an image to /"
 METHOD_NOT_ALLOWED: Final = "method not allowed"
 REQUEST_TOO_LARGE: Final = "the request is too large"
 NO_IMAGE: Final = "no image provided"
 NOT_JSON: Final = "the body is not valid JSON"
+TOO_MUCH_JSON: Final = "the body is not valid JSON, or has more than 64 kB besides the image"
+FORM_TOO_LARGE: Final = "the form has too many parts, or a part with more than 16 kB of text or headers"
 NOT_A_JSON_OBJECT: Final = 'the JSON body must be an object: {"width": 80, "image": "<base64>"}'
 IMAGE_NOT_A_STRING: Final = "image must be a base64 string"
 IMAGE_NOT_BASE64: Final = "image is not valid base64"
@@ -27,9 +36,9 @@ COMPRESSED_BODY: Final = "compressed request bodies (Content-Encoding) are not s
 SLOW_UPLOAD: Final = "the request body did not arrive in time: check its Content-Length"
 SLOW_HEAD: Final = "the request did not arrive in time"
 SHORT_BODY: Final = "the request body is shorter than its Content-Length"
+SHORT_CHUNKS: Final = "the request body ended before its last chunk"
+MALFORMED_CHUNKS: Final = "the chunks of the request body are malformed"
 INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Content-Location"
-TOO_MUCH_JSON: Final = "the body is not valid JSON, or has more than 64 kB besides the image"
-FORM_TOO_LARGE: Final = "the form has too many parts, or a part with more than 16 kB of text or headers"
 
 # The service.
 IMAGE_NOT_FOUND: Final = "image not found or expired: upload it again"

@@ -214,6 +214,8 @@ class TestAFullServer:
         assert re.search(rb"\r\nRetry-After: [1-9]\d*", head)
         assert b"\r\nConnection: close" in head
         assert b"\r\nCache-Control: no-store" in head
+        assert b"\r\nX-Content-Type-Options: nosniff" in head
+        assert re.search(rb"\r\nContent-Security-Policy: .*frame-ancestors 'none'", head)
         assert b"\r\nContent-Type: text/plain; charset=utf-8" in head
         assert body.decode() == sentences.BUSY + "\n"
         assert f"\r\nContent-Length: {len(body)}".encode() in head
