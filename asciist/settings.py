@@ -29,6 +29,8 @@ _PRIVATE_NETWORKS: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 """The private networks of RFC 1918, and the unique local addresses of IPv6."""
 _LOOPBACK: Final = "127.0.0.0/8"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ANY_HOST: Final = "*"
+_HOST: Final = re.compile(r"\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 MIN_KEY_CHARACTERS: Final = 32
 """Minimum length of a secret in `Settings.link_keys`."""
@@ -198,6 +200,11 @@ class Settings:
 
     An origin is `https://art.example.org`, without a path. The service's own page always works.
     """
+    trusted_hosts: str = ANY_HOST
+    """Host names in the URLs of the service: `*` for any, or names in lower case, without ports, separated by commas.
+
+    `.example.org` is `example.org` and all names below it. A request for another host gets a 400, unless it is a health check.
+    """
     limits: Limits = field(default_factory=Limits)
     """Upper bounds on each request."""
 
@@ -276,6 +283,9 @@ def _validation_error(key: str, value: object) -> str:
         return "" if all(len(one) >= MIN_KEY_CHARACTERS for one in str(value).split(",")) else _SHORT_KEY
     if key == "callback_networks":
         return "" if _are_private(str(value)) else "is not a list of private networks such as 10.0.0.0/16,fd00::/8"
+    if key == "trusted_hosts" and value != ANY_HOST:
+        hosts = str(value).split(",")
+        return "" if all(_HOST.fullmatch(host.strip()) for host in hosts) else _INVALID_HOSTS
     lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
         return f"is less than the minimum, {lowest}"
@@ -300,6 +310,7 @@ def _are_private(text: str) -> bool:
 
 
 _INVALID_ORIGINS: Final = "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000"
+_INVALID_HOSTS: Final = "is not * or a list of host names such as art.example.org,.example.com"
 _RANGES: Final = {
     "port": (1, 65_535),
     "callback_first_port": (1024, 65_535 - CALLBACK_PORTS),

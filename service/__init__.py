@@ -5,12 +5,14 @@ from functools import partial
 from typing import Final
 
 from flask import Flask, Request, Response, request
+from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BaseConverter
+from werkzeug.sansio.utils import host_is_trusted
 
 from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN, Links
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
-from asciist.settings import Settings
+from asciist.settings import ANY_HOST, Settings
 from service import answers, compression, errors, headers, routes
 from service.admission import Admission
 from service.cors import CrossOriginHeaders
@@ -20,6 +22,9 @@ from service.uploads import UploadRequest, Uploads
 
 _TRIED_LAST: Final = 1000
 """Weight of a URL converter that werkzeug tries after all others."""
+
+_OF_ANY_HOST: Final = ("asciist.liveness", "asciist.readiness")
+"""Endpoints for which any host name is trusted: load balancers address health checks to an IP address."""
 
 
 class _Application(Flask):
@@ -96,6 +101,8 @@ def create_app(
     errors.register(app, admission)
     app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
+    if settings.trusted_hosts != ANY_HOST:
+        _check_hosts(app, settings.trusted_hosts.replace(" ", "").split(","))
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
     app.extensions["asciist.refusal_headers"] = headers.OF_REFUSALS | cross_origin_headers.for_every_request()
     app.extensions["asciist.log_unparsed"] = partial(log_unparsed, metrics)
@@ -109,3 +116,16 @@ def create_app(
         return response
 
     return app
+
+
+def _check_hosts(app: Flask, trusted_hosts: list[str]) -> None:
+    """Make `app` refuse requests for other hosts.
+
+    Flask's own setting TRUSTED_HOSTS has no exceptions, distinguishes upper and lower case, and allows no page as the answer.
+    """
+
+    @app.before_request
+    def check_host() -> None:
+        host = request.headers.get("Host", "").lower()
+        if request.endpoint not in _OF_ANY_HOST and not host_is_trusted(host, trusted_hosts):
+            raise SecurityError

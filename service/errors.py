@@ -4,7 +4,7 @@ import logging
 from typing import Final
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from asciist.errors import (
     ArtifactNotFoundError,
@@ -65,6 +65,11 @@ def register(app: Flask, admission: Admission) -> None:
             _log.error("%s", error, exc_info=error)
         logs.add(error=error.public_message)
         return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
+
+    @app.errorhandler(SecurityError)
+    def answer_untrusted_host(_error: SecurityError) -> Response:
+        request.host = ""  # which the page would contain
+        return error_answer(400, sentences.UNTRUSTED_HOST)
 
     @app.errorhandler(HTTPException)
     def answer_http_error(error: HTTPException) -> Response:

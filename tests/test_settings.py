@@ -79,6 +79,31 @@ def test_cors_origins_that_no_browser_sends_are_invalid(origins: str) -> None:
         Settings.from_environment({"ASCIIST_CORS_ORIGINS": origins})
 
 
+@pytest.mark.parametrize("hosts", ["*", "art.example.org", "localhost,.example.org, 192.0.2.1", "xn--grer-5qa9b.example"])
+def test_trusted_hosts_are_all_or_a_list(hosts: str) -> None:
+    assert Settings.from_environment({"ASCIIST_TRUSTED_HOSTS": hosts}).trusted_hosts == hosts
+    assert Settings.from_environment({"ASCIIST_TRUSTED_HOSTS": ""}).trusted_hosts == "*"
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        "*.example.org",
+        "a.example:80",
+        "https://a.example",
+        "A.example",
+        "a.example,",
+        ".",
+        "a..example",
+        "größer.example",
+        "[::1]",
+    ],
+)
+def test_trusted_hosts_that_match_no_request_are_invalid(hosts: str) -> None:
+    with pytest.raises(SettingsError, match=r"^ASCIIST_TRUSTED_HOSTS='.*' is not \* or a list of host names such as art"):
+        Settings.from_environment({"ASCIIST_TRUSTED_HOSTS": hosts})
+
+
 def test_other_variables_are_ignored() -> None:
     assert Settings.from_environment({"PATH": "/bin", "ASCIIST_URL": "http://example"}) == Settings.from_environment({})
 

@@ -22,6 +22,7 @@ UNSUPPORTED_CODING: Final = "the transfer coding is not supported: use chunked, 
 UNSUPPORTED_EXPECTATION: Final = "the expectation is not supported: Expect may only be 100-continue"
 LONG_URL: Final = "the URL is too long"
 LARGE_HEAD: Final = "the headers of the request are too large"
+UNTRUSTED_HOST: Final = "the service has no such host name: check the URL"
 NOT_FOUND: Final = "not found: POST an image to /"
 METHOD_NOT_ALLOWED: Final = "method not allowed"
 REQUEST_TOO_LARGE: Final = "the request is too large"
