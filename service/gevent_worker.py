@@ -22,10 +22,10 @@ from typing import Any, Final, Protocol
 import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
-from gunicorn import http, util
-from gunicorn.http import wsgi
+from gunicorn import util
+from gunicorn.http import Request, RequestParser, wsgi
 from gunicorn.http.body import ChunkedReader
-from gunicorn.http.errors import LimitRequestHeaders, NoMoreData, ParseException
+from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
@@ -40,8 +40,8 @@ _SPREAD: Final = 0.2
 """Share by which a time limit is shortened at random: thousands of slow clients that connected together do not end together."""
 
 _HEADERS_BYTES: Final = 16_384
-"""Maximum bytes of the names and values of all headers. A single header may have half of it, and there may be a hundred; but a
-list of media types in Accept takes a millisecond to parse for each kilobyte."""
+"""Maximum bytes of all headers of a request, and of all its trailers, within a few kilobytes. Gunicorn's own bound is a hundred
+times that of a single header, 800 kB, and a list in Accept takes a millisecond to parse for each kilobyte."""
 
 _PEEKED_BYTES: Final = 2048
 """Bytes at the start of a request in which the refusal looks for the method and for JSON."""
@@ -113,6 +113,16 @@ class _CachedConfig:
     def __getattr__(self, name: str) -> Any:
         value = self.__dict__[name] = getattr(self._config, name)
         return value
+
+
+class _Request(Request):
+    def parse(self, unreader: Any) -> Any:
+        self.max_buffer_headers = _HEADERS_BYTES
+        return super().parse(unreader)
+
+
+class _Parser(RequestParser):
+    mesg_class = _Request
 
 
 class _NoDescriptorError(Exception):
@@ -195,7 +205,7 @@ class WebWorker(GeventWorker):
             util.close(client)
 
     def _serve(self, name: Any, client: Any, addr: Any) -> None:
-        parser = http.get_parser(self._config, client, addr)
+        parser = _Parser(self._config, client, addr)
         wait_seconds = _spread(HEAD_SECONDS)
         try:
             while (req := self._next_request(parser, client, wait_seconds)) is not None:
@@ -247,7 +257,12 @@ class WebWorker(GeventWorker):
                     break
                 if not self._refusal.send(client, start, may_keep=self.alive):
                     return None
-        req = next(parser) if b"\r\n\r\n" in start else _next_with_timeout(parser, client)
+        if b"\r\n\r\n" in start:  # the whole head is there, so there is nothing to wait for
+            req = next(parser)
+        else:
+            client.settimeout(None)
+            with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
+                req = next(parser)
         del self._awaiting[client]
         client.settimeout(_ANSWER_SECONDS)
         return req
@@ -344,16 +359,6 @@ def _skip_body(body: Any) -> bool:
             unread_bytes -= len(part)
             gevent.sleep(0)  # other requests proceed
     return False
-
-
-def _next_with_timeout(parser: Any, client: Any) -> Any:
-    """Return the next request, whose head may be large or still be on its way."""
-    client.settimeout(None)
-    with gevent.Timeout(_spread(HEAD_SECONDS), _SlowHeadError):
-        req = next(parser)
-    if sum(len(name) + len(value) for name, value in req.headers) > _HEADERS_BYTES:
-        raise LimitRequestHeaders("all headers together")
-    return req
 
 
 def _spread(seconds: float) -> float:
