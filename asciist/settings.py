@@ -8,7 +8,7 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +32,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANY_HOST: Final = "*"
 _HOST: Final = re.compile(r"\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
+SECRETS: Final = frozenset({"ASCIIST_LINK_KEYS"})
+"""Variables whose values are shown to nobody."""
 MIN_KEY_CHARACTERS: Final = 32
 """Minimum length of a secret in `Settings.link_keys`."""
 CALLBACK_PORTS: Final = 16
@@ -266,7 +268,7 @@ def _read(owner: type, environment: Mapping[str, str], problems: list[str]) -> d
             continue
         problem = _validation_error(key, values[key])
         if problem:
-            shown = "" if key == "link_keys" else f"={text!r}"  # a secret stays out of logs
+            shown = "" if name in SECRETS else f"={text!r}"
             problems.append(f"{name}{shown} {problem}")
     return values
 
@@ -276,16 +278,8 @@ def _validation_error(key: str, value: object) -> str:
     choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS, "metrics": METRICS_SINKS}.get(key)
     if choices is not None:
         return "" if value in choices else f"is not one of: {', '.join(choices)}"
-    if key == "cors_origins" and value not in (ANY_ORIGIN, NO_ORIGIN):
-        origins = str(value).split(",")
-        return "" if all(_ORIGIN.fullmatch(origin.strip()) for origin in origins) else _INVALID_ORIGINS
-    if key == "link_keys":
-        return "" if all(len(one) >= MIN_KEY_CHARACTERS for one in str(value).split(",")) else _SHORT_KEY
-    if key == "callback_networks":
-        return "" if _are_private(str(value)) else "is not a list of private networks such as 10.0.0.0/16,fd00::/8"
-    if key == "trusted_hosts" and value != ANY_HOST:
-        hosts = str(value).split(",")
-        return "" if all(_HOST.fullmatch(host.strip()) for host in hosts) else _INVALID_HOSTS
+    if key in _LISTS:
+        return _LISTS[key].problem(str(value))
     lowest, highest = _RANGES.get(key, (1, None))
     if isinstance(value, int) and value < lowest:
         return f"is less than the minimum, {lowest}"
@@ -294,23 +288,46 @@ def _validation_error(key: str, value: object) -> str:
     return ""
 
 
-_SHORT_KEY: Final = f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand -hex 32)"
+@dataclass(frozen=True)
+class _List:
+    """A setting that is a list with commas."""
+
+    is_valid: Callable[[str], object]
+    """Return True for a valid item."""
+    expected: str
+    """What is wrong with a list that has an invalid item."""
+    others: tuple[str, ...] = ()
+    """Texts that stand for more than a list."""
+
+    def problem(self, text: str) -> str:
+        """Describe why a list is invalid; empty if it is valid."""
+        return "" if text in self.others or all(self.is_valid(item.strip()) for item in text.split(",")) else self.expected
 
 
-def _are_private(text: str) -> bool:
+def _is_private_network(text: str) -> bool:
     try:
-        networks = parse_networks(text)
+        (network,) = parse_networks(text)
     except ValueError:
         return False
     allowed = parse_networks(f"{_PRIVATE_NETWORKS},{_LOOPBACK}")
-    return all(
-        any(network.network_address in outer and network.prefixlen >= outer.prefixlen for outer in allowed)
-        for network in networks
-    )
+    return any(network.network_address in outer and network.prefixlen >= outer.prefixlen for outer in allowed)
 
 
-_INVALID_ORIGINS: Final = "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000"
-_INVALID_HOSTS: Final = "is not * or a list of host names such as art.example.org,.example.com"
+_LISTS: Final = {
+    "callback_networks": _List(_is_private_network, "is not a list of private networks such as 10.0.0.0/16,fd00::/8"),
+    "cors_origins": _List(
+        _ORIGIN.fullmatch,
+        "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000",
+        (ANY_ORIGIN, NO_ORIGIN),
+    ),
+    "link_keys": _List(
+        lambda item: len(item) >= MIN_KEY_CHARACTERS,
+        f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand -hex 32)",
+    ),
+    "trusted_hosts": _List(
+        _HOST.fullmatch, "is not * or a list of host names such as art.example.org,.example.com", (ANY_HOST,)
+    ),
+}
 _RANGES: Final = {
     "port": (1, 65_535),
     "callback_first_port": (1024, 65_535 - CALLBACK_PORTS),

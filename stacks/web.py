@@ -79,6 +79,8 @@ class WebStack(Stack):
                 variables={
                     **aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
                     "LINK_KEYS_SECRET_ARN": link_keys.secret_arn,
+                    # Without a domain, clients use the name of the load balancer, which is not known yet.
+                    **({"ASCIIST_TRUSTED_HOSTS": environment.domain} if environment.domain else {}),
                 },
                 needs_own_address=True,
             ),

@@ -1,6 +1,7 @@
 """Conversions in processes of their own: every process that ends is replaced, and no image harms another one."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -455,6 +456,19 @@ def test_a_busy_converter_holds_up_three_conversions_of_a_pool_at_most(two_pools
         wait_until(lambda: sum(conversion.done() for conversion in conversions) >= 9)
         os.kill(two_pools[0].process, signal.SIGCONT)
         assert all(conversion.result().art for conversion in conversions)
+
+
+def test_the_processes_that_decode_get_no_keys_of_links(monkeypatch: pytest.MonkeyPatch, cat: bytes) -> None:
+    keys = secrets.token_hex(32)
+    monkeypatch.setenv("ASCIIST_LINK_KEYS", keys)
+    with closing(ConverterPool(Settings(link_keys=keys))) as pool:
+        assert pool.convert(cat, OPTIONS, wait_seconds=60).art
+        parents = children(os.getpid())
+        processes = [*parents, *(child for parent in parents for child in children(parent))]
+
+        assert any(map(is_converter, processes))
+        for process in processes:
+            assert keys not in Path(f"/proc/{process}/environ").read_text()
 
 
 def test_two_pools_share_their_tasks(two_pools: list[Pool], cat: bytes) -> None:

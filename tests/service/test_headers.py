@@ -6,6 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.links import image_path
+
 PAGE = {"Accept": "text/html"}
 
 
@@ -35,6 +37,7 @@ def responses(client: FlaskClient, cat: bytes) -> dict[str, TestResponse]:
         "error on a page": client.post("/", data=b"x", headers=PAGE),
         "unknown URL": client.get("/nowhere"),
         "wrong method": client.delete("/"),
+        "deletion": client.delete(f"{image_path(art.headers)}?width=99"),
     }
 
 

@@ -24,7 +24,7 @@ from asciist.adapters.converters.process import OUT_OF_MEMORY
 from asciist.errors import OverloadedError, UnavailableError, sentences
 from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion
-from asciist.settings import Settings
+from asciist.settings import SECRETS, Settings
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -209,7 +209,11 @@ class ConverterPool:
             stdin=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C in a terminal does not reach it: this process still needs it
             pass_fds=[self._tasks.taken, control],
-            env={**os.environ, **self._settings.to_environment()},
+            env={
+                name: text
+                for name, text in {**os.environ, **self._settings.to_environment()}.items()
+                if name not in SECRETS  # a decoder has no use for them
+            },
         )
         return process.wait
 
