@@ -94,8 +94,8 @@ def examples(origin: str) -> dict[str, list[Example]]:
         ],
         "deleteImage": [
             Example(
-                title="The image, and its art in blocks",
-                command=f"""curl -X DELETE -w '%{{http_code}}' "{origin}{image}?width=12&style=blocks\"""",
+                title="The image and all its art",
+                command=f"""curl -X DELETE -w '%{{http_code}}' "{origin}{image}\"""",
                 output="204",
             )
         ],

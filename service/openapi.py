@@ -71,17 +71,16 @@ def _conversion_paths(limits: Limits) -> _Schema:
                 parameters=[_capability(), *options],
             ),
             "delete": _operation(
-                "Delete an image, and its art with these options",
+                "Delete an image and all its art",
                 "deleteImage",
                 {
                     "204": {"description": "Neither is stored any more."},
-                    "400": _error("An option has an invalid value."),
                     "404": _error("The capability is not valid, or has expired."),
                     "405": _error(_NO_CAPABILITY),
                     "503": _error("The store is unavailable. Retry after Retry-After seconds.", retry=True),
                     "504": _error("The store did not answer in time."),
                 },
-                parameters=[_capability(), *options],
+                parameters=[_capability()],
             ),
         },
     }

@@ -58,7 +58,7 @@ def blueprint(
 
     @routes.delete("/image/<capability:capability>")
     def delete_image(capability: str) -> Response:
-        requester.delete(links.digest_of_image(capability), options_from_text(request.args, limits))
+        requester.delete(links.digest_of_image(capability))
         deletions.increment()
         return answers.deletion_answer()
 

@@ -92,6 +92,14 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise UnavailableError(f"delete {key}: {error}") from error
 
+    def delete_folder(self, folder: str) -> None:
+        try:
+            batches = iter(obstore.list(self._store, folder))
+            while batch := offload(next, batches, ()):
+                offload(obstore.delete, self._store, [entry["path"] for entry in batch])
+        except (BaseError, OSError) as error:
+            raise UnavailableError(f"delete {folder}/: {error}") from error
+
     def last_modified(self, folder: str) -> Iterator[tuple[str, float]]:
         """Yield (key, time of last write in seconds since the epoch) for each object below `folder`.
 

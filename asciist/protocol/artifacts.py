@@ -34,7 +34,7 @@ def digest_of(image: bytes) -> str:
 
 
 def image_key(digest: str) -> str:
-    """Return the key of an image."""
+    """Return the key of an image. The digest alone is the folder of the image and of all its art."""
     return f"{digest}/image"
 
 

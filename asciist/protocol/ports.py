@@ -32,8 +32,8 @@ class ArtifactStore(Protocol):
     def exists(self, key: str) -> bool:
         """Return whether an object is stored under the key."""
 
-    def delete(self, key: str) -> None:
-        """Delete an object. A missing object is no error."""
+    def delete_folder(self, folder: str) -> None:
+        """Delete every object of a folder, if there are any. One that is written meanwhile may remain."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from typing import Final
 
 from asciist import conversion
@@ -155,16 +154,13 @@ class Requester:
         logs.add(style=options.style, width=options.width)
         return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
 
-    def delete(self, digest: str, options: ConversionOptions) -> None:
-        """Delete an image and its art with these options. It is no error if they are not stored.
+    def delete(self, digest: str) -> None:
+        """Delete an image and all its art. It is no error if they are not stored.
 
         A conversion that is in flight may store its art afterwards. Raises DeadlineExceededError or UnavailableError.
         """
-        deadline = self._clock() + self._timeout_seconds
         self._log_image(digest)
-        logs.add(style=options.style, width=options.width)
-        for key in (image_key(digest), art_key(digest, options)):
-            self._within(deadline, partial(self._store.delete, key))
+        self._within(self._clock() + self._timeout_seconds, lambda: self._store.delete_folder(digest))
 
     def _request(self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None) -> _ArtRequest:
         deadline = self._clock() + self._timeout_seconds

@@ -16,8 +16,7 @@ const form = $("form");
 const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
 
-let image = null; // the chosen image: {name, file}, and {address, queries} once the service has it; the address converts
-// and deletes it, so only this page knows it, and the queries are those of its art
+let image = null; // the chosen image: {name, file}, and {address} once the service has it: that converts and deletes it
 let shown = null; // the art on the page: {image, text, query, address, columns, rows}; an error does not change it
 let conversion = null; // the conversion in progress: {controller, done}
 let outdated = false; // true if a control changed since the conversion began
@@ -64,22 +63,18 @@ async function convert(image, query, signal = null) {
   if (answer.status === 404) throw new UserError(TEXT.imageGone);
   if (answer.status !== 200) throw new UserError(sentence(answer), answer.status >= 500);
   image.address = answer.getResponseHeader("Link")?.match(/<([^>]+)>; rel="edit"/)?.[1] ?? image.address;
-  image.queries = [...new Set([...(image.queries ?? []), query.toString()])];
   return { text: artOf(answer), address: answer.getResponseHeader("Content-Location") };
 }
 
 const artOf = (answer) => answer.responseText.replace(/\n$/, "");
 
-/** Deletes the image and all its art that this page has made. */
+/** Deletes the image and all its art from the service. */
 async function deleteImage() {
   conversion?.controller.abort();
   await conversion?.done;
-  for (const query of image.queries) {
-    const answer = await send("DELETE", `${image.address}?${query}`);
-    if (answer.status !== 204) throw new UserError(sentence(answer), answer.status >= 500);
-  }
+  const answer = await send("DELETE", image.address);
+  if (answer.status !== 204) throw new UserError(sentence(answer), answer.status >= 500);
   delete image.address;
-  delete image.queries;
   $("delete").hidden = $("permalink").hidden = $("copy-link").hidden = true;
   history.replaceState(null, "", "/");
   showStatus(TEXT.deleted);
@@ -153,8 +148,7 @@ async function showArt(signal) {
 
 /** Keeps the image's address with the entry of this page in the history of this tab, so that it outlives a reload. */
 function rememberImage() {
-  const { address, queries } = image;
-  history.replaceState(address ? { address, queries } : null, "", shown.address);
+  history.replaceState(image.address ? { address: image.address } : null, "", shown.address);
 }
 
 async function sample() {
@@ -408,7 +402,7 @@ function enableCharacters() {
 /** Shows the art of the link that was opened. Only whoever uploaded the image has the address that makes other art of it. */
 async function openLink(permalink) {
   const known = document.body.dataset.image ? { address: document.body.dataset.image } : (history.state ?? {});
-  image = { name: TEXT.permalinkName, queries: [options().toString()], ...known };
+  image = { name: TEXT.permalinkName, ...known };
   remember($("art").textContent, options(), permalink);
   rememberImage(); // the page may answer a form, and then has the URL /
   $("delete").hidden = !image.address;

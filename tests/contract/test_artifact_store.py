@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 import boto3
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
-from asciist.errors import ArtifactNotFoundError
+from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.protocol.ports import ArtifactStore
 
 DIGEST = "0" * 64
@@ -138,6 +139,23 @@ def test_a_reader_never_sees_a_partly_written_object(store: ArtifactStore) -> No
     finally:
         stop.set()
         writer.join()
+
+
+def test_deleting_a_folder_removes_all_its_objects_and_no_other(store: ArtifactStore) -> None:
+    others = [f"{DIGEST[:-1]}{'1' if DIGEST[-1] != '1' else '2'}/image", "readiness"]
+    for key in (IMAGE, ART, STYLED, *others):
+        store.put(key, b"body")
+    for _ in range(2):
+        with suppress(UnavailableError):  # of the unusable directory, in which there may be more than in memory
+            store.delete_folder(DIGEST)
+
+    assert not store.exists(IMAGE)
+    for key in (IMAGE, ART, STYLED):
+        with pytest.raises(ArtifactNotFoundError):
+            store.get(key)
+    assert [store.get(key) for key in others] == [b"body"] * 2
+    assert store.create(IMAGE, b"again")
+    assert store.get(IMAGE) == b"again"
 
 
 def test_delete_removes_an_object_and_ignores_a_missing_one(object_store: ObjectStore) -> None:

@@ -37,7 +37,7 @@ def responses(client: FlaskClient, cat: bytes) -> dict[str, TestResponse]:
         "error on a page": client.post("/", data=b"x", headers=PAGE),
         "unknown URL": client.get("/nowhere"),
         "wrong method": client.delete("/"),
-        "deletion": client.delete(f"{image_path(art.headers)}?width=99"),
+        "deletion": client.delete(image_path(client.post("/?width=30", data=cat + b"more").headers)),
     }
 
 

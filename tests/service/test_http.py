@@ -415,7 +415,6 @@ class TestStoredImage:
         image = image_path(client.post("/?width=9", data=cat).headers)
 
         assert client.post(f"{image}?{query}").status_code == 400
-        assert client.delete(f"{image}?{query}").status_code == 400
 
     @pytest.mark.parametrize("capability", ["A" * 71, "A" * 73, "*" * 72])
     def test_an_invalid_capability_gets_405(self, client: FlaskClient, capability: str) -> None:
@@ -432,13 +431,12 @@ class TestStoredImage:
         wide = client.post(f"{image}?width=30&style=ramp").headers["Content-Location"]
         assert [client.get(url).status_code for url in (narrow, narrow, wide, wide)] == [200] * 4
 
-        for query in ("width=9", "width=30&style=ramp"):
-            response = client.delete(f"{image}?{query}")
-            assert (response.status_code, response.data) == (204, b"")
-            assert response.headers["Cache-Control"] == "no-store"
+        response = client.delete(image)
+        assert (response.status_code, response.data) == (204, b"")
+        assert response.headers["Cache-Control"] == "no-store"
         assert [client.get(url).status_code for url in (narrow, wide)] == [404, 404]
         assert client.post(f"{image}?width=9").status_code == 404
-        assert client.delete(f"{image}?width=9").status_code == 204  # again, as after a lost answer
+        assert client.delete(image).status_code == 204  # again, as after a lost answer
         assert client.post("/?width=9", data=cat).headers["Content-Location"] == narrow
 
     def test_the_links_of_an_uploader_are_not_cached(self, client: FlaskClient, cat: bytes) -> None:

@@ -87,7 +87,7 @@ def test_logs_contain_neither_the_digest_nor_a_link(client: FlaskClient, cat: by
         client.get(uploaded.headers["Content-Location"])
         client.get(uploaded.headers["Content-Location"])
         client.post(f"{image}?width=21")
-        client.delete(f"{image}?width=21")
+        client.delete(image)
         client.post(f"{image}?width=21")
 
     assert hashlib.sha256(cat).hexdigest() not in caplog.text

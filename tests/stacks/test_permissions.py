@@ -80,6 +80,7 @@ def described(resource: str) -> str:
         (rf"arn:aws:s3:::al2023-repos-{REGION}-de612dc2/\*", "al2023-repos-{region}-de612dc2/*"),
         (rf"arn:aws:sqs:{REGION}:{ACCOUNT}:(.*)", r"\1"),
         (rf"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:.*", "its log"),
+        (LINK_KEYS, "keys of links"),
         (API_KEY, "Datadog's API key"),
         (APP_KEY, "Datadog's application key"),
     ):

@@ -28,7 +28,8 @@ _PROBE_KEY: Final = "readiness"
 
 
 class LocalStore:
-    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete` raises them.
+    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete_folder`
+    raises them.
 
     An object that is created stays in memory until the next `put` of this process, which writes both at once: the art of an
     image is usually put milliseconds after the image is created. So a killed process loses the images whose conversion it has
@@ -106,10 +107,10 @@ class LocalStore:
             self._metrics.count(STORE_FAILED, operation="exists")
             return False
 
-    def delete(self, key: str) -> None:
-        """Delete an object, from the memory of this process too. Raises UnavailableError, unlike the other methods."""
+    def delete_folder(self, folder: str) -> None:
+        """Delete every object of a folder, from the memory of this process too. Raises UnavailableError if the disk fails."""
         try:
-            self._database.delete(key)
+            self._database.delete_folder(folder)
         except StorageError:
             self._metrics.count(STORE_FAILED, operation="delete")
             raise

@@ -67,7 +67,7 @@ _IS_OLD: Final = """
 _INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
 """Executed once for each object: the connection keeps a statement for the next time, with copies of the values that it wrote
 last. One statement for several objects would have another text for each number of objects, and would keep all their bodies."""
-_DELETE: Final = "DELETE FROM objects WHERE key = ?"
+_DELETE: Final = "DELETE FROM objects WHERE key > ? AND key < ?"  # from "folder/" to "folder0", as 0 follows the slash
 _RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
 
 
@@ -172,25 +172,33 @@ class Database:
                 self.writing.note(failure)
             raise
 
-    def delete(self, key: str) -> None:
-        """Delete an object from the file and from memory; again if the file proves to be damaged or deleted and is replaced."""
-        try:
-            self._delete_once(key)
-        except DamagedError:
-            self._delete_once(key)
+    def delete_folder(self, folder: str) -> None:
+        """Delete every object of a folder, from the file and from memory.
 
-    def _delete_once(self, key: str) -> None:
+        Do so again if the file proves to be damaged or deleted and is replaced.
+        """
+        try:
+            self._delete_once(f"{folder}/")
+        except DamagedError:
+            self._delete_once(f"{folder}/")
+
+    def _delete_once(self, prefix: str) -> None:
+        with self._lock:  # also if the file cannot be opened
+            self._delete_from_memory(prefix)
         if self._connection is None:
             self._open()
         with self._gate, self._lock:
-            staged = self.staged.pop(key, None)
-            if staged is not None:
-                self.staged_bytes -= len(staged) + PAGE_BYTES
-            self._overflow.remove(key)
+            self._delete_from_memory(prefix)
             try:
-                self._current_connection().execute(_DELETE, (key,))
+                self._current_connection().execute(_DELETE, (prefix, prefix[:-1] + "0"))
             except (sqlite3.Error, OSError) as error:
                 raise self._failed(error) from error
+
+    def _delete_from_memory(self, prefix: str) -> None:
+        for key in [key for key in self.staged if key.startswith(prefix)]:
+            self.staged_bytes -= len(self.staged.pop(key)) + PAGE_BYTES
+        for key in [key for key in list(self._overflow.bodies) if key.startswith(prefix)]:
+            self._overflow.remove(key)
 
     def close(self) -> None:
         """Close the files. Every later call raises StorageError."""
