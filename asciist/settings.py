@@ -295,7 +295,7 @@ class _List:
     is_valid: Callable[[str], object]
     """Return True for a valid item."""
     expected: str
-    """What is wrong with a list that has an invalid item."""
+    """Problem of a list that has an invalid item."""
     others: tuple[str, ...] = ()
     """Texts that stand for more than a list."""
 
