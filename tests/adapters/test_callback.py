@@ -154,7 +154,16 @@ def test_only_an_address_such_as_an_inbox_makes_is_called_back(address: str, sen
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0.0.0.0", "169.254.169.254", "8.8.8.8", "no-such-host.invalid"],  # noqa: S104
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f.1",
+        "0.0.0.0",  # noqa: S104 - nothing listens on it
+        "169.254.169.254",
+        "8.8.8.8",
+        "no-such-host.invalid",
+    ],
 )
 def test_no_host_outside_the_private_networks_is_called_back(host: str) -> None:
     """Loopback counts as outside, in any notation, unless a setting says that both tiers are on one machine."""
@@ -178,7 +187,7 @@ def test_a_host_name_is_looked_up_once_and_the_checked_address_is_called(
 
     def rebinding(host: str, *arguments: object, **options: object) -> object:
         names.append(host)
-        return lookup(next(answers) if host == "web.internal" else host, *arguments, **options)  # type: ignore[arg-type]  # as given
+        return lookup(next(answers) if host == "web.internal" else host, *arguments, **options)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     with inbox.expect("a") as pending:
