@@ -28,6 +28,9 @@ _ARNS: Final = {
 }
 """ARN of each type of resource, with its logical id in lower case as its name."""
 
+_REFERENCES: Final = {"AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{{id}}"}
+"""Value of Ref for each type of resource, in the same way."""
+
 _ROLES: Final = {
     ("web", "ec2.amazonaws.com"): "web instance",
     ("web", "vpc-flow-logs.amazonaws.com"): "flow log",
@@ -117,6 +120,8 @@ def resolve(value: Any, template: Template, templates: Templates) -> Any:
     ((function, argument),) = value.items()
     match function:
         case "Ref":
+            if argument in template["Resources"]:
+                return _REFERENCES[template["Resources"][argument]["Type"]].format(id=argument.lower())
             return _PSEUDO_PARAMETERS[argument]
         case "Fn::GetAtt":
             logical_id, attribute = argument

@@ -16,6 +16,7 @@ from tests.stacks.test_templates import COMBINATIONS, SECURE, synthesized
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 API_KEY, APP_KEY = (f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}" for name in ("api-key", "app-key"))
+LINK_KEYS = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:linkkeys"
 DEPLOYMENTS = [
     *COMBINATIONS,
     SECURE,
