@@ -28,7 +28,13 @@ OTHERS = [
 @pytest.fixture
 def client(embedded: WebProcess) -> FlaskClient:
     settings = Settings(metrics="none", trusted_hosts="art.example.org, .example.com,192.0.2.1")
-    app = create_app(settings=settings, requester=embedded.requester, metrics=embedded.metrics, is_ready=embedded.is_ready)
+    app = create_app(
+        settings=settings,
+        requester=embedded.requester,
+        metrics=embedded.metrics,
+        links=embedded.links,
+        is_ready=embedded.is_ready,
+    )
     return app.test_client()
 
 
@@ -70,7 +76,11 @@ def test_a_load_balancer_may_check_the_health_of_an_ip_address(client: FlaskClie
 
 def test_any_host_is_trusted_by_default(embedded: WebProcess) -> None:
     app = create_app(
-        settings=embedded.settings, requester=embedded.requester, metrics=embedded.metrics, is_ready=embedded.is_ready
+        settings=embedded.settings,
+        requester=embedded.requester,
+        metrics=embedded.metrics,
+        links=embedded.links,
+        is_ready=embedded.is_ready,
     )
 
     assert app.test_client().get("/", headers={"Host": "anything.example"}).status_code == 200
