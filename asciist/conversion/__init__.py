@@ -10,7 +10,8 @@ from typing import Final
 
 from asciist.conversion import decoding
 from asciist.conversion.decoding import DecodedImage
-from asciist.conversion.inspection import ImageHeader, OpenedImage, inspect, open_image
+from asciist.conversion.header import ImageHeader
+from asciist.conversion.inspection import OpenedImage, inspect, open_image
 from asciist.conversion.rendering import RENDERERS
 from asciist.limits import Limits
 from asciist.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from asciist.conversion.memory import BAND_CELLS
+
 _Words = NDArray[np.uint32]
 """Pieces of UTF-8 text, 4 bytes each, in memory order."""
 
@@ -23,9 +25,6 @@ _BLANKS: Final = " \u2800"
 
 _NO_COLOUR: Final = 1 << 24
 """Marker for no colour; larger than any 0xRRGGBB."""
-
-_BAND_CELLS: Final = 16_384
-"""Cells processed at a time, which limits the memory for their words to about a megabyte."""
 
 _HEAD: Final = """\
 <!doctype html>
@@ -131,7 +130,7 @@ def _bands(art: str, colours: Image.Image, invert: bool, escaped: Mapping[str, s
     numbers = number_of[code_points].reshape(-1, columns)
     rows = len(numbers)
     pixels = np.asarray(colours).reshape(rows, -1, columns, 3)
-    step = max(1, _BAND_CELLS // columns)
+    step = max(1, BAND_CELLS // columns)
     for band in (slice(start, start + step) for start in range(0, rows, step)):
         planes = np.ascontiguousarray(pixels[band].transpose(1, 3, 0, 2))
         shown = planes if len(planes) > 1 else _legible(planes, invert)

@@ -3,7 +3,9 @@
 A JPEG is decoded at a reduced size, near the one needed; other formats are decoded at full size.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from PIL import Image
@@ -12,7 +14,9 @@ from PIL.ImageFile import ImageFile
 from asciist.conversion import pillow_internals
 from asciist.conversion.containers import Container
 from asciist.conversion.damage import damaged, rejecting_damage
-from asciist.conversion.inspection import GREY_MODES, ImageHeader, OpenedImage
+from asciist.conversion.header import GREY_MODES, ImageHeader
+from asciist.conversion.inspection import OpenedImage
+from asciist.conversion.memory import REDUCING_GAP, TILE_PIXELS
 
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower edge, in pixels."""
@@ -27,11 +31,6 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """The operation that turns an image upright, by EXIF orientation."""
-
-_REDUCING_GAP: Final = 3.0
-"""Pillow's `reducing_gap`: an image with at least twice this many pixels per sample is first reduced by averaging groups of
-pixels, to at least this many per sample. That takes a fifth of the time of the filter alone, and changes samples by at most 1
-of 255 levels on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class DecodedImage:
 
     def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         """The upright image resized to (columns x rows) samples, mode L."""
-        return self._sample(self.luma, self.box, columns, rows, resample, reducing_gap=_REDUCING_GAP)
+        return self._sample(self.luma, self.box, columns, rows, resample, reducing_gap=REDUCING_GAP)
 
     def mean_luma(self, columns: int, rows: int) -> Image.Image:
         """The mean luma of each of (columns x rows) parts of the upright image, mode L. Imports numpy."""
@@ -109,6 +108,8 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
         if in_colour and source.mode not in GREY_MODES:
             across, down = header.colour_reduction(opened.options, source.size)
             colour, colour_box = _colour(source, across, down), (0.0, 0.0, box[2] / across, box[3] / down)
+        if luma is not source:
+            source.close()  # frees its pixels, which the caller's reference would keep
         return DecodedImage(header=header, luma=luma, box=box, colour=colour, colour_box=colour_box)
 
 
@@ -128,24 +129,11 @@ def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int
     return box
 
 
-_TILE_WIDTH: Final = 65_536
-_TILE_PIXELS: Final = 262_144
-"""Maximum size of a tile that is converted to colour: large enough to be fast, and at most a megabyte in any mode."""
-
-
 def _colour(source: Image.Image, across: int, down: int) -> Image.Image:
-    """`source` over black in mode RGB, each (across x down) pixels averaged into one.
-
-    Works in tiles to keep the intermediate copies small.
-    """
+    """`source` over black in mode RGB, each (across x down) pixels averaged into one."""
     reduced = Image.new("RGB", (-(-source.width // across), -(-source.height // down)))
-    step_across = across * (_TILE_WIDTH // across)
-    step_down = down * max(1, _TILE_PIXELS // (min(step_across, source.width) * down))
-    for top in range(0, source.height, step_down):
-        for left in range(0, source.width, step_across):
-            right, bottom = min(left + step_across, source.width), min(top + step_down, source.height)
-            tile = source.crop((left, top, right, bottom))
-            reduced.paste(_colour_over_black(tile).reduce((across, down)), (left // across, top // down))
+    for left, top, tile in _tiles(source, across, down):
+        reduced.paste(_colour_over_black(tile).reduce((across, down)), (left // across, top // down))
     return reduced
 
 
@@ -164,18 +152,46 @@ def _luma(source: Image.Image) -> Image.Image:
         case "P":
             return source.point(_palette_luma(source), "L")
         case "L" | "1" if transparency is not None:
-            return source.convert("L").point([0 if level == transparency else level for level in range(256)])
-        case "I;16":
-            levels = [round(level / 257) for level in range(65_536)]  # 65535 / 257 = 255
-            if transparency is not None:
-                levels[transparency] = 0
-            return source.convert("I").point(levels, "L")
-        case "RGB" if transparency is not None:
-            return _pasted_on_black(source.convert("RGBA"), "L")
-        case "RGBA" | "LA":
-            return _pasted_on_black(source, "L")
-        case _:
+            return source.point([0 if level == transparency else level for level in range(256)], "L")
+        case "1" | "RGB" if transparency is None:
             return source.convert("L")
+        case _:
+            luma = Image.new("L", source.size)
+            for left, top, tile in _tiles(source):
+                luma.paste(_luma_over_black(tile), (left, top))
+            return luma
+
+
+def _luma_over_black(tile: Image.Image) -> Image.Image:
+    """Convert a tile in one of the modes that need intermediate copies."""
+    transparency = tile.info.get("transparency")
+    match tile.mode:
+        case "I;16":
+            return tile.convert("I").point(_levels_of_16_bits(transparency), "L")
+        case "RGB":
+            return _pasted_on_black(tile.convert("RGBA"), "L")
+        case "RGBA" | "LA":
+            return _pasted_on_black(tile, "L")
+        case _:
+            return tile.convert("L")
+
+
+@lru_cache(maxsize=1)
+def _levels_of_16_bits(transparency: int | None) -> list[int]:
+    levels = [round(level / 257) for level in range(65_536)]  # 65535 / 257 = 255
+    if transparency is not None:
+        levels[transparency] = 0
+    return levels
+
+
+def _tiles(source: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yield (left, top, tile), so that intermediate copies are small. Tiles begin at multiples of `across` and `down`."""
+    step_across = across * max(1, min(source.width, TILE_PIXELS // down) // across)
+    step_down = down * max(1, TILE_PIXELS // (step_across * down))
+    for top in range(0, source.height, step_down):
+        for left in range(0, source.width, step_across):
+            right, bottom = min(left + step_across, source.width), min(top + step_down, source.height)
+            yield left, top, source.crop((left, top, right, bottom))
 
 
 def _pasted_on_black(source: Image.Image, mode: str) -> Image.Image:

@@ -57,11 +57,6 @@ class GlyphBank:
             weights=np.ascontiguousarray(self.weights[:, :, padded]),
         )
 
-    def by_tone(self) -> str:
-        """The characters in order of increasing coverage."""
-        order = self.coverage.sum(1).argsort(kind="stable")
-        return bytes(self.characters[order]).decode("ascii")
-
 
 @cache
 def glyph_bank() -> GlyphBank:

@@ -6,9 +6,9 @@ Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conv
 - Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`. The signature has
   already determined the format, so only that plugin is imported, which shortens a cold start, and no other decoder is tried.
 - `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
-- `WebPImageFile._get_next` is overridden to free libwebp's decoder (`._decoder`) after the first frame.
+- `WebPImageFile._open` and `._get_next` are overridden to free the metadata, and libwebp's decoder (`._decoder`) after the
+  first frame.
 - `ImageFile.tile` tells whether a BMP is run-length encoded.
-- `JpegImageFile.layer` holds the sampling factors of a JPEG.
 - `ImageFile.fp` and `.decodermaxblock` are replaced to decode other data than the file whose header was read.
 - `Image.im.mode` is the mode of the decoded pixels, which may differ from the mode that the plugin announced.
 """
@@ -44,13 +44,17 @@ def _plugin(image_format: str) -> type[ImageFile]:
 
 @cache
 def _one_frame_webp() -> type[ImageFile]:
-    """Pillow's WebP plugin, but releasing libwebp's decoder after the first frame.
+    """Pillow's WebP plugin, but releasing libwebp's decoder after the first frame, and the copies of the metadata at once.
 
     The decoder holds two canvases of four bytes per pixel, which Pillow keeps for the next frame.
     """
     from PIL.WebPImagePlugin import WebPImageFile  # noqa: PLC0415 - only the plugin in use is imported
 
     class OneFrameWebPFile(WebPImageFile):
+        def _open(self) -> None:
+            super()._open()
+            self.info.clear()
+
         def _get_next(self) -> tuple[bytes, int, int]:
             frame = super()._get_next()
             self._decoder = None
@@ -62,12 +66,6 @@ def _one_frame_webp() -> type[ImageFile]:
 def is_run_length_encoded(bmp: ImageFile) -> bool:
     """Return whether an opened image is a run-length encoded BMP."""
     return any(tile[0] == "bmp_rle" for tile in bmp.tile)
-
-
-def sampling_factors(jpeg: ImageFile) -> list[tuple[int, int]]:
-    """(horizontal, vertical) sampling factors of each component of an opened JPEG."""
-    components: list[tuple[int, int, int, int]] = getattr(jpeg, "layer", [])  # identifier, horizontal, vertical, table
-    return [(horizontal, vertical) for _, horizontal, vertical, _ in components]
 
 
 def replace_data(source: ImageFile, file: bytes) -> None:

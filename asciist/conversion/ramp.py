@@ -15,13 +15,9 @@ SAMPLES_PER_COLUMN: Final = 2
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:
     """Lines of `options.width` characters, joined by newlines."""
-    return draw(image, *image.header.grid(options.width), ramp=options.characters, invert=options.invert)
-
-
-def draw(image: DecodedImage, columns: int, rows: int, *, ramp: str, invert: bool) -> str:
-    """`rows` lines of `columns` characters from `ramp`, which goes from dark to light, joined by newlines."""
+    columns, rows = image.header.grid(options.width)
     luma = image.sample_luma(columns, rows, Image.Resampling.LANCZOS).tobytes()
-    cells, _ = codecs.charmap_decode(luma, "strict", _character_of_luma(ramp, invert))
+    cells, _ = codecs.charmap_decode(luma, "strict", _character_of_luma(options.characters, options.invert))
     return "\n".join(cells[start : start + columns] for start in range(0, len(cells), columns))
 
 

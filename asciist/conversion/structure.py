@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageChops
 
-from asciist.conversion import ramp
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.glyphs import COLUMNS, ROWS, GlyphBank, glyph_bank
 from asciist.conversion.similarity import similarity
@@ -56,10 +55,6 @@ PRESETS: Final = (
 )
 """Found together with the matchers, by a search for the set with the best scores (tools/glyph-bank)."""
 
-MAX_MATCHED_CELLS: Final = 1_000_000
-"""Maximum cells matched by shape, which takes half a second. Larger art, mostly of thin strips, does not fit on a screen and is
-drawn by tone alone."""
-
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
 """Presets are compared on about _PREVIEW_CELLS cells, in rows spread evenly over the image. Rows alternate between the left and
@@ -80,8 +75,6 @@ def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Pr
     """Lines of `options.width` characters, joined by newlines, drawn with the best preset."""
     columns, rows = image.header.grid(options.width)
     bank = _bank_of(options.characters)
-    if columns * rows > MAX_MATCHED_CELLS:
-        return ramp.draw(image, columns, rows, ramp=bank.by_tone(), invert=options.invert)
     sampled = image.mean_luma(columns * COLUMNS, rows * ROWS)
     if options.invert:
         sampled = ImageChops.invert(sampled)

@@ -12,7 +12,7 @@
     │   └── ImageRejectedError     The image cannot be converted. A worker sends it to the web tier in a reply.
     │       ├── UnknownFormatError     The image format is not supported.
     │       ├── DamagedImageError      The image data cannot be decoded.
-    │       └── TooManyPixelsError     The image exceeds the pixel limit.
+    │       └── TooManyPixelsError     The image has too many pixels, or would take too much memory.
     ├── ArtifactNotFoundError      The store has no object with that key.
     ├── OverloadedError            No capacity at the moment; retrying later may help.
     ├── DeadlineExceededError      The art was not ready before the deadline.
@@ -75,7 +75,7 @@ class DamagedImageError(ImageRejectedError):
 
 
 class TooManyPixelsError(ImageRejectedError):
-    """The image exceeds the pixel limit of its format."""
+    """The image has too many pixels, or its conversion would take too much memory."""
 
 
 class ArtifactNotFoundError(AsciistError):

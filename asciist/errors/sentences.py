@@ -68,6 +68,9 @@ DAMAGED_IMAGE: Final = "the image is damaged and cannot be decoded"
 DECODER_CRASHED: Final = "the image cannot be decoded: it makes the decoder crash"
 TOO_MUCH_MEMORY: Final = "the image needs too much memory to decode"
 TOO_SLOW: Final = "the image takes too long to decode"
+UNSUPPORTED_JPEG: Final = (
+    "JPEGs with arithmetic, lossless or hierarchical coding are not supported: save the image as a baseline or progressive JPEG"
+)
 
 
 def too_many_bytes(max_bytes: int) -> str:
@@ -75,12 +78,26 @@ def too_many_bytes(max_bytes: int) -> str:
     return f"the image is too large: the limit is {max_bytes / 1e6:g} MB"
 
 
-def too_many_pixels(width: int, height: int, *, kind: str, max_pixels: float) -> str:
-    """For an image over the pixel limit of its kind, such as `PNG`."""
+def too_many_pixels(width: int, height: int, max_pixels: int, *, kind: str = "") -> str:
+    """For an image over the pixel limit, that of all images or of one kind."""
+    return f"{_too_many_pixels(width, height)}; the limit{f' for a {kind}' if kind else ''} is {max_pixels / 1e6:g}"
+
+
+def too_long_side(width: int, height: int, max_side: int) -> str:
+    """For an image that is too wide or too tall."""
+    return f"too many pixels in one direction: {width}x{height}; the limit is {max_side} in width and in height"
+
+
+def too_much_memory(width: int, height: int, *, kind: str, columns: int, needed: int, limit: int) -> str:
+    """For an image of a kind, such as `PNG`, whose conversion would take too much memory."""
     return (
-        f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels; "
-        f"the limit for this kind of {kind} is {max_pixels / 1e6:.1f}"
+        f"{_too_many_pixels(width, height)}, and converting this kind of {kind} at width {columns} "
+        f"would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: send a smaller image"
     )
+
+
+def _too_many_pixels(width: int, height: int) -> str:
+    return f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels"
 
 
 def too_large_rle(max_bytes: int) -> str:

@@ -11,12 +11,12 @@ class Outcome(Enum):
     """Permitted outcomes of converting a file: error classes, and None for art. Any other outcome is a bug in the engine."""
 
     ART = (None,)
-    UNKNOWN_FORMAT = (UnknownFormatError,)
+    UNKNOWN_FORMAT = (UnknownFormatError,)  # or an unsupported variant of a known one
     DAMAGED = (DamagedImageError,)
     TOO_MANY_PIXELS = (TooManyPixelsError,)
     TOO_MUCH_ART = (BadOptionError,)  # a thin strip, whose art would have too many rows
     ART_OR_DAMAGED = (None, DamagedImageError)  # decoders may ignore damage late in a file
-    CHEAP = (None, DamagedImageError, TooManyPixelsError)  # any of these, at little cost (see bench.hostile)
+    CHEAP = (None, DamagedImageError, TooManyPixelsError)  # any of these, within the bounds of bench.hostile
 
 
 class Kind(Enum):
@@ -24,6 +24,7 @@ class Kind(Enum):
 
     VALID = "valid"  # not flawed; the other files are derived from these
     BOMB = "bomb"
+    LARGE = "large"  # near the limits on pixels and memory
     TRUNCATION = "truncation"
     MALFORMED = "malformed"  # its structure is invalid or contradicts its content
     POLYGLOT = "polyglot"  # valid in two formats at once, or one file after another

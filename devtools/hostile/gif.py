@@ -128,7 +128,13 @@ def corpus() -> Iterator[Case]:
     yield from cases(
         Kind.BOMB,
         Outcome.DAMAGED,
-        {"GIF with 4 million one-byte comments": _with_blocks(b"\x21\xfe" + b"\x01x" * 4_000_000 + b"\0")},
+        {
+            "GIF with 4 million one-byte comments": _with_blocks(b"\x21\xfe" + b"\x01x" * 4_000_000 + b"\0"),
+            "GIF with 99 comments of 50 thousand one-byte sub-blocks": _with_blocks(
+                (b"\x21\xfe" + b"\x01x" * 50_000 + b"\0") * 99
+            ),
+            "GIF with 60 thousand comments": _with_blocks(b"\x21\xfe\x01x\0" * 60_000),
+        },
     )
     yield from cases(
         Kind.BOMB, Outcome.DAMAGED, {"GIF with a million empty extensions": _with_blocks(b"\x21\xfe\0" * 1_000_000)}
@@ -140,8 +146,11 @@ def corpus() -> Iterator[Case]:
             "GIF with 500 frames": encoded(first, "GIF", save_all=True, append_images=others),
             "GIF with one frame repeated ninety thousand times": gif[:-1] + gif[_frame(gif) : _frame(gif) + 100] * 90_000,
             "GIF with 8 MB of comments": _with_blocks(b"\x21\xfe" + (b"\xff" + bytes(255)) * 31_000 + b"\0"),
-            "GIF with 60 thousand comments": _with_blocks(b"\x21\xfe\x01x\0" * 60_000),
-            "GIF with 60 thousand graphic controls": _with_blocks(b"\x21\xf9\x04\0\0\0\0\0" * 60_000),
+            "GIF with ten thousand comments": _with_blocks(b"\x21\xfe\x01x\0" * 10_000),
+            "GIF with ten thousand graphic controls": _with_blocks(b"\x21\xf9\x04\0\0\0\0\0" * 10_000),
+            "GIF with a graphic control of 60 thousand sub-blocks": _with_blocks(
+                b"\x21\xf9\x04\0\0\0\0" + b"\x01x" * 60_000 + b"\0"
+            ),
             "GIF with 9 MB after its end": gif + bytes(9_000_000),
             "GIF with 9 MB of extra data in its frame": gif[:-2] + _sub_blocks(noise(20_000)) * 440 + b"\0;",
         },

@@ -2,8 +2,9 @@
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from math import ceil
 
 from devtools.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
 from devtools.hostile.pictures import broken_exif, exif, noise
@@ -127,6 +128,47 @@ def _of_empty_scans(selections: list[tuple[int, int, int]]) -> bytes:
     return jpeg[: jpeg.index(b"\xff\xda")] + b"".join(scans) + b"\xff\xd9"
 
 
+def black_jpeg(
+    width: int,
+    height: int,
+    factors: Sequence[tuple[int, int]] = ((2, 2), (1, 1), (1, 1)),
+    *,
+    code: int = _SOF0,
+    separate: bool = False,
+    without_pixels: bool = False,
+) -> bytes:
+    """A JPEG of one level, with components of the given (horizontal, vertical) sampling factors.
+
+    `code` is that of the frame. The components share one scan, or each has a scan of its own if `separate`. Every code is a
+    zero bit: the mean of a block equals that of the block before it, and all other coefficients are zero.
+    """
+    identifiers = range(1, len(factors) + 1)
+    sampling = b"".join(bytes([n, across << 4 | down, 0]) for n, (across, down) in zip(identifiers, factors, strict=True))
+    tables = b"".join(segment(_DHT, bytes([number, 1, *bytes(15), 0])) for number in (0x00, 0x10))
+    scans = []
+    last = 0 if code == _SOF2 else 63
+    for group in [[n] for n in identifiers] if separate else [[*identifiers]]:
+        header = bytes([len(group), *(byte for n in group for byte in (n, 0)), 0, last, 0])
+        bits = 0 if without_pixels else _blocks_of(width, height, [factors[n - 1] for n in group], factors) * (2 if last else 1)
+        scans.append(segment(_SOS, header) + bytes(bits // 8 + 1))
+    return b"".join(
+        [
+            b"\xff\xd8",
+            segment(_DQT, b"\0" + b"\1" * 64),
+            segment(code, struct.pack(">BHHB", 8, height, width, len(factors)) + sampling),
+            tables,
+            *scans,
+            b"\xff\xd9",
+        ]
+    )
+
+
+def _blocks_of(width: int, height: int, scanned: Sequence[tuple[int, int]], factors: Sequence[tuple[int, int]]) -> int:
+    """Upper bound of the blocks in a scan of some of the components."""
+    widest, tallest = 8 * max(across for across, _ in factors), 8 * max(down for _, down in factors)
+    return ceil(width / widest) * ceil(height / tallest) * sum(across * down for across, down in scanned)
+
+
 def _profile(parts: int) -> bytes:
     return b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes([part, parts]) + bytes(65_000)) for part in range(1, parts + 1))
 
@@ -153,6 +195,10 @@ def corpus() -> Iterator[Case]:
             "JPEG with nothing but fill bytes": b"\xff\xd8" + b"\xff" * 9_000_000,
             "JPEG with 9 MB of fill bytes before its scan": jpeg[:2] + b"\xff" * 9_000_000,
             "JPEG with 4 million restart markers before its scan": jpeg[:2] + b"\xff\xd0" * 4_000_000,
+            "JPEG with 9 MB of quantisation tables": with_jpeg_segments(segment(_DQT, (b"\0" + b"\1" * 64) * 1000) * 138),
+            "JPEG with two million empty quantisation tables": with_jpeg_segments(segment(_DQT, b"") * 2_000_000),
+            "JPEG with a million restart intervals": with_jpeg_segments(segment(_DRI, b"\0\0") * 1_600_000),
+            "JPEG with 9 MB of tables and stray bytes": with_jpeg_segments((segment(_DQT, b"") + b"\0" * 500) * 18_000),
         },
     )
     yield from cases(
@@ -162,7 +208,7 @@ def corpus() -> Iterator[Case]:
             "JPEG of the maximum size": _of_size(65_535, 65_535),
             "progressive JPEG of the maximum size": _of_size(65_535, 65_535, "progressive JPEG", _SOF2),
             "JPEG of 100 megapixels": _of_size(10_000, 10_000),
-            "CMYK JPEG of 40 megapixels": _of_size(8000, 5000, "CMYK JPEG"),
+            "progressive CMYK JPEG of 25 megapixels": black_jpeg(5000, 5000, [(1, 1)] * 4, code=_SOF2),
         },
     )
     yield from cases(
@@ -210,9 +256,46 @@ def corpus() -> Iterator[Case]:
         },
     )
     yield from cases(
+        Kind.LARGE,
+        Outcome.CHEAP,
+        {
+            "CMYK JPEG of 40 megapixels": _of_size(8000, 5000, "CMYK JPEG"),
+            "JPEG of 24 megapixels with a scan for each component": black_jpeg(6000, 4000, separate=True),
+            "JPEG of 24 megapixels with a scan for each component without pixel data": black_jpeg(
+                6000, 4000, separate=True, without_pixels=True
+            ),
+            "progressive JPEG of 24 megapixels with a scan for each component": black_jpeg(
+                6000, 4000, code=_SOF2, separate=True
+            ),
+            "progressive JPEG of 16 megapixels with sampling factors of 4": black_jpeg(
+                4000, 4000, [(4, 4), (4, 4), (4, 4)], code=_SOF2, separate=True
+            ),
+            "JPEG of 49 megapixels": black_jpeg(7000, 7000),
+            "JPEG of 49 megapixels with a scan for each component": black_jpeg(7000, 7000, separate=True),
+            "JPEG of 49 megapixels with a scan for each component without pixel data": black_jpeg(
+                7000, 7000, separate=True, without_pixels=True
+            ),
+            "JPEG of 65535 columns and 760 rows": black_jpeg(65_535, 760, [(1, 4), (1, 4), (1, 1), (1, 1)], separate=False),
+            "JPEG of 760 columns and 65535 rows": black_jpeg(760, 65_535),
+        },
+    )
+    yield from cases(
         Kind.MALFORMED,
         Outcome.ART,
         {f"JPEG with {name}": with_jpeg_segments(segment(0xE1, b"Exif\0\0" + block)) for name, block in broken_exif().items()},
+    )
+    yield from cases(
+        Kind.MALFORMED,
+        Outcome.UNKNOWN_FORMAT,
+        {
+            "JPEG with a lossless frame": _of_frame_code(0xC3),
+            "JPEG with a hierarchical frame": _of_frame_code(0xC5),
+            "JPEG with a hierarchical progression": with_jpeg_segments(segment(0xDE, bytes(15))),
+            "JPEG with an arithmetic frame": _of_frame_code(0xC9),
+            "JPEG with an arithmetic progressive frame": _of_frame_code(0xCA),
+            "JPEG with an arithmetic lossless frame": _of_frame_code(0xCB),
+            "JPEG with a JPEG-LS frame": _of_frame_code(0xF7),
+        },
     )
     yield from cases(
         Kind.MALFORMED,
@@ -262,10 +345,6 @@ def corpus() -> Iterator[Case]:
             "JPEG with a scan of undefined components": _scan(lambda scan: scan[:1] + b"\x09\0\x0a\0\x0b\0" + scan[-3:]),
             "JPEG with a truncated scan header": _scan(lambda scan: scan[:3]),
             "JPEG with an empty scan header": _scan(lambda _: b""),
-            "JPEG with a lossless frame": _of_frame_code(0xC3),
-            "JPEG with a hierarchical frame": _of_frame_code(0xC5),
-            "JPEG with an arithmetic lossless frame": _of_frame_code(0xCB),
-            "JPEG with a JPEG-LS frame": _of_frame_code(0xF7),
             "JPEG with a sampling factor of 0": _of_sampling(0x00),
             "JPEG with sampling factors of 15": _of_sampling(0xFF),
             "JPEG with sampling factors of 1 and 0": _of_sampling(0x10),
@@ -290,7 +369,6 @@ def corpus() -> Iterator[Case]:
             "JPEG with a scan of noise": jpeg[: jpeg.index(b"\xff\xda") + 14] + noise(2000).replace(b"\xff", b"") + b"\xff\xd9",
             "JPEG with 2000 extra restart markers in its scan": jpeg[:-2] + b"\xff\xd0\xff\xd5" * 1000 + b"\xff\xd9",
             "JPEG with a progressive frame and a sequential scan": _of_frame_code(_SOF2),
-            "JPEG with an arithmetic frame": _of_frame_code(0xC9),
             "progressive JPEG with a sequential frame": _edited(progressive, _SOF2, lambda frame: segment(_SOF0, frame)),
             "progressive JPEG without its first scan": progressive.replace(
                 next(progressive[b.start : b.content] for b in blocks(progressive) if b.name == "SOS"), b"\xff\xfe\x00\x0c", 1

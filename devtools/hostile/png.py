@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from PIL import PngImagePlugin
@@ -13,7 +13,7 @@ from devtools.images import encoded, gradient
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
+DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 
 
@@ -48,6 +48,43 @@ def pixels(*arguments: int) -> bytes:
 
 
 _COLOURS = png_chunk(b"PLTE", bytes(range(192)))
+_ADAM7 = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+"""First column, step of columns, first row and step of rows of each pass of an interlaced image."""
+
+
+def black_png(
+    width: int,
+    height: int,
+    depth: int = 8,
+    colour: int = _GREY,
+    *,
+    interlaced: bool = False,
+    before: Iterable[bytes] = (),
+    behind: Iterable[bytes] = (),
+) -> bytes:
+    """A complete PNG of zeros, with additional chunks before and behind its pixels."""
+    passes = _ADAM7 if interlaced else ((0, 1, 0, 1),)
+    length = 0
+    for left, across, top, down in passes:
+        columns, lines = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0:
+            length += max(0, lines) * (1 + (columns * depth * _CHANNELS[colour] + 7) // 8)
+    palette = [_COLOURS] if colour == _PALETTE else []
+    return _png(
+        header(width, height, depth, colour, 0, 0, int(interlaced)),
+        *palette,
+        *before,
+        png_chunk(b"IDAT", _compressed_zeros(length)),
+        *behind,
+    )
+
+
+def _compressed_zeros(length: int) -> bytes:
+    """A zlib stream of zeros, compressed piece by piece."""
+    compressor = zlib.compressobj()
+    piece = bytes(1 << 20)
+    parts = [compressor.compress(piece[: length - start]) for start in range(0, length, len(piece))]
+    return b"".join([*parts, compressor.flush()])
 
 
 def with_png_chunks(*chunks: bytes) -> bytes:
@@ -79,7 +116,7 @@ def valid() -> dict[str, bytes]:
             f"{depth}-bit PNG of colour type {colour}": _png(
                 header(20, 20, depth, colour), *([_COLOURS] if colour == _PALETTE else []), pixels(20, 20, depth, colour)
             )
-            for colour, depths in _DEPTHS.items()
+            for colour, depths in DEPTHS.items()
             for depth in depths
         },
     }
@@ -158,11 +195,22 @@ def corpus() -> Iterator[Case]:
             "PNG of a negative width": png_of_header(2**32 - 1, 1),
             "PNG with a second header of 4 exapixels": _png(header(), header(2**31 - 1, 2**31 - 1), pixels()),
             "RGBA PNG of 36 megapixels": png_of_header(6000, 6000, 8, _RGBA),
+            "1-bit PNG of 2 columns and 25 million rows": black_png(2, 24_999_999, 1),
+            "grey PNG of one row of 50 megapixels": black_png(50_000_000, 1),
+            "RGBA PNG of one row of 30 megapixels": black_png(30_000_000, 1, 8, _RGBA),
+            "PNG of one row of 65536 pixels": black_png(65_536, 1),
+            "PNG of one column of 65536 pixels": black_png(1, 65_536),
         },
     )
     yield from cases(Kind.MALFORMED, Outcome.UNKNOWN_FORMAT, {"PNG with converted line endings": png.replace(b"\r\n", b"\n")})
     yield from cases(
-        Kind.BOMB, Outcome.DAMAGED, {"PNG with 700 thousand empty chunks": with_png_chunks(png_chunk(b"teXt", b"") * 700_000)}
+        Kind.BOMB,
+        Outcome.DAMAGED,
+        {
+            "PNG with 700 thousand empty chunks": with_png_chunks(png_chunk(b"teXt", b"") * 700_000),
+            "PNG with ten thousand headers": _png(header() * 10_000, pixels()),
+            "PNG with a palette of 9 MB": _png(header(), png_chunk(b"PLTE", bytes(9_000_000)), pixels()),
+        },
     )
     yield from cases(
         Kind.BOMB,
@@ -173,6 +221,10 @@ def corpus() -> Iterator[Case]:
             "PNG with a colour profile of 64 MB": with_png_chunks(png_chunk(b"iCCP", b"x\0\0" + bomb())),
             "PNG with a hundred text chunks of 64 MB": with_png_chunks(png_chunk(b"zTXt", b"x\0\0" + bomb()) * 100),
             "PNG with 9 MB of text": with_png_chunks(png_chunk(b"tEXt", b"x\0" + b"w" * 9_000_000)),
+            "PNG with 12 EXIF blocks of 65535 entries": with_png_chunks(
+                png_chunk(b"eXIf", exif(1)[:8] + b"\xff\xff" + bytes(12 * 65_535)) * 12
+            ),
+            "PNG with 9 MB of palettes behind its pixels": png[:-12] + png_chunk(b"PLTE", bytes(9_000_000)) + png[-12:],
             "PNG with 9 MB of EXIF": with_png_chunks(png_chunk(b"eXIf", exif(1) + bytes(9_000_000))),
             "PNG with a text chunk of 64 MB after its pixels": png[:-12] + png_chunk(b"zTXt", b"x\0\0" + bomb()) + png[-12:],
             "PNG with 64 MB of pixel data for 10x10 pixels": _png(header(10, 10), png_chunk(b"IDAT", bomb())),
@@ -191,6 +243,20 @@ def corpus() -> Iterator[Case]:
             "interlaced PNG of 36 megapixels with one row of pixels": _png(
                 header(6000, 6000, 8, _RGB, 0, 0, 1), pixels(6000, 1)
             ),
+        },
+    )
+    yield from cases(
+        Kind.LARGE,
+        Outcome.CHEAP,
+        {
+            "RGB PNG of 32 megapixels with tRNS behind its pixels": black_png(
+                5700, 5700, 8, _RGB, behind=[png_chunk(b"tRNS", bytes(6))]
+            ),
+            "grey PNG of 49 megapixels with tRNS": black_png(7000, 7000, before=[png_chunk(b"tRNS", bytes(2))]),
+            "16-bit grey PNG of 49 megapixels with tRNS": black_png(7000, 7000, 16, before=[png_chunk(b"tRNS", bytes(2))]),
+            "1-bit PNG of 763 columns and 65535 rows": black_png(762, 65_535, 1),
+            "PNG of 65535 columns and 490 rows": black_png(65_535, 490, 8, _RGB),
+            "16-bit interlaced PNG of 25 megapixels with alpha": black_png(5000, 5000, 16, _RGBA, interlaced=True),
         },
     )
     yield from cases(
@@ -256,7 +322,7 @@ def corpus() -> Iterator[Case]:
                 f"PNG with {depth} bits and colour type {colour}": png_of_header(10, 10, depth, colour)
                 for colour in (0, 1, 2, 3, 4, 5, 6, 7, 255)
                 for depth in (0, 1, 3, 4, 8, 16, 17, 32, 255)
-                if depth not in _DEPTHS.get(colour, ())
+                if depth not in DEPTHS.get(colour, ())
             },
         },
     )
@@ -308,7 +374,7 @@ def corpus() -> Iterator[Case]:
                     *([_COLOURS] if colour == _PALETTE else []),
                     pixels(20, 20, depth, colour),
                 )
-                for colour, depths in _DEPTHS.items()
+                for colour, depths in DEPTHS.items()
                 for depth in depths[-1:]
                 for length in (0, 1, 2, 6, 300)
             },

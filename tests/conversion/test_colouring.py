@@ -130,10 +130,10 @@ def test_a_browser_shows_each_character_in_its_colour(drawn: tuple[str, Image.Im
 
 def test_large_art_is_coloured_down_to_its_last_row(cat: bytes) -> None:
     for color, shown in (("ansi", terminal), ("html", lambda text: Browser(text).lines)):
-        options = ConversionOptions(width=400, style="ramp", color=color)  # more cells than are processed at a time
+        options = ConversionOptions(width=250, style="ramp", color=color)  # more cells than are processed at a time
         image = decode(open_image(cat, options, Limits()))
-        art = render(image, ConversionOptions(width=400, style="ramp"))
-        assert_shows(shown(render(image, options)), art, image.sample_colour(400, art.count("\n") + 1), False)
+        art = render(image, ConversionOptions(width=250, style="ramp"))
+        assert_shows(shown(render(image, options)), art, image.sample_colour(250, art.count("\n") + 1), False)
 
 
 def test_a_code_is_written_only_where_the_colour_changes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asciist.conversion import ConversionOptions, convert, open_image
+from asciist.conversion import ConversionOptions, convert
 from asciist.errors import RejectedError, TooManyPixelsError, UnknownFormatError
 from asciist.limits import Limits
 from asciist.options import COLORS
@@ -90,7 +90,7 @@ def test_the_error_for_an_unknown_format_lists_the_supported_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image_format", "size"), [("PNG", (8000, 5000)), ("WEBP", (4200, 3200)), ("GIF", (8000, 7000)), ("JPEG", (8000, 7000))]
+    ("image_format", "size"), [("PNG", (8000, 5000)), ("WEBP", (4800, 3200)), ("GIF", (8000, 7000)), ("JPEG", (8000, 7000))]
 )
 def test_the_pixel_limit_depends_on_the_format(image_format: str, size: tuple[int, int]) -> None:
     with pytest.raises(TooManyPixelsError, match=r"too many pixels: \d+x\d+ is [\d.]+ megapixels"):
@@ -109,17 +109,6 @@ def test_the_largest_images_stay_below_300_mb() -> None:
     ):
         image = hostile.encoded(hostile.gradient(*size, mode), image_format, **options)
         assert peak_bytes(image, width=1000) < 300_000_000, (image_format, mode)
-
-
-@pytest.mark.slow
-def test_the_memory_estimate_of_a_thin_strip_includes_its_art() -> None:
-    """At width 80, an image of 1x3000 pixels becomes 9.7 million characters."""
-    strip, small = (hostile.encoded(hostile.gradient(*size), "PNG") for size in ((1, 3000), (80, 40)))
-    options = ConversionOptions(width=80)
-
-    estimate = open_image(strip, options, Limits()).memory_bytes
-    assert peak_bytes(strip, width=80) - peak_bytes(small, width=80) < 1.1 * estimate
-    assert estimate <= Limits().max_decode_bytes
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -27,7 +27,7 @@ OPTIONS = (
     ConversionOptions(width=40, style="blocks", color="ansi"),
     ConversionOptions(width=1000, style="ramp", color="html"),
 )
-LIMITS = (Limits(), Limits(max_image_pixels=1500), Limits(max_decode_bytes=9_000), Limits(max_art_characters=1000))
+LIMITS = (Limits(), Limits(max_image_pixels=1500), Limits(max_conversion_bytes=6_500_000), Limits(max_art_characters=1000))
 
 
 def encoded(mode: str = "RGB", **options: object) -> bytes:

@@ -22,7 +22,7 @@ class InProcessConverter:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         # Shared by all threads of the process: two large images are decoded one after the other, not at the same time.
-        self._memory = Capacity(limits.max_decode_bytes)
+        self._memory = Capacity(limits.max_conversion_bytes)
 
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
         image_format, pixels, decode_ms = "", 0, None

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-MAX_BLOCKS: Final = 65_536
-"""Maximum blocks (segments, chunks, sub-blocks) read from a file, which takes 30 ms. A PNG of 10 MB in chunks of 4 kB has only
+MAX_BLOCKS: Final = 16_384
+"""Maximum blocks (segments, chunks, extensions) read from a file, which takes 10 ms. A PNG of 10 MB in chunks of 4 kB has only
 2,500."""
 
 _MAX_UNCHECKED_CANVAS_PIXELS: Final = 4_000_000

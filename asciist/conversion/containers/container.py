@@ -19,10 +19,15 @@ class Container:
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 if absent or unreadable."""
     canvas: tuple[int, int] = (0, 0)
-    """(width, height) of the canvas that Pillow allocates on opening the file; (0, 0) for formats where it allocates none."""
+    """(width, height) of the canvas that a decoder allocates on opening the file; (0, 0) if it allocates none."""
     lacks_pixels: bool = False
     """True if the file is too short for the pixels in its header, or the first frame of an animation covers less than 1/16 of a
     large canvas. Checked after the pixel limits, so that an image over them is refused as too large."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.body) + (0 if self.scans is None else len(self.scans.data))
 
     @property
     def head(self) -> bytes:

@@ -11,16 +11,19 @@ _ORIENTATION_TAG: Final = {"<": b"\x12\x01", ">": b"\x01\x12"}
 """Tag 0x0112 in either byte order."""
 _LONG: Final = 4
 
+_MAX_ENTRIES: Final = 1000
+"""Maximum directory entries read. Cameras write about twenty, in the order of their tags."""
 
-def exif_orientation(tiff: bytes) -> int:
+
+def exif_orientation(tiff: bytes | memoryview) -> int:
     """Return the orientation (1 to 8) in the first directory of an EXIF block; 1 if there is none or the block is damaged."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
     if order is None:
         return 1
     try:
         (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
         (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-        for entry in range(directory + 2, min(directory + 2 + 12 * entries, len(tiff)), 12):
+        for entry in range(directory + 2, min(directory + 2 + 12 * min(entries, _MAX_ENTRIES), len(tiff)), 12):
             if tiff[entry : entry + 2] == _ORIENTATION_TAG[order]:
                 (kind,) = struct.unpack_from(f"{order}H", tiff, entry + 2)
                 (value,) = struct.unpack_from(f"{order}{'I' if kind == _LONG else 'H'}", tiff, entry + 8)

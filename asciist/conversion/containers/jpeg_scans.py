@@ -28,14 +28,15 @@ first byte has no "+", because the search would take quadratic time in a run of 
 EOI, SOS = 0xD9, 0xDA
 JFIF, ADOBE = 0xE0, 0xEE
 """APP0 and APP14."""
-_DHT, _DAC, _DQT, _DRI = 0xC4, 0xCC, 0xDB, 0xDD
-TABLES = frozenset({_DHT, _DAC, _DQT, _DRI})
+_DHT, _DQT, _DRI = 0xC4, 0xDB, 0xDD
+TABLES = frozenset({_DHT, _DQT, _DRI})
 """Tables and the restart interval. They may also come between scans, and apply to all later ones."""
-FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
-"""SOF0 to SOF15; 0xC8 is reserved."""
-_PROGRESSIVE_HUFFMAN: Final = 0xC2
-_SEQUENTIAL_HUFFMAN = frozenset({0xC0, 0xC1})
-_PROGRESSIVE = frozenset({_PROGRESSIVE_HUFFMAN, 0xC6, 0xCA, 0xCE})
+FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+"""SOF0, SOF1 and SOF2: baseline, extended sequential and progressive, all with Huffman codes."""
+UNSUPPORTED_FRAMES = frozenset({*range(0xC3, 0xD0), 0xDE, 0xF7}) - {_DHT, 0xC8, 0xCC}
+"""Frames of other processes, none of which is common: arithmetic coding, which takes twenty times as long, lossless and
+hierarchical coding, and JPEG-LS. 0xC8 is reserved, and 0xCC defines arithmetic conditioning."""
+_SEQUENTIAL = frozenset({0xC0, 0xC1})
 
 MAX_HEADER_BYTES: Final = 2 + 6 + 2 * 4
 """Maximum bytes of a marker and a scan header (T.81 B.2.3), which has at most four components."""
@@ -57,8 +58,10 @@ class JpegScans:
     """Marker code of the frame header, which identifies the coding process of T.81."""
     size: tuple[int, int]
     """(width, height) in pixels."""
+    factors: tuple[tuple[int, int], ...]
+    """(horizontal, vertical) sampling factors of the components, in frame order."""
     components: dict[int, tuple[int, int]]
-    """(horizontal, vertical) sampling factors by component identifier, in frame order."""
+    """The same by component identifier."""
     luma_first: bool
     """True if the first component alone is the brightness, and the others matter only for colour."""
     data: memoryview
@@ -74,8 +77,9 @@ class JpegScans:
         return -(-width // 8) * -(-height // 8)
 
     @property
-    def is_progressive(self) -> bool:
-        return self.process in _PROGRESSIVE
+    def is_single(self) -> bool:
+        """True if the first scan is sequential and has all components: libjpeg does not keep the coefficients."""
+        return self.process in _SEQUENTIAL and self.data[4] == len(self.factors)
 
 
 def read_header(segments: list[bytes], data: memoryview) -> JpegScans:
@@ -100,12 +104,15 @@ def read_header(segments: list[bytes], data: memoryview) -> JpegScans:
         raise damaged("JPEG without a frame")
     frame = frames[0]
     precision, height, width, count = struct.unpack_from(">BHHB", frame, 4)
-    components = {frame[at]: (frame[at + 1] >> 4, frame[at + 1] & 15) for at in range(10, 10 + 3 * count, 3)}
+    identifiers = [frame[at] for at in range(10, 10 + 3 * count, 3)]
+    factors = tuple((frame[at] >> 4, frame[at] & 15) for at in range(11, 10 + 3 * count, 3))
+    components = dict(zip(identifiers, factors, strict=True))
     has_plain_size = len(frames) == 1 and precision == 8 and width > 0 and height > 0
     has_plain_components = count in (1, 3, 4) and count == len(components) and len(frame) == 10 + 3 * count
     return JpegScans(
         process=frame[1],
         size=(width, height),
+        factors=factors,
         components=components,
         # At least as strict as libjpeg's default_decompress_parms, which distinguishes YCbCr from RGB.
         luma_first=count == 1 or (count == 3 and (jfif or adobe == [1] or (not adobe and [*components] == [1, 2, 3]))),
@@ -119,9 +126,9 @@ def select(scans: JpegScans, *, reduction: int, in_colour: bool) -> Iterator[byt
 
     Raises DamagedImageError if the file has too little data for its blocks, or has several scans and ends before the last one.
     """
-    if scans.process not in _PROGRESSIVE and scans.data[4] == len(scans.components):  # a single scan
+    if scans.is_single:
         # Each block takes at least a code for its mean and one for its end.
-        if scans.process in _SEQUENTIAL_HUFFMAN and 8 * len(scans.data) < 2 * _min_blocks(scans, scans.components):
+        if 8 * len(scans.data) < 2 * _min_blocks(scans, scans.components):
             raise damaged("JPEG too short for its blocks")
         yield scans.data
         return
@@ -145,7 +152,7 @@ def _visible_scans(scans: JpegScans, sizes: dict[int, int]) -> Iterator[bytes | 
             zeroed |= dict.fromkeys(needed)
         elif header not in headers:
             # The mean of each block takes at least one bit. Of other coefficients, one code may cover 32767 blocks.
-            if first == 0 and scans.process == _PROGRESSIVE_HUFFMAN and 8 * len(segment) < _min_blocks(scans, header[:-3:2]):
+            if first == 0 and 8 * len(segment) < _min_blocks(scans, header[:-3:2]):
                 raise damaged("JPEG scan too short for its blocks")
             yield segment
         headers.append(header)
@@ -186,8 +193,8 @@ def _transform_sizes(scans: JpegScans, reduction: int, in_colour: bool) -> dict[
     upsampled, where its factors allow that.
     """
     widest, tallest = (max(factors) for factors in zip(*scans.components.values(), strict=True))
-    # `_zero_scan` can be used only with the progressive Huffman process.
-    smallest = 8 // reduction if scans.process == _PROGRESSIVE_HUFFMAN else 8
+    # `_zero_scan` can be used only with the progressive process.
+    smallest = 8 if scans.process in _SEQUENTIAL else 8 // reduction
     sizes = {}
     for identifier, (horizontal, vertical) in scans.components.items():
         size = smallest

@@ -1,0 +1,56 @@
+"""Properties of an image that are known before it is decoded."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from asciist.options import STYLES, ConversionOptions
+
+TRANSPOSED: Final = frozenset({5, 6, 7, 8})
+"""EXIF orientations of images that are displayed with their width and height exchanged."""
+
+GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
+"""Pillow's modes for images without colour."""
+
+_MAX_COLOUR_REDUCTION: Final = 64
+"""Maximum pixels, in each direction, that are averaged into one before sampling. Larger groups would need larger tiles."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHeader:
+    """Properties of an image that are known before it is decoded."""
+
+    format: str
+    """JPEG, PNG, GIF, WEBP or BMP."""
+    width: int
+    """Pixels across, as displayed (EXIF orientation applied)."""
+    height: int
+    """Pixels down, as displayed."""
+    orientation: int
+    """EXIF orientation, 1 to 8."""
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def is_transposed(self) -> bool:
+        """True if the stored image is displayed with its width and height exchanged."""
+        return self.orientation in TRANSPOSED
+
+    def grid(self, columns: int) -> tuple[int, int]:
+        """(columns, rows) of art with the aspect ratio of the image, for characters twice as tall as wide."""
+        return columns, max(1, columns * self.height // (2 * self.width))
+
+    def as_stored(self, columns: int, rows: int) -> tuple[int, int]:
+        """Convert (columns, rows) of the displayed image to (across, down) of the image as stored."""
+        return (rows, columns) if self.is_transposed else (columns, rows)
+
+    def colour_reduction(self, options: ConversionOptions, size: tuple[int, int]) -> tuple[int, int]:
+        """(across, down): pixels of a stored image of `size` (width, height) to average into one before sampling colours.
+
+        Leaves at least two pixels per sample in each direction, if the image has them.
+        """
+        columns, rows = self.grid(options.width)
+        samples = self.as_stored(columns, rows * STYLES[options.style].colours)
+        across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (2 * n))) for s, n in zip(size, samples, strict=True))
+        return across, down

@@ -1,0 +1,230 @@
+"""Estimate of the peak memory of a conversion, from what is known before a pixel is decoded.
+
+The estimate follows the conversion step by step: the file's copies, the decoder, the decoded image, its brightness and colour,
+the samples, the art and its colour codes. Each function returns what a step holds in addition to what is held before it. Memory
+of earlier steps that is freed again is reused, so the peak is that of the most expensive step. Every number is an upper bound;
+tests/conversion/test_memory.py compares the sum with measurements.
+"""
+
+from math import ceil
+from typing import Final, NamedTuple
+
+from asciist.conversion.header import GREY_MODES, ImageHeader
+from asciist.options import STYLES, ConversionOptions
+
+_Size = tuple[int, int]
+"""Width and height, or columns and rows."""
+
+MAX_SAMPLES_PER_COLUMN: Final = 4
+"""Maximum over all styles of `Renderer.samples_per_column`."""
+
+REDUCING_GAP: Final = 3.0
+"""Pillow's `reducing_gap`: an image with at least twice this many pixels per sample is first reduced by averaging groups of
+pixels, to at least this many per sample. That takes a fifth of the time of the filter alone, and changes samples by at most 1
+of 255 levels on average."""
+
+TILE_PIXELS: Final = 262_144
+"""Maximum pixels that are converted at a time where that takes intermediate copies: large enough to be fast, and at most a
+megabyte in any mode."""
+
+_FIXED_BYTES: Final = 6_000_000
+"""Memory that does not depend on the image: tables of the decoders, buffers of the matcher, Python objects."""
+
+_RETAINED: Final = 1.06
+"""Peak memory per byte in use. The C library's allocator keeps some freed blocks that later ones do not fit into."""
+
+_FILE_COPIES: Final = 2
+"""Copies of the file while it is decoded, beside the original: one without the parts that are stripped, and the decoder's.
+While it is opened, there may be one more."""
+
+_BYTES_PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+"""Bytes of a pixel in Pillow's memory, by mode; 4 in all other modes."""
+
+_TILE_BYTES_PER_PIXEL: Final = 24
+"""Memory of converting a tile: a copy, and at most five intermediate images of four bytes per pixel."""
+
+_WEBP_BYTES_PER_PIXEL: Final = {"RGB": 12, "RGBA": 13}
+"""libwebp holds two canvases while Pillow copies one of them; with alpha, a plane for it too."""
+
+_RUN_LENGTH_BYTES_PER_PIXEL: Final = 4
+"""Pillow decodes a run-length encoded BMP into a growing array, which it copies."""
+
+_JPEG_BYTES_PER_COLUMN: Final = 200
+"""libjpeg's buffers for a row of blocks: at most four components of ten times four rows each, and the output row."""
+
+_BLOCK_BYTES: Final = 128
+"""Memory of the coefficients of 8x8 samples, which libjpeg holds for a JPEG of several scans."""
+
+_LANCZOS_SUPPORT, _BOX_SUPPORT = 3.0, 0.5
+"""Pixels on either side that Pillow's filters average, per pixel of the smaller of the two images."""
+
+_ROW_BYTES: Final = 110
+"""A row of art as a Python string, without its characters, and its place in a list."""
+
+_MATCHING_BYTES_PER_CELL: Final = 24
+"""Memory of the means of cells and of their surroundings, and of the art as an array, in `structure`."""
+
+_COLOURING_BYTES_PER_CELL: Final = 48
+"""Memory of the arrays that `colouring` holds for all cells: code points, indices and colours."""
+
+_LINE_END_CHARACTERS: Final = 10
+"""Maximum characters that colour adds to a row."""
+
+_INDEX_BYTES: Final = 64
+"""Memory of `enlarging` per column and row of the image and of the samples."""
+
+BAND_CELLS: Final = 16_384
+"""Cells whose colour codes are written at a time."""
+_BAND_CELL_BYTES: Final = 700
+"""Memory for the words of a cell's colour codes, in all the intermediate arrays."""
+
+_SAMPLES: Final = {"structure": (4, 8), "ramp": (1, 1), "braille": (2, 4), "blocks": (2, 2)}
+"""(across, down): samples of brightness in a cell, by style."""
+
+
+class StoredImage(NamedTuple):
+    """Properties of an image before its EXIF orientation is applied."""
+
+    width: int
+    height: int
+    mode: str
+    """Pillow's mode of the pixels."""
+    file_bytes: int
+    """Size of the file without the parts that are stripped."""
+    has_transparency: bool = False
+    """True if one colour, or a part of the palette, is transparent."""
+    is_run_length_encoded: bool = False
+    """True for a run-length encoded BMP."""
+    coefficient_factors: tuple[tuple[int, int], ...] = ()
+    """(horizontal, vertical) sampling factors of the components of a JPEG that is decoded from several scans."""
+
+
+def conversion_bytes(stored: StoredImage, header: ImageHeader, options: ConversionOptions) -> int:
+    """Estimate the peak memory of converting the image with `options`, in bytes."""
+    in_colour = options.color != "none"
+    is_coloured = in_colour and stored.mode not in GREY_MODES
+    mode = "L" if header.format == "JPEG" and stored.mode == "RGB" and not in_colour else stored.mode
+    grid = header.grid(options.width)
+    size = _decoded_size(stored, header, grid)
+    pixels = size[0] * size[1]
+    image = _image(*size, _BYTES_PER_PIXEL.get(mode, 4))
+    is_luma = mode == "L" and not stored.has_transparency
+    luma = image if is_luma else _image(*size, 1)
+    sampled, colour = size, 0
+    if is_coloured:
+        across, down = header.colour_reduction(options, size)
+        sampled = ceil(size[0] / across), ceil(size[1] / down)
+        colour = _image(*sampled, 4)
+    tile = _TILE_BYTES_PER_PIXEL * min(pixels, TILE_PIXELS)
+    steps = [
+        stored.file_bytes,
+        _decoder(stored, header.format) + image,
+        (0 if is_luma else image) + luma + colour + tile,
+        luma + colour + _drawing(size, header, options, grid),
+    ]
+    if in_colour:
+        steps.append(luma + colour + _colouring(sampled, 4 if is_coloured else 1, header, options, grid))
+    return int(_FIXED_BYTES + _RETAINED * (_FILE_COPIES * stored.file_bytes + max(steps)))
+
+
+def _image(width: int, height: int, bytes_per_pixel: int) -> int:
+    """Memory of an image: its pixels, and a pointer to each row."""
+    return height * (width * bytes_per_pixel + 8)
+
+
+def _decoded_size(stored: StoredImage, header: ImageHeader, grid: _Size) -> _Size:
+    """(width, height) of the decoded image: that of a JPEG is reduced as by `JpegImageFile.draft`."""
+    if header.format != "JPEG":
+        return stored.width, stored.height
+    columns, rows = header.as_stored(*grid)
+    ratio = min(stored.width // columns, stored.height // rows) // MAX_SAMPLES_PER_COLUMN
+    reduction = next((reduction for reduction in (8, 4, 2) if ratio >= reduction), 1)
+    return ceil(stored.width / reduction), ceil(stored.height / reduction)
+
+
+def _decoder(stored: StoredImage, image_format: str) -> int:
+    """Memory of the decoder, beside the file and the decoded image."""
+    pixels = stored.width * stored.height
+    if image_format == "WEBP":
+        return (_WEBP_BYTES_PER_PIXEL[stored.mode] - 4) * pixels
+    if image_format == "JPEG":
+        return _JPEG_BYTES_PER_COLUMN * stored.width + _coefficients(stored)
+    if stored.is_run_length_encoded:
+        return _RUN_LENGTH_BYTES_PER_PIXEL * pixels
+    return 16 * stored.width  # a row and the one before it, of eight bytes per pixel
+
+
+def _coefficients(stored: StoredImage) -> int:
+    """Memory of the coefficients of all components: two bytes for each, in whole blocks (libjpeg's jdcoefct.c)."""
+    factors = stored.coefficient_factors
+    if not factors:
+        return 0
+    widest, tallest = (8 * max(1, *factor) for factor in zip(*factors, strict=True))
+    across, down = ceil(stored.width / widest), ceil(stored.height / tallest)
+    return sum(_BLOCK_BYTES * across * horizontal * down * vertical for horizontal, vertical in factors)
+
+
+def _resampled(size: _Size, samples: _Size, *, support: float, gap: float = 0, bytes_per_pixel: int = 1) -> int:
+    """Memory of Pillow's `resize` at its peak, with its result.
+
+    Pillow computes the filter's coefficients for every column and every row of the result, and resamples rows first.
+    """
+    width, height = size
+    across, down = samples
+    reduced = 0
+    if gap and (width >= 2 * gap * across or height >= 2 * gap * down):
+        width = width // max(1, int(width / across / gap)) + 1
+        height = height // max(1, int(height / down / gap)) + 1
+        reduced = _image(width, height, bytes_per_pixel)
+    coefficients = (
+        across * ceil(support * max(1, width / across)) + down * ceil(support * max(1, height / down)) + across + down
+    )
+    return reduced + 16 * coefficients + _image(across, height, bytes_per_pixel) + _image(across, down, bytes_per_pixel)
+
+
+def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid: _Size) -> int:
+    """Memory of sampling the brightness and drawing the art without its colour."""
+    columns, rows = grid
+    text = _text(columns, rows, options)
+    if options.style == "blocks" and options.color != "none":
+        return text
+    across, down = _SAMPLES[options.style]
+    samples = header.as_stored(columns * across, rows * down)
+    sampled = _image(*samples, 1)
+    count = samples[0] * samples[1]
+    if options.style == "structure":
+        sampling = _resampled(size, samples, support=_BOX_SUPPORT, gap=REDUCING_GAP)
+        if size[0] <= samples[0] and size[1] <= samples[1]:
+            enlarging = _INDEX_BYTES * (sum(size) + sum(samples)) + 2 * size[0] * size[1] + samples[0] * size[1] + sampled
+            sampling = max(sampling, enlarging)
+        drawing = count + max(count, _MATCHING_BYTES_PER_CELL * (columns + 2) * (rows + 2))
+    else:
+        sampling = _resampled(size, samples, support=_LANCZOS_SUPPORT, gap=REDUCING_GAP)
+        drawing = (3 if options.style == "ramp" else 4) * count
+    return max(sampling + sampled, sampled + max(sampled, drawing)) + text
+
+
+def _text(columns: int, rows: int, options: ConversionOptions) -> int:
+    """Memory of the art as rows and as a whole."""
+    return 3 * _character_bytes(options) * (columns + 1) * rows + _ROW_BYTES * rows
+
+
+def _character_bytes(options: ConversionOptions) -> int:
+    """Bytes of a character in Python's memory, which depend on the widest character of a text."""
+    if options.characters:
+        return 1 if options.characters.isascii() else 4
+    return 2
+
+
+def _colouring(size: _Size, bytes_per_pixel: int, header: ImageHeader, options: ConversionOptions, grid: _Size) -> int:
+    """Memory of sampling the colours of an image of `size` and adding them to the art."""
+    columns, rows = grid
+    style = STYLES[options.style]
+    cells = columns * rows
+    samples = header.as_stored(columns, rows * style.colours)
+    sampled = _image(*samples, 4)
+    sampling = _resampled(size, samples, support=_BOX_SUPPORT, bytes_per_pixel=bytes_per_pixel)
+    art = _character_bytes(options) * (columns + 1) * rows
+    coloured = 3 * _character_bytes(options) * (options.cell_weight * cells + _LINE_END_CHARACTERS * rows)
+    drawing = _COLOURING_BYTES_PER_CELL * cells + _BAND_CELL_BYTES * min(cells, BAND_CELLS) + coloured
+    return art + max(sampling + sampled, sampled + art + drawing)
