@@ -1,116 +1,51 @@
-"""CPU time and peak memory of converting each file of `devtools.hostile`, each in a fresh process.
+"""CPU time and peak memory of converting each file of `devtools.hostile`, each in a process of its own (`devtools.measuring`).
 
     python -m bench.hostile
 
-Memory is the peak of resident memory during the conversion minus the resident memory before it. It includes the decoder and the
-art, and excludes the interpreter and the file itself.
+Takes about ten minutes on two cores, most of them for the memory with every style and colour, which is compared with its
+estimate.
 """
 
-import ctypes
-import gc
+import math
 import os
-import pickle
-import signal
 import statistics
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
-from asciist.conversion import ConversionOptions, convert
-from asciist.errors import RejectedError
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
+from asciist.options import COLORS, STYLES
 from devtools import hostile
-from devtools.hostile import bmp, gif, jpeg, png, webp
+from devtools.hostile import Kind, jpeg
 from devtools.images import encoded
+from devtools.measuring import Cost, Measurer, costs, warm_up
 
 MAX_MILLISECONDS, MAX_MEGABYTES = 150, 80
-"""Bounds on the CPU time, in ms, and on the memory, in MB, of one hostile file."""
-TIMEOUT_SECONDS = 60
+"""Bounds on the CPU time, in ms, and on the memory, in MB, of one hostile file. They do not apply to files that are hostile by
+their size alone (`Kind.LARGE`), whose memory is bounded by `Limits.max_conversion_bytes`."""
 TABLE_ROWS = 10
 OPTIONS = {"": ConversionOptions(width=80), "in colour": ConversionOptions(width=80, color="ansi")}
-"""Options that each file is converted with: the defaults, and colour, which takes other paths through the decoder."""
+"""Options whose cost is reported for each file: the defaults, and colour, which takes other paths through the decoder."""
+EVERY_OPTION = [
+    ConversionOptions(width=width, style=style, color=color) for width in (1, 80, 1000) for style in STYLES for color in COLORS
+]
+"""Options with which the memory of each file is compared with its estimate."""
 
 _EXAMPLE = Path(__file__).parent.parent / "examples" / "rocket.jpg"
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_WARM_UPS = [
-    module.valid()[name] for module, name in ((jpeg, "JPEG"), (png, "PNG"), (gif, "GIF"), (webp, "WebP"), (bmp, "BMP"))
-]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """CPU time, peak memory and outcome of one conversion."""
-
-    milliseconds: float
-    megabytes: float
-    outcome: str
-
-    @property
-    def exceeds_time(self) -> bool:
-        return self.milliseconds >= MAX_MILLISECONDS
-
-    @property
-    def exceeds_memory(self) -> bool:
-        return not self.megabytes < MAX_MEGABYTES  # true for NaN, which stands for a conversion that did not end
+def exceeds_time(cost: Cost) -> bool:
+    """Return whether a conversion took longer than MAX_MILLISECONDS."""
+    return cost.milliseconds >= MAX_MILLISECONDS
 
 
-def costs(image: bytes) -> list[Cost]:
-    """Return the cost of converting `image` with each of OPTIONS, measured in a forked child process.
-
-    If the child crashes or runs longer than TIMEOUT_SECONDS, the memory is NaN.
-    """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        signal.alarm(TIMEOUT_SECONDS)
-        with os.fdopen(writing, "wb") as pipe:
-            pickle.dump([_measured(image, options) for options in OPTIONS.values()], pipe)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        output = pipe.read()
-    os.waitpid(child, 0)
-    if not output:
-        return [Cost(1000 * TIMEOUT_SECONDS, float("nan"), "did not end")] * len(OPTIONS)
-    measured: list[Cost] = pickle.loads(output)  # noqa: S301 - written by the child
-    return measured
-
-
-def _measured(image: bytes, options: ConversionOptions) -> Cost:
-    _warm_up(options)  # copies pages shared with the parent, which would otherwise count as memory of the conversion
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # returns freed memory, whose reuse would not show in the peak
-    _CLEAR.write_text("5")  # resets the peak (VmHWM) to the present resident memory
-    base = _kilobytes("VmHWM")
-    start = time.process_time()  # a conversion never waits, so its CPU time does not depend on the load of the machine
-    outcome = _outcome(image, options)
-    milliseconds = 1000 * (time.process_time() - start)
-    return Cost(milliseconds, (_kilobytes("VmHWM") - base) * 1024 / 1e6, outcome)
-
-
-def _warm_up(options: ConversionOptions) -> None:
-    for valid in _WARM_UPS:
-        _outcome(valid, options)
-
-
-def _outcome(image: bytes, options: ConversionOptions) -> str:
-    try:
-        convert(image, options, Limits())
-    except RejectedError as error:
-        return type(error).__name__.removesuffix("Error")
-    except Exception as error:  # noqa: BLE001 - reported as an outcome; the tests fail on it
-        return f"{type(error).__name__}!"
-    return "art"
-
-
-def _kilobytes(field: str) -> int:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1])
+def exceeds_memory(cost: Cost) -> bool:
+    """Return whether a conversion took more than MAX_MEGABYTES, or did not end."""
+    return not cost.megabytes < MAX_MEGABYTES
 
 
 def steady_costs(image: bytes) -> list[Cost]:
@@ -118,16 +53,17 @@ def steady_costs(image: bytes) -> list[Cost]:
 
     The medians exclude a conversion that was slow by chance, because the machine was busy.
     """
-    first = costs(image)
+    first = costs(image, [*OPTIONS.values()])
     if all(cost.milliseconds < MAX_MILLISECONDS / 3 for cost in first):
         return first
     return [
         Cost(
             statistics.median(cost.milliseconds for cost in five),
             statistics.median(cost.megabytes for cost in five),
+            five[0].estimated_megabytes,
             five[0].outcome,
         )
-        for five in zip(first, *(costs(image) for _ in range(4)), strict=True)
+        for five in zip(first, *(costs(image, [*OPTIONS.values()]) for _ in range(4)), strict=True)
     ]
 
 
@@ -142,6 +78,7 @@ def large_valid_images() -> Iterator[tuple[str, bytes]]:
     yield "progressive JPEG photograph of 12 megapixels", encoded(twelve, "JPEG", quality=80, progressive=True)
     yield "WebP photograph of 12 megapixels", encoded(twelve, "WEBP", quality=80, method=0)
     yield "PNG photograph of 6 megapixels", encoded(twelve.resize((3000, 2000)), "PNG", compress_level=1)
+    yield "JPEG of 48 megapixels", encoded(photograph.resize((8000, 6000)), "JPEG", quality=30)
     yield "progressive JPEG of 12 megapixels and 300 scans", jpeg.scan_bomb(300, 4000, 3000)
     yield (
         "progressive JPEG of 38 megapixels of one colour",
@@ -149,7 +86,7 @@ def large_valid_images() -> Iterator[tuple[str, bytes]]:
     )
     yield "JPEG of 49 megapixels of one colour", encoded(Image.new("RGB", (7000, 7000)), "JPEG")
     yield "grey PNG of 49 megapixels of one level", encoded(Image.new("L", (7000, 7000)), "PNG")
-    yield "PNG of 36 megapixels of one colour", encoded(Image.new("RGB", (6000, 6000)), "PNG")
+    yield "PNG of 32 megapixels of one colour", encoded(Image.new("RGB", (5700, 5700)), "PNG")
     yield "RGBA PNG of 28 megapixels of one colour", encoded(Image.new("RGBA", (7000, 4000)), "PNG")
     yield "GIF of 49 megapixels of one colour", encoded(Image.new("P", (7000, 7000)), "GIF")
     yield "lossless WebP of 12 megapixels of one colour", encoded(Image.new("RGB", (4000, 3000)), "WEBP", lossless=True)
@@ -167,18 +104,20 @@ def _table(rows: list[tuple[str, bytes, list[Cost]]]) -> Iterator[str]:
 def report() -> Iterator[str]:
     """Yield Markdown lines: how many files stay within the bounds, the most expensive ones, and large valid images."""
     for options in OPTIONS.values():
-        _warm_up(options)  # so that every child inherits the imported modules
+        warm_up(options)  # so that every child inherits the imported modules
     cases = {case.name: case for case in hostile.corpus()}
     rows = [(name, case.image, steady_costs(case.image)) for name, case in cases.items()]
-    kinds = [f"{sum(case.kind is kind for case in cases.values())} {kind.value}" for kind in hostile.Kind]
+    bounded = [row for row in rows if cases[row[0]].kind is not Kind.LARGE]
+    kinds = [f"{sum(case.kind is kind for case in cases.values())} {kind.value}" for kind in Kind]
     unexpected = [name for name, _, spent in rows if not {cost.outcome for cost in spent} <= _allowed(cases[name])]
-    over_time = [name for name, _, spent in rows if any(cost.exceeds_time for cost in spent)]
-    over_memory = [name for name, _, spent in rows if any(cost.exceeds_memory for cost in spent)]
+    over_time = [name for name, _, spent in bounded if any(map(exceeds_time, spent))]
+    over_memory = [name for name, _, spent in bounded if any(map(exceeds_memory, spent))]
     yield f"{len(rows)} files ({', '.join(kinds)}), each converted in a process of its own at width 80, without and with"
     yield f"colour, after one valid image of each format. Expected outcome: {len(rows) - len(unexpected)} files."
+    yield f"The bounds apply to the {len(bounded)} files that are not large."
     median = statistics.median(cost.milliseconds for _, _, spent in rows for cost in spent)
-    yield f"CPU time below {MAX_MILLISECONDS} ms: {len(rows) - len(over_time)} files (median {median:.2f} ms)."
-    yield f"Peak memory below {MAX_MEGABYTES} MB: {len(rows) - len(over_memory)} files."
+    yield f"CPU time below {MAX_MILLISECONDS} ms: {len(bounded) - len(over_time)} files (median {median:.2f} ms)."
+    yield f"Peak memory below {MAX_MEGABYTES} MB: {len(bounded) - len(over_memory)} files."
     for title, names in (
         ("Unexpected outcome", unexpected),
         ("Over the time bound", over_time),
@@ -187,11 +126,57 @@ def report() -> Iterator[str]:
         if names:
             yield f"\n{title}: {'; '.join(names)}."
     yield f"\nThe {TABLE_ROWS} with the most CPU time:\n"
-    yield from _table(sorted(rows, key=lambda row: -max(cost.milliseconds for cost in row[2]))[:TABLE_ROWS])
+    yield from _table(sorted(bounded, key=lambda row: -max(cost.milliseconds for cost in row[2]))[:TABLE_ROWS])
     yield f"\nThe {TABLE_ROWS} with the highest peak memory:\n"
-    yield from _table(sorted(rows, key=lambda row: -max(cost.megabytes for cost in row[2]))[:TABLE_ROWS])
-    yield "\nFor comparison, valid images close to the limits, to which the bounds do not apply:\n"
-    yield from _table([(name, image, steady_costs(image)) for name, image in large_valid_images()])
+    yield from _table(sorted(bounded, key=lambda row: -max(cost.megabytes for cost in row[2]))[:TABLE_ROWS])
+    yield "\nFor comparison, large files and valid images close to the limits, to which the bounds do not apply:\n"
+    large = dict(large_valid_images())
+    yield from _table([row for row in rows if row not in bounded])
+    yield from [*_table([(name, image, steady_costs(image)) for name, image in large.items()])][2:]
+    yield from _estimates({**{name: case.image for name, case in cases.items()}, **large})
+
+
+def _estimates(images: dict[str, bytes]) -> Iterator[str]:
+    """Yield the comparison of the memory of all conversions with its estimates."""
+    names, cores = [*images], os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:
+        parts = pool.map(_with_every_option, [[images[name] for name in names[core::cores]] for core in range(cores)])
+        spent = {name: rows for core, part in enumerate(parts) for name, rows in zip(names[core::cores], part, strict=True)}
+    measured = [(name, *row) for name in names for row in spent[name]]
+    estimated = [row for row in measured if not math.isnan(row[2].estimated_megabytes)]
+    too_low = [row for row in estimated if not row[2].share <= 1]
+    ended = [cost.megabytes for _, _, cost in measured if not math.isnan(cost.megabytes)]
+    limit = Limits().max_conversion_bytes / 1e6
+    yield f"\nMemory and its estimate: all {len(images)} files at widths 1, 80 and 1000 in every style and colour, in"
+    yield f"{len(measured)} conversions: {len(estimated)} begun, {len(measured) - len(estimated)} refused by their headers."
+    yield f"Estimate below the measured memory: {len(too_low)}. Did not end: {len(measured) - len(ended)}."
+    yield f"Highest peak: {max(ended):.1f} MB, with a limit of {limit:g} MB. The files that use most of their estimates:\n"
+    yield from _estimate_table(estimated, lambda cost: cost.share)
+    yield "\nThe highest peaks:\n"
+    yield from _estimate_table(estimated, lambda cost: cost.megabytes)
+
+
+def _with_every_option(images: Iterable[bytes]) -> list[list[tuple[ConversionOptions, Cost]]]:
+    """The costs of each image with each of EVERY_OPTION; only with the first if it is refused whatever the options."""
+    rows = []
+    with Measurer() as measurer:
+        for image in images:
+            first = measurer.costs(image, EVERY_OPTION[:1])
+            is_refused = math.isnan(first[0].estimated_megabytes) and first[0].outcome in {"UnknownFormat", "DamagedImage"}
+            measured = first if is_refused else measurer.costs(image, EVERY_OPTION)
+            rows.append([*zip(EVERY_OPTION, measured, strict=False)])
+    return rows
+
+
+def _estimate_table(rows: Iterable[tuple[str, ConversionOptions, Cost]], key: Callable[[Cost], float]) -> Iterator[str]:
+    """Yield a table of the files with the highest `key`, each with the options that it is highest with."""
+    highest = {row[0]: row for row in sorted(rows, key=lambda row: key(row[2]))}
+    yield "| file | width | style | colour | outcome | MB | MB estimated | share |"
+    yield "|---|--:|---|---|---|--:|--:|--:|"
+    for name, options, cost in sorted(highest.values(), key=lambda row: -key(row[2]))[:TABLE_ROWS]:
+        choice = f"{options.width} | {options.style} | {options.color}"
+        figures = f"{cost.megabytes:.1f} | {cost.estimated_megabytes:.1f} | {cost.share:.2f}"
+        yield f"| {name} | {choice} | {cost.outcome} | {figures} |"
 
 
 def _allowed(case: hostile.Case) -> set[str]:
