@@ -259,7 +259,7 @@ class TestPool:
 
     def test_the_largest_image_that_is_accepted_is_converted(self, running: Pool) -> None:
         image = encoded(Image.new("RGB", (4000, 7000)), "PNG")  # 28 megapixels need 187 of 190 MB
-        coloured = ConversionOptions(width=500, color="ansi", style="blocks")
+        coloured = ConversionOptions(width=200, color="ansi", style="blocks")
 
         for options in (OPTIONS, coloured):
             converted = running.pool.convert(image, options, wait_seconds=60)

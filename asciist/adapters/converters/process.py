@@ -167,7 +167,7 @@ def confine(limits: Limits) -> None:
         Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     conversion = (
-        limits.max_decode_bytes
+        limits.max_conversion_bytes
         + _COPIES_OF_AN_IMAGE * limits.max_image_bytes
         + _BYTES_PER_CHARACTER * limits.max_art_characters
     )
