@@ -246,7 +246,7 @@ class TestPool:
             os.kill(running.process, signal.SIGCONT)
         wait_until(lambda: settled() == before)
 
-    def test_converters_have_limits_on_memory_and_on_cpu_time_and_leave_no_core(self, running: Pool, cat: bytes) -> None:
+    def test_converters_have_a_limit_on_memory_and_leave_no_core(self, running: Pool, cat: bytes) -> None:
         running.convert(cat)
         limits = {
             line[:25].strip(): line[26:].split()[0] for line in Path(f"/proc/{running.process}/limits").read_text().splitlines()
@@ -254,7 +254,6 @@ class TestPool:
 
         used = 4096 * int(Path(f"/proc/{running.process}/statm").read_text().split()[0])
         assert 200_000_000 < int(limits["Max address space"]) - used < 600_000_000
-        assert int(limits["Max cpu time"]) == 0 + 1 + 3
         assert limits["Max core file size"] == "0"
 
     def test_the_largest_image_that_is_accepted_is_converted(self, running: Pool) -> None:

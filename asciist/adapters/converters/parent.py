@@ -174,7 +174,7 @@ def run(settings: Settings, *, tasks: int, control: int, number: int) -> NoRetur
     try:
         gc.freeze()  # what another process has opened is not closed again here
         close_descriptors_but(tasks, control)
-        for signal_number in (signal.SIGALRM, signal.SIGXCPU, signal.SIGTERM):
+        for signal_number in (signal.SIGALRM, signal.SIGPROF, signal.SIGTERM):
             signal.signal(signal_number, signal.SIG_DFL)
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork would end its threads; read when numpy is imported
         ConverterParent(

@@ -46,7 +46,7 @@ _START_SECONDS: Final = 10
 
 _CAUSES: Final = {
     -signal.SIGKILL: "killed",  # by a person, or by the kernel for lack of memory
-    -signal.SIGXCPU: "time",
+    -signal.SIGPROF: "time",
     -signal.SIGALRM: "time",
     OUT_OF_MEMORY: "memory",
 }

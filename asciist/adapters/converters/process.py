@@ -13,7 +13,6 @@ import resource
 import selectors
 import signal
 import socket
-import time
 import traceback
 from enum import IntEnum
 from pathlib import Path
@@ -82,7 +81,6 @@ class ConverterProcess:
         self._converter = converter
         self._timeout_seconds = timeout_seconds
         self._cpu_seconds = math.ceil(_CPU_SHARE * timeout_seconds)
-        self._cpu_limited_at = -1
         self._is_out_of_memory = False
         self._selector = selectors.DefaultSelector()
 
@@ -146,15 +144,12 @@ class ConverterProcess:
             self._stage[0] = Stage.WAITING
 
     def _limit_cpu_time(self) -> None:
-        """Have the kernel end this process with SIGXCPU once the next conversion has used its share of the timeout.
+        """Have the kernel end this process with SIGPROF once the next conversion has used its share of the timeout.
 
-        The limit is in whole seconds since the start of the process, so most conversions need no new one.
+        A timer and not RLIMIT_CPU, which counts from the start of the process, by samples at each tick of the kernel's clock:
+        after minutes under load they exceed the CPU time that the process can read by seconds.
         """
-        used = int(time.process_time())
-        if used != self._cpu_limited_at:
-            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-            resource.setrlimit(resource.RLIMIT_CPU, (_at_most(hard, used + 1 + self._cpu_seconds), hard))
-            self._cpu_limited_at = used
+        signal.setitimer(signal.ITIMER_PROF, self._cpu_seconds)
 
 
 def confine(limits: Limits) -> None:
