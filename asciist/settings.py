@@ -240,9 +240,14 @@ class Settings:
         return {name: value for name, value in values.items() if value}
 
 
+def items_of(text: str) -> list[str]:
+    """Return the items of a setting that is a list with commas, without the spaces around them."""
+    return [item.strip() for item in text.split(",")]
+
+
 def parse_networks(text: str) -> list[Network]:
     """Return the networks of a list such as "10.0.0.0/16,fd00::/8". Raises ValueError."""
-    return [ipaddress.ip_network(part.strip()) for part in text.split(",")]
+    return [ipaddress.ip_network(item) for item in items_of(text)]
 
 
 def _variables(owner: type) -> list[tuple[str, str, type]]:
@@ -301,12 +306,12 @@ class _List:
 
     def problem(self, text: str) -> str:
         """Describe why a list is invalid; empty if it is valid."""
-        return "" if text in self.others or all(self.is_valid(item.strip()) for item in text.split(",")) else self.expected
+        return "" if text in self.others or all(map(self.is_valid, items_of(text))) else self.expected
 
 
 def _is_private_network(text: str) -> bool:
     try:
-        (network,) = parse_networks(text)
+        network = ipaddress.ip_network(text)
     except ValueError:
         return False
     allowed = parse_networks(f"{_PRIVATE_NETWORKS},{_LOOPBACK}")

@@ -22,7 +22,7 @@ from asciist.protocol.ports import (
 )
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
-from asciist.settings import Settings, parse_networks
+from asciist.settings import Settings, items_of, parse_networks
 
 if TYPE_CHECKING:
     from asciist.protocol.links import Links
@@ -114,7 +114,7 @@ def link_keys(settings: Settings) -> tuple[str, ...]:
     The embedded backend makes one at its first start. If it cannot be kept, links are valid until the service stops.
     """
     if settings.link_keys:
-        return tuple(settings.link_keys.split(","))
+        return tuple(items_of(settings.link_keys))
     if settings.backend != "embedded":
         raise SettingsError("ASCIIST_LINK_KEYS is required by web processes when ASCIIST_BACKEND=aws")
     from asciist.adapters.local_store.link_key import secret_in  # noqa: PLC0415 - only this backend needs it

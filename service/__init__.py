@@ -12,7 +12,7 @@ from werkzeug.sansio.utils import host_is_trusted
 from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN, Links
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
-from asciist.settings import ANY_HOST, Settings
+from asciist.settings import ANY_HOST, Settings, items_of
 from service import answers, compression, errors, headers, routes
 from service.admission import Admission
 from service.cors import CrossOriginHeaders
@@ -102,7 +102,7 @@ def create_app(
     app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 
     if settings.trusted_hosts != ANY_HOST:
-        _check_hosts(app, settings.trusted_hosts.replace(" ", "").split(","))
+        _check_hosts(app, items_of(settings.trusted_hosts))
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
     app.extensions["asciist.refusal_headers"] = headers.OF_REFUSALS | cross_origin_headers.for_every_request()
     app.extensions["asciist.log_unparsed"] = partial(log_unparsed, metrics)

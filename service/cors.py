@@ -8,7 +8,7 @@ from typing import Final
 
 from flask import Request, Response
 
-from asciist.settings import ANY_ORIGIN, NO_ORIGIN
+from asciist.settings import ANY_ORIGIN, NO_ORIGIN, items_of
 
 _NOT_SHARED: Final = frozenset({"static", "asciist.docs", "asciist.liveness", "asciist.readiness"})
 """Endpoints without these headers, as programs of other sites have no use for them."""
@@ -25,7 +25,7 @@ class CrossOriginHeaders:
 
     def __init__(self, origins: str) -> None:
         self._any = origins == ANY_ORIGIN
-        self._origins = frozenset() if self._any or origins == NO_ORIGIN else frozenset(origins.replace(" ", "").split(","))
+        self._origins = frozenset() if self._any or origins == NO_ORIGIN else frozenset(items_of(origins))
 
     def for_every_request(self) -> dict[str, str]:
         """Return the headers that do not depend on the request. There are none if only some origins are permitted."""
