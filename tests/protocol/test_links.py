@@ -7,22 +7,16 @@ import pytest
 from asciist.errors import ArtifactNotFoundError
 from asciist.options import ConversionOptions
 from asciist.protocol.links import Links
+from tests.clock import Clock
 
 DIGEST = secrets.token_hex(32)
 OPTIONS = ConversionOptions(width=80)
 OLD, NEW = "o" * 32, "n" * 32
 
 
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000)
 
 
 @pytest.fixture

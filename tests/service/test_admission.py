@@ -19,15 +19,9 @@ from asciist.telemetry import metrics
 from devtools.images import encoded, gradient
 from devtools.load import FreshUpload, json_request
 from service.admission import Admission
+from tests.clock import Clock
 from tests.serving import Server
 from tests.waiting import wait_until
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from asciist.telemetry import logs, metrics
 from asciist.wiring import WebProcess, build_web_process
 from service import create_app
 from service.hot_answers import SERVED, HotAnswers, SharedCounter
+from tests.clock import Clock
 
 DIGEST = "0" * 64
 PATH = f"/{DIGEST}/width/80"
@@ -44,13 +45,6 @@ class Application:
         environ[SERVED] = ServedArt(art=self.art, digest=digest, options=options, source=ArtSource.STORE)
         start_response(self.status, [("Content-Type", "text/plain"), ("X-Number", str(self.requests))])
         return [self.art.encode()]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
