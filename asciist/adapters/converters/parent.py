@@ -36,7 +36,20 @@ CONVERTER_NAME: Final = "asciist-convert"
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-"""Pauses before a converter is replaced that ended before it could work; each is twice as long as the one before."""
+
+
+class GrowingPause:
+    """Pause before a process is replaced that ended before it could work, so that one that always does occupies no core."""
+
+    seconds = _FIRST_PAUSE_SECONDS
+
+    def grow(self) -> None:
+        """Make the next pause twice as long, up to five seconds."""
+        self.seconds = min(2 * self.seconds, _LONGEST_PAUSE_SECONDS)
+
+    def reset(self) -> None:
+        """Begin again with a short pause, because a process worked."""
+        self.seconds = _FIRST_PAUSE_SECONDS
 
 
 @dataclass(kw_only=True)
@@ -59,7 +72,7 @@ class ConverterParent:
         self._number = number
         self._converter = InProcessConverter(settings.limits)
         self._selector = selectors.DefaultSelector()
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._pause = GrowingPause()
 
     def serve(self) -> None:
         """Serve until the pool closes the other end of `control`; then let each converter finish its conversion."""
@@ -129,10 +142,10 @@ class ConverterParent:
                     connection.sendall(notice)
         self._tell_pool(str(ended).encode())
         if stage == Stage.STARTING:
-            select.select([self._control], [], [], self._pause_seconds)
-            self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+            select.select([self._control], [], [], self._pause.seconds)
+            self._pause.grow()
         else:
-            self._pause_seconds = _FIRST_PAUSE_SECONDS
+            self._pause.reset()
         self._fork()
 
     def _stop(self) -> None:

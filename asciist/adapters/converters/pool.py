@@ -26,10 +26,6 @@ from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion
 from asciist.settings import SECRETS, Settings
 
-_FIRST_PAUSE_SECONDS: Final = 0.05
-_LONGEST_PAUSE_SECONDS: Final = 5.0
-"""Pauses before the parent of the converters is started again; each is twice as long as the one before, until one is ready."""
-
 _CONVERTERS_TO_END: Final = 3
 """Converters that may end while they convert an image. Then the image is rejected: one that is killed from outside is an
 accident, three are the image."""
@@ -231,7 +227,7 @@ class ConverterPool:
 
     def _supervise(self) -> None:
         """Log the end of every converter, and start their parent again if it ends."""
-        pause = _FIRST_PAUSE_SECONDS
+        pause = parent.GrowingPause()
         while True:
             if self._closing.is_set():
                 self._end()
@@ -239,14 +235,14 @@ class ConverterPool:
                 while message := self._control.recv(64):
                     if message == parent.READY:
                         self._has_started.set()
-                        pause = _FIRST_PAUSE_SECONDS
+                        pause.reset()
                     else:
                         _log.error("converter process ended (%s); another replaces it", _described(int(message)))
             status = self._wait()
-            if self._closing.wait(pause):
+            if self._closing.wait(pause.seconds):
                 return
             _log.error("parent of the converter processes ended (%s); starting another", _described(status))
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause.grow()
             self._start()
 
 
