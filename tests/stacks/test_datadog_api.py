@@ -1,6 +1,7 @@
 """Objects in Datadog are created, changed and deleted with their custom resources, and every event is answered."""
 
 import json
+import re
 import socket
 import ssl
 import threading
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -243,7 +245,7 @@ def peer(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = N
                 return  # the test has ended
             with suppress(OSError):  # the caller has had enough
                 connections.append(tls.wrap_socket(connection, server_side=True) if tls else connection)
-                requests.append(connections[-1].recv(65_536))
+                requests.append(request(connections[-1]))
                 answer(connections[-1])
                 connections[-1].close()
 
@@ -257,6 +259,13 @@ def peer(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = N
     thread.join(30)
     for connection in connections:
         connection.close()
+
+
+def request(connection: socket.socket) -> bytes:
+    """Read a whole request: one that is closed with unread bytes loses its answer."""
+    with connection.makefile("rb") as stream:
+        head = b"".join(takewhile(lambda line: line != b"\r\n", stream))
+        return head + stream.read(sum(map(int, re.findall(rb"Content-Length: (\d+)", head))))
 
 
 def created(connection: socket.socket) -> None:
