@@ -228,23 +228,23 @@ class TestPool:
         def descriptors(process: int) -> int:
             return len(list(Path(f"/proc/{process}/fd").iterdir()))
 
-        def settled() -> list[int]:
-            """Convert enough images for the parent to have noticed which connections have ended."""
-            assert running.convert(cat).art
+        def counted() -> list[int]:
             return [descriptors(os.getpid()), descriptors(running.parent), descriptors(running.process)]
 
-        before = settled()
+        assert running.convert(cat).art
+        before = counted()
         for _ in range(3):
             os.kill(running.process, signal.SIGKILL)
             for _ in range(5):
                 running.convert(cat)
-        assert settled() == before
+        wait_until(lambda: counted() == before)
         for _ in range(3):
             os.kill(running.process, signal.SIGSTOP)
             with pytest.raises(OverloadedError):
                 running.pool.convert(cat, OPTIONS, wait_seconds=0.05)
             os.kill(running.process, signal.SIGCONT)
-        wait_until(lambda: settled() == before)
+        assert running.convert(cat).art
+        wait_until(lambda: counted() == before)
 
     def test_converters_have_a_limit_on_memory_and_leave_no_core(self, running: Pool, cat: bytes) -> None:
         running.convert(cat)

@@ -12,7 +12,6 @@ import gc
 import mmap
 import os
 import select
-import selectors
 import signal
 import socket
 import sys
@@ -58,7 +57,8 @@ class _Converter:
     channel: socket.socket
     """Receives each connection that the process takes, and ends with it."""
     stage: mmap.mmap
-    connections: list[socket.socket] = field(default_factory=list)
+    connections: dict[int, socket.socket] = field(default_factory=dict)
+    """Connections that it has taken, by descriptor."""
 
 
 class ConverterParent:
@@ -71,7 +71,9 @@ class ConverterParent:
         self._control = control
         self._number = number
         self._converter = InProcessConverter(settings.limits)
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll()
+        self._converters: dict[int, _Converter] = {}
+        """Converters by the descriptors of their channels and of their connections."""
         self._pause = GrowingPause()
 
     def serve(self) -> None:
@@ -81,14 +83,17 @@ class ConverterParent:
         for _ in range(self._number):
             self._fork()
         self._tell_pool(READY)
-        self._selector.register(self._control, selectors.EVENT_READ)
-        is_wanted = True
-        while is_wanted:
-            for key, _ in self._selector.select():
-                if key.data is None:
-                    is_wanted = False
-                elif not self._take_connection(key.data):
-                    self._replace(key.data)
+        self._poll.register(self._control, select.EPOLLIN)
+        while True:
+            # One at a time, because an event may close a descriptor that a later one is about.
+            [(descriptor, _)] = self._poll.poll(maxevents=1)
+            if descriptor == self._control.fileno():
+                break
+            converter = self._converters[descriptor]
+            if descriptor in converter.connections:
+                self._forget_connection(converter, descriptor).close()
+            elif not self._take_connection(converter):
+                self._replace(converter)
         self._stop()
 
     def _fork(self) -> None:
@@ -98,7 +103,8 @@ class ConverterParent:
         if process == 0:
             self._convert(theirs, stage)
         theirs.close()
-        self._selector.register(ours, selectors.EVENT_READ, _Converter(process=process, channel=ours, stage=stage))
+        self._poll.register(ours, select.EPOLLIN)
+        self._converters[ours.fileno()] = _Converter(process=process, channel=ours, stage=stage)
 
     def _convert(self, parent: socket.socket, stage: mmap.mmap) -> NoReturn:
         """Be a converter process."""
@@ -123,18 +129,28 @@ class ConverterParent:
     def _take_connection(self, converter: _Converter) -> bool:
         """Receive a connection from a converter. Return False if the converter has ended instead."""
         _, descriptors, _, _ = socket.recv_fds(converter.channel, 1, 1)
-        connections = [connection for connection in converter.connections if not _has_ended(connection)]
-        converter.connections = connections + [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        for descriptor in descriptors:
+            converter.connections[descriptor] = socket.socket(fileno=descriptor)
+            self._converters[descriptor] = converter
+            self._poll.register(descriptor, 0)  # its end is reported always
         return bool(descriptors)
 
+    def _forget_connection(self, converter: _Converter, descriptor: int) -> socket.socket:
+        """Stop watching a connection, and return it."""
+        self._poll.unregister(descriptor)  # the converter may still have it open
+        del self._converters[descriptor]
+        return converter.connections.pop(descriptor)
+
     def _replace(self, converter: _Converter) -> None:
-        self._selector.unregister(converter.channel)
+        self._poll.unregister(converter.channel)
+        del self._converters[converter.channel.fileno()]
         converter.channel.close()
         ended = os.waitstatus_to_exitcode(os.waitpid(converter.process, 0)[1])
         stage = converter.stage[0]
         converter.stage.close()
         notice = wire.answer(wire.Answer(process=converter.process, ended=ended))
-        for connection in converter.connections:
+        for descriptor in list(converter.connections):
+            connection = self._forget_connection(converter, descriptor)
             # An idle connection gets the notice too. It is not read there, because the next request cannot be sent.
             with connection, contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
@@ -149,10 +165,10 @@ class ConverterParent:
         self._fork()
 
     def _stop(self) -> None:
-        converters = [key.data for key in self._selector.get_map().values() if key.data is not None]
-        for converter in converters:
+        converters = {converter.process: converter for converter in self._converters.values()}
+        for converter in converters.values():
             converter.channel.close()
-        for converter in converters:
+        for converter in converters.values():
             os.waitpid(converter.process, 0)
 
     def _tell_pool(self, message: bytes) -> None:
@@ -164,12 +180,6 @@ def close_descriptors_but(*kept: int) -> None:
     """Close every inherited descriptor but those given and the standard ones."""
     for before, after in pairwise([2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]):
         os.closerange(before + 1, after)
-
-
-def _has_ended(connection: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(connection, 0)  # the end is reported always
-    return bool(poll.poll(0))
 
 
 def _unread_bytes(connection: socket.socket) -> int:
