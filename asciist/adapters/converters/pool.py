@@ -33,7 +33,7 @@ accident, three are the image."""
 _ATTEMPTS: Final = 20
 """Maximum number of converters that are asked for one conversion, also if they end before they begin it."""
 
-_CONNECTIONS_TO_ONE: Final = 3
+CONNECTIONS_TO_ONE: Final = 3
 """Connections to one converter that a process keeps: one in use, and two whose requests wait. While a converter is busy
 with a large image, all further requests go to others. With two instead of three, the service serves 3 to 7% less."""
 
@@ -150,7 +150,7 @@ class ConverterPool:
         """Keep a connection to the converter `process` for the next conversion, unless there are enough to it."""
         with self._lock:
             if connection not in self._processes:
-                if sum(known == process for known in self._processes.values()) >= _CONNECTIONS_TO_ONE:
+                if sum(known == process for known in self._processes.values()) >= CONNECTIONS_TO_ONE:
                     connection.close()
                     return
                 self._processes[connection] = process
