@@ -177,20 +177,30 @@ class TestStaging:
         with closing(StoreUnderTest(store.directory)) as opened:
             yield opened
 
-    def test_a_created_object_is_found_at_once_and_by_other_processes_after_the_next_put(
+    def test_a_created_object_is_found_at_once_and_by_other_processes_after_the_next_put_in_its_folder(
         self, store: StoreUnderTest, other: StoreUnderTest
     ) -> None:
-        assert store.create("image", BODY)
-        assert not store.create("image", b"other bytes")
-        assert store.exists("image")
-        assert store.get("image") == BODY
-        assert not other.holds("image")
+        assert store.create("cat/image", BODY)
+        assert not store.create("cat/image", b"other bytes")
+        store.put("dog/art", b"other art")
+        assert store.exists("cat/image")
+        assert store.get("cat/image") == BODY
+        assert not other.holds("cat/image")
 
-        store.put("art", b"art")
-        assert other.get("image") == store.get("image") == BODY
-        assert other.get("art") == store.get("art") == b"art"
-        assert not store.create("image", b"other bytes")
-        assert not other.create("image", b"other bytes")
+        store.put("cat/art", b"art")
+        assert other.get("cat/image") == store.get("cat/image") == BODY
+        assert other.get("cat/art") == store.get("cat/art") == b"art"
+        assert not store.create("cat/image", b"other bytes")
+        assert not other.create("cat/image", b"other bytes")
+
+    def test_an_object_that_is_replaced_before_it_is_written_takes_no_more_memory(
+        self, store: StoreUnderTest, other: StoreUnderTest
+    ) -> None:
+        for number in range(200):
+            assert store.create(str(number), BODY)
+            store.put(str(number), BODY)
+        store.create("cat/image", BODY)
+        assert not other.holds("cat/image")
 
     def test_a_store_that_closes_writes_what_was_created(self, store: StoreUnderTest, other: StoreUnderTest) -> None:
         store.create("image", BODY)
@@ -221,13 +231,13 @@ class TestStaging:
 
     def test_what_was_created_before_a_write_fails_is_kept_in_memory(self, store: StoreUnderTest) -> None:
         store.put("before", b"")
-        store.create("image", BODY)
+        store.create("cat/image", BODY)
         with locked(store.directory):
             store.put("art", b"art")
-            assert store.get("image") == BODY
+            assert store.get("cat/image") == BODY
             assert store.get("art") == b"art"
-            assert store.exists("image")
-            assert not store.create("image", b"other bytes")
+            assert store.exists("cat/image")
+            assert not store.create("cat/image", b"other bytes")
         assert store.failures("put") == 1
         wait_until(lambda: store.problem() == "")
         store.put("art", b"later art")
@@ -239,7 +249,7 @@ class TestStaging:
         store.put("before", b"")
         for number in range(480):
             store.create(str(number), b"")
-        store.put("art", b"art")
+        store.close()
 
         assert all(other.exists(str(number)) for number in range(480))
         assert store.failures("put") == store.failures("create") == 0
@@ -256,7 +266,7 @@ before = resident_bytes()
 for together in range(1, 81):
     for number in range(together):
         store.create(f"{together}/{number}", bytes(40_000))
-    store.put(f"{together}/art", b"art")
+    store.put(f"{together}/art", b"art")  # writes all of them
 print(resident_bytes() - before)
 """
         grown_by = int(start(program, store.directory).communicate(timeout=60)[0])

@@ -31,9 +31,10 @@ class LocalStore:
     """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete_folder`
     raises them.
 
-    An object that is created stays in memory until the next `put` of this process, which writes both at once: the art of an
-    image is usually put milliseconds after the image is created. So a killed process loses the images whose conversion it has
-    not finished, and of several processes that create the same object at the same time, each may return True.
+    An object that is created stays in memory until this process puts another one in its folder, which writes both at once: the
+    art of an image is usually put milliseconds after the image is created, and meanwhile the image is read from memory. So a
+    killed process loses the images whose conversion it has not finished, and of several processes that create the same object
+    at the same time, each may return True.
 
     An object that cannot be written is kept in the memory of this process. An object that cannot be read counts as missing.
     """
@@ -76,7 +77,10 @@ class LocalStore:
         return body
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, replacing any previous one, and all created before. Other processes find them when it returns."""
+        """Write an object, replacing any previous one, and those created before in its folder.
+
+        Other processes find them when it returns.
+        """
         try:
             self._database.stage(key, body, is_new=False)
         except StorageError as failure:
@@ -86,7 +90,7 @@ class LocalStore:
             self._write_staged("put")
 
     def create(self, key: str, body: bytes) -> bool:
-        """Keep an object in memory until the next `put`, unless the key exists; return whether it was absent.
+        """Keep an object in memory until the next `put` in its folder, unless the key exists; return whether it was absent.
 
         Exactly one of several racing calls in this process returns True. Calls in other processes may do so, too; then the
         object that is written last is kept.
@@ -97,7 +101,7 @@ class LocalStore:
             self._note_failure("create", failure)
             return self._overflow.create(key, body)
         if self._database.staged_bytes > MAX_STAGED_BYTES:
-            self._write_staged("create")
+            self._write_staged("create", all_of_them=True)
         return is_created
 
     def exists(self, key: str) -> bool:
@@ -131,15 +135,15 @@ class LocalStore:
         Later calls fail like those on a disk that cannot be used.
         """
         self._older_files.close()
-        self._write_staged("put")
+        self._write_staged("put", all_of_them=True)
         self._database.close()
 
-    def _write_staged(self, operation: str) -> None:
+    def _write_staged(self, operation: str, *, all_of_them: bool = False) -> None:
         if not self._database.has_written:
             self._older_files.start()
         time.sleep(0)  # other greenlets may be about to put objects, which are then written together
         try:
-            self._database.write_staged()
+            self._database.write_staged(all_of_them=all_of_them)
         except StorageError as failure:
             self._note_failure(operation, failure)
         else:

@@ -1,6 +1,7 @@
 """The database file of the local store: SQLite with a write-ahead log, bounded in bytes and in age, shared by processes.
 
-- Objects are staged in memory, and all staged objects are written by one transaction, which writes all of them or none.
+- Objects are staged in memory. One transaction writes all that are due, or none. A new object is due when another one of its
+  folder is put: until then it is read from memory.
 - Readers never wait: they see the last committed state. Writers of all processes wait at a `Gate`, for their turn.
 - Bounds are kept by the writes. Before each, the oldest objects are deleted until the new ones have room.
 - A process that is killed loses at most what is staged. Nothing waits for the disk (`synchronous=off`), so a power failure
@@ -102,6 +103,8 @@ class Database:
         """Objects that are not in the file yet, for reading."""
         self.staged_bytes = 0
         """Space that the staged objects will take in the file, about."""
+        self._due: set[str] = set()  # keys of the staged objects that the next write writes
+        self._created: dict[str, list[str]] = {}  # keys of the others, by folder
         self._connection: sqlite3.Connection | None = None
         self._is_closed = False
         self._file_id: FileId | None = None
@@ -146,18 +149,30 @@ class Database:
                 key in self.staged or key in self._overflow.bodies or self._is_allowed(self._row(_FIND, key))
             )
             if is_staged:
+                if key in self.staged:
+                    size -= len(self.staged[key]) + PAGE_BYTES
                 self.staged[key] = body
                 self.staged_bytes += size
+                if is_new:
+                    self._created.setdefault(_folder(key), []).append(key)
+                else:
+                    self._due.add(key)
+                    self._due.update(self._created.pop(_folder(key), ()))
                 return True
         self._renew_if_old(key)
         return False
 
-    def write_staged(self, renewed_key: str = "") -> None:
-        """Write the staged objects, unless another thread has done so, and renew an object.
+    def write_staged(self, renewed_key: str = "", *, all_of_them: bool = False) -> None:
+        """Write the staged objects that are due, unless another thread has done so, and renew an object.
 
-        Write them again if the file proves to be damaged or deleted and is replaced. If that fails, move them to the overflow.
+        Write them again if the file proves to be damaged or deleted and is replaced. If that fails, move all staged objects to
+        the overflow.
         """
-        if not self.staged and not renewed_key:
+        if all_of_them:
+            with self._lock:
+                self._due.update(self.staged)
+                self._created.clear()
+        if not self._due and not renewed_key:
             return
         try:
             try:
@@ -168,7 +183,10 @@ class Database:
             with self._lock:
                 for key, body in self.staged.items():
                     self._overflow.put(key, body)
-                self._clear_staged()
+                self.staged.clear()
+                self.staged_bytes = 0
+                self._due.clear()
+                self._created.clear()
                 self.writing.note(failure)
             raise
 
@@ -195,6 +213,7 @@ class Database:
                 raise self._failed(error) from error
 
     def _delete_from_memory(self, prefix: str) -> None:
+        self._created.pop(prefix[:-1], None)
         for key in [key for key in self.staged if key.startswith(prefix)]:
             self.staged_bytes -= len(self.staged.pop(key)) + PAGE_BYTES
         for key in [key for key in list(self._overflow.bodies) if key.startswith(prefix)]:
@@ -206,10 +225,6 @@ class Database:
             self._is_closed = True
             self._disconnect()
         self._gate.close()
-
-    def _clear_staged(self) -> None:
-        self.staged.clear()
-        self.staged_bytes = 0
 
     def _is_allowed(self, row: tuple[Any, ...] | None) -> bool:
         """Return whether there is an object that is not too old, given its row or the first columns of it."""
@@ -242,14 +257,14 @@ class Database:
         if self._connection is None:
             self._open()
         with self._gate, self._lock:
-            if not self.staged and not renewed_key:
+            if not self._due and not renewed_key:
                 return
             try:
                 connection = self._current_connection()
                 if renewed_key:
                     connection.execute(_RENEW, (self._clock(), renewed_key))
-                if self.staged:
-                    self._insert_staged(connection)
+                if self._due:
+                    self._insert_due(connection)
             except (sqlite3.Error, OSError) as error:
                 raise self._failed(error) from error
             self.writing.failure = None
@@ -268,16 +283,20 @@ class Database:
         self._bounds.file_bytes = max(self._bounds.file_bytes, found.st_size)  # other processes write, too
         return self._connection
 
-    def _insert_staged(self, connection: sqlite3.Connection) -> None:
+    def _insert_due(self, connection: sqlite3.Connection) -> None:
         now = self._clock()
-        self._bounds.make_room(connection, self.staged_bytes, now)
+        due = {key: self.staged[key] for key in self._due if key in self.staged}  # or it has been deleted
+        size = sum(map(len, due.values())) + PAGE_BYTES * len(due)
+        self._bounds.make_room(connection, size, now)
         with connection:  # commits, or rolls back after an error
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, [(key, now, _checksum(key, body), body) for key, body in self.staged.items()])
-        if self._overflow.bodies:
-            for key in self.staged:
+            connection.executemany(_INSERT, [(key, now, _checksum(key, body), body) for key, body in due.items()])
+        for key in due:
+            del self.staged[key]
+            if self._overflow.bodies:
                 self._overflow.remove(key)
-        self._clear_staged()
+        self.staged_bytes -= size
+        self._due.clear()
 
     def _open(self) -> None:
         self._opening.check()
@@ -366,6 +385,10 @@ def _prepared_connection(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _folder(key: str) -> str:
+    return key.partition("/")[0]
 
 
 def _checksum(key: str, body: bytes) -> int:
