@@ -152,7 +152,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
         # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
         queue = _embedded_queue(settings)
         local_store = _local_store(settings, metrics)
-        return _responder(local_store, queue, EmbeddedReplies(metrics), metrics, converter)
+        return _embedded_responder(local_store, queue, EmbeddedReplies(metrics), metrics, converter)
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
@@ -166,7 +166,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
         replies = CallbackSender(ports=settings.callback_ports, networks=networks)
     store = ObjectStore.in_bucket(settings.bucket)
     requests = SqsRequestQueue(settings.request_queue_url, sqs)
-    return _responder(store, requests, replies, metrics, converter)
+    return Responder(store=store, queue=requests, replies=replies, metrics=metrics, converter=converter)
 
 
 def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> WebProcess:
@@ -178,7 +178,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
     if tasks:
         # The line of the web tier, in the same log, has the same request id and fields.
         logging.getLogger(Responder.__module__).setLevel(logging.WARNING)
-    responder = _responder(store, queue, replies, metrics, pool or InProcessConverter(settings.limits))
+    responder = _embedded_responder(store, queue, replies, metrics, pool or InProcessConverter(settings.limits))
     # Enough to keep every converter of the machine busy, and for the next images to wait at the converters.
     responder.start(settings.workers + (_TASKS_AHEAD if pool else 0))
     return WebProcess(
@@ -287,7 +287,8 @@ def _requester(
     )
 
 
-def _responder(
-    store: ArtifactStore, queue: RequestQueue, replies: ReplySender, metrics: Metrics, converter: Converter
+def _embedded_responder(
+    store: _LocalStore, queue: RequestQueue, replies: ReplySender, metrics: Metrics, converter: Converter
 ) -> Responder:
-    return Responder(store=store, queue=queue, replies=replies, metrics=metrics, converter=converter)
+    """Return a Responder that trusts its store, which is on this machine and has checksums of its own."""
+    return Responder(store=store, queue=queue, replies=replies, metrics=metrics, converter=converter, checks_images=False)

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 FIELDS: Final = {
     "request_id": "Id of the request: the client's `X-Request-Id`, or a new one. In both tiers.",
@@ -60,6 +61,10 @@ _DIGEST_IN_KEY: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?=/)")
 """The digest in a storage key. A log must not tell whether a given file was sent; the request id leads to the message."""
 
 
+_ENCODER: Final = JsonEncoder()
+"""Made once: a formatter makes one for each line."""
+
+
 class _Formatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
@@ -68,11 +73,17 @@ class _Formatter(JsonFormatter):
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         super().add_fields(log_data, record, message_dict)
+        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
         log_data.update(_fields.get() or {})
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        return _ENCODER.encode(log_data)
 
 
 def configure(stream: TextIO = sys.stdout) -> None:
     """Log JSON lines to `stream`, replacing the handlers of the root logger."""
+    # A line has no such fields (https://docs.python.org/3/howto/logging.html#optimization).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter())
     root = logging.getLogger()
@@ -84,9 +95,7 @@ def configure(stream: TextIO = sys.stdout) -> None:
 
 def formatter() -> logging.Formatter:
     """Return a formatter for JSON lines with `timestamp`, `level`, `logger`, `message` and the fields of the scope."""
-    return _Formatter(
-        "{levelname}{name}{message}", style="{", timestamp=True, rename_fields={"levelname": "level", "name": "logger"}
-    )
+    return _Formatter("{levelname}{name}{message}", style="{", rename_fields={"levelname": "level", "name": "logger"})
 
 
 _VERBOSE_LOGGERS: Final = ("botocore", "boto3", "urllib3", "datadog")
