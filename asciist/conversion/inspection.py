@@ -46,7 +46,7 @@ def inspect(image: bytes, options: ConversionOptions, limits: Limits) -> ImageHe
     """
     container = _unpack(image, options, limits)
     if container.scans is not None and container.scans.is_plain:
-        stored = _read_from_scans(container, container.scans)
+        stored = _read_from_scans(container.scans)
     else:
         stored = _read_by_pillow(container, _open(container))
     header = _header(container, stored)
@@ -89,19 +89,17 @@ def _read_by_pillow(container: Container, source: ImageFile) -> StoredImage:
         width=source.width,
         height=source.height,
         mode=source.mode,
-        file_bytes=container.size,
         has_transparency="transparency" in source.info,
         is_run_length_encoded=pillow_internals.is_run_length_encoded(source),
         coefficient_factors=_coefficient_factors(container.scans),
     )
 
 
-def _read_from_scans(container: Container, scans: JpegScans) -> StoredImage:
+def _read_from_scans(scans: JpegScans) -> StoredImage:
     """Describe a JPEG as `_read_by_pillow` does. `scans.is_plain` must be true."""
     return StoredImage(
         *scans.size,
         mode=_JPEG_MODES[len(scans.components)],
-        file_bytes=container.size,
         coefficient_factors=_coefficient_factors(scans),
     )
 
@@ -129,7 +127,7 @@ def _check_limits(
     if stored.is_run_length_encoded:
         _check_run_lengths(container, width, height)
     options.check_art(*header.grid(options.width), limits)
-    memory_bytes = conversion_bytes(stored, header, options)
+    memory_bytes = conversion_bytes(stored, header, options, file_bytes=container.size)
     if memory_bytes > limits.max_conversion_bytes:
         raise TooManyPixelsError(
             sentences.too_much_memory(

@@ -6,6 +6,7 @@ of earlier steps that is freed again is reused, so the peak is that of the most 
 tests/conversion/test_memory.py compares the sum with measurements.
 """
 
+from functools import lru_cache
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -89,8 +90,6 @@ class StoredImage(NamedTuple):
     height: int
     mode: str
     """Pillow's mode of the pixels."""
-    file_bytes: int
-    """Size of the file without the parts that are stripped."""
     has_transparency: bool = False
     """True if one colour, or a part of the palette, is transparent."""
     is_run_length_encoded: bool = False
@@ -99,8 +98,18 @@ class StoredImage(NamedTuple):
     """(horizontal, vertical) sampling factors of the components of a JPEG that is decoded from several scans."""
 
 
-def conversion_bytes(stored: StoredImage, header: ImageHeader, options: ConversionOptions) -> int:
-    """Estimate the peak memory of converting the image with `options`, in bytes."""
+def conversion_bytes(stored: StoredImage, header: ImageHeader, options: ConversionOptions, *, file_bytes: int) -> int:
+    """Estimate the peak memory of converting the image with `options`, in bytes.
+
+    `file_bytes` is the size of the file without the parts that are stripped.
+    """
+    most = max(file_bytes, _most_beside_file(stored, header, options))
+    return int(_FIXED_BYTES + _RETAINED * (_FILE_COPIES * file_bytes + most))
+
+
+@lru_cache(maxsize=256)  # many images have the same size
+def _most_beside_file(stored: StoredImage, header: ImageHeader, options: ConversionOptions) -> int:
+    """Memory of the most expensive step, beside the copies of the file."""
     in_colour = options.color != "none"
     is_coloured = in_colour and stored.mode not in GREY_MODES
     mode = "L" if header.format == "JPEG" and stored.mode == "RGB" and not in_colour else stored.mode
@@ -117,14 +126,13 @@ def conversion_bytes(stored: StoredImage, header: ImageHeader, options: Conversi
         colour = _image(*sampled, 4)
     tile = _TILE_BYTES_PER_PIXEL * min(pixels, TILE_PIXELS)
     steps = [
-        stored.file_bytes,
         _decoder(stored, header.format) + image,
         (0 if is_luma else image) + luma + colour + tile,
         luma + colour + _drawing(size, header, options, grid),
     ]
     if in_colour:
         steps.append(luma + colour + _colouring(sampled, 4 if is_coloured else 1, header, options, grid))
-    return int(_FIXED_BYTES + _RETAINED * (_FILE_COPIES * stored.file_bytes + max(steps)))
+    return max(steps)
 
 
 def _image(width: int, height: int, bytes_per_pixel: int) -> int:
