@@ -76,7 +76,7 @@ def soak_plot(done: Soak) -> Iterator[str]:
         minutes, [sample.usage.descriptors for sample in done.samples], color=_COLORS["served"], label="descriptors"
     )
     descriptors.plot(
-        minutes, [sample.slow_clients for sample in done.samples], color=_COLORS["failed"], label="slow clients held"
+        minutes, [sample.connections for sample in done.samples], color=_COLORS["failed"], label="connections of clients"
     )
     descriptors.plot(minutes, [sample.usage.threads for sample in done.samples], color=_COLORS["refused"], label="threads")
     descriptors.set(title="Descriptors and threads of all processes")

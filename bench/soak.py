@@ -49,6 +49,7 @@ from devtools.load import (
     half_body,
     half_head,
     json_request,
+    open_connections,
     run,
     several,
 )
@@ -104,6 +105,8 @@ class Sample:
 
     seconds: float
     usage: Usage
+    connections: int
+    """Connections of clients that the server holds."""
     answered: float
     """Requests per second."""
     fresh: Latencies
@@ -160,7 +163,7 @@ class Soak:
         """Yield what must hold: the measure, its limit, the figure, and whether it is met."""
         for name, value, floor, unit in (
             ("memory", lambda s: s.usage.rss_bytes, _MIN_GROWTH_BYTES, _MB),
-            ("descriptors without those of slow clients", _descriptors, _MIN_GROWTH_DESCRIPTORS, 1),
+            ("descriptors besides those of clients", _own_descriptors, _MIN_GROWTH_DESCRIPTORS, 1),
         ):
             second, last = self.sixths(value)
             limit = second + max(_MAX_GROWTH * second, floor)
@@ -199,7 +202,13 @@ def soak(
             )
         ]
         sampler = _Sampler(
-            parts=parts, tree=tree, data_dir=server.data_dir, slow=slow, slow_in_group=slow_clients // len(slow), tell=tell
+            parts=parts,
+            port=server.port,
+            tree=tree,
+            data_dir=server.data_dir,
+            slow=slow,
+            slow_in_group=slow_clients // len(slow),
+            tell=tell,
         )
         loads = [OpenLoop(requests=part.requests, rate=part.rate, seconds=seconds, timeout=_TIMEOUT_SECONDS) for part in parts]
         results = run(server.port, *loads, tick=sampler.sample, tick_seconds=max(0.5, min(_SAMPLE_SECONDS, seconds / 60)))
@@ -257,6 +266,7 @@ class _Sampler:
     """Samples the server during the load, keeps the number of slow clients, and reports progress."""
 
     parts: Sequence[Part]
+    port: int
     tree: ProcessTree
     data_dir: Path
     slow: Sequence[SlowGroup]
@@ -280,6 +290,7 @@ class _Sampler:
             Sample(
                 seconds=seconds,
                 usage=self.tree.usage(),
+                connections=open_connections(self.port),
                 answered=sum(map(len, new)) / elapsed,
                 fresh=Latencies(results[0].latency[seen[0] :]),
                 refused=sum(status in REFUSALS for statuses in new for status in statuses),
@@ -312,9 +323,12 @@ class _Sampler:
         )
 
 
-def _descriptors(sample: Sample) -> int:
-    """Return the descriptors of the server without one for each slow client, whose number changes all the time."""
-    return sample.usage.descriptors - sample.slow_clients
+def _own_descriptors(sample: Sample) -> int:
+    """Return the descriptors of the server without one for each connection of a client.
+
+    Slow clients come and go, and the load generator holds more connections after answers were slow.
+    """
+    return sample.usage.descriptors - sample.connections
 
 
 def _unexpected(part: Part, statuses: Iterable[int]) -> int:
@@ -360,7 +374,8 @@ def report(done: Soak) -> Iterator[str]:
     rows: tuple[tuple[str, Callable[[Sample], float]], ...] = (
         ("memory, MB", lambda s: s.usage.rss_bytes / _MB),
         ("descriptors", lambda s: s.usage.descriptors),
-        ("descriptors without those of slow clients", _descriptors),
+        ("connections of clients", lambda s: s.connections),
+        ("descriptors besides those of clients", _own_descriptors),
         ("threads", lambda s: s.usage.threads),
         ("processes", lambda s: s.usage.processes),
         ("fresh, p50, ms", lambda s: 1000 * s.fresh.p50),

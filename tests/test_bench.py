@@ -296,6 +296,7 @@ def soaked(*samples: Usage, left: int = 50, outcome: Result | None = None) -> So
             Sample(
                 seconds=second + 0.5,
                 usage=sample,
+                connections=12,
                 answered=50,
                 fresh=Latencies([0.1]),
                 refused=0,
@@ -319,7 +320,7 @@ def test_a_soak_test_finds_what_grows_is_left_open_or_fails() -> None:
     unanswered.errors["timeout"] += 1
 
     assert missed(soaked(*flat)) == []
-    assert missed(soaked(*steep)) == ["memory, MB", "descriptors without those of slow clients"]
+    assert missed(soaked(*steep)) == ["memory, MB", "descriptors besides those of clients"]
     assert missed(soaked(*flat, left=90)) == ["descriptors left open after the load"]
     assert missed(soaked(*flat, outcome=unanswered)) == ["requests without an answer"]
     assert missed(soaked(*flat, outcome=result(1, status=503))) == ["requests refused with 429 or 503"]

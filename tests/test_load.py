@@ -32,6 +32,7 @@ from devtools.load import (
     half_body,
     half_head,
     json_request,
+    open_connections,
     open_loop,
     run,
     several,
@@ -301,6 +302,19 @@ def test_recovery_ends_with_the_last_slow_request() -> None:
     assert result.recovery_seconds(0.2, after=4.5) == 0
     result.status[-1] = 503
     assert result.recovery_seconds(0.2, after=1) != result.recovery_seconds(0.2, after=1)  # NaN: it has not recovered
+
+
+def test_the_connections_that_a_server_holds_are_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        accepted = [server.accept()[0] for _ in range(2)]
+        assert open_connections(port) == 2
+
+        accepted.pop().close()
+        assert open_connections(port) == 1
+        for connection in (*clients, *accepted):
+            connection.close()
 
 
 def test_a_process_tree_includes_grandchildren() -> None:

@@ -10,7 +10,7 @@ sends HTTP/1.1 over raw sockets and reads no more of a response than its status 
 """
 
 from devtools.load.engine import ClosedLoop, OpenLoop, Tick, closed_loop, open_loop, run
-from devtools.load.processes import ProcessTree, Usage
+from devtools.load.processes import ProcessTree, Usage, open_connections
 from devtools.load.requests import FreshJson, FreshUpload, Parts, RequestSource, fixed, json_request, several
 from devtools.load.results import REFUSALS, Latencies, Result, percentile
 from devtools.load.slow import SlowClients, half_body, half_head
@@ -34,6 +34,7 @@ __all__ = [
     "half_body",
     "half_head",
     "json_request",
+    "open_connections",
     "open_loop",
     "percentile",
     "run",
