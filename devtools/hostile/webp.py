@@ -99,6 +99,44 @@ def _cuts() -> Iterator[Case]:
         yield from truncations(name, webp, walked, signature=12, needed=image.end - 8)
 
 
+def of_many_prefix_codes() -> bytes:
+    """A lossless WebP of 1024x1024 pixels with the most groups of prefix codes: 65,536, one for each block of 4x4 pixels.
+
+    libwebp takes more memory for the groups than the estimate from the header. The file is not in the corpus, whose files stay
+    within it.
+    """
+    blocks_across = 256
+    one_symbol = "1000"  # a simple code of one symbol, 0, which takes no bits
+    # A length of 8 for each of 256 symbols. The code of the lengths themselves has one symbol, so they take no bits.
+    lengths = "0" + _number(12 - 4, 4) + 11 * "000" + "100"
+    green = lengths + "1" + _number(3, 3) + _number(256 - 2, 8)  # with their number, because the alphabet is larger
+    red = lengths + "0"
+    # Each pixel of the entropy image is the number of a group, in red and green. Blue, alpha and distance take no bits.
+    codes = [_number(symbol, 8)[::-1] for symbol in range(256)]  # prefix codes have their most significant bit first
+    numbers = "".join(codes[block % 256] + codes[block // 256] for block in range(blocks_across**2))
+    size = 4 * blocks_across - 1
+    bits = (
+        _number(0x2F, 8)
+        + _number(size, 14)
+        + _number(size, 14)
+        + "0000"  # no alpha, version 0
+        + "0"  # no transform
+        + "0"  # no cache of colours
+        + "1"  # several groups
+        + _number(2 - 2, 3)  # in blocks of 4 pixels across and down
+        + ("0" + green + red + 3 * one_symbol)
+        + numbers
+        + blocks_across**2 * 5 * one_symbol
+    )
+    content = int(bits[::-1], 2).to_bytes(len(bits) // 8 + 1, "little")
+    return _riff(_chunk(b"VP8L", content))
+
+
+def _number(value: int, count: int) -> str:
+    """The lowest `count` bits of a number in the order of the file: the least significant bit first."""
+    return f"{value:0{count}b}"[::-1]
+
+
 def corpus() -> Iterator[Case]:
     """All hostile WebP files."""
     webp = valid()["WebP"]

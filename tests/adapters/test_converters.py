@@ -26,6 +26,7 @@ from asciist.limits import Limits
 from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion, Converter
 from asciist.settings import Settings
+from devtools.hostile import webp
 from devtools.images import encoded, gradient
 from tests import flawed_converters
 from tests.processes import children, gone, is_converter
@@ -313,6 +314,17 @@ class TestContainment:
 
             assert converted.result().art
             assert converted.result().aborted == ("killed",)
+
+    def test_an_image_that_needs_far_more_memory_than_estimated_is_rejected_alone(self, is_forked: bool, cat: bytes) -> None:
+        """The groups of prefix codes in a lossless WebP take 370 MB, and the estimate does not know them."""
+        pool = Pool(is_forked=is_forked)
+        try:
+            first = pool.process
+            assert pool.convert(webp.of_many_prefix_codes()).rejection == sentences.DAMAGED_IMAGE
+            assert pool.convert(cat).art
+            assert pool.process == first
+        finally:
+            pool.close()
 
     def test_conversions_that_wait_behind_a_crashing_image_succeed(
         self, is_forked: bool, flawed: Callable[..., Pool], cat: bytes
