@@ -107,8 +107,9 @@ class Timeouts:
 
     @property
     def deregistration_delay(self) -> int:
-        """Seconds that the load balancer lets a deregistered target finish its requests; longer than the graceful stop."""
-        return self.graceful_stop + 10
+        """Seconds that the load balancer lets a deregistered target finish its requests: longer than the slowest upload takes
+        with its answer. It takes no longer than the requests do."""
+        return self.upload + self.request + 10
 
     @property
     def reply_retention(self) -> int:
@@ -138,7 +139,10 @@ class Settings:
     request_queue_url: str = ""
     """URL of the SQS request queue. Required when the backend is `aws`."""
     reply_path: str = "queue"
-    """Reply path on AWS: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process)."""
+    """Reply path on AWS: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process).
+
+    Web processes have this setting; a worker answers to the address that a request names.
+    """
     reply_queue_prefix: str = "asciist-reply-"
     """Prefix of the names of reply queues. IAM roles may access only queues with this prefix."""
     callback_first_port: int = 28_000

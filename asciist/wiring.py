@@ -85,15 +85,19 @@ class WebProcess:
     """Returns why art is not being stored, in words for clients; empty if it is, or if a failing store fails the requests."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
+    def is_healthy(self) -> bool:
+        """Return whether the parts of this process work: its inbox and its worker, if it has one. Calls nothing else."""
+        return self.inbox.is_alive() and self.worker_is_ready()
+
     def is_ready(self) -> bool:
-        """Return whether a request can be answered now: the store, the inbox and the embedded worker, if any, are up."""
+        """Return whether a request can be answered now: this process is healthy, and the store answers."""
         try:
             self.call(lambda: self.store.get("readiness"), _READINESS_SECONDS)
         except ArtifactNotFoundError:
             pass
         except (AsciistError, TimeoutError):
             return False
-        return self.inbox.is_alive() and self.worker_is_ready()
+        return self.is_healthy()
 
     def close(self) -> None:
         """Stop the background threads and flush the metrics. Call it after the last request has been answered."""
@@ -156,14 +160,14 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
 
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
+    from asciist.adapters.reply_paths import ReplyToAnyAddress  # noqa: PLC0415 - as above
 
-    sqs = Sqs()
-    replies: ReplySender
-    if settings.reply_path == "queue":
-        replies = SqsReplySender(sqs)
-    else:
-        networks = parse_networks(settings.callback_networks)
-        replies = CallbackSender(ports=settings.callback_ports, networks=networks)
+    sqs = Sqs(call_seconds=settings.timeouts.request)
+    replies = ReplyToAnyAddress(
+        request_queue_url=settings.request_queue_url,
+        queues=SqsReplySender(sqs),
+        callbacks=CallbackSender(ports=settings.callback_ports, networks=parse_networks(settings.callback_networks)),
+    )
     store = ObjectStore.in_bucket(settings.bucket)
     requests = SqsRequestQueue(settings.request_queue_url, sqs)
     return Responder(store=store, queue=requests, replies=replies, metrics=metrics, converter=converter)
@@ -207,7 +211,7 @@ def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
 
     metrics = _metrics(settings)
     store = ObjectStore.in_bucket(settings.bucket)
-    sqs = Sqs()
+    sqs = Sqs(call_seconds=settings.timeouts.request)
     queue = SqsRequestQueue(settings.request_queue_url, sqs)
     inbox: _Inbox
     if settings.reply_path == "queue":

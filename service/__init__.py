@@ -69,12 +69,14 @@ def create_app(
     metrics: Metrics,
     links: Links,
     is_ready: Callable[[], bool],
+    is_healthy: Callable[[], bool] = lambda: True,
     store_problem: Callable[[], str] = str,
     deletions: SharedCounter | None = None,
 ) -> Flask:
     """Return the WSGI application.
 
-    `is_ready` returns True if a request sent now can be answered. `store_problem` returns why art is not being stored; empty
+    `is_ready` returns True if a request sent now can be answered, `is_healthy` if this process does its part in that.
+    `store_problem` returns why art is not being stored; empty
     if it is. `deletions` counts those of all processes that share it.
     """
     deletions = deletions or SharedCounter()
@@ -93,6 +95,7 @@ def create_app(
             uploads=uploads,
             links=links,
             deletions=deletions,
+            is_healthy=is_healthy,
             is_ready=is_ready,
             store_problem=store_problem,
         )

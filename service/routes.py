@@ -27,6 +27,7 @@ def blueprint(
     uploads: Uploads,
     links: Links,
     deletions: SharedCounter,
+    is_healthy: Callable[[], bool],
     is_ready: Callable[[], bool],
     store_problem: Callable[[], str],
 ) -> Blueprint:
@@ -75,7 +76,7 @@ def blueprint(
 
     @routes.get("/healthz")
     def liveness() -> Response:
-        return answers.health_answer(200, "ok")
+        return answers.health_answer(200, "ok") if is_healthy() else answers.health_answer(503, "not healthy")
 
     @routes.get("/readyz")
     def readiness() -> Response:

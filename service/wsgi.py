@@ -20,6 +20,7 @@ def application() -> Flask:
         links=process.links,
         deletions=gunicorn_settings.deletions,
         is_ready=process.is_ready,
+        is_healthy=process.is_healthy,
         store_problem=process.store_problem,
     )
     app.extensions["asciist"] = process

@@ -106,6 +106,10 @@ class UnavailableError(AsciistError):
         super().__init__(sentences.UNAVAILABLE, detail=detail)
 
 
+class AccessDeniedError(UnavailableError):
+    """A dependency refuses the credentials of this process, which will not change by itself."""
+
+
 class ReplyAddressGoneError(AsciistError):
     """The process that requested the reply has stopped."""
 

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from asciist import wiring
-from asciist.adapters.aws import ReplyQueueRegistry, Sqs, SqsReplyInbox, SqsReplySender, SqsRequestQueue
+from asciist.adapters.aws import SETTLE_SECONDS, ReplyQueueRegistry, Sqs, SqsReplyInbox, SqsReplySender, SqsRequestQueue
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions, convert
@@ -36,7 +36,7 @@ def inbox(aws: Emulator, registry_store: ObjectStore) -> Iterator[SqsReplyInbox]
     inbox.close()
 
 
-def make_inbox(registry_store: ObjectStore) -> SqsReplyInbox:
+def make_inbox(registry_store: ObjectStore, *, settle_seconds: float = 0) -> SqsReplyInbox:
     return SqsReplyInbox(
         prefix=f"reply-{uuid.uuid4().hex[:8]}-",
         instance="test",
@@ -44,6 +44,7 @@ def make_inbox(registry_store: ObjectStore) -> SqsReplyInbox:
         sqs=Sqs(),
         registry_store=registry_store,
         metrics=EmbeddedMetrics(),
+        settle_seconds=settle_seconds,
     )
 
 
@@ -73,22 +74,44 @@ def test_a_graceful_stop_deletes_the_queue_and_its_registry_entry(aws: Emulator,
         SqsReplySender(Sqs()).send(url, REPLY)
 
 
+def test_no_queue_is_created_while_it_cannot_be_registered(
+    aws: Emulator, registry_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_key: str, _body: bytes) -> None:
+        raise UnavailableError("the store fails")
+
+    monkeypatch.setattr(registry_store, "put", fail)
+    before = boto3.client("sqs").list_queues().get("QueueUrls", [])
+    with pytest.raises(UnavailableError):
+        make_inbox(registry_store)
+
+    assert boto3.client("sqs").list_queues().get("QueueUrls", []) == before
+
+
+def test_a_queue_is_used_a_second_after_its_creation(aws: Emulator, registry_store: ObjectStore) -> None:
+    started = time.monotonic()
+    inbox = make_inbox(registry_store, settle_seconds=SETTLE_SECONDS)
+    assert time.monotonic() - started >= SETTLE_SECONDS == 1
+    inbox.close()
+
+
 def test_a_sweep_deletes_the_queue_of_a_killed_process_and_keeps_live_queues(
     inbox: SqsReplyInbox, registry_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs = Sqs()
     orphan = sqs.client.create_queue(QueueName=f"reply-{uuid.uuid4().hex}")["QueueUrl"]
-    ReplyQueueRegistry(sqs=sqs, store=registry_store).record_heartbeat("killed", orphan)
+    queues_at, _, killed = orphan.rpartition("/")
+    ReplyQueueRegistry(sqs=sqs, store=registry_store).record_heartbeat(killed)
     registry = ReplyQueueRegistry(sqs=sqs, store=registry_store)
     now = time.time()
 
-    assert registry.sweep(now + 200) == []  # not yet stale
-    assert registry.sweep(now + 300) == []  # both queues are suspected
-    inbox._registry.record_heartbeat(inbox._name, inbox._url)
+    assert registry.sweep(now + 200, queues_at=queues_at) == []  # not yet stale
+    assert registry.sweep(now + 300, queues_at=queues_at) == []  # both queues are suspected
+    inbox._registry.record_heartbeat(inbox._name)
     entries = registry_store.last_modified("reply-queues")
     later = {key: written + 300 if inbox._name in key else written for key, written in entries}
     monkeypatch.setattr(registry_store, "last_modified", lambda _folder: later.items())
-    assert registry.sweep(now + 450) == ["killed"]
+    assert registry.sweep(now + 450, queues_at=queues_at) == [killed]
 
     with pytest.raises(ReplyAddressGoneError):
         SqsReplySender(sqs).send(orphan, REPLY)

@@ -3,7 +3,8 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,7 @@ from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsReplySender
 from asciist.adapters.callback import CallbackInbox, CallbackSender
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
+from asciist.adapters.reply_paths import ReplyToAnyAddress
 from asciist.errors import ReplyAddressGoneError
 from asciist.protocol.messages import ConversionReply
 from asciist.protocol.ports import ReplyInbox, ReplySender
@@ -34,9 +36,8 @@ def embedded(_request: pytest.FixtureRequest) -> ReplyPath:
     return ReplyPath(replies, replies, recorded, replies.close)
 
 
-def callback(_request: pytest.FixtureRequest) -> ReplyPath:
+def callback(_request: pytest.FixtureRequest, ports: range = range(28_000, 28_016)) -> ReplyPath:
     recorded = EmbeddedMetrics()
-    ports = range(28_000, 28_016)
     inbox = CallbackInbox(host="127.0.0.1", ports=ports, metrics=recorded)
     return ReplyPath(inbox, CallbackSender(ports=ports, networks=parse_networks("127.0.0.0/8")), recorded, inbox.close)
 
@@ -52,11 +53,38 @@ def queue(request: pytest.FixtureRequest) -> ReplyPath:
         sqs=sqs,
         registry_store=ObjectStore.in_memory(),
         metrics=recorded,
+        settle_seconds=0,
     )
     return ReplyPath(inbox, SqsReplySender(sqs), recorded, inbox.close)
 
 
-PATHS: dict[str, Callable[[pytest.FixtureRequest], ReplyPath]] = {"embedded": embedded, "callback": callback, "queue": queue}
+OTHER_PORTS = range(28_300, 28_316)
+"""Other ports, because one that a test has used is taken for a minute."""
+
+
+def chosen_by_address(path: Callable[[pytest.FixtureRequest], ReplyPath]) -> Callable[[pytest.FixtureRequest], ReplyPath]:
+    """Return a reply path with the sender that workers have, which knows both paths."""
+
+    def with_any_address(request: pytest.FixtureRequest) -> ReplyPath:
+        request.getfixturevalue("aws")
+        sqs = Sqs()
+        sender = ReplyToAnyAddress(
+            request_queue_url=sqs.client.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"],
+            queues=SqsReplySender(sqs),
+            callbacks=CallbackSender(ports=OTHER_PORTS, networks=parse_networks("127.0.0.0/8")),
+        )
+        return replace(path(request), sender=sender)
+
+    return with_any_address
+
+
+PATHS: dict[str, Callable[[pytest.FixtureRequest], ReplyPath]] = {
+    "embedded": embedded,
+    "callback": callback,
+    "queue": queue,
+    "callback, chosen by its address": chosen_by_address(partial(callback, ports=OTHER_PORTS)),
+    "queue, chosen by its address": chosen_by_address(queue),
+}
 
 
 @pytest.fixture(params=PATHS)

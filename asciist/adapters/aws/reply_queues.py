@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Final, Protocol
 
 from asciist.adapters.aws.sqs import MAX_BATCH, MAX_WAIT_SECONDS, QueueNotFoundError, Sqs
-from asciist.errors import ArtifactNotFoundError, MalformedMessageError, ReplyAddressGoneError, UnavailableError
+from asciist.errors import MalformedMessageError, ReplyAddressGoneError, UnavailableError
 from asciist.protocol.messages import ConversionReply
 from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import ArtifactStore, Metrics, PendingReply
@@ -20,6 +20,10 @@ _log = logging.getLogger(__name__)
 _MAX_REPLY_BYTES: Final = 250_000
 """Maximum size of a reply, in bytes. A larger reply is sent without its art, which the web tier then reads from the store.
 SQS limits a message to 1 MiB, and limited it to 256 KiB until 2025."""
+
+SETTLE_SECONDS: Final = 1.0
+"""Seconds from the creation of a queue to its first use, for which SQS asks: earlier, some of its servers do not know it
+(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html)."""
 
 _HEARTBEAT_SECONDS: Final = 60
 """Seconds between heartbeats of a reply queue."""
@@ -65,12 +69,14 @@ class SqsReplyInbox:
         sqs: Sqs,
         registry_store: "RegistryStore",
         metrics: Metrics,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """Create the queue and start polling it. `retention_seconds` is how long SQS keeps a reply. Raises UnavailableError."""
         # SQS limits a queue name to 80 characters; 13 of them are for the nonce and its hyphen.
         self._name_start = re.sub("[^A-Za-z0-9_-]", "-", f"{prefix}{instance}")[:67]
         self._retention_seconds = retention_seconds
         self._sqs = sqs
+        self._settle_seconds = settle_seconds
         self._registry = ReplyQueueRegistry(sqs=sqs, store=registry_store)
         self._pending = PendingReplies(metrics)
         self._stopping = threading.Event()
@@ -100,13 +106,15 @@ class SqsReplyInbox:
     def _create(self) -> tuple[str, str]:
         # The nonce makes the name unique: SQS does not allow the name of a deleted queue to be reused for a minute.
         name = f"{self._name_start}-{uuid.uuid4().hex[:12]}"
+        # First, so that no queue exists without an entry, even if the process is killed between the two steps.
+        self._registry.record_heartbeat(name)
         url = self._sqs.call(
             "create_queue",
             "create reply queue",
             QueueName=name,
             Attributes={"MessageRetentionPeriod": str(self._retention_seconds), "SqsManagedSseEnabled": "true"},
         )["QueueUrl"]
-        self._registry.record_heartbeat(name, url)
+        time.sleep(self._settle_seconds)
         return name, url
 
     def _poll(self) -> None:
@@ -120,7 +128,7 @@ class SqsReplyInbox:
             except QueueNotFoundError:
                 if not self._stopping.is_set():
                     self._replace()
-            except UnavailableError:
+            except Exception:  # noqa: BLE001 - without this thread, the process could answer no request
                 _log.exception("receiving from the reply queue failed")
                 self._stopping.wait(1)
 
@@ -146,11 +154,11 @@ class SqsReplyInbox:
         next_sweep = time.monotonic() + _SWEEP_SECONDS
         while not self._stopping.wait(_HEARTBEAT_SECONDS):
             with suppress(UnavailableError):
-                self._registry.record_heartbeat(self._name, self._url)
+                self._registry.record_heartbeat(self._name)
             if time.monotonic() >= next_sweep:
                 next_sweep += _SWEEP_SECONDS
                 try:
-                    self._registry.sweep(time.time())
+                    self._registry.sweep(time.time(), queues_at=self._url.rpartition("/")[0])
                 except UnavailableError:
                     _log.exception("reply queue sweep failed")
 
@@ -166,7 +174,7 @@ class RegistryStore(ArtifactStore, Protocol):
 
 
 class ReplyQueueRegistry:
-    """Registry of reply queues: one object per queue at `reply-queues/{name}`, last written at the queue's last heartbeat."""
+    """Registry of reply queues: an empty object per queue at `reply-queues/{name}`, last written at its last heartbeat."""
 
     _FOLDER: Final = "reply-queues"
 
@@ -175,9 +183,9 @@ class ReplyQueueRegistry:
         self._store = store
         self._suspects: dict[str, float] = {}
 
-    def record_heartbeat(self, name: str, url: str) -> None:
-        """Create or renew the entry of a live queue. Raises UnavailableError."""
-        self._store.put(f"{self._FOLDER}/{name}", url.encode())
+    def record_heartbeat(self, name: str) -> None:
+        """Create or renew the entry of a queue that is live or about to be created. Raises UnavailableError."""
+        self._store.put(f"{self._FOLDER}/{name}", b"")
 
     def remove(self, name: str, url: str) -> None:
         """Delete a queue and its entry. Raises UnavailableError."""
@@ -185,17 +193,17 @@ class ReplyQueueRegistry:
             self._sqs.call("delete_queue", "delete reply queue", QueueUrl=url)
         self._store.delete(f"{self._FOLDER}/{name}")
 
-    def sweep(self, now: float) -> list[str]:
+    def sweep(self, now: float, *, queues_at: str) -> list[str]:
         """Delete the queues that were stale at the previous sweep and have had no heartbeat since; return their names.
 
-        `now` is in seconds since the epoch. Waiting for a second sweep protects live queues: after an outage of the store,
-        every entry is stale until its next heartbeat. Concurrent sweeps by several processes are harmless. Raises
-        UnavailableError.
+        `now` is in seconds since the epoch. The URL of a queue is `queues_at`, a slash and its name. Waiting for a second sweep
+        protects live queues: after an outage of the store, every entry is stale until its next heartbeat. Concurrent sweeps by
+        several processes are harmless. Raises UnavailableError.
         """
         stale = {key: written for key, written in self._store.last_modified(self._FOLDER) if written < now - _STALE_SECONDS}
         orphans = [key for key, written in stale.items() if self._suspects.get(key) == written]
         self._suspects = stale
-        for key in orphans:
-            with suppress(ArtifactNotFoundError):
-                self.remove(key.removeprefix(f"{self._FOLDER}/"), self._store.get(key).decode())
-        return [key.removeprefix(f"{self._FOLDER}/") for key in orphans]
+        names = [key.removeprefix(f"{self._FOLDER}/") for key in orphans]
+        for name in names:
+            self.remove(name, f"{queues_at}/{name}")
+        return names

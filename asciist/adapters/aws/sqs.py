@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final
 
-from asciist.errors import UnavailableError
+from asciist.errors import AccessDeniedError, UnavailableError
 from asciist.protocol.ports import Delivery
 
 MAX_BATCH: Final = 10
@@ -17,8 +17,12 @@ MAX_BATCH: Final = 10
 MAX_WAIT_SECONDS: Final = 20
 """Maximum duration of a long poll, in seconds, that SQS allows."""
 
-_READ_TIMEOUT_SECONDS: Final = 3
-"""Seconds without a response after which a call, or a long poll beyond its wait, is retried. SQS answers in milliseconds."""
+_ATTEMPTS: Final = 2
+_CONNECT_SHARE, _READ_SHARE = 0.1, 0.25
+"""Time of each attempt of a call to connect and to be answered, as shares of the time that the whole call may take.
+
+With a pause of at most a second between the attempts, all of it is shorter. SQS answers in milliseconds.
+"""
 
 
 class QueueNotFoundError(UnavailableError):
@@ -35,20 +39,26 @@ class Sqs:
     function that sends no message to SQS saves.
     """
 
+    def __init__(self, *, call_seconds: float = 10) -> None:
+        """No call but a long poll takes longer than `call_seconds`: the time that a request has."""
+        self._connect_timeout = _CONNECT_SHARE * call_seconds
+        self._read_timeout = _READ_SHARE * call_seconds
+
     @cached_property
     def client(self) -> Any:
         """The boto3 client for every operation but long polls."""
-        return _client(read_timeout=_READ_TIMEOUT_SECONDS)
+        return _client(connect_timeout=self._connect_timeout, read_timeout=self._read_timeout)
 
     @cached_property
     def _polling_client(self) -> Any:
-        return _client(read_timeout=MAX_WAIT_SECONDS + _READ_TIMEOUT_SECONDS)
+        # Of its own, so that no call waits for a connection that a long poll holds.
+        return _client(connect_timeout=self._connect_timeout, read_timeout=MAX_WAIT_SECONDS + self._read_timeout)
 
     @contextmanager
     def translating_errors(self, context: str) -> Iterator[None]:
         """Convert boto3's errors in a `with` block to UnavailableError, with a detail that begins with `context`.
 
-        If the queue does not exist, raise its subclass QueueNotFoundError.
+        If the queue does not exist, raise its subclass QueueNotFoundError; if no policy allows the call, AccessDeniedError.
         """
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - imported on first use
 
@@ -57,6 +67,8 @@ class Sqs:
         except ClientError as error:
             if error.response["Error"]["Code"] in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
                 raise QueueNotFoundError(context) from error
+            if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException"):
+                raise AccessDeniedError(f"{context}: {error}") from error
             raise UnavailableError(f"{context}: {error}") from error
         except BotoCoreError as error:
             raise UnavailableError(f"{context}: {error}") from error
@@ -129,7 +141,7 @@ class SqsRequestQueue:
         self._sqs.delete(self._url, [delivery.receipt for delivery in deliveries])
 
 
-def _client(*, read_timeout: float) -> Any:
+def _client(*, connect_timeout: float, read_timeout: float) -> Any:
     import boto3  # noqa: PLC0415 - imported on first use
     from botocore.config import Config  # noqa: PLC0415 - imported on first use
 
@@ -137,9 +149,9 @@ def _client(*, read_timeout: float) -> Any:
     return boto3.Session().client(
         "sqs",
         config=Config(
-            connect_timeout=2,
+            connect_timeout=connect_timeout,
             read_timeout=read_timeout,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
             max_pool_connections=100,
         ),
     )
