@@ -1,13 +1,26 @@
-"""Worker tier on EC2 instances: a process that consumes the request queue until it is asked to stop."""
+"""Worker tier on EC2 instances: a process that consumes the request queue until it is asked to stop.
+
+It tells systemd when it works, and then every few seconds that it still does. If it cannot work, it says why and ends, so that
+systemd starts it again, and ends the instance if that does not help.
+"""
 
 import logging
+import os
 import signal
+import socket
 import threading
+from contextlib import suppress
+from typing import Final
 
 from asciist.errors import AsciistError
+from asciist.protocol.responder import Responder
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from asciist.wiring import build_responder
+
+_CHECK_SECONDS: Final = 2.0
+_MAX_DENIED_SECONDS: Final = 60.0
+"""Seconds for which the queue may refuse the process: the policies of a new role take some to be known everywhere."""
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +37,37 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop_requested.set())
     responder.start(settings.workers)
-    _log.info("polling with %d threads", settings.workers)
-    stop_requested.wait()
+    problem = _watch(responder, stop_requested, threads=settings.workers)
     _log.info("stopping after the in-flight messages")
     responder.stop(settings.timeouts.graceful_stop)
+    if problem:
+        _log.critical(problem)
+        raise SystemExit(f"asciist: {problem}")
+
+
+def _watch(responder: Responder, stop_requested: threading.Event, *, threads: int) -> str:
+    """Wait until the process is asked to stop, or cannot work. Return the reason why it cannot, or an empty string."""
+    is_ready = False
+    while True:
+        if not is_ready and responder.has_consumed():
+            is_ready = True
+            _tell_systemd("READY=1")
+            _log.info("polling with %d threads", threads)
+        if not responder.is_alive():
+            return "a thread that polls has ended"
+        if responder.denied_seconds() > _MAX_DENIED_SECONDS:
+            return "the request queue refuses the credentials of this instance"
+        _tell_systemd("WATCHDOG=1")
+        if stop_requested.wait(_CHECK_SECONDS if is_ready else 0.05):
+            return ""
+
+
+def _tell_systemd(message: str) -> None:
+    """Send a message to systemd, if it started this process (https://man7.org/linux/man-pages/man3/sd_notify.3.html)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
+            notifying.sendto(message.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ class Alarm:
     silence_reason: str
     worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
-    environment: Literal["", "dev", "prod"] = ""
-    """The environment it applies to; empty for both."""
+    expects_traffic: bool = False
+    """True if it applies only to a deployment that always has requests."""
     burn: Burn | None = None
     """Burn rate from which `threshold` and `windows` are derived, for an alarm on the error budget."""
 
@@ -88,8 +88,8 @@ class Alarm:
         """Text of the notification; `runbook` is the URL of the runbook."""
         return f"{self.meaning} Runbook: {runbook}#{self.anchor}"
 
-    def applies_to(self, *, worker: str, environment: str) -> bool:
-        return self.worker in ("", worker) and self.environment in ("", environment)
+    def applies_to(self, *, worker: str, expects_traffic: bool) -> bool:
+        return self.worker in ("", worker) and (expects_traffic or not self.expects_traffic)
 
     def threshold_for(self, *, request_timeout: float) -> float:
         return request_timeout if isinstance(self.threshold, str) else self.threshold
@@ -174,7 +174,7 @@ STALE_QUEUE: Final = Alarm(
 )
 UNHEALTHY_HOSTS: Final = Alarm(
     title="A web instance is unhealthy",
-    meaning="An instance fails its health check (/readyz). Healthy ones get its requests; if there is none, requests fail.",
+    meaning="An instance fails its health check (/healthz). Healthy ones get its requests; if there is none, requests fail.",
     signal=plain(Aws(resource="web_targets", metric="UnHealthyHostCount", statistic="maximum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=5, breaching=5),),
@@ -210,7 +210,7 @@ NO_REQUESTS: Final = Alarm(
     windows=(Window(period_minutes=5, periods=3, breaching=3),),
     silence=Silence.FIRES,
     silence_reason="A web tier without requests sends no values, which is what this alarm detects.",
-    environment="prod",  # dev is idle most of the time
+    expects_traffic=True,
 )
 
 ALARMS: Final = (

@@ -78,7 +78,9 @@ def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.
     }
 
 
-def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, notify: str = "") -> dict[str, Definition]:
+def monitors(
+    *, env: str, worker: str, runbook: str, request_timeout: float, notify: str = "", expects_traffic: bool = True
+) -> dict[str, Definition]:
     """The monitors of a deployment by name: the title of an alarm, or the name of a part of one, which notifies nobody.
 
     A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds.
@@ -86,7 +88,7 @@ def monitors(*, env: str, worker: str, runbook: str, request_timeout: float, not
     """
     made: dict[str, Definition] = {}
     for alarm in ALARMS:
-        if not alarm.applies_to(worker=worker, environment=env):
+        if not alarm.applies_to(worker=worker, expects_traffic=expects_traffic):
             continue
         text = f"{alarm.description(runbook)} {notify}".strip()
         conditions = dict(_conditions(alarm, env=env, request_timeout=request_timeout))

@@ -311,6 +311,7 @@ _MESSAGES: Final = Section(
                 _line("expired", metrics.MESSAGES_EXPIRED, "sum"),
                 _line("failed (delivered again)", metrics.MESSAGES_FAULTED, "sum"),
                 _line("replies that came too late", metrics.REPLIES_ORPHANED, "sum"),
+                _line("messages whose image is gone", metrics.IMAGES_GONE, "sum"),
             ),
         ),
         _by_tag("Overdue requests, by what answered them", metrics.REQUESTS_HEDGED, "sum"),

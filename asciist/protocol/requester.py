@@ -225,7 +225,7 @@ class Requester:
             self._within(request.deadline, lambda: self._queue.send(message.to_json()))
             self._hedging.record_request()
             with timed(self._metrics, REPLY_WAIT):
-                reply = self._wait_for_reply(pending, message)
+                reply = self._wait_for_reply(pending, message, request.image)
         if reply is not None and reply.rejection is not None:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
@@ -238,7 +238,7 @@ class Requester:
             raise DeadlineExceededError
         raise UnavailableError(f"the reply says that {request.key} is stored, but it is not")
 
-    def _wait_for_reply(self, pending: PendingReply, message: ConversionRequest) -> ConversionReply | None:
+    def _wait_for_reply(self, pending: PendingReply, message: ConversionRequest, image: bytes | None) -> ConversionReply | None:
         """Return the reply to a published message, or None at its deadline. While it is overdue, publish the message again."""
         published_at = [self._clock()]
         overdue_seconds = self._hedging.overdue_seconds()
@@ -256,7 +256,7 @@ class Requester:
                 self._hedging.give_back()
                 self._metrics.count(REQUESTS_HEDGED, outcome="store")
                 return message.reply(art=art)
-            published_at.append(self._publish_again(pending, message, attempt=len(published_at) + 1))
+            published_at.append(self._publish_again(pending, message, image, attempt=len(published_at) + 1))
             overdue_seconds *= 2
         reply = pending.wait(self._seconds_until(message.deadline))
         return self._replied(published_at, reply, is_overdue=is_overdue)
@@ -267,14 +267,20 @@ class Requester:
             return self._find(art_key(message.digest, message.options), self._clock() + self._brief_seconds)
         return None
 
-    def _publish_again(self, pending: PendingReply, message: ConversionRequest, *, attempt: int) -> float:
-        """Publish a message again and return the time. An error is ignored: the first message may still be answered."""
+    def _publish_again(self, pending: PendingReply, message: ConversionRequest, image: bytes | None, *, attempt: int) -> float:
+        """Publish a message again and return the time. An error is ignored: the first message may still be answered.
+
+        The image is stored again if it has expired since, as it does on one day of its life.
+        """
         published_at = self._clock()
         repeat = replace(message, attempt=attempt, published_at=published_at)
         pending.expect_another()
         logs.add(attempts=attempt)
+        ends_at = published_at + self._brief_seconds
         with suppress(AsciistError):
-            self._within(published_at + self._brief_seconds, lambda: self._queue.send(repeat.to_json()))
+            if image is not None:
+                self._within(ends_at, lambda: self._store.create(image_key(message.digest), image))
+            self._within(ends_at, lambda: self._queue.send(repeat.to_json()))
         return published_at
 
     def _replied(self, published_at: list[float], reply: ConversionReply | None, *, is_overdue: bool) -> ConversionReply | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from asciist.errors import ArtifactNotFoundError, AsciistError, ReplyAddressGoneError, UnavailableError
+from asciist.errors import AccessDeniedError, ArtifactNotFoundError, AsciistError, ReplyAddressGoneError, UnavailableError
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import ArtifactStore, Conversion, Converter, Delivery, Metrics, ReplySender, RequestQueue
@@ -23,6 +23,7 @@ from asciist.telemetry.metrics import (
     CONVERSION_PIXELS,
     CONVERSIONS_ABORTED,
     IMAGE_DECODE_DURATION,
+    IMAGES_GONE,
     MESSAGE_AGE,
     MESSAGES_EXPIRED,
     MESSAGES_FAULTED,
@@ -34,6 +35,10 @@ _log = logging.getLogger(__name__)
 _MAX_SKEW_SECONDS: Final = 300
 """Largest difference between a message's age by the clocks of the tiers and by the queue's clock that is explained by clocks
 that disagree. An older message was moved back from the dead-letter queue, which makes it new to the request queue."""
+
+
+_DELIVERIES_WITHOUT_IMAGE: Final = 3
+"""Delivery at which a message is dropped if its image is still missing: sooner than it becomes a dead letter."""
 
 
 def redelivery_backoff(receive_count: int) -> float:
@@ -67,6 +72,8 @@ class Responder:
         self._clock = clock
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
+        self._has_consumed = threading.Event()
+        self._denied_since: float | None = None
 
     def start(self, threads: int, *, wait_seconds: float = 1.0) -> None:
         """Start `threads` threads that consume the queue, each with long polls of `wait_seconds`."""
@@ -78,6 +85,15 @@ class Responder:
     def is_alive(self) -> bool:
         """Return whether every started thread is still consuming the queue."""
         return not self._stopping.is_set() and all(thread.is_alive() for thread in self._threads)
+
+    def has_consumed(self) -> bool:
+        """Return whether the queue has answered a thread, with messages or without."""
+        return self._has_consumed.is_set()
+
+    def denied_seconds(self) -> float:
+        """Return for how long the queue has refused the credentials of this process; 0 if its last answer was another one."""
+        since = self._denied_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def request_stop(self) -> None:
         """Ask each thread to stop after its current message; do not wait for them."""
@@ -130,7 +146,15 @@ class Responder:
         # An earlier delivery or message may have stored the art, while its reply was lost or is under way.
         may_be_stored = delivery.receive_count > 1 or request.attempt > 1
         reply = self._reply_from_store(request) if may_be_stored else None
-        reply = reply or self._convert_and_store(request, seconds_left)
+        try:
+            reply = reply or self._convert_and_store(request, seconds_left)
+        except ArtifactNotFoundError:
+            if delivery.receive_count < _DELIVERIES_WITHOUT_IMAGE:
+                raise  # a worker whose role is about to change may not read an image, and another one may
+            # It has expired since the request was published. If the web process still has it, it stores it and publishes again.
+            self._metrics.count(IMAGES_GONE)
+            _log.warning("message dropped: its image is no longer stored")
+            return
         try:
             self._replies.send(request.reply_to, reply)
         except ReplyAddressGoneError:
@@ -144,10 +168,15 @@ class Responder:
         """Receive and process one message at a time until asked to stop. If the queue fails, wait and try again."""
         while not self._stopping.is_set():
             try:
-                for delivery in self._queue.receive(max_messages=1, wait_seconds=wait_seconds):
+                deliveries = self._queue.receive(max_messages=1, wait_seconds=wait_seconds)
+                self._denied_since = None
+                self._has_consumed.set()
+                for delivery in deliveries:
                     if self.respond(delivery):
                         self._queue.delete([delivery])
-            except AsciistError:
+            except Exception as error:  # noqa: BLE001 - without its threads, a worker would be idle for ever
+                if isinstance(error, AccessDeniedError):
+                    self._denied_since = self._denied_since or time.monotonic()
                 _log.exception("request queue failed")
                 self._stopping.wait(wait_seconds)
 

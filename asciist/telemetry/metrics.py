@@ -104,6 +104,12 @@ MESSAGES_FAULTED: Final = _count(
     "message",
     "Deliveries whose processing failed: the message is redelivered or becomes a dead letter.",
 )
+IMAGES_GONE: Final = _count(
+    "asciist.images.gone",
+    "message",
+    "Messages dropped by a worker because their image is not stored, or may not be read: it has expired since they were "
+    "published, or the worker's role is wrong.",
+)
 REPLIES_ORPHANED: Final = _count("asciist.reply.orphaned", "reply", "Replies that no request was waiting for any longer.")
 REQUESTS_HEDGED: Final = _count(
     "asciist.requests.hedged",
