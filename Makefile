@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 THUMBOR := .venv-thumbor
 AUDIT := .venv-audit
+ENVIRONMENT ?= dev
 SECONDS ?= 1200
 MINUTES ?= 30
 # Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). realpath gives the system's Python even
@@ -28,7 +29,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom synth deploy deploy-local lock pictures bench soak fuzz clean
+.PHONY: help setup run dashboard test check format audit sbom synth diff deploy drift smoke image deploy-local lock pictures bench soak \
+	fuzz clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -91,14 +93,26 @@ $(AUDIT)/.ready: requirements/audit.txt
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
 	@touch $@
 
-synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS account (CONTEXT='-c worker=asg')
-	@tools/cdk synth --quiet $(CONTEXT)
+synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS account (ENVIRONMENT=prod)
+	@tools/cdk synth --quiet -c environment=$(ENVIRONMENT) $(CONTEXT)
 
-deploy: $(READY) ## Deploy to the AWS account of your credentials (CONTEXT='-c environment=prod')
-	@tools/cdk deploy --all $(CONTEXT)
+diff: $(READY) ## Show what a deployment would change (ENVIRONMENT=prod)
+	@tools/cdk diff -c environment=$(ENVIRONMENT) $(CONTEXT)
 
-deploy-local: $(READY) ## Deploy to an emulated AWS account, convert images, upgrade, destroy (CONTEXT='-c worker=asg')
-	@$(BIN)/python -m tests.emulated.rehearsal $(CONTEXT)
+deploy: $(READY) ## Deploy, upgrade or roll back, as environments/dev.toml says (ENVIRONMENT=prod)
+	@tools/cdk deploy --all -c environment=$(ENVIRONMENT) $(CONTEXT)
+
+drift: $(READY) ## Show what somebody has changed by hand since the last deployment (ENVIRONMENT=prod)
+	@tools/cdk drift -c environment=$(ENVIRONMENT) $(CONTEXT)
+
+smoke: $(READY) ## Try what a deployment must do (URL=https://art.example.org)
+	@$(BIN)/python -m devtools.smoke $(URL)
+
+image: $(READY) ## Pin the newest machine image in environments/dev.toml (ENVIRONMENT=prod)
+	@$(BIN)/python -m stacks.image $(ENVIRONMENT)
+
+deploy-local: $(READY) ## Deploy to an emulated AWS account, convert, upgrade, destroy (CONTEXT='-c worker=asg', MATRIX=all)
+	@$(BIN)/python -m tests.emulated.$(if $(MATRIX),matrix $(MATRIX),rehearsal $(CONTEXT))
 
 lock: ## Recompile requirements.txt and requirements/*.txt (needs uv)
 	@tools/lock

@@ -11,8 +11,10 @@ from aws_cdk import App, Tags, Validations
 from asciist.settings import Settings
 from stacks import bundles
 from stacks.datadog import DatadogStack
+from stacks.edge import EdgeStack
 from stacks.environment import ContextError, Environment
 from stacks.findings import acknowledge
+from stacks.network import NetworkStack
 from stacks.observability import ObservabilityStack
 from stacks.storage import StorageStack
 from stacks.web import WebStack
@@ -35,6 +37,7 @@ def compose(
     function_target = bundles.Target(architecture=architecture, python=environment.function_python)
     prefix = environment.prefix
     storage = StorageStack(app, f"{prefix}-storage", environment=environment, timeouts=settings.timeouts)
+    network = NetworkStack(app, f"{prefix}-network", environment=environment, settings=settings, artifacts=storage.artifacts)
     web = WebStack(
         app,
         f"{prefix}-web",
@@ -42,9 +45,12 @@ def compose(
         settings=settings,
         artifacts=storage.artifacts,
         requests=storage.requests,
+        access_logs=storage.access_logs,
         link_keys=storage.link_keys,
+        network=network,
         release=build_release(instance_target),
     )
+    EdgeStack(app, f"{prefix}-edge", environment=environment, load_balancer=web.load_balancer)
     worker = WorkerStack(
         app,
         f"{prefix}-worker",
@@ -52,8 +58,7 @@ def compose(
         settings=settings,
         artifacts=storage.artifacts,
         requests=storage.requests,
-        vpc=web.vpc,
-        worker_access=web.worker_access,
+        network=network,
         bundle=build_function(function_target) if environment.worker == "lambda" else build_release(instance_target),
     )
     ObservabilityStack(
@@ -66,8 +71,8 @@ def compose(
         web=web,
         worker=worker,
     )
+    DatadogStack(app, f"{prefix}-datadog", environment=environment, settings=settings)
     if environment.datadog:
-        DatadogStack(app, f"{prefix}-datadog", environment=environment, settings=settings)
         Tags.of(app).add("env", environment.environment)  # Datadog identifies a deployment's resources by this tag
     Tags.of(app).add("service", "asciist")
     Tags.of(app).add("environment", environment.environment)

@@ -24,6 +24,8 @@ from asciist.telemetry import logs
 from asciist.telemetry.metrics import CATALOGUE
 from service.errors import STATUSES
 from service.openapi import document as openapi_document
+from stacks.environment import CHOICES, Sizes
+from stacks.environment import Environment as Deployment
 
 DOCS: Final = Path(__file__).parent
 TEMPLATES: Final = {
@@ -78,6 +80,8 @@ def render(path: Path) -> str:
         color_titles=[f"`{color}`" for color in COLORS],
         limits=list(_variables(Limits)),
         settings=list(_variables(Settings)),
+        environment=list(_keys()),
+        sizes=[(f"`{name}`", meaning) for name, meaning in _field_docstrings(Sizes).items()],
         errors=sorted(_errors()),
         metrics=[(f"`{metric.name}`", metric.type, metric.unit, _code_list(metric.tags)) for metric in CATALOGUE.values()],
         log_fields=[(f"`{name}`", meaning) for name, meaning in logs.FIELDS.items()],
@@ -137,6 +141,16 @@ def _variables(owner: type) -> Iterator[tuple[str, str, str]]:
         if field.name != "limits":
             choices = f" One of {_code_list(_CHOICES[field.name])}." if field.name in _CHOICES else ""
             yield f"`ASCIIST_{field.name.upper()}`", _default(field), meanings[field.name] + choices
+
+
+def _keys() -> Iterator[tuple[str, str, str]]:
+    """Yield (key, default, meaning) of each key of a deployment's file, except for its sizes."""
+    meanings = _field_docstrings(Deployment)
+    for field in fields(Deployment):
+        if field.default is not MISSING:
+            choices = f" One of {_code_list(CHOICES[field.name])}." if field.name in CHOICES else ""
+            default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+            yield f"`{field.name}`", f"`{default}`" if default else "", meanings[field.name] + choices
 
 
 def _default(field: "Field[Any]") -> str:

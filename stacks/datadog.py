@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from aws_cdk import ArnFormat, CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, CfnWaitConditionHandle, CustomResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -29,10 +29,16 @@ _SERVICE_TIMEOUT: Final = Duration.minutes(15)
 
 
 class DatadogStack(Stack):
-    """A custom resource for each object in Datadog, which is created, updated, rolled back and deleted with the deployment."""
+    """A custom resource for each object in Datadog, which is created, updated, rolled back and deleted with the deployment.
+
+    Without Datadog, the stack has nothing but a placeholder, so that the next deployment deletes the objects of an earlier one.
+    """
 
     def __init__(self, scope: Construct, name: str, *, environment: Environment, settings: Settings) -> None:
         super().__init__(scope, name)
+        if not environment.datadog:
+            CfnWaitConditionHandle(self, "Nothing")  # a stack has at least one resource
+            return
         self._provider = self._provider_function(environment)
         # Created first, because the other objects query percentiles, which these settings enable.
         metrics = [
@@ -49,6 +55,7 @@ class DatadogStack(Stack):
             runbook=environment.runbook,
             request_timeout=settings.timeouts.request,
             notify=environment.datadog_notify,
+            expects_traffic=environment.expects_traffic,
         )
         ids = {datadog.SLO_ID: objective.ref}
         for title, definition in monitors.items():

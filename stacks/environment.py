@@ -1,15 +1,23 @@
-"""The configuration of a deployment, read and validated once from the CDK context."""
+"""The configuration of a deployment: a file of `environments/`, read and validated once, and the CDK context."""
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final
 
 from stacks.bundles import FUNCTION_PYTHON
 
+ENVIRONMENTS: Final = Path(__file__).parents[1] / "environments"
+"""Directory of the files. The name of a file, without its suffix, is that of the environment."""
+
+LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365)
+"""Retentions of logs that CloudWatch offers, up to a year."""
+
 
 class ContextError(Exception):
-    """The CDK context is invalid. The message lists every mistake."""
+    """The configuration is invalid. The message lists every mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,55 +25,34 @@ class Sizes:
     """The capacity of a deployment, and how long it keeps data."""
 
     web_instance_type: str
+    """Type of the web instances, for `arm64`: `t4g.small` or `c7g.large`. Of `x86_64`, the equivalent is taken."""
     web_min_instances: int
+    """Minimum number of web instances."""
     web_max_instances: int
+    """Maximum number of web instances."""
     worker_max_concurrency: int
     """Maximum concurrent Lambda invocations."""
     function_memory_mb: int
     """Memory of the worker function, in MB. Lambda grants processor time in proportion: 1,769 MB is one whole virtual CPU."""
     poller_instance_type: str
+    """Type of the pollers, as above."""
     poller_min_instances: int
+    """Minimum number of pollers."""
     poller_max_instances: int
+    """Maximum number of pollers."""
     nat_gateways: int
     """Number of NAT gateways, at 33 USD a month each. With one, an outage of its zone also cuts off the other zone."""
     artifact_days: int
     """Age, in days, at which images and art are deleted."""
     log_days: int
-    """Retention of logs, in days: a key of `_RETENTION` in stacks/logs.py."""
+    """Retention of logs, in days: one of those that CloudWatch offers, such as 7, 30 or 90."""
+    requests_per_address: int
+    """Requests of one client address in five minutes above which the firewall refuses more, at least 10."""
+    access_log_days: int
+    """Age, in days, at which access logs of the load balancer are deleted. They have the addresses of clients."""
     keeps_data: bool
     """True if the bucket and the queues outlive their stack, and the load balancer has deletion protection."""
 
-
-SIZES: Final = {
-    "dev": Sizes(
-        web_instance_type="t4g.small",
-        web_min_instances=1,
-        web_max_instances=2,
-        worker_max_concurrency=5,
-        function_memory_mb=1769,
-        poller_instance_type="t4g.small",
-        poller_min_instances=1,
-        poller_max_instances=2,
-        nat_gateways=1,
-        artifact_days=7,
-        log_days=7,
-        keeps_data=False,
-    ),
-    "prod": Sizes(
-        web_instance_type="c7g.large",
-        web_min_instances=2,
-        web_max_instances=10,
-        worker_max_concurrency=50,
-        function_memory_mb=1769,
-        poller_instance_type="c7g.large",
-        poller_min_instances=2,
-        poller_max_instances=20,
-        nat_gateways=2,
-        artifact_days=30,
-        log_days=90,
-        keeps_data=True,
-    ),
-}
 
 DATADOG_SITES: Final = (
     "datadoghq.com",
@@ -78,8 +65,7 @@ DATADOG_SITES: Final = (
 )
 """Datadog sites whose Lambda extension is published in the public AWS partition. GovCloud has layers of its own."""
 
-_CHOICES: Final = {
-    "environment": tuple(SIZES),
+CHOICES: Final = {
     "worker": ("lambda", "asg"),
     "replies": ("queue", "callback"),
     "architecture": ("arm64", "x86_64"),
@@ -87,31 +73,50 @@ _CHOICES: Final = {
     "datadog_site": DATADOG_SITES,
 }
 _X86_INSTANCES: Final = {"t4g.small": "t3.small", "c7g.large": "c7i.large"}
+_BOOLEANS: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The configuration of one deployment. Each field is the context value of that name, as in `cdk deploy -c worker=asg`."""
+    """The configuration of a deployment. Each field is the key of that name in its file; the keys of `Sizes` are in `[sizes]`.
 
-    environment: str = "dev"
-    """`dev` or `prod`: selects the `Sizes`."""
+    A CDK context value overrides a key of the file, as in `-c worker=asg`, for a deployment that tries something out.
+    """
+
+    environment: str
+    """Name of the file and of the deployment, such as `dev` or `prod`."""
+    sizes: Sizes
     worker: str = "lambda"
-    """`lambda` for a function, or `asg` for an auto-scaling group of pollers."""
+    """`lambda` for a function, or `asg` for an auto-scaling group of instances that poll."""
     replies: str = "queue"
     """`queue` for an SQS queue per web process, or `callback` for HTTP from worker to web process inside the VPC."""
     architecture: str = "arm64"
     """Processor of the function and all instances. `arm64` costs a fifth less; `x86_64` is what most local machines can run."""
     image: str = ""
-    """Id of the instances' image (AMI): an Amazon Linux 2023 for the architecture, in the same region. If empty, CloudFormation
-    takes the newest one at each deployment. The image determines the versions of its packages, too."""
+    """Id of the instances' image (AMI): an Amazon Linux 2023 for the architecture, in the same region. `make image` writes it.
+
+    If empty, CloudFormation takes the newest one at each deployment. The image determines the versions of its packages, too.
+    """
     function_python: str = FUNCTION_PYTHON
     """Python version of the function. Other versions are for emulators, which run functions on the interpreter they have."""
     domain: str = ""
-    """Domain name of the service; requires `certificate`. If empty, the service uses plain HTTP."""
+    """Domain name of the service; requires `certificate`."""
     certificate: str = ""
     """ARN of the certificate for `domain`, in the same region."""
+    hosted_zone: str = ""
+    """Id of the Route 53 zone in which the deployment makes the records of `domain`. If empty, make them yourself."""
+    plain_http: bool = False
+    """True to allow a deployment without a domain, which uses plain HTTP."""
+    firewall: bool = False
+    """True for a web application firewall in front of the load balancer, at 8 USD a month and 0.60 for a million requests."""
+    access_logs: bool = False
+    """True if the load balancer logs each request, with the client's address, to a bucket of its own."""
     alarm_email: str = ""
     """E-mail address that receives alarms after it has confirmed the subscription."""
+    pages_nobody: bool = False
+    """True to allow a deployment whose alarms reach nobody: neither `alarm_email` nor `datadog_notify` is given."""
+    expects_traffic: bool = False
+    """True if there are always requests, so that their absence fires an alarm."""
     runbook: str = "docs/runbook.md"
     """URL or path of the runbook, to which each alarm links."""
     datadog_api_key: str = ""
@@ -122,10 +127,6 @@ class Environment:
     """Datadog site of the account."""
     datadog_notify: str = ""
     """Recipient of monitor notifications in Datadog's syntax, such as `@pagerduty-asciist`."""
-
-    @property
-    def sizes(self) -> Sizes:
-        return SIZES[self.environment]
 
     @property
     def prefix(self) -> str:
@@ -143,38 +144,93 @@ class Environment:
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> "Environment":
-        """Validate the CDK context and return the environment that it describes. Raises ContextError."""
-        names = [field.name for field in fields(cls)]
-        mistakes = []
+        """Return the environment that the CDK context names, by default `dev`, with its other values. Raises ContextError."""
         # Keys of the CDK itself contain a colon, an @ or a slash. Any other key is meant for this class.
-        for key in context:
-            if key not in names and not {":", "@", "/"} & set(key):
-                near = get_close_matches(key, names, n=1)
-                mistakes.append(f"unknown context value {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
-        values = {name: str(context[name]) for name in names if name in context}
-        for name, choices in _CHOICES.items():
-            if values.get(name, choices[0]) not in choices:
-                mistakes.append(f"{name} must be one of {', '.join(choices)}, not {values[name]!r}")
-        mistakes += _domain_mistakes(values) + _datadog_mistakes(values)
-        if values.get("image") and not values["image"].startswith("ami-"):
-            mistakes.append(f"image must be the id of an image, such as ami-0123456789abcdef0, not {values['image']!r}")
-        if values.get("alarm_email") and "@" not in values["alarm_email"]:
-            mistakes.append(f"alarm_email must be an e-mail address, not {values['alarm_email']!r}")
+        own = {key: str(value) for key, value in context.items() if not {":", "@", "/"} & set(key)}
+        return cls.load(own.pop("environment", "dev"), own)
+
+    @classmethod
+    def load(cls, name: str, overrides: Mapping[str, str] | None = None) -> "Environment":
+        """Read and validate `environments/{name}.toml`, with other values for some keys. Raises ContextError."""
+        values = read(name)
+        mistakes: list[str] = []
+        sizes = _typed(Sizes, values.pop("sizes", {}), mistakes)
+        mistakes += [f"sizes lacks {missing}" for missing in _names(Sizes) if missing not in sizes]
+        values = _typed(cls, values, mistakes, reserved=("environment", "sizes"))
+        values |= _typed(cls, overrides or {}, mistakes, reserved=("environment", "sizes"))
+        mistakes += _mistakes(values)
+        if sizes.get("log_days", LOG_DAYS[0]) not in LOG_DAYS:
+            mistakes.append(f"log_days must be one of {', '.join(map(str, LOG_DAYS))}, not {sizes['log_days']}")
+        if sizes.get("requests_per_address", 10) < 10:
+            mistakes.append(f"requests_per_address must be at least 10, not {sizes['requests_per_address']}")
         if mistakes:
             raise ContextError("; ".join(mistakes))
-        return cls(**values)
+        return cls(environment=name, sizes=Sizes(**sizes), **values)
 
 
-def _domain_mistakes(values: Mapping[str, str]) -> list[str]:
+def read(name: str) -> dict[str, Any]:
+    """Return the contents of `environments/{name}.toml`, not yet checked. Raises ContextError if there is no such file."""
+    known = sorted(file.stem for file in ENVIRONMENTS.glob("*.toml"))
+    if name not in known:
+        raise ContextError(f"environment must be one of {', '.join(known)}, not {name!r}")
+    try:
+        return tomllib.loads((ENVIRONMENTS / f"{name}.toml").read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ContextError(f"environments/{name}.toml: {error}") from error
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _typed(kind: type, given: Mapping[str, Any], mistakes: list[str], *, reserved: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the given values of the fields of a class, with the types of the fields; add what is wrong to `mistakes`."""
+    types = {field.name: field.type for field in fields(kind) if field.name not in reserved}
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in types:
+            near = get_close_matches(key, types, n=1)
+            mistakes.append(f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+            continue
+        converted = _BOOLEANS.get(value, value) if types[key] is bool and isinstance(value, str) else value
+        if type(converted) is types[key]:
+            values[key] = converted
+        else:
+            wanted = {bool: "true or false", int: "an integer", str: "a string"}[types[key]]  # type: ignore[index]  # classes
+            mistakes.append(f"{key} must be {wanted}, not {value!r}")
+    return values
+
+
+def _mistakes(values: Mapping[str, Any]) -> list[str]:
+    mistakes = [
+        f"{name} must be one of {', '.join(choices)}, not {values[name]!r}"
+        for name, choices in CHOICES.items()
+        if values.get(name, choices[0]) not in choices
+    ]
+    mistakes += _domain_mistakes(values) + _datadog_mistakes(values)
+    if values.get("image") and not values["image"].startswith("ami-"):
+        mistakes.append(f"image must be the id of an image, such as ami-0123456789abcdef0, not {values['image']!r}")
+    if values.get("alarm_email") and "@" not in values["alarm_email"]:
+        mistakes.append(f"alarm_email must be an e-mail address, not {values['alarm_email']!r}")
+    if not (values.get("alarm_email") or values.get("datadog_notify") or values.get("pages_nobody")):
+        mistakes.append("nobody is told of alarms: give alarm_email or datadog_notify, or set pages_nobody")
+    return mistakes
+
+
+def _domain_mistakes(values: Mapping[str, Any]) -> list[str]:
     mistakes = []
     if bool(values.get("domain")) != bool(values.get("certificate")):
         mistakes.append("domain and certificate (its ARN) go together: give both or neither")
+    elif not values.get("domain") and not values.get("plain_http"):
+        mistakes.append("images would be sent unencrypted: give domain and certificate, or set plain_http")
+    if values.get("hosted_zone") and not values.get("domain"):
+        mistakes.append("hosted_zone has the records of a domain: give domain, too")
     if values.get("certificate") and not values["certificate"].startswith("arn:"):
         mistakes.append(f"certificate must be the ARN of a certificate, not {values['certificate']!r}")
     return mistakes
 
 
-def _datadog_mistakes(values: Mapping[str, str]) -> list[str]:
+def _datadog_mistakes(values: Mapping[str, Any]) -> list[str]:
     keys = ("datadog_api_key", "datadog_app_key")
     # The message omits the invalid value, which may be the key itself.
     mistakes = [

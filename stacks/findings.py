@@ -8,7 +8,7 @@ from stacks.environment import Environment
 
 _REASONS: Final = {
     "S1": "Access logs would cost more than the artifacts, which are a cache and can be created again.",
-    "ELB2": "The instances log each request. A deployment that also needs the load balancer's log names a bucket for it.",
+    "ELB2": "A choice of the environment. Without them, the instances log each request, but not the client's address.",
     "EC23": "The load balancer is public by design, on the HTTP ports only.",
     "AS3": "Groups scale many times a day. Alarms fire if scaling does not help.",
     "L1": "The runtime is a version that all wheels support, not the newest; stacks/bundles.py gives the reason.",

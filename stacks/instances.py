@@ -15,6 +15,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from stacks.environment import Environment
+from stacks.image import NEWEST
 from stacks.logs import log_group
 from stacks.permissions import grant_instance, grant_secrets
 
@@ -76,19 +77,19 @@ class InstanceGroup(Construct):
         health_checks: autoscaling.HealthChecks,
     ) -> None:
         super().__init__(scope, name)
-        # The agent reports metrics under this name. To find the name that AWS gives the group, the agent would need permission
-        # to list the account's tags.
-        self._name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
+        # A fixed name, so that alarms and the agent know it. Nothing but another name makes CloudFormation replace a group.
+        self.name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
         self.log_group = log_group(self, "Log", environment)
         self.release = s3_assets.Asset(self, "Release", path=str(unit.release))
         grant_instance(self.role, release=self.release, log_group=self.log_group, metrics_namespace=_METRICS)
         if environment.datadog:
             grant_secrets(self.role, environment.datadog_api_key)
-        user_data = _user_data(self.release, unit, self.log_group, self._name)
+        user_data = _user_data(self.release, unit, self.log_group, self.name)
         self.group = autoscaling.AutoScalingGroup(
             self,
             "Group",
+            auto_scaling_group_name=self.name,
             vpc=vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
             launch_template=self._launch_template(environment, instance_type, security_group, user_data),
@@ -106,20 +107,18 @@ class InstanceGroup(Construct):
         )
         user_data.add_signal_on_exit_command(self.group)
         self.group.scale_on_cpu_utilization("Cpu", target_utilization_percent=60)
-        self.group.scale_to_track_metric("Memory", metric=self.memory_used(), target_value=75)
-        Tags.of(self.group).add("Name", self._name)
+        Tags.of(self.group).add("Name", self.name)
 
     def _launch_template(
         self, environment: Environment, instance_type: str, security_group: ec2.ISecurityGroup, user_data: ec2.UserData
     ) -> ec2.LaunchTemplate:
-        architecture = ec2.AmazonLinuxCpuType.ARM_64 if environment.architecture == "arm64" else ec2.AmazonLinuxCpuType.X86_64
         disk = ec2.BlockDeviceVolume.ebs(8, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3)
         return ec2.LaunchTemplate(
             self,
             "Template",
             machine_image=_Image(environment.image)
             if environment.image
-            else ec2.MachineImage.latest_amazon_linux2023(cpu_type=architecture),
+            else ec2.MachineImage.from_ssm_parameter(NEWEST.format(architecture=environment.architecture)),
             instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
             security_group=security_group,
             role=self.role,
@@ -127,6 +126,29 @@ class InstanceGroup(Construct):
             http_put_response_hop_limit=1,
             block_devices=[ec2.BlockDevice(device_name="/dev/xvda", volume=disk)],
             user_data=user_data,
+        )
+
+    def track(self, name: str, expression: str, *, using: Mapping[str, cloudwatch.Metric], target: float) -> None:
+        """Scale so that an expression of metrics of the last minute stays at `target`.
+
+        Of several such policies, the one that wants the most instances decides, and instances are removed only if all agree.
+        The CDK's own method takes no expressions.
+        """
+        policy = autoscaling.CfnScalingPolicy
+        autoscaling.CfnScalingPolicy(
+            self,
+            name,
+            auto_scaling_group_name=self.group.auto_scaling_group_name,
+            policy_type="TargetTrackingScaling",
+            target_tracking_configuration=policy.TargetTrackingConfigurationProperty(
+                target_value=target,
+                customized_metric_specification=policy.CustomizedMetricSpecificationProperty(
+                    metrics=[
+                        *(_query(id_, metric) for id_, metric in using.items()),
+                        policy.TargetTrackingMetricDataQueryProperty(id="value", expression=expression, return_data=True),
+                    ]
+                ),
+            ),
         )
 
     def memory_used(self) -> cloudwatch.Metric:
@@ -141,14 +163,30 @@ class InstanceGroup(Construct):
         return cloudwatch.Metric(
             namespace=_METRICS,
             metric_name=name,
-            dimensions_map={"Group": self._name},
+            dimensions_map={"Group": self.name},
             period=Duration.minutes(1),
         )
+
+
+def _query(id_: str, metric: cloudwatch.Metric) -> autoscaling.CfnScalingPolicy.TargetTrackingMetricDataQueryProperty:
+    policy = autoscaling.CfnScalingPolicy
+    dimensions = [
+        policy.MetricDimensionProperty(name=name, value=str(value)) for name, value in (metric.dimensions or {}).items()
+    ]
+    return policy.TargetTrackingMetricDataQueryProperty(
+        id=id_,
+        metric_stat=policy.TargetTrackingMetricStatProperty(
+            metric=policy.MetricProperty(namespace=metric.namespace, metric_name=metric.metric_name, dimensions=dimensions),
+            stat=metric.statistic,
+        ),
+        return_data=False,
+    )
 
 
 def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, group_name: str) -> ec2.UserData:
     """Return user data that fetches the release from S3, writes the unit's environment and runs the release's `boot`."""
     user_data = ec2.UserData.for_linux()
+    user_data.add_commands("export AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=10")
     archive = user_data.add_s3_download_command(bucket=release.bucket, bucket_key=release.s3_object_key)
     region = Stack.of(release).region  # on Lambda, the runtime sets these variables
     deployed = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **unit.variables}

@@ -51,7 +51,7 @@ class ObservabilityStack(Stack):
         on_call = actions.SnsAction(self._topic(environment))
         alarms: dict[Alarm, cloudwatch.AlarmBase] = {}
         for alarm in ALARMS:
-            if alarm.applies_to(worker=environment.worker, environment=environment.environment):
+            if alarm.applies_to(worker=environment.worker, expects_traffic=environment.expects_traffic):
                 alarms[alarm] = self._alarm(alarm)
                 alarms[alarm].add_alarm_action(on_call)
                 alarms[alarm].add_ok_action(on_call)

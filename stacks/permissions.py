@@ -42,18 +42,18 @@ def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQue
     # In the folder of a known digest, it looks for an image that is to be converted again, and for the art to delete.
     _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringLike": {"s3:prefix": f"{_DIGEST}/"}})
     _allow(role, [requests.queue_arn], "sqs:SendMessage")
-    if environment.replies == "queue":
-        notes = artifacts.arn_for_objects(f"{_REPLY_QUEUE_NOTES}*")
-        _allow(role, [notes], "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-        _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringEquals": {"s3:prefix": _REPLY_QUEUE_NOTES}})
-        _allow(
-            role,
-            [_reply_queues(artifacts, environment)],
-            "sqs:CreateQueue",
-            "sqs:DeleteQueue",
-            "sqs:ReceiveMessage",
-            "sqs:DeleteMessage",
-        )
+    # Also if replies are callbacks. A change of a policy takes effect at once, while instances are replaced one by one.
+    notes = artifacts.arn_for_objects(f"{_REPLY_QUEUE_NOTES}*")
+    _allow(role, [notes], "s3:PutObject", "s3:DeleteObject")
+    _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringEquals": {"s3:prefix": _REPLY_QUEUE_NOTES}})
+    _allow(
+        role,
+        [_reply_queues(artifacts, environment)],
+        "sqs:CreateQueue",
+        "sqs:DeleteQueue",
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+    )
 
 
 def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
@@ -63,8 +63,7 @@ def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.I
     _allow(role, [requests.queue_arn], "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
     if environment.worker == "lambda":
         _allow(role, [requests.queue_arn], "sqs:GetQueueAttributes")  # Lambda's, to poll the queue
-    if environment.replies == "queue":
-        _allow(role, [_reply_queues(artifacts, environment)], "sqs:SendMessage")
+    _allow(role, [_reply_queues(artifacts, environment)], "sqs:SendMessage")
 
 
 def function_role(scope: Construct, name: str, *, log_group: logs.ILogGroup, in_vpc: bool = False) -> iam.Role:
@@ -136,7 +135,7 @@ def grant_secrets(role: iam.IGrantable, *arns: str) -> None:
     _allow(role, list(arns), "secretsmanager:GetSecretValue")
 
 
-def limit_endpoint(endpoint: ec2.GatewayVpcEndpoint, *, artifacts: s3.IBucket, release: s3_assets.Asset) -> None:
+def limit_endpoint(endpoint: ec2.GatewayVpcEndpoint, *, artifacts: s3.IBucket, releases: s3.IBucket) -> None:
     """Let the S3 endpoint of a VPC pass only the calls of both tiers, and those that boot an instance.
 
     Otherwise, code that a hostile image has taken over could write to a bucket of another account, with credentials from there.
@@ -153,7 +152,7 @@ def limit_endpoint(endpoint: ec2.GatewayVpcEndpoint, *, artifacts: s3.IBucket, r
     for resources, actions, conditions in (
         ([artifacts.arn_for_objects("*")], ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], own),
         ([artifacts.bucket_arn], ["s3:ListBucket"], own),
-        ([release.bucket.arn_for_objects("*")], ["s3:GetObject"], own),  # during an update, those of the old release too
+        ([releases.arn_for_objects("*")], ["s3:GetObject"], own),  # during an update, those of the old release too
         ([repositories], ["s3:GetObject"], {}),  # unsigned
     ):
         endpoint.add_to_policy(

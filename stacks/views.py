@@ -110,13 +110,17 @@ class Views:
             case "load_balancer":
                 return self._web.load_balancer.metrics.custom(signal.metric)
             case "web_targets":
-                return self._web.targets.metrics.custom(signal.metric)
+                return self._web.target_metric(signal.metric)
             case "web_instances":
                 return _of_group(self._web.instances, signal.metric)
             case "pollers" if self._worker.instances:
                 return _of_group(self._worker.instances, signal.metric)
-            case "converter" if self._worker.function:
-                return self._worker.function.metric(signal.metric)
+            case "converter" if self._worker.function_name:
+                return cloudwatch.Metric(
+                    namespace="AWS/Lambda",
+                    metric_name=signal.metric,
+                    dimensions_map={"FunctionName": self._worker.function_name},
+                )
         raise ValueError(f"this deployment has no {signal.resource}")
 
     def _bad(self, period: Duration) -> cloudwatch.MathExpression:
@@ -199,5 +203,5 @@ def _of_group(group: InstanceGroup, metric: str) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace="AWS/AutoScaling",
         metric_name=metric,
-        dimensions_map={"AutoScalingGroupName": group.group.auto_scaling_group_name},
+        dimensions_map={"AutoScalingGroupName": group.name},
     )

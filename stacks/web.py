@@ -1,12 +1,13 @@
-"""The web stack: the network, the load balancer, and a group of instances that run gunicorn behind it."""
+"""The web stack: the load balancer, and a group of instances that run gunicorn behind it."""
 
 from pathlib import Path
 
 from aws_cdk import Annotations, CfnOutput, Duration, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_certificatemanager as acm
-from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
@@ -15,16 +16,18 @@ from constructs import Construct
 from asciist.settings import Settings
 from stacks.datadog import datadog_variables
 from stacks.environment import Environment
+from stacks.exports import export_all
 from stacks.instances import InstanceGroup, Unit
-from stacks.logs import log_group
-from stacks.permissions import grant_secrets, grant_web, limit_endpoint, reply_queue_prefix
+from stacks.network import NETWORK, WEB_PORT, NetworkStack
+from stacks.permissions import grant_secrets, grant_web, reply_queue_prefix
 
-_PORT = 8080
-_NETWORK = "10.0.0.0/16"
-"""Addresses of the VPC, which are also the only ones to which workers send callbacks."""
 _HSTS_SECONDS = 365 * 86_400
 """Seconds for which a browser that has used the domain over HTTPS uses nothing else. Subdomains are not included, because they
 may not be this service's."""
+_PROCESSES = 2
+"""Web processes of an instance: both types have two virtual CPUs."""
+_IN_FLIGHT_SHARE = 0.4
+"""Share of the requests that an instance may have in flight above which another is started, before it refuses any."""
 _VARIABLES = (
     "BACKEND",
     "BUCKET",
@@ -42,8 +45,7 @@ _VARIABLES = (
 
 
 class WebStack(Stack):
-    """The network and the web tier. Only the load balancer accepts connections from clients. Instances accept connections only
-    from the load balancer and, if replies are callbacks, from workers."""
+    """The web tier."""
 
     def __init__(
         self,
@@ -54,33 +56,41 @@ class WebStack(Stack):
         settings: Settings,
         artifacts: s3.IBucket,
         requests: sqs.IQueue,
+        access_logs: s3.IBucket,
         link_keys: secretsmanager.ISecret,
+        network: NetworkStack,
         release: Path,
     ) -> None:
         super().__init__(scope, name)
-        self.vpc = self._network(environment)
-        self._s3_endpoint = self.vpc.add_gateway_endpoint("ArtifactsGateway", service=ec2.GatewayVpcEndpointAwsService.S3)
-        front = self._security_group("FrontAccess")
-        self.web_access = self._security_group("WebAccess", reaches_aws=True)
-        self.web_access.connections.allow_from(front, ec2.Port.tcp(_PORT), "The load balancer")
-        self.worker_access = self._security_group("WorkerAccess", reaches_aws=True)
-        if environment.replies == "callback":
-            callbacks = ec2.Port.tcp_range(settings.callback_ports[0], settings.callback_ports[-1])
-            self.web_access.connections.allow_from(self.worker_access, callbacks, "Replies")
+        self.load_balancer = elbv2.ApplicationLoadBalancer(
+            self,
+            "Front",
+            vpc=network.vpc,
+            internet_facing=True,
+            security_group=network.front_access,
+            idle_timeout=Duration.seconds(settings.timeouts.load_balancer_idle),
+            drop_invalid_header_fields=True,
+            desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
+            # The last address in X-Forwarded-For is the client's. All others are what the client claims.
+            xff_header_processing_mode=elbv2.XffHeaderProcessingMode.APPEND,
+            deletion_protection=environment.sizes.keeps_data,
+        )
+        self.load_balancer.set_attribute("access_logs.s3.enabled", str(environment.access_logs).lower())
+        if environment.access_logs:
+            self.load_balancer.set_attribute("access_logs.s3.bucket", access_logs.bucket_name)
         self.instances = InstanceGroup(
             self,
             "Web",
             environment=environment,
-            vpc=self.vpc,
-            security_group=self.web_access,
+            vpc=network.vpc,
+            security_group=network.web_access,
             unit=Unit(
                 name="asciist-web",
                 release=release,
                 variables={
                     **aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
                     "LINK_KEYS_SECRET_ARN": link_keys.secret_arn,
-                    # Without a domain, clients use the name of the load balancer, which is not known yet.
-                    **({"ASCIIST_TRUSTED_HOSTS": environment.domain} if environment.domain else {}),
+                    **self._trusted_hosts(environment),
                 },
                 needs_own_address=True,
             ),
@@ -93,43 +103,74 @@ class WebStack(Stack):
         )
         grant_web(self.instances.role, artifacts=artifacts, requests=requests, environment=environment)
         grant_secrets(self.instances.role, link_keys.secret_arn)
-        limit_endpoint(self._s3_endpoint, artifacts=artifacts, release=self.instances.release)
-        self.load_balancer = elbv2.ApplicationLoadBalancer(
-            self,
-            "Front",
-            vpc=self.vpc,
-            internet_facing=True,
-            security_group=front,
-            idle_timeout=Duration.seconds(settings.timeouts.load_balancer_idle),
-            drop_invalid_header_fields=True,
-            desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
-            # The last address in X-Forwarded-For is the client's. All others are what the client claims.
-            xff_header_processing_mode=elbv2.XffHeaderProcessingMode.APPEND,
-            deletion_protection=environment.sizes.keeps_data,
-        )
-        self.targets = self._target_group(settings)
+        self.targets = self._target_group(settings, network)
         self._listen(environment)
+        self._scale_on_requests_in_flight(settings)
+        export_all(
+            self,
+            [
+                self.load_balancer.load_balancer_arn,
+                self.load_balancer.load_balancer_full_name,
+                self.targets.target_group_full_name,
+            ],
+        )
 
-    def _security_group(self, name: str, *, reaches_aws: bool = False) -> ec2.SecurityGroup:
-        """Create a security group without outbound access, or with HTTPS only."""
-        group = ec2.SecurityGroup(self, name, vpc=self.vpc, allow_all_outbound=False)
-        if reaches_aws:
-            group.connections.allow_to_any_ipv4(ec2.Port.tcp(443), "AWS endpoints and package repositories")
-        return group
+    def target_metric(self, name: str, *, statistic: str = "Average") -> cloudwatch.Metric:
+        """Return a metric of the targets. Those of the CDK refer to a listener, which not every deployment has."""
+        return cloudwatch.Metric(
+            namespace="AWS/ApplicationELB",
+            metric_name=name,
+            dimensions_map={
+                "LoadBalancer": self.load_balancer.load_balancer_full_name,
+                "TargetGroup": self.targets.target_group_full_name,
+            },
+            statistic=statistic,
+            period=Duration.minutes(1),
+        )
 
-    def _target_group(self, settings: Settings) -> elbv2.ApplicationTargetGroup:
-        """Create the target group of the instances. The load balancer sends requests only to ready instances."""
+    def _scale_on_requests_in_flight(self, settings: Settings) -> None:
+        """Add instances when requests wait, as they do when the bucket, the queue or the workers are slow while CPUs are idle.
+
+        The number in flight is the product of their rate and their duration (Little's law).
+        """
+        most = _PROCESSES * settings.max_requests_in_flight
+        self.instances.track(
+            "InFlight",
+            "FILL(requests, 0) / 60 * FILL(seconds, 0)",
+            using={
+                "requests": self.target_metric("RequestCountPerTarget", statistic="Sum"),
+                "seconds": self.target_metric("TargetResponseTime", statistic="Average"),
+            },
+            target=_IN_FLIGHT_SHARE * most,
+        )
+
+    def _trusted_hosts(self, environment: Environment) -> dict[str, str]:
+        """Return the setting of the hosts that requests may name.
+
+        With a domain, they are the domain and the load balancer. Without, they are all: when a domain is added, its clients
+        reach instances that do not know it yet, and the other way round.
+        """
+        if not environment.domain:
+            return {}
+        return {"ASCIIST_TRUSTED_HOSTS": f"{environment.domain},{self.load_balancer.load_balancer_dns_name}"}
+
+    def _target_group(self, settings: Settings, network: NetworkStack) -> elbv2.ApplicationTargetGroup:
+        """Create the target group of the instances.
+
+        An instance that fails the health check gets no requests and is replaced. The check looks at the instance alone: if the
+        bucket or the queue failed, `/readyz` would fail on all instances, and others would help nobody.
+        """
         return elbv2.ApplicationTargetGroup(
             self,
             "Targets",
-            vpc=self.vpc,
-            port=_PORT,
+            vpc=network.vpc,
+            port=WEB_PORT,
             protocol=elbv2.ApplicationProtocol.HTTP,
             targets=[self.instances.group],
             deregistration_delay=Duration.seconds(settings.timeouts.deregistration_delay),
             load_balancing_algorithm_type=elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             health_check=elbv2.HealthCheck(
-                path="/readyz",
+                path="/healthz",
                 interval=Duration.seconds(10),
                 timeout=Duration.seconds(5),
                 healthy_threshold_count=2,
@@ -137,52 +178,54 @@ class WebStack(Stack):
             ),
         )
 
-    def _network(self, environment: Environment) -> ec2.Vpc:
-        """Create a VPC over two zones, with private subnets and NAT for the instances."""
-        vpc = ec2.Vpc(
-            self,
-            "Network",
-            ip_addresses=ec2.IpAddresses.cidr(_NETWORK),
-            max_azs=2,
-            nat_gateways=environment.sizes.nat_gateways,
-            # Nothing uses the default security group. To empty it, the CDK would add a custom resource that may change groups.
-            restrict_default_security_group=False,
-        )
-        vpc.add_flow_log(
-            "Rejected",
-            destination=ec2.FlowLogDestination.to_cloud_watch_logs(log_group(self, "RejectedLog", environment)),
-            traffic_type=ec2.FlowLogTrafficType.REJECT,
-        )
-        return vpc
-
     def _listen(self, environment: Environment) -> None:
-        if not environment.domain:
-            Annotations.of(self).add_warning_v2(
-                "asciist:plain-http", "No domain is configured: the service uses plain HTTP, and images are sent unencrypted."
-            )
-            http = self.load_balancer.add_listener(
-                "Http", port=80, protocol=elbv2.ApplicationProtocol.HTTP, default_target_groups=[self.targets]
-            )
-            _remove_server_header(http)
-            CfnOutput(self, "Url", value=f"http://{self.load_balancer.load_balancer_dns_name}")
+        """Forward what arrives on port 443 if there is a domain, and on port 80 otherwise.
+
+        A port has the same listener in every deployment, whose action changes: a port can have only one, and CloudFormation
+        creates a new one before it deletes the old one.
+        """
+        if environment.domain:
+            https = self._listener("Https", 443, elbv2.ListenerAction.forward([self.targets]), environment.certificate)
+            https.set_attribute("routing.http.response.strict_transport_security.header_value", f"max-age={_HSTS_SECONDS}")
+            self._listener("Http", 80, elbv2.ListenerAction.redirect(protocol="HTTPS", port="443", permanent=True))
+            if environment.hosted_zone:
+                self._point_domain(environment)
+            CfnOutput(self, "Url", value=f"https://{environment.domain}")
+            CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
             return
-        https = self.load_balancer.add_listener(
-            "Https",
-            port=443,
-            protocol=elbv2.ApplicationProtocol.HTTPS,
-            ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS,
-            certificates=[acm.Certificate.from_certificate_arn(self, "Certificate", environment.certificate)],
-            default_target_groups=[self.targets],
+        Annotations.of(self).add_warning_v2(
+            "asciist:plain-http", "No domain is configured: the service uses plain HTTP, and images are sent unencrypted."
         )
-        https.set_attribute("routing.http.response.strict_transport_security.header_value", f"max-age={_HSTS_SECONDS}")
-        _remove_server_header(https)
-        _remove_server_header(self.load_balancer.add_redirect())
-        CfnOutput(self, "Url", value=f"https://{environment.domain}")
-        CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
+        self._listener("Http", 80, elbv2.ListenerAction.forward([self.targets]))
+        CfnOutput(self, "Url", value=f"http://{self.load_balancer.load_balancer_dns_name}")
 
+    def _point_domain(self, environment: Environment) -> None:
+        """Create the domain's records for IPv4, in the zone of the environment."""
+        route53.CfnRecordSet(
+            self,
+            "Domain",
+            hosted_zone_id=environment.hosted_zone,
+            name=environment.domain,
+            type="A",
+            alias_target=route53.CfnRecordSet.AliasTargetProperty(
+                dns_name=self.load_balancer.load_balancer_dns_name,
+                hosted_zone_id=self.load_balancer.load_balancer_canonical_hosted_zone_id,
+                evaluate_target_health=False,
+            ),
+        )
 
-def _remove_server_header(listener: elbv2.ApplicationListener) -> None:
-    listener.set_attribute("routing.http.response.server.enabled", "false")
+    def _listener(self, name: str, port: int, action: elbv2.ListenerAction, certificate: str = "") -> elbv2.ApplicationListener:
+        listener = self.load_balancer.add_listener(
+            name,
+            port=port,
+            open=False,  # the network stack opens the ports
+            protocol=elbv2.ApplicationProtocol.HTTPS if certificate else elbv2.ApplicationProtocol.HTTP,
+            ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS if certificate else None,
+            certificates=[acm.Certificate.from_certificate_arn(self, "Certificate", certificate)] if certificate else None,
+            default_action=action,
+        )
+        listener.set_attribute("routing.http.response.server.enabled", "false")
+        return listener
 
 
 def aws_variables(
@@ -201,9 +244,9 @@ def aws_variables(
         reply_path=environment.replies,
         reply_queue_prefix=reply_queue_prefix(environment),
         callback_first_port=settings.callback_first_port,
-        callback_networks=_NETWORK,
+        callback_networks=NETWORK,
         host="0.0.0.0",  # noqa: S104 - the security group admits only the load balancer
-        port=_PORT,
+        port=WEB_PORT,
         request_timeout=settings.request_timeout,
         store_max_days=environment.sizes.artifact_days,
         metrics="dogstatsd+emf" if environment.datadog else "emf",

@@ -5,7 +5,6 @@ from pathlib import Path
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
@@ -17,6 +16,7 @@ from stacks.datadog import add_extension
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
+from stacks.network import NetworkStack
 from stacks.permissions import function_role, grant_worker
 from stacks.web import aws_variables
 
@@ -25,11 +25,12 @@ _BACKLOG_PER_INSTANCE = 10
 30 images a second."""
 
 
+_AGE_SECONDS = 3
+"""Age of the oldest message above which another instance is started: a message that waits for 10 seconds is too late."""
 _VARIABLES = (
     "BACKEND",
     "BUCKET",
     "REQUEST_QUEUE_URL",
-    "REPLY_PATH",
     "CALLBACK_FIRST_PORT",
     "CALLBACK_NETWORKS",
     "METRICS",
@@ -40,7 +41,8 @@ _VARIABLES = (
 class WorkerStack(Stack):
     """The worker tier: consumes requests, converts images, stores the art and replies to web processes."""
 
-    function: lambda_.Function | None = None
+    function_name = ""
+    """Name of the function; empty if the tier has none. It is fixed, so that alarms know it."""
     instances: InstanceGroup | None = None
 
     def __init__(
@@ -52,30 +54,28 @@ class WorkerStack(Stack):
         settings: Settings,
         artifacts: s3.IBucket,
         requests: sqs.IQueue,
-        vpc: ec2.IVpc,
-        worker_access: ec2.ISecurityGroup,
+        network: NetworkStack,
         bundle: Path,
     ) -> None:
         """`bundle` is the function bundle if `environment.worker` is "lambda", or else the release for instances."""
         super().__init__(scope, name)
         variables = aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests)
         if environment.worker == "lambda":
-            # Callbacks go to addresses in the VPC. Reply queues are reachable without it, which saves NAT traffic.
-            network = {"vpc": vpc, "security_groups": [worker_access]} if environment.replies == "callback" else {}
-            self.function = self._function(environment, settings, bundle, variables=variables, network=network)
-            add_extension(self.function, environment)
+            self.function_name = f"{environment.prefix}-converter"
+            function = self._function(environment, settings, bundle, variables=variables, network=network)
+            add_extension(function, environment)
             # An SqsEventSource would do the same, and also grant the function what `grant_worker` does not.
-            self.function.add_event_source_mapping(
+            function.add_event_source_mapping(
                 "Requests",
                 event_source_arn=requests.queue_arn,
                 batch_size=1,  # a client waits for each message, and a batch is converted one message after another
                 max_concurrency=environment.sizes.worker_max_concurrency,
                 report_batch_item_failures=True,
             )
-            role: iam.IGrantable = self.function
+            role: iam.IGrantable = function
         else:
             unit = Unit(name="asciist-poller", release=bundle, variables=variables)
-            self.instances = self._pollers(environment, unit, requests, vpc=vpc, worker_access=worker_access)
+            self.instances = self._pollers(environment, unit, requests, network=network)
             role = self.instances.role
         grant_worker(role, artifacts=artifacts, requests=requests, environment=environment)
 
@@ -86,14 +86,16 @@ class WorkerStack(Stack):
         bundle: Path,
         *,
         variables: dict[str, str],
-        network: dict[str, object],
+        network: NetworkStack,
     ) -> lambda_.Function:
+        """Create the function, in the VPC because callbacks go to addresses there."""
         arm = environment.architecture == "arm64"
         log = log_group(self, "Log", environment)
         return lambda_.Function(
             self,
             "Converter",
-            role=function_role(self, "ConverterRole", log_group=log, in_vpc=bool(network)),
+            function_name=self.function_name,
+            role=function_role(self, "ConverterRole", log_group=log, in_vpc=True),
             description="Converts images to ASCII art",
             runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
@@ -103,7 +105,8 @@ class WorkerStack(Stack):
             timeout=Duration.seconds(settings.timeouts.worker),
             environment=variables,
             log_group=log,
-            **network,  # type: ignore[arg-type]  # vpc and security_groups, or neither
+            vpc=network.vpc,
+            security_groups=[network.worker_access],
         )
 
     def _pollers(
@@ -112,44 +115,45 @@ class WorkerStack(Stack):
         unit: Unit,
         requests: sqs.IQueue,
         *,
-        vpc: ec2.IVpc,
-        worker_access: ec2.ISecurityGroup,
+        network: NetworkStack,
     ) -> InstanceGroup:
         sizes = environment.sizes
         pollers = InstanceGroup(
             self,
             "Pollers",
             environment=environment,
-            vpc=vpc,
-            security_group=worker_access,
+            vpc=network.vpc,
+            security_group=network.worker_access,
             unit=unit,
             instance_type=sizes.poller_instance_type,
             min_instances=sizes.poller_min_instances,
             max_instances=sizes.poller_max_instances,
             health_checks=autoscaling.HealthChecks.ec2(grace_period=Duration.minutes(5)),
         )
-        backlog = cloudwatch.MathExpression(
-            expression="visible / MAX([running, 1])",
-            using_metrics={
-                "visible": requests.metric_approximate_number_of_messages_visible(statistic="Maximum"),
-                "running": cloudwatch.Metric(
-                    namespace="AWS/AutoScaling",
-                    metric_name="GroupInServiceInstances",
-                    dimensions_map={"AutoScalingGroupName": pollers.group.auto_scaling_group_name},
-                ),
-            },
-            label="backlog per instance",
-            period=Duration.minutes(1),
+        running = cloudwatch.Metric(
+            namespace="AWS/AutoScaling",
+            metric_name="GroupInServiceInstances",
+            dimensions_map={"AutoScalingGroupName": pollers.name},
+            statistic="Average",
         )
-        pollers.group.scale_on_metric(
+        pollers.track(
             "Backlog",
-            metric=backlog,
+            "FILL(visible, 0) / IF(running > 0, running, 1)",
+            using={
+                "visible": requests.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+                "running": running,
+            },
+            target=_BACKLOG_PER_INSTANCE,
+        )
+        # Only upwards: a queue without messages has no age, and the other two policies remove instances.
+        pollers.group.scale_on_metric(
+            "Age",
+            metric=requests.metric_approximate_age_of_oldest_message(statistic="Maximum", period=Duration.minutes(1)),
             adjustment_type=autoscaling.AdjustmentType.CHANGE_IN_CAPACITY,
             scaling_steps=[
-                autoscaling.ScalingInterval(upper=1, change=-1),
-                autoscaling.ScalingInterval(lower=_BACKLOG_PER_INSTANCE, change=+1),
-                autoscaling.ScalingInterval(lower=5 * _BACKLOG_PER_INSTANCE, change=+4),
+                autoscaling.ScalingInterval(lower=_AGE_SECONDS, change=+1),
+                autoscaling.ScalingInterval(lower=2 * _AGE_SECONDS, change=+4),
             ],
-            evaluation_periods=2,
+            evaluation_periods=1,
         )
         return pollers

@@ -33,7 +33,7 @@ _REFERENCES: Final = {"AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:{R
 
 _ROLES: Final = {
     ("web", "ec2.amazonaws.com"): "web instance",
-    ("web", "vpc-flow-logs.amazonaws.com"): "flow log",
+    ("network", "vpc-flow-logs.amazonaws.com"): "flow log",
     ("worker", "ec2.amazonaws.com"): "poller",
     ("worker", "lambda.amazonaws.com"): "function",
     ("datadog", "lambda.amazonaws.com"): "Datadog function",
@@ -101,6 +101,8 @@ def statements(document: Template, template: Template, templates: Templates) -> 
     """Return the statements of a policy document of `template`."""
     found = []
     for statement in document["Statement"]:
+        if statement.get("Principal", {}).keys() == {"Service"}:
+            continue  # for a service of AWS, and for no role of a deployment
         assert not statement.keys() - {"Action", "Resource", "Effect", "Condition", "Principal", "Sid"}, statement
         assert statement.get("Principal", {"AWS": "*"}) == {"AWS": "*"}, statement
         conditions = [

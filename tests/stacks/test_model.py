@@ -17,13 +17,13 @@ from observability.objective import OBJECTIVE
 from observability.panels import MEASURED, SECTIONS, Panel, Vendor
 from observability.signals import Aws, Measured
 from stacks.environment import Environment
+from tests.stacks.synthesis import choose, resources, synthesized
 from tests.stacks.test_datadog import KEYS, joined
-from tests.stacks.test_datadog import synthesized as synthesized_with_datadog
-from tests.stacks.test_templates import each_deployment, resources
+from tests.stacks.test_templates import each_deployment
 
 RUNBOOK = "https://docs.example/runbook.md"
 WITH_DATADOG = [
-    Environment.from_context({**KEYS, "worker": worker, "environment": environment, "runbook": RUNBOOK})
+    choose(environment, **KEYS, worker=worker, runbook=RUNBOOK)
     for worker in ("lambda", "asg")
     for environment in ("dev", "prod")
 ]
@@ -67,7 +67,7 @@ def rule_of_model(alarm: Alarm) -> Rule:
 
 
 def applying(environment: Environment) -> list[Alarm]:
-    return [a for a in ALARMS if a.applies_to(worker=environment.worker, environment=environment.environment)]
+    return [a for a in ALARMS if a.applies_to(worker=environment.worker, expects_traffic=environment.expects_traffic)]
 
 
 # CloudWatch
@@ -123,7 +123,7 @@ def datadog_objects(environment: Environment, kind: str) -> dict[str, Properties
     """Definitions by logical id; a reference to another resource reads `(ID)`."""
     return {
         id_: json.loads(joined(resource["Properties"]["Definition"]))
-        for id_, resource in synthesized_with_datadog(environment)["datadog"]["Resources"].items()
+        for id_, resource in synthesized(environment)["datadog"]["Resources"].items()
         if resource["Type"] == f"Custom::Datadog{kind}"
     }
 
@@ -278,7 +278,7 @@ class TestAlarms:
     def test_a_part_of_an_alarm_notifies_nobody(self) -> None:
         for alarm in cloudwatch_alarms(COMPLETE).values():
             assert bool(alarm.get("AlarmActions")) is ("(part: " not in alarm["AlarmName"])
-        notified = Environment.from_context({**KEYS, "datadog_notify": "@pagerduty-asciist"})
+        notified = choose(**KEYS, datadog_notify="@pagerduty-asciist")
         for monitor in datadog_objects(notified, "Monitor").values():
             assert ("@" in monitor["message"]) is ("(part: " not in monitor["name"])
 
@@ -390,7 +390,7 @@ def fill(value: float, filling: float) -> float:
     return filling if math.isnan(value) else value
 
 
-def choose(condition: bool, value: float, otherwise: float = math.nan) -> float:
+def when(condition: bool, value: float, otherwise: float = math.nan) -> float:
     return value if condition else otherwise
 
 
@@ -414,7 +414,7 @@ def calculated(expression: str, values: dict[str, float]) -> float:
     functions = {
         "divide": divide,
         "FILL": fill,
-        "IF": choose,
+        "IF": when,
         "RUNNING_SUM": lambda value: value,  # there is only one period
         "default_zero": lambda value: fill(value, 0),
     }

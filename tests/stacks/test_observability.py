@@ -23,10 +23,11 @@ from observability.alarms import (
     Alarm,
 )
 from stacks.environment import Environment
+from tests.stacks.synthesis import choose, resources
 from tests.stacks.test_model import calculated, cloudwatch_alarms, cloudwatch_dashboard
-from tests.stacks.test_templates import COMBINATIONS, each_deployment, resources
+from tests.stacks.test_templates import COMBINATIONS, each_deployment
 
-PROD = Environment(environment="prod", runbook="https://docs.example/runbook.md")
+PROD = choose(environment="prod", runbook="https://docs.example/runbook.md")
 AWS_NAMESPACES = ("AWS/ApplicationELB", "AWS/AutoScaling", "AWS/Lambda", "AWS/SQS")
 AGENT_METRICS = {"mem_used_percent", "disk_used_percent"}
 OBJECTIVE = tomllib.loads((Path(__file__).parents[2] / "observability/slo.toml").read_text())
@@ -95,9 +96,9 @@ class TestAlarms:
         assert (metric["Namespace"], metric["MetricName"]) == ("asciist-prod", metrics.REQUESTS)
 
     def test_alarms_are_mailed_where_an_address_is_given(self) -> None:
-        (subscription,) = resources(Environment(alarm_email="on-call@example.org"), "AWS::SNS::Subscription").values()
+        (subscription,) = resources(choose(alarm_email="on-call@example.org"), "AWS::SNS::Subscription").values()
         assert subscription["Properties"]["Endpoint"] == "on-call@example.org"
-        assert resources(Environment(), "AWS::SNS::Subscription") == {}
+        assert resources(choose(), "AWS::SNS::Subscription") == {}
 
 
 class TestBudget:
@@ -265,7 +266,7 @@ class TestDashboard:
     def test_it_begins_with_a_link_to_the_runbook_for_each_alarm(self, environment: Environment) -> None:
         _, _, text, *_ = cloudwatch_dashboard(environment)
         for alarm in ALARMS:
-            applies = alarm.applies_to(worker=environment.worker, environment=environment.environment)
+            applies = alarm.applies_to(worker=environment.worker, expects_traffic=environment.expects_traffic)
             assert (f"{environment.runbook}#{alarm.anchor}`" in text["properties"]["markdown"]) is applies
 
     def test_a_url_of_the_runbook_is_a_link(self) -> None:

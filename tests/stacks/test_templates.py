@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import aws_cdk
 import cloudformation_validate
@@ -17,53 +16,17 @@ from aws_cdk import assertions
 
 import app as cdk_app
 from asciist.settings import CALLBACK_PORTS, Settings, Timeouts
-from stacks.environment import SIZES, ContextError, Environment
+from stacks.environment import Environment
+from tests.stacks.synthesis import FLAGS, bundle, choose, only, resources, synthesized
 
-STACKS = ("storage", "web", "worker", "observability")
+STACKS = ("storage", "network", "web", "edge", "worker", "observability", "datadog")
 COMBINATIONS = [
-    Environment(worker=worker, replies=replies, environment=environment)
+    choose(worker=worker, replies=replies, environment=environment)
     for worker, replies, environment in itertools.product(("lambda", "asg"), ("queue", "callback"), ("dev", "prod"))
 ]
-SECURE = Environment(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
+SECURE = choose(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
 
 HSTS = "routing.http.response.strict_transport_security.header_value"
-
-FLAGS = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]
-
-Resources = dict[str, dict[str, Any]]
-
-
-@cache
-def bundle() -> Path:
-    """A placeholder for both bundles, whose contents do not appear in templates."""
-    directory = Path(aws_cdk.FileSystem.mkdtemp("asciist-bundle-"))
-    (directory / "boot").write_text("")
-    return directory
-
-
-@cache
-def synthesized(environment: Environment) -> dict[str, dict[str, Any]]:
-    """The templates of a deployment, keyed by the last word of the stack's name. Raises if cdk-nag has a finding."""
-    app = aws_cdk.App(context=FLAGS)
-    cdk_app.compose(app, environment, build_function=lambda _: bundle(), build_release=lambda _: bundle())
-    assembly = app.synth()
-    return {stack.stack_name.rpartition("-")[2]: stack.template for stack in assembly.stacks}
-
-
-def resources(environment: Environment, kind: str, stack: str = "") -> Resources:
-    templates = synthesized(environment)
-    return {
-        name: resource
-        for key in ([stack] if stack else STACKS)
-        for name, resource in templates[key]["Resources"].items()
-        if resource["Type"] == kind
-    }
-
-
-def only(found: Resources) -> dict[str, Any]:
-    (resource,) = found.values()
-    return resource["Properties"]
-
 
 each_deployment = pytest.mark.parametrize(
     "environment", COMBINATIONS, ids=lambda chosen: f"{chosen.worker}-{chosen.replies}-{chosen.environment}"
@@ -127,23 +90,23 @@ class TestStorage:
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
     def test_data_outlives_its_stack_in_prod_only(self, environment: str) -> None:
-        storage = synthesized(Environment(environment=environment))["storage"]["Resources"]
+        storage = synthesized(choose(environment=environment))["storage"]["Resources"]
         policy = "Retain" if environment == "prod" else "Delete"
         for name in ("Artifacts", "Requests", "DeadLetters"):
             assert {storage[name]["DeletionPolicy"], storage[name]["UpdateReplacePolicy"]} == {policy}
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
     def test_images_art_and_unfinished_uploads_are_deleted_by_age(self, environment: str) -> None:
-        bucket = only(resources(Environment(environment=environment), "AWS::S3::Bucket"))
+        bucket = synthesized(choose(environment))["storage"]["Resources"]["Artifacts"]["Properties"]
         rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
-        assert rules["images-and-art"]["ExpirationInDays"] == SIZES[environment].artifact_days
+        assert rules["images-and-art"]["ExpirationInDays"] == choose(environment).sizes.artifact_days
         assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
         assert all(rule["Status"] == "Enabled" and "Prefix" not in rule for rule in rules.values())
 
     def test_the_visibility_timeout_is_six_worker_timeouts_and_the_maximum_receive_count_is_five(self) -> None:
         timeouts = Timeouts()
-        storage = synthesized(Environment())["storage"]["Resources"]
+        storage = synthesized(choose())["storage"]["Resources"]
         requests = storage["Requests"]["Properties"]
 
         assert requests["VisibilityTimeout"] == 6 * timeouts.worker
@@ -152,13 +115,13 @@ class TestStorage:
         assert storage["DeadLetters"]["Properties"]["MessageRetentionPeriod"] == 14 * 86_400
 
     def test_storage_is_encrypted_and_private_and_requires_tls(self) -> None:
-        bucket = only(resources(Environment(), "AWS::S3::Bucket"))
-        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
-        assert bucket["BucketEncryption"]
-        for queue in resources(Environment(), "AWS::SQS::Queue").values():
+        for bucket in resources(choose(), "AWS::S3::Bucket").values():
+            assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+            assert bucket["Properties"]["BucketEncryption"]
+        for queue in resources(choose(), "AWS::SQS::Queue").values():
             assert queue["Properties"]["SqsManagedSseEnabled"] is True
-        for kind, number in (("AWS::S3::BucketPolicy", 1), ("AWS::SQS::QueuePolicy", 2), ("AWS::SNS::TopicPolicy", 1)):
-            policies = resources(Environment(), kind)
+        for kind, number in (("AWS::S3::BucketPolicy", 2), ("AWS::SQS::QueuePolicy", 2), ("AWS::SNS::TopicPolicy", 1)):
+            policies = resources(choose(), kind)
             assert len(policies) == number
             for policy in policies.values():
                 assert {"Bool": {"aws:SecureTransport": "false"}} in [
@@ -171,13 +134,13 @@ class TestNetwork:
     def test_instances_accept_connections_only_from_the_load_balancer_and_from_workers(self, environment: Environment) -> None:
         rules = [rule["Properties"] for rule in resources(environment, "AWS::EC2::SecurityGroupIngress").values()]
         first = Settings().callback_first_port
-        callbacks = [(first, first + CALLBACK_PORTS - 1)] if environment.replies == "callback" else []
+        callbacks = (first, first + CALLBACK_PORTS - 1)
 
-        assert sorted((rule["FromPort"], rule["ToPort"]) for rule in rules) == [(8080, 8080), *callbacks]
+        assert sorted((rule["FromPort"], rule["ToPort"]) for rule in rules) == [(8080, 8080), callbacks]
         assert all("SourceSecurityGroupId" in rule and "CidrIp" not in rule for rule in rules)
         for name, group in resources(environment, "AWS::EC2::SecurityGroup").items():
             open_ports = [rule["FromPort"] for rule in group["Properties"].get("SecurityGroupIngress", [])]
-            assert open_ports == ([80] if name.startswith("FrontAccess") else [])
+            assert open_ports == ([80, 443] if name.startswith("FrontAccess") else [])
 
     @each_deployment
     def test_instances_are_in_private_subnets_with_encrypted_disks_and_imdsv2_only(self, environment: Environment) -> None:
@@ -191,20 +154,19 @@ class TestNetwork:
         for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
             assert "PrivateSubnet" in json.dumps(group["Properties"]["VPCZoneIdentifier"])
 
-    def test_the_function_is_in_the_vpc_for_callbacks_only(self) -> None:
+    def test_the_function_is_in_the_vpc_so_that_it_can_answer_by_either_path(self) -> None:
         for replies in ("queue", "callback"):
-            function = only(resources(Environment(replies=replies), "AWS::Lambda::Function"))
-            assert ("VpcConfig" in function) == (replies == "callback")
+            assert "VpcConfig" in only(resources(choose(replies=replies), "AWS::Lambda::Function"))
 
     def test_without_a_domain_synthesis_warns_of_plain_http(self) -> None:
         app = aws_cdk.App(context=FLAGS)
-        cdk_app.compose(app, Environment(), build_function=lambda _: bundle(), build_release=lambda _: bundle())
+        cdk_app.compose(app, choose(), build_function=lambda _: bundle(), build_release=lambda _: bundle())
         (web,) = [stack for stack in app.node.children if stack.node.id.endswith("-web")]
         assert isinstance(web, aws_cdk.Stack)
         warnings = assertions.Annotations.from_stack(web).find_warning("*", assertions.Match.string_like_regexp("plain HTTP"))
 
         assert len(warnings) == 1
-        assert only(resources(Environment(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
+        assert only(resources(choose(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
 
     def test_with_a_domain_and_a_certificate_http_redirects_to_https(self) -> None:
         listeners = {
@@ -240,6 +202,57 @@ class TestNetwork:
             assert answers["routing.http.response.server.enabled"] == "false"
 
 
+class TestEdge:
+    def test_prod_has_a_firewall_that_limits_the_requests_of_an_address(self) -> None:
+        acl = only(resources(choose("prod"), "AWS::WAFv2::WebACL", "edge"))
+        rate, *_ = sorted(acl["Rules"], key=lambda rule: rule["Priority"])
+
+        assert acl["DefaultAction"] == {"Allow": {}}
+        assert rate["Statement"]["RateBasedStatement"] == {
+            "AggregateKeyType": "IP",
+            "EvaluationWindowSec": 300,
+            "Limit": choose("prod").sizes.requests_per_address,
+        }
+        assert rate["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
+        assert "WebACLArn" in only(resources(choose("prod"), "AWS::WAFv2::WebACLAssociation", "edge"))
+
+    def test_its_managed_rules_block_no_image_for_its_size_or_its_bytes(self) -> None:
+        acl = only(resources(choose("prod"), "AWS::WAFv2::WebACL", "edge"))
+        groups = [group for rule in acl["Rules"] if (group := rule["Statement"].get("ManagedRuleGroupStatement")) is not None]
+        counted = {
+            override["Name"]
+            for group in groups
+            for override in group.get("RuleActionOverrides", [])
+            if "Count" in override["ActionToUse"]
+        }
+        assert {group["Name"] for group in groups} == {
+            "AWSManagedRulesAmazonIpReputationList",
+            "AWSManagedRulesKnownBadInputsRuleSet",
+        }
+        assert counted == {"JavaDeserializationRCE_BODY", "Log4JRCE_BODY"}
+
+    def test_without_a_firewall_the_stack_is_empty(self) -> None:
+        assert resources(choose(), "AWS::WAFv2::WebACL") == {}
+
+    @pytest.mark.parametrize("environment", ["dev", "prod"])
+    def test_the_load_balancer_logs_addresses_if_the_environment_says_so(self, environment: str) -> None:
+        chosen = choose(environment)
+        balancer = attributes(only(resources(chosen, "AWS::ElasticLoadBalancingV2::LoadBalancer"))["LoadBalancerAttributes"])
+        logs = synthesized(chosen)["storage"]["Resources"]["AccessLogs"]["Properties"]
+
+        assert balancer["access_logs.s3.enabled"] == str(chosen.access_logs).lower()
+        assert ("access_logs.s3.bucket" in balancer) is chosen.access_logs
+        (rule,) = logs["LifecycleConfiguration"]["Rules"]
+        assert rule["ExpirationInDays"] == chosen.sizes.access_log_days
+
+    def test_the_records_of_the_domain_are_made_in_the_hosted_zone(self) -> None:
+        domain = {"domain": "art.example", "certificate": SECURE.certificate}
+        assert resources(choose(**domain), "AWS::Route53::RecordSet") == {}
+        record = only(resources(choose(**domain, hosted_zone="Z0123456789"), "AWS::Route53::RecordSet"))
+
+        assert (record["Name"], record["Type"], record["HostedZoneId"]) == ("art.example", "A", "Z0123456789")
+
+
 class TestOperation:
     @each_deployment
     def test_each_timeout_exceeds_those_inside_it(self, environment: Environment) -> None:
@@ -250,7 +263,7 @@ class TestOperation:
         drain = int(attributes(target["TargetGroupAttributes"])["deregistration_delay.timeout_seconds"])
 
         assert timeouts.request < timeouts.gunicorn < idle < timeouts.keep_alive
-        assert timeouts.graceful_stop <= drain
+        assert timeouts.upload + timeouts.request < drain
         if environment.worker == "lambda":
             function = only(resources(environment, "AWS::Lambda::Function"))
             assert function["Timeout"] == timeouts.worker <= 10
@@ -260,18 +273,17 @@ class TestOperation:
         """Values that only CloudFormation knows are replaced by the word "token"."""
         for variables in deployed_variables(environment):
             settings = Settings.from_environment(variables)
-            assert (settings.backend, settings.reply_path) == ("aws", environment.replies)
+            assert settings.backend == "aws"
+            is_web = "ASCIIST_PORT" in variables
+            assert variables.get("ASCIIST_REPLY_PATH") == (environment.replies if is_web else None)
 
     @each_deployment
-    def test_groups_update_one_instance_at_a_time_and_scale_on_cpu_and_memory(self, environment: Environment) -> None:
+    def test_groups_update_one_instance_at_a_time(self, environment: Environment) -> None:
         for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
             update = group["UpdatePolicy"]["AutoScalingRollingUpdate"]
             assert update["MaxBatchSize"] == 1
             assert update["WaitOnResourceSignals"] is True
             assert group["CreationPolicy"]["ResourceSignal"]["Timeout"] == update["PauseTime"] == "PT10M"
-        scaling = json.dumps(resources(environment, "AWS::AutoScaling::ScalingPolicy", "web"))
-        assert "ASGAverageCPUUtilization" in scaling
-        assert "mem_used_percent" in scaling
 
     @each_deployment
     def test_user_data_sets_the_region(self, environment: Environment) -> None:
@@ -280,29 +292,49 @@ class TestOperation:
             assert 'AWS_REGION=", {"Ref": "AWS::Region"}' in script
 
     def test_user_data_uses_no_package_registry(self) -> None:
-        for template in resources(Environment(worker="asg"), "AWS::EC2::LaunchTemplate").values():
+        for template in resources(choose(worker="asg"), "AWS::EC2::LaunchTemplate").values():
             script = json.dumps(template["Properties"]["LaunchTemplateData"]["UserData"])
             assert "cfn-signal" in script
             assert not re.search(r"pip install|pypi|npm |git clone|docker", script)
 
     def test_the_image_of_the_instances_can_be_pinned(self) -> None:
-        pinned = resources(Environment(worker="asg", image="ami-0123456789abcdef0"), "AWS::EC2::LaunchTemplate").values()
+        pinned = resources(choose(worker="asg", image="ami-0123456789abcdef0"), "AWS::EC2::LaunchTemplate").values()
 
         assert [template["Properties"]["LaunchTemplateData"]["ImageId"] for template in pinned] == ["ami-0123456789abcdef0"] * 2
 
     def test_sqs_invokes_the_function_with_partial_failures_and_limited_concurrency(self) -> None:
-        mapping = only(resources(Environment(environment="prod"), "AWS::Lambda::EventSourceMapping"))
+        mapping = only(resources(choose(environment="prod"), "AWS::Lambda::EventSourceMapping"))
 
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        assert mapping["ScalingConfig"] == {"MaximumConcurrency": SIZES["prod"].worker_max_concurrency}
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": choose("prod").sizes.worker_max_concurrency}
 
-    def test_pollers_scale_on_the_backlog_per_instance(self) -> None:
-        alarms = [
-            alarm["Properties"] for alarm in resources(Environment(worker="asg"), "AWS::CloudWatch::Alarm", "worker").values()
+    @pytest.mark.parametrize(
+        ("stack", "expressions"),
+        [
+            ("web", {"FILL(requests, 0) / 60 * FILL(seconds, 0)"}),
+            ("worker", {"FILL(visible, 0) / IF(running > 0, running, 1)"}),
+        ],
+    )
+    def test_groups_scale_on_cpu_and_on_what_waits(self, stack: str, expressions: set[str]) -> None:
+        """Target tracking adds and removes instances; a step that removes some would work against it."""
+        policies = [
+            policy["Properties"]
+            for policy in resources(choose(worker="asg"), "AWS::AutoScaling::ScalingPolicy", stack).values()
         ]
-        assert len(alarms) == 2
-        for alarm in alarms:
-            assert "visible / MAX([running, 1])" in json.dumps(alarm["Metrics"])
+        tracked = [
+            policy["TargetTrackingConfiguration"] for policy in policies if policy["PolicyType"] == "TargetTrackingScaling"
+        ]
+        found = {
+            query["Expression"]
+            for tracking in tracked
+            for query in tracking.get("CustomizedMetricSpecification", {}).get("Metrics", [])
+            if "Expression" in query
+        }
+        assert found == expressions
+        assert "ASGAverageCPUUtilization" in json.dumps(tracked)
+        steps = [step for policy in policies for step in policy.get("StepAdjustments", [])]
+        assert all(step["ScalingAdjustment"] > 0 for step in steps)
+        assert bool(steps) is (stack == "worker")
 
 
 def attributes(pairs: list[dict[str, str]]) -> dict[str, str]:
@@ -317,30 +349,3 @@ def deployed_variables(environment: Environment) -> Iterator[dict[str, str]]:
         script = template["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Join"][1]
         text = "".join(part if isinstance(part, str) else "token" for part in script)
         yield dict(re.findall(r"^(ASCIIST_\w+)=(.*)$", text, re.MULTILINE))
-
-
-class TestContext:
-    def test_the_defaults_are_a_small_deployment(self) -> None:
-        assert Environment.from_context({"aws:cdk:enable-path-metadata": True}) == Environment()
-
-    @pytest.mark.parametrize(
-        ("context", "sentence"),
-        [
-            ({"worker": "lamda"}, "worker must be one of lambda, asg, not 'lamda'"),
-            ({"environment": "production"}, "environment must be one of dev, prod, not 'production'"),
-            ({"image": "al2023"}, "image must be the id of an image, such as ami-0123456789abcdef0, not 'al2023'"),
-            ({"workr": "asg"}, "unknown context value 'workr': did you mean 'worker'?"),
-            ({"domain": "art.example"}, "domain and certificate (its ARN) go together: give both or neither"),
-            ({"domain": "a", "certificate": "b"}, "certificate must be the ARN of a certificate, not 'b'"),
-            ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
-        ],
-    )
-    def test_an_invalid_value_is_reported_in_one_sentence(self, context: dict[str, str], sentence: str) -> None:
-        with pytest.raises(ContextError) as mistake:
-            Environment.from_context(context)
-
-        assert str(mistake.value) == sentence
-
-    def test_all_mistakes_are_reported_together(self) -> None:
-        with pytest.raises(ContextError, match=r"worker must be .*; replies must be"):
-            Environment.from_context({"worker": "x", "replies": "y"})

@@ -1,0 +1,138 @@
+"""Every choice of a deployment can be changed later, and back, by a plain deployment.
+
+The templates of all deployments are compared in pairs for what CloudFormation would refuse, or would do to the resources that
+serve requests.
+"""
+
+import dataclasses
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
+from stacks.environment import Environment
+from tests.stacks.synthesis import choose, synthesized
+
+DOMAIN = {"domain": "art.example", "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/x"}
+DATADOG = {
+    "datadog_api_key": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:api-key-AbCdEf",
+    "datadog_app_key": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-key-AbCdEf",
+    "datadog_notify": "@pagerduty-asciist",
+}
+CHOICES: tuple[tuple[dict[str, str], ...], ...] = (
+    ({"worker": "lambda"}, {"worker": "asg"}),
+    ({"replies": "queue"}, {"replies": "callback"}),
+    ({}, DOMAIN),
+    ({"firewall": "false"}, {"firewall": "true", "access_logs": "true"}),
+    ({}, DATADOG),
+    ({"architecture": "arm64"}, {"architecture": "x86_64"}),
+)
+NAMES = (
+    "FunctionName",
+    "AutoScalingGroupName",
+    "AlarmName",
+    "DashboardName",
+    "TopicName",
+    "RoleName",
+    "QueueName",
+    "BucketName",
+)
+"""Properties that name a resource. Two resources of one name cannot exist at the same time."""
+
+
+def deployments() -> list[Environment]:
+    """All combinations of the choices, with the sizes of each file. All have the name `dev`, as one living deployment has."""
+    small, large = choose("dev"), choose("prod")
+    return [
+        dataclasses.replace(choose("dev", **{key: value for part in chosen for key, value in part.items()}), sizes=sizes)
+        for chosen in itertools.product(*CHOICES)
+        for sizes in (small.sizes, large.sizes)
+    ]
+
+
+ALL = deployments()
+
+
+@cache
+def stacks() -> dict[str, list[dict[str, Any]]]:
+    """The templates of each stack, of all deployments that have it."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for environment in ALL:
+        for stack, template in synthesized(environment).items():
+            found[stack].append(template)
+    return found
+
+
+def every_resource() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(stack, logical id, resource) in all templates."""
+    for stack, templates in stacks().items():
+        for template in templates:
+            for name, resource in template["Resources"].items():
+                yield stack, name, resource
+
+
+@pytest.mark.slow
+class TestAnyTwoDeployments:
+    def test_have_the_same_stacks(self) -> None:
+        assert {frozenset(synthesized(environment)) for environment in ALL} == {frozenset(stacks())}
+
+    def test_export_the_same_values(self) -> None:
+        """CloudFormation refuses to remove or change an export in use, and the stack that exports is updated first."""
+        for stack, templates in stacks().items():
+            exports = {
+                json.dumps([output for output in template.get("Outputs", {}).values() if "Export" in output], sort_keys=True)
+                for template in templates
+            }
+            assert len(exports) == 1, stack
+
+    def test_replace_no_resource(self) -> None:
+        """A property that only a new resource can have does not differ between resources with one logical id."""
+        values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+        for stack, name, resource in every_resource():
+            for path in create_only(resource["Type"]):
+                values[stack, name, path] = values[stack, name, path] | {json.dumps(at(resource.get("Properties", {}), path))}
+        assert {key: found for key, found in values.items() if len(found) > 1} == {}
+
+    def test_keep_the_type_of_each_logical_id(self) -> None:
+        types: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for stack, name, resource in every_resource():
+            types[stack, name].add(resource["Type"])
+        assert all(len(found) == 1 for found in types.values())
+
+    def test_have_one_listener_for_a_port(self) -> None:
+        """A load balancer has one listener for a port, and a new listener is created before the old one is deleted."""
+        names: dict[int, set[str]] = defaultdict(set)
+        for _, name, resource in every_resource():
+            if resource["Type"] == "AWS::ElasticLoadBalancingV2::Listener":
+                names[resource["Properties"]["Port"]].add(name)
+        assert names.keys() == {80, 443}
+        assert all(len(found) == 1 for found in names.values())
+
+    def test_give_a_name_to_one_resource(self) -> None:
+        owners: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+        for stack, name, resource in every_resource():
+            for key in NAMES:
+                given = resource.get("Properties", {}).get(key)
+                if isinstance(given, str):
+                    owners[resource["Type"].rpartition("::")[0] + key, given].add((stack, name))
+        assert {key: found for key, found in owners.items() if len(found) > 1} == {}
+
+
+@cache
+def create_only(kind: str) -> tuple[str, ...]:
+    """The properties of a resource type that only a new resource can have, as paths such as `/properties/VpcId`."""
+    if kind.startswith(("AWS::CDK::", "Custom::")) or kind == "AWS::CloudFormation::CustomResource":
+        return ()
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+    return tuple(path for path in schema.get("createOnlyProperties", ()) if "*" not in path)
+
+
+def at(properties: Any, path: str) -> Any:
+    for part in path.removeprefix("/properties/").split("/"):
+        properties = properties.get(part) if isinstance(properties, dict) else None
+    return properties
