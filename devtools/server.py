@@ -25,10 +25,11 @@ class ServerStartError(Exception):
 class Server:
     """A running `asciist serve` on a free local port, in its own process group, as a shell with job control would start it.
 
-    `settings` are environment variables. The constructor returns when `/readyz` answers 200, or raises ServerStartError.
+    `settings` are environment variables, and `checkout` is a directory with the code, if it is not that of this process. The
+    constructor returns when `/readyz` answers 200, or raises ServerStartError.
     """
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    def __init__(self, data_dir: Path, checkout: Path | None = None, /, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.data_dir = data_dir
@@ -39,6 +40,7 @@ class Server:
             stdout=self._output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=checkout,  # comes first in the path of `python -m`
             env={**os.environ, "PORT": str(self.port), "ASCIIST_DATA_DIR": str(data_dir), **settings},
         )
         deadline = time.monotonic() + _START_SECONDS

@@ -14,6 +14,7 @@ file.
 import base64
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -108,6 +110,7 @@ class Deployment:
         self.context: dict[str, str] = {**THIS_MACHINE, **(context or {})}
         self.prefix = f"asciist-{self.context.get('environment', 'dev')}"
         self.instances: list[Instance] = []
+        self._octets = itertools.count(20)  # of addresses that no instance has: a target is removed by its address alone
         self._directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))
         self._outputs = self._directory / "outputs.json"
 
@@ -130,9 +133,24 @@ class Deployment:
     def deploy(self) -> str:
         """Create or update all stacks. Raises DeploymentError with CloudFormation's reason if it rolled back."""
         output = self._cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", str(self._outputs))
-        if self.context.get("replies") == "callback":
-            self._let_functions_call_back()
+        self._let_functions_call_back()
         return output
+
+    def deploy_and_launch(self, tier: str, address: str) -> Instance:
+        """Do the same, and launch an instance of a group that is created, as soon as it exists.
+
+        A group starts its instances when it is created, and CloudFormation waits for them before it deletes what they replace.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            deploying = pool.submit(self.deploy)
+            while not deploying.done():
+                if self.physical_ids(tier, "AWS::AutoScaling::AutoScalingGroup"):
+                    instance = self.launch(tier, address)
+                    deploying.result()
+                    return instance
+                time.sleep(0.05)
+            deploying.result()
+        raise DeploymentError(f"the deployment has created no group in the {tier} stack")
 
     def diff(self) -> str:
         """Return what `deploy` would change, or an empty string if nothing."""
@@ -221,6 +239,19 @@ class Deployment:
         self.register(instance, tier)
         return instance
 
+    def roll(self, tier: str) -> None:
+        """Replace the instances of a tier one at a time, as its group does after an update of its launch template.
+
+        An old instance stops once the new one is ready, has its requests and has finished its own.
+        """
+        unit = f"asciist-{'web' if tier == 'web' else 'poller'}"
+        for old in [instance for instance in self.instances if instance.unit == unit and instance.process.poll() is None]:
+            if tier == "web" or self.context.get("worker") == "asg":
+                self.launch(tier, f"127.0.0.{next(self._octets)}")
+            self.deregister(old, tier)
+            if (status := old.stop()) != 0:
+                raise DeploymentError(f"{old.unit} at {old.address} stopped with status {status}:\n{old.log[-4000:]}")
+
     def register(self, instance: Instance, tier: str = "web") -> None:
         """Add an instance to the load balancer's targets. Does nothing in a tier without a load balancer."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
@@ -230,7 +261,9 @@ class Deployment:
     def deregister(self, instance: Instance, tier: str = "web") -> None:
         """Remove an instance from the load balancer's targets. In-flight requests are completed."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
-            self._client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[{"Id": instance.address}])
+            self._client("elbv2").deregister_targets(
+                TargetGroupArn=group, Targets=[{"Id": instance.address, "Port": instance.port}]
+            )
 
     def role(self, tier: str) -> str:
         """Return the name of the role of the instances or the function of a tier ("web" or "worker")."""
@@ -301,7 +334,7 @@ def copy_of_the_project(into: Path) -> Path:
     project.mkdir()
     for name in ("app.py", "cdk.json", "pyproject.toml"):
         shutil.copy(ROOT / name, project)
-    for name in ("asciist", "lambda_worker", "observability", "requirements", "service", "stacks"):
+    for name in ("asciist", "environments", "lambda_worker", "observability", "requirements", "service", "stacks"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     (project / ".venv").symlink_to(Path(sys.prefix))
     return project

@@ -23,8 +23,8 @@ from ministack.core import iam_actions  # type: ignore[import-not-found]
 from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
 from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
-from ministack.services import alb, cloudwatch, ec2, iam, lambda_svc, s3, secretsmanager, ssm  # type: ignore[import-not-found]
-from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
+from ministack.services import alb, cloudformation, cloudwatch, ec2, iam, lambda_svc, s3, secretsmanager, ssm  # type: ignore[import-not-found]
+from ministack.services.cloudformation import handlers, provisioners, stacks  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
 Created = tuple[str, Properties]  # the value of Ref, and those of Fn::GetAtt
@@ -320,6 +320,68 @@ def _delete_unprotected_load_balancer(arn: str, properties: Properties) -> None:
     _delete_load_balancer(arn, properties)
 
 
+_create_listener = provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"]["create"]
+
+
+def _create_only_listener_of_port(logical_id: str, properties: Properties, stack: str) -> Any:
+    """Refuse a second listener on a port, as AWS does and MiniStack does not."""
+    for listener in alb._listeners.values():
+        if (listener["LoadBalancerArn"], listener["Port"]) == (properties["LoadBalancerArn"], int(properties["Port"])):
+            raise ValueError(f"A listener already exists on port {listener['Port']} for this load balancer")
+    return _create_listener(logical_id, properties, stack)
+
+
+_names_in_use: set[tuple[str, str]] = set()
+
+
+def _with_unique_names(kind: str, name_of: str) -> Handlers:
+    """Return the handlers of a type that refuse a name in use, as AWS does. MiniStack overwrites the resource that has it."""
+    own = provisioners._RESOURCE_HANDLERS[kind]
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Any:
+        name = properties.get(name_of)
+        if (kind, name) in _names_in_use:
+            raise ValueError(f"{name} already exists")
+        created = own["create"](logical_id, properties, stack)
+        if name:
+            _names_in_use.add((kind, name))
+        return created
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        own["delete"](physical_id, properties)
+        _names_in_use.discard((kind, properties.get(name_of, "")))
+
+    return {**own, "create": create, "delete": delete}
+
+
+_resolve_outputs = stacks._resolve_stack_outputs
+
+
+def _resolve_outputs_in_use(*arguments: Any) -> Any:
+    """Refuse to remove or change an export that another stack imports, as CloudFormation does.
+
+    MiniStack checks imports only when a stack is deleted, and keeps exports that an update has removed.
+    """
+    stack_name, stack_id = arguments[-2:]
+    outputs, exports = _resolve_outputs(*arguments)
+    for name, exported in list(cloudformation._exports.items()):
+        if exported["StackId"] != stack_id or exports.get(name, {}).get("Value") == exported["Value"]:
+            continue
+        users = [
+            other
+            for other, stack in cloudformation._stacks.items()
+            if other != stack_name
+            and not stack["StackStatus"].startswith("DELETE")
+            and name in handlers._imported_export_names(stack, other)
+        ]
+        if users:
+            change = "updated" if name in exports else "deleted"
+            raise ValueError(f"Export {name} cannot be {change} as it is in use by {', '.join(users)}")
+        if name not in exports:
+            del cloudformation._exports[name]
+    return outputs, exports
+
+
 _create_event_source = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]["create"]
 
 
@@ -400,7 +462,7 @@ def _extend_ministack() -> None:
     app.app = _serve_credentials_and_tls
     iam_actions.extract_iam_action = _action_without_batch
     app._dispatch_service_request = _dispatch_without_disclosure
-    handlers = {
+    added = {
         "AWS::EC2::EIP": {"create": _create_address, "delete": _delete_address},
         "AWS::EC2::NatGateway": {"create": _create_nat_gateway, "delete": _delete_nat_gateway},
         "AWS::EC2::FlowLog": {"create": _create_flow_log, "delete": _delete_flow_log},
@@ -412,7 +474,14 @@ def _extend_ministack() -> None:
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
-    provisioners._RESOURCE_HANDLERS.update(handlers)
+    provisioners._RESOURCE_HANDLERS.update(added)
+    for kind, name_of in (
+        ("AWS::AutoScaling::AutoScalingGroup", "AutoScalingGroupName"),
+        ("AWS::Lambda::Function", "FunctionName"),
+    ):
+        provisioners._RESOURCE_HANDLERS[kind] = _with_unique_names(kind, name_of)
+    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"]["create"] = _create_only_listener_of_port
+    stacks._resolve_stack_outputs = _resolve_outputs_in_use
     provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"] = _secret_handlers()
     vpc = provisioners._RESOURCE_HANDLERS["AWS::EC2::VPC"]
     vpc.update(create=_with_cidr_block(vpc["create"], 1), update=_with_cidr_block(vpc["update"], 2))

@@ -6,6 +6,7 @@ the real function on messages and enforces the roles' policies. The programs of 
 
 import argparse
 import contextlib
+import itertools
 import re
 import threading
 import time
@@ -19,8 +20,10 @@ from botocore.exceptions import ClientError
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
+from asciist.options import STYLES
 from asciist.protocol.artifacts import digest_of
 from asciist.protocol.messages import ConversionRequest
+from devtools import smoke
 from tests.emulated.deployment import Deployment, Instance, copy_of_the_project
 from tests.emulated.emulator import ROOT, Emulator
 
@@ -39,21 +42,22 @@ def rehearse(context: Mapping[str, str], *, whole: bool = True, say: Say = print
         Emulator(enforce_iam=True) as emulator,
         Deployment(emulator, project=copy_of_the_project(Path(scratch)), context=context) as deployment,
     ):
-        with _timed("cdk bootstrap", say):
+        with timed("cdk bootstrap", say):
             deployment.bootstrap()
-        with _timed("cdk deploy --all", say):
+        with timed("cdk deploy --all", say):
             deployment.deploy()
         if deployment.context.get("worker") == "asg":
             deployment.launch("worker", WORKER_ADDRESS)
         web = [deployment.launch("web", address) for address in WEB_ADDRESSES]
         convert_images(deployment, say)
+        assert smoke.run(smoke.Smoke(deployment.outputs("web")["Url"], connect_to=f"127.0.0.1:{emulator.port}"), say) == []
         try_what_is_not_permitted(deployment, say)
         if not whole:
             return
         send_poison_message(deployment, say)
         upgrade(deployment, say)
         stop(deployment, web, say)
-        with _timed("cdk destroy --all", say):
+        with timed("cdk destroy --all", say):
             deployment.empty_bucket()
             deployment.destroy()
         assert _stacks(deployment) == []
@@ -82,7 +86,8 @@ def convert_images(deployment: Deployment, say: Say) -> None:
 
 def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
     """Make calls with the credentials of each tier, and check which of them the deployed policies allow."""
-    (bucket,) = deployment.physical_ids("storage", "AWS::S3::Bucket")
+    buckets = deployment.physical_ids("storage", "AWS::S3::Bucket")
+    (bucket,) = [name for name, logical_id in buckets.items() if logical_id == "Artifacts"]
     queues = deployment.physical_ids("storage", "AWS::SQS::Queue")
     (requests,) = [url for url, name in queues.items() if name == "Requests"]
     digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
@@ -126,7 +131,7 @@ def send_poison_message(deployment: Deployment, say: Say) -> None:
     """Send a message that no worker can read, and wait until it is in the dead-letter queue."""
     sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
     queues = {logical: url for url, logical in deployment.physical_ids("storage", "AWS::SQS::Queue").items()}
-    with _timed("a poison message becomes a dead letter", say):
+    with timed("a poison message becomes a dead letter", say):
         sqs.send_message(QueueUrl=queues["Requests"], MessageBody="{poison")
         give_up = time.monotonic() + 90
         letters: list[str] = []
@@ -147,7 +152,7 @@ def upgrade(deployment: Deployment, say: Say) -> None:
     changed = sorted(set(re.findall(r"^\[[~+-]\] (\S+)", deployment.diff(), re.MULTILINE)))
     say(f"  cdk diff: no change for white space; for a changed worker: {', '.join(changed)}")
     assert changed
-    with _requests(deployment) as statuses, _timed("cdk deploy --all, under load", say):
+    with requests(deployment) as statuses, timed("cdk deploy --all, under load", say):
         deployment.deploy()
     # The emulator kills a function during an invocation, where Lambda lets it finish. The request is then published again.
     say(f"  {len(statuses)} new requests meanwhile: {statuses.count(200)} succeeded")
@@ -159,7 +164,7 @@ def upgrade(deployment: Deployment, say: Say) -> None:
 
 def stop(deployment: Deployment, web: list[Instance], say: Say) -> None:
     """Stop the web processes as systemd would, which makes them delete their reply queues."""
-    with _timed("a graceful stop of both web instances", say):
+    with timed("a graceful stop of both web instances", say):
         for instance in web:
             deployment.deregister(instance)
             assert instance.stop() == 0
@@ -168,17 +173,17 @@ def stop(deployment: Deployment, web: list[Instance], say: Say) -> None:
 
 
 @contextlib.contextmanager
-def _requests(deployment: Deployment) -> Iterator[list[int]]:
+def requests(deployment: Deployment) -> Iterator[list[int]]:
     """Send requests for new art, one after another, until the context ends. Yields the list of their statuses."""
     image = (EXAMPLES / "rocket.jpg").read_bytes()
     stopping = threading.Event()
     statuses: list[int] = []
 
     def send_requests() -> None:
-        for width in range(100, 1000):
+        for style, width in itertools.product(STYLES, range(100, 1000)):
             if stopping.is_set():
                 return
-            statuses.append(deployment.request("PUT", f"/photo?width={width}", image).status)
+            statuses.append(deployment.request("PUT", f"/photo?width={width}&style={style}", image).status)
 
     thread = threading.Thread(target=send_requests)
     thread.start()
@@ -191,7 +196,7 @@ def _requests(deployment: Deployment) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _timed(what: str, say: Say) -> Iterator[None]:
+def timed(what: str, say: Say) -> Iterator[None]:
     start = time.monotonic()
     yield
     say(f"{what}: {time.monotonic() - start:.1f} s")

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,13 +38,29 @@ MAX_REPEATS = 10
 class Tiers:
     """One web process and the pollers, with the metrics that they send."""
 
-    def __init__(self, directory: Path, account: Emulator, agent: Receiver, *, reply_path: str, request_timeout: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        account: Emulator,
+        agent: Receiver,
+        *,
+        reply_path: str,
+        request_timeout: int,
+        visibility_seconds: int = 60,
+        web_checkout: Path | None = None,
+        web_environment: Mapping[str, str] | None = None,
+        worker_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`web_checkout` is a directory with the code of the web tier, if it is not this one. Either tier may have environment
+        variables of its own."""
         self.metrics = agent
         self._directory = directory
         name = uuid.uuid4().hex
         boto3.client("s3", **account.client_arguments).create_bucket(Bucket=name)
         self._queues = boto3.client("sqs", **account.client_arguments)
-        self._queue_url = self._queues.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60"})["QueueUrl"]
+        self._queue_url = self._queues.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(visibility_seconds)})[
+            "QueueUrl"
+        ]
         self._environment = {
             **account.environment,
             "ASCIIST_BACKEND": "aws",
@@ -60,18 +76,21 @@ class Tiers:
             "DD_AGENT_HOST": "127.0.0.1",
             "DD_DOGSTATSD_PORT": str(agent.port),
         }
-        self.web = Server(directory, **self._environment, ASCIIST_WORKERS="1")
+        self._worker_environment = {**self._environment, **(worker_environment or {}), "ASCIIST_WORKERS": str(THREADS)}
+        web = {**self._environment, **(web_environment or {}), "ASCIIST_WORKERS": "1"}
+        self.web = Server(directory, web_checkout, **web)
         self.pollers: list[subprocess.Popen[bytes]] = []
 
-    def start_poller(self) -> "subprocess.Popen[bytes]":
-        """Start a poller, and return when it polls."""
+    def start_poller(self, checkout: Path | None = None) -> "subprocess.Popen[bytes]":
+        """Start a poller, of the code in `checkout` or of this one, and return when it polls."""
         log = self._directory / f"poller-{len(self.pollers)}.log"
         with log.open("wb") as output:
             poller = subprocess.Popen(
                 [sys.executable, "-m", "asciist.poller"],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self._environment, "ASCIIST_WORKERS": str(THREADS)},
+                cwd=checkout,  # comes first in the path of `python -m`
+                env={**os.environ, **self._worker_environment},
             )
         self.pollers.append(poller)
         wait_until(lambda: b"polling with" in log.read_bytes())
@@ -106,11 +125,11 @@ class Tiers:
             yield answers
             answers.update(answer.result() for answer in sent)
 
-    def messages_held(self) -> int:
-        """Return the number of messages that were delivered and not deleted."""
-        name = "ApproximateNumberOfMessagesNotVisible"
-        attributes = self._queues.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=[name])["Attributes"]
-        return int(attributes[name])
+    def messages(self, *states: str) -> int:
+        """Return the number of messages in the request queue: `Visible`, or `NotVisible` if delivered and not deleted."""
+        names = [f"ApproximateNumberOfMessages{'' if state == 'Visible' else state}" for state in states]
+        attributes = self._queues.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
 
     def conversions(self) -> int:
         return self.metrics.values(metrics.CONVERSION_DURATION)
@@ -140,7 +159,7 @@ def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
         with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
             time.sleep(2)
             doomed.send_signal(signal.SIGSTOP)
-            wait_until(lambda: tiers.messages_held() > 0)
+            wait_until(lambda: tiers.messages("NotVisible") > 0)
             doomed.kill()
             tiers.start_poller()
         tiers.stop()

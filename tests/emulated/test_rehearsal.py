@@ -2,9 +2,29 @@
 
 import pytest
 
+from tests.emulated.matrix import CHOICES, EACH_CHOICE, every_switch, switch_under_load
 from tests.emulated.rehearsal import rehearse
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def test_every_choice_can_be_switched_forth_and_back_under_load() -> None:
+    switch_under_load(EACH_CHOICE)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_the_matrix_has_every_switch_from_every_deployment_once(number: int) -> None:
+    choices = [str(place) for place in range(number)]
+    corner, made = frozenset[str](), []
+    for choice in every_switch(choices):
+        made.append((corner, choice))
+        corner ^= {choice}
+    assert corner == frozenset()
+    assert len(made) == len(set(made)) == number * 2**number
+
+
+def test_the_pruned_matrix_has_each_choice_in_both_directions() -> None:
+    assert all(EACH_CHOICE.count(choice) == 2 for choice in CHOICES)
 
 
 def test_a_deployment_serves_and_upgrades_under_load_and_is_destroyed() -> None:

@@ -1,0 +1,88 @@
+"""Switches the choices of a living deployment, forth and back, while it serves requests, of which none may fail.
+
+    python -m tests.emulated.matrix          # each choice, in both directions
+    python -m tests.emulated.matrix all      # each choice from each deployment, in both directions
+
+Run by `make deploy-local MATRIX=all` and, without `all`, by `test_rehearsal.py`. Choices that this machine cannot run, such as
+another architecture, are compared in the templates only (tests/stacks/test_changes.py).
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from tests.emulated.deployment import Deployment, copy_of_the_project
+from tests.emulated.emulator import Emulator
+from tests.emulated.rehearsal import WEB_ADDRESSES, WORKER_ADDRESS, Say, requests, timed
+
+CHOICES: Final[Mapping[str, tuple[str, str]]] = {"worker": ("lambda", "asg"), "replies": ("queue", "callback")}
+
+EACH_CHOICE: Final = ("worker", "replies", "worker", "replies")
+"""Switches that change each choice in both directions, from two deployments each."""
+
+
+def every_switch(choices: Sequence[str]) -> list[str]:
+    """Return a round trip that makes every switch of one choice from every deployment exactly once.
+
+    The deployments are the corners of a cube, and a switch is an edge with its direction. At each corner, as many edges end as
+    begin, so there is such a trip (Hierholzer's algorithm).
+    """
+    left: dict[tuple[bool, ...], list[int]] = {}
+    trip: list[int] = []
+    stack: list[tuple[tuple[bool, ...], int]] = [((False,) * len(choices), -1)]
+    while stack:
+        corner, taken = stack[-1]
+        edges = left.setdefault(corner, list(range(len(choices))))
+        if edges:
+            axis = edges.pop()
+            stack.append((tuple(value is not (place == axis) for place, value in enumerate(corner)), axis))
+        else:
+            trip.append(taken)
+            stack.pop()
+    return [choices[axis] for axis in reversed(trip[:-1])]
+
+
+def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
+    """Deploy, and make the switches one after another, while requests for new art are sent. None may fail."""
+    with (
+        TemporaryDirectory(prefix="matrix-") as scratch,
+        Emulator(enforce_iam=True) as emulator,
+        Deployment(
+            emulator, project=copy_of_the_project(Path(scratch)), context={"worker": "lambda", "replies": "queue"}
+        ) as deployment,
+    ):
+        deployment.bootstrap()
+        with timed("cdk deploy --all", say):
+            deployment.deploy()
+        for address in WEB_ADDRESSES:
+            deployment.launch("web", address)
+        for choice in switches:
+            before = deployment.context[choice]
+            (after,) = set(CHOICES[choice]) - {before}
+            others = ", ".join(deployment.context[other] for other in CHOICES if other != choice)
+            with requests(deployment) as statuses, timed(f"{choice}: {before} to {after}, with {others}", say):
+                _switch(deployment, choice, after)
+            say(f"  {len(statuses)} requests, {sum(status != 200 for status in statuses)} failed")
+            assert set(statuses) == {200}
+
+
+def _switch(deployment: Deployment, choice: str, value: str) -> None:
+    """Deploy with another value, and replace the instances as their groups do."""
+    deployment.context[choice] = value
+    if (choice, value) == ("worker", "asg"):
+        deployment.deploy_and_launch("worker", WORKER_ADDRESS)
+    else:
+        deployment.deploy()
+    for tier in ("web", "worker"):
+        deployment.roll(tier)
+
+
+def main() -> None:
+    switch_under_load(every_switch(list(CHOICES)) if sys.argv[1:] == ["all"] else EACH_CHOICE)
+    print("All processes have ended.")
+
+
+if __name__ == "__main__":
+    main()

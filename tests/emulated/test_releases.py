@@ -1,0 +1,115 @@
+"""Both tiers of a deployment may be of two releases for some minutes: the previous one, and this one.
+
+The commit of the previous release is in the file `previous_release`. Write that of each release there when it is tagged.
+"""
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asciist.options import COLORS, OPTIONS, STYLES, ConversionOptions
+from asciist.protocol.messages import ConversionReply, ConversionRequest, Trace
+from tests.emulated.emulator import ROOT, Emulator
+from tests.emulated.test_faults import RATE, reply_path, running
+
+__all__ = ["reply_path"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+COMMIT = Path(__file__).with_name("previous_release").read_text().strip()
+PACKAGES = ("asciist", "service", "lambda_worker")
+REQUESTS = 3 * RATE
+
+
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the code of the previous release."""
+    directory = tmp_path_factory.mktemp("previous")
+    archive = subprocess.run(["git", "-C", ROOT, "archive", COMMIT, *PACKAGES], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(directory, filter="data")
+    return directory
+
+
+def requests() -> Iterator[ConversionRequest]:
+    """Requests with each value of each option."""
+    for style, color, invert, chars in itertools.product(STYLES, COLORS, (False, True), ("", " .:-=+*#%@")):
+        options = ConversionOptions(width=80, style=style, color=color, invert=invert, chars=chars if style == "ramp" else "")
+        for attempt in (1, 2):
+            yield ConversionRequest(
+                correlation_id="0" * 32,
+                digest="0" * 64,
+                options=options,
+                deadline=1e9,
+                reply_to="https://queue.example/1/reply",
+                published_at=1e9 - 10,
+                attempt=attempt,
+                trace=Trace(request_id="id", headers={"traceparent": "00-1-2-01"}),
+            )
+
+
+REPLIES = [
+    ConversionReply(correlation_id="0" * 32, art="@\n▚"),
+    ConversionReply(correlation_id="0" * 32, rejection="the image is damaged and cannot be decoded", attempt=2),
+    ConversionReply(correlation_id="0" * 32, attempt=3),
+]
+
+READ = """
+import json, sys
+from asciist.protocol.messages import ConversionReply, ConversionRequest
+requests, replies = json.load(sys.stdin)
+again = [ConversionRequest.from_json(body).to_json() for body in requests]
+print(json.dumps([again, [ConversionReply.from_json(body).to_json() for body in replies]]))
+"""
+
+
+def test_the_previous_release_reads_every_message_of_this_one_and_the_other_way_round(previous: Path) -> None:
+    """The previous release writes again all that it has read, and this one reads it."""
+    assert {option.name for option in OPTIONS.values()} == {"width", "style", "color", "invert", "chars"}
+    sent = list(requests())
+    written = json.dumps([[request.to_json() for request in sent], [reply.to_json() for reply in REPLIES]])
+    done = subprocess.run(
+        [sys.executable, "-c", READ], cwd=previous, input=written, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    again, replies = json.loads(done.stdout)
+
+    assert [ConversionRequest.from_json(body) for body in again] == sent
+    assert [ConversionReply.from_json(body) for body in replies] == REPLIES
+
+
+def test_a_worker_of_the_previous_release_serves_this_web_tier(
+    tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes, previous: Path
+) -> None:
+    with running(tmp_path, emulator, reply_path=reply_path, request_timeout=10) as tiers:
+        tiers.start_poller(previous)
+        with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+            pass
+        assert answers == {200: REQUESTS}
+
+
+def test_a_worker_of_this_release_serves_the_previous_web_tier(
+    tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes, previous: Path
+) -> None:
+    with running(tmp_path, emulator, reply_path=reply_path, request_timeout=10, web_checkout=previous) as tiers:
+        tiers.start_poller()
+        with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+            pass
+        assert answers == {200: REQUESTS}
+
+
+def test_a_worker_answers_web_processes_of_both_reply_paths(tmp_path: Path, emulator: Emulator, cat: bytes) -> None:
+    """While the reply path of a deployment is changed, a worker gets requests of both."""
+    for path in ("queue", "callback"):
+        (tmp_path / path).mkdir()
+        other = {"ASCIIST_REPLY_PATH": "callback" if path == "queue" else "queue"}
+        with running(tmp_path / path, emulator, reply_path=path, request_timeout=10, worker_environment=other) as tiers:
+            tiers.start_poller()
+            assert [tiers.request(cat, width) for width in range(20, 30)] == [200] * 10
