@@ -1,5 +1,7 @@
 """Switches the choices of a living deployment, forth and back, while it serves requests, of which none may fail.
 
+After each switch, each tier may do what it should and nothing else.
+
     python -m tests.emulated.matrix          # each choice, in both directions
     python -m tests.emulated.matrix all      # each choice from each deployment, in both directions
 
@@ -15,7 +17,15 @@ from typing import Final
 
 from tests.emulated.deployment import Deployment, copy_of_the_project
 from tests.emulated.emulator import Emulator
-from tests.emulated.rehearsal import WEB_ADDRESSES, WORKER_ADDRESS, Say, requests, timed
+from tests.emulated.rehearsal import (
+    WEB_ADDRESSES,
+    WORKER_ADDRESS,
+    Say,
+    convert_images,
+    requests,
+    timed,
+    try_what_is_not_permitted,
+)
 
 CHOICES: Final[Mapping[str, tuple[str, str]]] = {"worker": ("lambda", "asg"), "replies": ("queue", "callback")}
 
@@ -58,7 +68,7 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
             deployment.deploy()
         for address in WEB_ADDRESSES:
             deployment.launch("web", address)
-        for choice in switches:
+        for number, choice in enumerate(switches):
             before = deployment.context[choice]
             (after,) = set(CHOICES[choice]) - {before}
             others = ", ".join(deployment.context[other] for other in CHOICES if other != choice)
@@ -66,6 +76,11 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
                 _switch(deployment, choice, after)
             say(f"  {len(statuses)} requests, {sum(status != 200 for status in statuses)} failed")
             assert set(statuses) == {200}
+            convert_images(deployment, _say_nothing, width=60 + 2 * number)
+            try_what_is_not_permitted(deployment, say)
+
+
+def _say_nothing(_line: str) -> None: ...
 
 
 def _switch(deployment: Deployment, choice: str, value: str) -> None:

@@ -36,7 +36,9 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
             assert {kind: kinds.count(kind) for kind in set(kinds)} == {
                 "dashboard": 1,
                 "slo": 1,
-                "monitor": len(datadog.monitors(env="dev", worker="lambda", runbook="", request_timeout=10)),
+                "monitor": len(
+                    datadog.monitors(env="dev", worker="lambda", runbook="", request_timeout=10, expects_traffic=False)
+                ),
                 "metrics": len(datadog.metric_configurations()),
             }
             assert len(burns) == 2

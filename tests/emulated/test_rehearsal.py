@@ -9,6 +9,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_every_choice_can_be_switched_forth_and_back_under_load() -> None:
+    """So each worker serves by each reply path."""
     switch_under_load(EACH_CHOICE)
 
 
@@ -29,8 +30,3 @@ def test_the_pruned_matrix_has_each_choice_in_both_directions() -> None:
 
 def test_a_deployment_serves_and_upgrades_under_load_and_is_destroyed() -> None:
     rehearse({"worker": "lambda", "replies": "queue"})
-
-
-@pytest.mark.parametrize(("worker", "replies"), [("lambda", "callback"), ("asg", "queue"), ("asg", "callback")])
-def test_images_are_converted_with_each_other_worker_and_reply_path(worker: str, replies: str) -> None:
-    rehearse({"worker": worker, "replies": replies}, whole=False)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from asciist.conversion import ConversionOptions
-from asciist.errors import DeadlineExceededError, UnavailableError
-from asciist.protocol.artifacts import StoredArt, art_key, digest_of
+from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, UnavailableError
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.hedging import Hedging
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import Delivery
@@ -48,6 +49,29 @@ def hedged(tiers: Tiers) -> dict[str, int]:
 def messages(tiers: Tiers) -> list[ConversionRequest]:
     """Take all messages from the queue."""
     return [ConversionRequest.from_json(d.body) for d in tiers.queue.receive(max_messages=100, wait_seconds=0)]
+
+
+def test_an_image_that_expires_before_it_is_read_is_stored_again_and_converted(tiers: Tiers, pool: ThreadPoolExecutor) -> None:
+    answer, taken = request_art(tiers, pool)
+    tiers.store.delete(image_key(digest_of(CAT)))
+    tiers.responder.process(replace(taken, receive_count=3))
+    tiers.start()
+
+    assert answer.result().art == ART
+    assert tiers.metrics.total(metrics.IMAGES_GONE) == 1
+    assert hedged(tiers) == {"repeat": 1}
+
+
+def test_a_message_without_an_image_is_delivered_again_before_it_is_dropped(tiers: Tiers) -> None:
+    """Another worker may be allowed to read the image. A message is dropped before it becomes a dead letter."""
+    request = tiers.request()
+    tiers.store.delete(image_key(digest_of(CAT)))
+    for receive_count in (1, 2):
+        with pytest.raises(ArtifactNotFoundError):
+            tiers.responder.process(delivery(request.to_json(), receive_count=receive_count))
+    tiers.responder.process(delivery(request.to_json(), receive_count=3))
+
+    assert tiers.metrics.total(metrics.IMAGES_GONE) == 1
 
 
 def test_a_request_whose_worker_is_killed_is_served_by_another_worker(tiers: Tiers, pool: ThreadPoolExecutor) -> None:

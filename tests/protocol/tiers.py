@@ -57,6 +57,10 @@ class FlakyStore:
         self._record("exists", key)
         return self._store.exists(key)
 
+    def delete(self, key: str) -> None:
+        """Delete an object, as its expiry does."""
+        self._store.delete(key)
+
 
 class Tiers:
     """Both tiers in one process, with embedded dependencies."""

@@ -47,13 +47,14 @@ def answer(method: str, path: str, body: bytes | None = None) -> str:
 
 
 def log(unit: str) -> str:
-    """Return the log of a unit."""
-    return Path("/var/log/asciist", unit.removeprefix("asciist-") + ".log").read_text()
+    """Return the log of a unit; empty before it has started."""
+    file = Path("/var/log/asciist", unit.removeprefix("asciist-") + ".log")
+    return file.read_text() if file.exists() else ""
 
 
 def probe(unit: str) -> dict[str, Any]:
     """Start and stop a unit, and return what it did."""
-    subprocess.run(["systemctl", "start", unit], check=False)
+    subprocess.run(["systemctl", "start", "--no-block", unit], check=False)  # the poller waits for its queue
     give_up = time.monotonic() + 20
     while not (works := is_at_work(unit)) and time.monotonic() < give_up:
         time.sleep(0.1)

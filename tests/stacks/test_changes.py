@@ -46,13 +46,14 @@ NAMES = (
 
 
 def deployments() -> list[Environment]:
-    """All combinations of the choices, with the sizes of each file. All have the name `dev`, as one living deployment has."""
-    small, large = choose("dev"), choose("prod")
-    return [
-        dataclasses.replace(choose("dev", **{key: value for part in chosen for key, value in part.items()}), sizes=sizes)
-        for chosen in itertools.product(*CHOICES)
-        for sizes in (small.sizes, large.sizes)
-    ]
+    """Deployments with every pair of choices, and with the sizes of each file. All have the name `dev`, as a living one has."""
+    found = []
+    for numbers in itertools.product((0, 1), repeat=len(CHOICES)):
+        if sum(numbers) <= 2:
+            values = {key: value for number, pair in zip(numbers, CHOICES, strict=True) for key, value in pair[number].items()}
+            sizes = choose("prod" if sum(numbers) == 2 else "dev").sizes
+            found.append(dataclasses.replace(choose("dev", **values), sizes=sizes))
+    return found
 
 
 ALL = deployments()

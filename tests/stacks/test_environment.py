@@ -1,12 +1,14 @@
 """A deployment is configured by a file, which is checked as a whole before anything is synthesized."""
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from stacks import environment as module
+from stacks import image
 from stacks.environment import ENVIRONMENTS, ContextError, Environment
 
 DOMAIN = {"domain": "art.example", "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/x"}
@@ -45,6 +47,31 @@ class TestTheFiles:
         }
         assert keys.keys() >= {"dev", "prod"}
         assert all(found == keys["dev"] for found in keys.values())
+
+
+class TestThePinnedImage:
+    @pytest.fixture
+    def copy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A copy of the files, of which the command changes one."""
+        directory = tmp_path / "environments"
+        shutil.copytree(ENVIRONMENTS, directory)
+        for user in (module, image):
+            monkeypatch.setattr(user, "ENVIRONMENTS", directory)
+        return directory
+
+    @pytest.mark.usefixtures("aws")
+    def test_the_newest_image_is_written_into_the_file_and_nothing_else_changes(self, copy: Path) -> None:
+        before = (copy / "prod.toml").read_text()
+        old, new = image.pin_newest("prod")
+
+        assert (old, new[:4]) == ("", "ami-")
+        assert (copy / "prod.toml").read_text() == before.replace('image = ""', f'image = "{new}"')
+        assert Environment.load("prod", {"plain_http": "true", "pages_nobody": "true"}).image == new
+        assert image.pin_newest("prod") == (new, new)
+
+    def test_an_unknown_environment_is_refused(self) -> None:
+        with pytest.raises(ContextError, match="environment must be one of"):
+            image.pin_newest("production")
 
 
 class TestMistakes:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
 from asciist.errors import DeadlineExceededError, ImageRejectedError, UnavailableError
 from asciist.limits import Limits
+from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import Settings
@@ -142,14 +144,17 @@ class FullStore(ObjectStore):
 
 
 def record_failures_between_the_tiers() -> None:
-    """Record overdue, expired and malformed messages, unstored art and an orphaned reply by direct calls to both tiers."""
+    """Record overdue, expired and malformed messages, a missing image, unstored art and an orphaned reply.
+
+    Both tiers are called directly.
+    """
     recorded = DogStatsDMetrics()
     replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     store = FullStore.in_memory()
     requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
     responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, converter=InProcessConverter(Limits()))
     with pytest.raises(DeadlineExceededError):
-        requester.convert(encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
+        requester.convert(image := encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     late, *_repeats = queue.receive(max_messages=3, wait_seconds=0)
     queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
     queue.send("malformed")
@@ -157,6 +162,8 @@ def record_failures_between_the_tiers() -> None:
     (poison,) = queue.receive(max_messages=1, wait_seconds=0)
     assert responder.respond(late)
     assert responder.respond(orphan)
+    store.delete(image_key(digest_of(image)))
+    assert responder.respond(replace(orphan, receive_count=3))
     assert not responder.respond(poison)
     recorded.flush()
 
