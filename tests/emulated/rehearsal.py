@@ -92,12 +92,13 @@ def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
     (requests,) = [url for url, name in queues.items() if name == "Requests"]
     digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
     image, art, absent = f"{digest}/image", f"{digest}/width/60", f"{64 * '0'}/width/60"
+    other_image = f"{64 * '0'}/image"
     expired = ConversionRequest(
         correlation_id="", digest=digest, options=ConversionOptions(width=60), deadline=0, reply_to="", published_at=0
     ).to_json()  # the worker drops it
     calls: list[tuple[str, str, dict[str, str], str, str]] = [  # service, call, its parameters, and who may make it
         ("s3", "get_object", {"Key": image}, "worker", "read an image"),
-        ("s3", "put_object", {"Key": image}, "web", "store an image"),
+        ("s3", "put_object", {"Key": other_image}, "web", "store an image"),
         ("s3", "get_object", {"Key": art}, "web worker", "read art"),
         ("s3", "get_object", {"Key": absent}, "", "find out whether art is absent or must not be read"),
         ("s3", "put_object", {"Key": absent}, "worker", "store art"),
