@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import itertools
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -91,8 +92,8 @@ def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
     queues = deployment.physical_ids("storage", "AWS::SQS::Queue")
     (requests,) = [url for url, name in queues.items() if name == "Requests"]
     digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
-    image, art, absent = f"{digest}/image", f"{digest}/width/60", f"{64 * '0'}/width/60"
-    other_image = f"{64 * '0'}/image"
+    image, art, other = f"{digest}/image", f"{digest}/width/60", secrets.token_hex(32)
+    other_image, absent = f"{other}/image", f"{other}/width/60"
     expired = ConversionRequest(
         correlation_id="", digest=digest, options=ConversionOptions(width=60), deadline=0, reply_to="", published_at=0
     ).to_json()  # the worker drops it
