@@ -276,11 +276,11 @@ class Requester:
         repeat = replace(message, attempt=attempt, published_at=published_at)
         pending.expect_another()
         logs.add(attempts=attempt)
-        ends_at = published_at + self._brief_seconds
         with suppress(AsciistError):
             if image is not None:
-                self._within(ends_at, lambda: self._store.create(image_key(message.digest), image))
-            self._within(ends_at, lambda: self._queue.send(repeat.to_json()))
+                self._within(published_at + self._brief_seconds, lambda: self._store.create(image_key(message.digest), image))
+        with suppress(AsciistError):
+            self._within(self._clock() + self._brief_seconds, lambda: self._queue.send(repeat.to_json()))
         return published_at
 
     def _replied(self, published_at: list[float], reply: ConversionReply | None, *, is_overdue: bool) -> ConversionReply | None:

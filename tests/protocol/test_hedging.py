@@ -62,6 +62,15 @@ def test_an_image_that_expires_before_it_is_read_is_stored_again_and_converted(t
     assert hedged(tiers) == {"repeat": 1}
 
 
+def test_a_request_is_published_again_although_its_image_cannot_be_stored_again(tiers: Tiers, pool: ThreadPoolExecutor) -> None:
+    answer, _ = request_art(tiers, pool)
+    tiers.store.failing = lambda call, _key: call == "create"
+    tiers.start()
+
+    assert answer.result().art == ART
+    assert hedged(tiers) == {"repeat": 1}
+
+
 def test_a_message_without_an_image_is_delivered_again_before_it_is_dropped(tiers: Tiers) -> None:
     """Another worker may be allowed to read the image. A message is dropped before it becomes a dead letter."""
     request = tiers.request()
