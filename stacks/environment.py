@@ -1,5 +1,6 @@
 """The configuration of a deployment: a file of `environments/`, read and validated once, and the CDK context."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -34,6 +35,8 @@ class Sizes:
     """Maximum concurrent Lambda invocations."""
     function_memory_mb: int
     """Memory of the worker function, in MB. Lambda grants processor time in proportion: 1,769 MB is one whole virtual CPU."""
+    function_provisioned: int
+    """Instances of the worker function that are always ready (provisioned concurrency), at 15 USD a month each on arm64."""
     poller_instance_type: str
     """Type of the pollers, as above."""
     poller_min_instances: int
@@ -50,6 +53,8 @@ class Sizes:
     """Requests of one client address in five minutes above which the firewall refuses more, at least 10."""
     access_log_days: int
     """Age, in days, at which access logs of the load balancer are deleted. They have the addresses of clients."""
+    monthly_budget: int
+    """USD a month above which an e-mail is sent, also when the forecast is above. 0 for no budget."""
     keeps_data: bool
     """True if the bucket and the queues outlive their stack, and the load balancer has deletion protection."""
 
@@ -97,8 +102,17 @@ class Environment:
 
     If empty, CloudFormation takes the newest one at each deployment. The image determines the versions of its packages, too.
     """
+    baked: bool = False
+    """True to build an image with the release during the deployment, from which instances boot without installing anything.
+
+    Requires `image`. A deployment of another release takes a quarter of an hour longer for each group.
+    """
     function_python: str = FUNCTION_PYTHON
     """Python version of the function. Other versions are for emulators, which run functions on the interpreter they have."""
+    canary: bool = False
+    """True to give a new version of the function a tenth of the messages for five minutes, and to go back if any fail."""
+    snap_start: bool = False
+    """True to start instances of the function from a snapshot (SnapStart); excludes `function_provisioned`."""
     domain: str = ""
     """Domain name of the service; requires `certificate`."""
     certificate: str = ""
@@ -107,16 +121,20 @@ class Environment:
     """Id of the Route 53 zone in which the deployment makes the records of `domain`. If empty, make them yourself."""
     plain_http: bool = False
     """True to allow a deployment without a domain, which uses plain HTTP."""
+    cdn: bool = False
+    """True for CloudFront in front of the load balancer, which caches art with a permanent URL, and static files."""
+    cdn_certificate: str = ""
+    """ARN of another certificate for `domain`, in us-east-1 for CloudFront; required by `cdn` with a domain."""
     firewall: bool = False
     """True for a web application firewall in front of the load balancer, at 8 USD a month and 0.60 for a million requests."""
     access_logs: bool = False
     """True if the load balancer logs each request, with the client's address, to a bucket of its own."""
     alarm_email: str = ""
-    """E-mail address that receives alarms after it has confirmed the subscription."""
+    """E-mail address that receives the alarms that page, after it has confirmed the subscription."""
     pages_nobody: bool = False
     """True to allow a deployment whose alarms reach nobody: neither `alarm_email` nor `datadog_notify` is given."""
-    expects_traffic: bool = False
-    """True if there are always requests, so that their absence fires an alarm."""
+    ticket_email: str = ""
+    """E-mail address that receives the alarms that can wait until the next working day. If empty, `alarm_email` does."""
     runbook: str = "docs/runbook.md"
     """URL or path of the runbook, to which each alarm links."""
     datadog_api_key: str = ""
@@ -163,6 +181,8 @@ class Environment:
             mistakes.append(f"log_days must be one of {', '.join(map(str, LOG_DAYS))}, not {sizes['log_days']}")
         if sizes.get("requests_per_address", 10) < 10:
             mistakes.append(f"requests_per_address must be at least 10, not {sizes['requests_per_address']}")
+        if values.get("snap_start") and sizes.get("function_provisioned"):
+            mistakes.append("snap_start and function_provisioned exclude each other: give one of them")
         if mistakes:
             raise ContextError("; ".join(mistakes))
         return cls(environment=name, sizes=Sizes(**sizes), **values)
@@ -208,10 +228,15 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
         if values.get(name, choices[0]) not in choices
     ]
     mistakes += _domain_mistakes(values) + _datadog_mistakes(values)
+    if values.get("baked") and not values.get("image"):
+        mistakes.append("a baked image is built upon another: give image, which make image writes")
     if values.get("image") and not values["image"].startswith("ami-"):
         mistakes.append(f"image must be the id of an image, such as ami-0123456789abcdef0, not {values['image']!r}")
-    if values.get("alarm_email") and "@" not in values["alarm_email"]:
-        mistakes.append(f"alarm_email must be an e-mail address, not {values['alarm_email']!r}")
+    mistakes += [
+        f"{name} must be an e-mail address, not {values[name]!r}"
+        for name in ("alarm_email", "ticket_email")
+        if values.get(name) and "@" not in values[name]
+    ]
     if not (values.get("alarm_email") or values.get("datadog_notify") or values.get("pages_nobody")):
         mistakes.append("nobody is told of alarms: give alarm_email or datadog_notify, or set pages_nobody")
     return mistakes
@@ -225,6 +250,10 @@ def _domain_mistakes(values: Mapping[str, Any]) -> list[str]:
         mistakes.append("images would be sent unencrypted: give domain and certificate, or set plain_http")
     if values.get("hosted_zone") and not values.get("domain"):
         mistakes.append("hosted_zone has the records of a domain: give domain, too")
+    if values.get("cdn") and values.get("domain") and not values.get("cdn_certificate"):
+        mistakes.append("CloudFront needs a certificate for the domain in us-east-1: give cdn_certificate")
+    if values.get("cdn_certificate") and not re.match(r"arn:[\w-]+:acm:us-east-1:", values["cdn_certificate"]):
+        mistakes.append(f"cdn_certificate must be the ARN of a certificate in us-east-1, not {values['cdn_certificate']!r}")
     if values.get("certificate") and not values["certificate"].startswith("arn:"):
         mistakes.append(f"certificate must be the ARN of a certificate, not {values['certificate']!r}")
     return mistakes

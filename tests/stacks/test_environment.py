@@ -35,7 +35,7 @@ class TestTheFiles:
     )
     def test_prod_can_be_deployed_with_them_or_when_it_is_told_to_do_without(self, told: dict[str, str]) -> None:
         prod = Environment.load("prod", told)
-        assert (prod.prefix, prod.sizes.keeps_data, prod.expects_traffic) == ("asciist-prod", True, True)
+        assert (prod.prefix, prod.sizes.keeps_data, prod.canary) == ("asciist-prod", True, True)
 
     def test_all_files_have_all_keys_in_the_same_order(self) -> None:
         keys = {
@@ -86,6 +86,13 @@ class TestMistakes:
             ({"domain": "a", "certificate": "b"}, "certificate must be the ARN of a certificate, not 'b'"),
             ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
             ({"hosted_zone": "Z1"}, "hosted_zone has the records of a domain: give domain, too"),
+            ({"ticket_email": "me"}, "ticket_email must be an e-mail address, not 'me'"),
+            ({"baked": "true"}, "a baked image is built upon another: give image, which make image writes"),
+            ({**DOMAIN, "cdn": "true"}, "CloudFront needs a certificate for the domain in us-east-1: give cdn_certificate"),
+            (
+                {"cdn_certificate": DOMAIN["certificate"]},
+                f"cdn_certificate must be the ARN of a certificate in us-east-1, not {DOMAIN['certificate']!r}",
+            ),
             ({"plain_http": "yes"}, "plain_http must be true or false, not 'yes'"),
         ],
     )
@@ -111,6 +118,11 @@ class TestMistakes:
             ("keeps_data = false", "keeps_data = 0", "keeps_data must be true or false, not 0"),
             ("nat_gateways = 1\n", "", "sizes lacks nat_gateways"),
             ("requests_per_address = 10000", "requests_per_address = 9", "requests_per_address must be at least 10, not 9"),
+            (
+                "function_provisioned = 0",
+                "function_provisioned = 1\nsnap_start = true",
+                "unknown key 'snap_start'",
+            ),
             ("\nlog_days = 7", "\nlog_days = 8", "log_days must be one of 1, 3, 5, 7, 14,"),
             ("[sizes]", "nat_gateways = 2\n[sizes]", "unknown key 'nat_gateways'"),
             ("[sizes]", "[sizes", "environments/dev.toml: Expected"),
