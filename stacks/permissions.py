@@ -11,6 +11,7 @@ from typing import Final
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
@@ -23,6 +24,9 @@ _IMAGES: Final = "*/image"
 _ART: Final = "*/width/*"
 _REPLY_QUEUE_NOTES: Final = "reply-queues/"
 _DIGEST: Final = 64 * "?"
+
+_IMAGE_BUILDER: Final = "ec2imagebuilder-managed-resources-{region}-prod"
+"""Bucket with the program that EC2 Image Builder runs on an instance, in a region."""
 
 _AL2023_REPOSITORIES: Final = "al2023-repos-{region}-de612dc2"
 """Bucket of Amazon Linux 2023's package repositories in a region. AWS has fixed its name."""
@@ -98,13 +102,20 @@ def function_role(scope: Construct, name: str, *, log_group: logs.ILogGroup, in_
     return role
 
 
-def grant_instance(
-    role: iam.IGrantable, *, release: s3_assets.Asset, log_group: logs.ILogGroup, metrics_namespace: str
-) -> None:
-    """Allow an instance to fetch its release, write its log and metrics, and be reached with Session Manager.
+def canary_role(scope: Construct, name: str, *, function: lambda_.IFunction, alias: str) -> iam.IRole:
+    """Create the role with which CodeDeploy moves an alias of a function from one version to the next.
 
-    AWS's policy for Session Manager, AmazonSSMManagedInstanceCore, would also allow reading the account's parameters.
+    The managed policy of AWS would allow this for every function of the account, and more.
     """
+    role = iam.Role(scope, name, assumed_by=iam.ServicePrincipal("codedeploy.amazonaws.com"))
+    calls = ("lambda:GetAlias", "lambda:UpdateAlias", "lambda:GetProvisionedConcurrencyConfig")
+    _allow(role, [function.function_arn, f"{function.function_arn}:{alias}"], *calls)
+    _allow(role, ["*"], "cloudwatch:DescribeAlarms")  # CodeDeploy lists them, which supports no resources
+    return role.without_policy_updates()  # the CDK would add the managed policy
+
+
+def grant_release(role: iam.IGrantable, release: s3_assets.Asset) -> None:
+    """Allow a role to fetch a release."""
     _allow(
         role,
         [release.bucket.arn_for_objects(release.s3_object_key)],
@@ -112,6 +123,16 @@ def grant_instance(
         # Against a bucket of the same name that somebody created after this account's was deleted.
         conditions={"StringEquals": {"aws:ResourceAccount": Stack.of(release).account}},
     )
+
+
+def grant_instance(
+    role: iam.IGrantable, *, release: s3_assets.Asset, log_group: logs.ILogGroup, metrics_namespace: str
+) -> None:
+    """Allow an instance to fetch its release, write its log and metrics, and be reached with Session Manager.
+
+    AWS's policy for Session Manager, AmazonSSMManagedInstanceCore, would also allow reading the account's parameters.
+    """
+    grant_release(role, release)
     log_group.grant_write(role)
     _allow(
         role,
@@ -142,18 +163,15 @@ def limit_endpoint(endpoint: ec2.GatewayVpcEndpoint, *, artifacts: s3.IBucket, r
     """
     stack = Stack.of(endpoint)
     own = {"StringEquals": {"aws:PrincipalAccount": stack.account, "aws:ResourceAccount": stack.account}}
-    repositories = stack.format_arn(
-        service="s3",
-        region="",
-        account="",
-        resource=_AL2023_REPOSITORIES.format(region=stack.region),
-        resource_name="*",
-    )
+    public = [
+        stack.format_arn(service="s3", region="", account="", resource=bucket.format(region=stack.region), resource_name="*")
+        for bucket in (_AL2023_REPOSITORIES, _IMAGE_BUILDER)
+    ]
     for resources, actions, conditions in (
         ([artifacts.arn_for_objects("*")], ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], own),
         ([artifacts.bucket_arn], ["s3:ListBucket"], own),
         ([releases.arn_for_objects("*")], ["s3:GetObject"], own),  # during an update, those of the old release too
-        ([repositories], ["s3:GetObject"], {}),  # unsigned
+        (public, ["s3:GetObject"], {}),  # unsigned
     ):
         endpoint.add_to_policy(
             iam.PolicyStatement(

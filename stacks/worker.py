@@ -5,6 +5,7 @@ from pathlib import Path
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_codedeploy as codedeploy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
@@ -12,21 +13,24 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from asciist.settings import Settings
+from asciist.telemetry import metrics
 from stacks.datadog import add_extension
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup, Unit
 from stacks.logs import log_group
 from stacks.network import NetworkStack
-from stacks.permissions import function_role, grant_worker
+from stacks.permissions import canary_role, function_role, grant_worker
 from stacks.web import aws_variables
 
 _BACKLOG_PER_INSTANCE = 10
 """Messages in the queue for each poller above which another is started: a third of a second of work for a core that converts
 30 images a second."""
 
-
 _AGE_SECONDS = 3
 """Age of the oldest message above which another instance is started: a message that waits for 10 seconds is too late."""
+_ALIAS = "live"
+_FAILURES_OF_CANARY = 2
+"""Failures in a minute above which a new version of the function is withdrawn: a brief fault of S3 may cause one or two."""
 _VARIABLES = (
     "BACKEND",
     "BUCKET",
@@ -65,7 +69,7 @@ class WorkerStack(Stack):
             function = self._function(environment, settings, bundle, variables=variables, network=network)
             add_extension(function, environment)
             # An SqsEventSource would do the same, and also grant the function what `grant_worker` does not.
-            function.add_event_source_mapping(
+            self._alias(environment, function).add_event_source_mapping(
                 "Requests",
                 event_source_arn=requests.queue_arn,
                 batch_size=1,  # a client waits for each message, and a batch is converted one message after another
@@ -97,7 +101,9 @@ class WorkerStack(Stack):
             function_name=self.function_name,
             role=function_role(self, "ConverterRole", log_group=log, in_vpc=True),
             description="Converts images to ASCII art",
-            runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
+            runtime=lambda_.Runtime(
+                f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON, supports_snap_start=True
+            ),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
             handler="lambda_worker.handler.handler",
             code=lambda_.Code.from_asset(str(bundle)),
@@ -105,8 +111,53 @@ class WorkerStack(Stack):
             timeout=Duration.seconds(settings.timeouts.worker),
             environment=variables,
             log_group=log,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if environment.snap_start else None,
             vpc=network.vpc,
             security_groups=[network.worker_access],
+        )
+
+    def _alias(self, environment: Environment, function: lambda_.Function) -> lambda_.Alias:
+        """Create the alias through which messages reach the newest version: all at once, or first a tenth for five minutes."""
+        alias = lambda_.Alias(
+            self,
+            "Live",
+            alias_name=_ALIAS,
+            version=function.current_version,
+            provisioned_concurrent_executions=environment.sizes.function_provisioned or None,
+        )
+        if environment.canary:
+            codedeploy.LambdaDeploymentGroup(
+                self,
+                "Canary",
+                alias=alias,
+                role=canary_role(self, "CanaryRole", function=function, alias=_ALIAS),
+                deployment_config=codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES,
+                alarms=[self._failures(environment, alias)],
+            )
+        return alias
+
+    def _failures(self, environment: Environment, alias: lambda_.Alias) -> cloudwatch.Alarm:
+        """Create the alarm that ends a canary: invocations that crash, or messages whose processing fails.
+
+        It is separate from the alarms that page, which come with a later stack and wait longer.
+        """
+        minute = Duration.minutes(1)
+        failed = cloudwatch.Metric(
+            namespace=environment.prefix, metric_name=metrics.MESSAGES_FAULTED, statistic="Sum", period=minute
+        )
+        return cloudwatch.Alarm(
+            self,
+            "Failures",
+            alarm_description="Stops the deployment of a new version of the converter; notifies nobody.",
+            metric=cloudwatch.MathExpression(
+                expression="FILL(crashed, 0) + FILL(failed, 0)",
+                using_metrics={"crashed": alias.metric_errors(statistic="Sum", period=minute), "failed": failed},
+                period=minute,
+            ),
+            threshold=_FAILURES_OF_CANARY,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
 
     def _pollers(

@@ -24,6 +24,7 @@ Templates = Mapping[str, Template]
 _ARNS: Final = {
     "AWS::S3::Bucket": "arn:aws:s3:::{id}",
     "AWS::SQS::Queue": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{{id}}",
+    "AWS::Lambda::Function": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{{id}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}:*",
 }
 """ARN of each type of resource, with its logical id in lower case as its name."""
@@ -36,6 +37,8 @@ _ROLES: Final = {
     ("network", "vpc-flow-logs.amazonaws.com"): "flow log",
     ("worker", "ec2.amazonaws.com"): "poller",
     ("worker", "lambda.amazonaws.com"): "function",
+    ("worker", "codedeploy.amazonaws.com"): "CodeDeploy",
+    ("observability", "lambda.amazonaws.com"): "probe",
     ("datadog", "lambda.amazonaws.com"): "Datadog function",
 }
 """Name of the role of a stack that a service may assume."""

@@ -57,6 +57,8 @@ def documented(heading: str) -> list[dict[str, str]]:
 def applies(deployed_with: str, environment: Environment) -> bool:
     if deployed_with == "`datadog`":
         return environment.datadog
+    if deployed_with == "`canary`":
+        return environment.canary and environment.worker == "lambda"
     name, _, value = deployed_with.strip("`").partition("=")
     return not name or getattr(environment, name) == value
 
@@ -80,6 +82,11 @@ def described(resource: str) -> str:
         (rf"{RELEASES}/\*", "releases"),
         (rf"{RELEASES}/[0-9a-f]{{64}}\.zip", "its release"),
         (rf"arn:aws:s3:::al2023-repos-{REGION}-de612dc2/\*", "al2023-repos-{region}-de612dc2/*"),
+        (
+            rf"arn:aws:s3:::ec2imagebuilder-managed-resources-{REGION}-prod/\*",
+            "ec2imagebuilder-managed-resources-{region}-prod/*",
+        ),
+        (rf"arn:aws:lambda:{REGION}:{ACCOUNT}:function:\w+(:\w+)?", r"the function\1"),
         (rf"arn:aws:sqs:{REGION}:{ACCOUNT}:(.*)", r"\1"),
         (rf"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:.*", "its log"),
         (LINK_KEYS, "keys of links"),
