@@ -5,6 +5,7 @@ section for each title. To add an alarm, add it to `ALARMS` and write its sectio
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
@@ -23,8 +24,13 @@ MIN_ANSWERS_FOR_P99: Final = 100
 MAX_TURNED_AWAY: Final = 10
 """Refused requests in a minute above which the alarm on them fires: a burst that ends at once needs nobody's attention."""
 
-REQUEST_TIMEOUT: Final = "request timeout"
-"""A threshold equal to the deployment's request timeout, in seconds."""
+Limit = Literal["request timeout", "web instances", "pollers", "conversions"]
+"""A limit of the deployment as a threshold: its request timeout in seconds, the maximum sizes of its groups, or the maximum
+number of concurrent conversions of its function."""
+
+DAYS_TO_RENEW: Final = 30
+"""Days before the expiry of a certificate: ACM renews one 60 days before it, and retries until then."""
+MAX_DISK_PERCENT: Final = 85
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,15 @@ class Minimum:
     of: Measured | ObjectiveCount
 
 
+class Urgency(Enum):
+    """How soon somebody must look at an alarm."""
+
+    PAGE = "page"
+    """At once, at any time: users are affected, or will be within the hour."""
+    TICKET = "ticket"
+    """On the next working day."""
+
+
 class Silence(Enum):
     """State of an alarm while its signal has no values."""
 
@@ -64,9 +79,10 @@ class Alarm:
     """Name of the alarm, and of its section in the runbook."""
     meaning: str
     """The problem and its impact on users, in one or two sentences: the first text that a person who is paged reads."""
+    urgency: Urgency
     signal: Formula
-    threshold: float | Literal["request timeout"]
-    comparison: Literal[">", "<"] = ">"
+    threshold: float | Limit
+    comparison: Literal[">", ">=", "<"] = ">"
     windows: tuple[Window, ...]
     """The alarm fires while the signal is beyond the threshold in every window."""
     minimum: Minimum | None = None
@@ -74,8 +90,10 @@ class Alarm:
     silence_reason: str
     worker: Worker | Literal[""] = ""
     """The worker it applies to; empty for both."""
-    expects_traffic: bool = False
-    """True if it applies only to a deployment that always has requests."""
+    needs_domain: bool = False
+    """True if it applies only to a deployment with a domain, and so a certificate."""
+    vendor: Literal["", "cloudwatch"] = ""
+    """The vendor that has its signal; empty for both."""
     burn: Burn | None = None
     """Burn rate from which `threshold` and `windows` are derived, for an alarm on the error budget."""
 
@@ -88,11 +106,11 @@ class Alarm:
         """Text of the notification; `runbook` is the URL of the runbook."""
         return f"{self.meaning} Runbook: {runbook}#{self.anchor}"
 
-    def applies_to(self, *, worker: str, expects_traffic: bool) -> bool:
-        return self.worker in ("", worker) and (expects_traffic or not self.expects_traffic)
+    def applies_to(self, *, worker: str, has_domain: bool) -> bool:
+        return self.worker in ("", worker) and (has_domain or not self.needs_domain)
 
-    def threshold_for(self, *, request_timeout: float) -> float:
-        return request_timeout if isinstance(self.threshold, str) else self.threshold
+    def threshold_for(self, limits: Mapping[Limit, float]) -> float:
+        return limits[self.threshold] if isinstance(self.threshold, str) else self.threshold
 
 
 _UNMEASURED: Final = (
@@ -105,9 +123,10 @@ _IDLE_FUNCTION: Final = (
 )
 
 
-def _burn_alarm(burn: Burn, *, title: str, budget_lasts: str) -> Alarm:
+def _burn_alarm(burn: Burn, *, title: str, budget_lasts: str, urgency: Urgency) -> Alarm:
     return Alarm(
         title=title,
+        urgency=urgency,
         meaning=(
             f"More than {OBJECTIVE.bad_percent(burn):g}% of requests fail (5xx) or take longer than "
             f"{OBJECTIVE.slow_after_seconds:g} seconds. At this rate, the error budget of {OBJECTIVE.window_days} days is "
@@ -123,21 +142,39 @@ def _burn_alarm(burn: Burn, *, title: str, budget_lasts: str) -> Alarm:
     )
 
 
+def _maximum_alarm(*, title: str, meaning: str, signal: Aws, most: Limit, worker: Worker | Literal[""] = "") -> Alarm:
+    return Alarm(
+        title=title,
+        meaning=f"{meaning} More load would slow requests down, or turn them away.",
+        urgency=Urgency.TICKET,
+        signal=plain(signal),
+        threshold=most,
+        comparison=">=",
+        windows=(Window(period_minutes=1, periods=15, breaching=15),),
+        silence=Silence.IS_HEALTHY,
+        silence_reason="A group at its maximum reports its size every minute, and a busy function its invocations.",
+        worker=worker,
+    )
+
+
 _FAST_BURN, _SLOW_BURN = OBJECTIVE.burns
 
 BUDGET_BURNS_FAST: Final = _burn_alarm(
     _FAST_BURN,
     title="Many requests fail or are slow",
     budget_lasts="about two days",
+    urgency=Urgency.PAGE,
 )
 BUDGET_BURNS: Final = _burn_alarm(
     _SLOW_BURN,
     title="Some requests fail or are slow",
     budget_lasts="five days",
+    urgency=Urgency.TICKET,
 )
 SLOW_ANSWERS: Final = Alarm(
     title="Answers are slow",
     meaning=f"At least one answer in a hundred takes longer than {OBJECTIVE.slow_after_seconds:g} seconds.",
+    urgency=Urgency.TICKET,
     signal=plain(Measured(metric=metrics.REQUEST_DURATION, statistic="p99")),
     threshold=OBJECTIVE.slow_after_ms,
     windows=(Window(period_minutes=5),),
@@ -148,6 +185,7 @@ SLOW_ANSWERS: Final = Alarm(
 TURNED_AWAY: Final = Alarm(
     title="Requests are turned away",
     meaning="Web processes refuse requests with a 503: they arrive faster than they can be served.",
+    urgency=Urgency.PAGE,
     signal=plain(Measured(metric=metrics.REQUESTS_SHED, statistic="sum")),
     threshold=MAX_TURNED_AWAY,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
@@ -157,6 +195,7 @@ TURNED_AWAY: Final = Alarm(
 DEAD_LETTERS: Final = Alarm(
     title="Messages are in the dead-letter queue",
     meaning="Conversions failed at every attempt: their users got a 503 or a 504.",
+    urgency=Urgency.TICKET,
     signal=plain(Aws(resource="dead_letter_queue", metric="ApproximateNumberOfMessagesVisible", statistic="maximum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=5, breaching=1),),
@@ -166,8 +205,9 @@ DEAD_LETTERS: Final = Alarm(
 STALE_QUEUE: Final = Alarm(
     title="Messages wait past their deadline",
     meaning="Workers do not keep up: users wait for the whole request timeout and then get a 504.",
+    urgency=Urgency.PAGE,
     signal=plain(Aws(resource="request_queue", metric="ApproximateAgeOfOldestMessage", statistic="maximum")),
-    threshold=REQUEST_TIMEOUT,
+    threshold="request timeout",
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
     silence=Silence.IS_HEALTHY,
     silence_reason=_IDLE_QUEUE,
@@ -175,6 +215,7 @@ STALE_QUEUE: Final = Alarm(
 UNHEALTHY_HOSTS: Final = Alarm(
     title="A web instance is unhealthy",
     meaning="An instance fails its health check (/healthz). Healthy ones get its requests; if there is none, requests fail.",
+    urgency=Urgency.TICKET,
     signal=plain(Aws(resource="web_targets", metric="UnHealthyHostCount", statistic="maximum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=5, breaching=5),),
@@ -184,6 +225,7 @@ UNHEALTHY_HOSTS: Final = Alarm(
 THROTTLES: Final = Alarm(
     title="The converter is throttled",
     meaning="Lambda has no concurrency left for the converter: users wait longer, and get a 504 if this continues.",
+    urgency=Urgency.PAGE,
     signal=plain(Aws(resource="converter", metric="Throttles", statistic="sum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
@@ -194,6 +236,7 @@ THROTTLES: Final = Alarm(
 CONVERTER_ERRORS: Final = Alarm(
     title="The converter fails",
     meaning="Invocations of the converter crash or time out: users wait for another attempt, and get a 504 if all fail.",
+    urgency=Urgency.PAGE,
     signal=plain(Aws(resource="converter", metric="Errors", statistic="sum")),
     threshold=0,
     windows=(Window(period_minutes=1, periods=3, breaching=3),),
@@ -201,20 +244,76 @@ CONVERTER_ERRORS: Final = Alarm(
     silence_reason=_IDLE_FUNCTION,
     worker="lambda",
 )
+PROBE_FAILS: Final = Alarm(
+    title="The probe fails",
+    meaning="Every minute, a new image is converted through the public address, as by a user. This fails or takes too long.",
+    urgency=Urgency.PAGE,
+    signal=plain(Aws(resource="probe", metric="Errors", statistic="sum")),
+    threshold=0,
+    windows=(Window(period_minutes=1, periods=3, breaching=3),),
+    silence=Silence.KEEPS_STATE,
+    silence_reason='Without the probe, its requests are missing too: "No requests arrive" fires unless others send any.',
+)
 NO_REQUESTS: Final = Alarm(
     title="No requests arrive",
-    meaning="No request was measured for 15 minutes: users cannot reach the service, nobody uses it, or its metrics are lost.",
+    meaning="No request was measured for 15 minutes, although the probe sends one every minute: nobody can reach the service, "
+    "or its metrics are lost.",
+    urgency=Urgency.PAGE,
     signal=plain(Measured(metric=metrics.REQUESTS, statistic="sum")),
     threshold=1,
     comparison="<",
     windows=(Window(period_minutes=5, periods=3, breaching=3),),
     silence=Silence.FIRES,
     silence_reason="A web tier without requests sends no values, which is what this alarm detects.",
-    expects_traffic=True,
+)
+WEB_AT_MAXIMUM: Final = _maximum_alarm(
+    title="The web tier cannot grow",
+    meaning="The web tier has had its maximum number of instances for a quarter of an hour.",
+    signal=Aws(resource="web_instances", metric="GroupDesiredCapacity", statistic="maximum"),
+    most="web instances",
+)
+POLLERS_AT_MAXIMUM: Final = _maximum_alarm(
+    title="The pollers cannot grow",
+    meaning="The group of pollers has had its maximum number of instances for a quarter of an hour.",
+    signal=Aws(resource="pollers", metric="GroupDesiredCapacity", statistic="maximum"),
+    most="pollers",
+    worker="asg",
+)
+CONVERTER_AT_MAXIMUM: Final = _maximum_alarm(
+    title="The converter cannot grow",
+    meaning="The converter has run its maximum number of conversions at once in each minute of a quarter of an hour.",
+    signal=Aws(resource="converter", metric="ConcurrentExecutions", statistic="maximum"),
+    most="conversions",
+    worker="lambda",
+)
+DISK_FILLS: Final = Alarm(
+    title="The disk of a web instance fills",
+    meaning=f"The root disk of a web instance is more than {MAX_DISK_PERCENT}% full. It holds logs and temporary files only.",
+    urgency=Urgency.TICKET,
+    signal=plain(Aws(resource="web_instances", metric="disk_used_percent", statistic="maximum")),
+    threshold=MAX_DISK_PERCENT,
+    windows=(Window(period_minutes=5, periods=3, breaching=3),),
+    silence=Silence.KEEPS_STATE,
+    silence_reason="The agent of each instance reports this every minute. Without it, nothing is known.",
+    vendor="cloudwatch",
+)
+CERTIFICATE_EXPIRES: Final = Alarm(
+    title="The certificate expires",
+    meaning=f"The certificate of the domain is valid for less than {DAYS_TO_RENEW} days, and was not renewed.",
+    urgency=Urgency.TICKET,
+    signal=plain(Aws(resource="certificate", metric="DaysToExpiry", statistic="minimum")),
+    threshold=DAYS_TO_RENEW,
+    comparison="<",
+    windows=(Window(period_minutes=24 * 60),),
+    silence=Silence.KEEPS_STATE,
+    silence_reason="Certificate Manager reports this twice a day.",
+    needs_domain=True,
+    vendor="cloudwatch",  # the certificate is no resource of the deployment, so it lacks the tag by which Datadog knows one
 )
 
 ALARMS: Final = (
     BUDGET_BURNS_FAST,
+    PROBE_FAILS,
     BUDGET_BURNS,
     SLOW_ANSWERS,
     TURNED_AWAY,
@@ -224,5 +323,10 @@ ALARMS: Final = (
     THROTTLES,
     CONVERTER_ERRORS,
     NO_REQUESTS,
+    WEB_AT_MAXIMUM,
+    POLLERS_AT_MAXIMUM,
+    CONVERTER_AT_MAXIMUM,
+    DISK_FILLS,
+    CERTIFICATE_EXPIRES,
 )
-"""All alarms, the most urgent first."""
+"""All alarms, in the order in which to look at several that fire at once."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from observability.alarms import ALARMS, Alarm, Silence, Window
+from observability.alarms import ALARMS, Alarm, Limit, Silence, Urgency, Window
 from observability.objective import OBJECTIVE, Burn
 from observability.panels import SECTIONS, Line, Panel, Section
 from observability.signals import Aws, Formula, Measured, ObjectiveCount, Resource, Signal, Statistic
@@ -25,10 +25,13 @@ SLO_ID: Final = "SLO_ID"
 """Placeholder for the id that Datadog gives to the objective."""
 
 _RESOURCES: Final[Mapping[Resource, tuple[str, str]]] = {
-    # Names that CloudFormation generates for queues and function, in lower case because Datadog stores tags in lower case.
+    # In lower case, because Datadog stores tags in lower case. CloudFormation generates the names of the queues.
     "request_queue": ("queuename", "queuename:*-requests-*"),
     "dead_letter_queue": ("queuename", "queuename:*-deadletters-*"),
-    "converter": ("functionname", "functionname:*-worker-converter*"),
+    "converter": ("functionname", "functionname:*-converter"),
+    "probe": ("functionname", "functionname:*-probe"),
+    "web_instances": ("autoscalinggroupname", "autoscalinggroupname:*-web"),
+    "pollers": ("autoscalinggroupname", "autoscalinggroupname:*-poller"),
     "web_targets": ("targetgroup", ""),
     "load_balancer": ("loadbalancer", ""),
 }
@@ -45,9 +48,16 @@ _AWS_NAMES: Final = {
     "UnHealthyHostCount": "aws.applicationelb.un_healthy_host_count",
     "Throttles": "aws.lambda.throttles",
     "Errors": "aws.lambda.errors",
+    "ConcurrentExecutions": "aws.lambda.concurrent_executions",
+    "GroupDesiredCapacity": "aws.autoscaling.group_desired_capacity",
 }
 """Datadog's name of each CloudWatch metric."""
-_NAMING_TAGS: Final = {"sqs": ("queuename",), "applicationelb": ("loadbalancer", "targetgroup"), "lambda": ("functionname",)}
+_NAMING_TAGS: Final = {
+    "sqs": ("queuename",),
+    "applicationelb": ("loadbalancer", "targetgroup"),
+    "lambda": ("functionname",),
+    "autoscaling": ("autoscalinggroupname",),
+}
 INTEGRATION_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     name: ("env", "service", *_NAMING_TAGS[name.split(".")[1]]) for name in _AWS_NAMES.values()
 }
@@ -55,6 +65,9 @@ INTEGRATION_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _INTEGRATION_DELAY_SECONDS: Final = 900
 """Evaluation delay that Datadog advises for metrics from CloudWatch, which arrive up to 15 minutes late."""
+
+_PRIORITIES: Final = {Urgency.PAGE: 1, Urgency.TICKET: 3}
+"""Datadog's priorities, from 1 (critical) to 5 (info)."""
 
 _AGGREGATORS: Final[Mapping[Statistic, str]] = {"average": "avg", "minimum": "min", "maximum": "max"}
 _SLOW_MS: Final = f"{OBJECTIVE.slow_after_ms:g}"
@@ -79,31 +92,36 @@ def dashboard(env: str = "*", *, worker: str = "", runbook: str = "docs/runbook.
 
 
 def monitors(
-    *, env: str, worker: str, runbook: str, request_timeout: float, notify: str = "", expects_traffic: bool = True
+    *, env: str, worker: str, runbook: str, limits: Mapping[Limit, float], notify: str = "", has_domain: bool = True
 ) -> dict[str, Definition]:
     """The monitors of a deployment by name: the title of an alarm, or the name of a part of one, which notifies nobody.
 
-    A composite monitor refers to its parts by `reference(NAME)`, and comes after them. `request_timeout` is in seconds.
+    A composite monitor refers to its parts by `reference(NAME)`, and comes after them.
     `notify` is a recipient in Datadog's syntax, such as `@pagerduty-asciist`.
     """
     made: dict[str, Definition] = {}
     for alarm in ALARMS:
-        if not alarm.applies_to(worker=worker, expects_traffic=expects_traffic):
+        if alarm.vendor == "cloudwatch" or not alarm.applies_to(worker=worker, has_domain=has_domain):
             continue
+        priority = {"priority": _PRIORITIES[alarm.urgency]}
         text = f"{alarm.description(runbook)} {notify}".strip()
-        conditions = dict(_conditions(alarm, env=env, request_timeout=request_timeout))
+        conditions = dict(_conditions(alarm, env=env, limits=limits))
         if len(conditions) == 1:
             (condition,) = conditions.values()
-            made[alarm.title] = _named(alarm.title, text, env) | condition
+            made[alarm.title] = _named(alarm.title, text, env) | priority | condition
             continue
         for part, condition in conditions.items():
             name = f"{alarm.title} (part: {part})"
             made[name] = _named(name, f'Part of the alarm "{alarm.title}"; notifies nobody.', env) | condition
-        made[alarm.title] = _named(alarm.title, text, env) | {
-            "type": "composite",
-            "query": " && ".join(reference(f"{alarm.title} (part: {part})") for part in conditions),
-            "options": {"include_tags": False},
-        }
+        made[alarm.title] = (
+            _named(alarm.title, text, env)
+            | priority
+            | {
+                "type": "composite",
+                "query": " && ".join(reference(f"{alarm.title} (part: {part})") for part in conditions),
+                "options": {"include_tags": False},
+            }
+        )
     return made
 
 
@@ -229,13 +247,13 @@ def _named(name: str, message: str, env: str) -> Definition:
     return {"name": f"{name} (asciist {env})", "message": message, "tags": ["service:asciist", f"env:{env}"]}
 
 
-def _conditions(alarm: Alarm, *, env: str, request_timeout: float) -> Iterator[tuple[str, Definition]]:
+def _conditions(alarm: Alarm, *, env: str, limits: Mapping[Limit, float]) -> Iterator[tuple[str, Definition]]:
     """The conditions that must all hold, by name."""
     scope = f"env:{env}"
     if alarm.burn:
         yield "burn rate", _burn_condition(alarm.burn)
     else:
-        threshold = alarm.threshold_for(request_timeout=request_timeout)
+        threshold = alarm.threshold_for(limits)
         yield "threshold", _condition(alarm, f"{_over_time(alarm, scope)} {alarm.comparison} {threshold:g}", threshold)
     if alarm.minimum:
         # Counts are zero where they have no values: Datadog advises against default_zero with as_count in monitors.

@@ -13,7 +13,15 @@ Worker = Literal["lambda", "asg"]
 Statistic = Literal["sum", "count", "average", "minimum", "maximum", "p50", "p90", "p95", "p99", "percent_above"]
 
 Resource = Literal[
-    "request_queue", "dead_letter_queue", "load_balancer", "web_targets", "web_instances", "pollers", "converter"
+    "request_queue",
+    "dead_letter_queue",
+    "load_balancer",
+    "web_targets",
+    "web_instances",
+    "pollers",
+    "converter",
+    "probe",
+    "certificate",
 ]
 
 

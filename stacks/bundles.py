@@ -1,6 +1,6 @@
-"""Build the two artifacts of a release as plain directories: the function's code, and what an instance installs.
+"""Build the artifacts of a release as plain directories: the code of both functions, and what an instance installs.
 
-pip builds both for any target on any machine and under any Python that runs this project. The same sources, locks and target
+pip builds them for any target on any machine and under any Python that runs this project. The same sources, locks and target
 give the same bytes, so a deployment replaces an artifact only if one of them changed. Bundles are cached in `.bundles`, each
 named for the digest of its inputs, so a synth without changes builds nothing. The folder can be deleted at any time.
 """
@@ -71,6 +71,11 @@ class Target:
         return cls(architecture=architectures[platform.machine()], python=".".join(platform.python_version_tuple()[:2]))
 
     @property
+    def name(self) -> str:
+        """Name of the target in those of its bundles."""
+        return f"{self.architecture}-{self.python}"
+
+    @property
     def machine(self) -> str:
         """The architecture's name in wheel tags and environment markers."""
         return {"arm64": "aarch64", "x86_64": "x86_64"}[self.architecture]
@@ -109,7 +114,7 @@ def function_bundle(target: Target, *, cache: Path = CACHE) -> Path:
     Raises BundleError, also when the function exceeds Lambda's quotas.
     """
     sources = _sources(*_FUNCTION_PACKAGES, "requirements/worker.txt", "stacks/bundles.py")
-    return _cached("function", target, sources, _build_function, cache)
+    return _cached(f"function-{target.name}", sources, lambda sources, into: _build_function(target, sources, into), cache)
 
 
 def release_bundle(target: Target, *, cache: Path = CACHE) -> Path:
@@ -118,7 +123,15 @@ def release_bundle(target: Target, *, cache: Path = CACHE) -> Path:
     Raises BundleError.
     """
     sources = _sources(*_RELEASE_PACKAGES, "pyproject.toml", "requirements/web.txt", "stacks/bundles.py", "stacks/instance")
-    return _cached("release", target, sources, _build_release, cache)
+    return _cached(f"release-{target.name}", sources, lambda sources, into: _build_release(target, sources, into), cache)
+
+
+def probe_bundle(*, cache: Path = CACHE) -> Path:
+    """Return the code of the function that probes a deployment: the smoke test with its photograph."""
+    sources = _sources(
+        "devtools/__init__.py", "devtools/probe.py", "devtools/smoke.py", "examples/cat.jpg", "stacks/bundles.py"
+    )
+    return _cached("probe", sources, _build_probe, cache)
 
 
 def locked_requirements(lock: Path, target: Target) -> str:
@@ -147,10 +160,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def _cached(
-    kind: str, target: Target, sources: Sequence[Path], build: Callable[[Target, Sequence[Path], Path], None], cache: Path
-) -> Path:
-    bundle = cache / f"{kind}-{target.architecture}-{target.python}-{_digest(sources)[:16]}"
+def _cached(name: str, sources: Sequence[Path], build: Callable[[Sequence[Path], Path], None], cache: Path) -> Path:
+    bundle = cache / f"{name}-{_digest(sources)[:16]}"
     if not bundle.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         (cache / ".gitignore").write_text("*\n")
@@ -158,7 +169,7 @@ def _cached(
         with TemporaryDirectory(dir=cache, prefix="building-") as temporary:
             built = Path(temporary) / "bundle"
             built.mkdir()
-            build(target, sources, built)
+            build(sources, built)
             _normalize(built)
             try:
                 built.rename(bundle)
@@ -263,6 +274,12 @@ def _build_release(target: Target, sources: Sequence[Path], into: Path) -> None:
     for source in sources:
         if source.is_relative_to(ROOT / "stacks/instance"):
             shutil.copyfile(source, into / source.name)
+
+
+def _build_probe(sources: Sequence[Path], into: Path) -> None:
+    for source in sources:
+        if not source.is_relative_to(ROOT / "stacks"):
+            _copy(source, into)
 
 
 def _own_wheel(sources: Sequence[Path], wheels: Path) -> Path:

@@ -14,6 +14,7 @@ from constructs import Construct
 from asciist.settings import Settings
 from observability import datadog
 from stacks.environment import Environment
+from stacks.limits import alarm_limits
 from stacks.logs import log_group
 from stacks.permissions import function_role, grant_secrets
 
@@ -53,9 +54,9 @@ class DatadogStack(Stack):
             env=environment.environment,
             worker=environment.worker,
             runbook=environment.runbook,
-            request_timeout=settings.timeouts.request,
+            limits=alarm_limits(environment, settings),
             notify=environment.datadog_notify,
-            expects_traffic=environment.expects_traffic,
+            has_domain=bool(environment.domain),
         )
         ids = {datadog.SLO_ID: objective.ref}
         for title, definition in monitors.items():

@@ -1,8 +1,9 @@
-"""The CloudWatch alarms of `observability/alarms.py`, their topic, and the dashboard."""
+"""The CloudWatch alarms of `observability/alarms.py`, their topics, the probe, the budget and the dashboard."""
 
 from typing import Final
 
 from aws_cdk import Duration, Stack
+from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
@@ -12,15 +13,18 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from asciist.settings import Settings
-from observability.alarms import ALARMS, Alarm, Silence, Window
+from observability.alarms import ALARMS, Alarm, Silence, Urgency, Window
 from stacks.dashboard import add_dashboard
 from stacks.environment import Environment
+from stacks.limits import alarm_limits
+from stacks.probe import Probe
 from stacks.views import Views
 from stacks.web import WebStack
 from stacks.worker import WorkerStack
 
 _COMPARISONS: Final = {
     ">": cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+    ">=": cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
     "<": cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
 }
 _MISSING_DATA: Final = {
@@ -31,7 +35,7 @@ _MISSING_DATA: Final = {
 
 
 class ObservabilityStack(Stack):
-    """The alarms that apply to a deployment, and its dashboard."""
+    """The alarms that apply to a deployment, the probe that converts an image every minute, and the dashboard."""
 
     def __init__(
         self,
@@ -46,30 +50,68 @@ class ObservabilityStack(Stack):
         worker: WorkerStack,
     ) -> None:
         super().__init__(scope, name)
-        self._environment, self._request_timeout = environment, settings.timeouts.request
-        self._views = Views(environment=environment, web=web, worker=worker, requests=requests, dead_letters=dead_letters)
-        on_call = actions.SnsAction(self._topic(environment))
+        self._environment, self._limits = environment, alarm_limits(environment, settings)
+        probe = Probe(self, "Probe", environment=environment, url=web.url)
+        self._views = Views(
+            environment=environment, web=web, worker=worker, requests=requests, dead_letters=dead_letters, probe=probe
+        )
+        topics = {
+            Urgency.PAGE: self._topic("Alarms", environment.alarm_email),
+            Urgency.TICKET: self._topic("Tickets", environment.ticket_email or environment.alarm_email),
+        }
         alarms: dict[Alarm, cloudwatch.AlarmBase] = {}
         for alarm in ALARMS:
-            if alarm.applies_to(worker=environment.worker, expects_traffic=environment.expects_traffic):
+            if alarm.applies_to(worker=environment.worker, has_domain=bool(environment.domain)):
+                told = actions.SnsAction(topics[alarm.urgency])
                 alarms[alarm] = self._alarm(alarm)
-                alarms[alarm].add_alarm_action(on_call)
-                alarms[alarm].add_ok_action(on_call)
+                alarms[alarm].add_alarm_action(told)
+                alarms[alarm].add_ok_action(told)
+        if environment.sizes.monthly_budget:
+            self._budget(environment, topics[Urgency.TICKET])
         add_dashboard(self, environment=environment, views=self._views, alarms=alarms)
 
-    def _topic(self, environment: Environment) -> sns.Topic:
-        topic = sns.Topic(self, "Alarms", display_name=f"{environment.prefix} alarms", enforce_ssl=True)
-        topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                actions=["sns:Publish"],
-                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
-                resources=[topic.topic_arn],
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+    def _topic(self, name: str, email: str) -> sns.Topic:
+        """Create a topic to which alarms and budgets of this account may publish, with its subscriber if there is one."""
+        topic = sns.Topic(self, name, display_name=f"{self._environment.prefix} {name.lower()}", enforce_ssl=True)
+        for service in ("cloudwatch", "budgets"):
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
+                    resources=[topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                )
             )
-        )
-        if environment.alarm_email:
-            topic.add_subscription(subscriptions.EmailSubscription(environment.alarm_email))
+        if email:
+            topic.add_subscription(subscriptions.EmailSubscription(email))
         return topic
+
+    def _budget(self, environment: Environment, topic: sns.Topic) -> None:
+        """Create the budget of the deployment, which is recognized by the tags of its resources.
+
+        It counts nothing until the tags `service` and `environment` are activated as cost allocation tags, once per account.
+        """
+        budget = budgets.CfnBudget
+        subscriber = budget.SubscriberProperty(address=topic.topic_arn, subscription_type="SNS")
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budget.BudgetDataProperty(
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budget.SpendProperty(amount=environment.sizes.monthly_budget, unit="USD"),
+                cost_filters={"TagKeyValue": ["user:service$asciist", f"user:environment${environment.environment}"]},
+            ),
+            notifications_with_subscribers=[
+                budget.NotificationWithSubscribersProperty(
+                    notification=budget.NotificationProperty(
+                        comparison_operator="GREATER_THAN", notification_type=kind, threshold=100, threshold_type="PERCENTAGE"
+                    ),
+                    subscribers=[subscriber],
+                )
+                for kind in ("ACTUAL", "FORECASTED")
+            ],
+        )
 
     def _alarm(self, alarm: Alarm) -> cloudwatch.AlarmBase:
         """An alarm over one window, or a composite of one alarm for each window.
@@ -97,7 +139,7 @@ class ObservabilityStack(Stack):
             alarm_name=self._name(alarm) + (f" (part: {part})" if part else ""),
             alarm_description=alarm.description(self._environment.runbook),
             metric=self._metric(alarm, window),
-            threshold=alarm.threshold_for(request_timeout=self._request_timeout),
+            threshold=alarm.threshold_for(self._limits),
             evaluation_periods=window.periods,
             datapoints_to_alarm=window.breaching,
             comparison_operator=_COMPARISONS[alarm.comparison],

@@ -16,6 +16,7 @@ from observability.objective import OBJECTIVE
 from observability.signals import Aws, Formula, Measured, ObjectiveCount, Signal, Statistic
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup
+from stacks.probe import Probe
 from stacks.web import WebStack
 from stacks.worker import WorkerStack
 
@@ -40,9 +41,16 @@ class Views:
     """CloudWatch metrics of one deployment, for its alarms and its dashboard."""
 
     def __init__(
-        self, *, environment: Environment, web: WebStack, worker: WorkerStack, requests: sqs.IQueue, dead_letters: sqs.IQueue
+        self,
+        *,
+        environment: Environment,
+        web: WebStack,
+        worker: WorkerStack,
+        requests: sqs.IQueue,
+        dead_letters: sqs.IQueue,
+        probe: Probe,
     ) -> None:
-        self._namespace = environment.prefix
+        self._namespace, self._certificate, self._probe = environment.prefix, environment.certificate, probe
         self._web, self._worker, self._requests, self._dead_letters = web, worker, requests, dead_letters
 
     def formula(self, formula: Formula, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
@@ -116,10 +124,14 @@ class Views:
             case "pollers" if self._worker.instances:
                 return _of_group(self._worker.instances, signal.metric)
             case "converter" if self._worker.function_name:
+                return _of_function(self._worker.function_name, signal.metric)
+            case "probe":
+                return _of_function(self._probe.function_name, signal.metric)
+            case "certificate" if self._certificate:
                 return cloudwatch.Metric(
-                    namespace="AWS/Lambda",
+                    namespace="AWS/CertificateManager",
                     metric_name=signal.metric,
-                    dimensions_map={"FunctionName": self._worker.function_name},
+                    dimensions_map={"CertificateArn": self._certificate},
                 )
         raise ValueError(f"this deployment has no {signal.resource}")
 
@@ -191,6 +203,10 @@ def _statistic(signal: Measured | Aws) -> str:
     if signal.statistic == "percent_above" and isinstance(signal, Measured):
         return f"PR({signal.above:g}:)"
     return _STATISTICS.get(signal.statistic, signal.statistic)
+
+
+def _of_function(name: str, metric: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(namespace="AWS/Lambda", metric_name=metric, dimensions_map={"FunctionName": name})
 
 
 def _of_group(group: InstanceGroup, metric: str) -> cloudwatch.Metric:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, SLOW_ANSWERS, Alarm
+from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, SLOW_ANSWERS, Alarm, Urgency
 from observability.panels import MEASURED, SECTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +60,12 @@ def test_the_description_of_every_alarm_links_to_its_section(alarm: Alarm) -> No
 
     assert (ROOT / address).read_text() == RUNBOOK
     assert anchor in anchors(PROSE)
+
+
+@pytest.mark.parametrize("urgency", Urgency)
+def test_the_urgency_of_every_alarm_is_listed(urgency: Urgency) -> None:
+    (row,) = re.findall(rf"^\| {urgency.value} \| (.*) \|$", RUNBOOK, re.MULTILINE)
+    assert row.split("; ") == [alarm.title for alarm in ALARMS if alarm.urgency is urgency]
 
 
 def section(alarm: Alarm) -> str:

@@ -5,8 +5,11 @@ from pathlib import Path
 import boto3
 import pytest
 
+from asciist.settings import Settings
 from observability import datadog
 from stacks import bundles
+from stacks.environment import Environment
+from stacks.limits import alarm_limits
 from tests.emulated.deployment import Deployment, DeploymentError, copy_of_the_project
 from tests.emulated.emulator import Emulator
 from tests.stacks.datadog_server import KEYS, DatadogServer
@@ -30,15 +33,14 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
             # Otherwise the stack would wait until Datadog knows the metrics.
             account.known_metrics = set(datadog.metric_configurations())
             deploy(deployment)
+            limits = alarm_limits(Environment.load("dev"), Settings())
             kinds = [path.split("/")[3] for path in account.objects]
             (slo,) = [path.rpartition("/")[2] for path in account.objects if "/slo/" in path]
             burns = [body["query"] for path, body in account.objects.items() if body.get("type") == "slo alert"]
             assert {kind: kinds.count(kind) for kind in set(kinds)} == {
                 "dashboard": 1,
                 "slo": 1,
-                "monitor": len(
-                    datadog.monitors(env="dev", worker="lambda", runbook="", request_timeout=10, expects_traffic=False)
-                ),
+                "monitor": len(datadog.monitors(env="dev", worker="lambda", runbook="", limits=limits)),
                 "metrics": len(datadog.metric_configurations()),
             }
             assert len(burns) == 2

@@ -11,7 +11,7 @@ import pytest
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
 from observability import datadog
-from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, Alarm
+from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, Alarm, Urgency
 from observability.objective import OBJECTIVE
 from observability.queries import MetricQuery
 from observability.validation import DefinitionError, Kind, check
@@ -20,8 +20,13 @@ Place = tuple[str | int, ...]
 
 DASHBOARD = datadog.dashboard("prod")
 MONITORS = datadog.monitors(
-    env="prod", worker="lambda", runbook="https://runbook.example/", request_timeout=10, notify="@pagerduty-asciist"
+    env="prod",
+    worker="lambda",
+    runbook="https://runbook.example/",
+    limits={"request timeout": 10, "web instances": 10, "pollers": 20, "conversions": 50},
+    notify="@pagerduty-asciist",
 )
+OF_LAMBDA = [alarm for alarm in ALARMS if alarm.vendor != "cloudwatch" and alarm.worker != "asg"]
 SLOW_PART = MONITORS["Answers are slow (part: threshold)"]
 BURN_PART = MONITORS[f"{BUDGET_BURNS.title} (part: burn rate)"]
 SLO = datadog.slo("prod")
@@ -114,11 +119,12 @@ class TestDefinitions:
 
 
 class TestMonitors:
-    @pytest.mark.parametrize("alarm", ALARMS, ids=lambda alarm: alarm.anchor)
+    @pytest.mark.parametrize("alarm", OF_LAMBDA, ids=lambda alarm: alarm.anchor)
     def test_each_alarm_is_a_monitor_that_explains_itself_and_notifies(self, alarm: Alarm) -> None:
         monitor = MONITORS[alarm.title]
 
         assert monitor["name"] == f"{alarm.title} (asciist prod)"
+        assert monitor["priority"] == {Urgency.PAGE: 1, Urgency.TICKET: 3}[alarm.urgency]
         assert monitor["message"] == f"{alarm.meaning} Runbook: https://runbook.example/#{alarm.anchor} @pagerduty-asciist"
 
     @pytest.mark.parametrize("name", MONITORS)

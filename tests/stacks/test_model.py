@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from asciist.settings import Timeouts
+from asciist.settings import Settings
 from asciist.telemetry import metrics
 from observability.alarms import ALARMS, NO_REQUESTS, Alarm, Silence, Window
 from observability.objective import OBJECTIVE
 from observability.panels import MEASURED, SECTIONS, Panel, Vendor
 from observability.signals import Aws, Measured
 from stacks.environment import Environment
+from stacks.limits import alarm_limits
 from tests.stacks.synthesis import choose, resources, synthesized
+from tests.stacks.test_changes import DOMAIN
 from tests.stacks.test_datadog import KEYS, joined
 from tests.stacks.test_templates import each_deployment
 
@@ -28,10 +30,14 @@ WITH_DATADOG = [
     for environment in ("dev", "prod")
 ]
 COMPLETE = WITH_DATADOG[1]
-"""A deployment that every alarm applies to."""
+SECURE = [choose("prod", **KEYS, **DOMAIN, worker=worker, runbook=RUNBOOK) for worker in ("lambda", "asg")]
+"""Deployments of which each alarm applies to one at least."""
 
 each_deployment_with_datadog = pytest.mark.parametrize(
     "environment", WITH_DATADOG, ids=lambda chosen: f"{chosen.worker}-{chosen.environment}"
+)
+each_alarm_of_datadog = pytest.mark.parametrize(
+    "alarm", [alarm for alarm in ALARMS if alarm.vendor != "cloudwatch"], ids=lambda alarm: alarm.anchor
 )
 each_alarm = pytest.mark.parametrize("alarm", ALARMS, ids=lambda alarm: alarm.anchor)
 
@@ -51,11 +57,11 @@ class Rule:
     """CloudWatch's metric and statistic; empty for the error budget, which is computed from several metrics."""
 
 
-def rule_of_model(alarm: Alarm) -> Rule:
+def rule_of_model(alarm: Alarm, environment: Environment) -> Rule:
     signal = next(iter(alarm.signal.signals.values()))
-    names = {"sum": "Sum", "maximum": "Maximum"}
+    names = {"sum": "Sum", "maximum": "Maximum", "minimum": "Minimum"}
     return Rule(
-        threshold=alarm.threshold_for(request_timeout=Timeouts().request),
+        threshold=alarm.threshold_for(alarm_limits(environment, Settings())),
         comparison=alarm.comparison,
         windows=alarm.windows,
         min_events=alarm.minimum.events if alarm.minimum else 0,
@@ -67,7 +73,12 @@ def rule_of_model(alarm: Alarm) -> Rule:
 
 
 def applying(environment: Environment) -> list[Alarm]:
-    return [a for a in ALARMS if a.applies_to(worker=environment.worker, expects_traffic=environment.expects_traffic)]
+    return [a for a in ALARMS if a.applies_to(worker=environment.worker, has_domain=bool(environment.domain))]
+
+
+def having(alarm: Alarm) -> Environment:
+    """A deployment that the alarm applies to."""
+    return next(environment for environment in SECURE if alarm in applying(environment))
 
 
 # CloudWatch
@@ -77,6 +88,9 @@ def cloudwatch_alarms(environment: Environment) -> dict[str, Properties]:
     """Alarms by logical id."""
     kinds = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
     return {id_: alarm["Properties"] for kind in kinds for id_, alarm in resources(environment, kind, "observability").items()}
+
+
+_COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">=", "LessThanThreshold": "<"}
 
 
 def cloudwatch_rule(environment: Environment, title: str) -> Rule:
@@ -96,7 +110,7 @@ def cloudwatch_rule(environment: Environment, title: str) -> Rule:
     signals = {(s["Metric"]["MetricName"], s["Stat"]) for s in statistics if s["Stat"] != "SampleCount"}
     return Rule(
         threshold=threshold,
-        comparison={"GreaterThanThreshold": ">", "LessThanThreshold": "<"}[comparison],
+        comparison=_COMPARISONS[comparison],
         windows=tuple(map(cloudwatch_window, parts)),
         min_events=int(minimums[0][0]) if minimums[0] else 0,
         fires_on_silence=missing == "breaching",
@@ -219,19 +233,22 @@ class TestAlarms:
         titles = [name for name in names if "(part: " not in name]
         parts = {name.partition(" (part: ")[0] for name in names if "(part: " in name}
 
-        assert sorted(titles) == sorted(alarm.title for alarm in applying(environment))
-        assert parts == {alarm.title for alarm in applying(environment) if alarm.minimum}
+        expected = [alarm for alarm in applying(environment) if alarm.vendor != "cloudwatch"]
+        assert sorted(titles) == sorted(alarm.title for alarm in expected)
+        assert parts == {alarm.title for alarm in expected if alarm.minimum}
 
     def test_every_alarm_applies_somewhere(self) -> None:
-        assert applying(COMPLETE) == list(ALARMS)
+        assert {alarm for environment in SECURE for alarm in applying(environment)} == set(ALARMS)
 
     @each_alarm
     def test_cloudwatch_has_the_rule_of_the_model(self, alarm: Alarm) -> None:
-        assert cloudwatch_rule(COMPLETE, alarm.title) == rule_of_model(alarm)
+        deployed = having(alarm)
+        assert cloudwatch_rule(deployed, alarm.title) == rule_of_model(alarm, deployed)
 
-    @each_alarm
+    @each_alarm_of_datadog
     def test_datadog_has_the_rule_of_the_model(self, alarm: Alarm) -> None:
-        rule, expected = datadog_rule(COMPLETE, alarm.title), rule_of_model(alarm)
+        deployed = having(alarm)
+        rule, expected = datadog_rule(deployed, alarm.title), rule_of_model(alarm, deployed)
         metric, aggregator = rule.signal
         snake = re.sub(r"(?<!^)(?=[A-Z])", "_", expected.signal[0]).lower()
 
@@ -245,17 +262,20 @@ class TestAlarms:
         assert rule.threshold == pytest.approx(expected.threshold)
         assert (rule.comparison, rule.min_events) == (expected.comparison, expected.min_events)
         assert rule.fires_on_silence == expected.fires_on_silence
-        assert metric in (expected.signal[0], *(f"aws.{service}.{snake}" for service in ("sqs", "applicationelb", "lambda")))
+        assert metric in (
+            expected.signal[0],
+            *(f"aws.{service}.{snake}" for service in ("sqs", "applicationelb", "lambda", "autoscaling")),
+        )
         assert aggregator == {"Sum": "sum", "Maximum": "max"}.get(expected.signal[1], expected.signal[1])
 
     @each_alarm
     def test_both_vendors_explain_an_alarm_and_link_to_its_section_of_the_runbook(self, alarm: Alarm) -> None:
         text = f"{alarm.meaning} Runbook: {RUNBOOK}#{alarm.anchor}"
-        described = {a["AlarmName"]: a["AlarmDescription"] for a in cloudwatch_alarms(COMPLETE).values()}
-        messages = {m["name"]: m["message"] for m in datadog_objects(COMPLETE, "Monitor").values()}
+        described = {a["AlarmName"]: a["AlarmDescription"] for a in cloudwatch_alarms(having(alarm)).values()}
+        messages = {m["name"]: m["message"] for m in datadog_objects(having(alarm), "Monitor").values()}
 
         assert described[f"asciist-prod: {alarm.title}"] == text
-        assert messages[f"{alarm.title} (asciist prod)"] == text
+        assert messages.get(f"{alarm.title} (asciist prod)", text) == text
         assert len(text) <= 1024  # CloudWatch's limit
 
     @each_alarm
@@ -263,7 +283,7 @@ class TestAlarms:
         treatments = {Silence.IS_HEALTHY: "notBreaching", Silence.FIRES: "breaching", Silence.KEEPS_STATE: "ignore"}
         rendered = {
             a["TreatMissingData"]
-            for a in cloudwatch_alarms(COMPLETE).values()
+            for a in cloudwatch_alarms(having(alarm)).values()
             if alarm.title in a["AlarmName"] and "AlarmRule" not in a
         }
 

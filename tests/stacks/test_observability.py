@@ -21,6 +21,7 @@ from observability.alarms import (
     SLOW_ANSWERS,
     STALE_QUEUE,
     Alarm,
+    Urgency,
 )
 from stacks.environment import Environment
 from tests.stacks.synthesis import choose, resources
@@ -70,9 +71,13 @@ def watched(environment: Environment) -> Iterator[Used]:
 class TestAlarms:
     @each_deployment
     def test_every_alarm_notifies_the_topic_when_it_fires_and_when_it_ends(self, environment: Environment) -> None:
-        (topic,) = resources(environment, "AWS::SNS::Topic", "observability")
+        topics = {
+            topic["Properties"]["DisplayName"].rpartition(" ")[2]: name
+            for name, topic in resources(environment, "AWS::SNS::Topic", "observability").items()
+        }
+        told = {alarm.title: topics[{Urgency.PAGE: "alarms", Urgency.TICKET: "tickets"}[alarm.urgency]] for alarm in ALARMS}
         for name, alarm in alarms(environment).items():
-            notified = None if "(part: " in name else [{"Ref": topic}]
+            notified = None if "(part: " in name else [{"Ref": told[name]}]
             assert (alarm.get("AlarmActions"), alarm.get("OKActions")) == (notified, notified), name
             assert not alarm.get("InsufficientDataActions")
             assert alarm.get("ActionsEnabled", True) is True
@@ -96,9 +101,17 @@ class TestAlarms:
         assert (metric["Namespace"], metric["MetricName"]) == ("asciist-prod", metrics.REQUESTS)
 
     def test_alarms_are_mailed_where_an_address_is_given(self) -> None:
-        (subscription,) = resources(choose(alarm_email="on-call@example.org"), "AWS::SNS::Subscription").values()
-        assert subscription["Properties"]["Endpoint"] == "on-call@example.org"
-        assert resources(choose(), "AWS::SNS::Subscription") == {}
+        def mailed(**values: str) -> dict[str, str]:
+            """The addresses by topic, without the digits that the CDK adds."""
+            return {
+                subscription["Properties"]["TopicArn"]["Ref"][:-8]: subscription["Properties"]["Endpoint"]
+                for subscription in resources(choose(**values), "AWS::SNS::Subscription").values()
+            }
+
+        on_call, office = "on-call@example.org", "office@example.org"
+        assert mailed() == {}
+        assert mailed(alarm_email=on_call) == {"Alarms": on_call, "Tickets": on_call}
+        assert mailed(alarm_email=on_call, ticket_email=office) == {"Alarms": on_call, "Tickets": office}
 
 
 class TestBudget:
@@ -266,7 +279,7 @@ class TestDashboard:
     def test_it_begins_with_a_link_to_the_runbook_for_each_alarm(self, environment: Environment) -> None:
         _, _, text, *_ = cloudwatch_dashboard(environment)
         for alarm in ALARMS:
-            applies = alarm.applies_to(worker=environment.worker, expects_traffic=environment.expects_traffic)
+            applies = alarm.applies_to(worker=environment.worker, has_domain=bool(environment.domain))
             assert (f"{environment.runbook}#{alarm.anchor}`" in text["properties"]["markdown"]) is applies
 
     def test_a_url_of_the_runbook_is_a_link(self) -> None:
