@@ -50,7 +50,7 @@ def compose(
         network=network,
         release=build_release(instance_target),
     )
-    EdgeStack(app, f"{prefix}-edge", environment=environment, load_balancer=web.load_balancer)
+    EdgeStack(app, f"{prefix}-edge", environment=environment, web=web, access_logs=storage.access_logs)
     worker = WorkerStack(
         app,
         f"{prefix}-worker",

@@ -1,13 +1,25 @@
-"""The edge stack: a web application firewall in front of the load balancer, if the environment wants one."""
+"""The edge stack: what stands in front of the load balancer if the environment wants it, and the records of the domain.
+
+A firewall limits the requests of an address. A content delivery network (CloudFront) keeps art with a permanent URL, and static
+files, near their readers. Clients may also reach the load balancer directly: when the network is added or removed, resolvers
+keep the old address for a while.
+"""
 
 from typing import Final
 
-from aws_cdk import CfnWaitConditionHandle, Stack
-from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import CfnOutput, CfnWaitConditionHandle, Duration, Stack
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as targets
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
 from stacks.environment import Environment
+from stacks.web import WebStack
 
 _RATE_SECONDS: Final = 300
 """Seconds over which WAF counts the requests of an address."""
@@ -20,22 +32,130 @@ _MANAGED: Final = {
 """Rule groups of AWS, with their rules that only count: a body is an image, in which anything may occur. The core rule set is
 not used, because it blocks every body of more than 8 kB."""
 
+_KEY_HEADER: Final = "x-asciist-cdn-key"
+"""Header with a secret, by which the firewall recognizes requests of the distribution."""
+_VIEWER_HEADER: Final = "x-asciist-viewer"
+"""Header with the address of the client, which the distribution sets."""
+_SET_VIEWER: Final = f"""function handler(event) {{
+  event.request.headers['{_VIEWER_HEADER}'] = {{ value: event.viewer.ip }};
+  return event.request;
+}}
+"""
+_CACHED: Final = ("/*/width/*", "/static/*")
+"""Paths whose responses may be cached, for as long as they say."""
+
 
 class EdgeStack(Stack):
-    """Blocks addresses that send too many requests, have a bad reputation, or try known attacks.
-
-    Without a firewall, the stack has nothing but a placeholder, so that the next deployment deletes that of an earlier one.
-    """
+    """The distribution, the records of the domain, and the firewall; a placeholder remains if the environment wants none."""
 
     def __init__(
-        self, scope: Construct, name: str, *, environment: Environment, load_balancer: elbv2.IApplicationLoadBalancer
+        self, scope: Construct, name: str, *, environment: Environment, web: WebStack, access_logs: s3.IBucket
     ) -> None:
         super().__init__(scope, name)
-        if not environment.firewall:
-            CfnWaitConditionHandle(self, "Nothing")  # a stack has at least one resource
-            return
-        rules = [self._rate_rule(0, environment)]
-        rules += [self._managed_rule(number, name, counted) for number, (name, counted) in enumerate(_MANAGED.items(), 1)]
+        CfnWaitConditionHandle(self, "Nothing")  # a stack has at least one resource
+        key, distribution = "", None
+        if environment.cdn:
+            key = self._key()
+            distribution = self._distribution(environment, web, key=key, access_logs=access_logs)
+            CfnOutput(self, "CdnUrl", value=f"https://{environment.domain or distribution.distribution_domain_name}")
+        if environment.hosted_zone:
+            self._record(environment, web, distribution)
+        if environment.firewall:
+            self._firewall(environment, web, key=key)
+
+    def _key(self) -> str:
+        """Create the secret, and return the reference that CloudFormation replaces by its value."""
+        secret = secretsmanager.Secret(
+            self,
+            "CdnKey",
+            description="Sent by the distribution with each request, so that the firewall trusts the client's address",
+            generate_secret_string=secretsmanager.SecretStringGenerator(password_length=40, exclude_punctuation=True),
+        )
+        return secret.secret_value.unsafe_unwrap()
+
+    def _distribution(
+        self, environment: Environment, web: WebStack, *, key: str, access_logs: s3.IBucket
+    ) -> cloudfront.Distribution:
+        """Create the distribution. It passes on every request, with the client's headers, and caches what may be."""
+        secure = bool(environment.domain)
+        origin = origins.HttpOrigin(
+            web.load_balancer.load_balancer_dns_name,
+            # The load balancer's certificate is for the domain, which is in the Host header that the origin gets.
+            protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY if secure else cloudfront.OriginProtocolPolicy.HTTP_ONLY,
+            custom_headers={_KEY_HEADER: key},
+        )
+        cached = cloudfront.CachePolicy(
+            self,
+            "AsTheySay",
+            comment="As long as responses say",
+            min_ttl=Duration.seconds(0),
+            default_ttl=Duration.seconds(0),
+            max_ttl=Duration.days(365),
+            # What the responses vary by, and what their URLs have.
+            header_behavior=cloudfront.CacheHeaderBehavior.allow_list("Accept", "Origin"),
+            query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),
+            enable_accept_encoding_gzip=True,
+            enable_accept_encoding_brotli=True,
+        )
+        viewer = cloudfront.Function(
+            self,
+            "Viewer",
+            code=cloudfront.FunctionCode.from_inline(_SET_VIEWER),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+        )
+
+        def behavior(policy: cloudfront.ICachePolicy) -> cloudfront.BehaviorOptions:
+            return cloudfront.BehaviorOptions(
+                origin=origin,
+                allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+                cache_policy=policy,
+                origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER,
+                viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS
+                if secure
+                else cloudfront.ViewerProtocolPolicy.ALLOW_ALL,
+                function_associations=[
+                    cloudfront.FunctionAssociation(function=viewer, event_type=cloudfront.FunctionEventType.VIEWER_REQUEST)
+                ],
+            )
+
+        return cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment=f"{environment.prefix}: art with a permanent URL, and static files",
+            domain_names=[environment.domain] if secure else None,
+            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", environment.cdn_certificate)
+            if secure
+            else None,
+            default_behavior=behavior(cloudfront.CachePolicy.CACHING_DISABLED),
+            additional_behaviors={path: behavior(cached) for path in _CACHED},
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            log_bucket=access_logs if environment.access_logs else None,
+            log_file_prefix="cdn/" if environment.access_logs else None,
+        )
+
+    def _record(self, environment: Environment, web: WebStack, distribution: cloudfront.Distribution | None) -> None:
+        """Create the domain's record for IPv4. It is the same resource with and without a distribution, so it is updated."""
+        if distribution:
+            dns_name = distribution.distribution_domain_name
+            zone = targets.CloudFrontTarget.get_hosted_zone_id(self)
+        else:
+            dns_name = web.load_balancer.load_balancer_dns_name
+            zone = web.load_balancer.load_balancer_canonical_hosted_zone_id
+        route53.CfnRecordSet(
+            self,
+            "Domain",
+            hosted_zone_id=environment.hosted_zone,
+            name=environment.domain,
+            type="A",
+            alias_target=route53.CfnRecordSet.AliasTargetProperty(
+                dns_name=dns_name, hosted_zone_id=zone, evaluate_target_health=False
+            ),
+        )
+
+    def _firewall(self, environment: Environment, web: WebStack, *, key: str) -> None:
+        """Create the firewall: it limits the rate of addresses, and blocks bad reputations and known attacks."""
+        rules = _rate_rules(environment, key=key)
+        rules += [_managed_rule(number, name, counted) for number, (name, counted) in enumerate(_MANAGED.items(), len(rules))]
         acl = waf.CfnWebACL(
             self,
             "Firewall",
@@ -49,52 +169,89 @@ class EdgeStack(Stack):
             },
             visibility_config=_visible("Firewall"),
         )
-        waf.CfnWebACLAssociation(self, "Front", resource_arn=load_balancer.load_balancer_arn, web_acl_arn=acl.attr_arn)
+        waf.CfnWebACLAssociation(self, "Front", resource_arn=web.load_balancer.load_balancer_arn, web_acl_arn=acl.attr_arn)
 
-    def _rate_rule(self, priority: int, environment: Environment) -> waf.CfnWebACL.RuleProperty:
-        """Answer 429 while an address has sent more than its share in the last five minutes."""
-        return waf.CfnWebACL.RuleProperty(
-            name="Rate",
-            priority=priority,
-            statement=waf.CfnWebACL.StatementProperty(
-                rate_based_statement=waf.CfnWebACL.RateBasedStatementProperty(
-                    aggregate_key_type="IP", evaluation_window_sec=_RATE_SECONDS, limit=environment.sizes.requests_per_address
+
+def _rate_rules(environment: Environment, *, key: str) -> list[waf.CfnWebACL.RuleProperty]:
+    """Return the rules that answer 429 while an address has sent more than its share in the last five minutes.
+
+    With a distribution, whose requests have the key, the addresses of its clients are in a header.
+    """
+    if not key:
+        return [_rate_rule("Rate", 0, environment)]
+    statement = waf.CfnWebACL.StatementProperty
+    from_cdn = statement(
+        byte_match_statement=waf.CfnWebACL.ByteMatchStatementProperty(
+            field_to_match=waf.CfnWebACL.FieldToMatchProperty(single_header={"Name": _KEY_HEADER}),
+            positional_constraint="EXACTLY",
+            search_string=key,
+            text_transformations=[waf.CfnWebACL.TextTransformationProperty(priority=0, type="NONE")],
+        )
+    )
+    direct = statement(not_statement=waf.CfnWebACL.NotStatementProperty(statement=from_cdn))
+    return [
+        _rate_rule("Rate", 0, environment, among=direct),
+        _rate_rule("RateOfViewers", 1, environment, among=from_cdn, header=_VIEWER_HEADER),
+    ]
+
+
+def _rate_rule(
+    name: str,
+    priority: int,
+    environment: Environment,
+    *,
+    among: waf.CfnWebACL.StatementProperty | None = None,
+    header: str = "",
+) -> waf.CfnWebACL.RuleProperty:
+    """Return a rule on the rate of the requests that match `among`, by the address in `header` or else of the connection."""
+    forwarded = waf.CfnWebACL.ForwardedIPConfigurationProperty(header_name=header, fallback_behavior="MATCH")
+    return waf.CfnWebACL.RuleProperty(
+        name=name,
+        priority=priority,
+        statement=waf.CfnWebACL.StatementProperty(
+            rate_based_statement=waf.CfnWebACL.RateBasedStatementProperty(
+                aggregate_key_type="FORWARDED_IP" if header else "IP",
+                forwarded_ip_config=forwarded if header else None,
+                scope_down_statement=among,
+                evaluation_window_sec=_RATE_SECONDS,
+                limit=environment.sizes.requests_per_address,
+            )
+        ),
+        action=waf.CfnWebACL.RuleActionProperty(
+            block=waf.CfnWebACL.BlockActionProperty(
+                custom_response=waf.CfnWebACL.CustomResponseProperty(
+                    response_code=429,
+                    custom_response_body_key="TooMany",
+                    response_headers=[
+                        waf.CfnWebACL.CustomHTTPHeaderProperty(name="Retry-After", value=str(_RETRY_AFTER_SECONDS))
+                    ],
                 )
-            ),
-            action=waf.CfnWebACL.RuleActionProperty(
-                block=waf.CfnWebACL.BlockActionProperty(
-                    custom_response=waf.CfnWebACL.CustomResponseProperty(
-                        response_code=429,
-                        custom_response_body_key="TooMany",
-                        response_headers=[
-                            waf.CfnWebACL.CustomHTTPHeaderProperty(name="Retry-After", value=str(_RETRY_AFTER_SECONDS))
-                        ],
+            )
+        ),
+        visibility_config=_visible(name),
+    )
+
+
+def _managed_rule(priority: int, name: str, counted: tuple[str, ...]) -> waf.CfnWebACL.RuleProperty:
+    return waf.CfnWebACL.RuleProperty(
+        name=name,
+        priority=priority,
+        statement=waf.CfnWebACL.StatementProperty(
+            managed_rule_group_statement=waf.CfnWebACL.ManagedRuleGroupStatementProperty(
+                vendor_name="AWS",
+                name=name,
+                rule_action_overrides=[
+                    waf.CfnWebACL.RuleActionOverrideProperty(
+                        name=rule, action_to_use=waf.CfnWebACL.RuleActionProperty(count={})
                     )
-                )
-            ),
-            visibility_config=_visible("Rate"),
-        )
-
-    def _managed_rule(self, priority: int, name: str, counted: tuple[str, ...]) -> waf.CfnWebACL.RuleProperty:
-        return waf.CfnWebACL.RuleProperty(
-            name=name,
-            priority=priority,
-            statement=waf.CfnWebACL.StatementProperty(
-                managed_rule_group_statement=waf.CfnWebACL.ManagedRuleGroupStatementProperty(
-                    vendor_name="AWS",
-                    name=name,
-                    rule_action_overrides=[
-                        waf.CfnWebACL.RuleActionOverrideProperty(
-                            name=rule, action_to_use=waf.CfnWebACL.RuleActionProperty(count={})
-                        )
-                        for rule in counted
-                    ]
-                    or None,
-                )
-            ),
-            override_action=waf.CfnWebACL.OverrideActionProperty(none={}),
-            visibility_config=_visible(name),
-        )
+                    for rule in counted
+                ]
+                or None,
+            )
+        ),
+        override_action=waf.CfnWebACL.OverrideActionProperty(none={}),
+        visibility_config=_visible(name),
+    )
 
 
 def _visible(name: str) -> waf.CfnWebACL.VisibilityConfigProperty:

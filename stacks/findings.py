@@ -6,6 +6,8 @@ from aws_cdk import Acknowledgment, App, Validations
 
 from stacks.environment import Environment
 
+_BUILDS: Final = "Image Builder may change what it needs. Only the instance that bakes an image has this, which serves nothing."
+
 _REASONS: Final = {
     "S1": "Access logs would cost more than the artifacts, which are a cache and can be created again.",
     "ELB2": "A choice of the environment. Without them, the instances log each request, but not the client's address.",
@@ -16,7 +18,18 @@ _REASONS: Final = {
         "PutMetricData, the channels of Session Manager and Lambda's calls for network interfaces support no resources. "
         "Conditions limit the first to a namespace of this service, and the last to Lambda itself."
     ),
-    "SMG4": "Rotation adds a key in front and keeps the old one until its links may end, which no fixed schedule suits.",
+    "SMG4": (
+        "The keys of links: rotation adds one in front and keeps the old one until its links may end, which no fixed schedule "
+        "suits. The key of the distribution: it is also in the firewall, and a deployment changes both."
+    ),
+    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/EC2InstanceProfileForImageBuilder]": _BUILDS,
+    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]": _BUILDS,
+    "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/EC2ImageBuilderLifecycleExecutionPolicy]": _BUILDS,
+    "CFR3": "A choice of the environment, as for the load balancer.",
+    "CFR1": "The service is for all countries.",
+    "CFR2": "The firewall is behind the distribution, at the load balancer, which clients can also reach directly.",
+    "CFR4": "Only without a domain, for trying things out: then the distribution has a name and a certificate of CloudFront.",
+    "CFR5": "Only without a domain, for trying things out: then the load balancer has no certificate.",
 }
 
 _ARTIFACTS: Final = "ExportsOutputFnGetAttArtifactsArnD57A43D2"

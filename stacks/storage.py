@@ -59,6 +59,8 @@ class StorageStack(Stack):
             "AccessLogs",
             removal,
             s3.LifecycleRule(id="access-logs", expiration=Duration.days(environment.sizes.access_log_days)),
+            # CloudFront writes its logs with an access control list.
+            ownership=s3.ObjectOwnership.BUCKET_OWNER_PREFERRED,
         )
         # The CDK's own method needs to know the region before the deployment.
         self.access_logs.add_to_resource_policy(
@@ -77,6 +79,7 @@ class StorageStack(Stack):
                 self.artifacts.bucket_arn,
                 self.artifacts.bucket_name,
                 self.access_logs.bucket_name,
+                self.access_logs.bucket_regional_domain_name,
                 self.requests.queue_arn,
                 self.requests.queue_name,
                 self.requests.queue_url,
@@ -85,14 +88,20 @@ class StorageStack(Stack):
             ],
         )
 
-    def _bucket(self, name: str, removal: RemovalPolicy, *rules: s3.LifecycleRule) -> s3.Bucket:
+    def _bucket(
+        self,
+        name: str,
+        removal: RemovalPolicy,
+        *rules: s3.LifecycleRule,
+        ownership: s3.ObjectOwnership = s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+    ) -> s3.Bucket:
         """Create a private bucket. Its encryption is the only one with which a load balancer can write access logs."""
         return s3.Bucket(
             self,
             name,
             encryption=s3.BucketEncryption.S3_MANAGED,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            object_ownership=ownership,
             enforce_ssl=True,
             minimum_tls_version=1.2,
             removal_policy=removal,

@@ -7,7 +7,6 @@ from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
-from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
@@ -105,11 +104,18 @@ class WebStack(Stack):
         grant_secrets(self.instances.role, link_keys.secret_arn)
         self.targets = self._target_group(settings, network)
         self._listen(environment)
+        self.url = (
+            f"https://{environment.domain}" if environment.domain else f"http://{self.load_balancer.load_balancer_dns_name}"
+        )
+        """The public address of the deployment."""
+        CfnOutput(self, "Url", value=self.url)
         self._scale_on_requests_in_flight(settings)
         export_all(
             self,
             [
                 self.load_balancer.load_balancer_arn,
+                self.load_balancer.load_balancer_canonical_hosted_zone_id,
+                self.load_balancer.load_balancer_dns_name,
                 self.load_balancer.load_balancer_full_name,
                 self.targets.target_group_full_name,
             ],
@@ -188,31 +194,12 @@ class WebStack(Stack):
             https = self._listener("Https", 443, elbv2.ListenerAction.forward([self.targets]), environment.certificate)
             https.set_attribute("routing.http.response.strict_transport_security.header_value", f"max-age={_HSTS_SECONDS}")
             self._listener("Http", 80, elbv2.ListenerAction.redirect(protocol="HTTPS", port="443", permanent=True))
-            if environment.hosted_zone:
-                self._point_domain(environment)
-            CfnOutput(self, "Url", value=f"https://{environment.domain}")
             CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
             return
         Annotations.of(self).add_warning_v2(
             "asciist:plain-http", "No domain is configured: the service uses plain HTTP, and images are sent unencrypted."
         )
         self._listener("Http", 80, elbv2.ListenerAction.forward([self.targets]))
-        CfnOutput(self, "Url", value=f"http://{self.load_balancer.load_balancer_dns_name}")
-
-    def _point_domain(self, environment: Environment) -> None:
-        """Create the domain's records for IPv4, in the zone of the environment."""
-        route53.CfnRecordSet(
-            self,
-            "Domain",
-            hosted_zone_id=environment.hosted_zone,
-            name=environment.domain,
-            type="A",
-            alias_target=route53.CfnRecordSet.AliasTargetProperty(
-                dns_name=self.load_balancer.load_balancer_dns_name,
-                hosted_zone_id=self.load_balancer.load_balancer_canonical_hosted_zone_id,
-                evaluate_target_health=False,
-            ),
-        )
 
     def _listener(self, name: str, port: int, action: elbv2.ListenerAction, certificate: str = "") -> elbv2.ApplicationListener:
         listener = self.load_balancer.add_listener(
