@@ -14,6 +14,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
+from stacks.baking import baked_image
 from stacks.environment import Environment
 from stacks.image import NEWEST
 from stacks.logs import log_group
@@ -86,13 +87,23 @@ class InstanceGroup(Construct):
         if environment.datadog:
             grant_secrets(self.role, environment.datadog_api_key)
         user_data = _user_data(self.release, unit, self.log_group, self.name)
+        image = environment.image
+        if environment.baked:
+            image = baked_image(
+                self,
+                environment,
+                vpc=vpc,
+                security_group=security_group,
+                instance_type=instance_type,
+                release=self.release,
+            )
         self.group = autoscaling.AutoScalingGroup(
             self,
             "Group",
             auto_scaling_group_name=self.name,
             vpc=vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
-            launch_template=self._launch_template(environment, instance_type, security_group, user_data),
+            launch_template=self._launch_template(environment, image, instance_type, security_group, user_data),
             min_capacity=min_instances,
             max_capacity=max_instances,
             health_checks=health_checks,
@@ -110,14 +121,19 @@ class InstanceGroup(Construct):
         Tags.of(self.group).add("Name", self.name)
 
     def _launch_template(
-        self, environment: Environment, instance_type: str, security_group: ec2.ISecurityGroup, user_data: ec2.UserData
+        self,
+        environment: Environment,
+        image: str,
+        instance_type: str,
+        security_group: ec2.ISecurityGroup,
+        user_data: ec2.UserData,
     ) -> ec2.LaunchTemplate:
         disk = ec2.BlockDeviceVolume.ebs(8, encrypted=True, volume_type=ec2.EbsDeviceVolumeType.GP3)
         return ec2.LaunchTemplate(
             self,
             "Template",
-            machine_image=_Image(environment.image)
-            if environment.image
+            machine_image=_Image(image)
+            if image
             else ec2.MachineImage.from_ssm_parameter(NEWEST.format(architecture=environment.architecture)),
             instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
             security_group=security_group,

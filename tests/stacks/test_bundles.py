@@ -29,6 +29,7 @@ from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.settings import Timeouts
 from devtools import hostile
+from devtools.server import temporary_server
 from stacks import bundles
 from stacks.bundles import (
     FUNCTION_PYTHON,
@@ -537,6 +538,51 @@ def test_boot_ends_when_the_web_server_is_ready(rehearsal: Rehearsal, instance: 
 
 
 LINK_KEYS = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:LinkKeys-AbCdEf"
+
+
+def test_boot_from_a_baked_image_installs_nothing(rehearsal: Rehearsal) -> None:
+    prepared = rehearsal.boot("--prepare")
+    assert prepared.returncode == 0, prepared.stderr
+    assert "dnf install" in rehearsal.calls.read_text()
+    assert "systemctl" not in rehearsal.calls.read_text()
+    rehearsal.calls.write_text("")
+    done = rehearsal.boot("asciist-poller")
+
+    assert done.returncode == 0, done.stderr
+    assert "dnf" not in rehearsal.calls.read_text()
+    assert "systemctl enable --now asciist-poller\n" in rehearsal.calls.read_text()
+
+
+def test_boot_from_an_image_of_another_release_installs_its_own(rehearsal: Rehearsal) -> None:
+    assert rehearsal.boot("--prepare").returncode == 0
+    rehearsal.calls.write_text("")
+    with (rehearsal.release / "requirements.txt").open("a") as requirements:
+        requirements.write("another==1.0\n")
+    assert rehearsal.boot("asciist-poller").returncode == 0
+    assert "dnf install" in rehearsal.calls.read_text()
+
+
+def test_the_probe_has_all_that_it_needs(tmp_path: Path) -> None:
+    """It runs with nothing but Python, converts an image and deletes it, and fails if the service does."""
+    code = "from devtools.probe import handler; handler({}, None)"
+
+    def probe(url: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(bundles.probe_bundle())!r}); {code}"],
+            cwd=tmp_path,
+            env={"ASCIIST_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    with temporary_server() as server:
+        done = probe(server.url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line[:2] for line in done.stdout.splitlines()] == ["ok", "ok", "ok"]
+    failed = probe("http://127.0.0.1:9")
+    assert failed.returncode == 1
+    assert "SmokeError: failed: a new image is converted, " in failed.stderr
 
 
 def test_boot_gives_the_keys_of_links_to_the_unit_and_to_nobody_else(rehearsal: Rehearsal) -> None:

@@ -293,7 +293,8 @@ class BootRun:
         self.release = directory / "release"
         shutil.copytree(ROOT / "stacks/instance", self.release)
         (self.release / "python-version").write_text("3.11\n")
-        (self.release / "install").write_text("")
+        (self.release / "requirements.txt").write_text("")
+        (self.release / "install").write_text('mkdir -p "$1"\n')
         self.environment = directory / "environment"
         self.environment.write_text(
             f"ASCIIST_METRICS=dogstatsd+emf\nDD_API_KEY_SECRET_ARN={API_KEY}\nDD_ENV=prod\nDD_SITE=datadoghq.eu\n"
