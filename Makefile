@@ -29,7 +29,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom synth diff deploy drift smoke image deploy-local lock pictures bench soak \
+.PHONY: help setup run dashboard test check format audit sbom synth diff deploy destroy drift smoke image deploy-local lock pictures bench soak \
 	fuzz clean
 
 help: ## List the commands
@@ -101,6 +101,9 @@ diff: $(READY) ## Show what a deployment would change (ENVIRONMENT=prod)
 
 deploy: $(READY) ## Deploy, upgrade or roll back, as environments/dev.toml says (ENVIRONMENT=prod)
 	@tools/cdk deploy --all -c environment=$(ENVIRONMENT) $(CONTEXT)
+
+destroy: $(READY) ## Delete a deployment with its data, after asking (ENVIRONMENT=dev, YES=1)
+	@$(BIN)/python -m stacks.destroy $(ENVIRONMENT) $(if $(YES),--yes) $(CONTEXT)
 
 drift: $(READY) ## Show what somebody has changed by hand since the last deployment (ENVIRONMENT=prod)
 	@tools/cdk drift -c environment=$(ENVIRONMENT) $(CONTEXT)

@@ -158,16 +158,8 @@ class Deployment:
         return "" if "Number of stacks with differences: 0" in output else output
 
     def destroy(self) -> str:
-        """Delete all stacks. Fails, as on AWS, if the bucket contains objects: see `empty_bucket`."""
-        return self._cdk("destroy", "--all", "--force")
-
-    def empty_bucket(self) -> None:
-        """Delete every artifact, as an operator must before `destroy`."""
-        objects = boto3.client("s3", **self.emulator.client_arguments)
-        for bucket in self.physical_ids("storage", "AWS::S3::Bucket"):
-            for page in objects.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-                for entry in page.get("Contents", []):
-                    objects.delete_object(Bucket=bucket, Key=entry["Key"])
+        """Delete the deployment with its data, as `make destroy` does."""
+        return self._run(sys.executable, "-m", "stacks.destroy", self.prefix.removeprefix("asciist-"), "--yes")
 
     def outputs(self, tier: str) -> dict[str, str]:
         """Return the outputs of a tier's stack after the last `deploy`."""
@@ -289,6 +281,8 @@ class Deployment:
             variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
             variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
             functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+            version = functions.publish_version(FunctionName=function)["Version"]
+            functions.update_alias(FunctionName=function, Name="live", FunctionVersion=version)
 
     def _launch_template(self, tier: str) -> tuple[str, str]:
         """Return the user data of the instances of a tier, and the name of their role."""
@@ -317,14 +311,19 @@ class Deployment:
         return boto3.client(service, **self.emulator.client_arguments)
 
     def _cdk(self, *arguments: str) -> str:
-        context = [part for name, value in self.context.items() for part in ("-c", f"{name}={value}")]
-        command: list[str | Path] = [ROOT / "tools/cdk", *arguments, "--output", self._directory / "cdk.out", *context]
+        return self._run(ROOT / "tools/cdk", *arguments, "--output", self._directory / "cdk.out")
+
+    def _run(self, *command: str | Path) -> str:
+        """Run a command with the context in the emulated account, and return its output."""
+        context = [part for name, value in self.context.items() if name != "environment" for part in ("-c", f"{name}={value}")]
         # The CDK caches facts about accounts in its home directory. Those of an emulated account must not persist.
         environment = {**os.environ, **self.emulator.environment, "CDK_HOME": str(self._directory / "cdk")}
-        done = subprocess.run(command, cwd=self.project, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, *context], cwd=self.project, env=environment, capture_output=True, text=True, check=False
+        )
         output = done.stdout + done.stderr
         if done.returncode:
-            raise DeploymentError(f"cdk {arguments[0]} failed:\n{output[-6000:]}")
+            raise DeploymentError(f"{' '.join(map(str, command))} failed:\n{output[-6000:]}")
         return output
 
 
@@ -334,7 +333,18 @@ def copy_of_the_project(into: Path) -> Path:
     project.mkdir()
     for name in ("app.py", "cdk.json", "pyproject.toml"):
         shutil.copy(ROOT / name, project)
-    for name in ("asciist", "environments", "lambda_worker", "observability", "requirements", "service", "stacks"):
+    for name in (
+        "asciist",
+        "devtools",
+        "environments",
+        "examples",
+        "lambda_worker",
+        "observability",
+        "requirements",
+        "service",
+        "stacks",
+        "tools",
+    ):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     (project / ".venv").symlink_to(Path(sys.prefix))
     return project

@@ -1,0 +1,90 @@
+"""Destroys a deployment, with its reply queues and its data.
+
+    python -m stacks.destroy ENVIRONMENT [--yes] [-c KEY=VALUE]...
+
+The tiers go first, and then what their instances have written or left behind. A deployment that keeps its data is refused.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from stacks.bundles import ROOT
+from stacks.environment import ContextError, Environment
+
+_TIERS: Final = ("datadog", "observability", "edge", "worker", "web")
+_FOUNDATIONS: Final = ("network", "storage")
+
+
+def destroy(environment: Environment, context: Sequence[str] = ()) -> None:
+    """Delete all stacks, reply queues and objects of a deployment. `context` has the values of the CDK's option `-c`.
+
+    Calls AWS with the credentials and the region of the process. Raises ContextError if the deployment keeps its data, and
+    CalledProcessError if a stack cannot be deleted; a second call continues.
+    """
+    import boto3  # noqa: PLC0415 - the stacks, which import the package, do not need it
+
+    if environment.sizes.keeps_data:
+        raise ContextError(
+            f"{environment.prefix} keeps its data: set keeps_data = false in environments/{environment.environment}.toml and "
+            "deploy, before you destroy it"
+        )
+    stacks = boto3.client("cloudformation")
+    buckets = list(_buckets(stacks, f"{environment.prefix}-storage"))
+    # Instances note their reply queues in the bucket and delete them when they stop, for which they need the network.
+    _cdk_destroy(environment, _TIERS, context)
+    sqs = boto3.client("sqs")
+    for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"{environment.prefix}-reply-"):
+        for queue in page.get("QueueUrls", ()):
+            print(f"deleting the queue {queue}")
+            sqs.delete_queue(QueueUrl=queue)
+    for bucket in buckets:
+        print(f"emptying the bucket {bucket}")
+        boto3.resource("s3").Bucket(bucket).objects.delete()
+    _cdk_destroy(environment, _FOUNDATIONS, context)
+
+
+def _buckets(cloudformation: Any, stack: str) -> Iterator[str]:
+    """Yield the names of the buckets of a stack, if there is one of this name."""
+    try:
+        for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack):
+            for resource in page["StackResourceSummaries"]:
+                if resource["ResourceType"] == "AWS::S3::Bucket" and resource["ResourceStatus"] != "DELETE_COMPLETE":
+                    yield resource["PhysicalResourceId"]
+    except cloudformation.exceptions.ClientError as error:
+        if "does not exist" not in str(error):
+            raise
+
+
+def _cdk_destroy(environment: Environment, stacks: Sequence[str], context: Sequence[str]) -> None:
+    names = [f"{environment.prefix}-{stack}" for stack in stacks]
+    values = [part for value in (f"environment={environment.environment}", *context) for part in ("-c", value)]
+    command: list[str | Path] = [ROOT / "tools/cdk", "destroy", "--exclusively", "--force", *names, *values]
+    subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603 - no shell, and only names that were validated
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stacks.destroy", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("environment", help="name of a file of environments/, such as dev")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("-c", dest="context", action="append", default=[], help="a CDK context value, such as worker=asg")
+    arguments = parser.parse_args()
+    try:
+        overrides = dict(value.split("=", 1) for value in arguments.context)
+        environment = Environment.load(arguments.environment, overrides)
+        if not arguments.yes and input(f"Type {environment.prefix} to delete it with its data: ") != environment.prefix:
+            sys.exit("asciist: nothing deleted")
+        destroy(environment, arguments.context)
+    except ValueError:
+        parser.error("a context value has the form NAME=VALUE")
+    except ContextError as error:
+        sys.exit(f"asciist: {error}")
+    except subprocess.CalledProcessError:
+        sys.exit("asciist: a stack could not be deleted; the CDK has said why, and the same command goes on from there")
+
+
+if __name__ == "__main__":
+    main()
