@@ -5,8 +5,9 @@ After each switch, each tier may do what it should and nothing else.
     python -m tests.emulated.matrix          # each choice, in both directions
     python -m tests.emulated.matrix all      # each choice from each deployment, in both directions
 
-Run by `make deploy-local MATRIX=all` and, without `all`, by `test_rehearsal.py`. Choices that this machine cannot run, such as
-another architecture, are compared in the templates only (tests/stacks/test_changes.py).
+Run by `make deploy-local MATRIX=all` and, without `all`, by `test_rehearsal.py`. The templates of all choices are
+compared in pairs (tests/stacks/test_changes.py). Others are not switched here: this machine has one architecture, and to add or
+remove a domain sends clients to another address.
 """
 
 import sys
@@ -27,10 +28,20 @@ from tests.emulated.rehearsal import (
     try_what_is_not_permitted,
 )
 
-CHOICES: Final[Mapping[str, tuple[str, str]]] = {"worker": ("lambda", "asg"), "replies": ("queue", "callback")}
+_IMAGE: Final = {"image": "ami-0123456789abcdef0"}
+CHOICES: Final[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]] = {
+    "worker": ({"worker": "lambda"}, {"worker": "asg"}),
+    "replies": ({"replies": "queue"}, {"replies": "callback"}),
+    "protection": (
+        {"firewall": "false", "access_logs": "false", "cdn": "false"},
+        {"firewall": "true", "access_logs": "true", "cdn": "true"},
+    ),
+    "starts": ({"canary": "false", "baked": "false"}, {"canary": "true", "baked": "true"}),
+}
+"""The values of each choice, as context of the CDK."""
 
-EACH_CHOICE: Final = ("worker", "replies", "worker", "replies")
-"""Switches that change each choice in both directions, from two deployments each."""
+EACH_CHOICE: Final = ("worker", "replies", "protection", "worker", "replies", "protection")
+"""Switches that change the choices that clients could notice in both directions, from two deployments each."""
 
 
 def every_switch(choices: Sequence[str]) -> list[str]:
@@ -59,21 +70,20 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
     with (
         TemporaryDirectory(prefix="matrix-") as scratch,
         Emulator(enforce_iam=True) as emulator,
-        Deployment(
-            emulator, project=copy_of_the_project(Path(scratch)), context={"worker": "lambda", "replies": "queue"}
-        ) as deployment,
+        Deployment(emulator, project=copy_of_the_project(Path(scratch)), context=_IMAGE) as deployment,
     ):
         deployment.bootstrap()
         with timed("cdk deploy --all", say):
             deployment.deploy()
         for address in WEB_ADDRESSES:
             deployment.launch("web", address)
+        chosen = dict.fromkeys(CHOICES, 0)
         for number, choice in enumerate(switches):
-            before = deployment.context[choice]
-            (after,) = set(CHOICES[choice]) - {before}
-            others = ", ".join(deployment.context[other] for other in CHOICES if other != choice)
-            with requests(deployment) as statuses, timed(f"{choice}: {before} to {after}, with {others}", say):
-                _switch(deployment, choice, after)
+            chosen[choice] = 1 - chosen[choice]
+            now = {key: value for other, at in chosen.items() for key, value in CHOICES[other][at].items()}
+            description = f"{choice} switched: " + ", ".join(f"{key}={value}" for key, value in now.items())
+            with requests(deployment) as statuses, timed(description, say):
+                _switch(deployment, now)
             say(f"  {len(statuses)} requests, {sum(status != 200 for status in statuses)} failed")
             assert set(statuses) == {200}
             convert_images(deployment, _say_nothing, width=60 + 2 * number)
@@ -83,10 +93,11 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
 def _say_nothing(_line: str) -> None: ...
 
 
-def _switch(deployment: Deployment, choice: str, value: str) -> None:
-    """Deploy with another value, and replace the instances as their groups do."""
-    deployment.context[choice] = value
-    if (choice, value) == ("worker", "asg"):
+def _switch(deployment: Deployment, chosen: Mapping[str, str]) -> None:
+    """Deploy with other values, and replace the instances as their groups do."""
+    had_pollers = deployment.context.get("worker") == "asg"
+    deployment.context |= chosen
+    if chosen["worker"] == "asg" and not had_pollers:
         deployment.deploy_and_launch("worker", WORKER_ADDRESS)
     else:
         deployment.deploy()

@@ -103,6 +103,31 @@ def _delete_flow_log(log: str, _properties: Properties) -> None:
     ec2._tags.pop(log, None)
 
 
+_RECORDED = (
+    "AWS::Budgets::Budget",
+    "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentGroup",
+    "AWS::ImageBuilder::Component",
+    "AWS::ImageBuilder::ImageRecipe",
+    "AWS::ImageBuilder::InfrastructureConfiguration",
+    "AWS::ImageBuilder::Image",
+    "AWS::WAFv2::WebACLAssociation",
+)
+
+
+def _recorded(kind: str) -> Handlers:
+    """Return handlers of a resource type that the emulator only records, because nothing that is tested here depends on it."""
+
+    def create(logical_id: str, _properties: Properties, _stack: str) -> Created:
+        name = _new_id(logical_id.lower())
+        arn = f"arn:aws:{kind.split('::')[1].lower()}:{get_region()}:{get_account_id()}:{name}"
+        return name, {"Arn": arn, "Name": name, "ImageId": _new_id("ami")}
+
+    def delete(_name: str, _properties: Properties) -> None: ...
+
+    return {"create": create, "delete": delete}
+
+
 def _rule_handlers(permissions: str) -> Handlers:
     """Return handlers of the separate rules that the CDK creates for two security groups that refer to each other."""
 
@@ -475,6 +500,7 @@ def _extend_ministack() -> None:
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
     provisioners._RESOURCE_HANDLERS.update(added)
+    provisioners._RESOURCE_HANDLERS.update({kind: _recorded(kind) for kind in _RECORDED})
     for kind, name_of in (
         ("AWS::AutoScaling::AutoScalingGroup", "AutoScalingGroupName"),
         ("AWS::Lambda::Function", "FunctionName"),

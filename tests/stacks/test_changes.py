@@ -18,7 +18,12 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from stacks.environment import Environment
 from tests.stacks.synthesis import choose, synthesized
 
-DOMAIN = {"domain": "art.example", "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/x"}
+DOMAIN = {
+    "domain": "art.example",
+    "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/x",
+    "cdn_certificate": "arn:aws:acm:us-east-1:123456789012:certificate/y",
+    "hosted_zone": "Z0123456789",
+}
 DATADOG = {
     "datadog_api_key": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:api-key-AbCdEf",
     "datadog_app_key": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-key-AbCdEf",
@@ -29,6 +34,10 @@ CHOICES: tuple[tuple[dict[str, str], ...], ...] = (
     ({"replies": "queue"}, {"replies": "callback"}),
     ({}, DOMAIN),
     ({"firewall": "false"}, {"firewall": "true", "access_logs": "true"}),
+    ({"cdn": "false"}, {"cdn": "true"}),
+    ({"canary": "false"}, {"canary": "true"}),
+    ({"snap_start": "false"}, {"snap_start": "true"}),
+    ({"baked": "false"}, {"baked": "true"}),
     ({}, DATADOG),
     ({"architecture": "arm64"}, {"architecture": "x86_64"}),
 )
@@ -51,6 +60,7 @@ def deployments() -> list[Environment]:
     for numbers in itertools.product((0, 1), repeat=len(CHOICES)):
         if sum(numbers) <= 2:
             values = {key: value for number, pair in zip(numbers, CHOICES, strict=True) for key, value in pair[number].items()}
+            values["image"] = "ami-0123456789abcdef0"
             sizes = choose("prod" if sum(numbers) == 2 else "dev").sizes
             found.append(dataclasses.replace(choose("dev", **values), sizes=sizes))
     return found

@@ -1,5 +1,6 @@
 """The synthesized templates: validity, network access, timeouts, scaling and updates."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -16,6 +17,7 @@ from aws_cdk import assertions
 
 import app as cdk_app
 from asciist.settings import CALLBACK_PORTS, Settings, Timeouts
+from asciist.telemetry import metrics
 from stacks.environment import Environment
 from tests.stacks.synthesis import FLAGS, bundle, choose, only, resources, synthesized
 
@@ -25,6 +27,18 @@ COMBINATIONS = [
     for worker, replies, environment in itertools.product(("lambda", "asg"), ("queue", "callback"), ("dev", "prod"))
 ]
 SECURE = choose(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
+
+CDN_CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/y"
+WITH_CDN = choose(
+    environment="prod",
+    domain="art.example",
+    certificate=SECURE.certificate,
+    cdn=True,
+    cdn_certificate=CDN_CERTIFICATE,
+    image="ami-0123456789abcdef0",
+    baked=True,
+    worker="asg",
+)
 
 HSTS = "routing.http.response.strict_transport_security.header_value"
 
@@ -55,7 +69,7 @@ def test_every_template_passes_the_validator_of_aws(environment: Environment) ->
 
 @pytest.mark.slow
 def test_every_template_passes_cfn_lint(tmp_path: Path) -> None:
-    for number, environment in enumerate([*COMBINATIONS, SECURE]):
+    for number, environment in enumerate([*COMBINATIONS, SECURE, WITH_CDN]):
         for stack, template in synthesized(environment).items():
             (tmp_path / f"{number}-{stack}.json").write_text(json.dumps(template))
     lint = Path(sys.executable).with_name("cfn-lint")
@@ -120,7 +134,7 @@ class TestStorage:
             assert bucket["Properties"]["BucketEncryption"]
         for queue in resources(choose(), "AWS::SQS::Queue").values():
             assert queue["Properties"]["SqsManagedSseEnabled"] is True
-        for kind, number in (("AWS::S3::BucketPolicy", 2), ("AWS::SQS::QueuePolicy", 2), ("AWS::SNS::TopicPolicy", 1)):
+        for kind, number in (("AWS::S3::BucketPolicy", 2), ("AWS::SQS::QueuePolicy", 2), ("AWS::SNS::TopicPolicy", 2)):
             policies = resources(choose(), kind)
             assert len(policies) == number
             for policy in policies.values():
@@ -156,7 +170,7 @@ class TestNetwork:
 
     def test_the_function_is_in_the_vpc_so_that_it_can_answer_by_either_path(self) -> None:
         for replies in ("queue", "callback"):
-            assert "VpcConfig" in only(resources(choose(replies=replies), "AWS::Lambda::Function"))
+            assert "VpcConfig" in only(resources(choose(replies=replies), "AWS::Lambda::Function", "worker"))
 
     def test_without_a_domain_synthesis_warns_of_plain_http(self) -> None:
         app = aws_cdk.App(context=FLAGS)
@@ -251,6 +265,56 @@ class TestEdge:
         record = only(resources(choose(**domain, hosted_zone="Z0123456789"), "AWS::Route53::RecordSet"))
 
         assert (record["Name"], record["Type"], record["HostedZoneId"]) == ("art.example", "A", "Z0123456789")
+        assert "Front" in json.dumps(record["AliasTarget"]["DNSName"])
+        cdn = choose(**domain, hosted_zone="Z0123456789", cdn=True, cdn_certificate=CDN_CERTIFICATE)
+        with_cdn = only(resources(cdn, "AWS::Route53::RecordSet"))
+        assert "Distribution" in json.dumps(with_cdn["AliasTarget"]["DNSName"])
+        assert with_cdn | {"AliasTarget": record["AliasTarget"]} == record  # the same record, which is updated
+
+    def test_the_cdn_caches_art_and_static_files_for_as_long_as_they_say_and_passes_on_all_else(self) -> None:
+        for chosen, secure in ((choose(cdn=True), False), (WITH_CDN, True)):
+            config = only(resources(chosen, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+            policy = only(resources(chosen, "AWS::CloudFront::CachePolicy"))["CachePolicyConfig"]
+            keyed = policy["ParametersInCacheKeyAndForwardedToOrigin"]
+            cached = config["CacheBehaviors"]
+
+            assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
+            assert set(keyed["HeadersConfig"]["Headers"]) == {"Accept", "Origin"}
+            assert keyed["QueryStringsConfig"] == {"QueryStringBehavior": "all"}
+            assert {behavior["PathPattern"] for behavior in cached} == {"/*/width/*", "/static/*"}
+            disabled, all_viewer = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "216adef6-5c7f-47e4-b989-5492eafa07d3"
+            assert config["DefaultCacheBehavior"]["CachePolicyId"] == disabled
+            for behavior in (*cached, config["DefaultCacheBehavior"]):
+                assert {"GET", "PUT", "POST", "DELETE"} <= set(behavior["AllowedMethods"])
+                assert behavior["OriginRequestPolicyId"] == all_viewer
+                assert behavior["ViewerProtocolPolicy"] == ("redirect-to-https" if secure else "allow-all")
+            (origin,) = config["Origins"]
+            assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == ("https-only" if secure else "http-only")
+            assert config.get("Aliases") == (["art.example"] if secure else None)
+
+    def test_behind_the_cdn_the_firewall_counts_the_addresses_that_the_cdn_tells_and_trusts_nobody_else(self) -> None:
+        acl = only(resources(WITH_CDN, "AWS::WAFv2::WebACL"))
+        direct, told = (
+            rule["Statement"]["RateBasedStatement"] for rule in acl["Rules"] if "RateBasedStatement" in rule["Statement"]
+        )
+        (origin,) = only(resources(WITH_CDN, "AWS::CloudFront::Distribution"))["DistributionConfig"]["Origins"]
+        (key,) = origin["OriginCustomHeaders"]
+        function = only(resources(WITH_CDN, "AWS::CloudFront::Function"))
+        match = told["ScopeDownStatement"]["ByteMatchStatement"]
+
+        assert direct["AggregateKeyType"] == "IP"
+        assert direct["ScopeDownStatement"] == {"NotStatement": {"Statement": told["ScopeDownStatement"]}}
+        assert told["AggregateKeyType"] == "FORWARDED_IP"
+        assert told["ForwardedIPConfig"]["HeaderName"] == "x-asciist-viewer"
+        assert "event.request.headers['x-asciist-viewer'] = { value: event.viewer.ip }" in function["FunctionCode"]
+        assert match["FieldToMatch"] == {"SingleHeader": {"Name": key["HeaderName"]}}
+        assert match["SearchString"] == key["HeaderValue"]
+        assert "{{resolve:secretsmanager:" in json.dumps(key["HeaderValue"])
+
+    def test_the_cdn_logs_addresses_if_the_environment_says_so(self) -> None:
+        config = only(resources(WITH_CDN, "AWS::CloudFront::Distribution"))["DistributionConfig"]
+        assert config["Logging"]["Prefix"] == "cdn/"
+        assert "Logging" not in only(resources(choose(cdn=True), "AWS::CloudFront::Distribution"))["DistributionConfig"]
 
 
 class TestOperation:
@@ -265,7 +329,7 @@ class TestOperation:
         assert timeouts.request < timeouts.gunicorn < idle < timeouts.keep_alive
         assert timeouts.upload + timeouts.request < drain
         if environment.worker == "lambda":
-            function = only(resources(environment, "AWS::Lambda::Function"))
+            function = only(resources(environment, "AWS::Lambda::Function", "worker"))
             assert function["Timeout"] == timeouts.worker <= 10
 
     @each_deployment
@@ -301,6 +365,70 @@ class TestOperation:
         pinned = resources(choose(worker="asg", image="ami-0123456789abcdef0"), "AWS::EC2::LaunchTemplate").values()
 
         assert [template["Properties"]["LaunchTemplateData"]["ImageId"] for template in pinned] == ["ami-0123456789abcdef0"] * 2
+
+    def test_a_baked_image_has_the_release_and_is_built_anew_for_another_one(self) -> None:
+        (component,) = resources(WITH_CDN, "AWS::ImageBuilder::Component", "web").values()
+        (recipe,) = resources(WITH_CDN, "AWS::ImageBuilder::ImageRecipe", "web").items()
+        (image,) = resources(WITH_CDN, "AWS::ImageBuilder::Image", "web")
+        (template,) = resources(WITH_CDN, "AWS::EC2::LaunchTemplate", "web").values()
+        data = component["Properties"]["Data"]
+
+        assert "boot --prepare" in json.dumps(data)
+        assert recipe[1]["Properties"]["ParentImage"] == "ami-0123456789abcdef0"
+        assert template["Properties"]["LaunchTemplateData"]["ImageId"] == {"Fn::GetAtt": [image, "ImageId"]}
+        names = {resource["Properties"]["Name"] for resource in (component, recipe[1])}
+        other = dataclasses.replace(WITH_CDN, image="ami-0fedcba9876543210")
+        assert names.isdisjoint(
+            only(resources(other, kind, "web"))["Name"]
+            for kind in ("AWS::ImageBuilder::Component", "AWS::ImageBuilder::ImageRecipe")
+        )
+
+    def test_messages_reach_the_function_through_an_alias_which_prod_moves_in_two_steps(self) -> None:
+        for chosen in (choose(), choose("prod")):
+            (alias,) = resources(chosen, "AWS::Lambda::Alias").values()
+            mapping = only(resources(chosen, "AWS::Lambda::EventSourceMapping"))
+            groups = resources(chosen, "AWS::CodeDeploy::DeploymentGroup")
+
+            assert json.dumps(mapping["FunctionName"]).endswith('":live"]]}')
+            assert ("CodeDeployLambdaAliasUpdate" in alias.get("UpdatePolicy", {})) is chosen.canary
+            assert bool(groups) is chosen.canary
+        group = only(groups)
+        (alarm,) = group["AlarmConfiguration"]["Alarms"]
+        watched = resources(choose("prod"), "AWS::CloudWatch::Alarm", "worker")[alarm["Name"]["Ref"]]["Properties"]
+        assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
+        assert set(group["AutoRollbackConfiguration"]["Events"]) == {"DEPLOYMENT_FAILURE", "DEPLOYMENT_STOP_ON_ALARM"}
+        assert {query["MetricStat"]["Metric"]["MetricName"] for query in watched["Metrics"] if "MetricStat" in query} == {
+            "Errors",
+            metrics.MESSAGES_FAULTED,
+        }
+
+    def test_instances_of_the_function_can_be_kept_ready_or_be_started_from_a_snapshot(self) -> None:
+        ready = dataclasses.replace(choose(), sizes=dataclasses.replace(choose().sizes, function_provisioned=3))
+        assert only(resources(ready, "AWS::Lambda::Alias"))["ProvisionedConcurrencyConfig"] == {
+            "ProvisionedConcurrentExecutions": 3
+        }
+        assert only(resources(choose(snap_start=True), "AWS::Lambda::Function", "worker"))["SnapStart"] == {
+            "ApplyOn": "PublishedVersions"
+        }
+
+    def test_the_probe_runs_every_minute_outside_the_network_and_is_not_tried_again(self) -> None:
+        (function,) = resources(SECURE, "AWS::Lambda::Function", "observability").values()
+        rule = only(resources(SECURE, "AWS::Events::Rule"))
+        (target,) = rule["Targets"]
+
+        assert rule["ScheduleExpression"] == "rate(1 minute)"
+        assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
+        assert "VpcConfig" not in function["Properties"]
+        assert function["Properties"]["Environment"]["Variables"] == {"ASCIIST_URL": "https://art.example"}
+
+    def test_a_budget_tells_of_money_that_is_spent_or_will_be(self) -> None:
+        assert resources(choose(), "AWS::Budgets::Budget") == {}
+        budget = only(resources(choose("prod"), "AWS::Budgets::Budget"))
+        assert budget["Budget"]["BudgetLimit"] == {"Amount": choose("prod").sizes.monthly_budget, "Unit": "USD"}
+        assert {told["Notification"]["NotificationType"] for told in budget["NotificationsWithSubscribers"]} == {
+            "ACTUAL",
+            "FORECASTED",
+        }
 
     def test_sqs_invokes_the_function_with_partial_failures_and_limited_concurrency(self) -> None:
         mapping = only(resources(choose(environment="prod"), "AWS::Lambda::EventSourceMapping"))
@@ -342,7 +470,7 @@ def attributes(pairs: list[dict[str, str]]) -> dict[str, str]:
 
 
 def deployed_variables(environment: Environment) -> Iterator[dict[str, str]]:
-    for function in resources(environment, "AWS::Lambda::Function").values():
+    for function in resources(environment, "AWS::Lambda::Function", "worker").values():
         variables = function["Properties"]["Environment"]["Variables"]
         yield {name: value if isinstance(value, str) else "token" for name, value in variables.items()}
     for template in resources(environment, "AWS::EC2::LaunchTemplate").values():
