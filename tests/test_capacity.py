@@ -264,6 +264,15 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+def test_the_operations_page_quotes_the_command() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    quotes = re.findall(r"```\n\$ \.venv/bin/python -m bench\.capacity (.*)\n((?:.*\n)*?)```", page)
+
+    assert len(quotes) == 2
+    for arguments, output in quotes:
+        assert run(*arguments.split()).stdout == output
+
+
 def test_the_command_prints_json() -> None:
     (found,) = json.loads(run("--requests-per-second", "20", "--hit-share", "1", "--worker", "asg", "--json").stdout)
 
