@@ -8,7 +8,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,8 @@ TEMPLATES: Final = {
 
 _RATES: Final = (0.0, 10.0, 1000.0, 100_000.0, 1_000_000.0)
 """Requests per second of the columns of the table of costs."""
+_REQUESTS_OF_A_SLICE: Final = 3125
+"""Requests per second of a slice, in docs/decisions/0029-a-hundred-thousand-requests-a-second.md."""
 
 _COMPUTED_DEFAULTS: Final = {
     "data_dir": "`~/.cache/asciist`",
@@ -118,6 +120,21 @@ def _cost_of_prod() -> str:
     return _output(f"--environment prod --requests-per-second {' '.join(f'{rate:.0f}' for rate in _RATES)}", as_text(columns))
 
 
+def _cost_of_slices() -> str:
+    """Return a table of the design for the highest rates: what each of its steps costs."""
+    today = _deployment("prod")
+    callback = replace(today, replies="callback")
+    a_day = replace(callback, sizes=replace(today.sizes, artifact_days=1))
+    rows = []
+    for rate in _RATES[-2:]:
+        slices = round(rate / _REQUESTS_OF_A_SLICE)
+        steps = (("one deployment", today, 1), ("replies by callback", callback, 1), ("images kept for a day", a_day, 1))
+        for name, deployment, parts in (*steps, (f"{slices} slices", a_day, slices)):
+            usd = parts * capacity(Load(requests_per_second=rate / parts), deployment).usd_a_month
+            rows.append((f"{rate:,.0f}", name, f"{usd:,.0f}", f"{1000 * usd / rate / (730 * 3600):.4f}"))
+    return _table(("requests/s", "each step with those above it", "USD a month", "USD for a thousand requests"), rows)
+
+
 def _deployment(name: str) -> Deployment:
     """Return a deployment that needs no domain and nobody to page."""
     return Deployment.load(name, {"plain_http": "true", "pages_nobody": "true"})
@@ -129,6 +146,7 @@ def _output(arguments: str, output: str) -> str:
 
 PARTS: Final[dict[Path, dict[str, Callable[[], str]]]] = {
     DOCS / "operations.md": {"cost of dev": _cost_of_dev, "cost of prod": _cost_of_prod},
+    DOCS / "decisions" / "0029-a-hundred-thousand-requests-a-second.md": {"cost of slices": _cost_of_slices},
 }
 """Generated parts of the documents that have some, by name."""
 
