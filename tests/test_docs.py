@@ -66,6 +66,11 @@ def test_generated_documents_are_up_to_date(document: Path) -> None:
     assert document.read_text() == generate.render(document), "run: .venv/bin/python -m docs.generate"
 
 
+@pytest.mark.parametrize("document", generate.PARTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_generated_parts_of_documents_are_up_to_date(document: Path) -> None:
+    assert document.read_text() == generate.render_parts(document), "run: .venv/bin/python -m docs.generate"
+
+
 def test_every_setting_is_documented_and_every_documented_setting_exists() -> None:
     known = variables(Settings) | variables(Limits)
 

@@ -45,9 +45,9 @@ def several(*sources: RequestSource) -> RequestSource:
 class FreshUpload:
     """A source of uploads of a JPEG file that never repeat: a comment in each file holds another number."""
 
-    def __init__(self, jpeg: bytes, *, path: str = "/?width=80") -> None:
+    def __init__(self, jpeg: bytes, *, path: str = "/?width=80", **headers: str) -> None:
         before, after = _around_comment(jpeg)
-        self._before = _head("PUT", path, len(before) + _COMMENT_BYTES + len(after), {}) + before
+        self._before = _head("PUT", path, len(before) + _COMMENT_BYTES + len(after), headers) + before
         self._after = after
 
     def __call__(self) -> Parts:

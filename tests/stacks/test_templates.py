@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import aws_cdk
 import cloudformation_validate
@@ -18,6 +19,8 @@ from aws_cdk import assertions
 import app as cdk_app
 from asciist.settings import CALLBACK_PORTS, Settings, Timeouts
 from asciist.telemetry import metrics
+from devtools.capacity import Load, capacity
+from devtools.capacity.sizing import CPU_TARGET, IN_FLIGHT_TARGET, VCPUS
 from stacks.environment import Environment
 from tests.stacks.synthesis import FLAGS, bundle, choose, only, resources, synthesized
 
@@ -463,6 +466,43 @@ class TestOperation:
         steps = [step for policy in policies for step in policy.get("StepAdjustments", [])]
         assert all(step["ScalingAdjustment"] > 0 for step in steps)
         assert bool(steps) is (stack == "worker")
+
+
+class TestCosts:
+    """The computation of costs counts what the templates have."""
+
+    @pytest.mark.parametrize("environment", [*COMBINATIONS, SECURE, WITH_CDN])
+    def test_each_billed_resource_is_counted(self, environment: Environment) -> None:
+        billed = {line.name: line.units for line in capacity(Load(requests_per_second=0), environment).lines}
+        policies = resources(environment, "AWS::AutoScaling::ScalingPolicy").values()
+        tracking = [policy for policy in policies if policy["Properties"]["PolicyType"] == "TargetTrackingScaling"]
+        firewalls = resources(environment, "AWS::WAFv2::WebACL").values()
+        alarms = [*resources(environment, "AWS::CloudWatch::Alarm").values()]
+
+        assert billed["composite alarms"] == len(resources(environment, "AWS::CloudWatch::CompositeAlarm"))
+        # Target tracking has two alarms of its own for each policy.
+        assert billed["alarms: metrics"] == sum(map(metrics_of, alarms)) + 2 * sum(map(metrics_of, tracking))
+        assert billed["dashboard"] == len(resources(environment, "AWS::CloudWatch::Dashboard"))
+        assert billed["secrets"] == len(resources(environment, "AWS::SecretsManager::Secret"))
+        assert billed["NAT gateways: hours"] == 730 * len(resources(environment, "AWS::EC2::NatGateway"))
+        assert billed.get("firewall", 0) == len(firewalls)
+        assert billed.get("firewall: rules", 0) == sum(len(firewall["Properties"]["Rules"]) for firewall in firewalls)
+        groups = resources(environment, "AWS::AutoScaling::AutoScalingGroup").values()
+        disks = sum(8 * int(group["Properties"]["MinSize"]) for group in groups)
+        assert billed["disks"] == disks
+
+    def test_instances_are_added_at_the_shares_that_it_computes_with(self) -> None:
+        policies = resources(choose("prod"), "AWS::AutoScaling::ScalingPolicy", "web").values()
+        targets = {policy["Properties"]["TargetTrackingConfiguration"]["TargetValue"] for policy in policies}
+
+        assert targets == {100 * CPU_TARGET, IN_FLIGHT_TARGET * VCPUS * Settings.max_requests_in_flight}
+
+
+def metrics_of(alarm: dict[str, Any]) -> int:
+    """The metrics that an alarm or a policy uses, each of which is billed."""
+    tracking = alarm["Properties"].get("TargetTrackingConfiguration", {}).get("CustomizedMetricSpecification", {})
+    queries = alarm["Properties"].get("Metrics") or tracking.get("Metrics") or []
+    return sum("MetricStat" in query for query in queries) or 1
 
 
 def attributes(pairs: list[dict[str, str]]) -> dict[str, str]:
