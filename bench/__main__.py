@@ -25,7 +25,7 @@ Report = Callable[[], Iterable[str]]
 """A measurement: yields Markdown lines as it runs."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
-SECTIONS: Final = ("latency", "page", "metrics", "service", "speed", "fidelity", "sheets", "hostile")
+SECTIONS: Final = ("latency", "coldstart", "page", "metrics", "service", "speed", "fidelity", "sheets", "hostile")
 """Modules of this package that define `report() -> Iterator[str]`, in their order in results.md."""
 
 _HEAD: Final = """\

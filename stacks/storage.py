@@ -111,4 +111,7 @@ class StorageStack(Stack):
 
 def _pin_logical_id(construct: IConstruct) -> None:
     """Fix the logical id of a resource, so that moving its construct never replaces it."""
-    cast("CfnResource", construct.node.default_child).override_logical_id(construct.node.id)
+    resource = cast("CfnResource", construct.node.default_child)
+    resource.override_logical_id(construct.node.id)
+    # CloudFormation does not update a resource of which only the policy of deletion has changed.
+    resource.add_metadata("DeletionPolicy", resource.cfn_options.deletion_policy)
