@@ -25,7 +25,8 @@ def test_a_deployment_that_keeps_its_data_is_refused() -> None:
     done = destroy("prod", "--yes", "-c", "plain_http=true", "-c", "pages_nobody=true")
     assert done.returncode == 1
     assert done.stderr == (
-        "asciist: asciist-prod keeps its data: set keeps_data = false in environments/prod.toml and deploy, before you destroy it\n"
+        "asciist: asciist-prod keeps its data: set keeps_data = false in environments/prod.toml and deploy, "
+        "before you destroy it\n"
     )
 
 
