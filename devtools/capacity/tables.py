@@ -1,7 +1,7 @@
 """The figures that the computation starts from: list prices, quotas, assumptions and measurements.
 
 `prices.toml`, `quotas.toml` and `assumptions.toml` have the source and the date of each row. `measured.toml` is written by
-`python -m tests.emulated.tiers`, and bench/results.md by `make bench`.
+`python -m tests.emulated.consumption`, and bench/results.md by `make bench`.
 """
 
 import math
@@ -82,7 +82,7 @@ class Assumption(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Measurements of `python -m tests.emulated.tiers`. CPU time is in milliseconds, on the machine named."""
+    """Measurements of `python -m tests.emulated.consumption`. CPU time is in milliseconds, on the machine named."""
 
     measured: str
     machine: str

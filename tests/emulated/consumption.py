@@ -1,4 +1,4 @@
-"""Measures the CPU time, the log and the traffic of a request in each tier on AWS: `python -m tests.emulated.tiers`.
+"""Measures the CPU time, the log and the traffic of a request in each tier on AWS: `python -m tests.emulated.consumption`.
 
 Writes devtools/capacity/measured.toml, from which devtools/capacity computes. Real web processes and a real poller use the AWS
 adapters; the emulator, whose CPU time does not count, answers them over plain HTTP. Takes about five minutes on an
@@ -61,7 +61,7 @@ def main() -> None:
         for slope in [max(0.0, (large[name] - small[name]) / megabytes)]
     }
     lines = [
-        "# Written by `python -m tests.emulated.tiers`, whose docstring describes the method.",
+        "# Written by `python -m tests.emulated.consumption`, whose docstring describes the method.",
         f'measured = "{datetime.now(UTC):%Y-%m-%d}"',
         f'machine = "{_processor()}, {os.cpu_count()} cores, {platform.machine()}; CPython {platform.python_version()}"',
         f"image_bytes = {[len(image) for image in images.values()]}",
