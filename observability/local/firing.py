@@ -2,7 +2,8 @@
 
 An alarm watches minutes, and a fault in a test lasts for seconds. So the rules are evaluated as if what was observed went on at
 the same pace for as long as the longest window: sums and counts are scaled to the length of each period, while averages,
-percentiles, extremes and shares stay as they are, and all periods of a window are alike.
+percentiles, extremes and shares stay as they are, and all periods of a window are alike. An event that happens once, such as
+a kill, is not scaled: each period has what was observed, and nothing else.
 """
 
 import re
@@ -22,13 +23,13 @@ from observability.signals import Aws, Formula, Measured, ObjectiveCount, Resour
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What was measured in a time in which nothing changed, such as the seconds of a fault."""
+    """What was measured during a fault or an event."""
 
     receiver: Receiver
     buckets: range
     """Numbers of the receiver's buckets that have the values of this time."""
-    seconds: float
-    """Length of this time."""
+    seconds: float | None
+    """Length of this time, if what happened in it goes on; None if it happens once."""
     aws: Mapping[tuple[Resource, str], float]
     """Values of AWS by resource and CloudWatch's name of the metric: the sum or the extreme, whichever the alarms watch."""
 
@@ -67,7 +68,7 @@ class Observation:
         """Return a signal's value for a period of `minutes`; None if it has none."""
         value = self._observed(signal)
         is_scaled = isinstance(signal, ObjectiveCount) or signal.statistic in ("sum", "count")
-        return value * 60 * minutes / self.seconds if value is not None and is_scaled else value
+        return value * 60 * minutes / self.seconds if value is not None and is_scaled and self.seconds else value
 
     def _observed(self, signal: Signal) -> float | None:
         match signal:

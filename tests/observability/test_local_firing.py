@@ -102,6 +102,15 @@ def test_a_minimum_of_events_is_that_of_the_window_at_the_pace_observed(observe:
     assert replace(observed, seconds=3600).firing(request_timeout=10) == [NO_REQUESTS]  # 1 bad request an hour
 
 
+def test_an_event_happens_once_in_each_window(observe: Observe) -> None:
+    failed = f"{metrics.REQUEST_DURATION}:40|d|#status:503"
+    observed = replace(observe(GOOD, *[failed] * 9), seconds=None)
+
+    assert observed.firing(request_timeout=10) == []  # fewer bad requests than are worth waking somebody
+    assert replace(observed, seconds=10).firing(request_timeout=10) == [BUDGET_BURNS_FAST, BUDGET_BURNS]
+    assert replace(observe(failed), seconds=None).firing(request_timeout=10) == [BUDGET_BURNS_FAST, BUDGET_BURNS]
+
+
 def test_silence_is_what_the_alarm_says_it_is(observe: Observe) -> None:
     assert observe().firing(request_timeout=10) == [NO_REQUESTS]
     assert [alarm for alarm in ALARMS if alarm.silence is Silence.FIRES] == [NO_REQUESTS]
