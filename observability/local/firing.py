@@ -23,7 +23,7 @@ from observability.signals import Aws, Formula, Measured, ObjectiveCount, Resour
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What was measured during a fault or an event."""
+    """Values that were measured during a fault or an event."""
 
     receiver: Receiver
     buckets: range

@@ -11,7 +11,7 @@ _RUNBOOK: Final = Path(__file__).parents[2] / "docs/runbook.md"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What the runbook says about a fault."""
+    """A fault, as the runbook describes it."""
 
     statuses: frozenset[int]
     """Statuses of the answers that clients get."""

@@ -36,7 +36,7 @@ FAULTS = [fault for fault in Fault if fault is not Fault.NONE]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a fault led to."""
+    """Result of a fault."""
 
     statuses: set[int]
     seconds: float
@@ -111,7 +111,7 @@ def suffer(directory: Path, account: Emulator, cat: bytes, tier: str, service: s
 def deployments(
     tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
 ) -> Iterator[Mapping[tuple[str, str], Future[dict[Fault, Outcome]]]]:
-    """What each fault led to, by the tier and the service that it is between."""
+    """Results of all faults, by the tier and the service that they are between."""
     with ThreadPoolExecutor(len(TIERS) * len(SERVICES)) as pool:
         yield {
             (tier, service): pool.submit(suffer, tmp_path_factory.mktemp(f"{tier}-{service}"), emulator, cat, tier, service)

@@ -42,7 +42,7 @@ def serve(directory: Path, account: Emulator, cat: bytes, skew: float) -> tuple[
 def served(
     tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
 ) -> dict[int, Future[tuple[Counter[int], set[str], float, float]]]:
-    """What `serve` returned for each skew: the deployments serve at the same time."""
+    """Results of `serve` for each skew: the deployments serve at the same time."""
     with ThreadPoolExecutor(len(SKEWS)) as pool:
         return {skew: pool.submit(serve, tmp_path_factory.mktemp("skew"), emulator, cat, skew) for skew in SKEWS}
 

@@ -38,7 +38,7 @@ def reply_path(request: pytest.FixtureRequest) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """What happened after the queue with the replies to a web process was deleted."""
+    """Answers after the queue with the replies to a web process was deleted."""
 
     answers: Counter[int]
     """Statuses of the requests that were in flight or came soon afterwards."""
@@ -78,7 +78,7 @@ def delete_reply_queue(directory: Path, account: Emulator, cat: bytes) -> Delete
 
 @pytest.fixture(scope="module", autouse=True)
 def reply_queue_deleted(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes) -> Iterator[Future[Deleted]]:
-    """What `delete_reply_queue` returned. It takes up to 20 s, in which the other tests run."""
+    """Result of `delete_reply_queue`. It takes up to 20 s, in which the other tests run."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(delete_reply_queue, tmp_path_factory.mktemp("deleted"), emulator, cat)
 

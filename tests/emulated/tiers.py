@@ -195,7 +195,7 @@ class Tiers:
 
 
 class Watched:
-    """What the alarms of a deployment watched for some seconds: the metrics, both queues and the health of the web process."""
+    """Values that the alarms of a deployment watched for some seconds: metrics, both queues and the health of the web process."""
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
