@@ -195,7 +195,7 @@ class Tiers:
 
 
 class Watched:
-    """Values that the alarms of a deployment watched for some seconds: metrics, both queues and the health of the web process."""
+    """Values that the alarms of a deployment watched for some seconds: of metrics, both queues and the web process's health."""
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
@@ -230,10 +230,6 @@ class Watched:
             aws=self._aws,
         )
         return {alarm.title for alarm in observation.firing(request_timeout=self._tiers.request_timeout)}
-
-    def age_of_oldest_message(self) -> float:
-        """Return the highest age of a message in the request queue, in seconds."""
-        return self._aws["request_queue", _AGE]
 
     def _sample(self) -> None:
         tiers = self._tiers
