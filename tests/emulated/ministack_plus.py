@@ -4,6 +4,9 @@ Runs in `.venv-emulator`, started by `tests.emulated.emulator`, and is configure
 
 The emulator records and describes the resource types added here but does not simulate them, as MiniStack does for the rest of
 EC2. A property that it would ignore is an error, so a template that uses one cannot be deployed.
+
+Below `/_emulator/` it answers requests that AWS does not know: for the credentials of a role and the metrics of a queue, and to
+make messages older.
 """
 
 import json
