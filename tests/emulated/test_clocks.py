@@ -5,6 +5,7 @@ AWS refuses requests that are signed by a clock more than five minutes off, whic
 
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,18 @@ SKEWS = (-300, -30, 30, 300)
 REQUESTS = 10
 
 
-def serve(directory: Path, account: Emulator, cat: bytes, skew: float) -> tuple[Counter[int], set[str], float, float]:
-    """Return the answers by status, the alarms, and the numbers of conversions and of messages dropped as expired."""
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """Answers by status of tiers whose clocks were wrong."""
+
+    answers: Counter[int]
+    alarms: set[str]
+    expired: float
+    """Number of messages dropped as expired."""
+
+
+def serve(directory: Path, account: Emulator, cat: bytes, skew: float) -> Served:
+    """Run both tiers with wrong clocks, and request art."""
     with running(
         directory,
         account,
@@ -35,24 +46,22 @@ def serve(directory: Path, account: Emulator, cat: bytes, skew: float) -> tuple[
             answers = Counter(tiers.request(cat, width) for width in range(20, 20 + REQUESTS))
         tiers.stop()
         tiers.metrics.settle()
-        return answers, watched.alarms(), tiers.conversions(), tiers.metrics.total(metrics.MESSAGES_EXPIRED)
+        expired = tiers.metrics.total(metrics.MESSAGES_EXPIRED)
+        return Served(answers=answers, alarms=watched.alarms(), expired=expired)
 
 
 @pytest.fixture(scope="module")
-def served(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
-) -> dict[int, Future[tuple[Counter[int], set[str], float, float]]]:
+def served(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes) -> dict[int, Future[Served]]:
     """Results of `serve` for each skew: the deployments serve at the same time."""
     with ThreadPoolExecutor(len(SKEWS)) as pool:
         return {skew: pool.submit(serve, tmp_path_factory.mktemp("skew"), emulator, cat, skew) for skew in SKEWS}
 
 
 @pytest.mark.parametrize("skew", SKEWS)
-def test_tiers_whose_clocks_disagree_serve_every_request(
-    served: dict[int, Future[tuple[Counter[int], set[str], float, float]]], skew: int
-) -> None:
-    answers, alarms, conversions, expired = served[skew].result()
+def test_tiers_whose_clocks_disagree_serve_every_request(served: dict[int, Future[Served]], skew: int) -> None:
+    result = served[skew].result()
 
-    assert answers == {200: REQUESTS}
-    ROWS["The clocks of the tiers are wrong by up to five minutes"].check(statuses=answers, alarms=alarms)
-    assert (conversions, expired) == (REQUESTS, 0)
+    assert result.answers == {200: REQUESTS}
+    assert result.expired == 0
+    row = ROWS["The clocks of the tiers are wrong by up to five minutes"]
+    row.check(statuses=result.answers, alarms=result.alarms)
