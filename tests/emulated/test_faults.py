@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 REQUESTS = 60
 """Requests of a load."""
+POLL_SECONDS = 1.5
+"""Seconds after which no call of a poller to the queue is under way that was stopped: its long polls take one."""
 MAX_REPEATS = 10
 """Repeats that the web process may publish without needing them."""
 
@@ -86,22 +88,28 @@ def reply_queue_deleted(tmp_path_factory: pytest.TempPathFactory, emulator: Emul
 def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
     tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes
 ) -> None:
-    """The poller is stopped before it is killed, so that it surely holds messages. They stay invisible for 60 s."""
+    """The poller is stopped before it is killed, so that it surely holds messages. They stay invisible for 60 s.
+
+    Another poller takes over then. It was started and stopped before, because that takes long on a busy machine.
+    """
     with running(tmp_path, emulator, reply_path=reply_path, request_timeout=10) as tiers:
+        other = tiers.start_poller()
+        other.send_signal(signal.SIGSTOP)
         doomed = tiers.start_poller()
-        with tiers.observed() as watched, tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+        time.sleep(POLL_SECONDS)
+        with ExitStack() as stop, tiers.observed() as watched, tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+            stop.callback(other.send_signal, signal.SIGCONT)
             time.sleep(2)
             doomed.send_signal(signal.SIGSTOP)
+            time.sleep(POLL_SECONDS)
             wait_until(lambda: tiers.messages("NotVisible") > 0)
             doomed.kill()
-            tiers.start_poller()
+            other.send_signal(signal.SIGCONT)
         tiers.stop()
         tiers.metrics.settle()
 
         assert answers == {200: REQUESTS}
-        ROWS["The only worker is killed, and another one starts (once)"].check(
-            statuses=answers, alarms=watched.alarms(once=True)
-        )
+        ROWS["A worker is killed (once)"].check(statuses=answers, alarms=watched.alarms(once=True))
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="repeat") >= 1
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="nothing") == 0
         assert tiers.conversions() <= REQUESTS + MAX_REPEATS
