@@ -101,7 +101,7 @@ def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
             stop.callback(other.send_signal, signal.SIGCONT)
             time.sleep(2)
             doomed.send_signal(signal.SIGSTOP)
-            time.sleep(POLL_SECONDS)
+            time.sleep(0.5)  # for calls that are under way, which may delete messages
             wait_until(lambda: tiers.messages("NotVisible") > 0)
             doomed.kill()
             other.send_signal(signal.SIGCONT)
@@ -110,7 +110,8 @@ def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
 
         assert answers == {200: REQUESTS}
         ROWS["A worker is killed (once)"].check(statuses=answers, alarms=watched.alarms(once=True))
-        assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="repeat") >= 1
+        helped = [tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome=outcome) for outcome in ("repeat", "store")]
+        assert sum(helped) >= 1  # the worker may have stored the art, and not sent the reply
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="nothing") == 0
         assert tiers.conversions() <= REQUESTS + MAX_REPEATS
 

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 GOOD = 100
 DAMAGED = 70
 MALFORMED = 30
-CLIENTS = 4
+CLIENTS = 3
 """Clients that send one request after the other, so that a busy machine is not overloaded."""
 LATE = 200
 HOUR = 3600
