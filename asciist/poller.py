@@ -42,7 +42,7 @@ def main() -> None:
     responder.stop(settings.timeouts.graceful_stop)
     if problem:
         _log.critical(problem)
-        raise SystemExit(f"asciist: {problem}")
+        raise SystemExit(1)
 
 
 def _watch(responder: Responder, stop_requested: threading.Event, *, threads: int) -> str:

@@ -39,6 +39,7 @@ def respond_to_batch(event: dict[str, Any], responder: Responder) -> BatchRespon
             receipt=record["receiptHandle"],
             receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
             age_seconds=_age_seconds(record["attributes"]),
+            sent_at=int(record["attributes"]["SentTimestamp"]) / 1000,
         )
         if not responder.respond(delivery):
             _log.error("message %s will be redelivered", record["messageId"])

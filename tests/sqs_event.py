@@ -1,19 +1,24 @@
 """SQS events as a Lambda function receives them."""
 
+import time
 from typing import Any
 
 
-def record(message_id: str, body: str, receive_count: int = 1) -> dict[str, Any]:
-    """Return a record in the format of the Lambda developer guide, "Using Lambda with Amazon SQS"."""
+def record(message_id: str, body: str, receive_count: int = 1, age_seconds: float = 0.002) -> dict[str, Any]:
+    """Return a record in the format of the Lambda developer guide, "Using Lambda with Amazon SQS".
+
+    SQS took the message `age_seconds` ago and delivered it first 2 ms later.
+    """
+    sent_at = round(1000 * (time.time() - age_seconds))
     return {
         "messageId": message_id,
         "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a...",
         "body": body,
         "attributes": {
             "ApproximateReceiveCount": str(receive_count),
-            "SentTimestamp": "1545082649183",
+            "SentTimestamp": str(sent_at),
             "SenderId": "AIDAIENQZJOLO23YVJ4VO",
-            "ApproximateFirstReceiveTimestamp": "1545082649185",
+            "ApproximateFirstReceiveTimestamp": str(sent_at + 2),
         },
         "messageAttributes": {},
         "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",

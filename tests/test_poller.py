@@ -1,6 +1,8 @@
 """A poller tells systemd when it works, and ends when it cannot."""
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,18 +31,23 @@ class Queue:
         return self.answer()
 
 
+def responder_of(queue: Queue) -> Responder:
+    """Return a Responder that consumes `queue` and does nothing else."""
+    metrics = EmbeddedMetrics()
+    return Responder(
+        store=ObjectStore.in_memory(),
+        queue=queue,  # type: ignore[arg-type]  # it only receives
+        replies=EmbeddedReplies(metrics),
+        metrics=metrics,
+        converter=InProcessConverter(Limits()),
+    )
+
+
 class Watched:
     """A poller's responder and its watch, in a thread; `messages` are those that systemd receives."""
 
     def __init__(self, queue: Queue, systemd: socket.socket) -> None:
-        metrics = EmbeddedMetrics()
-        self.responder = Responder(
-            store=ObjectStore.in_memory(),
-            queue=queue,  # type: ignore[arg-type]  # it only receives
-            replies=EmbeddedReplies(metrics),
-            metrics=metrics,
-            converter=InProcessConverter(Limits()),
-        )
+        self.responder = responder_of(queue)
         self.stop_requested = threading.Event()
         self.problems: list[str] = []
         self._systemd = systemd
@@ -158,3 +165,25 @@ def test_it_ends_if_a_thread_has_ended(start: Callable[[], Watched], queue: Queu
 def test_without_systemd_it_tells_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     poller._tell_systemd("READY=1")
+
+
+POLLER_WHOSE_THREADS_END = """
+from asciist import poller
+from tests.test_poller import Queue, responder_of
+
+def end():
+    raise SystemExit
+
+queue = Queue()
+queue.answer = end
+poller.build_responder = lambda settings: responder_of(queue)
+poller.main()
+"""
+
+
+def test_it_logs_once_why_it_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", POLLER_WHOSE_THREADS_END], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    assert (done.stdout + done.stderr).count("a thread that polls has ended") == 1, done.stdout + done.stderr

@@ -8,6 +8,9 @@ import pytest
 
 from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, SLOW_ANSWERS, Alarm, Urgency
 from observability.panels import MEASURED, SECTIONS
+from tests.emulated.alarm_table import ROWS
+from tests.emulated.fault_proxy import Fault
+from tests.emulated.test_brownouts import SERVICES, TIERS, fault_in_the_runbook
 
 ROOT = Path(__file__).parent.parent
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
@@ -137,3 +140,12 @@ def test_log_queries_use_fields_that_log_lines_have() -> None:
     for query in queries:
         words = re.sub(r'"[^"]*"|/[^/]*/', "", query)
         assert set(re.findall(r"@?[A-Za-z_]\w*", words)) <= LOG_FIELDS | QUERY_WORDS, query
+
+
+def test_every_fault_in_the_table_is_caused_by_a_test_and_fires_alarms_that_exist() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests/emulated").glob("test_*.py"))
+    tested = set(re.findall(r'\bROWS\["([^"]+)"\]', sources))
+    tested |= {fault_in_the_runbook(tier, service, fault) for tier in TIERS for service in SERVICES for fault in Fault}
+
+    assert tested == ROWS.keys()
+    assert set().union(*(row.fires | row.may_fire for row in ROWS.values())) <= {alarm.title for alarm in ALARMS}

@@ -115,6 +115,7 @@ class EmbeddedQueue:
                     receipt=message.receipt,
                     receive_count=message.receive_count,
                     age_seconds=now - message.sent_at,
+                    sent_at=time.time() - (now - message.sent_at),
                 )
             )
         return deliveries

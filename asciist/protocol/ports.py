@@ -47,6 +47,8 @@ class Delivery:
     """Number of deliveries of the message so far, this one included; 1 at the first delivery."""
     age_seconds: float | None = None
     """Seconds between sending the message and delivering it, by the queue's own clock; None if the queue does not tell."""
+    sent_at: float | None = None
+    """Time at which the queue took the message, in seconds since the epoch by its own clock; None if it does not tell."""
 
 
 class RequestQueue(Protocol):

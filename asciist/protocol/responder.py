@@ -14,6 +14,7 @@ from typing import Final
 
 from asciist.errors import AccessDeniedError, ArtifactNotFoundError, AsciistError, ReplyAddressGoneError, UnavailableError
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.message_age import MessageAge
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import ArtifactStore, Conversion, Converter, Delivery, Metrics, ReplySender, RequestQueue
 from asciist.telemetry import logs
@@ -31,11 +32,6 @@ from asciist.telemetry.metrics import (
 )
 
 _log = logging.getLogger(__name__)
-
-_MAX_SKEW_SECONDS: Final = 300
-"""Largest difference between a message's age by the clocks of the tiers and by the queue's clock that is explained by clocks
-that disagree. An older message was moved back from the dead-letter queue, which makes it new to the request queue."""
-
 
 _DELIVERIES_WITHOUT_IMAGE: Final = 3
 """Delivery at which a message is dropped if its image is still missing: sooner than it becomes a dead letter."""
@@ -70,6 +66,7 @@ class Responder:
         self._checks_images = checks_images
         self._backoff = backoff
         self._clock = clock
+        self._age = MessageAge(clock)
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._has_consumed = threading.Event()
@@ -185,22 +182,10 @@ class Responder:
         if request.published_at is None:
             return request.deadline - self._clock()
         timeout = request.deadline - request.published_at
-        age = self._age_seconds(request.published_at, timeout, delivery)
+        age = self._age.seconds(request.published_at, delivery)
         self._metrics.distribution(MESSAGE_AGE, 1000 * age)
         logs.add(age_ms=round(1000 * age, 1))
         return timeout - age
-
-    def _age_seconds(self, published_at: float, timeout: float, delivery: Delivery) -> float:
-        """Return the seconds since a message was published.
-
-        This machine's clock and the web tier's may disagree. If they do, a fresh message seems to be past its deadline, or
-        younger than it was when the queue delivered it; then the age by the queue's clock is used.
-        """
-        by_clocks = self._clock() - published_at
-        by_queue = delivery.age_seconds
-        if by_queue is not None and not by_queue <= by_clocks < timeout and abs(by_clocks - by_queue) <= _MAX_SKEW_SECONDS:
-            return by_queue
-        return max(0.0, by_clocks)
 
     def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
         with suppress(ArtifactNotFoundError):

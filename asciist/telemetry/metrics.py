@@ -94,7 +94,7 @@ REPLY_WAIT: Final = _distribution(
     "asciist.reply.wait.duration", "millisecond", "Time from publishing a message to its reply, or to giving up."
 )
 MESSAGE_AGE: Final = _distribution(
-    "asciist.message.age", "millisecond", "Time from publishing a message to a worker receiving it, for each delivery."
+    "asciist.message.age", "millisecond", "Time from the queue taking a message to a worker receiving it, for each delivery."
 )
 MESSAGES_EXPIRED: Final = _count(
     "asciist.messages.expired", "message", "Messages dropped by a worker because their deadline had passed."

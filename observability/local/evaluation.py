@@ -91,7 +91,7 @@ class Panel:
                     "tags": ", ".join(key for key, _ in group),
                     "unit": "%" if is_quotient and "100 *" in text else _unit(next(iter(queries.values()), None)),
                     "is_total": not is_quotient and any(query.as_count for query in queries.values()),  # sum per bucket
-                    "points": _calculate(tree, points, count),
+                    "points": calculate(tree, points, count),
                 }
             )
         return lines
@@ -136,7 +136,7 @@ def _value(query: MetricQuery, summary: Summary) -> float:
     return value if query.as_count else value / BUCKET_SECONDS
 
 
-def _calculate(formula: ast.expr, variables: Mapping[str, Points], count: int) -> list[float | None]:
+def calculate(formula: ast.expr, variables: Mapping[str, Points], count: int) -> list[float | None]:
     """Return the formula's value for each bucket; None where a query has no value or a divisor is 0."""
     scope = {"__builtins__": {}, "default_zero": lambda points: np.where(np.isfinite(points), points, 0.0), **variables}
     with np.errstate(divide="ignore", invalid="ignore"):

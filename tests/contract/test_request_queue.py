@@ -83,6 +83,19 @@ def test_a_later_delivery_tells_the_whole_age_or_none(queue: QueueUnderTest) -> 
     assert again.age_seconds is None or again.age_seconds > 0.5
 
 
+def test_every_delivery_tells_when_the_queue_took_the_message(queue: QueueUnderTest) -> None:
+    before = time.time()
+    queue.port.send("old")
+    after = time.time()
+    (first,) = queue.receive(wait_seconds=1)
+    queue.port.extend(first, visibility_seconds=1)
+
+    (again,) = queue.receive(wait_seconds=3)
+    for delivery in (first, again):
+        assert delivery.sent_at is not None
+        assert before - 0.01 < delivery.sent_at < after + 0.01  # SQS tells milliseconds
+
+
 def test_every_message_is_delivered(queue: QueueUnderTest) -> None:
     sent = {str(number) for number in range(25)}
     for body in sent:

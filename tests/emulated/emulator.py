@@ -105,6 +105,15 @@ class Emulator:
         credentials: dict[str, str] = json.loads(body)
         return self.environment | credentials
 
+    def queue_metrics(self, name: str) -> dict[str, float]:
+        """Return the metrics of a queue by their names in CloudWatch. Raises OSError if the emulator does not answer."""
+        metrics: dict[str, float] = json.loads(self._get(f"/_emulator/queues/{name}")[1])
+        return metrics
+
+    def make_messages_older(self, queue_name: str, seconds: float) -> None:
+        """Move the times at which a queue took its messages `seconds` into the past."""
+        self._get(f"/_emulator/queues/{queue_name}/older-by/{seconds}")
+
     def __enter__(self) -> Self:
         """Start the emulator and wait until it is healthy. Raises EmulatorError with its log after 30 seconds."""
         python = _environment_python()

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import re
 import threading
+from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Final, Self
 
-_SLOW_SECONDS: Final = 0.05
 _THROTTLED: Final = {
     "s3": (
         b"503 Slow Down",
@@ -45,6 +45,10 @@ class Fault(Enum):
     """Requests are answered with the error that AWS gives to those above a limit."""
 
 
+_FORWARDING: Final = {Fault.NONE: 0.0, Fault.SLOW: 0.05}
+"""Seconds by which each part of a request is late, for the faults with which it is answered."""
+
+
 class FaultProxy:
     """Listens on a free port of this machine and forwards to another."""
 
@@ -64,13 +68,16 @@ class FaultProxy:
 
     @property
     def fault(self) -> Fault:
-        """The fault of all requests on connections made since it was set."""
+        """The fault of all requests."""
         return self._fault
 
     @fault.setter
     def fault(self, fault: Fault) -> None:
+        """Set the fault, and close open connections unless both it and the last one let them through."""
+        closes = not {fault, self._fault} <= _FORWARDING.keys()
         self._fault = fault
-        self._loop.call_soon_threadsafe(self._close_connections)
+        if closes:
+            self._loop.call_soon_threadsafe(self._close_connections)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -108,8 +115,8 @@ class FaultProxy:
                         await asyncio.Event().wait()
                     case Fault.THROTTLING:
                         await self._throttle(reader, writer)
-                    case fault:
-                        await self._forward(reader, writer, _SLOW_SECONDS if fault is Fault.SLOW else 0)
+                    case _:
+                        await self._forward(reader, writer)
         finally:
             self._connections.discard(writer)
             writer.transport.abort()
@@ -123,13 +130,13 @@ class FaultProxy:
             writer.write(b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, kind, len(body), body))
             await writer.drain()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
         self._connections.add(upstream_writer)
         try:
             ways = [
-                asyncio.create_task(_pump(reader, upstream_writer, delay)),
-                asyncio.create_task(_pump(upstream_reader, writer, 0)),
+                asyncio.create_task(_pump(reader, upstream_writer, lambda: _FORWARDING.get(self._fault, 0.0))),
+                asyncio.create_task(_pump(upstream_reader, writer, lambda: 0.0)),
             ]
             _, rest = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in rest:
@@ -140,8 +147,8 @@ class FaultProxy:
             upstream_writer.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: Callable[[], float]) -> None:
     while data := await reader.read(65_536):
-        await asyncio.sleep(delay)
+        await asyncio.sleep(delay())
         writer.write(data)
         await writer.drain()

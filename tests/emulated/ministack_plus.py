@@ -4,6 +4,9 @@ Runs in `.venv-emulator`, started by `tests.emulated.emulator`, and is configure
 
 The emulator records and describes the resource types added here but does not simulate them, as MiniStack does for the rest of
 EC2. A property that it would ignore is an error, so a template that uses one cannot be deployed.
+
+Below `/_emulator/` it answers requests that AWS does not know: for the credentials of a role and the metrics of a queue, and to
+make messages older.
 """
 
 import json
@@ -13,6 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +27,7 @@ from ministack.core import iam_actions  # type: ignore[import-not-found]
 from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
 from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
-from ministack.services import alb, cloudformation, cloudwatch, ec2, iam, lambda_svc, s3, secretsmanager, ssm  # type: ignore[import-not-found]
+from ministack.services import alb, cloudformation, cloudwatch, ec2, iam, lambda_svc, s3, secretsmanager, sqs, ssm  # type: ignore[import-not-found]
 from ministack.services.cloudformation import handlers, provisioners, stacks  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
@@ -461,6 +465,10 @@ def _action_without_batch(*arguments: Any, **named: Any) -> Any:
 
 _FORWARDED = b"x-forwarded-proto"
 _CREDENTIALS_PATH = "/_emulator/credentials/"
+_QUEUES_PATH = "/_emulator/queues/"
+_MAX_RECEIVES = 3
+"""Deliveries after which a message no longer counts for the age of the oldest one
+(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html)."""
 _answer = app.app
 
 
@@ -471,10 +479,40 @@ def _credentials_of(role_name: str) -> bytes:
     return json.dumps(execution_credentials({"Role": arn, "FunctionArn": function, "FunctionName": "i-0"})).encode()
 
 
-async def _serve_credentials_and_tls(scope: Properties, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-    """Serve the credentials of instances, and mark all other requests as TLS, which the policies require."""
-    if scope["type"] == "http" and scope["path"].startswith(_CREDENTIALS_PATH):
-        body = _credentials_of(scope["path"].removeprefix(_CREDENTIALS_PATH))
+def _metrics_of(queue_name: str) -> bytes:
+    """Return the metrics of a queue by the names that they have in CloudWatch, to which MiniStack does not send them."""
+    (messages,) = (queue["messages"] for _, queue in sqs._queues.all_items() if queue["name"] == queue_name)
+    now = time.time()
+    ages = [now - message["sent_at"] for message in list(messages) if message["receive_count"] <= _MAX_RECEIVES]
+    visible = sum(message["visible_at"] <= now for message in list(messages))
+    return json.dumps(
+        {"ApproximateNumberOfMessagesVisible": visible, "ApproximateAgeOfOldestMessage": max(ages, default=0.0)}
+    ).encode()
+
+
+def _make_older(queue_name: str, seconds: float) -> None:
+    """Move the times at which a queue took its messages into the past."""
+    with sqs._queues_lock:
+        for message in next(queue["messages"] for _, queue in sqs._queues.all_items() if queue["name"] == queue_name):
+            message["sent_at"] -= seconds
+            message["sys"]["SentTimestamp"] = str(int(1000 * message["sent_at"]))
+
+
+def _own_answer(path: str) -> bytes | None:
+    """Return the answer to a request that AWS does not know; None for other requests."""
+    if path.startswith(_CREDENTIALS_PATH):
+        return _credentials_of(path.removeprefix(_CREDENTIALS_PATH))
+    if path.startswith(_QUEUES_PATH):
+        name, _, seconds = path.removeprefix(_QUEUES_PATH).partition("/older-by/")
+        if seconds:
+            _make_older(name, float(seconds))
+        return _metrics_of(name)
+    return None
+
+
+async def _serve_own_and_tls(scope: Properties, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    """Answer the requests that AWS does not know, and mark all others as TLS, which the policies require."""
+    if scope["type"] == "http" and (body := _own_answer(scope["path"])) is not None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
         await send({"type": "http.response.body", "body": body})
         return
@@ -484,7 +522,7 @@ async def _serve_credentials_and_tls(scope: Properties, receive: Callable[..., A
 
 
 def _extend_ministack() -> None:
-    app.app = _serve_credentials_and_tls
+    app.app = _serve_own_and_tls
     iam_actions.extract_iam_action = _action_without_batch
     app._dispatch_service_request = _dispatch_without_disclosure
     added = {

@@ -2,137 +2,35 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
-import boto3
 import pytest
 
+from asciist.adapters.aws import SETTLE_SECONDS, ReplyQueueRegistry, Sqs
+from asciist.adapters.object_store import ObjectStore
 from asciist.telemetry import metrics
-from devtools.server import Server
-from observability.local.dogstatsd import Receiver
 from tests import flawed_converters
+from tests.emulated.alarm_table import ROWS
 from tests.emulated.emulator import Emulator
+from tests.emulated.tiers import THREADS, Tiers, running
 from tests.processes import children, gone
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-RATE = 10
-"""Requests per second of a load: few enough for a busy machine."""
 REQUESTS = 60
 """Requests of a load."""
-THREADS = 2
-"""Threads of a poller."""
+POLL_SECONDS = 1.5
+"""Seconds after which no call of a poller to the queue is under way that was stopped: its long polls take one."""
 MAX_REPEATS = 10
 """Repeats that the web process may publish without needing them."""
-
-
-class Tiers:
-    """One web process and the pollers, with the metrics that they send."""
-
-    def __init__(
-        self,
-        directory: Path,
-        account: Emulator,
-        agent: Receiver,
-        *,
-        reply_path: str,
-        request_timeout: int,
-        visibility_seconds: int = 60,
-        web_checkout: Path | None = None,
-        web_environment: Mapping[str, str] | None = None,
-        worker_environment: Mapping[str, str] | None = None,
-    ) -> None:
-        """`web_checkout` is a directory with the code of the web tier, if it is not this one. Either tier may have environment
-        variables of its own."""
-        self.metrics = agent
-        self._directory = directory
-        name = uuid.uuid4().hex
-        boto3.client("s3", **account.client_arguments).create_bucket(Bucket=name)
-        self._queues = boto3.client("sqs", **account.client_arguments)
-        self._queue_url = self._queues.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(visibility_seconds)})[
-            "QueueUrl"
-        ]
-        self._environment = {
-            **account.environment,
-            "ASCIIST_BACKEND": "aws",
-            "ASCIIST_LINK_KEYS": "k" * 32,
-            "ASCIIST_BUCKET": name,
-            "ASCIIST_REQUEST_QUEUE_URL": self._queue_url,
-            "ASCIIST_REPLY_PATH": reply_path,
-            "ASCIIST_REPLY_QUEUE_PREFIX": f"reply-{name[:8]}-",
-            "ASCIIST_CALLBACK_FIRST_PORT": "28200",
-            "ASCIIST_CALLBACK_NETWORKS": "127.0.0.0/8",
-            "ASCIIST_INSTANCE": "127.0.0.1",
-            "ASCIIST_REQUEST_TIMEOUT": str(request_timeout),
-            "DD_AGENT_HOST": "127.0.0.1",
-            "DD_DOGSTATSD_PORT": str(agent.port),
-        }
-        self._worker_environment = {**self._environment, **(worker_environment or {}), "ASCIIST_WORKERS": str(THREADS)}
-        web = {**self._environment, **(web_environment or {}), "ASCIIST_WORKERS": "1"}
-        self.web = Server(directory, web_checkout, **web)
-        self.pollers: list[subprocess.Popen[bytes]] = []
-
-    def start_poller(self, checkout: Path | None = None) -> "subprocess.Popen[bytes]":
-        """Start a poller, of the code in `checkout` or of this one, and return when it polls."""
-        log = self._directory / f"poller-{len(self.pollers)}.log"
-        with log.open("wb") as output:
-            poller = subprocess.Popen(
-                [sys.executable, "-m", "asciist.poller"],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=checkout,  # comes first in the path of `python -m`
-                env={**os.environ, **self._worker_environment},
-            )
-        self.pollers.append(poller)
-        wait_until(lambda: b"polling with" in log.read_bytes())
-        return poller
-
-    def stop(self) -> None:
-        for poller in self.pollers:
-            poller.terminate()
-        for poller in self.pollers:
-            poller.wait(30)
-        self.web.stop()
-
-    def request(self, image: bytes, width: int) -> int:
-        """Request art and return the status of the answer."""
-        return self.web.request("PUT", f"/?width={width}", image)[0]
-
-    @contextmanager
-    def load(self, image: bytes, widths: range) -> Iterator[Counter[int]]:
-        """Send a request for each width at `RATE`, whatever the answers, in the course of a `with` block that must be shorter.
-
-        Yields the answers by status, complete at the end of the block.
-        """
-        answers: Counter[int] = Counter()
-        start = time.monotonic()
-
-        def send(number: int, width: int) -> int:
-            time.sleep(max(0.0, start + number / RATE - time.monotonic()))
-            return self.request(image, width)
-
-        with ThreadPoolExecutor(len(widths)) as pool:
-            sent = [pool.submit(send, number, width) for number, width in enumerate(widths)]
-            yield answers
-            answers.update(answer.result() for answer in sent)
-
-    def messages(self, *states: str) -> int:
-        """Return the number of messages in the request queue: `Visible`, or `NotVisible` if delivered and not deleted."""
-        names = [f"ApproximateNumberOfMessages{'' if state == 'Visible' else state}" for state in states]
-        attributes = self._queues.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)["Attributes"]
-        return sum(int(attributes[name]) for name in names)
-
-    def conversions(self) -> int:
-        return self.metrics.values(metrics.CONVERSION_DURATION)
 
 
 @pytest.fixture(params=["queue", "callback"])
@@ -140,33 +38,80 @@ def reply_path(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@contextmanager
-def running(directory: Path, account: Emulator, **settings: object) -> Iterator[Tiers]:
-    with Receiver() as agent:
-        tiers = Tiers(directory, account, agent, **settings)  # type: ignore[arg-type]
-        try:
-            yield tiers
-        finally:
-            tiers.stop()
+@dataclass(frozen=True, kw_only=True)
+class Deleted:
+    """Answers after the queue with the replies to a web process was deleted."""
+
+    answers: Counter[int]
+    """Statuses of the requests that were in flight or came soon afterwards."""
+    alarms: set[str]
+    answers_afterwards: list[int]
+    """Statuses of requests after the process had created another queue."""
+    overdue_afterwards: float
+
+
+def delete_reply_queue(directory: Path, account: Emulator, cat: bytes) -> Deleted:
+    """Delete the reply queue of a web process that serves, and return when it has created and used another one.
+
+    The poller is stopped meanwhile, so that requests are surely in flight.
+    """
+    with running(directory, account) as tiers:
+        poller = tiers.start_poller()
+        wait_until(lambda: tiers.request(cat, 19) == 200)
+        (deleted,) = tiers.reply_queues()
+        with tiers.observed() as watched, tiers.load(cat, range(20, 20 + REQUESTS // 4)) as answers:
+            poller.send_signal(signal.SIGSTOP)
+            wait_until(lambda: tiers.messages("Visible") > 0)
+            tiers.sqs.delete_queue(QueueUrl=deleted)
+            poller.send_signal(signal.SIGCONT)
+        wait_until(lambda: tiers.reply_queues() not in ([], [deleted]))  # it is noticed at the end of a long poll
+        time.sleep(SETTLE_SECONDS)
+        tiers.settle()
+        overdue = tiers.metrics.total(metrics.REQUESTS_HEDGED)
+        afterwards = [tiers.request(cat, width) for width in range(100, 105)]
+        tiers.settle()
+        return Deleted(
+            answers=answers,
+            alarms=watched.alarms(once=True),
+            answers_afterwards=afterwards,
+            overdue_afterwards=tiers.metrics.total(metrics.REQUESTS_HEDGED) - overdue,
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reply_queue_deleted(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes) -> Iterator[Future[Deleted]]:
+    """Result of `delete_reply_queue`. It takes up to 20 s, in which the other tests run."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(delete_reply_queue, tmp_path_factory.mktemp("deleted"), emulator, cat)
 
 
 def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
     tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes
 ) -> None:
-    """The poller is stopped before it is killed, so that it surely holds messages. They stay invisible for 60 s."""
+    """The poller is stopped before it is killed, so that it surely holds messages. They stay invisible for 60 s.
+
+    Another poller takes over then. It was started and stopped before, because that takes long on a busy machine.
+    """
     with running(tmp_path, emulator, reply_path=reply_path, request_timeout=10) as tiers:
+        other = tiers.start_poller()
+        other.send_signal(signal.SIGSTOP)
         doomed = tiers.start_poller()
-        with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+        time.sleep(POLL_SECONDS)
+        with ExitStack() as stop, tiers.observed() as watched, tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+            stop.callback(other.send_signal, signal.SIGCONT)
             time.sleep(2)
             doomed.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)  # for calls that are under way, which may delete messages
             wait_until(lambda: tiers.messages("NotVisible") > 0)
             doomed.kill()
-            tiers.start_poller()
+            other.send_signal(signal.SIGCONT)
         tiers.stop()
         tiers.metrics.settle()
 
         assert answers == {200: REQUESTS}
-        assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="repeat") >= 1
+        ROWS["A worker is killed (once)"].check(statuses=answers, alarms=watched.alarms(once=True))
+        helped = [tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome=outcome) for outcome in ("repeat", "store")]
+        assert sum(helped) >= 1  # the worker may have stored the art, and not sent the reply
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="nothing") == 0
         assert tiers.conversions() <= REQUESTS + MAX_REPEATS
 
@@ -192,6 +137,60 @@ def test_an_image_that_crashes_the_decoders_of_a_poller_is_a_client_error_and_fa
         assert tiers.metrics.total(metrics.CONVERSIONS_ABORTED, cause="crash") >= 3 * 4
         assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 0
         wait_until(lambda: gone(processes))
+
+
+def test_no_request_fails_when_the_reply_queue_of_its_process_is_deleted(reply_queue_deleted: Future[Deleted]) -> None:
+    """Their art is found in the store when the reply is overdue, or before the process gives up."""
+    deleted = reply_queue_deleted.result()
+
+    assert deleted.answers == {200: REQUESTS // 4}
+    ROWS["The queue with the replies to a web process is deleted (once)"].check(statuses=deleted.answers, alarms=deleted.alarms)
+    assert deleted.answers_afterwards == [200] * 5
+    assert deleted.overdue_afterwards < len(deleted.answers_afterwards)  # replies arrive
+
+
+def test_what_a_killed_web_process_and_a_killed_worker_had_begun_is_finished_by_others(
+    tmp_path: Path, aws: Emulator, cat: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker does not end the conversions before it is killed, and nobody publishes the requests again: their messages are
+    delivered again. The requests of another web process are served, and the reply queue of the killed one is swept."""
+    flawed_converters.install(tmp_path, monkeypatch, flaw=flawed_converters.STUCK)
+    begun = range(100, 100 + THREADS)
+    with running(tmp_path, aws, request_timeout=20, visibility_seconds=8) as tiers, ThreadPoolExecutor() as pool:
+        stuck = tiers.start_poller()
+        (other_queue,) = tiers.reply_queues()
+        doomed = tiers.start_web()
+        (doomed_queue,) = set(tiers.reply_queues()) - {other_queue}
+        lost = [pool.submit(doomed.request, "PUT", f"/?width={width}", flawed_converters.KILLER) for width in begun]
+        wait_until(lambda: tiers.messages("NotVisible") == len(begun))
+        with tiers.observed() as watched:
+            os.killpg(doomed.process.pid, signal.SIGKILL)
+            assert all(isinstance(request.exception(), OSError | HTTPException) for request in lost)
+            tiers.start_poller(PYTHONPATH="")
+            with tiers.load(cat, range(20, 20 + REQUESTS // 2)) as answers:
+                stuck.kill()
+            wait_until(lambda: tiers.messages("Visible", "NotVisible") == 0)
+        conversions = tiers.conversions()
+        assert [tiers.request(flawed_converters.KILLER, width) for width in begun] == [200] * len(begun)
+        tiers.settle()
+
+        assert answers == {200: REQUESTS // 2}
+        assert tiers.conversions() == conversions  # their art was stored
+        ROWS["A web process is killed (once)"].check(statuses=answers, alarms=watched.alarms(once=True))
+        assert sweep(tiers, live=other_queue) == {doomed_queue.rpartition("/")[2]}
+        assert tiers.reply_queues() == [other_queue]
+
+
+def sweep(tiers: Tiers, *, live: str) -> set[str]:
+    """Sweep the reply queues twice, as a web process does whose entry is renewed in between, 250 and 400 s from now.
+
+    Return the names of the queues that were deleted.
+    """
+    registry = ReplyQueueRegistry(sqs=Sqs(), store=ObjectStore.in_bucket(tiers.bucket))
+    queues_at, _, name = live.rpartition("/")
+    first = registry.sweep(time.time() + 250, queues_at=queues_at)
+    registry.record_heartbeat(name)
+    return {*first, *registry.sweep(time.time() + 400, queues_at=queues_at)}
 
 
 def test_requests_are_answered_in_time_while_the_store_and_the_queue_are_silent(

@@ -17,7 +17,8 @@ import pytest
 from asciist.options import COLORS, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.messages import ConversionReply, ConversionRequest, Trace
 from tests.emulated.emulator import ROOT, Emulator
-from tests.emulated.test_faults import RATE, reply_path, running
+from tests.emulated.test_faults import reply_path
+from tests.emulated.tiers import RATE, running
 
 __all__ = ["reply_path"]
 

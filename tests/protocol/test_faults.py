@@ -12,6 +12,7 @@ from asciist.adapters.threads import ThreadedCalls
 from asciist.conversion import ConversionOptions
 from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, UnavailableError
 from asciist.protocol.artifacts import digest_of, image_key
+from asciist.protocol.message_age import MessageAge
 from asciist.protocol.messages import ConversionReply
 from asciist.protocol.requester import ArtSource
 from asciist.telemetry import metrics
@@ -202,8 +203,12 @@ def shifted(seconds: float) -> Callable[[], float]:
     return lambda: time.time() + seconds
 
 
-@pytest.mark.parametrize("skew", [-60, 60])
-def test_a_worker_whose_clock_is_a_minute_off_loses_no_request(tiers: Tiers, skew: float) -> None:
+SKEWS = [-300, -5, 5, 300]
+"""Seconds by which a clock is fast. AWS refuses requests that are signed by a clock more than 300 s off."""
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_a_worker_whose_clock_is_wrong_loses_no_request(tiers: Tiers, skew: float) -> None:
     tiers.responder = tiers.responder_with(clock=shifted(skew))
     tiers.start()
 
@@ -235,30 +240,104 @@ def test_without_an_age_from_the_queue_the_clocks_decide(tiers: Tiers, age: floa
     assert tiers.metrics.total(metrics.MESSAGES_EXPIRED) == expired
 
 
-@pytest.mark.parametrize(
-    ("by_clocks", "by_queue", "recorded"),
-    [
-        (2, 0.5, 2),  # the function started 1.5 s after the queue delivered the message
-        (62, 2, 2),  # the worker's clock is fast
-        (-58, 2, 2),  # the worker's clock is slow
-        (3600, 1, 3600),  # the message was moved back from the dead-letter queue
-        (2, None, 2),
-        (-58, None, 0),
-    ],
-)
-def test_the_age_of_a_message_is_that_of_the_clock_that_can_be_right(
-    tiers: Tiers, by_clocks: float, by_queue: float | None, recorded: float
+NOW = 1_000_000.0
+"""Time of the queue's clock at which it delivers a message."""
+
+
+class Ages(EmbeddedMetrics):
+    """A sink that keeps the ages of messages, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recorded: list[float] = []
+
+    def distribution(self, name: str, value: float, **tags: str) -> None:
+        super().distribution(name, value, **tags)
+        if name == metrics.MESSAGE_AGE:
+            self.recorded.append(value / 1000)
+
+
+@pytest.fixture
+def ages(tiers: Tiers) -> Ages:
+    tiers.metrics = Ages()
+    return tiers.metrics
+
+
+@pytest.mark.parametrize("web_skew", [-300, -4, 0, 300])
+@pytest.mark.parametrize("worker_skew", [-300, -4, 0, 4, 300])
+@pytest.mark.parametrize("seconds_in_queue", [0.1, 4.9, 5.1])
+def test_the_queue_alone_decides_if_a_message_is_expired(
+    tiers: Tiers, ages: Ages, web_skew: float, worker_skew: float, seconds_in_queue: float
 ) -> None:
-    ages: list[float] = []
+    sent_at = NOW - seconds_in_queue
+    published_at = sent_at - 0.1 + web_skew
+    body = tiers.request(published_at=published_at, deadline=published_at + 5).to_json()
+    worker = tiers.responder_with(clock=lambda: NOW + worker_skew)
+    worker.process(delivery(body, age_seconds=seconds_in_queue, sent_at=sent_at))
 
-    class Recorded(EmbeddedMetrics):
-        def distribution(self, name: str, value: float, **_tags: str) -> None:
-            if name == metrics.MESSAGE_AGE:
-                ages.append(value)
+    assert ages.recorded == [pytest.approx(seconds_in_queue)]
+    assert ages.total(metrics.MESSAGES_EXPIRED) == (seconds_in_queue > 5)
 
-    tiers.metrics = Recorded()
-    now = 1_000_000.0
-    body = tiers.request(published_at=now, deadline=now + 5).to_json()
-    tiers.responder_with(clock=lambda: now + by_clocks).process(delivery(body, age_seconds=by_queue))
 
-    assert ages == [pytest.approx(1000 * recorded)]
+@pytest.mark.parametrize("skew", [-300, -9, 0, 9, 300])
+def test_a_later_delivery_is_judged_by_what_an_earlier_one_told_about_the_clock(tiers: Tiers, ages: Ages, skew: float) -> None:
+    body = tiers.request(published_at=NOW, deadline=NOW + 5).to_json()
+    queue_time = NOW
+    worker = tiers.responder_with(clock=lambda: queue_time + skew)
+    worker.process(delivery(body, age_seconds=0.5, sent_at=NOW - 0.5))
+    queue_time = NOW + 4
+    worker.process(delivery(body, receive_count=3, sent_at=NOW))
+
+    assert ages.recorded == [pytest.approx(0.5), pytest.approx(4)]
+    assert ages.total(metrics.MESSAGES_EXPIRED) == 0
+
+
+def test_the_wait_of_a_throttled_function_makes_a_message_older(tiers: Tiers, ages: Ages) -> None:
+    """It is no clock that is ahead, because an earlier delivery showed that."""
+    body = tiers.request(published_at=NOW, deadline=NOW + 5).to_json()
+    queue_time = NOW + 0.5
+    worker = tiers.responder_with(clock=lambda: queue_time + 60)
+    worker.process(delivery(body, age_seconds=0.5, sent_at=NOW))
+    queue_time = NOW + 6
+    worker.process(delivery(body, age_seconds=0.5, sent_at=NOW))
+
+    assert ages.recorded == [pytest.approx(0.5), pytest.approx(6)]
+    assert ages.total(metrics.MESSAGES_EXPIRED) == 1
+
+
+@pytest.mark.parametrize(("was", "becomes"), [(60, 0), (0, 60), (-60, 60)])
+def test_a_clock_that_is_set_is_trusted_again_after_a_hundred_deliveries(was: float, becomes: float) -> None:
+    now = NOW + was
+    age = MessageAge(lambda: now)
+    age.seconds(NOW, delivery("", age_seconds=0.5, sent_at=NOW - 0.5))
+    now = NOW + becomes
+    recorded = [age.seconds(NOW, delivery("", age_seconds=0.5, sent_at=NOW - 0.5)) for _ in range(101)]
+
+    assert recorded[-1] == pytest.approx(0.5)
+    assert age.seconds(NOW, delivery("", receive_count=2, sent_at=NOW - 4)) == pytest.approx(4)
+
+
+def test_the_start_of_a_function_after_the_delivery_makes_a_message_older(tiers: Tiers, ages: Ages) -> None:
+    body = tiers.request(published_at=NOW - 0.5, deadline=NOW + 4.5).to_json()
+    tiers.responder_with(clock=lambda: NOW + 1.5).process(delivery(body, age_seconds=0.5, sent_at=NOW - 0.5))
+
+    assert ages.recorded == [pytest.approx(2)]
+
+
+@pytest.mark.parametrize("web_skew", [-300, 0, 300])
+def test_a_message_moved_back_from_the_dead_letter_queue_is_expired(tiers: Tiers, ages: Ages, web_skew: float) -> None:
+    """To the request queue it is a new one."""
+    published_at = NOW - 3600 + web_skew
+    body = tiers.request(published_at=published_at, deadline=published_at + 5).to_json()
+    tiers.responder_with(clock=lambda: NOW).process(delivery(body, age_seconds=1, sent_at=NOW - 1))
+
+    assert ages.total(metrics.MESSAGES_EXPIRED) == 1
+    assert tiers.conversions() == 0
+
+
+def test_a_queue_that_tells_no_time_leaves_it_to_the_clocks(tiers: Tiers, ages: Ages) -> None:
+    body = tiers.request(published_at=NOW, deadline=NOW + 5).to_json()
+    for seconds in (2, -58):
+        tiers.responder_with(clock=lambda seconds=seconds: NOW + seconds).process(delivery(body))
+
+    assert ages.recorded == [2, 0]

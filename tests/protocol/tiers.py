@@ -23,9 +23,9 @@ ART = convert(CAT, OPTIONS, Limits())
 KEY = art_key(digest_of(CAT), OPTIONS)
 
 
-def delivery(body: str, *, receive_count: int = 1, age_seconds: float | None = None) -> Delivery:
+def delivery(body: str, *, receive_count: int = 1, age_seconds: float | None = None, sent_at: float | None = None) -> Delivery:
     """Return a delivery that no queue has made."""
-    return Delivery(body=body, receipt="", receive_count=receive_count, age_seconds=age_seconds)
+    return Delivery(body=body, receipt="", receive_count=receive_count, age_seconds=age_seconds, sent_at=sent_at)
 
 
 class FlakyStore:

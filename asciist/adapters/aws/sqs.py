@@ -123,6 +123,7 @@ class SqsRequestQueue:
                 receipt=message["ReceiptHandle"],
                 receive_count=int(message["Attributes"]["ApproximateReceiveCount"]),
                 age_seconds=_age_seconds(message["Attributes"]),
+                sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
             )
             for message in self._sqs.receive(self._url, max_messages=max_messages, wait_seconds=wait_seconds)
         ]
