@@ -15,17 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.emulated.deployment import Deployment, copy_of_the_project
+from devtools.deployment import copy_of_the_project, light_load
+from tests.emulated.deployment import ManagedDeployment
 from tests.emulated.emulator import Emulator
-from tests.emulated.rehearsal import (
-    WEB_ADDRESSES,
-    WORKER_ADDRESS,
-    Say,
-    convert_images,
-    requests,
-    timed,
-    try_what_is_not_permitted,
-)
+from tests.emulated.rehearsal import Say, convert_images, timed, try_what_is_not_permitted
 
 CHOICES: Final[Mapping[str, tuple[str, str]]] = {"worker": ("lambda", "asg"), "replies": ("queue", "callback")}
 
@@ -59,39 +52,27 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
     with (
         TemporaryDirectory(prefix="matrix-") as scratch,
         Emulator(enforce_iam=True) as emulator,
-        Deployment(
+        ManagedDeployment(
             emulator, project=copy_of_the_project(Path(scratch)), context={"worker": "lambda", "replies": "queue"}
         ) as deployment,
     ):
         deployment.bootstrap()
         with timed("cdk deploy --all", say):
             deployment.deploy()
-        for address in WEB_ADDRESSES:
-            deployment.launch("web", address)
         for number, choice in enumerate(switches):
             before = deployment.context[choice]
             (after,) = set(CHOICES[choice]) - {before}
             others = ", ".join(deployment.context[other] for other in CHOICES if other != choice)
-            with requests(deployment) as statuses, timed(f"{choice}: {before} to {after}, with {others}", say):
-                _switch(deployment, choice, after)
-            say(f"  {len(statuses)} requests, {sum(status != 200 for status in statuses)} failed")
-            assert set(statuses) == {200}
+            with light_load(deployment.smoke()) as load, timed(f"{choice}: {before} to {after}, with {others}", say):
+                deployment.context[choice] = after
+                deployment.deploy()
+            say(f"  {load}")
+            assert set(load.statuses) == {200}
             convert_images(deployment, _say_nothing, width=60 + 2 * number)
             try_what_is_not_permitted(deployment, say)
 
 
 def _say_nothing(_line: str) -> None: ...
-
-
-def _switch(deployment: Deployment, choice: str, value: str) -> None:
-    """Deploy with another value, and replace the instances as their groups do."""
-    deployment.context[choice] = value
-    if (choice, value) == ("worker", "asg"):
-        deployment.deploy_and_launch("worker", WORKER_ADDRESS)
-    else:
-        deployment.deploy()
-    for tier in ("web", "worker"):
-        deployment.roll(tier)
 
 
 def main() -> None:

@@ -28,5 +28,7 @@ def test_the_pruned_matrix_has_each_choice_in_both_directions() -> None:
     assert all(EACH_CHOICE.count(choice) == 2 for choice in CHOICES)
 
 
-def test_a_deployment_serves_and_upgrades_under_load_and_is_destroyed() -> None:
-    rehearse({"worker": "lambda", "replies": "queue"})
+def test_a_deployment_serves_upgrades_and_rolls_back_under_load_and_leaves_nothing() -> None:
+    report = rehearse({"worker": "lambda", "replies": "queue"})
+
+    assert report.passed, report.markdown()
