@@ -103,6 +103,16 @@ def _delete_flow_log(log: str, _properties: Properties) -> None:
     ec2._tags.pop(log, None)
 
 
+def _create_identity_provider(_logical_id: str, properties: Properties, _stack: str) -> Created:
+    """Return the ARN, which trust policies name. MiniStack takes the claims of any token without verifying its signature."""
+    _refuse_unknown(properties, {"ClientIdList", "Url", "Tags"}, "AWS::IAM::OIDCProvider")
+    arn = f"arn:aws:iam::{get_account_id()}:oidc-provider/{properties['Url'].removeprefix('https://')}"
+    return arn, {"Arn": arn}
+
+
+def _delete_identity_provider(_arn: str, _properties: Properties) -> None: ...
+
+
 def _rule_handlers(permissions: str) -> Handlers:
     """Return handlers of the separate rules that the CDK creates for two security groups that refer to each other."""
 
@@ -471,6 +481,7 @@ def _extend_ministack() -> None:
             "update": _update_composite_alarm,
             "delete": _delete_composite_alarm,
         },
+        "AWS::IAM::OIDCProvider": {"create": _create_identity_provider, "delete": _delete_identity_provider},
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
