@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -192,7 +193,9 @@ class Load:
         return sum(status != 200 for status in self.statuses)
 
     def __str__(self) -> str:
-        return f"{len(self.statuses)} requests, {self.failed} failed"
+        counts = Counter(status for status in self.statuses if status != 200)
+        kinds = ", ".join(f"{status or 'no answer'}: {count}" for status, count in sorted(counts.items()))
+        return f"{len(self.statuses)} requests, {self.failed} failed" + (f" ({kinds})" if kinds else "")
 
 
 @contextmanager

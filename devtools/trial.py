@@ -4,8 +4,8 @@
 
 It deploys, runs the smoke test, changes each choice forth and back under a light load, upgrades, rolls back, destroys, and
 checks that nothing remains. It writes a report with the duration and the failed requests of each step, and with what was
-observed of things that an emulator cannot show. A step that fails ends the trial and leaves the deployment in place. The trial
-works on a copy of the checkout.
+observed of things that an emulator cannot show. A step with failed requests counts as failed; an error ends the trial, and
+leaves the deployment in place. The trial works on a copy of the checkout.
 """
 
 import argparse
@@ -75,10 +75,14 @@ class Outcome:
     """The result of a step."""
 
     title: str
-    passed: bool
     seconds: float
     load: Load | None = None
     error: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """True without an error, and if no request of the load has failed."""
+        return not self.error and not (self.load and self.load.failed)
 
 
 @dataclass
@@ -201,25 +205,32 @@ class Trial:
         ]
 
     def run(self, steps: Sequence[Step]) -> bool:
-        """Take steps until one fails, and return whether all passed."""
+        """Take steps until one raises an error, and return whether all have passed."""
         for number, step in enumerate(steps, 1):
             self._say(f"[{number}/{len(steps)}] {step.title}")
-            started, self._load, error_text = time.monotonic(), None, ""
+            started, self._load, problem = time.monotonic(), None, ""
             try:
                 step.run()
             except (TrialError, DeploymentError, AssertionError, OSError, HTTPException, ClientError, BotoCoreError) as error:
-                error_text = f"{type(error).__name__}: {error}"
-            seconds = time.monotonic() - started
-            self.report.outcomes.append(Outcome(step.title, not error_text, seconds, self._load, error_text))
+                problem = _shortened(f"{type(error).__name__}: {error}")
+            outcome = Outcome(step.title, time.monotonic() - started, self._load, problem)
+            self.report.outcomes.append(outcome)
             load = f", {self._load}" if self._load else ""
-            self._say(f"      {f'FAILED: {error_text}' if error_text else 'passed'}, {seconds:.0f} s{load}")
-            if error_text:
-                return False
-        return True
+            self._say(f"      {'passed' if outcome.passed else 'FAILED'}, {outcome.seconds:.0f} s{load}")
+            if problem:
+                self._say(f"      {problem}")
+                break
+        return self.report.passed
 
     def _smoke(self) -> None:
+        self._until(self._answers)  # the name of a new load balancer takes a while to be known
         if failed := smoke.run(self.deployment.smoke(), lambda line: self._say(f"      {line}")):
             raise TrialError(f"checks that failed: {', '.join(failed)}")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError, HTTPException):
+            return self.deployment.smoke().request("GET", "/healthz").status == 200
+        return False
 
     def _switch(self, switch: Switch) -> None:
         """Deploy with another value of a choice under load."""
@@ -262,13 +273,10 @@ class Trial:
             raise TrialError(f"left over: {', '.join(remains)}")
 
     def _under_load(self, deploy: Callable[[], object]) -> None:
-        """Deploy while requests are sent. Raises TrialError if one failed."""
+        """Deploy while requests are sent."""
         with light_load(self.deployment.smoke(), pause_seconds=_LOAD_PAUSE_SECONDS) as load:
             self._load = load
             deploy()
-        if load.failed:
-            statuses = sorted({status for status in load.statuses if status != 200})
-            raise TrialError(f"requests failed, with {', '.join(map(str, statuses))} (0: no answer)")
 
     def _observe(self, what: str, look: Callable[[], str]) -> None:
         """Add to the report what `look` returns. What cannot be observed does not fail the trial."""
@@ -414,6 +422,12 @@ class Trial:
         return found
 
 
+def _shortened(text: str) -> str:
+    """Return the first line and the last fifteen lines, which have the reason when the CDK command fails."""
+    first, *rest = text.splitlines()
+    return "\n".join([first, *(["…"] if len(rest) > 15 else []), *rest[-15:]])
+
+
 def advice(environment: str, step: str) -> str:
     """Return what a person can do after a step has failed."""
     return f"""\
@@ -451,6 +465,15 @@ Cost: {cost} USD a month for as long as the deployment exists, and requests (doc
 """
 
 
+def write(report: Report, *, goes_on: bool) -> None:
+    """Write a report to `dist/`, or add it to the one before if the trial went on from there."""
+    file = ROOT / "dist" / f"trial-{report.deployment}.md"
+    file.parent.mkdir(exist_ok=True)
+    with file.open("a" if goes_on else "w") as report_file:
+        report_file.write(report.markdown())
+    print(f"The report is in {file.relative_to(ROOT)}.")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m devtools.trial", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("environment", help="name of a file of environments/ whose deployment does not exist, such as dev")
@@ -477,12 +500,11 @@ def main() -> int:
         print(announce(trial, environment, steps))
         if not arguments.yes and input("Go on? [y/N] ").strip().lower() != "y":
             return 1
-        passed = trial.run(steps)
-    report = ROOT / "dist" / f"trial-{arguments.environment}.md"
-    report.parent.mkdir(exist_ok=True)
-    report.write_text(trial.report.markdown())
-    print(f"The report is in {report.relative_to(ROOT)}.")
-    if not passed:
+        try:
+            passed = trial.run(steps)
+        finally:
+            write(trial.report, goes_on=bool(arguments.first))
+    if trial.report.outcomes[-1].error:
         print(advice(arguments.environment, trial.report.outcomes[-1].title))
     return 0 if passed else 1
 

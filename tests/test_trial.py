@@ -54,10 +54,18 @@ def tried(emulator: Emulator, tmp_path: Path) -> Trial:
     return Trial(deployment, switches=[], omitted={"hosted_zone": "needs a domain"}, budget_seconds=0.1, say=lambda _line: None)
 
 
-def test_it_stops_at_the_first_failure(tried: Trial) -> None:
+def test_it_stops_at_the_first_error(tried: Trial) -> None:
     assert not tried.run(steps(lambda: None, failing, lambda: None))
     assert [(outcome.title, outcome.passed) for outcome in tried.report.outcomes] == [("step 1", True), ("step 2", False)]
     assert not tried.report.passed
+
+
+def test_it_goes_on_after_failed_requests_and_has_not_passed(tried: Trial) -> None:
+    def refused() -> None:
+        tried._load = Load([200, 503])
+
+    assert not tried.run(steps(refused, lambda: None))
+    assert [outcome.passed for outcome in tried.report.outcomes] == [False, True]
 
 
 def test_a_mistake_of_the_program_is_not_taken_for_a_failure_of_the_deployment(tried: Trial) -> None:
@@ -71,16 +79,19 @@ def test_a_mistake_of_the_program_is_not_taken_for_a_failure_of_the_deployment(t
 def test_the_report_has_each_step_with_its_time_and_failed_requests_and_each_observation() -> None:
     report = Report(deployment="dev", account="123456789012", region="eu-west-1", omitted={"hosted_zone": "needs a domain"})
     report.outcomes += [
-        Outcome("deploy", True, 912.4),
-        Outcome("upgrade", False, 61.0, Load([200, 504, 200]), "TrialError: requests failed"),
+        Outcome("deploy", 912.4),
+        Outcome("upgrade", 61.0, Load([200, 504, 200, 0])),
+        Outcome("roll back", 3.0, Load([200]), "DeploymentError: no such subnet"),
     ]
     report.observations.append(("cold start", "812 ms"))
     text = report.markdown()
 
     assert "Account 123456789012, region eu-west-1." in text
     assert "| deploy | passed | 912 |  |  |" in text
-    assert "| upgrade | **failed** | 61 | 3 | 1 |" in text
-    assert "TrialError: requests failed" in text
+    assert "| upgrade | **failed** | 61 | 4 | 2 |" in text
+    assert "| roll back | **failed** | 3 | 1 | 0 |" in text
+    assert "DeploymentError: no such subnet" in text
+    assert str(report.outcomes[1].load) == "4 requests, 2 failed (no answer: 1, 504: 1)"
     assert "| cold start | 812 ms |" in text
     assert "- `hosted_zone`: needs a domain" in text
 
@@ -107,4 +118,5 @@ def test_what_remains_is_found(tried: Trial, emulator: Emulator) -> None:
     assert not tried.run(last)
     assert "left over: queue asciist-dev-reply-left" in tried.report.outcomes[-1].error
     sqs.delete_queue(QueueUrl=url)
-    assert tried.run(last)
+    tried.run(last)
+    assert tried.report.outcomes[-1].passed

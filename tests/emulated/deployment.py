@@ -257,8 +257,9 @@ class Deployment(deployment.Deployment):
         functions = self.aws("lambda")
         for function in self.physical_ids("worker", "AWS::Lambda::Function"):
             variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-            variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
-            functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+            if variables["ASCIIST_CALLBACK_NETWORKS"] != _NETWORK:  # an update ends the invocations in progress
+                variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
+                functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
 
     def _launch_template(self, tier: str) -> tuple[str, str]:
         """Return the user data of the instances of a tier, and the name of their role."""

@@ -110,7 +110,14 @@ def _create_identity_provider(_logical_id: str, properties: Properties, _stack: 
     return arn, {"Arn": arn}
 
 
-def _delete_identity_provider(_arn: str, _properties: Properties) -> None: ...
+def _create_acl_association(logical_id: str, properties: Properties, _stack: str) -> Created:
+    """Return an id. MiniStack's load balancers have no firewall."""
+    _refuse_unknown(properties, {"ResourceArn", "WebACLArn"}, "AWS::WAFv2::WebACLAssociation")
+    return f"{logical_id}|{properties['WebACLArn']}|{properties['ResourceArn']}", {}
+
+
+def _delete_recorded(_physical_id: str, _properties: Properties) -> None:
+    """Delete a resource of which only CloudFormation has a record."""
 
 
 def _rule_handlers(permissions: str) -> Handlers:
@@ -481,7 +488,8 @@ def _extend_ministack() -> None:
             "update": _update_composite_alarm,
             "delete": _delete_composite_alarm,
         },
-        "AWS::IAM::OIDCProvider": {"create": _create_identity_provider, "delete": _delete_identity_provider},
+        "AWS::WAFv2::WebACLAssociation": {"create": _create_acl_association, "delete": _delete_recorded},
+        "AWS::IAM::OIDCProvider": {"create": _create_identity_provider, "delete": _delete_recorded},
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }
