@@ -138,9 +138,9 @@ watch: MINUTES ?= 15
 watch: $(READY) ## Fail as soon as an alarm fires that did not before the last `make deploy` (ENVIRONMENT=prod, MINUTES=15)
 	@$(BIN)/python -m devtools.watch $(ENVIRONMENT) --minutes $(MINUTES) $(addprefix --since-file ,$(wildcard dist/deploying-$(ENVIRONMENT)))
 
-delivery: $(READY) ## Deploy the roles that GitHub's workflows assume (REPOSITORY=owner/name, PROVIDER=ARN of an existing one)
+delivery: $(READY) ## Deploy the roles that GitHub's workflows assume (REPOSITORY=owner/name, ENVIRONMENTS=prod, PROVIDER=ARN)
 	@tools/cdk deploy --app '$(BIN)/python -m stacks.delivery' -c repository=$(REPOSITORY) -c provider=$(PROVIDER) \
-		$(if $(YES),--require-approval never)
+		-c environments=$(ENVIRONMENTS) $(if $(YES),--require-approval never)
 
 trial: $(READY) ## Try a deployment of dev in a real account, from bootstrap to destroy, and write a report (YES=1, FROM=step)
 	@$(BIN)/python -m devtools.trial $(ENVIRONMENT) $(if $(YES),--yes) $(if $(FROM),--from '$(FROM)')

@@ -119,7 +119,7 @@ class Deployment:
             stack["StackName"]
             for page in pages
             for stack in page["Stacks"]
-            if stack["StackName"].startswith(f"{self.prefix}-") and not stack["StackStatus"].startswith("DELETE")
+            if stack["StackName"].startswith(f"{self.prefix}-") and stack["StackStatus"] != "DELETE_COMPLETE"
         ]
 
     def remains(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 They are an app of their own, which an administrator deploys once per account:
 
-    make delivery REPOSITORY=owner/name
+    make delivery REPOSITORY=owner/name ENVIRONMENTS=prod
 
 A role is assumed with a token that GitHub signs (OpenID Connect), so no key is stored anywhere. It may do what `cdk deploy`,
 the smoke test and `devtools.watch` do: assume the CDK's bootstrap roles, and read outputs and alarms.
@@ -10,6 +10,7 @@ the smoke test and `devtools.watch` do: assume the CDK's bootstrap roles, and re
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import cdk_nag
@@ -25,6 +26,8 @@ NAME: Final = "asciist-delivery"
 BOOTSTRAP_ROLES: Final = ("deploy", "file-publishing", "lookup")
 """Bootstrap roles of the CDK that a deployment assumes. It publishes no container image, so `image-publishing` is not one."""
 
+EVERY_ENVIRONMENT: Final = tuple(sorted(file.stem for file in ENVIRONMENTS.glob("*.toml")))
+
 _HOST: Final = "token.actions.githubusercontent.com"
 _AUDIENCE: Final = "sts.amazonaws.com"  # what configure-aws-credentials asks a token for
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+@\d+/[\w.-]+@\d+", re.ASCII)
@@ -33,18 +36,18 @@ _QUALIFIER: Final = "hnb659fds"  # the CDK's default, which is part of the names
 _REASONS: Final = {
     "IAM5[Resource::*]": "CloudWatch describes composite alarms only to callers that may describe all alarms.",
     **{
-        f"IAM5[Resource::arn:<AWS::Partition>:cloudformation:<AWS::Region>:<AWS::AccountId>:stack/asciist-{file.stem}-*/*]": (
+        f"IAM5[Resource::arn:<AWS::Partition>:cloudformation:<AWS::Region>:<AWS::AccountId>:stack/asciist-{name}-*/*]": (
             "The id of a stack is not known in advance."
         )
-        for file in ENVIRONMENTS.glob("*.toml")
+        for name in EVERY_ENVIRONMENT
     },
 }
 
 
 class DeliveryStack(Stack):
-    """GitHub's identity provider, and a role for the jobs of each environment of `environments/`."""
+    """GitHub's identity provider, and a role for the jobs of each of some environments."""
 
-    def __init__(self, scope: Construct, name: str, *, repository: str, provider: str) -> None:
+    def __init__(self, scope: Construct, name: str, *, repository: str, provider: str, environments: Sequence[str]) -> None:
         """`repository` is the beginning of the subject of its tokens: `owner/name`, or with numbers `owner@1/name@2`.
 
         `provider` is the ARN of GitHub's provider in the account, or empty to create it. An account can have only one.
@@ -55,8 +58,8 @@ class DeliveryStack(Stack):
             if provider
             else iam.OidcProviderNative(self, "GitHub", url=f"https://{_HOST}", client_ids=[_AUDIENCE])
         )
-        for file in sorted(ENVIRONMENTS.glob("*.toml")):
-            self._add_role(file.stem, identity.oidc_provider_arn, repository)
+        for environment in environments:
+            self._add_role(environment, identity.oidc_provider_arn, repository)
 
     def _add_role(self, environment: str, provider: str, repository: str) -> None:
         role = iam.Role(
@@ -97,13 +100,15 @@ class DeliveryStack(Stack):
         )
 
 
-def compose(app: App, *, repository: str, provider: str = "") -> App:
-    """Add the stack to `app`. Raises ValueError if `repository` or `provider` is not what its name says."""
+def compose(app: App, *, repository: str, provider: str = "", environments: Sequence[str] = EVERY_ENVIRONMENT) -> App:
+    """Add the stack to `app`. Raises ValueError if an argument is not what its name says."""
     if not _REPOSITORY.fullmatch(repository):
         raise ValueError(f"REPOSITORY must be owner/name, or owner@number/name@number, not {repository!r}")
     if provider and not re.fullmatch(rf"arn:[\w-]+:iam::\d{{12}}:oidc-provider/{re.escape(_HOST)}", provider):
         raise ValueError(f"PROVIDER must be the ARN of the provider of {_HOST}, not {provider!r}")
-    DeliveryStack(app, NAME, repository=repository, provider=provider)
+    if unknown := set(environments) - set(EVERY_ENVIRONMENT):
+        raise ValueError(f"ENVIRONMENTS must be some of {','.join(EVERY_ENVIRONMENT)}, not {','.join(sorted(unknown))}")
+    DeliveryStack(app, NAME, repository=repository, provider=provider, environments=environments)
     Validations.of(app).acknowledge(
         *(Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in _REASONS.items())
     )
@@ -115,7 +120,12 @@ def main() -> None:
     app = App()
     context = app.node.get_all_context()
     try:
-        compose(app, repository=str(context.get("repository", "")), provider=str(context.get("provider", "")))
+        compose(
+            app,
+            repository=str(context.get("repository", "")),
+            provider=str(context.get("provider", "")),
+            environments=[name for name in str(context.get("environments", "")).split(",") if name] or EVERY_ENVIRONMENT,
+        )
     except ValueError as error:
         sys.exit(f"asciist: {error}")
     app.synth()

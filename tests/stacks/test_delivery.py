@@ -79,6 +79,16 @@ def test_a_provider_that_exists_is_not_created_again() -> None:
         assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Federated": PROVIDER}
 
 
+def test_an_account_of_one_environment_has_its_role_alone() -> None:
+    app = delivery.compose(aws_cdk.App(context=FLAGS), repository="octo/art", environments=["prod"])
+    resources = app.synth().get_stack_by_name(delivery.NAME).template["Resources"].values()
+    (role,) = (resource for resource in resources if resource["Type"] == "AWS::IAM::Role")
+
+    assert role["Properties"]["RoleName"] == "asciist-delivery-prod"
+    with pytest.raises(ValueError, match="ENVIRONMENTS must be some of dev,prod, not staging"):
+        delivery.compose(aws_cdk.App(context=FLAGS), repository="octo/art", environments=["staging"])
+
+
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 def test_a_role_may_deploy_with_the_cdk_and_read_outputs_and_alarms_and_nothing_else(environment: str) -> None:
     other = {"dev": "prod", "prod": "dev"}[environment]
