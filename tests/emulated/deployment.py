@@ -15,10 +15,8 @@ import base64
 import contextlib
 import http.client
 import itertools
-import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -34,8 +32,11 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from devtools import deployment
+from devtools.deployment import DeploymentError
+from devtools.smoke import Smoke
 from stacks.bundles import Target
-from tests.emulated.emulator import ACCOUNT, REGION, ROOT, Emulator
+from tests.emulated.emulator import REGION, ROOT, Emulator
 
 _HERE: Final = Target.here()
 THIS_MACHINE: Final = {"architecture": _HERE.architecture, "function_python": _HERE.python}
@@ -44,10 +45,6 @@ THIS_MACHINE: Final = {"architecture": _HERE.architecture, "function_python": _H
 
 _NETWORK: Final = "127.0.0.0/8"
 """Network of all tiers, in place of the VPC's."""
-
-
-class DeploymentError(Exception):
-    """The CDK command failed, or an instance did not become ready. The message ends with its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +93,7 @@ class Instance:
         return False
 
 
-class Deployment:
+class Deployment(deployment.Deployment):
     """All stacks of one environment in one emulated account.
 
     Leaving the context stops the instances. The stacks remain until `destroy`, or until the emulator stops.
@@ -105,14 +102,18 @@ class Deployment:
     def __init__(self, emulator: Emulator, *, project: Path = ROOT, context: Mapping[str, str] | None = None) -> None:
         """`context` has the values of the CDK's `-c` options, in addition to `THIS_MACHINE`. `project` is a checkout; its
         `.venv` may be a link."""
+        directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))
+        super().__init__(
+            project=project,
+            context={**THIS_MACHINE, **(context or {})},
+            directory=directory,
+            # The CDK caches facts about accounts in its home directory. Those of an emulated account must not persist.
+            variables={**emulator.environment, "CDK_HOME": str(directory / "cdk")},
+            client_arguments=emulator.client_arguments,
+        )
         self.emulator = emulator
-        self.project = project
-        self.context: dict[str, str] = {**THIS_MACHINE, **(context or {})}
-        self.prefix = f"asciist-{self.context.get('environment', 'dev')}"
         self.instances: list[Instance] = []
         self._octets = itertools.count(20)  # of addresses that no instance has: a target is removed by its address alone
-        self._directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))
-        self._outputs = self._directory / "outputs.json"
 
     def __enter__(self) -> Self:
         return self
@@ -126,55 +127,29 @@ class Deployment:
             if isinstance(error, Exception):
                 error.add_note(f"The output of {instance.unit} at {instance.address} ends with:\n{instance.log[-2000:]}")
 
-    def bootstrap(self) -> str:
-        """Prepare the account for the CDK and return the command's output, as `deploy` and `destroy` do."""
-        return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
-
-    def deploy(self) -> str:
-        """Create or update all stacks. Raises DeploymentError with CloudFormation's reason if it rolled back."""
-        output = self._cdk("deploy", "--all", "--require-approval", "never", "--outputs-file", str(self._outputs))
+    def deploy(self, assembly: Path | None = None) -> str:
+        output = super().deploy(assembly)
         self._let_functions_call_back()
         return output
 
-    def deploy_and_launch(self, tier: str, address: str) -> Instance:
+    def smoke(self) -> Smoke:
+        """Return the smoke test, which connects to the emulator in place of the load balancer's address."""
+        return Smoke(self.outputs("web")["Url"], connect_to=f"127.0.0.1:{self.emulator.port}")
+
+    def deploy_and_launch(self, tier: str, address: str) -> str:
         """Do the same, and launch an instance of a group that is created, as soon as it exists.
 
         A group starts its instances when it is created, and CloudFormation waits for them before it deletes what they replace.
         """
         with ThreadPoolExecutor(1) as pool:
-            deploying = pool.submit(self.deploy)
+            deploying = pool.submit(Deployment.deploy, self)
             while not deploying.done():
                 if self.physical_ids(tier, "AWS::AutoScaling::AutoScalingGroup"):
-                    instance = self.launch(tier, address)
-                    deploying.result()
-                    return instance
+                    self.launch(tier, address)
+                    return deploying.result()
                 time.sleep(0.05)
             deploying.result()
         raise DeploymentError(f"the deployment has created no group in the {tier} stack")
-
-    def diff(self) -> str:
-        """Return what `deploy` would change, or an empty string if nothing."""
-        output = self._cdk("diff")
-        return "" if "Number of stacks with differences: 0" in output else output
-
-    def destroy(self) -> str:
-        """Delete the deployment with its data, as `make destroy` does."""
-        return self._run(sys.executable, "-m", "stacks.destroy", self.prefix.removeprefix("asciist-"), "--yes")
-
-    def outputs(self, tier: str) -> dict[str, str]:
-        """Return the outputs of a tier's stack after the last `deploy`."""
-        stacks: dict[str, dict[str, str]] = json.loads(self._outputs.read_text())
-        return stacks.get(f"{self.prefix}-{tier}", {})
-
-    def physical_ids(self, tier: str, resource_type: str) -> dict[str, str]:
-        """Return the resources of a type in a tier's stack, as {physical id: logical id}."""
-        pages = self._client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=f"{self.prefix}-{tier}")
-        return {
-            resource["PhysicalResourceId"]: resource["LogicalResourceId"]
-            for page in pages
-            for resource in page["StackResourceSummaries"]
-            if resource["ResourceType"] == resource_type
-        }
 
     @property
     def connect_to(self) -> str:
@@ -200,7 +175,7 @@ class Deployment:
         with socket.create_server((address, 0)) as free:
             port = int(free.getsockname()[1])
         command, defaults = _command_of(unit, self.project)
-        log = self._directory / f"{unit}-{address}-{port}.log"
+        log = self.directory / f"{unit}-{address}-{port}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -239,7 +214,7 @@ class Deployment:
         unit = f"asciist-{'web' if tier == 'web' else 'poller'}"
         for old in [instance for instance in self.instances if instance.unit == unit and instance.process.poll() is None]:
             if tier == "web" or self.context.get("worker") == "asg":
-                self.launch(tier, f"127.0.0.{next(self._octets)}")
+                self.launch(tier, self._address())
             self.deregister(old, tier)
             if (status := old.stop()) != 0:
                 raise DeploymentError(f"{old.unit} at {old.address} stopped with status {status}:\n{old.log[-4000:]}")
@@ -248,19 +223,22 @@ class Deployment:
         """Add an instance to the load balancer's targets. Does nothing in a tier without a load balancer."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
             targets = [{"Id": instance.address, "Port": instance.port}]
-            self._client("elbv2").register_targets(TargetGroupArn=group, Targets=targets)
+            self.aws("elbv2").register_targets(TargetGroupArn=group, Targets=targets)
 
     def deregister(self, instance: Instance, tier: str = "web") -> None:
         """Remove an instance from the load balancer's targets. In-flight requests are completed."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
-            self._client("elbv2").deregister_targets(
+            self.aws("elbv2").deregister_targets(
                 TargetGroupArn=group, Targets=[{"Id": instance.address, "Port": instance.port}]
             )
+
+    def _address(self) -> str:
+        return f"127.0.0.{next(self._octets)}"
 
     def role(self, tier: str) -> str:
         """Return the name of the role of the instances or the function of a tier ("web" or "worker")."""
         for function in self.physical_ids(tier, "AWS::Lambda::Function"):
-            configuration = self._client("lambda").get_function_configuration(FunctionName=function)
+            configuration = self.aws("lambda").get_function_configuration(FunctionName=function)
             return str(configuration["Role"].rpartition("/")[2])
         return self._launch_template(tier)[1]
 
@@ -276,21 +254,22 @@ class Deployment:
 
     def _let_functions_call_back(self) -> None:
         """Let deployed functions call back the instances that `launch` starts, which are not in the VPC."""
-        functions = self._client("lambda")
+        functions = self.aws("lambda")
         for function in self.physical_ids("worker", "AWS::Lambda::Function"):
             variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-            variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
-            functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
-            version = functions.publish_version(FunctionName=function)["Version"]
-            functions.update_alias(FunctionName=function, Name="live", FunctionVersion=version)
+            if variables["ASCIIST_CALLBACK_NETWORKS"] != _NETWORK:  # an update ends the invocations in progress
+                variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
+                functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+                version = functions.publish_version(FunctionName=function)["Version"]
+                functions.update_alias(FunctionName=function, Name="live", FunctionVersion=version)
 
     def _launch_template(self, tier: str) -> tuple[str, str]:
         """Return the user data of the instances of a tier, and the name of their role."""
         (template,) = self.physical_ids(tier, "AWS::EC2::LaunchTemplate")
-        versions = self._client("ec2").describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
+        versions = self.aws("ec2").describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
         data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
         profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-        (role,) = self._client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
+        (role,) = self.aws("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
         return base64.b64decode(data["UserData"]).decode(), role["RoleName"]
 
     def _secrets(self, variables: Mapping[str, str], role: str) -> dict[str, str]:
@@ -307,47 +286,31 @@ class Deployment:
         client = boto3.client("secretsmanager", **{**self.emulator.client_arguments, **credentials})
         return {"ASCIIST_LINK_KEYS": client.get_secret_value(SecretId=secret)["SecretString"]}
 
-    def _client(self, service: str) -> Any:
-        return boto3.client(service, **self.emulator.client_arguments)
 
-    def _cdk(self, *arguments: str) -> str:
-        return self._run(ROOT / "tools/cdk", *arguments, "--output", self._directory / "cdk.out")
+class ManagedDeployment(Deployment):
+    """A deployment whose instances are launched and replaced when it is deployed, and stopped when it is destroyed."""
 
-    def _run(self, *command: str | Path) -> str:
-        """Run a command with the context in the emulated account, and return its output."""
-        context = [part for name, value in self.context.items() if name != "environment" for part in ("-c", f"{name}={value}")]
-        # The CDK caches facts about accounts in its home directory. Those of an emulated account must not persist.
-        environment = {**os.environ, **self.emulator.environment, "CDK_HOME": str(self._directory / "cdk")}
-        done = subprocess.run(
-            [*command, *context], cwd=self.project, env=environment, capture_output=True, text=True, check=False
-        )
-        output = done.stdout + done.stderr
-        if done.returncode:
-            raise DeploymentError(f"{' '.join(map(str, command))} failed:\n{output[-6000:]}")
+    def deploy(self, assembly: Path | None = None) -> str:
+        running = {instance.unit for instance in self.instances if instance.process.poll() is None}
+        if self.context.get("worker") == "asg" and "asciist-poller" not in running:
+            output = self.deploy_and_launch("worker", self._address())
+        else:
+            output = super().deploy(assembly)
+        if "asciist-web" not in running:
+            for _ in range(2):
+                self.launch("web", self._address())
+        for unit, tier in (("asciist-web", "web"), ("asciist-poller", "worker")):
+            if unit in running:
+                self.roll(tier)
         return output
 
-
-def copy_of_the_project(into: Path) -> Path:
-    """Copy the files that a synth reads, so that a test can change them. Returns the copy."""
-    project = into / "project"
-    project.mkdir()
-    for name in ("app.py", "cdk.json", "pyproject.toml"):
-        shutil.copy(ROOT / name, project)
-    for name in (
-        "asciist",
-        "devtools",
-        "environments",
-        "examples",
-        "lambda_worker",
-        "observability",
-        "requirements",
-        "service",
-        "stacks",
-        "tools",
-    ):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (project / ".venv").symlink_to(Path(sys.prefix))
-    return project
+    def destroy(self) -> str:
+        for instance in self.instances:
+            if instance.process.poll() is None:
+                self.deregister(instance, "web" if instance.unit == "asciist-web" else "worker")
+                if (status := instance.stop()) != 0:
+                    raise DeploymentError(f"{instance.unit} at {instance.address} stopped with status {status}")
+        return super().destroy()
 
 
 def _unit_of(user_data: str) -> tuple[str, dict[str, str]]:

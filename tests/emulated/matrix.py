@@ -16,17 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from tests.emulated.deployment import Deployment, copy_of_the_project
+from devtools.deployment import copy_of_the_project, light_load
+from tests.emulated.deployment import ManagedDeployment
 from tests.emulated.emulator import Emulator
-from tests.emulated.rehearsal import (
-    WEB_ADDRESSES,
-    WORKER_ADDRESS,
-    Say,
-    convert_images,
-    requests,
-    timed,
-    try_what_is_not_permitted,
-)
+from tests.emulated.rehearsal import Say, convert_images, timed, try_what_is_not_permitted
 
 _IMAGE: Final = {"image": "ami-0123456789abcdef0"}
 CHOICES: Final[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]] = {
@@ -70,39 +63,26 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
     with (
         TemporaryDirectory(prefix="matrix-") as scratch,
         Emulator(enforce_iam=True) as emulator,
-        Deployment(emulator, project=copy_of_the_project(Path(scratch)), context=_IMAGE) as deployment,
+        ManagedDeployment(emulator, project=copy_of_the_project(Path(scratch)), context=_IMAGE) as deployment,
     ):
         deployment.bootstrap()
         with timed("cdk deploy --all", say):
             deployment.deploy()
-        for address in WEB_ADDRESSES:
-            deployment.launch("web", address)
         chosen = dict.fromkeys(CHOICES, 0)
         for number, choice in enumerate(switches):
             chosen[choice] = 1 - chosen[choice]
             now = {key: value for other, at in chosen.items() for key, value in CHOICES[other][at].items()}
             description = f"{choice} switched: " + ", ".join(f"{key}={value}" for key, value in now.items())
-            with requests(deployment) as statuses, timed(description, say):
-                _switch(deployment, now)
-            say(f"  {len(statuses)} requests, {sum(status != 200 for status in statuses)} failed")
-            assert set(statuses) == {200}
+            with light_load(deployment.smoke()) as load, timed(description, say):
+                deployment.context |= now
+                deployment.deploy()
+            say(f"  {load}")
+            assert set(load.statuses) == {200}
             convert_images(deployment, _say_nothing, width=60 + 2 * number)
             try_what_is_not_permitted(deployment, say)
 
 
 def _say_nothing(_line: str) -> None: ...
-
-
-def _switch(deployment: Deployment, chosen: Mapping[str, str]) -> None:
-    """Deploy with other values, and replace the instances as their groups do."""
-    had_pollers = deployment.context.get("worker") == "asg"
-    deployment.context |= chosen
-    if chosen["worker"] == "asg" and not had_pollers:
-        deployment.deploy_and_launch("worker", WORKER_ADDRESS)
-    else:
-        deployment.deploy()
-    for tier in ("web", "worker"):
-        deployment.roll(tier)
 
 
 def main() -> None:

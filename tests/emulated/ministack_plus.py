@@ -115,7 +115,6 @@ _RECORDED = (
     "AWS::ImageBuilder::ImageRecipe",
     "AWS::ImageBuilder::InfrastructureConfiguration",
     "AWS::ImageBuilder::Image",
-    "AWS::WAFv2::WebACLAssociation",
 )
 
 
@@ -130,6 +129,23 @@ def _recorded(kind: str) -> Handlers:
     def delete(_name: str, _properties: Properties) -> None: ...
 
     return {"create": create, "delete": delete}
+
+
+def _create_identity_provider(_logical_id: str, properties: Properties, _stack: str) -> Created:
+    """Return the ARN, which trust policies name. MiniStack takes the claims of any token without verifying its signature."""
+    _refuse_unknown(properties, {"ClientIdList", "Url", "Tags"}, "AWS::IAM::OIDCProvider")
+    arn = f"arn:aws:iam::{get_account_id()}:oidc-provider/{properties['Url'].removeprefix('https://')}"
+    return arn, {"Arn": arn}
+
+
+def _create_acl_association(logical_id: str, properties: Properties, _stack: str) -> Created:
+    """Return an id. MiniStack's load balancers have no firewall."""
+    _refuse_unknown(properties, {"ResourceArn", "WebACLArn"}, "AWS::WAFv2::WebACLAssociation")
+    return f"{logical_id}|{properties['WebACLArn']}|{properties['ResourceArn']}", {}
+
+
+def _delete_recorded(_physical_id: str, _properties: Properties) -> None:
+    """Delete a resource of which only CloudFormation has a record."""
 
 
 def _rule_handlers(permissions: str) -> Handlers:
@@ -534,6 +550,8 @@ def _extend_ministack() -> None:
             "update": _update_composite_alarm,
             "delete": _delete_composite_alarm,
         },
+        "AWS::WAFv2::WebACLAssociation": {"create": _create_acl_association, "delete": _delete_recorded},
+        "AWS::IAM::OIDCProvider": {"create": _create_identity_provider, "delete": _delete_recorded},
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),
     }

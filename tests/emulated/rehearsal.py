@@ -1,4 +1,4 @@
-"""Rehearses the life cycle of a deployment on this machine: bootstrap, deploy, serve, dead letter, upgrade, destroy.
+"""Rehearses the life cycle of a deployment on this machine: the steps of `devtools.trial`, and more that an emulator allows.
 
 Run by `make deploy-local` and by `test_rehearsal.py`. The CDK command deploys the real templates to the emulator, which runs
 the real function on messages and enforces the roles' policies. The programs of the instances run as local processes.
@@ -6,65 +6,71 @@ the real function on messages and enforces the roles' policies. The programs of 
 
 import argparse
 import contextlib
-import itertools
-import re
 import secrets
-import threading
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import boto3
 from botocore.exceptions import ClientError
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.options import STYLES
 from asciist.protocol.artifacts import digest_of
 from asciist.protocol.messages import ConversionRequest
-from devtools import smoke
-from tests.emulated.deployment import Deployment, Instance, copy_of_the_project
+from devtools.deployment import copy_of_the_project
+from devtools.trial import Report, Step, Switch, Trial, switches_of
+from tests.emulated.deployment import Deployment, ManagedDeployment
 from tests.emulated.emulator import ROOT, Emulator
 
 EXAMPLES: Final = ROOT / "examples"
 PHOTOGRAPHS: Final = ("cat.jpg", "astronaut.jpg", "coffee.webp", "camera.png", "horse.png", "moon.gif")
-WEB_ADDRESSES: Final = ("127.0.0.11", "127.0.0.12")
-WORKER_ADDRESS: Final = "127.0.0.13"
 
 Say = Callable[[str], object]
 
 
-def rehearse(context: Mapping[str, str], *, say: Say = print) -> None:
-    """Run the rehearsal and raise an exception at the first failure."""
+class Rehearsal(Trial):
+    """A trial that also converts images, tries what roles may do, and looks at what a deployment keeps."""
+
+    def __init__(self, deployment: Deployment, *, switches: Sequence[Switch], omitted: Mapping[str, str], say: Say) -> None:
+        # No observation waits: the emulator shows none of them.
+        super().__init__(deployment, switches=switches, omitted=omitted, budget_seconds=0.1, say=say)
+        self._deployed, self._say = deployment, say
+
+    def steps(self) -> list[Step]:
+        deployed, say, kept = self._deployed, self._say, list[dict[str, str]]()
+        more = {
+            "smoke test": [
+                Step("convert images", lambda: convert_images(deployed, say)),
+                Step("the probe converts an image", lambda: probe(deployed)),
+                Step("try what is not permitted", lambda: try_what_is_not_permitted(deployed, say)),
+                Step("a poison message becomes a dead letter", lambda: send_poison_message(deployed)),
+                Step("white space changes nothing", lambda: change_white_space(deployed)),
+                Step("note what an upgrade must keep", lambda: kept.append(_storage(deployed))),
+            ],
+            "roll back": [
+                Step("the buckets and the queues are the same", lambda: _assert_equal(_storage(deployed), kept[0])),
+                Step("abandon a reply queue", lambda: abandon_reply_queue(deployed)),
+            ],
+        }
+        return [step for own in super().steps() for step in (own, *more.get(own.title, []))]
+
+
+def rehearse(context: Mapping[str, str], *, switches: bool = False, say: Say = print) -> Report:
+    """Run the rehearsal until a step fails, and return the report. With `switches`, change each choice forth and back."""
     with (
         TemporaryDirectory(prefix="rehearsal-") as scratch,
         Emulator(enforce_iam=True) as emulator,
-        Deployment(emulator, project=copy_of_the_project(Path(scratch)), context=context) as deployment,
+        ManagedDeployment(emulator, project=copy_of_the_project(Path(scratch)), context=context) as deployment,
     ):
-        with timed("cdk bootstrap", say):
-            deployment.bootstrap()
-        with timed("cdk deploy --all", say):
-            deployment.deploy()
-        if deployment.context.get("worker") == "asg":
-            deployment.launch("worker", WORKER_ADDRESS)
-        web = [deployment.launch("web", address) for address in WEB_ADDRESSES]
-        convert_images(deployment, say)
-        assert (
-            smoke.run(smoke.Smoke(deployment.outputs("web")["Url"], connect_to=f"127.0.0.1:{emulator.port}").checks(), say)
-            == []
-        )
-        probe(deployment, say)
-        try_what_is_not_permitted(deployment, say)
-        send_poison_message(deployment, say)
-        upgrade(deployment, say)
-        stop(deployment, web, say)
-        abandon_reply_queue(deployment)
-        with timed("make destroy", say):
-            deployment.destroy()
-        assert _stacks(deployment) == []
-        assert _reply_queues(deployment) == []
+        every, omitted = switches_of(deployment.environment, deployment.context)
+        possible = [switch for switch in every if switches and switch.choice != "architecture"]
+        omitted["architecture"] = "this machine can run one"
+        rehearsal = Rehearsal(deployment, switches=possible, omitted=omitted, say=say)
+        rehearsal.run(rehearsal.steps())
+        return rehearsal.report
 
 
 def convert_images(deployment: Deployment, say: Say, *, width: int = 60) -> None:
@@ -90,16 +96,15 @@ def convert_images(deployment: Deployment, say: Say, *, width: int = 60) -> None
     say("  a damaged image: 400, from the worker")
 
 
-def probe(deployment: Deployment, say: Say) -> None:
+def probe(deployment: Deployment) -> None:
     """Invoke the function that probes the deployment. The name of the load balancer resolves in AWS only."""
-    functions = boto3.client("lambda", **deployment.emulator.client_arguments)
+    functions = deployment.aws("lambda")
     (name,) = deployment.physical_ids("observability", "AWS::Lambda::Function")
     variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     reachable = variables | {"ASCIIST_CONNECT_TO": f"127.0.0.1:{deployment.emulator.port}"}
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": reachable})
     answer = functions.invoke(FunctionName=name)
     assert "FunctionError" not in answer, answer["Payload"].read()
-    say("  the probe has converted an image")
 
 
 def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
@@ -146,81 +151,40 @@ def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
     say(f"  permissions: {len(calls)} calls with the role of each tier, allowed and denied as intended")
 
 
-def send_poison_message(deployment: Deployment, say: Say) -> None:
+def send_poison_message(deployment: Deployment) -> None:
     """Send a message that no worker can read, and wait until it is in the dead-letter queue."""
-    sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
+    sqs = deployment.aws("sqs")
     queues = {logical: url for url, logical in deployment.physical_ids("storage", "AWS::SQS::Queue").items()}
-    with timed("a poison message becomes a dead letter", say):
-        sqs.send_message(QueueUrl=queues["Requests"], MessageBody="{poison")
-        give_up = time.monotonic() + 90
-        letters: list[str] = []
-        while not letters and time.monotonic() < give_up:
-            received = sqs.receive_message(QueueUrl=queues["DeadLetters"], WaitTimeSeconds=2)
-            letters = [message["Body"] for message in received.get("Messages", [])]
-        assert letters == ["{poison"]
+    sqs.send_message(QueueUrl=queues["Requests"], MessageBody="{poison")
+    give_up = time.monotonic() + 90
+    letters: list[str] = []
+    while not letters and time.monotonic() < give_up:
+        received = sqs.receive_message(QueueUrl=queues["DeadLetters"], WaitTimeSeconds=2)
+        letters = [message["Body"] for message in received.get("Messages", [])]
+    _assert_equal(letters, ["{poison"])
 
 
-def upgrade(deployment: Deployment, say: Say) -> None:
-    """Deploy a changed worker under a stream of requests for new art."""
-    retained = deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
+def change_white_space(deployment: Deployment) -> None:
+    """Change the source of a stack without an effect, which must not change the deployment."""
     stack = deployment.project / "stacks/storage.py"
     stack.write_text(stack.read_text().replace("\n\n\n", "\n\n\n\n"))
-    assert deployment.diff() == "", "a change of white space must not change the deployment"
-    handler = deployment.project / "lambda_worker/handler.py"
-    handler.write_text(f"{handler.read_text()}\n# a new release\n")
-    changed = sorted(set(re.findall(r"^\[[~+-]\] (\S+)", deployment.diff(), re.MULTILINE)))
-    say(f"  cdk diff: no change for white space; for a changed worker: {', '.join(changed)}")
-    assert changed
-    with requests(deployment) as statuses, timed("cdk deploy --all, under load", say):
-        deployment.deploy()
-    # The emulator kills a function during an invocation, where Lambda lets it finish. The request is then published again.
-    say(f"  {len(statuses)} new requests meanwhile: {statuses.count(200)} succeeded")
-    assert set(statuses) == {200}
-    assert retained == (
-        deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
-    ), "the upgrade replaced a bucket or a queue"
+    _assert_equal(deployment.diff(), "")
 
 
-def stop(deployment: Deployment, web: list[Instance], say: Say) -> None:
-    """Stop the web processes as systemd would, which makes them delete their reply queues."""
-    with timed("a graceful stop of both web instances", say):
-        for instance in web:
-            deployment.deregister(instance)
-            assert instance.stop() == 0
-    assert _reply_queues(deployment) == []
+def _storage(deployment: Deployment) -> dict[str, str]:
+    return deployment.physical_ids("storage", "AWS::S3::Bucket") | deployment.physical_ids("storage", "AWS::SQS::Queue")
 
 
 def abandon_reply_queue(deployment: Deployment) -> None:
     """Leave a reply queue and its note, as the instances do that are terminated with their group and have no time to stop."""
-    sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
-    sqs.create_queue(QueueName=f"{deployment.prefix}-reply-10-0-0-1-0")
-    (bucket,) = [
-        name for name, logical in deployment.physical_ids("storage", "AWS::S3::Bucket").items() if logical == "Artifacts"
-    ]
-    boto3.client("s3", **deployment.emulator.client_arguments).put_object(Bucket=bucket, Key="reply-queues/10-0-0-1-0")
+    deployment.aws("sqs").create_queue(QueueName=f"{deployment.prefix}-reply-10-0-0-1-0")
+    buckets = deployment.physical_ids("storage", "AWS::S3::Bucket")
+    (bucket,) = [name for name, logical in buckets.items() if logical == "Artifacts"]
+    deployment.aws("s3").put_object(Bucket=bucket, Key="reply-queues/10-0-0-1-0")
 
 
-@contextlib.contextmanager
-def requests(deployment: Deployment) -> Iterator[list[int]]:
-    """Send requests for new art, one after another, until the context ends. Yields the list of their statuses."""
-    image = (EXAMPLES / "rocket.jpg").read_bytes()
-    stopping = threading.Event()
-    statuses: list[int] = []
-
-    def send_requests() -> None:
-        for style, width in itertools.product(STYLES, range(100, 1000)):
-            if stopping.is_set():
-                return
-            statuses.append(deployment.request("PUT", f"/photo?width={width}&style={style}", image).status)
-
-    thread = threading.Thread(target=send_requests)
-    thread.start()
-    try:
-        yield statuses
-    finally:
-        stopping.set()
-        thread.join()
-    assert statuses
+def _assert_equal(found: object, expected: object) -> None:
+    assert found == expected, f"{found} instead of {expected}"
 
 
 @contextlib.contextmanager
@@ -230,27 +194,21 @@ def timed(what: str, say: Say) -> Iterator[None]:
     say(f"{what}: {time.monotonic() - start:.1f} s")
 
 
-def _reply_queues(deployment: Deployment) -> list[str]:
-    sqs = boto3.client("sqs", **deployment.emulator.client_arguments)
-    return list(sqs.list_queues(QueueNamePrefix=f"{deployment.prefix}-reply-").get("QueueUrls", ()))
-
-
-def _stacks(deployment: Deployment) -> list[str]:
-    stacks = boto3.client("cloudformation", **deployment.emulator.client_arguments).describe_stacks()["Stacks"]
-    alive = [stack["StackName"] for stack in stacks if not stack["StackStatus"].startswith("DELETE")]
-    return [name for name in alive if name.startswith(deployment.prefix)]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Deploy to an emulated AWS account, convert images, upgrade and destroy.")
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Deploy to an emulated AWS account, convert images, upgrade, roll back and destroy."
+    )
     parser.add_argument("-c", dest="context", action="append", default=[], help="a CDK context value, such as worker=asg")
+    parser.add_argument("--switches", action="store_true", help="change each choice that this machine can run, forth and back")
+    arguments = parser.parse_args()
     try:
-        context = dict(value.split("=", 1) for value in parser.parse_args().context)
+        context = dict(value.split("=", 1) for value in arguments.context)
     except ValueError:
         parser.error("a context value has the form NAME=VALUE")
-    rehearse(context)
-    print("All processes have ended.")
+    report = rehearse(context, switches=arguments.switches)
+    print(f"\n{report.markdown()}\nAll processes have ended.")
+    return 0 if report.passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

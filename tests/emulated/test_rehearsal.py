@@ -33,5 +33,7 @@ def test_the_pruned_matrix_has_what_clients_could_notice_in_both_directions() ->
     }
 
 
-def test_a_deployment_serves_and_upgrades_under_load_and_is_destroyed() -> None:
-    rehearse({"worker": "lambda", "replies": "queue"})
+def test_a_deployment_serves_upgrades_and_rolls_back_under_load_and_leaves_nothing() -> None:
+    report = rehearse({"worker": "lambda", "replies": "queue"})
+
+    assert report.passed, report.markdown()
