@@ -34,6 +34,7 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from stacks import bundles
 from stacks.bundles import Target
 from tests.emulated.emulator import ACCOUNT, REGION, ROOT, Emulator
 
@@ -113,6 +114,7 @@ class Deployment:
         self._octets = itertools.count(20)  # of addresses that no instance has: a target is removed by its address alone
         self._directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))
         self._outputs = self._directory / "outputs.json"
+        self._assembly = self._directory / "cdk.out"
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +130,8 @@ class Deployment:
 
     def bootstrap(self) -> str:
         """Prepare the account for the CDK and return the command's output, as `deploy` and `destroy` do."""
-        return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        with tempfile.TemporaryDirectory(dir=self._directory) as elsewhere:  # in the project, the command would synthesize
+            return self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", directory=Path(elsewhere))
 
     def deploy(self) -> str:
         """Create or update all stacks. Raises DeploymentError with CloudFormation's reason if it rolled back."""
@@ -158,8 +161,8 @@ class Deployment:
         return "" if "Number of stacks with differences: 0" in output else output
 
     def destroy(self) -> str:
-        """Delete all stacks. Fails, as on AWS, if the bucket contains objects: see `empty_bucket`."""
-        return self._cdk("destroy", "--all", "--force")
+        """Delete the stacks of the last synthesis. Fails, as on AWS, if the bucket contains objects: see `empty_bucket`."""
+        return self._cdk("destroy", "--app", str(self._assembly), "--all", "--force")
 
     def empty_bucket(self) -> None:
         """Delete every artifact, as an operator must before `destroy`."""
@@ -316,12 +319,15 @@ class Deployment:
     def _client(self, service: str) -> Any:
         return boto3.client(service, **self.emulator.client_arguments)
 
-    def _cdk(self, *arguments: str) -> str:
+    def _cdk(self, *arguments: str, directory: Path | None = None) -> str:
+        """Run the CDK command in the project, or in another directory, and return its output."""
         context = [part for name, value in self.context.items() for part in ("-c", f"{name}={value}")]
-        command: list[str | Path] = [ROOT / "tools/cdk", *arguments, "--output", self._directory / "cdk.out", *context]
+        command: list[str | Path] = [ROOT / "tools/cdk", *arguments, "--output", self._assembly, *context]
         # The CDK caches facts about accounts in its home directory. Those of an emulated account must not persist.
         environment = {**os.environ, **self.emulator.environment, "CDK_HOME": str(self._directory / "cdk")}
-        done = subprocess.run(command, cwd=self.project, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=directory or self.project, env=environment, capture_output=True, text=True, check=False
+        )
         output = done.stdout + done.stderr
         if done.returncode:
             raise DeploymentError(f"cdk {arguments[0]} failed:\n{output[-6000:]}")
@@ -329,7 +335,7 @@ class Deployment:
 
 
 def copy_of_the_project(into: Path) -> Path:
-    """Copy the files that a synth reads, so that a test can change them. Returns the copy."""
+    """Copy the files that a synth reads, so that a test can change them. Returns the copy, which shares the cached bundles."""
     project = into / "project"
     project.mkdir()
     for name in ("app.py", "cdk.json", "pyproject.toml"):
@@ -337,6 +343,8 @@ def copy_of_the_project(into: Path) -> Path:
     for name in ("asciist", "environments", "lambda_worker", "observability", "requirements", "service", "stacks"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     (project / ".venv").symlink_to(Path(sys.prefix))
+    bundles.CACHE.mkdir(exist_ok=True)  # the link needs a target
+    (project / ".bundles").symlink_to(bundles.CACHE)
     return project
 
 
