@@ -4,8 +4,8 @@ Requests end in time, and nothing is lost.
 """
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,14 +45,36 @@ def behind_proxies(directory: Path, account: Emulator, tier: str) -> Iterator[tu
             yield tiers, {"s3": s3, "sqs": sqs}
 
 
-@pytest.mark.parametrize("service", ["s3", "sqs"])
-@pytest.mark.parametrize("tier", ["web", "worker", "both"])
+CASES = [(tier, service) for service in ("sqs", "s3") for tier in ("worker", "both", "web")]
+"""The longest first."""
+AT_ONCE = 3
+"""Cases at a time. A case waits for timeouts and redeliveries nearly all of its time."""
+
+
+@pytest.fixture(scope="module")
+def cases(
+    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
+) -> Iterator[Mapping[tuple[str, str], Future[None]]]:
+    """All cases, started. Each has tiers, a bucket and a queue of its own."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {
+            case: pool.submit(end_in_time_and_recover, tmp_path_factory.mktemp("-".join(case)), emulator, cat, *case)
+            for case in CASES
+        }
+
+
+@pytest.mark.parametrize(("tier", "service"), CASES)
 def test_requests_end_in_time_and_the_service_recovers(
-    tmp_path: Path, emulator: Emulator, cat: bytes, tier: str, service: str
+    cases: Mapping[tuple[str, str], Future[None]], tier: str, service: str
 ) -> None:
+    cases[tier, service].result()
+
+
+def end_in_time_and_recover(directory: Path, account: Emulator, cat: bytes, tier: str, service: str) -> None:
+    """Send requests under each fault of a service, and check their answers and those after the fault."""
     widths = iter(range(20, 1000))
 
-    with behind_proxies(tmp_path, emulator, tier) as (tiers, proxies), ThreadPoolExecutor(REQUESTS) as pool:
+    with behind_proxies(directory, account, tier) as (tiers, proxies), ThreadPoolExecutor(REQUESTS) as pool:
 
         def request(width: int) -> tuple[int, float]:
             started = time.monotonic()
