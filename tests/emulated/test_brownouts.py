@@ -47,8 +47,8 @@ def behind_proxies(directory: Path, account: Emulator, tier: str) -> Iterator[tu
 
 CASES = [(tier, service) for service in ("sqs", "s3") for tier in ("worker", "both", "web")]
 """The longest first."""
-AT_ONCE = 3
-"""Cases at a time. A case waits for timeouts and redeliveries nearly all of its time."""
+AT_ONCE = 2
+"""Cases at a time. A case waits for timeouts and redeliveries most of its time; more cases at once saved no more."""
 
 
 @pytest.fixture(scope="module")
