@@ -77,23 +77,25 @@ class Deployment:
     def bootstrap(self) -> str:
         """Prepare the account for the CDK and return the command's output, as `deploy` and `destroy` do."""
         account = self.aws("sts").get_caller_identity()["Account"]
-        return self.cdk("bootstrap", f"aws://{account}/{self.aws('sts').meta.region_name}")
+        with tempfile.TemporaryDirectory() as elsewhere:  # in the project, the command would synthesize the stacks
+            command = (ROOT / "tools/cdk", "bootstrap", f"aws://{account}/{self.aws('sts').meta.region_name}")
+            return self._run(*command, directory=Path(elsewhere))
 
     def synthesize(self, assembly: Path) -> None:
         """Write the assembly of what `deploy` would deploy into a directory."""
-        self.cdk("synth", "--quiet", *self._app(assembly))
+        self.cdk("synth", "--quiet", *self.app(assembly))
 
     def deploy(self, assembly: Path | None = None) -> str:
         """Create or update all stacks, from the sources or from an assembly.
 
         Raises DeploymentError with CloudFormation's reason if it rolled back.
         """
-        app = ["--app", str(assembly)] if assembly else self._app(self.directory / "cdk.out")
+        app = ["--app", str(assembly)] if assembly else self.app(self.directory / "cdk.out")
         return self.cdk("deploy", "--all", "--require-approval", "never", *app)
 
     def diff(self) -> str:
         """Return what `deploy` would change, or an empty string if nothing."""
-        output = self.cdk("diff", *self._app(self.directory / "cdk.out"))
+        output = self.cdk("diff", *self.app(self.directory / "cdk.out"))
         return "" if "Number of stacks with differences: 0" in output else output
 
     def destroy(self) -> str:
@@ -152,10 +154,10 @@ class Deployment:
         """Run the CDK command in the project, and return its output. Raises DeploymentError."""
         return self._run(ROOT / "tools/cdk", *arguments)
 
-    def _run(self, *command: str | Path) -> str:
+    def _run(self, *command: str | Path, directory: Path | None = None) -> str:
         done = subprocess.run(
             command,
-            cwd=self.project,
+            cwd=directory or self.project,
             env={**os.environ, **self._variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -167,7 +169,7 @@ class Deployment:
             raise DeploymentError(f"{' '.join(map(str, command[:3]))} failed:\n{output[-6000:]}")
         return output
 
-    def _app(self, assembly: Path) -> list[str]:
+    def app(self, assembly: Path) -> list[str]:
         """Return the options with which the CDK runs the app of the project, and writes the assembly to a directory."""
         context = [part for name, value in self.context.items() for part in ("-c", f"{name}={value}")]
         return ["--output", str(assembly), *context]

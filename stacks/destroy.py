@@ -8,7 +8,8 @@ The tiers go first, and then what their instances have written or left behind. A
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +35,19 @@ def destroy(environment: Environment, context: Sequence[str] = ()) -> None:
         )
     stacks = boto3.client("cloudformation")
     buckets = list(_buckets(stacks, f"{environment.prefix}-storage"))
-    # Instances note their reply queues in the bucket and delete them when they stop, for which they need the network.
-    _cdk_destroy(environment, _TIERS, context)
+    with tempfile.TemporaryDirectory() as assembly:
+        values = [part for value in (f"environment={environment.environment}", *context) for part in ("-c", value)]
+        _cdk("synth", "--quiet", "--output", assembly, *values)
+        # Instances note their reply queues in the bucket and delete them when they stop, for which they need the network.
+        _cdk_destroy(environment, _TIERS, assembly)
+        _clean_up(environment, buckets)
+        _cdk_destroy(environment, _FOUNDATIONS, assembly)
+
+
+def _clean_up(environment: Environment, buckets: Iterable[str]) -> None:
+    """Delete the reply queues that are left, and all objects."""
+    import boto3  # noqa: PLC0415 - as above
+
     sqs = boto3.client("sqs")
     for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"{environment.prefix}-reply-"):
         for queue in page.get("QueueUrls", ()):
@@ -44,7 +56,6 @@ def destroy(environment: Environment, context: Sequence[str] = ()) -> None:
     for bucket in buckets:
         print(f"emptying the bucket {bucket}")
         boto3.resource("s3").Bucket(bucket).objects.delete()
-    _cdk_destroy(environment, _FOUNDATIONS, context)
 
 
 def _buckets(cloudformation: Any, stack: str) -> Iterator[str]:
@@ -59,10 +70,12 @@ def _buckets(cloudformation: Any, stack: str) -> Iterator[str]:
             raise
 
 
-def _cdk_destroy(environment: Environment, stacks: Sequence[str], context: Sequence[str]) -> None:
-    names = [f"{environment.prefix}-{stack}" for stack in stacks]
-    values = [part for value in (f"environment={environment.environment}", *context) for part in ("-c", value)]
-    command: list[str | Path] = [ROOT / "tools/cdk", "destroy", "--exclusively", "--force", *names, *values]
+def _cdk_destroy(environment: Environment, stacks: Sequence[str], assembly: str) -> None:
+    _cdk("destroy", "--app", assembly, "--exclusively", "--force", *(f"{environment.prefix}-{stack}" for stack in stacks))
+
+
+def _cdk(*arguments: str) -> None:
+    command: list[str | Path] = [ROOT / "tools/cdk", *arguments]
     subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603 - no shell, and only names that were validated
 
 

@@ -27,6 +27,11 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes of `--numprocesses auto`: one more than cores, because many tests mostly wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """A headless Chromium. Without one, a test that needs it fails with the message of `tools/browser`."""

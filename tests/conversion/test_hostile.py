@@ -67,8 +67,8 @@ def test_only_the_decoders_of_the_supported_formats_are_imported() -> None:
 import sys
 sys.path.insert(0, ".")
 from contextlib import suppress
-from devtools.hostile import Kind, corpus
-images = [case.image for case in corpus() if case.kind in {Kind.FOREIGN, Kind.POLYGLOT}]
+from devtools.hostile import foreign, polyglots
+images = [case.image for module in (foreign, polyglots) for case in module.corpus()]
 for module in [name for name in sys.modules if name.startswith("PIL")]:
     del sys.modules[module]
 from asciist.conversion import ConversionOptions, convert

@@ -63,12 +63,13 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
                 deploy(deployment)
             assert account.objects == before
 
-            deployment.cdk("destroy", STACK, "--force")
+            deployment.cdk("destroy", "--app", str(deployment.directory / "cdk.out"), STACK, "--force")
             assert {path.split("/")[3] for path in account.objects} == {"metrics"}
 
 
 def deploy(deployment: Deployment) -> None:
-    deployment.cdk("deploy", STACK, "--exclusively", "--require-approval", "never")
+    app = deployment.app(deployment.directory / "cdk.out")
+    deployment.cdk("deploy", STACK, "--exclusively", "--require-approval", "never", *app)
 
 
 def copy_for_the_server(into: Path, address: str) -> Path:

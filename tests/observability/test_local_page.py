@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -338,15 +339,21 @@ def test_a_chromium_that_does_not_start_is_reported_in_one_sentence() -> None:
     assert found.stderr == "tools/browser: $CHROMIUM is /bin/false, which does not start\n"
 
 
-def command(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command. A test that fails before it has ended the command ends it here, and does not wait for it."""
+    with subprocess.Popen(
         [sys.executable, "-m", "observability.local", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def test_the_command_runs_and_stops_the_service(chromium: Browser) -> None:
