@@ -107,7 +107,7 @@ def test_dev_and_prod_get_the_same_function_and_the_same_release(assemblies: dic
     dev, prod = assets(assemblies["dev"]), assets(assemblies["prod"])
 
     assert dev.keys() == prod.keys()
-    assert len(dev) == 2
+    assert len(dev) == 3  # the code of the function and of the probe, and the release
     for digest, path in dev.items():
         contents = [
             {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
