@@ -33,8 +33,8 @@ CHOICES: Final[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]] = {
 }
 """The values of each choice, as context of the CDK."""
 
-EACH_CHOICE: Final = ("worker", "replies", "protection", "worker", "replies", "protection")
-"""Switches that change the choices that clients could notice in both directions, from two deployments each."""
+EACH_CHOICE: Final = ("worker", "replies", "worker", "replies")
+"""Switches that change how requests are converted, in both directions, from two deployments each."""
 
 
 def every_switch(choices: Sequence[str]) -> list[str]:

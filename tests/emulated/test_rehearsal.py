@@ -24,13 +24,9 @@ def test_the_matrix_has_every_switch_from_every_deployment_once(number: int) -> 
     assert len(made) == len(set(made)) == number * 2**number
 
 
-def test_the_pruned_matrix_has_what_clients_could_notice_in_both_directions() -> None:
-    assert {choice: EACH_CHOICE.count(choice) for choice in CHOICES} == {
-        "worker": 2,
-        "replies": 2,
-        "protection": 2,
-        "starts": 0,
-    }
+def test_the_pruned_matrix_changes_how_requests_are_converted_in_both_directions() -> None:
+    made = {choice: EACH_CHOICE.count(choice) for choice in CHOICES}
+    assert made == {"worker": 2, "replies": 2, "protection": 0, "starts": 0}
 
 
 def test_a_deployment_serves_upgrades_and_rolls_back_under_load_and_leaves_nothing() -> None:

@@ -54,16 +54,31 @@ NAMES = (
 """Properties that name a resource. Two resources of one name cannot exist at the same time."""
 
 
+def rows() -> list[tuple[int, ...]]:
+    """Assignments of choices that have every combination of values of any two choices.
+
+    Kleitman and Spencer, Families of k-independent sets, Discrete Mathematics 6, 1973: the choices are different subsets of
+    equal size, more than half of a set. Any two have an element in common, and each has one that the other lacks; the row
+    without an element is first.
+    """
+    subsets = list(itertools.combinations(range(1, 6), 3))
+    assert len(CHOICES) <= len(subsets)
+    return [tuple(int(row in subset) for subset in subsets[: len(CHOICES)]) for row in range(6)]
+
+
 def deployments() -> list[Environment]:
     """Deployments with every pair of choices, and with the sizes of each file. All have the name `dev`, as a living one has."""
     found = []
-    for numbers in itertools.product((0, 1), repeat=len(CHOICES)):
-        if sum(numbers) <= 2:
-            values = {key: value for number, pair in zip(numbers, CHOICES, strict=True) for key, value in pair[number].items()}
-            values["image"] = "ami-0123456789abcdef0"
-            sizes = choose("prod" if sum(numbers) == 2 else "dev").sizes
-            found.append(dataclasses.replace(choose("dev", **values), sizes=sizes))
+    for row, numbers in enumerate(rows()):
+        values = {key: value for number, pair in zip(numbers, CHOICES, strict=True) for key, value in pair[number].items()}
+        sizes = choose("prod" if row % 2 else "dev").sizes
+        found.append(dataclasses.replace(choose("dev", image="ami-0123456789abcdef0", **values), sizes=sizes))
     return found
+
+
+def test_every_pair_of_choices_is_deployed() -> None:
+    for one, other in itertools.combinations(range(len(CHOICES)), 2):
+        assert {(row[one], row[other]) for row in rows()} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 ALL = deployments()
