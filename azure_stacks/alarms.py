@@ -42,6 +42,11 @@ class Query:
     """Range of time that it may read, as an ISO 8601 duration."""
 
 
+def duration(minutes: int) -> str:
+    """Return an ISO 8601 duration, in hours if it is whole ones: Azure accepts PT1H and refuses PT60M."""
+    return f"PT{minutes // 60}H" if minutes % 60 == 0 else f"PT{minutes}M"
+
+
 def azure_alarms(environment: Environment) -> dict[Alarm, Metric | Query]:
     """Return the signals of all alarms that apply to a deployment and have one."""
     sizes = environment.sizes
@@ -65,7 +70,7 @@ def azure_alarms(environment: Environment) -> dict[Alarm, Metric | Query]:
                 "| summarize used = min(CounterValue) by Computer "
                 f"| where used > {alarms.MAX_DISK_PERCENT}"
             ),
-            window=f"PT{alarms.DISK_FILLS.windows[0].minutes}M",
+            window=duration(alarms.DISK_FILLS.windows[0].minutes),
         ),
     }
     return {
@@ -107,7 +112,7 @@ def _burn(alarm: Alarm) -> Query:
             f"AGWAccessLogs | extend bad = {_BAD} | summarize {counts} "
             f"| where {exceeds} and bad_{long} >= {_events(alarm.minimum)}"
         ),
-        window=f"PT{long}M",
+        window=duration(long),
     )
 
 
@@ -119,5 +124,5 @@ def _slow(alarm: Alarm) -> Query:
             "AGWAccessLogs | summarize p99 = percentile(todouble(ServerResponseLatency), 99), answers = count() "
             f"| where p99 > {seconds:g} and answers >= {_events(alarm.minimum)}"
         ),
-        window=f"PT{window.minutes}M",
+        window=duration(window.minutes),
     )

@@ -43,6 +43,8 @@ ADMIN_KEY: Final = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBvjK09NLqHGLgKVwzgf6/fa
 `ADMIN_KEY_TEXT`. Commands run on an instance by `az vmss run-command`, as through Session Manager on AWS."""
 ADMIN_KEY_TEXT: Final = "asciist: nobody has the private key"
 
+_ADMIN: Final = "asciistadmin"
+"""Name of the administrator, which is no user or group of Debian."""
 _SKUS: Final = {"x86_64": "12-gen2", "arm64": "12-arm64"}
 _BUSY_PERCENT: Final = 60
 _IDLE_PERCENT: Final = 30
@@ -108,8 +110,8 @@ class ScaleSet:
             ),
             os_disk=LinuxVirtualMachineScaleSetOsDisk(caching="ReadWrite", storage_account_type="StandardSSD_LRS"),
             encryption_at_host_enabled=True,
-            admin_username="operator",
-            admin_ssh_key=[LinuxVirtualMachineScaleSetAdminSshKey(username="operator", public_key=ADMIN_KEY)],
+            admin_username=_ADMIN,
+            admin_ssh_key=[LinuxVirtualMachineScaleSetAdminSshKey(username=_ADMIN, public_key=ADMIN_KEY)],
             disable_password_authentication=True,
             boot_diagnostics=LinuxVirtualMachineScaleSetBootDiagnostics(),
             identity=LinuxVirtualMachineScaleSetIdentity(type="UserAssigned", identity_ids=[identity.id]),
@@ -156,7 +158,7 @@ class ScaleSet:
                         minimum=tier.min_instances, maximum=tier.max_instances, default=tier.min_instances
                     ),
                     rule=[
-                        self._rule("GreaterThan", _BUSY_PERCENT, "Increase", minutes=3),
+                        self._rule("GreaterThan", _BUSY_PERCENT, "Increase", minutes=5),
                         self._rule("LessThan", _IDLE_PERCENT, "Decrease", minutes=10),
                     ],
                 )

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from cdktn import TerraformStack
+from cdktn import TerraformResourceLifecycle, TerraformStack
 from cdktn_provider_azurerm.application_gateway import ApplicationGateway
 from cdktn_provider_azurerm.consumption_budget_resource_group import (
     ConsumptionBudgetResourceGroup,
@@ -47,7 +47,7 @@ from cdktn_provider_azurerm.monitor_scheduled_query_rules_alert_v2 import (
 )
 from cdktn_provider_azurerm.resource_group import ResourceGroup
 
-from azure_stacks.alarms import Metric, Query, azure_alarms
+from azure_stacks.alarms import Metric, Query, azure_alarms, duration
 from azure_stacks.environment import Environment
 from azure_stacks.instances import ScaleSet
 from observability.alarms import Alarm, Urgency
@@ -57,7 +57,8 @@ _SEVERITIES: Final = {Urgency.PAGE: 1, Urgency.TICKET: 3}
 _TABLE: Final = "Asciist_CL"
 _STREAM: Final = f"Custom-{_TABLE}"
 _COLUMNS: Final = {"TimeGenerated": "datetime", "RawData": "string", "Computer": "string", "FilePath": "string"}
-_BUDGET_FROM: Final = "2026-01-01T00:00:00Z"
+_THIS_MONTH: Final = "${formatdate(\"YYYY-MM-01'T'00:00:00'Z'\", plantimestamp())}"
+"""First day of the month in which a budget is created: Azure accepts no earlier one."""
 
 
 class Observability:
@@ -204,7 +205,7 @@ class Observability:
             severity=_SEVERITIES[alarm.urgency],
             scopes=[resource],
             frequency="PT1M",
-            window_size=f"PT{window.minutes}M",
+            window_size=duration(window.minutes),
             criteria=[
                 MonitorMetricAlertCriteria(
                     metric_namespace=metric.namespace,
@@ -253,7 +254,8 @@ class Observability:
             resource_group_id=self._group.id,
             amount=self._environment.sizes.monthly_budget,
             time_grain="Monthly",
-            time_period=ConsumptionBudgetResourceGroupTimePeriod(start_date=_BUDGET_FROM),
+            time_period=ConsumptionBudgetResourceGroupTimePeriod(start_date=_THIS_MONTH),
+            lifecycle=TerraformResourceLifecycle(ignore_changes=["time_period"]),
             notification=[
                 ConsumptionBudgetResourceGroupNotification(
                     enabled=True,

@@ -166,7 +166,7 @@ def _role(stack: TerraformStack, environment: Environment, grant: Grant, place: 
     return RoleDefinition(
         stack,
         f"{grant.name}_role",
-        name=f"{environment.prefix}-{grant.name}",
+        name=f"{environment.unique_name}-{grant.name}",  # unique in the whole tenant
         description=f"For {grant.reason}",
         scope=place,
         assignable_scopes=[place],

@@ -323,7 +323,7 @@ def test_alarms_have_the_windows_and_thresholds_of_the_model() -> None:
     long, short = (window.minutes for window in BUDGET_BURNS_FAST.windows)
     (criteria,) = fast["criteria"]
 
-    assert fast["window_duration"] == f"PT{long}M"
+    assert (long, fast["window_duration"]) == (60, "PT1H")
     for minutes in (long, short):
         assert f"100.0 * bad_{minutes} > {BUDGET_BURNS_FAST.threshold:g} * total_{minutes}" in criteria["query"]
     assert f"bad_{long} >= {BUDGET_BURNS_FAST.minimum.events}" in criteria["query"]
@@ -334,6 +334,24 @@ def test_alarms_have_the_windows_and_thresholds_of_the_model() -> None:
         if alert["criteria"][0]["metric_name"] == "ObservedCapacity"
     }
     assert maxima == {sizes.web_max_instances, sizes.poller_max_instances}
+
+
+METRIC_WINDOWS = {"PT1M", "PT5M", "PT15M", "PT30M", "PT1H", "PT6H", "PT12H", "P1D"}
+QUERY_WINDOWS = (
+    {f"PT{minutes}M" for minutes in (1, 5, 10, 15, 30, 45)} | {f"PT{hours}H" for hours in range(1, 7)} | {"P1D", "P2D"}
+)
+"""The only windows that Azure accepts."""
+
+
+@each
+def test_every_window_is_one_that_azure_accepts(name: str) -> None:
+    program = synthesized(name)
+    assert {alert["window_size"] for alert in program.resources("monitor_metric_alert").values()} <= METRIC_WINDOWS
+    queries = program.resources("monitor_scheduled_query_rules_alert_v2").values()
+    assert {alert["window_duration"] for alert in queries} <= QUERY_WINDOWS
+    for setting in program.resources("monitor_autoscale_setting").values():
+        for rule in setting["profile"][0]["rule"]:
+            assert int(rule["metric_trigger"]["time_window"].strip("PTM")) >= 5  # the minimum
 
 
 def test_those_who_are_told_of_alarms_are_those_of_the_file() -> None:
