@@ -83,7 +83,7 @@ def _run(*command: str | Path) -> str:
 
 def main() -> None:
     name, *given = sys.argv[1:] or ["dev"]
-    overrides = dict(override.split("=", 1) for override in given)
+    overrides = {key: value for key, _, value in (override.partition("=") for override in given)}
     try:
         environment = Environment.load(name, overrides)
         directory = synthesize(name, overrides, release=release(environment))
