@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 THUMBOR := .venv-thumbor
 AUDIT := .venv-audit
+AZURE := .venv-azure
 ENVIRONMENT ?= dev
+TERRAFORM ?= terraform
 SECONDS ?= 1200
 # Python 3.11 if it is installed (Debian 12), else the default Python (Debian 13 has 3.13). realpath gives the system's Python even
 # if an activated .venv comes first in PATH, because a .venv cannot be replaced by its own Python.
@@ -29,7 +31,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom synth diff deploy destroy drift smoke image deploy-local lock pictures bench soak \
+.PHONY: help setup run dashboard test check format audit sbom synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local lock pictures bench soak \
 	fuzz clean assembly artifact unpack fetch rollback watch delivery trial
 
 help: ## List the commands
@@ -70,7 +72,7 @@ run: $(SERVES) ## Serve on localhost, port 27244 (set HOST and PORT to change it
 dashboard: $(READY) $(CHARTS) ## Serve under light load and show the Datadog dashboard on a local page (ARGS=--help)
 	@$(BIN)/python -m observability.local $(ARGS)
 
-test: $(READY) $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests
+test: $(READY) $(AZURE)/.ready $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) $(ACTIONLINT) ## Check format, lint rules, strict types, import rules and workflows
@@ -101,6 +103,21 @@ $(AUDIT)/.ready: requirements/audit.txt
 
 synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS account (ENVIRONMENT=prod)
 	@tools/cdk synth --quiet -c environment=$(ENVIRONMENT) $(CONTEXT)
+
+azure-synth: $(READY) $(AZURE)/.ready ## Write the program of Terraform for Azure to azure.out; needs no account (ENVIRONMENT=prod)
+	@$(BIN)/python -m azure_stacks $(ENVIRONMENT) $(CONTEXT)
+
+azure-plan: azure-synth ## Show what a deployment to Azure would change (ENVIRONMENT=prod, BACKEND=file, TERRAFORM=tofu)
+	@command -v $(TERRAFORM) >/dev/null || { echo "$(TERRAFORM) is not installed: see https://developer.hashicorp.com/terraform/install" >&2; exit 1; }
+	@$(TERRAFORM) -chdir=azure.out/stacks/asciist-$(ENVIRONMENT) init -input=false $(if $(BACKEND),-backend-config=$(abspath $(BACKEND)))
+	@$(TERRAFORM) -chdir=azure.out/stacks/asciist-$(ENVIRONMENT) plan -input=false
+
+# A separate environment: the constructs for Terraform need an older version of what the CDK needs, too. Few of its many modules
+# are imported, so they are compiled when they are.
+$(AZURE)/.ready: requirements/azure.txt
+	$(PYTHON) -m venv --clear $(AZURE)
+	$(AZURE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements/azure.txt
+	@touch $@
 
 diff: $(READY) ## Show what a deployment would change (ENVIRONMENT=prod)
 	@tools/cdk diff -c environment=$(ENVIRONMENT) $(CONTEXT)
@@ -194,4 +211,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out
+	rm -rf $(VENV) .venv-emulator $(AZURE) $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out azure.out

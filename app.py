@@ -12,11 +12,12 @@ from asciist.settings import Settings
 from stacks import bundles
 from stacks.datadog import DatadogStack
 from stacks.edge import EdgeStack
-from stacks.environment import ContextError, Environment
+from stacks.environment import Environment
 from stacks.findings import acknowledge
 from stacks.network import NetworkStack
 from stacks.observability import ObservabilityStack
 from stacks.storage import StorageStack
+from stacks.values import ContextError
 from stacks.web import WebStack
 from stacks.worker import WorkerStack
 

@@ -10,7 +10,8 @@ import argparse
 from collections.abc import Sequence
 
 from devtools.capacity import Load, LoadError, ResultsError, as_json, as_text, capacity
-from stacks.environment import CHOICES, ContextError, Environment
+from stacks.environment import CHOICES, Environment
+from stacks.values import ContextError
 
 _DEPLOYABLE = {"plain_http": "true", "pages_nobody": "true"}
 """Values with which a file is valid before its domain and its recipient of alarms are filled in."""

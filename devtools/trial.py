@@ -30,7 +30,8 @@ from devtools import smoke
 from devtools.capacity import Load as Demand
 from devtools.capacity import capacity
 from devtools.deployment import ROOT, Deployment, DeploymentError, Load, copy_of_the_project, light_load
-from stacks.environment import CHOICES, ContextError, Environment
+from stacks.environment import CHOICES, Environment
+from stacks.values import ContextError
 
 _NEEDS_MORE: Final = {
     "function_python": "for emulators only",

@@ -23,7 +23,10 @@ from asciist.options import COLORS, STYLES, ConversionOptions
 from asciist.settings import BACKENDS, METRICS_SINKS, REPLY_PATHS, Settings
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import CATALOGUE
+from azure_stacks import environment as azure
+from azure_stacks.alarms import WITHOUT_SIGNAL, Metric, Query, azure_alarms
 from devtools.capacity import Load, as_text, capacity
+from observability.alarms import ALARMS
 from service.errors import STATUSES
 from service.openapi import document as openapi_document
 from stacks.environment import CHOICES, Sizes
@@ -144,8 +147,34 @@ def _output(arguments: str, output: str) -> str:
     return f"```\n$ .venv/bin/python -m bench.capacity {arguments}\n{output}\n```"
 
 
+def _azure_keys() -> str:
+    """Return the keys of the file of a deployment on Azure."""
+    rows = [(f"`{name}`", meaning) for name, meaning in _field_docstrings(azure.Environment).items() if name != "environment"]
+    rows += [(f"`{name}` in `[sizes]`", meaning) for name, meaning in _field_docstrings(azure.Sizes).items()]
+    return _table(("key", "meaning"), rows)
+
+
+def _azure_alarms() -> str:
+    """Return the alarms that apply to Azure, each with its signal there, or why it has none."""
+    signals = azure_alarms(azure.Environment.load("dev"))
+    rows = [
+        (
+            f"[{alarm.title}](runbook.md#{alarm.anchor})",
+            _azure_signal(signals[alarm]) if alarm in signals else WITHOUT_SIGNAL[alarm],
+        )
+        for alarm in ALARMS
+        if alarm in signals or alarm in WITHOUT_SIGNAL
+    ]
+    return _table(("alarm", "signal, or why there is none"), rows)
+
+
+def _azure_signal(signal: Metric | Query) -> str:
+    return f"`{signal.name}`" if isinstance(signal, Metric) else f"a query of `{signal.text.partition(' ')[0]}`"
+
+
 PARTS: Final[dict[Path, dict[str, Callable[[], str]]]] = {
     DOCS / "operations.md": {"cost of dev": _cost_of_dev, "cost of prod": _cost_of_prod},
+    DOCS / "operations-azure.md": {"keys": _azure_keys, "alarms": _azure_alarms},
     DOCS / "decisions" / "0029-a-hundred-thousand-requests-a-second.md": {"cost of slices": _cost_of_slices},
 }
 """Generated parts of the documents that have some, by name."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from stacks.bundles import ROOT
-from stacks.environment import ContextError, Environment
+from stacks.environment import Environment
+from stacks.values import ContextError
 
 _TIERS: Final = ("datadog", "observability", "edge", "worker", "web")
 _FOUNDATIONS: Final = ("network", "storage")

@@ -2,23 +2,19 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 from stacks.bundles import FUNCTION_PYTHON
+from stacks.values import ContextError, typed
 
 ENVIRONMENTS: Final = Path(__file__).parents[1] / "environments"
 """Directory of the files. The name of a file, without its suffix, is that of the environment."""
 
 LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365)
 """Retentions of logs that CloudWatch offers, up to a year."""
-
-
-class ContextError(Exception):
-    """The configuration is invalid. The message lists every mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +74,6 @@ CHOICES: Final = {
     "datadog_site": DATADOG_SITES,
 }
 _X86_INSTANCES: Final = {"t4g.small": "t3.small", "c7g.large": "c7i.large"}
-_BOOLEANS: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +167,10 @@ class Environment:
         """Read and validate `environments/{name}.toml`, with other values for some keys. Raises ContextError."""
         values = read(name)
         mistakes: list[str] = []
-        sizes = _typed(Sizes, values.pop("sizes", {}), mistakes)
+        sizes = typed(Sizes, values.pop("sizes", {}), mistakes)
         mistakes += [f"sizes lacks {missing}" for missing in _names(Sizes) if missing not in sizes]
-        values = _typed(cls, values, mistakes, reserved=("environment", "sizes"))
-        values |= _typed(cls, overrides or {}, mistakes, reserved=("environment", "sizes"))
+        values = typed(cls, values, mistakes, reserved=("environment", "sizes"))
+        values |= typed(cls, overrides or {}, mistakes, reserved=("environment", "sizes"))
         mistakes += _mistakes(values)
         if sizes.get("log_days", LOG_DAYS[0]) not in LOG_DAYS:
             mistakes.append(f"log_days must be one of {', '.join(map(str, LOG_DAYS))}, not {sizes['log_days']}")
@@ -201,24 +196,6 @@ def read(name: str) -> dict[str, Any]:
 
 def _names(kind: type) -> list[str]:
     return [field.name for field in fields(kind)]
-
-
-def _typed(kind: type, given: Mapping[str, Any], mistakes: list[str], *, reserved: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the given values of the fields of a class, with the types of the fields; add what is wrong to `mistakes`."""
-    types = {field.name: field.type for field in fields(kind) if field.name not in reserved}
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in types:
-            near = get_close_matches(key, types, n=1)
-            mistakes.append(f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
-            continue
-        converted = _BOOLEANS.get(value, value) if types[key] is bool and isinstance(value, str) else value
-        if type(converted) is types[key]:
-            values[key] = converted
-        else:
-            wanted = {bool: "true or false", int: "an integer", str: "a string"}[types[key]]  # type: ignore[index]  # classes
-            mistakes.append(f"{key} must be {wanted}, not {value!r}")
-    return values
 
 
 def _mistakes(values: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,8 @@ import re
 import sys
 from typing import Final
 
-from stacks.environment import ENVIRONMENTS, ContextError, read
+from stacks.environment import ENVIRONMENTS, read
+from stacks.values import ContextError
 
 NEWEST: Final = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}"
 """Name of the public parameter in Systems Manager with the id of the newest image."""

@@ -24,7 +24,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 DOCUMENTS = sorted(
-    path for path in ROOT.rglob("*.md") if not re.search(r"(^|/)(\.|node_modules/|cdk\.out/)", str(path.relative_to(ROOT)))
+    path
+    for path in ROOT.rglob("*.md")
+    if not re.search(r"(^|/)(\.|node_modules/|cdk\.out/|azure\.out/)", str(path.relative_to(ROOT)))
 )
 
 
@@ -141,7 +143,7 @@ def test_every_link_has_a_target(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_named_file_exists(document: Path) -> None:
     for name in re.findall(
-        r"`((?:asciist|service|lambda_worker|stacks|observability|tests|docs|examples|bench|devtools|tools)/[\w./-]*)`",
+        r"`((?:asciist|service|lambda_worker|stacks|azure_stacks|environments|observability|tests|docs|examples|bench|devtools|tools)/[\w./-]*)`",
         document.read_text(),
     ):
         assert (ROOT / name).exists(), name

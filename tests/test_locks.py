@@ -54,6 +54,7 @@ def test_every_lock_is_compiled_from_something() -> None:
     assert LOCKS == (
         "requirements.txt",
         "requirements/audit.txt",
+        "requirements/azure.txt",
         "requirements/bench.txt",
         "requirements/emulator.txt",
         "requirements/serve.txt",
@@ -72,7 +73,7 @@ def test_each_lock_pins_every_declared_dependency() -> None:
     assert declared([*served(), *group("dev")]) <= names("requirements.txt")
     assert declared([*PROJECT["project"]["dependencies"], *group("build")]) <= names("requirements/serve.txt")
     assert declared(served()) <= names("requirements/web.txt")
-    for name in ("worker", "audit", "bench", "emulator", "thumbor"):
+    for name in ("worker", "audit", "azure", "bench", "emulator", "thumbor"):
         assert declared(group(name)) <= names(f"requirements/{name}.txt")
 
 

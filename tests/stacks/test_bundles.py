@@ -651,13 +651,13 @@ def test_a_failed_boot_exits_with_1_and_names_the_failure(
 def test_every_shell_script_passes_shellcheck() -> None:
     files = [
         path
-        for folder in ("stacks/instance", "tests/stacks", "tools", ".ci")
+        for folder in ("stacks/instance", "azure_stacks/instance", "tests/stacks", "tools", ".ci")
         for path in (ROOT / folder).iterdir()
         if path.is_file()
     ]
     scripts = [path for path in files if re.match(rb"#!.*\b(ba)?sh\n", path.read_bytes())]
 
-    assert {"boot", "install", "lock", "run", "systemd.sh"} <= {path.name for path in scripts}
+    assert {"boot", "install", "setup", "lock", "run", "systemd.sh"} <= {path.name for path in scripts}
     checked = subprocess.run(
         [Path(sys.executable).parent / "shellcheck", *scripts], capture_output=True, text=True, check=False
     )

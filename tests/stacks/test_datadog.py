@@ -16,7 +16,8 @@ import pytest
 from asciist.settings import Settings
 from observability import datadog
 from observability.validation import Kind, check
-from stacks.environment import ContextError, Environment
+from stacks.environment import Environment
+from stacks.values import ContextError
 from tests.stacks.synthesis import choose, synthesized
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ import pytest
 
 from stacks import environment as module
 from stacks import image
-from stacks.environment import ENVIRONMENTS, ContextError, Environment
+from stacks.environment import ENVIRONMENTS, Environment
+from stacks.values import ContextError
 
 DOMAIN = {"domain": "art.example", "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/x"}
 

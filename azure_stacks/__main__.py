@@ -1,0 +1,97 @@
+"""Synthesize a deployment on Azure: `python -m azure_stacks ENVIRONMENT [KEY=VALUE…]`.
+
+It writes `azure.out/stacks/asciist-ENVIRONMENT`, a directory for `terraform`, if the environment is valid and checkov finds
+nothing that `azure_stacks/findings.py` does not accept. KEY=VALUE overrides a key of the environment's file.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from azure_stacks.environment import Environment
+from azure_stacks.findings import ACCEPTED
+from stacks.bundles import INSTANCE_PYTHON, ROOT, Architecture, BundleError, Target, release_bundle
+from stacks.values import ContextError
+
+OUTPUT: Final = ROOT / "azure.out"
+_BIN: Final = ROOT / ".venv-azure/bin"
+"""Commands of the environment of `requirements/azure.txt`, which `make` creates."""
+
+
+class SynthesisError(Exception):
+    """The program failed, or checkov found something. The message has their output."""
+
+
+def release(environment: Environment) -> Path:
+    """Return the release of a deployment: the same directory that instances on AWS install. Raises BundleError."""
+    return release_bundle(Target(architecture=cast("Architecture", environment.architecture), python=INSTANCE_PYTHON))
+
+
+def synthesize(name: str, overrides: Mapping[str, str], *, release: Path, output: Path = OUTPUT) -> Path:
+    """Synthesize a deployment that is known to be valid; return the directory for `terraform`. Raises SynthesisError."""
+    given = [f"{key}={value}" for key, value in overrides.items()]
+    directory = output / "stacks" / Environment.load(name, overrides).prefix
+    shutil.rmtree(directory, ignore_errors=True)
+    _run(_BIN / "python", "-m", "azure_stacks.program", name, release, output, *given)
+    return directory
+
+
+def findings(*directories: Path) -> list[dict[str, set[str]]]:
+    """Return what checkov finds in each program: the names of resources by the id of the check. Raises SynthesisError."""
+    with tempfile.TemporaryDirectory() as temporary:
+        judged = [
+            _without_version(directory, Path(temporary) / f"{number}.tf.json") for number, directory in enumerate(directories)
+        ]
+        files = [argument for file in judged for argument in ("--file", file)]
+        options = ("--framework", "terraform_json", "--output", "json", "--soft-fail", "--skip-download")
+        report = json.loads(_run(_BIN / "python", "-m", "checkov.main", *files, *options))
+    if report["summary"]["parsing_errors"] or not report["summary"]["passed"]:
+        raise SynthesisError("checkov cannot read the program")
+    found: list[dict[str, set[str]]] = [{} for _ in directories]
+    for check in report["results"]["failed_checks"]:
+        program = found[int(Path(check["file_path"]).name.partition(".")[0])]
+        program.setdefault(check["check_id"], set()).add(check["resource"].rpartition(".")[2])
+    return found
+
+
+def _without_version(directory: Path, copy: Path) -> Path:
+    """Copy a program without the version of Terraform that it requires, which checkov cannot read; return the copy."""
+    program: dict[str, Any] = json.loads((directory / "cdk.tf.json").read_text())
+    del program["terraform"]["required_version"]
+    copy.write_text(json.dumps(program))
+    return copy
+
+
+def judge(found: Mapping[str, set[str]]) -> None:
+    """Raise SynthesisError if checkov has found something that is not accepted."""
+    refused = {check: resources for check, resources in found.items() if check not in ACCEPTED}
+    if refused:
+        raise SynthesisError("; ".join(f"{check} in {', '.join(sorted(names))}" for check, names in sorted(refused.items())))
+
+
+def _run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603 - nothing from outside
+    if done.returncode != 0:
+        raise SynthesisError(f"{done.stdout}{done.stderr}".strip())
+    return done.stdout
+
+
+def main() -> None:
+    name, *given = sys.argv[1:] or ["dev"]
+    overrides = {key: value for key, _, value in (override.partition("=") for override in given)}
+    try:
+        environment = Environment.load(name, overrides)
+        directory = synthesize(name, overrides, release=release(environment))
+        judge(*findings(directory))
+    except (ContextError, BundleError, SynthesisError) as error:
+        sys.exit(f"asciist: {error}")
+    print(directory)
+
+
+if __name__ == "__main__":
+    main()

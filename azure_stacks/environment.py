@@ -1,0 +1,201 @@
+"""The configuration of a deployment on Azure: a file of `environments/azure/`, read and validated once."""
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from stacks.values import ContextError, typed
+
+ENVIRONMENTS: Final = Path(__file__).parents[1] / "environments/azure"
+"""Directory of the files. The name of a file, without its suffix, is that of the environment."""
+
+ARCHITECTURES: Final = ("x86_64", "arm64")
+LOG_DAYS: Final = range(30, 731)
+"""Retentions of a Log Analytics workspace, in days."""
+
+_VAULT: Final = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.KeyVault/vaults/[A-Za-z0-9-]+")
+_INSTANCE_TYPE: Final = re.compile(r"Standard_[A-Z]+\d+(?P<features>[a-z]*)_v\d+")
+_LONGEST_NAME: Final = 24
+"""Maximum characters of the name of a storage account or a Key Vault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The capacity of a deployment, and how long it keeps data."""
+
+    web_instance_type: str
+    """Size of the web instances, with two virtual CPUs, such as `Standard_D2ls_v5`, or `Standard_D2pls_v5` for `arm64`."""
+    web_min_instances: int
+    """Minimum number of web instances."""
+    web_max_instances: int
+    """Maximum number of web instances."""
+    poller_instance_type: str
+    """Size of the pollers, as above."""
+    poller_min_instances: int
+    """Minimum number of pollers."""
+    poller_max_instances: int
+    """Maximum number of pollers."""
+    gateway_min_units: int
+    """Minimum capacity units of the application gateway, which are paid for whether used or not."""
+    gateway_max_units: int
+    """Maximum capacity units of the application gateway, from 2 to 125."""
+    requests_per_address: int
+    """Requests of one client address in five minutes above which the firewall refuses more, from 10 to 5000."""
+    zones: int
+    """Number of availability zones, from 1 to 3, over which gateway and instances are spread."""
+    artifact_days: int
+    """Age, in days, at which images and art are deleted."""
+    log_days: int
+    """Retention of logs, in days, from 30 to 730. Those of the gateway have the addresses of clients."""
+    monthly_budget: int
+    """Amount a month, in the currency of the subscription, above which an e-mail is sent. 0 for no budget."""
+    keeps_data: bool
+    """True if Terraform refuses to delete the storage account and the vault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The configuration of a deployment. Each field is the key of that name in its file; those of `Sizes` are in `[sizes]`."""
+
+    environment: str
+    """Name of the file and of the deployment, such as `dev` or `prod`."""
+    sizes: Sizes
+    location: str = "westeurope"
+    """Azure region."""
+    name_suffix: str = ""
+    """Lower-case letters and digits that make the names of storage account and vault unique in all of Azure."""
+    architecture: str = ARCHITECTURES[0]
+    """Processor of the instances: `x86_64` or `arm64`."""
+    image: str = "latest"
+    """Version of Debian 12's image, or `latest` for the newest one when an instance is created."""
+    domain: str = ""
+    """Domain name of the service; requires a certificate."""
+    certificate_vault: str = ""
+    """Resource id of the Key Vault that holds the certificate for `domain`."""
+    certificate: str = ""
+    """Name of the certificate in that vault. The gateway takes its newest version."""
+    plain_http: bool = False
+    """True to allow a deployment without a domain, which uses plain HTTP."""
+    firewall: bool = False
+    """True for a web application firewall, which limits the requests of an address."""
+    deployers: str = ""
+    """Public IPv4 addresses from which Terraform writes the release and the keys of links, separated by commas."""
+    alarm_email: str = ""
+    """E-mail address that receives the alarms that page."""
+    ticket_email: str = ""
+    """E-mail address that receives the alarms that can wait until the next working day. If empty, `alarm_email` does."""
+    pages_nobody: bool = False
+    """True to allow a deployment whose alarms reach nobody."""
+    runbook: str = "docs/runbook.md"
+    """URL or path of the runbook, to which each alarm links."""
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the names of this deployment's resources."""
+        return f"asciist-{self.environment}"
+
+    @property
+    def unique_name(self) -> str:
+        """Name of the storage account and of the vault, which nobody else in Azure may have."""
+        return f"asciist{self.environment}{self.name_suffix}"
+
+    @property
+    def zones(self) -> list[str]:
+        """Names of the availability zones."""
+        return [str(number) for number in range(1, self.sizes.zones + 1)]
+
+    @property
+    def deployer_addresses(self) -> list[str]:
+        """The addresses of `deployers`."""
+        return [address.strip() for address in self.deployers.split(",") if address.strip()]
+
+    @classmethod
+    def load(cls, name: str, overrides: Mapping[str, str] | None = None) -> "Environment":
+        """Read and validate `environments/azure/{name}.toml`, with other values for some keys. Raises ContextError."""
+        values = _read(name)
+        mistakes: list[str] = []
+        given_sizes = typed(Sizes, values.pop("sizes", {}), mistakes)
+        mistakes += [f"sizes lacks {field.name}" for field in fields(Sizes) if field.name not in given_sizes]
+        values = typed(cls, values, mistakes, reserved=("environment", "sizes"))
+        values |= typed(cls, overrides or {}, mistakes, reserved=("environment", "sizes"))
+        if mistakes:
+            raise ContextError("; ".join(mistakes))
+        environment = cls(environment=name, sizes=Sizes(**given_sizes), **values)
+        if mistakes := [*_mistakes(environment), *_mistakes_of_sizes(environment)]:
+            raise ContextError("; ".join(mistakes))
+        return environment
+
+
+def _read(name: str) -> dict[str, Any]:
+    known = sorted(file.stem for file in ENVIRONMENTS.glob("*.toml"))
+    if name not in known:
+        raise ContextError(f"environment must be one of {', '.join(known)}, not {name!r}")
+    try:
+        return tomllib.loads((ENVIRONMENTS / f"{name}.toml").read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ContextError(f"environments/azure/{name}.toml: {error}") from error
+
+
+def _mistakes(environment: Environment) -> list[str]:
+    mistakes = []
+    if environment.architecture not in ARCHITECTURES:
+        mistakes.append(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {environment.architecture!r}")
+    if not re.fullmatch(r"[a-z0-9]*", environment.name_suffix):
+        mistakes.append(f"name_suffix must be lower-case letters and digits, not {environment.name_suffix!r}")
+    if len(environment.unique_name) > _LONGEST_NAME:
+        mistakes.append(f"the name {environment.unique_name} has more than {_LONGEST_NAME} characters: shorten name_suffix")
+    with_domain = [bool(given) for given in (environment.domain, environment.certificate_vault, environment.certificate)]
+    if any(with_domain) and not all(with_domain):
+        mistakes.append("domain, certificate_vault and certificate go together: give all or none")
+    elif not any(with_domain) and not environment.plain_http:
+        mistakes.append("images would be sent unencrypted: give a domain with its certificate, or set plain_http")
+    if environment.certificate_vault and not _VAULT.fullmatch(environment.certificate_vault):
+        mistakes.append(f"certificate_vault must be the resource id of a Key Vault, not {environment.certificate_vault!r}")
+    mistakes += [
+        f"deployers must be public IPv4 addresses, not {address!r}"
+        for address in environment.deployer_addresses
+        if not _is_public(address)
+    ]
+    mistakes += [
+        f"{name} must be an e-mail address, not {address!r}"
+        for name, address in (("alarm_email", environment.alarm_email), ("ticket_email", environment.ticket_email))
+        if address and "@" not in address
+    ]
+    if not (environment.alarm_email or environment.pages_nobody):
+        mistakes.append("nobody is told of alarms: give alarm_email, or set pages_nobody")
+    return mistakes
+
+
+def _mistakes_of_sizes(environment: Environment) -> list[str]:
+    sizes = environment.sizes
+    mistakes = []
+    for name in ("web_instance_type", "poller_instance_type"):
+        size = _INSTANCE_TYPE.fullmatch(getattr(sizes, name))
+        # The letter p says that the processor is an ARM one.
+        if not size or ("p" in size["features"]) != (environment.architecture == "arm64"):
+            mistakes.append(f"{name} must be a size for {environment.architecture}, not {getattr(sizes, name)!r}")
+    for name, allowed in (
+        ("zones", range(1, 4)),
+        ("log_days", LOG_DAYS),
+        ("gateway_max_units", range(2, 126)),
+        ("requests_per_address", range(10, 5001)),
+    ):
+        if getattr(sizes, name) not in allowed:
+            mistakes.append(f"{name} must be from {allowed[0]} to {allowed[-1]}, not {getattr(sizes, name)}")
+    mistakes += [
+        f"{tier}_min_instances must be from 1 to {tier}_max_instances"
+        for tier in ("web", "poller")
+        if not 1 <= getattr(sizes, f"{tier}_min_instances") <= getattr(sizes, f"{tier}_max_instances")
+    ]
+    return mistakes
+
+
+def _is_public(address: str) -> bool:
+    try:
+        return ipaddress.IPv4Address(address).is_global
+    except ValueError:
+        return False

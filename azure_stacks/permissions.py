@@ -1,0 +1,113 @@
+"""Permissions of each identity, as custom roles and conditions of their assignments.
+
+The built-in roles of Azure allow more: `Storage Blob Data Contributor` reads, writes, deletes and lists every blob. As on AWS,
+the web tier cannot read an image, the worker tier cannot write one, and nobody can list blobs without knowing a digest.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_MESSAGES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues/messages"
+_READ_SECRET: Final = "Microsoft.KeyVault/vaults/secrets/getSecret/action"  # noqa: S105 - the name of an action
+
+_PATH: Final = f"@Resource[{_BLOBS}:path] StringLike"
+_LISTED_PREFIX: Final = f"@Request[{_BLOBS}:prefix] StringLike"
+
+IMAGES: Final = "*/image"
+ART: Final = "*/width/*"
+DIGEST: Final = f"{64 * '?'}/"
+"""The prefix of the keys of one image. In conditions, as in AWS's policies, each ? stands for any one character."""
+
+Identity = Literal["web", "worker", "gateway"]
+Scope = Literal["artifacts", "releases", "requests", "dead_letters", "link_keys", "certificate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """Actions on data that an identity may take in a scope."""
+
+    identity: Identity
+    scope: Scope
+    actions: tuple[str, ...]
+    reason: str
+    reads: tuple[str, ...] = ()
+    """Patterns of the paths that may be read; empty for all."""
+    writes: tuple[str, ...] = ()
+    """Patterns of the paths that may be written; empty for all."""
+    deletes: tuple[str, ...] = ()
+    """Patterns of the paths that may be deleted; empty for all."""
+    lists: str = ""
+    """Pattern of the prefix that a list must name, if blobs may be listed."""
+
+    @property
+    def name(self) -> str:
+        """Name of the role and of its assignment."""
+        return f"{self.identity}-{self.scope.replace('_', '-')}"
+
+    @property
+    def condition(self) -> str:
+        """The condition of the assignment, in Azure's language; empty if there is none."""
+        clauses = [
+            _clause(f"{_BLOBS}/{action}", _PATH, patterns)
+            for action, patterns in (("write", self.writes), ("delete", self.deletes))
+            if patterns
+        ]
+        if self.reads:
+            clauses.append(_clause(f"{_BLOBS}/read", _PATH, self.reads, "NOT SubOperationMatches{'Blob.List'}"))
+            # A pattern that no prefix has forbids lists.
+            listed = (self.lists or "-",)
+            clauses.append(_clause(f"{_BLOBS}/read", _LISTED_PREFIX, listed, "SubOperationMatches{'Blob.List'}"))
+        return " AND ".join(clauses)
+
+
+def _clause(action: str, attribute: str, patterns: tuple[str, ...], suboperation: str = "") -> str:
+    """Return a clause that holds for any other action, and for this one if the attribute matches a pattern."""
+    matches = f"ActionMatches{{'{action}'}}" + (f" AND {suboperation}" if suboperation else "")
+    return f"((!({matches})) OR (" + " OR ".join(f"{attribute} '{pattern}'" for pattern in patterns) + "))"
+
+
+GRANTS: Final = (
+    Grant(
+        identity="web",
+        scope="artifacts",
+        actions=(f"{_BLOBS}/read", f"{_BLOBS}/write", f"{_BLOBS}/delete"),
+        reads=(ART,),
+        writes=(IMAGES,),
+        deletes=(IMAGES, ART),
+        lists=DIGEST,
+        reason="storing uploads, serving stored art, and deleting an image and its art when its uploader asks for it",
+    ),
+    Grant(identity="web", scope="requests", actions=(f"{_MESSAGES}/add/action",), reason="publishing requests"),
+    Grant(
+        identity="web",
+        scope="releases",
+        actions=(f"{_BLOBS}/read",),
+        reads=("*",),
+        reason="booting",
+    ),
+    Grant(identity="web", scope="link_keys", actions=(_READ_SECRET,), reason="making and reading links"),
+    Grant(
+        identity="worker",
+        scope="artifacts",
+        actions=(f"{_BLOBS}/read", f"{_BLOBS}/write"),
+        reads=(IMAGES, ART),
+        writes=(ART,),
+        reason="reading images and earlier art, and storing art",
+    ),
+    Grant(
+        identity="worker",
+        scope="requests",
+        actions=(f"{_MESSAGES}/read", f"{_MESSAGES}/process/action", f"{_MESSAGES}/write", f"{_MESSAGES}/delete"),
+        reason="receiving requests, extending their visibility timeout, and deleting them",
+    ),
+    Grant(
+        identity="worker",
+        scope="dead_letters",
+        actions=(f"{_MESSAGES}/add/action",),
+        reason="keeping messages whose processing failed at every attempt",
+    ),
+    Grant(identity="worker", scope="releases", actions=(f"{_BLOBS}/read",), reads=("*",), reason="booting"),
+    Grant(identity="gateway", scope="certificate", actions=(_READ_SECRET,), reason="the certificate of the domain"),
+)
+"""All grants. An identity may do nothing else."""
