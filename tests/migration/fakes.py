@@ -20,7 +20,7 @@ PLAN = Plan(
     old=OLD,
     new=NEW,
     interval_seconds=INTERVAL,
-    min_requests=100,
+    min_requests=30,
     poll_seconds=200,
     late_seconds=15,
     addresses={OLD: "192.0.2.1:443", NEW: "192.0.2.2:443"},
@@ -113,7 +113,7 @@ class FakeMetrics:
 
     cdn: FakeCdn
     clock: Clock
-    requests_per_second: float = 20
+    requests_per_second: float = 6
     origins: dict[str, Traffic] = field(default_factory=lambda: {OLD: Traffic(), NEW: Traffic()})
     weights: dict[str, int] | None = None
     """What is in force at the edge, if that differs from what the CDN says."""

@@ -84,7 +84,7 @@ def test_no_data_pauses_and_neither_promotes_nor_fails(world: World) -> None:  #
     world.metrics.alter = lambda window: replace(window, samples={})
     world.do(Controller.run)
 
-    assert_paused(world, at=10, because="azure 0 (at least 100)")
+    assert_paused(world, at=10, because="azure 0 (at least 30)")
 
 
 def test_measurements_that_all_fail_are_no_success(world: World) -> None:  # A#4479, A#521
@@ -105,7 +105,7 @@ def test_an_inconclusive_step_is_not_promoted(world: World) -> None:  # A#3850, 
 
 def test_too_few_requests_are_waited_for_and_then_pause(world: World) -> None:
     world.shift_to(1)
-    world.metrics.requests_per_second = 5
+    world.metrics.requests_per_second = 1
     started = world.clock.now
     world.do(Controller.run)
 
