@@ -15,7 +15,7 @@ TOKEN: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of an environment
 _DEFAULTS: Final = {"interval_seconds": 600, "min_requests": 500, "poll_seconds": 15, "late_seconds": 15}
 """`late_seconds` is longer than the service works at a request."""
 _MINIMA: Final = {"interval_seconds": 1, "min_requests": 100, "poll_seconds": 0.1, "late_seconds": 0}
-"""With fewer than 100 requests, a p95 rests on five or fewer."""
+"""Fewer than 100 requests can show no more than that something is wholly broken."""
 _TEXTS: Final = ("from", "to", "journal")
 _CDNS: Final = {
     "haproxy": ("socket", "backend", "log"),

@@ -1,4 +1,4 @@
-"""What the controller needs from a CDN, from a source of metrics and from a comparison of art, and how these may fail.
+"""The ports of a shift: a CDN, a source of metrics and a comparison of art, and how these may fail.
 
 ::
 
@@ -51,12 +51,12 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class CdnState:
-    """What is in force at the CDN."""
+    """The weights and settings in force at the CDN."""
 
     origins: Mapping[str, Origin]
     """All origins that share the traffic, by name."""
     affinity: str
-    """What binds clients to an origin against its weight, such as a cookie; empty if nothing does."""
+    """The setting that binds clients to an origin against its weight, such as a cookie; empty if none does."""
 
     @property
     def weights(self) -> dict[str, int]:
@@ -120,7 +120,7 @@ class Comparison:
     """The art that two origins made of the same image, with the same options."""
 
     image: str
-    """What was sent."""
+    """Name of the image that was sent."""
     same: bool | None
     """None if an origin did not answer, so that nothing was compared."""
     detail: str

@@ -19,7 +19,7 @@ PATIENCE: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a shift was planned as. It does not change while the shift is under way."""
+    """The plan of a shift. It does not change while the shift is under way."""
 
     old: str
     new: str
@@ -138,7 +138,7 @@ def planned(plan: Plan) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a look shows."""
+    """The findings of one look."""
 
     until: float
     """End of the window, in seconds since the epoch."""

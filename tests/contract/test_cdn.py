@@ -78,12 +78,10 @@ def test_weights_are_read_by_name(cdn: CdnUnderTest) -> None:
     assert cdn.port.read().weights == {"aws": 100, "azure": 0}
 
 
-@pytest.mark.parametrize("weights", [(99, 1), (90, 10), (50, 50), (1, 100), (0, 100), (100, 0), (71, 29)])
-def test_what_is_written_is_in_force(cdn: CdnUnderTest, weights: tuple[int, int]) -> None:
-    written = dict(zip(("aws", "azure"), weights, strict=True))
-    cdn.port.write(written)
-
-    assert cdn.port.read().weights == written
+def test_what_is_written_is_in_force(cdn: CdnUnderTest) -> None:
+    for aws, azure in ((99, 1), (90, 10), (50, 50), (1, 100), (0, 100), (100, 0), (71, 29)):
+        cdn.port.write({"aws": aws, "azure": azure})
+        assert cdn.port.read().weights == {"aws": aws, "azure": azure}
 
 
 def test_an_origin_that_is_not_named_keeps_its_weight(cdn: CdnUnderTest) -> None:
@@ -100,12 +98,11 @@ def test_a_write_can_be_repeated(cdn: CdnUnderTest) -> None:
     assert cdn.port.read().weights == {"aws": 90, "azure": 10}
 
 
-@pytest.mark.parametrize("weights", [{"gcp": 10}, {"azure": 101}, {"azure": -1}])
-def test_what_cannot_be_written_is_refused_and_changes_nothing(cdn: CdnUnderTest, weights: dict[str, int]) -> None:
-    with pytest.raises(CdnError):
-        cdn.port.write(weights)
-
-    assert cdn.port.read().weights == {"aws": 100, "azure": 0}
+def test_what_cannot_be_written_is_refused_and_changes_nothing(cdn: CdnUnderTest) -> None:
+    for weights in ({"gcp": 10}, {"azure": 101}, {"azure": -1}):
+        with pytest.raises(CdnError):
+            cdn.port.write(weights)
+        assert cdn.port.read().weights == {"aws": 100, "azure": 0}
 
 
 def test_an_origin_without_weight_is_available(cdn: CdnUnderTest) -> None:

@@ -47,7 +47,7 @@ class CloudflareServer:
         """Requests that are answered with a 500 from now on."""
         self.delay_seconds = 0.0
         self.alter: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] | None = None
-        """What is applied of an acknowledged write."""
+        """Returns the origins that an acknowledged write leaves."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()

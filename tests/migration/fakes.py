@@ -21,7 +21,7 @@ PLAN = Plan(
     new=NEW,
     interval_seconds=INTERVAL,
     min_requests=30,
-    poll_seconds=200,
+    poll_seconds=300,
     late_seconds=15,
     addresses={OLD: "192.0.2.1:443", NEW: "192.0.2.2:443"},
 )
@@ -60,7 +60,7 @@ class FakeCdn:
     history: list[dict[str, int]] = field(default_factory=list)
     """Weights after each write, and before the first."""
     written: list[dict[str, int]] = field(default_factory=list)
-    """What was asked for."""
+    """The writes that were asked for."""
     errors: int = 0
     """Calls that fail from now on."""
     ignores_writes: bool = False
@@ -116,7 +116,7 @@ class FakeMetrics:
     requests_per_second: float = 6
     origins: dict[str, Traffic] = field(default_factory=lambda: {OLD: Traffic(), NEW: Traffic()})
     weights: dict[str, int] | None = None
-    """What is in force at the edge, if that differs from what the CDN says."""
+    """Weights in force at the edge, if they differ from those that the CDN tells."""
     alter: Callable[[Window], Window] = lambda window: window
     broken: bool = False
 

@@ -17,7 +17,15 @@ from migration.shift.ports import JournalError, ShiftError
 from migration.shift.state import WATCH, Phase, State, replay
 from tests.migration.fakes import NEW, OLD, PLAN, CrashError, CrashingJournal, Traffic, World
 
+MEMORY = next(Path("/dev").glob("shm"), None)
+"""Where to write thousands of journals. What reaches a disk is no subject here."""
 FAILING = {OLD: Traffic(), NEW: Traffic(error_rate=0.2)}
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    with TemporaryDirectory(dir=MEMORY) as directory:
+        yield Path(directory)
 
 
 def state(world: World) -> State:
@@ -77,13 +85,13 @@ COMMANDS = {until_finished: {OLD: 0, NEW: 100}, until_aborted: {OLD: 100, NEW: 0
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_a_crash_at_any_record_of_the_journal_is_survived(
-    tmp_path: Path, command: Callable[[Controller], None], after: bool
+    memory: Path, command: Callable[[Controller], None], after: bool
 ) -> None:
-    (tmp_path / "whole").mkdir()
-    number_of_records = records_of(tmp_path / "whole", command)
+    (memory / "whole").mkdir()
+    number_of_records = records_of(memory / "whole", command)
     assert number_of_records >= 8
     for number in range(1, number_of_records + 1):
-        directory = tmp_path / str(number)
+        directory = memory / str(number)
         directory.mkdir()
         world = World(directory)
         with pytest.raises(CrashError):
@@ -96,11 +104,9 @@ def test_a_crash_at_any_record_of_the_journal_is_survived(
 
 @pytest.mark.parametrize("moment", ["before_write", "after_write"])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
-def test_a_crash_at_any_write_to_the_cdn_is_survived(
-    tmp_path: Path, command: Callable[[Controller], None], moment: str
-) -> None:
+def test_a_crash_at_any_write_to_the_cdn_is_survived(memory: Path, command: Callable[[Controller], None], moment: str) -> None:
     for number in itertools.count(1):
-        directory = tmp_path / str(number)
+        directory = memory / str(number)
         directory.mkdir()
         world = World(directory)
         left = iter(range(number))
@@ -122,9 +128,9 @@ def test_a_crash_at_any_write_to_the_cdn_is_survived(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_crash_during_a_roll_back_never_raises_the_new_weight(tmp_path: Path, after: bool) -> None:
+def test_a_crash_during_a_roll_back_never_raises_the_new_weight(memory: Path, after: bool) -> None:
     for number in (1, 2, 3):  # judged, rolling back, rolled back
-        directory = tmp_path / str(number)
+        directory = memory / str(number)
         directory.mkdir()
         world = World(directory)
         world.shift_to(50)
@@ -173,7 +179,7 @@ class Shift(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = TemporaryDirectory()
+        self.directory = TemporaryDirectory(dir=MEMORY)
         self.world = World(Path(self.directory.name))
         self.crash: tuple[int, bool] | None = None
 
