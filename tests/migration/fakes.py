@@ -58,7 +58,7 @@ class FakeCdn:
     )
     affinity: str = ""
     history: list[dict[str, int]] = field(default_factory=list)
-    """Weights after each write, and before the first."""
+    """Weights after each change, and before the first."""
     written: list[dict[str, int]] = field(default_factory=list)
     """The writes that were asked for."""
     errors: int = 0
@@ -88,9 +88,8 @@ class FakeCdn:
         self.before_write()
         self.written.append(dict(weights))
         if not self.ignores_writes:
-            for name, weight in weights.items():
-                self.origins[name] = replace(self.origins[name], weight=weight)
-            self.history.append(self.weights)
+            for name, weight in sorted(weights.items(), key=lambda item: item[1]):  # one by one, in the worst order
+                self.change(name, weight=weight)
         self.after_write()
 
     def _maybe_fail(self) -> None:

@@ -145,6 +145,19 @@ def test_a_crash_during_a_roll_back_never_raises_the_new_weight(memory: Path, af
         assert (world.cdn.weights, state(world).phase) == ({OLD: 100, NEW: 0}, Phase.ROLLED_BACK)
 
 
+def test_an_abort_after_a_crash_while_finishing_brings_the_old_origin_back_first(memory: Path) -> None:
+    world = World(memory)
+    world.shift_to(100)
+    world.do(Controller.step)
+    with pytest.raises(CrashError):
+        world.do(Controller.finish, crash_at(2, after=False))  # the old origin is out, and no record says so
+    assert world.cdn.weights == {OLD: 0, NEW: 100}
+    world.do(Controller.abort)
+
+    assert_never_without_an_origin(world)
+    assert (world.cdn.weights, state(world).phase) == ({OLD: 100, NEW: 0}, Phase.ROLLED_BACK)
+
+
 def test_every_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with Journal(path) as journal:

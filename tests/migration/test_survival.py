@@ -49,7 +49,7 @@ def test_a_shift_goes_from_one_origin_to_the_other(world: World) -> None:
     world.do(Controller.step)
     world.do(Controller.finish)
 
-    assert [weights[NEW] for weights in world.cdn.history] == [0, 1, 10, 50, 100, 100]
+    assert [weights[NEW] for weights in world.cdn.written] == [1, 10, 50, 100, 100]
     assert world.cdn.weights == {OLD: 0, NEW: 100}
     assert state(world).phase is Phase.FINISHED
 
