@@ -75,11 +75,11 @@ class TestHaproxy:
     def checkout(self, tmp_path: Path) -> Checkout:
         """A machine on which apt-get can install HAProxy."""
         checkout = Checkout(tmp_path, "haproxy")
+        checkout.tool.write_text(checkout.tool.read_text().replace("/usr/sbin", str(tmp_path / "empty")))  # where Debian has it
         haproxy = checkout.commands / "haproxy"
         checkout.stand_in(checkout.commands / "apt-get", f"[[ $* != *install* ]] || {{ echo >{haproxy}; chmod +x {haproxy}; }}")
         return checkout
 
-    @pytest.mark.skipif(Path("/usr/sbin/haproxy").exists(), reason="the tool finds HAProxy there")
     def test_no_package_is_installed_without_permission(self, checkout: Checkout) -> None:
         done = checkout.run()
 
@@ -87,9 +87,7 @@ class TestHaproxy:
         assert "its tests are skipped" in done.stderr
         assert checkout.recorded() == []
 
-    @pytest.mark.skipif(
-        os.geteuid() != 0 or Path("/usr/sbin/haproxy").exists(), reason="only root can install packages, and only missing ones"
-    )
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can install packages")
     def test_a_package_is_installed_with_permission(self, checkout: Checkout) -> None:
         done = checkout.run(APT_INSTALL="1")
 

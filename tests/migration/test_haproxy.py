@@ -17,7 +17,7 @@ from migration.shift.request_log import RequestLog
 from migration.shift.state import Phase, Plan
 from observability.objective import OBJECTIVE
 from tests.migration.fakes import NEW, OLD, FakeArt
-from tests.migration.haproxy_server import BACKEND, HaproxyServer, Load, OriginServer
+from tests.migration.haproxy_server import BACKEND, HaproxyServer, Load, OriginServer, binary
 from tests.waiting import wait_until
 
 
@@ -25,6 +25,7 @@ class Shift:
     """Two origins behind HAProxy, under load, and the controller of a shift between them."""
 
     def __init__(self, directory: Path, *, check: str = "") -> None:
+        binary()  # or skip, before a thread runs
         self.origins = {OLD: OriginServer(), NEW: OriginServer()}
         self.haproxy = HaproxyServer(directory, [origin.port for origin in self.origins.values()], check=check)
         self.cdn = HaproxyCdn(self.haproxy.socket, backend=BACKEND)
