@@ -20,6 +20,7 @@ endif
 SERVES := $(VENV)/.serves
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
+HAPROXY := $(VENV)/.haproxy
 CHARTS := $(VENV)/charts/.complete
 ACTIONLINT := $(VENV)/actionlint/.complete
 SHARP := $(BENCH)/sharp/.complete
@@ -56,6 +57,10 @@ $(READY): requirements.txt $(SERVES)
 $(BROWSER): $(READY) tools/browser tools/npm-install tools/chromium/package-lock.json
 	@tools/browser > $@ || { rm $@; exit 1; }
 
+# The tests that move traffic between origins use HAProxy if it is installed; tools/haproxy installs it where it may.
+$(HAPROXY): $(READY) tools/haproxy
+	@tools/haproxy > $@ || { rm $@; exit 1; }
+
 # The chart library of the local dashboard, from npm at the version and the hash in tools/charts.
 $(CHARTS): $(READY) tools/npm-install tools/charts/package-lock.json
 	@tools/npm-install charts $(@D)
@@ -72,7 +77,7 @@ run: $(SERVES) ## Serve on localhost, port 27244 (set HOST and PORT to change it
 dashboard: $(READY) $(CHARTS) ## Serve under light load and show the Datadog dashboard on a local page (ARGS=--help)
 	@$(BIN)/python -m observability.local $(ARGS)
 
-test: $(READY) $(AZURE)/.ready $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests
+test: $(READY) $(AZURE)/.ready $(BROWSER) $(HAPROXY) $(CHARTS) check audit sbom ## Run the checks, then all tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) $(ACTIONLINT) ## Check format, lint rules, strict types, import rules and workflows

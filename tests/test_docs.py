@@ -143,7 +143,7 @@ def test_every_link_has_a_target(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_named_file_exists(document: Path) -> None:
     for name in re.findall(
-        r"`((?:asciist|service|lambda_worker|stacks|azure_stacks|environments|observability|tests|docs|examples|bench|devtools|tools)/[\w./-]*)`",
+        r"`((?:asciist|service|lambda_worker|migration|stacks|azure_stacks|environments|observability|tests|docs|examples|bench|devtools|tools)/[\w./-]*)`",
         document.read_text(),
     ):
         assert (ROOT / name).exists(), name

@@ -13,6 +13,7 @@ FOLDERS = (
     "devtools",
     "docs",
     "lambda_worker",
+    "migration",
     "observability",
     "service",
     "stacks",

@@ -57,6 +57,7 @@ def test_every_lock_is_compiled_from_something() -> None:
         "requirements/azure.txt",
         "requirements/bench.txt",
         "requirements/emulator.txt",
+        "requirements/migration.txt",
         "requirements/serve.txt",
         "requirements/thumbor.txt",
         "requirements/web.txt",
@@ -64,7 +65,7 @@ def test_every_lock_is_compiled_from_something() -> None:
     )
 
 
-@pytest.mark.parametrize("lock", ["serve", "web", "worker"])
+@pytest.mark.parametrize("lock", ["migration", "serve", "web", "worker"])
 def test_a_subset_has_the_versions_of_the_lock_of_everything(lock: str) -> None:
     assert pins(f"requirements/{lock}.txt") <= pins("requirements.txt")
 
@@ -73,7 +74,7 @@ def test_each_lock_pins_every_declared_dependency() -> None:
     assert declared([*served(), *group("dev")]) <= names("requirements.txt")
     assert declared([*PROJECT["project"]["dependencies"], *group("build")]) <= names("requirements/serve.txt")
     assert declared(served()) <= names("requirements/web.txt")
-    for name in ("worker", "audit", "azure", "bench", "emulator", "thumbor"):
+    for name in ("worker", "audit", "azure", "bench", "emulator", "migration", "thumbor"):
         assert declared(group(name)) <= names(f"requirements/{name}.txt")
 
 

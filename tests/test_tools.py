@@ -70,6 +70,38 @@ class TestBrowser:
         assert (ROOT / ".ci/run").read_text().endswith("\nAPT_INSTALL=1 exec make test\n")
 
 
+class TestHaproxy:
+    @pytest.fixture
+    def checkout(self, tmp_path: Path) -> Checkout:
+        """A machine on which apt-get can install HAProxy."""
+        checkout = Checkout(tmp_path, "haproxy")
+        checkout.tool.write_text(checkout.tool.read_text().replace("/usr/sbin", str(tmp_path / "empty")))  # where Debian has it
+        haproxy = checkout.commands / "haproxy"
+        checkout.stand_in(checkout.commands / "apt-get", f"[[ $* != *install* ]] || {{ echo >{haproxy}; chmod +x {haproxy}; }}")
+        return checkout
+
+    def test_no_package_is_installed_without_permission(self, checkout: Checkout) -> None:
+        done = checkout.run()
+
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "its tests are skipped" in done.stderr
+        assert checkout.recorded() == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can install packages")
+    def test_a_package_is_installed_with_permission(self, checkout: Checkout) -> None:
+        done = checkout.run(APT_INSTALL="1")
+
+        assert (done.returncode, done.stdout) == (0, f"{checkout.commands / 'haproxy'}\n")
+        assert "apt-get --quiet --yes install --no-install-recommends haproxy" in checkout.recorded()
+
+    def test_an_installed_one_is_found(self, checkout: Checkout) -> None:
+        checkout.stand_in(checkout.commands / "haproxy", "")
+        done = checkout.run(APT_INSTALL="1")
+
+        assert (done.returncode, done.stdout) == (0, f"{checkout.commands / 'haproxy'}\n")
+        assert checkout.recorded() == []
+
+
 class TestAudit:
     FOUND = '{"dependencies": [{"name": "jinja2", "vulns": [{"id": "PYSEC-1", "fix_versions": []}]}]}'
     KNOWN = f"[[ $* != *json* ]] || {{ echo '{FOUND}'; exit 1; }}\n"

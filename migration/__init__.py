@@ -1,0 +1,1 @@
+"""Tools that move a running service from one cloud to another. The service does not need them."""

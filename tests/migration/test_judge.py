@@ -1,0 +1,176 @@
+"""The comparison of two origins is exact, and honest about few requests."""
+
+import math
+import random
+from dataclasses import replace
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migration.shift.judge import (
+    FAILURE,
+    Judgement,
+    Question,
+    Verdict,
+    binomial_tail,
+    exceedance_tail,
+    fisher_tail,
+    judge,
+)
+from migration.shift.ports import Comparison, Sample, Window
+from observability.objective import OBJECTIVE
+from tests.migration.fakes import INTERVAL, NEW, OLD, Traffic, sample
+
+QUESTION = Question(old=OLD, new=NEW, weights={OLD: 50, NEW: 50}, min_requests=200, looks=10, over=True)
+SMALL = st.integers(0, 12)
+
+
+def window(old: Sample, new: Sample) -> Window:
+    return Window(start=0, end=INTERVAL, as_of=INTERVAL, unit="ms", samples={OLD: old, NEW: new})
+
+
+def judged(old: Sample, new: Sample, *comparisons: Comparison, question: Question = QUESTION) -> Judgement:
+    return judge(window(old, new), comparisons, question, OBJECTIVE)
+
+
+def verdicts(judgement: Judgement) -> dict[str, str]:
+    return {check.name: check.verdict for check in judgement.checks}
+
+
+@given(st.integers(0, 30), SMALL, st.fractions(0, 1, max_denominator=50))
+def test_the_binomial_tail_is_exact(trials: int, count: int, probability: Fraction) -> None:
+    exact = sum(
+        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k)
+        for k in range(min(count, trials + 1), trials + 1)
+    )
+    assert binomial_tail(count, trials, float(probability)) == pytest.approx(float(exact), abs=1e-12)
+
+
+@given(SMALL, SMALL, SMALL, SMALL)
+def test_fishers_test_is_exact(events: int, others: int, other_events: int, other_others: int) -> None:
+    trials, other_trials, total = events + others, other_events + other_others, events + other_events
+    exact = Fraction(
+        sum(math.comb(trials, k) * math.comb(other_trials, total - k) for k in range(events, min(trials, total) + 1)),
+        math.comb(trials + other_trials, total),
+    )
+    assert fisher_tail(events, trials, other_events, other_trials) == pytest.approx(float(exact), abs=1e-12)
+
+
+def test_fishers_test_of_the_tea_tasting() -> None:
+    assert fisher_tail(3, 4, 1, 4) == pytest.approx(17 / 70)  # Fisher, The Design of Experiments, 1935
+
+
+@pytest.mark.parametrize(("trials", "rank", "baseline"), [(1, 1, 1), (4, 1, 5), (5, 2, 5), (6, 3, 4)])
+def test_the_exceedance_test_counts_all_orders_of_the_values(trials: int, rank: int, baseline: int) -> None:
+    # Places of the old origin's values, from the greatest value on; and the new one's values above the one with this rank.
+    counts = [places[rank - 1] - (rank - 1) for places in combinations(range(trials + baseline), baseline)]
+    for count in range(trials + 2):
+        exact = sum(found >= count for found in counts) / len(counts)
+        assert exceedance_tail(count, trials, rank, baseline) == pytest.approx(exact, abs=1e-12)
+
+
+def test_the_exceedance_test_becomes_the_binomial_test_with_a_large_baseline() -> None:
+    assert exceedance_tail(40, 500, 50_000, 1_000_000) == pytest.approx(binomial_tail(40, 500, 0.05), rel=0.01)
+    assert exceedance_tail(40, 500, 5, 100) > 40 * binomial_tail(40, 500, 0.05)  # a p95 of 100 requests is itself uncertain
+
+
+def test_a_million_requests_are_judged_as_exactly_as_a_few() -> None:
+    assert binomial_tail(500_000, 1_000_000, 0.5) == pytest.approx(0.5, abs=0.001)
+    assert binomial_tail(1_100, 1_000_000, 0.001) == pytest.approx(0.00095, rel=0.05)
+    assert fisher_tail(10, 1_000_000, 10, 1_000_000) == pytest.approx(0.588, abs=0.01)
+
+
+def test_equal_origins_fail_about_as_rarely_as_promised() -> None:
+    generator = random.Random(1)
+    failed = 0
+    for _ in range(400):
+        old, new = (
+            Sample(
+                began=tuple(INTERVAL * (index + 0.5) / count for index in range(count)),
+                times=tuple(generator.lognormvariate(4, 0.5) for _ in range(count)),
+                statuses=tuple(503 if generator.random() < 0.0005 else 200 for _ in range(count)),
+            )
+            for count in (300, 300)
+        )
+        failed += judged(old, new).verdict is Verdict.FAILURE
+    assert binomial_tail(failed, 400, 3 * FAILURE) > 0.001
+
+
+def test_equal_origins_succeed() -> None:
+    judgement = judged(sample(Traffic(), 3000), sample(Traffic(), 3100), Comparison(image="cat", same=True, detail=""))
+
+    assert judgement.verdict is Verdict.SUCCESS
+    assert not judgement.old_is_sick
+
+
+def test_a_few_percent_of_errors_fail() -> None:
+    judgement = judged(sample(Traffic(), 500), sample(Traffic(error_rate=0.03), 500))
+
+    assert verdicts(judgement) | {"objective": "failure", "errors": "failure"} == verdicts(judgement)
+    assert "15 of 500 (3.00%) 5xx, old origin 0 of 500 (0.00%)" in judgement.reasons
+
+
+def test_one_error_of_few_requests_proves_nothing() -> None:
+    assert judged(sample(Traffic(), 250), sample(Traffic(error_rate=0.004), 250)).verdict is not Verdict.FAILURE
+
+
+def test_errors_in_doubt_are_inconclusive() -> None:
+    judgement = judged(sample(Traffic(), 400), sample(Traffic(error_rate=0.01), 400))  # 4 errors: p = 0.0008
+
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_slower_origin_fails() -> None:
+    judgement = judged(sample(Traffic(), 400), sample(Traffic(milliseconds=100), 400))
+
+    assert verdicts(judgement)["latency"] == "failure"
+
+
+def test_three_slow_requests_do_not_condemn_an_origin() -> None:
+    new = sample(Traffic(), 250)
+    slow = replace(new, times=(*new.times[:-3], 2000, 2000, 2000))  # the p95 of 50 requests would rest on these
+
+    assert verdicts(judged(sample(Traffic(), 2000), slow))["latency"] == "success"
+
+
+def test_an_origin_slower_than_the_objective_fails_even_if_it_answers() -> None:
+    new = sample(Traffic(), 300)
+    slow = replace(new, times=(*new.times[:-10], *[OBJECTIVE.slow_after_ms + 1] * 10))
+
+    assert verdicts(judged(sample(Traffic(), 300), slow))["objective"] == "failure"
+
+
+def test_equal_times_do_not_look_slow() -> None:
+    new = replace(sample(Traffic(), 500), times=(7.0,) * 500)
+    assert verdicts(judged(new, new))["latency"] == "success"
+
+
+def test_early_looks_need_stronger_evidence() -> None:
+    old, new = sample(Traffic(), 400), sample(Traffic(error_rate=0.0125), 400)  # 5 errors: p = 6e-5
+
+    assert judged(old, new).verdict is Verdict.FAILURE
+    assert judged(old, new, question=replace(QUESTION, over=False)).verdict is not Verdict.FAILURE
+
+
+def test_the_old_origin_is_sick_if_it_misses_the_objective() -> None:
+    assert judged(sample(Traffic(error_rate=0.05), 500), sample(Traffic(), 500)).old_is_sick
+
+
+@pytest.mark.parametrize(("same", "verdict"), [(True, "success"), (False, "failure"), (None, "inconclusive")])
+def test_different_art_is_a_failure(same: bool | None, verdict: str) -> None:
+    comparison = Comparison(image="cat.jpg", same=same, detail="aws 12, azure 34")
+    judgement = judged(sample(Traffic(), 500), sample(Traffic(), 510), comparison)
+
+    assert (judgement.verdict, verdicts(judgement)["art of cat.jpg"]) == (verdict, verdict)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_no_figures_make_the_judge_fall(old: int, old_errors: int, new: int, new_errors: int) -> None:
+    judgement = judged(
+        sample(Traffic(error_rate=min(1, old_errors / 40)), old), sample(Traffic(error_rate=min(1, new_errors / 40)), new)
+    )
+    assert judgement.verdict in Verdict
+    assert judgement.verdict is not Verdict.SUCCESS  # fewer requests than it takes
