@@ -11,6 +11,7 @@ from asciist.errors import (
     AsciistError,
     DeadlineExceededError,
     OverloadedError,
+    ReadOnlyError,
     RejectedError,
     SlowUploadError,
     TooManyBytesError,
@@ -31,6 +32,7 @@ STATUSES: Final[dict[type[AsciistError], int]] = {
     TooManyBytesError: 413,
     UnsupportedEncodingError: 415,
     OverloadedError: 503,
+    ReadOnlyError: 503,
     UnavailableError: 503,
     DeadlineExceededError: 504,
 }
@@ -53,7 +55,8 @@ def status_of(error: AsciistError) -> int:
 def register(app: Flask, admission: Admission) -> None:
     """Make `app` answer every error in the form that the client prefers. Internal details are only logged.
 
-    `admission` counts the requests refused for lack of capacity; they are not logged one by one.
+    `admission` counts the requests refused for lack of capacity. Neither they nor those refused in read-only mode are errors in
+    the log.
     """
 
     @app.errorhandler(AsciistError)
@@ -61,7 +64,7 @@ def register(app: Flask, admission: Admission) -> None:
         status = status_of(error)
         if isinstance(error, OverloadedError):
             admission.count_refused()
-        elif status >= 500:
+        elif status >= 500 and not isinstance(error, ReadOnlyError):
             _log.error("%s", error, exc_info=error)
         logs.add(error=error.public_message)
         return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)

@@ -32,6 +32,9 @@ class ArtifactStore(Protocol):
     def exists(self, key: str) -> bool:
         """Return whether an object is stored under the key."""
 
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one."""
+
     def delete_folder(self, folder: str) -> None:
         """Delete every object of a folder, if there are any. One that is written meanwhile may remain."""
 
