@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("asciist", "bench", "devtools", "docs", "lambda_worker", "observability", "service", "stacks", "tests")
+FOLDERS = ("asciist", "bench", "devtools", "docs", "lambda_worker", "migration", "observability", "service", "stacks", "tests")
 RIDDLE = re.compile(r"(Of|That|What|Who|Whom|Whose|Whether|Those|Whoever|Whatever|Nobody)\b")
 
 

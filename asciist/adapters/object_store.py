@@ -3,29 +3,23 @@
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError
-from obstore.store import (
-    AzureStore,
-    ClientConfig,
-    GCSStore,
-    LocalStore,
-    MemoryStore,
-    RetryConfig,
-    S3Store,
-    from_url,
-)
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
 
 from asciist.adapters.native_threads import offload
 from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 _ACCESS_DENIED: Final = "<Code>AccessDenied</Code>"
 """Part of S3's answer to a request that no policy allows, and of its answer to reading an absent object without permission to
 list the bucket. Other refusals, such as that of a machine with a wrong clock, have other codes."""
 
-_RETRIES: Final[RetryConfig] = {"max_retries": 2, "retry_timeout": timedelta(seconds=6)}
+_RETRIES: Final["RetryConfig"] = {"max_retries": 2, "retry_timeout": timedelta(seconds=6)}
 """Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered."""
 
 Store: TypeAlias = AzureStore | GCSStore | LocalStore | MemoryStore | S3Store
@@ -49,7 +43,7 @@ def open_store(url: str) -> Store:
         raise SettingsError(f"the store {url!r} cannot be opened: {str(error).splitlines()[0]}") from error
 
 
-def _client_options() -> ClientConfig:
+def _client_options() -> "ClientConfig":
     return {
         "connect_timeout": timedelta(seconds=2),
         "timeout": timedelta(seconds=5),

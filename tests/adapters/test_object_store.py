@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from asciist.adapters.object_store import ObjectStore
-from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableError
 
 KEY = f"{'0' * 64}/width/80"
 
@@ -90,3 +90,17 @@ def test_looking_for_an_object_lists_its_folder_only_and_reads_nothing(s3: S3) -
     (request,) = s3.requests
     assert request.startswith("GET /bucket?")
     assert f"prefix={'0' * 64}%2F" in request
+
+
+def test_a_store_by_url_does_not_count_an_object_as_absent_that_may_not_be_read(s3: S3) -> None:
+    """A peer store without permissions would hide everything that it has."""
+    with pytest.raises(UnavailableError, match="AccessDenied"):
+        ObjectStore.at("s3://bucket").get(KEY)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3x://bucket", "bucket", "https://example.org/x", "memory:///", "azure://container", "file:///dev/null/x"]
+)
+def test_a_url_of_no_usable_store_is_an_invalid_setting(url: str) -> None:
+    with pytest.raises(SettingsError, match=url):
+        ObjectStore.at(url)

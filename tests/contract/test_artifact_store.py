@@ -26,6 +26,10 @@ def bucket(request: pytest.FixtureRequest) -> ObjectStore:
     return ObjectStore.in_bucket(name)
 
 
+def files(request: pytest.FixtureRequest) -> ObjectStore:
+    return ObjectStore.at(f"file://{request.getfixturevalue('tmp_path')}/files")
+
+
 def directory(request: pytest.FixtureRequest) -> LocalStore:
     path = request.getfixturevalue("tmp_path") / "store"
     store = LocalStore(path, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics())
@@ -43,6 +47,7 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
     "directory": directory,
     "unusable directory": unusable_directory,
     "memory": lambda _: ObjectStore.in_memory(),
+    "files": files,
     "s3": bucket,
 }
 
@@ -54,9 +59,10 @@ def store(request: pytest.FixtureRequest) -> ArtifactStore:
 
 OBJECT_STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
     "memory": lambda _: ObjectStore.in_memory(),
+    "files": files,
     "s3": bucket,
 }
-"""Stores that also delete and list objects."""
+"""Stores that also list objects."""
 
 
 @pytest.fixture(params=OBJECT_STORES)
@@ -158,13 +164,20 @@ def test_deleting_a_folder_removes_all_its_objects_and_no_other(store: ArtifactS
     assert store.get(IMAGE) == b"again"
 
 
-def test_delete_removes_an_object_and_ignores_a_missing_one(object_store: ObjectStore) -> None:
-    object_store.put(ART, b"art")
-    object_store.delete(ART)
-    object_store.delete(ART)
+def test_deleting_an_object_removes_no_other_and_ignores_a_missing_one(store: ArtifactStore) -> None:
+    store.put(ART, b"art")
+    store.create(IMAGE, b"image")
+    for key in (ART, IMAGE, ART):
+        with suppress(UnavailableError):  # of the unusable directory, in which there may be more than in memory
+            store.delete(key)
+        with pytest.raises(ArtifactNotFoundError):
+            store.get(key)
 
-    with pytest.raises(ArtifactNotFoundError):
-        object_store.get(ART)
+    store.put(IMAGE, b"image")
+    store.put(f"{ART}0", b"art")
+    with suppress(UnavailableError):
+        store.delete(ART)
+    assert (store.get(IMAGE), store.get(f"{ART}0")) == (b"image", b"art")
 
 
 def test_last_modified_lists_the_objects_of_a_folder(object_store: ObjectStore) -> None:

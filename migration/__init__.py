@@ -1,0 +1,1 @@
+"""Moves a deployment to another cloud, in both directions."""
