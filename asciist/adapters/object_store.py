@@ -125,13 +125,16 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise UnavailableError(f"delete {key}: {error}") from error
 
-    def delete_folder(self, folder: str) -> None:
+    def delete_folder(self, folder: str) -> bool:
+        found = False
         try:
             batches = iter(obstore.list(self._store, folder))
             while batch := offload(next, batches, ()):
+                found = True
                 offload(obstore.delete, self._store, [entry["path"] for entry in batch])
         except (BaseError, OSError) as error:
             raise UnavailableError(f"delete {folder}/: {error}") from error
+        return found
 
     def last_modified(self, folder: str) -> Iterator[tuple[str, float]]:
         """Yield (key, time of last write in seconds since the epoch) for each object below `folder`.

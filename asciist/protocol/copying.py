@@ -1,13 +1,17 @@
 """Copies objects between the stores of two deployments, so that no copy outlives a deletion.
 
 An object may be deleted in both stores while it is being copied. `put_copy` therefore looks at the source again after it has
-written, and `delete_everywhere` deletes in an order in which one of the two notices the other. tests/migration/model.py checks
-this in every order of their steps.
+written, and `delete_everywhere` deletes until it finds nothing. tests/migration/model.py checks every order of their steps.
 """
+
+from typing import Final
 
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.protocol.artifacts import digest_of, digest_of_image_key
 from asciist.protocol.ports import ArtifactStore
+
+_MAX_DELETIONS: Final = 5
+"""Times that an object is deleted in each store. The third time, usually there is nothing left in both."""
 
 
 def fetch(key: str, source: ArtifactStore) -> bytes:
@@ -41,11 +45,16 @@ def put_copy(key: str, body: bytes, *, source: ArtifactStore, destination: Artif
 
 
 def delete_everywhere(folder: str, *, own: ArtifactStore, peer: ArtifactStore) -> None:
-    """Delete the objects of a folder from two stores between which they may be copied meanwhile. Raises UnavailableError.
+    """Delete the objects of a folder from two stores between which they may be copied meanwhile.
 
-    A copy from the first store to the second that is not deleted with the second store's objects was written later, and finds
-    that its source is gone. For copies in the other direction, the second store is deleted before the first.
+    It deletes in both by turns, until it finds nothing in either: a copy between two of these steps may have brought back what
+    the first one deleted. A later copy finds that its source is gone. Raises UnavailableError if a store fails, or if there is
+    always something to delete.
     """
-    own.delete_folder(folder)
-    peer.delete_folder(folder)
-    own.delete_folder(folder)
+    clean = 0
+    for _ in range(_MAX_DELETIONS):
+        for store in (own, peer):
+            clean = 0 if store.delete_folder(folder) else clean + 1
+            if clean == 2:
+                return
+    raise UnavailableError(f"delete {folder}/: the objects come back, because they are copied all the time")

@@ -35,8 +35,8 @@ class ArtifactStore(Protocol):
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
 
-    def delete_folder(self, folder: str) -> None:
-        """Delete every object of a folder, if there are any. One that is written meanwhile may remain."""
+    def delete_folder(self, folder: str) -> bool:
+        """Delete every object of a folder, and return whether there were any. One that is written meanwhile may remain."""
 
 
 @dataclass(frozen=True, kw_only=True)

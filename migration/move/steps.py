@@ -54,11 +54,7 @@ class Steps:
 
     def verify(self, *, is_complete: bool) -> Figures:
         """Compare the bytes of all objects that both stores have, or of a sample."""
-        report = self.copier.verify(is_complete=is_complete)
-        self.journal.write("verified", self._position(), **asdict(report))
-        if report.mismatches:
-            raise MoveError(f"{report.mismatches} objects differ: {'; '.join(report.problems)}")
-        return {"compared": report.compared, "mismatches": report.mismatches}
+        return self._verify(self._position(), is_complete=is_complete)
 
     def status(self) -> Figures:
         """Return the roles, the phase, and what the destination lacks. Writes nothing."""
@@ -96,7 +92,8 @@ class Steps:
     ) -> Figures:
         """Make sure that the old deployment gets no requests, and that the new store has everything.
 
-        `weight` returns the weight of the old deployment, which must be 0. With `is_complete`, all bytes are compared.
+        `weight` returns the weight of the old deployment, which must be 0. With `is_complete`, all bytes are compared. The old
+        deployment is in read-only mode while it drains.
         """
         position = self._position()
         if position.phase is Phase.FINISHED:
@@ -106,13 +103,20 @@ class Steps:
     def finish(
         self, weight: Callable[[], float], *, drain_seconds: float = DRAIN_SECONDS, is_complete: bool = False
     ) -> Figures:
-        """Do again what `switch` does, since requests may have come back meanwhile, and let go of the old store."""
+        """Do again what `switch` does, since requests may have come back meanwhile, and let go of the old store.
+
+        The old deployment stays in read-only mode.
+        """
         position = self._position()
         if position.phase is Phase.FINISHED:
             return {"phase": position.phase.value, "done": "nothing: the move is finished"}
         if position.phase is not Phase.SWITCHED:
             raise MoveError("the new deployment is not in charge yet: run `switch` first")
-        return self._close(position, Phase.FINISHED, weight, drain_seconds, is_complete=is_complete)
+        figures = self._close(position, Phase.FINISHED, weight, drain_seconds, is_complete=is_complete)
+        return {
+            **figures,
+            "next": f"empty {self.source.name}, then take the peer store out of the settings of the new deployment",
+        }
 
     def invert(self) -> Figures:
         """Swap the roles, at any time: `source` and `destination` are the new ones."""
@@ -124,30 +128,48 @@ class Steps:
             return {"phase": position.phase.value, "done": "nothing: these are the roles already"}
         if (position.source, position.destination) != (new.destination, new.source):
             raise MoveError(_other_stores(position))
+        done = "swapped the roles"
+        if position.phase is Phase.FINISHED:
+            if next(self.destination.entries(), None):
+                raise MoveError(
+                    f"{self.destination.name} still has objects, and some may have been deleted since the move was finished: "
+                    "empty it first"
+                )
+            done += ": set the peer store of both deployments before anything else"
+        for side in (self.source, self.destination):
+            side.artifacts.delete(MARKER)
         self.journal.write("inverted", new)
         self.journal.forget_cursor()
-        attach = position.phase is Phase.FINISHED
-        done = "swapped the roles" + (": set the peer store of both deployments before either gets requests" if attach else "")
         return {"phase": new.phase.value, "done": done}
 
     def _close(
         self, position: Position, phase: Phase, weight: Callable[[], float], drain_seconds: float, *, is_complete: bool
     ) -> Figures:
         _check_weight(weight())
-        self.journal.write("weight is 0, draining", position, drain_seconds=drain_seconds)
-        self.sleep(drain_seconds)
-        copied = self._copy_difference(position)
-        verified = self.copier.verify(is_complete=is_complete)
-        self.journal.write("verified", position, **asdict(verified))
-        if verified.mismatches or verified.missing:
-            raise MoveError(
-                f"{verified.mismatches} objects differ and {verified.missing} are missing in {self.destination.name}: "
-                f"{'; '.join(verified.problems)}"
-            )
-        _check_weight(weight())  # whoever has shifted requests back meanwhile needs the old store
+        # What takes long is done while the old deployment can still be used.
+        self._copy_difference(position)
+        verified = self._verify(position, is_complete=is_complete)
+        self.journal.write("read-only, draining", position, drain_seconds=drain_seconds)
+        keeps_marker = _has_marker(self.source)
+        self.source.artifacts.put(MARKER, b"")  # even if requests are shifted back meanwhile, they write nothing
+        try:
+            self.sleep(max(drain_seconds, VALID_SECONDS))
+            copied = self._copy_difference(position)
+            _check_weight(weight())
+            keeps_marker |= phase is Phase.FINISHED
+        finally:
+            if not keeps_marker:
+                self.source.artifacts.delete(MARKER)
         reached = Position(source=position.source, destination=position.destination, phase=phase)
         self.journal.write(phase.value, reached, **copied)
-        return {"phase": phase.value, "drained_seconds": drain_seconds, **copied, **asdict(verified)}
+        return {"phase": phase.value, "drained_seconds": drain_seconds, **copied, **verified}
+
+    def _verify(self, position: Position, *, is_complete: bool) -> Figures:
+        report = self.copier.verify(is_complete=is_complete)
+        self.journal.write("verified", position, **asdict(report))
+        if report.mismatches:
+            raise MoveError(f"{report.mismatches} objects differ: {'; '.join(report.problems)}")
+        return {"compared": report.compared, "mismatches": report.mismatches}
 
     def _copy_difference(self, position: Position) -> Figures:
         """Copy until nothing is missing. Return the figures of all passes."""

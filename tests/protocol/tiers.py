@@ -60,9 +60,9 @@ class FlakyStore:
     def delete(self, key: str) -> None:
         self._store.delete(key)
 
-    def delete_folder(self, folder: str) -> None:
+    def delete_folder(self, folder: str) -> bool:
         self._record("delete_folder", folder)
-        self._store.delete_folder(folder)
+        return self._store.delete_folder(folder)
 
 
 class Tiers:

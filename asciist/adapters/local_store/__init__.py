@@ -111,10 +111,13 @@ class LocalStore:
             self._metrics.count(STORE_FAILED, operation="exists")
             return False
 
-    def delete_folder(self, folder: str) -> None:
-        """Delete every object of a folder, from the memory of this process too. Raises UnavailableError if the disk fails."""
+    def delete_folder(self, folder: str) -> bool:
+        """Delete every object of a folder, from the memory of this process too, and return whether there were any.
+
+        Raises UnavailableError if the disk fails.
+        """
         try:
-            self._database.delete_folder(folder)
+            return self._database.delete_folder(folder)
         except StorageError:
             self._metrics.count(STORE_FAILED, operation="delete")
             raise
