@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-MAX_OPERATIONS: Final = 3
-"""Operations in progress at a time."""
-
-
 _ONLY_OWN: Final = 2
 """Step of a deletion by a deployment without a peer."""
 
@@ -127,9 +123,9 @@ def problem(state: State, rules: Rules) -> str:
     return ""
 
 
-def successors(state: State, rules: Rules) -> Iterator[Step]:
-    """Yield every step that can come next, by name."""
-    if len(state.operations) < MAX_OPERATIONS:
+def successors(state: State, rules: Rules, max_operations: int = 3) -> Iterator[Step]:
+    """Yield every step that can come next, by name, with at most `max_operations` in progress at a time."""
+    if len(state.operations) < max_operations:
         yield from _beginnings(state, rules)
     for operation in dict.fromkeys(state.operations):
         name = f"{operation.kind} at {operation.at}"
@@ -261,7 +257,7 @@ class Verdict:
     """Names of the steps to it, a shortest sequence."""
 
 
-def check(rules: Rules) -> Verdict:
+def check(rules: Rules, *, max_operations: int = 3) -> Verdict:
     """Visit every state that can be reached, breadth first, up to the first problem."""
     start = State()
     came_from: dict[State, tuple[State | None, str]] = {start: (None, "")}
@@ -271,7 +267,7 @@ def check(rules: Rules) -> Verdict:
         found = problem(state, rules)
         if found:
             return Verdict(states=len(came_from), problem=found, trace=_trace(came_from, state))
-        for name, following in successors(state, rules):
+        for name, following in successors(state, rules, max_operations):
             if following not in came_from:
                 came_from[following] = (state, name)
                 queue.append(following)

