@@ -219,8 +219,8 @@ class Settings:
     Needed by web processes only (see the [migration of the data](migration.md#the-data)).
     """
     read_only: str = ""
-    """Marker of the read-only mode, an object such as `s3://bucket/read-only` or a file such as `file:///run/asciist/read-only`;
-    empty if there is no such mode.
+    """Marker of the read-only mode, an object such as `s3://bucket/migration/read-only` or a file such as
+    `file:///run/asciist/read-only`; empty if there is no such mode.
 
     While it exists, the service serves what is stored and refuses conversions and deletions with 503. It notices a change
     within five seconds. Needed by web processes only.
@@ -358,7 +358,7 @@ _URLS: Final = {
     "read_only": re.compile(r"[a-z][a-z0-9+.-]*://\S*/[^\s/]+"),
 }
 """Settings that are URLs."""
-_EXAMPLES: Final = {"peer_store": "s3://bucket or azure://container", "read_only": "s3://bucket/read-only"}
+_EXAMPLES: Final = {"peer_store": "s3://bucket or azure://container", "read_only": "s3://bucket/migration/read-only"}
 _RANGES: Final = {
     "port": (1, 65_535),
     "callback_first_port": (1024, 65_535 - CALLBACK_PORTS),

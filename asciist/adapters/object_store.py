@@ -58,8 +58,8 @@ class ObjectStore:
     def __init__(self, store: Store, *, denied_is_absent: bool = True) -> None:
         """With `denied_is_absent`, an object in S3 that may not be read counts as absent.
 
-        Then no permission to list the bucket is needed, which docs/decisions/0027-least-privilege.md explains. Without, such
-        an object raises UnavailableError.
+        Then no permission to list the bucket is needed, which docs/decisions/0027-least-privilege.md explains. Without, its
+        folder is listed: if the object is there, or the folder may not be listed, it raises UnavailableError.
         """
         self._store = store
         self._denied_is_absent = denied_is_absent
@@ -71,7 +71,7 @@ class ObjectStore:
 
     @classmethod
     def at(cls, url: str) -> "ObjectStore":
-        """Use the store at a URL (see `open_store`), where an object that may not be read is an error, not absent.
+        """Use the store at a URL (see `open_store`), where an object is absent only if its folder may be listed and lacks it.
 
         Raises SettingsError.
         """
@@ -89,7 +89,7 @@ class ObjectStore:
             raise ArtifactNotFoundError(key) from error
         except (BaseError, OSError) as error:
             is_denied = isinstance(error, PermissionDeniedError) and _ACCESS_DENIED in str(error)
-            if is_denied and self._denied_is_absent:
+            if is_denied and (self._denied_is_absent or not self.exists(key)):
                 raise ArtifactNotFoundError(key) from error
             raise UnavailableError(f"get {key}: {error}") from error
 

@@ -14,7 +14,7 @@ from migration.move.copying import Copier, CopyReport
 from migration.move.journal import Journal, MoveError, Phase, Position
 from migration.move.stores import Kind, Side, compare
 
-MARKER: Final = "read-only"
+MARKER: Final = "migration/read-only"
 """Key of the marker of the read-only mode, in the store of its deployment."""
 DRAIN_SECONDS: Final = Timeouts().deregistration_delay
 """Seconds until the last request that an origin got before its weight became 0 is answered: the slowest upload with its answer,

@@ -14,7 +14,7 @@ from obstore.store import MemoryStore
 
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
-from asciist.errors import ArtifactNotFoundError
+from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import art_key, digest_of
@@ -210,10 +210,10 @@ def end(running: greenlet) -> None:
 
 
 def _started(function: Callable[[], Any]) -> greenlet:
-    """Run a function up to its first pause. A deletion or expiry that overlaps it may let it find nothing."""
+    """Run a function up to its first pause. What overlaps it may let it find nothing, or always something to delete."""
 
     def run() -> None:
-        with suppress(ArtifactNotFoundError, MoveError, GreenletExit):
+        with suppress(ArtifactNotFoundError, UnavailableError, MoveError, GreenletExit):
             function()
 
     running = greenlet(run)

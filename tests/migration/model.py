@@ -19,7 +19,7 @@ class Rules:
     """The rules that make the move safe."""
 
     reads_through: bool = True
-    """What would be a 404 asks the peer store."""
+    """A deployment asks the peer store before it answers with 404."""
     drains: bool = True
     """The difference is listed after the old deployment has answered its last request."""
     closes_read_only: bool = True
@@ -252,7 +252,7 @@ class Verdict:
     states: int
     """States visited."""
     problem: str
-    """What is wrong with the last state of the trace; empty if nothing is wrong with any state."""
+    """Problem of the last state of the trace; empty if no state has one."""
     trace: list[str]
     """Names of the steps to it, a shortest sequence."""
 
