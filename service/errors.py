@@ -20,6 +20,7 @@ from asciist.errors import (
     sentences,
 )
 from asciist.telemetry import logs
+from service import headers
 from service.admission import Admission
 from service.answers import error_answer
 
@@ -67,7 +68,10 @@ def register(app: Flask, admission: Admission) -> None:
         elif status >= 500 and not isinstance(error, ReadOnlyError):
             _log.error("%s", error, exc_info=error)
         logs.add(error=error.public_message)
-        return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
+        response = error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
+        if isinstance(error, ReadOnlyError):
+            headers.for_read_only(response)
+        return response
 
     @app.errorhandler(SecurityError)
     def answer_untrusted_host(_error: SecurityError) -> Response:

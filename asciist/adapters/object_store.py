@@ -47,8 +47,8 @@ def _client_options() -> "ClientConfig":
     return {
         "connect_timeout": timedelta(seconds=2),
         "timeout": timedelta(seconds=5),
-        # With client options, obstore does not read this variable itself.
-        "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
+        # With client options, obstore does not read these variables itself.
+        "allow_http": any(os.environ.get(f"{vendor}_ALLOW_HTTP", "").lower() == "true" for vendor in ("AWS", "AZURE")),
     }
 
 

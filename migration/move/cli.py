@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from migration.move.steps import DRAIN_SECONDS, Figures, Steps, weight_from
 from migration.move.stores import Side
 
 _EPILOG: Final = "A store is a URL such as s3://bucket, azure://container or file:///directory. See docs/migration.md."
+
+_PROGRESS_SECONDS: Final = 2.0
 
 
 def _default_state() -> Path:
@@ -172,7 +175,7 @@ def _steps(
         pace = Pace(objects_per_second=objects_per_second, bytes_per_second=bytes_per_second)
         copier = Copier(old, new, max_age_days=max_age_days, concurrency=concurrency, pace=pace)
         journal = Journal(state)
-        steps = Steps(journal=journal, source=old, destination=new, copier=copier, report_progress=_print_progress)
+        steps = Steps(journal=journal, source=old, destination=new, copier=copier, report_progress=_progress())
         if not is_locked:
             yield steps
             return
@@ -201,9 +204,19 @@ def _print(figures: Figures, *, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' ')}: {text}")
 
 
-def _print_progress(report: CopyReport) -> None:
-    click.echo(
-        f"{report.listed} objects listed, {report.copied} copied ({report.bytes / 1e6:.1f} MB), {report.failed} failed, "
-        f"{report.objects_per_second:.0f} objects/s",
-        err=True,
-    )
+def _progress() -> Callable[[CopyReport], None]:
+    """Return a function that prints the progress of a copy, at most once in `_PROGRESS_SECONDS`."""
+    printed_at = time.monotonic()
+
+    def print_progress(report: CopyReport) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at < _PROGRESS_SECONDS:
+            return
+        printed_at = time.monotonic()
+        click.echo(
+            f"{report.listed} objects listed, {report.copied} copied ({report.bytes / 1e6:.1f} MB), {report.failed} failed, "
+            f"{report.objects_per_second:.0f} objects/s",
+            err=True,
+        )
+
+    return print_progress

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import boto3
 import pytest
@@ -13,7 +14,10 @@ from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.ports import ArtifactStore
+from migration.move.copying import Copier
+from migration.move.stores import Side
 
 DIGEST = "0" * 64
 IMAGE, ART, STYLED = f"{DIGEST}/image", f"{DIGEST}/width/80", f"{DIGEST}/style/ramp/width/80"
@@ -190,3 +194,22 @@ def test_last_modified_lists_the_objects_of_a_folder(object_store: ObjectStore) 
     assert modified.keys() == {"notes/a", "notes/b"}
     assert all(before - 2 < written < time.time() + 2 for written in modified.values())
     assert dict(object_store.last_modified("nothing")) == {}
+
+
+def test_a_move_continues_after_a_key_in_every_store(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Listing after a key, and in the order of keys, is what asciist-move relies on."""
+    request.getfixturevalue("aws")
+    name = f"moved-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    s3, files = Side.at(f"s3://{name}"), Side.at(f"file://{tmp_path}/files")
+    digests = [digest_of(bytes([number])) for number in range(20)]
+    for number, digest in enumerate(digests):
+        files.artifacts.put(image_key(digest), bytes([number]))
+    files.artifacts.put("reply-queues/queue", b"")
+    middle = image_key(sorted(digests)[9])
+
+    assert Copier(files, s3).copy(after=middle).copied == 10
+    assert Copier(files, s3).copy().copied == 10
+    assert [entry.key for entry in s3.entries(after=middle)] == [image_key(digest) for digest in sorted(digests)[10:]]
+    assert (verified := Copier(s3, files).verify(is_complete=True)).compared == 20
+    assert (verified.mismatches, verified.missing) == (0, 0)

@@ -290,14 +290,19 @@ def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture
         assert {name.split("/")[0] for name in own.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
 
 
-def test_the_wheel_of_a_checkout_has_two_top_level_packages(tmp_path: Path) -> None:
+def test_the_wheel_of_a_checkout_has_the_service_and_its_migration_and_nothing_else(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "cdk.out")
     checkout = shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", tmp_path, checkout], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert {name.split("/")[0] for name in archive.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
+        assert {name.split("/")[0] for name in archive.namelist()} == {
+            "asciist",
+            "migration",
+            "service",
+            "asciist-0.1.0.dist-info",
+        }
 
 
 def test_a_release_is_not_installed_into_a_directory_with_files(release: Path, tmp_path: Path) -> None:
