@@ -53,6 +53,13 @@ def status_of(error: AsciistError) -> int:
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
+def _answer_read_only(error: ReadOnlyError) -> Response:
+    logs.add(error=error.public_message)
+    response = error_answer(STATUSES[ReadOnlyError], error.public_message)
+    headers.for_read_only(response)
+    return response
+
+
 def register(app: Flask, admission: Admission) -> None:
     """Make `app` answer every error in the form that the client prefers. Internal details are only logged.
 
@@ -60,18 +67,17 @@ def register(app: Flask, admission: Admission) -> None:
     the log.
     """
 
+    app.register_error_handler(ReadOnlyError, _answer_read_only)
+
     @app.errorhandler(AsciistError)
     def answer_own_error(error: AsciistError) -> Response:
         status = status_of(error)
         if isinstance(error, OverloadedError):
             admission.count_refused()
-        elif status >= 500 and not isinstance(error, ReadOnlyError):
+        elif status >= 500:
             _log.error("%s", error, exc_info=error)
         logs.add(error=error.public_message)
-        response = error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
-        if isinstance(error, ReadOnlyError):
-            headers.for_read_only(response)
-        return response
+        return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
 
     @app.errorhandler(SecurityError)
     def answer_untrusted_host(_error: SecurityError) -> Response:

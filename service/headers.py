@@ -94,7 +94,7 @@ def for_error(response: Response) -> None:
 
 
 def for_read_only(response: Response) -> None:
-    """Tell the client of a service in read-only mode to retry later than after a lack of capacity: the mode lasts for minutes."""
+    """Tell the client of a service in read-only mode when to retry: later than after a lack of capacity."""
     response.headers["Retry-After"] = str(_READ_ONLY_RETRY_AFTER)
 
 
