@@ -66,7 +66,6 @@ def register(app: Flask, admission: Admission) -> None:
     `admission` counts the requests refused for lack of capacity. Neither they nor those refused in read-only mode are errors in
     the log.
     """
-
     app.register_error_handler(ReadOnlyError, _answer_read_only)
 
     @app.errorhandler(AsciistError)
