@@ -211,6 +211,20 @@ class Settings:
 
     `.example.org` is `example.org` and all names below it. A request for another host gets a 400, unless it is a health check.
     """
+    peer_store: str = ""
+    """Store of the deployment from or to which artifacts are being moved, such as `s3://bucket` or `azure://container`; empty
+    for none.
+
+    Images and art that are asked for by a link and are not stored are copied from there. A deletion deletes in both stores.
+    Needed by web processes only (see the [migration of the data](migration.md#the-data)).
+    """
+    read_only: str = ""
+    """Marker of the read-only mode, an object such as `s3://bucket/migration/read-only` or a file such as
+    `file:///run/asciist/read-only`; empty if there is no such mode.
+
+    While it exists, the service serves what is stored and refuses conversions and deletions with 503. It notices a change
+    within five seconds. Needed by web processes only.
+    """
     limits: Limits = field(default_factory=Limits)
     """Upper bounds on each request."""
 
@@ -287,6 +301,8 @@ def _validation_error(key: str, value: object) -> str:
     choices = {"backend": BACKENDS, "reply_path": REPLY_PATHS, "metrics": METRICS_SINKS}.get(key)
     if choices is not None:
         return "" if value in choices else f"is not one of: {', '.join(choices)}"
+    if key in _URLS:
+        return "" if _URLS[key].fullmatch(str(value)) else "is not a URL such as " + _EXAMPLES[key]
     if key in _LISTS:
         return _LISTS[key].problem(str(value))
     lowest, highest = _RANGES.get(key, (1, None))
@@ -337,6 +353,12 @@ _LISTS: Final = {
         _HOST.fullmatch, "is not * or a list of host names such as art.example.org,.example.com", (ANY_HOST,)
     ),
 }
+_URLS: Final = {
+    "peer_store": re.compile(r"[a-z][a-z0-9+.-]*://\S+"),
+    "read_only": re.compile(r"[a-z][a-z0-9+.-]*://\S*/[^\s/]+"),
+}
+"""Settings that are URLs."""
+_EXAMPLES: Final = {"peer_store": "s3://bucket or azure://container", "read_only": "s3://bucket/migration/read-only"}
 _RANGES: Final = {
     "port": (1, 65_535),
     "callback_first_port": (1024, 65_535 - CALLBACK_PORTS),

@@ -20,6 +20,7 @@ from asciist.protocol.ports import (
     RequestQueue,
     call_directly,
 )
+from asciist.protocol.read_only import ReadOnlySwitch
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
 from asciist.settings import Settings, items_of, parse_networks
@@ -178,6 +179,8 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
     store = _local_store(settings, metrics)
     queue = _embedded_queue(settings)
     replies = EmbeddedReplies(metrics)
+    switch = _read_only_switch(settings)
+    call = _threaded_calls(settings) if settings.peer_store else call_directly
     pool = ConverterPool(settings, tasks) if tasks else None
     if tasks:
         # The line of the web tier, in the same log, has the same request id and fields.
@@ -188,7 +191,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, replies, metrics, links=links),
+        requester=_requester(settings, store, queue, replies, metrics, links=links, call=call, switch=switch),
         links=links,
         store=store,
         inbox=replies,
@@ -196,6 +199,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
         worker_is_ready=lambda: responder.is_alive() and (pool is None or pool.is_ready()),
         store_problem=store.problem,
         _closing=[
+            *([switch.close] if switch else []),
             responder.request_stop,
             queue.close,
             lambda: responder.stop(settings.timeouts.worker),
@@ -207,7 +211,6 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
 def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
     from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
-    from asciist.adapters.threads import ThreadedCalls  # noqa: PLC0415 - as above
 
     metrics = _metrics(settings)
     store = ObjectStore.in_bucket(settings.bucket)
@@ -225,15 +228,17 @@ def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
         )
     else:
         inbox = CallbackInbox(host=settings.instance, ports=settings.callback_ports, metrics=metrics)
-    call = ThreadedCalls(settings.max_requests_in_flight)
+    call = _threaded_calls(settings)
+    switch = _read_only_switch(settings)
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, inbox, metrics, links=links, call=call),
+        requester=_requester(settings, store, queue, inbox, metrics, links=links, call=call, switch=switch),
         links=links,
         call=call,
         store=store,
         inbox=inbox,
+        _closing=[switch.close] if switch else [],
     )
 
 
@@ -277,7 +282,8 @@ def _requester(
     metrics: Metrics,
     *,
     links: "Links",
-    call: BoundedCall = call_directly,
+    call: BoundedCall,
+    switch: ReadOnlySwitch | None,
 ) -> Requester:
     return Requester(
         store=store,
@@ -288,7 +294,34 @@ def _requester(
         timeout_seconds=settings.timeouts.request,
         call=call,
         image_id=links.image_id,
+        peer=ObjectStore.at(settings.peer_store) if settings.peer_store else None,
+        is_read_only=switch.is_on if switch else lambda: False,
     )
+
+
+def _threaded_calls(settings: Settings) -> BoundedCall:
+    from asciist.adapters.threads import ThreadedCalls  # noqa: PLC0415 - not needed by an embedded store alone
+
+    return ThreadedCalls(settings.max_requests_in_flight)
+
+
+def _read_only_switch(settings: Settings) -> ReadOnlySwitch | None:
+    """Return the started switch of the read-only mode; None if there is no such mode. Raises SettingsError."""
+    if not settings.read_only:
+        return None
+    folder, _, key = settings.read_only.rpartition("/")
+    store = ObjectStore.at(f"{folder}/")
+
+    def has_marker() -> bool:
+        try:
+            store.get(key)
+        except ArtifactNotFoundError:
+            return False
+        return True
+
+    switch = ReadOnlySwitch(has_marker)
+    switch.start()
+    return switch
 
 
 def _embedded_responder(

@@ -294,6 +294,8 @@ _CAPACITY: Final = Section(
             ),
         ),
         Panel(title="Requests turned away (503)", lines=(_line("turned away", metrics.REQUESTS_SHED, "sum"),)),
+        Panel(title="Refused in read-only mode (503)", lines=(_line("refused", metrics.REQUESTS_READ_ONLY, "sum"),)),
+        _by_tag("Objects looked for in the peer store", metrics.PEER_READS, "sum"),
         _by_tag("Embedded store: operations that failed", metrics.STORE_FAILED, "sum"),
         Panel(title="Embedded store: images and art evicted", lines=(_line("evicted", metrics.STORE_EVICTED, "sum"),)),
     ),

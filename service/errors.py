@@ -11,6 +11,7 @@ from asciist.errors import (
     AsciistError,
     DeadlineExceededError,
     OverloadedError,
+    ReadOnlyError,
     RejectedError,
     SlowUploadError,
     TooManyBytesError,
@@ -19,6 +20,7 @@ from asciist.errors import (
     sentences,
 )
 from asciist.telemetry import logs
+from service import headers
 from service.admission import Admission
 from service.answers import error_answer
 
@@ -31,6 +33,7 @@ STATUSES: Final[dict[type[AsciistError], int]] = {
     TooManyBytesError: 413,
     UnsupportedEncodingError: 415,
     OverloadedError: 503,
+    ReadOnlyError: 503,
     UnavailableError: 503,
     DeadlineExceededError: 504,
 }
@@ -50,11 +53,20 @@ def status_of(error: AsciistError) -> int:
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
+def _answer_read_only(error: ReadOnlyError) -> Response:
+    logs.add(error=error.public_message)
+    response = error_answer(STATUSES[ReadOnlyError], error.public_message)
+    headers.for_read_only(response)
+    return response
+
+
 def register(app: Flask, admission: Admission) -> None:
     """Make `app` answer every error in the form that the client prefers. Internal details are only logged.
 
-    `admission` counts the requests refused for lack of capacity; they are not logged one by one.
+    `admission` counts the requests refused for lack of capacity. Neither they nor those refused in read-only mode are errors in
+    the log.
     """
+    app.register_error_handler(ReadOnlyError, _answer_read_only)
 
     @app.errorhandler(AsciistError)
     def answer_own_error(error: AsciistError) -> Response:

@@ -20,6 +20,8 @@ HASHED_STATIC_MAX_AGE: Final = 31_536_000
 _ART_MAX_AGE: Final = 86_400
 """Max-age of art, in seconds. After an upgrade that draws other art, caches may serve the old art for this long."""
 
+_READ_ONLY_RETRY_AFTER: Final = 30
+"""Retry-After in read-only mode, in seconds."""
 _RETRY_AFTER: Final = 2
 """Seconds after which a client may retry when the service is overloaded or unavailable."""
 
@@ -89,6 +91,11 @@ def for_error(response: Response) -> None:
     response.headers["Vary"] = "Accept"
     if response.status_code == 503:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
+
+
+def for_read_only(response: Response) -> None:
+    """Tell the client of a service in read-only mode when to retry: later than after a lack of capacity."""
+    response.headers["Retry-After"] = str(_READ_ONLY_RETRY_AFTER)
 
 
 def for_deletion(response: Response) -> None:

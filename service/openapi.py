@@ -77,7 +77,7 @@ def _conversion_paths(limits: Limits) -> _Schema:
                     "204": {"description": "Neither is stored any more."},
                     "404": _error("The capability is not valid, or has expired."),
                     "405": _error(_NO_CAPABILITY),
-                    "503": _error("The store is unavailable. Retry after Retry-After seconds.", retry=True),
+                    "503": _error("Read-only, or the store is unavailable. Retry after Retry-After seconds.", retry=True),
                     "504": _error("The store did not answer in time."),
                 },
                 parameters=[_capability()],
@@ -157,7 +157,7 @@ def _conversion_answers(errors: _Schema) -> _Schema:
             "Link",
         ),
         **errors,
-        "503": _error("Overloaded, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True),
+        "503": _error("Overloaded or read-only, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True),
         "504": _error("The art was not ready in time."),
     }
 

@@ -146,3 +146,18 @@ def test_callbacks_may_go_to_private_networks_and_to_this_machine(networks: str)
 def test_callbacks_may_not_go_to_public_networks_and_the_metadata_service(networks: str) -> None:
     with pytest.raises(SettingsError, match="is not a list of private networks such as"):
         Settings.from_environment({"ASCIIST_CALLBACK_NETWORKS": networks})
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("ASCIIST_PEER_STORE", "bucket"),
+        ("ASCIIST_PEER_STORE", "s3://"),
+        ("ASCIIST_READ_ONLY", "true"),
+        ("ASCIIST_READ_ONLY", "s3://bucket"),
+        ("ASCIIST_READ_ONLY", "s3://bucket/"),
+    ],
+)
+def test_a_store_or_a_marker_that_is_not_a_url_is_invalid(variable: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable}='{url}' is not a URL such as s3://bucket"):
+        Settings.from_environment({variable: url})

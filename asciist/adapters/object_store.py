@@ -3,46 +3,79 @@
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError
-from obstore.store import MemoryStore, S3Store
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
 
 from asciist.adapters.native_threads import offload
-from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 _ACCESS_DENIED: Final = "<Code>AccessDenied</Code>"
 """Part of S3's answer to a request that no policy allows, and of its answer to reading an absent object without permission to
 list the bucket. Other refusals, such as that of a machine with a wrong clock, have other codes."""
 
+_RETRIES: Final["RetryConfig"] = {"max_retries": 2, "retry_timeout": timedelta(seconds=6)}
+"""Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered."""
+
+Store: TypeAlias = AzureStore | GCSStore | LocalStore | MemoryStore | S3Store
+"""Stores of obstore that have every operation that is used here."""
+
+
+def open_store(url: str) -> Store:
+    """Open the store at a URL, such as `s3://bucket`, `azure://container` or `file:///directory`.
+
+    The environment or the machine's role gives region, credentials and endpoint, as the variables of the store's vendor. A
+    directory is created if it does not exist. Raises SettingsError.
+    """
+    try:
+        scheme = obstore.parse_scheme(url)
+        if scheme in ("http", "memory"):
+            raise SettingsError(f"the store {url!r} cannot be written, or not be shared")
+        if scheme == "local":
+            return LocalStore.from_url(url, mkdir=True)
+        return cast(Store, from_url(url, client_options=_client_options(), retry_config=_RETRIES))
+    except (BaseError, OSError, ValueError) as error:
+        raise SettingsError(f"the store {url!r} cannot be opened: {str(error).splitlines()[0]}") from error
+
+
+def _client_options() -> "ClientConfig":
+    return {
+        "connect_timeout": timedelta(seconds=2),
+        "timeout": timedelta(seconds=5),
+        # With client options, obstore does not read these variables itself.
+        "allow_http": any(os.environ.get(f"{vendor}_ALLOW_HTTP", "").lower() == "true" for vendor in ("AWS", "AZURE")),
+    }
+
 
 class ObjectStore:
-    """ArtifactStore on an obstore store: memory or an S3 bucket.
+    """ArtifactStore on an obstore store: memory, a directory, or a bucket."""
 
-    In S3, it needs no permission to list the bucket: an object that it may not read counts as absent, which
-    docs/decisions/0027-least-privilege.md explains.
-    """
+    def __init__(self, store: Store, *, denied_is_absent: bool = True) -> None:
+        """With `denied_is_absent`, an object in S3 that may not be read counts as absent.
 
-    def __init__(self, store: MemoryStore | S3Store) -> None:
+        Then no permission to list the bucket is needed, which docs/decisions/0027-least-privilege.md explains. Without, its
+        folder is listed: if the object is there, or the folder may not be listed, it raises UnavailableError.
+        """
         self._store = store
+        self._denied_is_absent = denied_is_absent
 
     @classmethod
     def in_bucket(cls, bucket: str) -> "ObjectStore":
         """Store artifacts in an S3 bucket. The environment or the machine's role gives region, credentials and endpoint."""
-        return cls(
-            S3Store(
-                bucket,
-                client_options={
-                    "connect_timeout": timedelta(seconds=2),
-                    "timeout": timedelta(seconds=5),
-                    # With client options, obstore does not read this variable itself.
-                    "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
-                },
-                # Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered.
-                retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=6)},
-            )
-        )
+        return cls(S3Store(bucket, client_options=_client_options(), retry_config=_RETRIES))
+
+    @classmethod
+    def at(cls, url: str) -> "ObjectStore":
+        """Use the store at a URL (see `open_store`), where an object is absent only if its folder may be listed and lacks it.
+
+        Raises SettingsError.
+        """
+        return cls(open_store(url), denied_is_absent=False)
 
     @classmethod
     def in_memory(cls) -> "ObjectStore":
@@ -55,7 +88,8 @@ class ObjectStore:
         except (NotFoundError, FileNotFoundError) as error:
             raise ArtifactNotFoundError(key) from error
         except (BaseError, OSError) as error:
-            if isinstance(error, PermissionDeniedError) and _ACCESS_DENIED in str(error):
+            is_denied = isinstance(error, PermissionDeniedError) and _ACCESS_DENIED in str(error)
+            if is_denied and (self._denied_is_absent or not self.exists(key)):
                 raise ArtifactNotFoundError(key) from error
             raise UnavailableError(f"get {key}: {error}") from error
 
@@ -84,7 +118,6 @@ class ObjectStore:
         return any(entry["path"] == key for entry in listed["objects"])
 
     def delete(self, key: str) -> None:
-        """Delete an object; deleting a missing object is no error. Raises UnavailableError."""
         try:
             offload(obstore.delete, self._store, key)
         except (NotFoundError, FileNotFoundError):
@@ -92,13 +125,16 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise UnavailableError(f"delete {key}: {error}") from error
 
-    def delete_folder(self, folder: str) -> None:
+    def delete_folder(self, folder: str) -> bool:
+        found = False
         try:
             batches = iter(obstore.list(self._store, folder))
             while batch := offload(next, batches, ()):
+                found = True
                 offload(obstore.delete, self._store, [entry["path"] for entry in batch])
         except (BaseError, OSError) as error:
             raise UnavailableError(f"delete {folder}/: {error}") from error
+        return found
 
     def last_modified(self, folder: str) -> Iterator[tuple[str, float]]:
         """Yield (key, time of last write in seconds since the epoch) for each object below `folder`.

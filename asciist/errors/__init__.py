@@ -15,6 +15,7 @@
     │       └── TooManyPixelsError     The image has too many pixels, or would take too much memory.
     ├── ArtifactNotFoundError      The store has no object with that key.
     ├── OverloadedError            No capacity at the moment; retrying later may help.
+    ├── ReadOnlyError              The service is in read-only mode.
     ├── DeadlineExceededError      The art was not ready before the deadline.
     ├── UnavailableError           A dependency (store, queue) failed.
     ├── ReplyAddressGoneError      The process that requested the reply has stopped.
@@ -90,6 +91,13 @@ class OverloadedError(AsciistError):
 
     def __init__(self) -> None:
         super().__init__(sentences.BUSY)
+
+
+class ReadOnlyError(AsciistError):
+    """The service is in read-only mode: it serves what is stored, and writes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(sentences.READ_ONLY)
 
 
 class DeadlineExceededError(AsciistError):

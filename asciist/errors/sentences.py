@@ -44,6 +44,7 @@ INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Co
 # The service.
 IMAGE_NOT_FOUND: Final = "image not found or expired: upload it again"
 BUSY: Final = "the service is busy: try again in a moment"
+READ_ONLY: Final = "the service is read-only for a few minutes: stored art is served, new art is not made; try again later"
 UNAVAILABLE: Final = "the service is temporarily unavailable"
 DEADLINE_EXCEEDED: Final = "the art was not ready in time: try again"
 INTERNAL_ERROR: Final = "internal error"

@@ -32,8 +32,11 @@ class ArtifactStore(Protocol):
     def exists(self, key: str) -> bool:
         """Return whether an object is stored under the key."""
 
-    def delete_folder(self, folder: str) -> None:
-        """Delete every object of a folder, if there are any. One that is written meanwhile may remain."""
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one."""
+
+    def delete_folder(self, folder: str) -> bool:
+        """Delete every object of a folder, and return whether there were any. One that is written meanwhile may remain."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,12 @@ A Requester returns the art from the store if it is there. Otherwise it stores t
 waits for the reply. If the reply is overdue, the Requester looks in the store and publishes the request again. If no reply
 comes, or it does not contain the art, the Requester looks in the store once more before it gives up. Replies may come late,
 twice or never. Every step ends before the deadline of the request.
+
+While artifacts are moved between two deployments, each has the other's store as its peer. What a client asks for by a link, and
+is not stored here, is copied from there (docs/decisions/0035-moving-the-data.md).
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -20,11 +24,13 @@ from asciist.errors import (
     AsciistError,
     DeadlineExceededError,
     ImageRejectedError,
+    ReadOnlyError,
     UnavailableError,
 )
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.copying import delete_everywhere, fetch, put_copy
 from asciist.protocol.hedging import MAX_ATTEMPTS, Hedging
 from asciist.protocol.messages import NO_TRACE, ConversionReply, ConversionRequest, Trace
 from asciist.protocol.ports import (
@@ -40,13 +46,25 @@ from asciist.protocol.ports import (
 )
 from asciist.protocol.single_flight import SingleFlight
 from asciist.telemetry import logs
-from asciist.telemetry.metrics import ART_SERVED, IMAGE_BYTES, IMAGE_PIXELS, REPLY_WAIT, REQUESTS_HEDGED
+from asciist.telemetry.metrics import (
+    ART_SERVED,
+    IMAGE_BYTES,
+    IMAGE_PIXELS,
+    PEER_READS,
+    REPLY_WAIT,
+    REQUESTS_HEDGED,
+    REQUESTS_READ_ONLY,
+)
+
+_log = logging.getLogger(__name__)
 
 _BRIEF_SECONDS: Final = 0.5
 """Maximum seconds for a call to the store or the queue while a reply is awaited, and for the last look in the store. Healthy
 ones answer in less than 0.1 s."""
 _BRIEF_SHARE: Final = 0.05
 """The same as a share of the request timeout, for a timeout of less than 10 s."""
+_PEER_SHARE: Final = 0.5
+"""Maximum time to read an object from the peer store, as a share of the request timeout. The rest is for its conversion."""
 
 
 class ArtSource(Enum):
@@ -98,11 +116,15 @@ class Requester:
         timeout_seconds: float,
         call: BoundedCall = call_directly,
         image_id: Callable[[str], str] | None = None,
+        peer: ArtifactStore | None = None,
+        is_read_only: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`call` makes every call to the store and the queue, so that none exceeds the deadline of its request.
 
-        `image_id` returns the name in logs of the image with a digest; without it, logs do not name images.
+        `image_id` returns the name in logs of the image with a digest; without it, logs do not name images. `peer` is the store
+        of another deployment from or to which artifacts are being moved. `is_read_only` returns True while nothing may be
+        written.
         """
         self._store = store
         self._queue = queue
@@ -114,13 +136,16 @@ class Requester:
         self._hedging = Hedging(timeout_seconds)
         self._call = call
         self._image_id = image_id
+        self._peer = peer
+        self._is_read_only = is_read_only
         self._clock = clock
         self._in_flight: SingleFlight[ServedArt] = SingleFlight()
 
     def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
         """Return the art of `image`, stored or newly converted.
 
-        Raises RejectedError if the image or an option is invalid, DeadlineExceededError or UnavailableError.
+        Raises RejectedError if the image or an option is invalid, DeadlineExceededError, UnavailableError, or ReadOnlyError
+        if the art is not stored.
         """
         header = conversion.inspect(image, options, self._limits)
         image_format = header.format.lower()  # Datadog stores tag values in lower case
@@ -141,13 +166,16 @@ class Requester:
         return self._count(self._serve(self._request(digest, options, trace, image=None)))
 
     def stored_art(self, digest: str, options: ConversionOptions) -> ServedArt:
-        """Return art that is already stored.
+        """Return art that is already stored, here or in the peer store.
 
         Raises BadOptionError, ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
         """
         options.check(self._limits)
         key = art_key(digest, options)
-        art = self._find(key, self._clock() + self._timeout_seconds)
+        deadline = self._clock() + self._timeout_seconds
+        art = self._find(key, deadline)
+        if art is None:
+            art = self._find_in_peer(key, deadline)
         if art is None:
             raise ArtifactNotFoundError(key)
         self._log_image(digest)
@@ -155,12 +183,19 @@ class Requester:
         return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
 
     def delete(self, digest: str) -> None:
-        """Delete an image and all its art. It is no error if they are not stored.
+        """Delete an image and all its art, in the peer store too. It is no error if they are not stored.
 
-        A conversion that is in flight may store its art afterwards. Raises DeadlineExceededError or UnavailableError.
+        A conversion that is in flight may store its art afterwards. Raises ReadOnlyError, DeadlineExceededError or
+        UnavailableError; then some of it may be deleted.
         """
         self._log_image(digest)
-        self._within(self._clock() + self._timeout_seconds, lambda: self._store.delete_folder(digest))
+        self._check_writable()
+        store, peer = self._store, self._peer
+        deadline = self._clock() + self._timeout_seconds
+        if peer is None:
+            self._within(deadline, lambda: store.delete_folder(digest))
+        else:
+            self._within(deadline, lambda: delete_everywhere(digest, own=store, peer=peer))
 
     def _request(self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None) -> _ArtRequest:
         deadline = self._clock() + self._timeout_seconds
@@ -198,6 +233,7 @@ class Requester:
         art = self._find(request.key, request.deadline)
         if art is None:
             source = ArtSource.CONVERSION
+            self._check_writable()
             self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
         return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
@@ -207,7 +243,7 @@ class Requester:
         if image is not None:
             self._within(request.deadline, lambda: self._store.create(key, image))
         elif not self._within(request.deadline, lambda: self._store.exists(key)):
-            raise ArtifactNotFoundError(key)
+            self._read_through(key, request.deadline)
 
     def _request_conversion(self, request: _ArtRequest) -> str:
         """Have the art made by a worker, and return it."""
@@ -304,6 +340,60 @@ class Requester:
         except ArtifactNotFoundError:
             return None
         return stored.art if stored else None
+
+    def _find_in_peer(self, key: str, deadline: float) -> str | None:
+        """Return art of the peer store, copied into the own store if possible; None if there is none of this engine version.
+
+        Raises DeadlineExceededError, UnavailableError.
+        """
+        try:
+            stored = StoredArt.from_json(self._read_through(key, deadline, may_fail_to_copy=True))
+        except ArtifactNotFoundError:
+            return None
+        return stored.art if stored else None
+
+    def _read_through(self, key: str, deadline: float, *, may_fail_to_copy: bool = False) -> bytes:
+        """Return an object of the peer store, after copying it into the own one unless nothing may be written.
+
+        Raises ArtifactNotFoundError if there is no peer, or it answers that it has no such object; DeadlineExceededError;
+        UnavailableError if the peer fails or does not answer in time, and if the object cannot be copied, unless it
+        `may_fail_to_copy`.
+        """
+        peer = self._peer
+        if peer is None:
+            raise ArtifactNotFoundError(key)
+        try:
+            body = self._fetch_from_peer(key, peer, deadline)
+        except ArtifactNotFoundError:
+            self._metrics.count(PEER_READS, outcome="missing")
+            raise
+        except AsciistError:
+            self._metrics.count(PEER_READS, outcome="failed")
+            raise
+        outcome = "served"
+        if not self._is_read_only():
+            try:
+                self._within(deadline, lambda: put_copy(key, body, source=peer, destination=self._store))
+                outcome = "copied"
+            except (DeadlineExceededError, UnavailableError) as error:
+                if not may_fail_to_copy:
+                    raise
+                _log.warning("art of the peer store is served without a copy: %s", error)
+        self._metrics.count(PEER_READS, outcome=outcome)
+        return body
+
+    def _fetch_from_peer(self, key: str, peer: ArtifactStore, deadline: float) -> bytes:
+        limit = min(deadline, self._clock() + _PEER_SHARE * self._timeout_seconds)
+        try:
+            return self._within(limit, lambda: fetch(key, peer))
+        except DeadlineExceededError as error:
+            raise UnavailableError(f"get {key}: the peer store did not answer in time") from error
+
+    def _check_writable(self) -> None:
+        """Raise ReadOnlyError while nothing may be written."""
+        if self._is_read_only():
+            self._metrics.count(REQUESTS_READ_ONLY)
+            raise ReadOnlyError
 
     def _within(self, deadline: float, function: Callable[[], Result]) -> Result:
         """Return the result of a call to the store or the queue. Raises DeadlineExceededError at the deadline."""

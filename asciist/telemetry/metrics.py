@@ -52,6 +52,11 @@ ART_SERVED: Final = _count(
     "source",
 )
 REQUESTS_SHED: Final = _count("asciist.requests.shed", "request", "Requests refused with 503 for lack of capacity.")
+REQUESTS_READ_ONLY: Final = _count(
+    "asciist.requests.read_only",
+    "request",
+    "Conversions and deletions refused with 503 because the service is in read-only mode.",
+)
 REQUESTS_IN_FLIGHT: Final = _distribution(
     "asciist.requests.in_flight",
     "request",
@@ -120,6 +125,15 @@ REQUESTS_HEDGED: Final = _count(
 )
 ART_UNSTORED: Final = _count(
     "asciist.art.unstored", "art", "Art that a worker could not store, and returned in its reply nevertheless."
+)
+
+# Moving between two deployments.
+PEER_READS: Final = _count(
+    "asciist.peer.reads",
+    "object",
+    "Images and art that are not stored and were looked for in the peer store: found and `copied`, found and `served` without "
+    "a copy, `missing` there too, or `failed` because the peer store did.",
+    "outcome",
 )
 
 # The embedded store.

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from asciist.adapters.object_store import ObjectStore
-from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableError
 
 KEY = f"{'0' * 64}/width/80"
 
@@ -17,6 +17,8 @@ class S3:
 
     def __init__(self) -> None:
         self.code = "AccessDenied"
+        self.folder: list[str] | None = None
+        """Keys of the answer to a list request; None refuses it."""
         self.requests: list[str] = []
         s3 = self
 
@@ -27,7 +29,14 @@ class S3:
                 error = f"<Error><Key>{KEY}</Key><Code>{s3.code}</Code><Message>Refused</Message></Error>"
                 is_deletion = self.command == "POST"  # of many objects, which has a result for each
                 body = (f"<DeleteResult>{error}</DeleteResult>" if is_deletion else error).encode()
-                self.send_response(200 if is_deletion else 403)
+                is_listing = s3.folder is not None and "list-type=2" in self.path
+                if is_listing:
+                    keys = "".join(
+                        f"<Contents><Key>{key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+                        for key in s3.folder or ()
+                    )
+                    body = f"<ListBucketResult>{keys}</ListBucketResult>".encode()
+                self.send_response(200 if is_deletion or is_listing else 403)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if self.command != "HEAD":
@@ -90,3 +99,28 @@ def test_looking_for_an_object_lists_its_folder_only_and_reads_nothing(s3: S3) -
     (request,) = s3.requests
     assert request.startswith("GET /bucket?")
     assert f"prefix={'0' * 64}%2F" in request
+
+
+def test_a_store_by_url_does_not_count_an_object_as_absent_that_may_not_be_read(s3: S3) -> None:
+    """A peer store without permissions would hide everything that it has."""
+    with pytest.raises(UnavailableError, match="AccessDenied"):
+        ObjectStore.at("s3://bucket").get(KEY)
+
+
+def test_a_store_by_url_lists_a_folder_to_know_that_an_object_is_absent(s3: S3) -> None:
+    """Its role may list a folder whose digest it knows, and not the bucket."""
+    s3.folder = []
+    with pytest.raises(ArtifactNotFoundError):
+        ObjectStore.at("s3://bucket").get(KEY)
+
+    s3.folder = [KEY]
+    with pytest.raises(UnavailableError, match="AccessDenied"):
+        ObjectStore.at("s3://bucket").get(KEY)
+
+
+@pytest.mark.parametrize(
+    "url", ["s3x://bucket", "bucket", "https://example.org/x", "memory:///", "azure://container", "file:///dev/null/x"]
+)
+def test_a_url_of_no_usable_store_is_an_invalid_setting(url: str) -> None:
+    with pytest.raises(SettingsError, match=url):
+        ObjectStore.at(url)

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import boto3
 import pytest
@@ -13,7 +14,10 @@ from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.ports import ArtifactStore
+from migration.move.copying import Copier
+from migration.move.stores import Side
 
 DIGEST = "0" * 64
 IMAGE, ART, STYLED = f"{DIGEST}/image", f"{DIGEST}/width/80", f"{DIGEST}/style/ramp/width/80"
@@ -24,6 +28,10 @@ def bucket(request: pytest.FixtureRequest) -> ObjectStore:
     name = f"artifacts-{uuid.uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=name)
     return ObjectStore.in_bucket(name)
+
+
+def files(request: pytest.FixtureRequest) -> ObjectStore:
+    return ObjectStore.at(f"file://{request.getfixturevalue('tmp_path')}/files")
 
 
 def directory(request: pytest.FixtureRequest) -> LocalStore:
@@ -43,6 +51,7 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
     "directory": directory,
     "unusable directory": unusable_directory,
     "memory": lambda _: ObjectStore.in_memory(),
+    "files": files,
     "s3": bucket,
 }
 
@@ -54,9 +63,10 @@ def store(request: pytest.FixtureRequest) -> ArtifactStore:
 
 OBJECT_STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
     "memory": lambda _: ObjectStore.in_memory(),
+    "files": files,
     "s3": bucket,
 }
-"""Stores that also delete and list objects."""
+"""Stores that also list objects."""
 
 
 @pytest.fixture(params=OBJECT_STORES)
@@ -145,9 +155,9 @@ def test_deleting_a_folder_removes_all_its_objects_and_no_other(store: ArtifactS
     others = [f"{DIGEST[:-1]}{'1' if DIGEST[-1] != '1' else '2'}/image", "readiness"]
     for key in (IMAGE, ART, STYLED, *others):
         store.put(key, b"body")
-    for _ in range(2):
+    for is_there in (True, False):
         with suppress(UnavailableError):  # of the unusable directory, in which there may be more than in memory
-            store.delete_folder(DIGEST)
+            assert store.delete_folder(DIGEST) is is_there
 
     assert not store.exists(IMAGE)
     for key in (IMAGE, ART, STYLED):
@@ -158,13 +168,20 @@ def test_deleting_a_folder_removes_all_its_objects_and_no_other(store: ArtifactS
     assert store.get(IMAGE) == b"again"
 
 
-def test_delete_removes_an_object_and_ignores_a_missing_one(object_store: ObjectStore) -> None:
-    object_store.put(ART, b"art")
-    object_store.delete(ART)
-    object_store.delete(ART)
+def test_deleting_an_object_removes_no_other_and_ignores_a_missing_one(store: ArtifactStore) -> None:
+    store.put(ART, b"art")
+    store.create(IMAGE, b"image")
+    for key in (ART, IMAGE, ART):
+        with suppress(UnavailableError):  # of the unusable directory, in which there may be more than in memory
+            store.delete(key)
+        with pytest.raises(ArtifactNotFoundError):
+            store.get(key)
 
-    with pytest.raises(ArtifactNotFoundError):
-        object_store.get(ART)
+    store.put(IMAGE, b"image")
+    store.put(f"{ART}0", b"art")
+    with suppress(UnavailableError):
+        store.delete(ART)
+    assert (store.get(IMAGE), store.get(f"{ART}0")) == (b"image", b"art")
 
 
 def test_last_modified_lists_the_objects_of_a_folder(object_store: ObjectStore) -> None:
@@ -177,3 +194,22 @@ def test_last_modified_lists_the_objects_of_a_folder(object_store: ObjectStore) 
     assert modified.keys() == {"notes/a", "notes/b"}
     assert all(before - 2 < written < time.time() + 2 for written in modified.values())
     assert dict(object_store.last_modified("nothing")) == {}
+
+
+def test_a_move_continues_after_a_key_in_every_store(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Listing after a key, and in the order of keys, is what asciist-move relies on."""
+    request.getfixturevalue("aws")
+    name = f"moved-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    s3, files = Side.at(f"s3://{name}"), Side.at(f"file://{tmp_path}/files")
+    digests = [digest_of(bytes([number])) for number in range(20)]
+    for number, digest in enumerate(digests):
+        files.artifacts.put(image_key(digest), bytes([number]))
+    files.artifacts.put("reply-queues/queue", b"")
+    middle = image_key(sorted(digests)[9])
+
+    assert Copier(files, s3).copy(after=middle).copied == 10
+    assert Copier(files, s3).copy().copied == 10
+    assert [entry.key for entry in s3.entries(after=middle)] == [image_key(digest) for digest in sorted(digests)[10:]]
+    assert (verified := Copier(s3, files).verify(is_complete=True)).compared == 20
+    assert (verified.mismatches, verified.missing) == (0, 0)

@@ -12,7 +12,7 @@ from asciist.errors import UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionRequest
-from asciist.protocol.ports import BoundedCall, Delivery, ReplySender, call_directly
+from asciist.protocol.ports import ArtifactStore, BoundedCall, Delivery, ReplySender, call_directly
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder, redelivery_backoff
 from asciist.telemetry import metrics
@@ -58,18 +58,27 @@ class FlakyStore:
         return self._store.exists(key)
 
     def delete(self, key: str) -> None:
-        """Delete an object, as its expiry does."""
         self._store.delete(key)
+
+    def delete_folder(self, folder: str) -> bool:
+        self._record("delete_folder", folder)
+        return self._store.delete_folder(folder)
 
 
 class Tiers:
     """Both tiers in one process, with embedded dependencies."""
 
     def __init__(
-        self, *, timeout_seconds: float = 5, visibility_seconds: float = 30, call: BoundedCall = call_directly
+        self,
+        *,
+        timeout_seconds: float = 5,
+        visibility_seconds: float = 30,
+        call: BoundedCall = call_directly,
+        peer: ArtifactStore | None = None,
     ) -> None:
         self.metrics = EmbeddedMetrics()
         self.store = FlakyStore()
+        self.is_read_only = False
         self.queue = EmbeddedQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
         self.replies = EmbeddedReplies(self.metrics)
         self.requester = Requester(
@@ -80,6 +89,8 @@ class Tiers:
             limits=Limits(),
             timeout_seconds=timeout_seconds,
             call=call,
+            peer=peer,
+            is_read_only=lambda: self.is_read_only,
         )
         self.responder = self.responder_with()
 

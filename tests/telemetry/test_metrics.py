@@ -26,7 +26,7 @@ from asciist.adapters.emf import EmfMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
-from asciist.errors import DeadlineExceededError, ImageRejectedError, UnavailableError
+from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, ImageRejectedError, ReadOnlyError, UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.requester import Requester
@@ -110,6 +110,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(
         waiting.join()
     record_failures_between_the_tiers()
     record_a_small_store(tmp_path / "small")
+    record_a_move()
     flawed_converters.install(tmp_path, monkeypatch)
     record_a_crash()
     agent.settle()
@@ -183,6 +184,26 @@ def record_a_crash() -> None:
     with pytest.raises(ImageRejectedError):
         requester.convert(flawed_converters.KILLER, ConversionOptions(width=8))
     responder.stop(30)
+
+
+def record_a_move() -> None:
+    """Record the metrics of a deployment in read-only mode that looks for art in an empty peer store."""
+    recorded = DogStatsDMetrics()
+    requester = Requester(
+        store=ObjectStore.in_memory(),
+        queue=EmbeddedQueue(visibility_seconds=30, max_receive_count=5),
+        inbox=EmbeddedReplies(recorded),
+        metrics=recorded,
+        limits=Limits(),
+        timeout_seconds=30,
+        peer=ObjectStore.in_memory(),
+        is_read_only=lambda: True,
+    )
+    with pytest.raises(ArtifactNotFoundError):
+        requester.stored_art("0" * 64, ConversionOptions(width=8))
+    with pytest.raises(ReadOnlyError):
+        requester.delete("0" * 64)
+    recorded.flush()
 
 
 def record_a_small_store(directory: Path) -> None:

@@ -28,8 +28,8 @@ _PROBE_KEY: Final = "readiness"
 
 
 class LocalStore:
-    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete_folder`
-    raises them.
+    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete` and
+    `delete_folder` raise them.
 
     An object that is created stays in memory until this process puts another one in its folder, which writes both at once: the
     art of an image is usually put milliseconds after the image is created, and meanwhile the image is read from memory. So a
@@ -111,10 +111,21 @@ class LocalStore:
             self._metrics.count(STORE_FAILED, operation="exists")
             return False
 
-    def delete_folder(self, folder: str) -> None:
-        """Delete every object of a folder, from the memory of this process too. Raises UnavailableError if the disk fails."""
+    def delete_folder(self, folder: str) -> bool:
+        """Delete every object of a folder, from the memory of this process too, and return whether there were any.
+
+        Raises UnavailableError if the disk fails.
+        """
         try:
-            self._database.delete_folder(folder)
+            return self._database.delete_folder(folder)
+        except StorageError:
+            self._metrics.count(STORE_FAILED, operation="delete")
+            raise
+
+    def delete(self, key: str) -> None:
+        """Delete an object, from the memory of this process too. Raises UnavailableError if the disk fails."""
+        try:
+            self._database.delete(key)
         except StorageError:
             self._metrics.count(STORE_FAILED, operation="delete")
             raise

@@ -68,7 +68,7 @@ _IS_OLD: Final = """
 _INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
 """Executed once for each object: the connection keeps a statement for the next time, with copies of the values that it wrote
 last. One statement for several objects would have another text for each number of objects, and would keep all their bodies."""
-_DELETE: Final = "DELETE FROM objects WHERE key > ? AND key < ?"  # from "folder/" to "folder0", as 0 follows the slash
+_DELETE: Final = "DELETE FROM objects WHERE key >= ? AND key < ?"
 _RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
 
 
@@ -190,34 +190,48 @@ class Database:
                 self.writing.note(failure)
             raise
 
-    def delete_folder(self, folder: str) -> None:
-        """Delete every object of a folder, from the file and from memory.
+    def delete_folder(self, folder: str) -> bool:
+        """Delete every object of a folder, from the file and from memory, and return whether there were any."""
+        return self._delete(f"{folder}/", f"{folder}0")  # 0 follows the slash
+
+    def delete(self, key: str) -> None:
+        """Delete an object, from the file and from memory."""
+        self._delete(key, f"{key}\0")
+
+    def _delete(self, first: str, end: str) -> bool:
+        """Delete the objects with keys from `first` up to, not including, `end`, and return whether there were any.
 
         Do so again if the file proves to be damaged or deleted and is replaced.
         """
         try:
-            self._delete_once(f"{folder}/")
+            return self._delete_once(first, end)
         except DamagedError:
-            self._delete_once(f"{folder}/")
+            return self._delete_once(first, end)
 
-    def _delete_once(self, prefix: str) -> None:
+    def _delete_once(self, first: str, end: str) -> bool:
         with self._lock:  # also if the file cannot be opened
-            self._delete_from_memory(prefix)
+            found = self._delete_from_memory(first, end)
         if self._connection is None:
             self._open()
         with self._gate, self._lock:
-            self._delete_from_memory(prefix)
+            found |= self._delete_from_memory(first, end)
             try:
-                self._current_connection().execute(_DELETE, (prefix, prefix[:-1] + "0"))
+                cursor = self._current_connection().execute(_DELETE, (first, end))
             except (sqlite3.Error, OSError) as error:
                 raise self._failed(error) from error
+            return found or cursor.rowcount > 0
 
-    def _delete_from_memory(self, prefix: str) -> None:
-        self._created.pop(prefix[:-1], None)
-        for key in [key for key in self.staged if key.startswith(prefix)]:
+    def _delete_from_memory(self, first: str, end: str) -> bool:
+        staged = [key for key in self.staged if first <= key < end]
+        kept = [key for key in list(self._overflow.bodies) if first <= key < end]
+        for key in staged:
             self.staged_bytes -= len(self.staged.pop(key)) + PAGE_BYTES
-        for key in [key for key in list(self._overflow.bodies) if key.startswith(prefix)]:
+            if key in self._created.get(_folder(key), ()):
+                self._created[_folder(key)].remove(key)
+        self._created = {folder: keys for folder, keys in self._created.items() if keys}
+        for key in kept:
             self._overflow.remove(key)
+        return bool(staged or kept)
 
     def close(self) -> None:
         """Close the files. Every later call raises StorageError."""

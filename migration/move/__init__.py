@@ -1,0 +1,1 @@
+"""Moves the artifacts of one deployment to the store of another (docs/migration.md)."""
