@@ -3,46 +3,52 @@
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PermissionDeniedError
-from obstore.store import MemoryStore, S3Store
+from obstore.store import AzureStore, MemoryStore, S3Store
 
 from asciist.adapters.native_threads import offload
-from asciist.errors import ArtifactNotFoundError, UnavailableError
+from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 _ACCESS_DENIED: Final = "<Code>AccessDenied</Code>"
 """Part of S3's answer to a request that no policy allows, and of its answer to reading an absent object without permission to
 list the bucket. Other refusals, such as that of a machine with a wrong clock, have other codes."""
 
+_RETRIES: Final["RetryConfig"] = {"max_retries": 2, "retry_timeout": timedelta(seconds=6)}
+"""Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered."""
+
 
 class ObjectStore:
-    """ArtifactStore on an obstore store: memory or an S3 bucket.
+    """ArtifactStore on an obstore store: memory, an S3 bucket or a container of Azure Blob Storage.
 
     In S3, it needs no permission to list the bucket: an object that it may not read counts as absent, which
     docs/decisions/0027-least-privilege.md explains.
     """
 
-    def __init__(self, store: MemoryStore | S3Store) -> None:
+    def __init__(self, store: MemoryStore | S3Store | AzureStore) -> None:
         self._store = store
 
     @classmethod
     def in_bucket(cls, bucket: str) -> "ObjectStore":
         """Store artifacts in an S3 bucket. The environment or the machine's role gives region, credentials and endpoint."""
-        return cls(
-            S3Store(
-                bucket,
-                client_options={
-                    "connect_timeout": timedelta(seconds=2),
-                    "timeout": timedelta(seconds=5),
-                    # With client options, obstore does not read this variable itself.
-                    "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true",
-                },
-                # Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered.
-                retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=6)},
-            )
-        )
+        return cls(S3Store(bucket, client_options=_client_options("AWS_ALLOW_HTTP"), retry_config=_RETRIES))
+
+    @classmethod
+    def in_container(cls, container: str) -> "ObjectStore":
+        """Store artifacts in a container of Azure Blob Storage. The environment gives the account and its key, if it has one.
+
+        Without a key, the machine's managed identity is used. Raises SettingsError if no account is named.
+        """
+        options = _client_options("AZURE_ALLOW_HTTP")
+        try:
+            return cls(AzureStore(container, client_options=options, retry_config=_RETRIES))
+        except BaseError as error:
+            raise SettingsError(f"AZURE_STORAGE_ACCOUNT_NAME and the variables of its credentials: {error}") from error
 
     @classmethod
     def in_memory(cls) -> "ObjectStore":
@@ -112,3 +118,13 @@ class ObjectStore:
                     yield entry["path"], entry["last_modified"].timestamp()
         except (BaseError, OSError) as error:
             raise UnavailableError(f"list {folder}: {error}") from error
+
+
+def _client_options(allow_http: str) -> "ClientConfig":
+    """Return options of an HTTP client, which uses plain HTTP only if the variable `allow_http` is "true"."""
+    return {
+        "connect_timeout": timedelta(seconds=2),
+        "timeout": timedelta(seconds=5),
+        # With client options, obstore does not read this variable itself.
+        "allow_http": os.environ.get(allow_http, "").lower() == "true",
+    }
