@@ -194,4 +194,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out
+	rm -rf $(VENV) .venv-emulator .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out

@@ -26,6 +26,12 @@ def bucket(request: pytest.FixtureRequest) -> ObjectStore:
     return ObjectStore.in_bucket(name)
 
 
+def container(request: pytest.FixtureRequest) -> ObjectStore:
+    name = f"artifacts-{uuid.uuid4().hex}"
+    request.getfixturevalue("azure").create_container(name)
+    return ObjectStore.in_container(name)
+
+
 def directory(request: pytest.FixtureRequest) -> LocalStore:
     path = request.getfixturevalue("tmp_path") / "store"
     store = LocalStore(path, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics())
@@ -44,6 +50,7 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
     "unusable directory": unusable_directory,
     "memory": lambda _: ObjectStore.in_memory(),
     "s3": bucket,
+    "azure blob": container,
 }
 
 
@@ -55,6 +62,7 @@ def store(request: pytest.FixtureRequest) -> ArtifactStore:
 OBJECT_STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
     "memory": lambda _: ObjectStore.in_memory(),
     "s3": bucket,
+    "azure blob": container,
 }
 """Stores that also delete and list objects."""
 
