@@ -20,7 +20,8 @@ from asciist.limits import Limits
 _PREFIX: Final = "ASCIIST_"
 _UNPREFIXED_ALIASES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
 _CLIENT_VARIABLES: Final = frozenset({"ASCIIST_URL"})  # read by `asciist convert`, not by the service
-BACKENDS: Final = ("embedded", "aws", "azure")
+CLOUDS: Final = ("aws", "azure")
+BACKENDS: Final = ("embedded", *CLOUDS)
 REPLY_PATHS: Final = ("queue", "callback")
 ANY_ORIGIN: Final = "*"
 NO_ORIGIN: Final = "none"
@@ -237,8 +238,8 @@ class Settings:
         """Read settings from environment variables. Raises SettingsError, which lists every invalid or unknown variable."""
         problems = _unknown_variables(environment)
         own, limits = _read(cls, environment, problems), _read(Limits, environment, problems)
-        backend = own.get("backend", "embedded")
-        if backend != "embedded":
+        backend = own.get("backend")
+        if backend in CLOUDS:
             problems += [
                 f"{_PREFIX}{key.upper()} is required when {_PREFIX}BACKEND={backend}"
                 for key in ("bucket", "request_queue_url")

@@ -213,7 +213,7 @@ def asked(azure: Azurite, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
 def test_without_a_key_the_named_identity_of_the_machine_is_used(asked: list[str]) -> None:
     """By the queue and by the store. The emulator does not know the token, which the libraries send to queues over TLS only."""
     assert storage_queue._credential({}).get_token("https://storage.azure.com/.default").token == "secret"  # noqa: S105 - a stub's
-    with pytest.raises(UnavailableError, match="401|403"):
+    with pytest.raises(UnavailableError, match=r"401|403"):
         ObjectStore.in_container("artifacts").get("key")
 
     assert len(asked) == 2
