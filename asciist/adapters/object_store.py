@@ -48,7 +48,8 @@ class ObjectStore:
         try:
             return cls(AzureStore(container, client_options=options, retry_config=_RETRIES))
         except BaseError as error:
-            raise SettingsError(f"AZURE_STORAGE_ACCOUNT_NAME and the variables of its credentials: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise SettingsError(f"AZURE_STORAGE_ACCOUNT_NAME or another variable of Azure: {reason}") from error
 
     @classmethod
     def in_memory(cls) -> "ObjectStore":

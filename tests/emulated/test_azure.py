@@ -3,6 +3,7 @@
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from asciist.adapters.azure import DEAD_LETTERS
 from asciist.telemetry import metrics
 from devtools import smoke
 from devtools.smoke import Smoke
+from tests import shifted_clock
 from tests.emulated.azurite import ACCOUNT, Azurite
 from tests.emulated.fault_proxy import Fault, FaultProxy
 from tests.emulated.tiers import Processes
@@ -28,6 +30,8 @@ TIMEOUT = 2
 """Seconds for a request while the store or the queue fails."""
 SHORT = {"ASCIIST_REQUEST_TIMEOUT": "1"}
 """Makes messages of a killed worker visible again after 6 seconds."""
+SKEW = 300
+"""Seconds by which the clock of a worker is fast, and that of a web process slow."""
 POISON = '{"version": 999}'
 SERVICES = ("blob", "queue")
 
@@ -42,6 +46,7 @@ class AzureTiers(Processes):
         *,
         request_timeout: int = 10,
         proxies: dict[str, FaultProxy] | None = None,
+        web_environment: dict[str, str] | None = None,
         worker_environment: dict[str, str] | None = None,
     ) -> None:
         self.account = account
@@ -59,7 +64,13 @@ class AzureTiers(Processes):
         if proxies:
             environment["ASCIIST_REQUEST_QUEUE_URL"] = f"{proxies['queue'].url}/{ACCOUNT}/{self.name}"
             environment["AZURE_STORAGE_ENDPOINT"] = f"{proxies['blob'].url}/{ACCOUNT}"
-        super().__init__(directory, environment, request_timeout=request_timeout, worker_environment=worker_environment)
+        super().__init__(
+            directory,
+            environment,
+            request_timeout=request_timeout,
+            web_environment=web_environment,
+            worker_environment=worker_environment,
+        )
         self.queue = account.queue(self.name)
         self.start_web()
 
@@ -135,6 +146,30 @@ def suffer(directory: Path, account: Azurite, cat: bytes) -> dict[tuple[str, Fau
     return outcomes
 
 
+def serve_with_wrong_clocks(directory: Path, account: Azurite, cat: bytes) -> tuple[Counter[int], float]:
+    """Return the answers of a web process that is slow to a worker that is fast, and the messages dropped as expired."""
+    with running(
+        directory,
+        account,
+        web_environment=shifted_clock.environment(directory / "web", -SKEW),
+        worker_environment=shifted_clock.environment(directory / "worker", SKEW),
+    ) as tiers:
+        tiers.start_poller()
+        answers = Counter(tiers.request(cat, width) for width in range(20, 30))
+        tiers.stop()
+        tiers.metrics.settle()
+        return answers, tiers.metrics.total(metrics.MESSAGES_EXPIRED)
+
+
+@pytest.fixture(scope="module")
+def with_wrong_clocks(
+    tmp_path_factory: pytest.TempPathFactory, azurite: Azurite, cat: bytes
+) -> Iterator[Future[tuple[Counter[int], float]]]:
+    """Result of `serve_with_wrong_clocks`, which runs while the other tests do."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(serve_with_wrong_clocks, tmp_path_factory.mktemp("clocks"), azurite, cat)
+
+
 @pytest.fixture(scope="module")
 def outcomes(
     tmp_path_factory: pytest.TempPathFactory, azurite: Azurite, cat: bytes
@@ -145,7 +180,9 @@ def outcomes(
 
 
 @pytest.fixture(scope="module")
-def tiers(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite, outcomes: object) -> Iterator[AzureTiers]:
+def tiers(
+    tmp_path_factory: pytest.TempPathFactory, azurite: Azurite, outcomes: object, with_wrong_clocks: object
+) -> Iterator[AzureTiers]:
     """A deployment with two pollers, of which the second is stopped, and with a message that no worker can process."""
     with running(tmp_path_factory.mktemp("tiers"), azurite, worker_environment=SHORT) as started:
         started.start_poller()
@@ -179,8 +216,14 @@ def test_no_request_fails_when_a_poller_is_killed_and_its_messages_are_delivered
 
 
 def test_a_message_that_no_worker_can_process_becomes_a_dead_letter(tiers: AzureTiers) -> None:
-    wait_until(lambda: tiers.dead_letters() == [POISON])
-    assert tiers.metrics.total(metrics.MESSAGES_FAULTED) >= 5  # five, if no poller was killed at one of them
+    wait_until(lambda: set(tiers.dead_letters()) == {POISON})
+
+
+def test_clocks_that_are_wrong_by_five_minutes_cost_no_request(with_wrong_clocks: Future[tuple[Counter[int], float]]) -> None:
+    answers, expired = with_wrong_clocks.result()
+
+    assert answers == {200: 10}
+    assert expired == 0
 
 
 @pytest.mark.parametrize("fault", Fault)

@@ -71,7 +71,7 @@ class StorageQueue:
         self._max_receive_count = max_receive_count
         self._call_seconds = call_seconds
 
-    # Created on first use: a web process never uses the second, and importing the library takes half a second.
+    # Created on first use: a web process never uses the second, and importing the libraries takes 0.2 s or more.
     @cached_property
     def _requests(self) -> "QueueClient":
         return _client(self._url, self._call_seconds)
