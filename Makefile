@@ -216,4 +216,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(AZURE) $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out azure.out
+	rm -rf $(VENV) .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out azure.out

@@ -20,7 +20,8 @@ from asciist.limits import Limits
 _PREFIX: Final = "ASCIIST_"
 _UNPREFIXED_ALIASES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
 _CLIENT_VARIABLES: Final = frozenset({"ASCIIST_URL"})  # read by `asciist convert`, not by the service
-BACKENDS: Final = ("embedded", "aws")
+CLOUDS: Final = ("aws", "azure")
+BACKENDS: Final = ("embedded", *CLOUDS)
 REPLY_PATHS: Final = ("queue", "callback")
 ANY_ORIGIN: Final = "*"
 NO_ORIGIN: Final = "none"
@@ -133,15 +134,24 @@ class Settings:
     """Settings of one process, in either tier."""
 
     backend: str = "embedded"
-    """Backend for artifacts, messages and replies: `embedded` keeps all of them on this machine, `aws` uses S3 and SQS."""
-    bucket: str = ""
-    """Name of the S3 bucket for artifacts. Required when the backend is `aws`."""
-    request_queue_url: str = ""
-    """URL of the SQS request queue. Required when the backend is `aws`."""
-    reply_path: str = "queue"
-    """Reply path on AWS: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process).
+    """Backend for artifacts, messages and replies: `embedded` keeps all of them on this machine, `aws` uses S3 and SQS, `azure`
+    Blob Storage and Storage Queue.
 
-    Web processes have this setting; a worker answers to the address that a request names.
+    The variables of each cloud's own libraries give the credentials: for `azure`, `AZURE_STORAGE_ACCOUNT_NAME`, and
+    `AZURE_STORAGE_ACCOUNT_KEY` or the machine's managed identity, which `AZURE_CLIENT_ID` names if it has several.
+    """
+    bucket: str = ""
+    """Name of the S3 bucket or of the Blob Storage container for artifacts. Required when the backend is `aws` or `azure`."""
+    request_queue_url: str = ""
+    """URL of the request queue, in SQS or Storage Queue. Required when the backend is `aws` or `azure`.
+
+    On Azure, dead letters go to the queue with the same URL and `-dead-letters` after it.
+    """
+    reply_path: str = "queue"
+    """Reply path: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process).
+
+    Web processes have this setting; a worker answers to the address that a request names. The backend `azure` has `callback`
+    only.
     """
     reply_queue_prefix: str = "asciist-reply-"
     """Prefix of the names of reply queues. IAM roles may access only queues with this prefix."""
@@ -199,7 +209,7 @@ class Settings:
     """Secrets of at least 32 characters, separated by commas, with which links are made; the same in every web process.
 
     The first makes links and all are accepted, so that links outlive a change of the first. By default, the embedded backend
-    makes a key and keeps it in the data directory; the backend `aws` needs one in the web tier.
+    makes a key and keeps it in the data directory; the backends `aws` and `azure` need one in the web tier.
     """
     cors_origins: str = ANY_ORIGIN
     """Web sites whose programs may use the service from a browser: `*` for all, `none`, or origins separated by commas.
@@ -242,9 +252,10 @@ class Settings:
         """Read settings from environment variables. Raises SettingsError, which lists every invalid or unknown variable."""
         problems = _unknown_variables(environment)
         own, limits = _read(cls, environment, problems), _read(Limits, environment, problems)
-        if own.get("backend") == "aws":
+        backend = own.get("backend")
+        if backend in CLOUDS:
             problems += [
-                f"{_PREFIX}{key.upper()} is required when {_PREFIX}BACKEND=aws"
+                f"{_PREFIX}{key.upper()} is required when {_PREFIX}BACKEND={backend}"
                 for key in ("bucket", "request_queue_url")
                 if key not in own
             ]

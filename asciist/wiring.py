@@ -121,23 +121,29 @@ def link_keys(settings: Settings) -> tuple[str, ...]:
     if settings.link_keys:
         return tuple(items_of(settings.link_keys))
     if settings.backend != "embedded":
-        raise SettingsError("ASCIIST_LINK_KEYS is required by web processes when ASCIIST_BACKEND=aws")
+        raise SettingsError(f"ASCIIST_LINK_KEYS is required by web processes when ASCIIST_BACKEND={settings.backend}")
     from asciist.adapters.local_store.link_key import secret_in  # noqa: PLC0415 - only this backend needs it
 
     return (secret_in(settings.data_dir / "link.key"),)
 
 
 def build_web_process(settings: Settings, tasks: TaskSocket | None = None, keys: Sequence[str] | None = None) -> WebProcess:
-    """Build and start one web process, whose links have these keys, by default `link_keys`. Raises UnavailableError.
+    """Build and start one web process, whose links have these keys, by default `link_keys`.
 
     With `tasks`, the embedded backend converts images in processes of their own, of which this web process starts one. Without,
-    it converts them in threads of this process.
+    it converts them in threads of this process. Raises UnavailableError, SettingsError.
     """
     from asciist.protocol.links import Links  # noqa: PLC0415 - workers do not have the library that it imports
 
     valid_seconds = settings.store_max_days * _SECONDS_PER_DAY
     links = Links(link_keys(settings) if keys is None else keys, valid_seconds=valid_seconds)
-    return _embedded(settings, tasks, links) if settings.backend == "embedded" else _web_on_aws(settings, links)
+    match settings.backend:
+        case "embedded":
+            return _embedded(settings, tasks, links)
+        case "azure":
+            return _web_on_azure(settings, links)
+        case _:
+            return _web_on_aws(settings, links)
 
 
 def build_responder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Responder:
@@ -159,19 +165,25 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
         local_store = _local_store(settings, metrics)
         return _embedded_responder(local_store, queue, EmbeddedReplies(metrics), metrics, converter)
 
+    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - only these backends need it
+
+    callbacks = CallbackSender(ports=settings.callback_ports, networks=parse_networks(settings.callback_networks))
+    if settings.backend == "azure":
+        store, requests = _store_and_queue_on_azure(settings)
+        return Responder(store=store, queue=requests, replies=callbacks, metrics=metrics, converter=converter)
+
     from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
-    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - as above
     from asciist.adapters.reply_paths import ReplyToAnyAddress  # noqa: PLC0415 - as above
 
     sqs = Sqs(call_seconds=settings.timeouts.request)
-    replies = ReplyToAnyAddress(
-        request_queue_url=settings.request_queue_url,
-        queues=SqsReplySender(sqs),
-        callbacks=CallbackSender(ports=settings.callback_ports, networks=parse_networks(settings.callback_networks)),
+    replies = ReplyToAnyAddress(request_queue_url=settings.request_queue_url, queues=SqsReplySender(sqs), callbacks=callbacks)
+    return Responder(
+        store=ObjectStore.in_bucket(settings.bucket),
+        queue=SqsRequestQueue(settings.request_queue_url, sqs),
+        replies=replies,
+        metrics=metrics,
+        converter=converter,
     )
-    store = ObjectStore.in_bucket(settings.bucket)
-    requests = SqsRequestQueue(settings.request_queue_url, sqs)
-    return Responder(store=store, queue=requests, replies=replies, metrics=metrics, converter=converter)
 
 
 def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> WebProcess:
@@ -228,6 +240,42 @@ def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
         )
     else:
         inbox = CallbackInbox(host=settings.instance, ports=settings.callback_ports, metrics=metrics)
+    return _web_in_cloud(settings, links, store=store, queue=queue, inbox=inbox, metrics=metrics)
+
+
+def _web_on_azure(settings: Settings, links: "Links") -> WebProcess:
+    from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - only these backends need it
+
+    if settings.reply_path != "callback":
+        raise SettingsError("ASCIIST_REPLY_PATH=callback is required by web processes when ASCIIST_BACKEND=azure")
+    metrics = _metrics(settings)
+    store, queue = _store_and_queue_on_azure(settings)
+    inbox = CallbackInbox(host=settings.instance, ports=settings.callback_ports, metrics=metrics)
+    return _web_in_cloud(settings, links, store=store, queue=queue, inbox=inbox, metrics=metrics)
+
+
+def _store_and_queue_on_azure(settings: Settings) -> tuple[ArtifactStore, RequestQueue]:
+    from asciist.adapters.azure import StorageQueue  # noqa: PLC0415 - only this backend needs it
+
+    timeouts = settings.timeouts
+    queue = StorageQueue(
+        settings.request_queue_url,
+        visibility_seconds=timeouts.visibility,
+        max_receive_count=timeouts.max_receive_count,
+        call_seconds=timeouts.request,
+    )
+    return ObjectStore.in_container(settings.bucket), queue
+
+
+def _web_in_cloud(
+    settings: Settings,
+    links: "Links",
+    *,
+    store: ArtifactStore,
+    queue: RequestQueue,
+    inbox: _Inbox,
+    metrics: Metrics,
+) -> WebProcess:
     call = _threaded_calls(settings)
     switch = _read_only_switch(settings)
     return WebProcess(

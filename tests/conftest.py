@@ -16,10 +16,11 @@ from asciist.settings import Settings
 from asciist.wiring import WebProcess, build_web_process
 from devtools import browser
 from service import create_app
+from tests.emulated.azurite import Azurite
 from tests.emulated.emulator import Emulator
-from tests.emulated.fixtures import emulator
+from tests.emulated.fixtures import azurite, emulator
 
-__all__ = ["emulator"]
+__all__ = ["azurite", "emulator"]
 
 # The CDK libraries run on Node.js. The pinned version, in the virtual environment, must come first in PATH.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -54,6 +55,14 @@ def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     return emulator
+
+
+@pytest.fixture
+def azure(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> Azurite:
+    """The emulated Azure account, with this process's variables pointing at it."""
+    for name, value in azurite.environment.items():
+        monkeypatch.setenv(name, value)
+    return azurite
 
 
 @pytest.fixture

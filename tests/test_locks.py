@@ -47,7 +47,12 @@ def group(name: str) -> list[str]:
 
 
 def served() -> list[str]:
-    return [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["aws"]]
+    return [*PROJECT["project"]["dependencies"], *extra("aws")]
+
+
+def extra(cloud: str) -> list[str]:
+    """The requirements that one cloud adds to those of the service."""
+    return list(PROJECT["project"]["optional-dependencies"][cloud])
 
 
 def test_every_lock_is_compiled_from_something() -> None:
@@ -60,20 +65,22 @@ def test_every_lock_is_compiled_from_something() -> None:
         "requirements/migration.txt",
         "requirements/serve.txt",
         "requirements/thumbor.txt",
+        "requirements/web-azure.txt",
         "requirements/web.txt",
         "requirements/worker.txt",
     )
 
 
-@pytest.mark.parametrize("lock", ["migration", "serve", "web", "worker"])
+@pytest.mark.parametrize("lock", ["migration", "serve", "web", "web-azure", "worker"])
 def test_a_subset_has_the_versions_of_the_lock_of_everything(lock: str) -> None:
     assert pins(f"requirements/{lock}.txt") <= pins("requirements.txt")
 
 
 def test_each_lock_pins_every_declared_dependency() -> None:
-    assert declared([*served(), *group("dev")]) <= names("requirements.txt")
+    assert declared([*served(), *extra("azure"), *group("dev")]) <= names("requirements.txt")
     assert declared([*PROJECT["project"]["dependencies"], *group("build")]) <= names("requirements/serve.txt")
     assert declared(served()) <= names("requirements/web.txt")
+    assert declared([*PROJECT["project"]["dependencies"], *extra("azure")]) <= names("requirements/web-azure.txt")
     for name in ("worker", "audit", "azure", "bench", "emulator", "migration", "thumbor"):
         assert declared(group(name)) <= names(f"requirements/{name}.txt")
 
@@ -81,7 +88,7 @@ def test_each_lock_pins_every_declared_dependency() -> None:
 def test_bounds_are_declared_once() -> None:
     assert declared(group("worker")) < declared(PROJECT["project"]["dependencies"])
     assert not any(Requirement(text).specifier for text in group("worker"))
-    everything = [*served(), *(text for name in ("dev", "bench") for text in group(name))]
+    everything = [*served(), *extra("azure"), *(text for name in ("dev", "bench") for text in group(name))]
     bounds: dict[str, set[str]] = {}
     for requirement in map(Requirement, everything):
         bounds.setdefault(requirement.name.lower(), set()).add(str(requirement.specifier))
@@ -101,16 +108,23 @@ def test_the_worker_installs_no_package_of_the_web_tier() -> None:
     assert not {"flask", "gunicorn", "click", "werkzeug"} & names("requirements/worker.txt")
 
 
+def test_the_libraries_of_one_cloud_are_not_installed_for_the_other() -> None:
+    for lock in ("serve", "web", "worker"):
+        assert not any(name.startswith(("azure", "msal")) for name in names(f"requirements/{lock}.txt"))
+    assert not any(name.startswith("boto") for name in names("requirements/web-azure.txt"))
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.architecture}-{target.python}")
 def test_a_lock_resolves_for_each_target_to_one_version_of_each_package(target: Target) -> None:
-    for lock in ("requirements/web.txt", "requirements/worker.txt"):
+    for lock in ("requirements/web.txt", "requirements/web-azure.txt", "requirements/worker.txt"):
         lines = locked_requirements(ROOT / lock, target).splitlines()
         versions = installed(lock, target)
 
         assert len(versions) == len(lines)
         assert versions.items() <= pins(lock)
         assert versions["numpy"] == ("2.4.6" if target.python == "3.11" else "2.5.5")
-        assert ("typing-extensions" in versions) == (target.python in ("3.11", "3.12"))
+        needs_extensions = target.python in ("3.11", "3.12") or lock == "requirements/web-azure.txt"
+        assert ("typing-extensions" in versions) == needs_extensions
         assert all(re.fullmatch(r"[a-z0-9._-]+==\S+( --hash=sha256:[0-9a-f]{64})+", line) for line in lines)
 
 

@@ -26,6 +26,17 @@ def test_from_environment_reads_what_to_environment_writes() -> None:
     assert Settings.from_environment(settings.to_environment()) == settings
 
 
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_a_cloud_needs_a_store_and_a_queue(cloud: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environment({"ASCIIST_BACKEND": cloud})
+
+    assert str(raised.value).split("; ") == [
+        f"ASCIIST_BUCKET is required when ASCIIST_BACKEND={cloud}",
+        f"ASCIIST_REQUEST_QUEUE_URL is required when ASCIIST_BACKEND={cloud}",
+    ]
+
+
 def test_host_and_port_work_without_the_prefix() -> None:
     settings = Settings.from_environment({"HOST": "0.0.0.0", "PORT": "8080"})  # noqa: S104 - only read
     assert (settings.host, settings.port) == ("0.0.0.0", 8080)  # noqa: S104
@@ -50,7 +61,7 @@ def test_all_invalid_variables_are_reported_together() -> None:
 
     assert str(raised.value).split("; ") == [
         "ASCIIST_MAX_WITDH is not a known setting (did you mean ASCIIST_MAX_WIDTH?)",
-        "ASCIIST_BACKEND='abacus' is not one of: embedded, aws",
+        "ASCIIST_BACKEND='abacus' is not one of: embedded, aws, azure",
         "ASCIIST_STORE_MAX_BYTES='15999999' is less than the minimum, 16000000",
         "ASCIIST_STORE_MAX_DAYS='0' is less than the minimum, 1",
         "ASCIIST_PORT='70000' is greater than the maximum, 65535",

@@ -53,7 +53,7 @@ def _client_options() -> "ClientConfig":
 
 
 class ObjectStore:
-    """ArtifactStore on an obstore store: memory, a directory, or a bucket."""
+    """ArtifactStore on an obstore store: memory, a directory, a bucket, or a container of Azure Blob Storage."""
 
     def __init__(self, store: Store, *, denied_is_absent: bool = True) -> None:
         """With `denied_is_absent`, an object in S3 that may not be read counts as absent.
@@ -76,6 +76,18 @@ class ObjectStore:
         Raises SettingsError.
         """
         return cls(open_store(url), denied_is_absent=False)
+
+    @classmethod
+    def in_container(cls, container: str) -> "ObjectStore":
+        """Store artifacts in a container of Azure Blob Storage. The environment gives the account and its key, if it has one.
+
+        Without a key, the machine's managed identity is used. Raises SettingsError if no account is named.
+        """
+        try:
+            return cls(AzureStore(container, client_options=_client_options(), retry_config=_RETRIES))
+        except BaseError as error:
+            reason = str(error).partition("\n")[0]
+            raise SettingsError(f"AZURE_STORAGE_ACCOUNT_NAME or another variable of Azure: {reason}") from error
 
     @classmethod
     def in_memory(cls) -> "ObjectStore":

@@ -98,5 +98,5 @@ def formatter() -> logging.Formatter:
     return _Formatter("{levelname}{name}{message}", style="{", rename_fields={"levelname": "level", "name": "logger"})
 
 
-_VERBOSE_LOGGERS: Final = ("botocore", "boto3", "urllib3", "datadog")
+_VERBOSE_LOGGERS: Final = ("azure", "botocore", "boto3", "datadog", "msal", "urllib3")
 """Loggers of libraries whose messages below WARNING are not logged."""

@@ -34,6 +34,12 @@ def files(request: pytest.FixtureRequest) -> ObjectStore:
     return ObjectStore.at(f"file://{request.getfixturevalue('tmp_path')}/files")
 
 
+def container(request: pytest.FixtureRequest) -> ObjectStore:
+    name = f"artifacts-{uuid.uuid4().hex}"
+    request.getfixturevalue("azure").create_container(name)
+    return ObjectStore.in_container(name)
+
+
 def directory(request: pytest.FixtureRequest) -> LocalStore:
     path = request.getfixturevalue("tmp_path") / "store"
     store = LocalStore(path, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics())
@@ -53,6 +59,7 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], ArtifactStore]] = {
     "memory": lambda _: ObjectStore.in_memory(),
     "files": files,
     "s3": bucket,
+    "azure blob": container,
 }
 
 
@@ -65,6 +72,7 @@ OBJECT_STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
     "memory": lambda _: ObjectStore.in_memory(),
     "files": files,
     "s3": bucket,
+    "azure blob": container,
 }
 """Stores that also list objects."""
 

@@ -10,8 +10,10 @@ import boto3
 import pytest
 
 from asciist.adapters.aws import Sqs, SqsRequestQueue
+from asciist.adapters.azure import DEAD_LETTERS, StorageQueue
 from asciist.adapters.embedded import EmbeddedQueue
 from asciist.protocol.ports import Delivery, RequestQueue
+from tests.emulated.azurite import Azurite
 
 VISIBILITY_SECONDS = 1
 MAX_RECEIVE_COUNT = 3
@@ -50,7 +52,20 @@ def sqs(request: pytest.FixtureRequest) -> QueueUnderTest:
     return QueueUnderTest(SqsRequestQueue(url, Sqs()), dead_letters)
 
 
-QUEUES: dict[str, Callable[[pytest.FixtureRequest], QueueUnderTest]] = {"embedded": embedded, "sqs": sqs}
+def storage_queue(request: pytest.FixtureRequest) -> QueueUnderTest:
+    azurite: Azurite = request.getfixturevalue("azure")
+    name = uuid.uuid4().hex
+    azurite.create_queue(name + DEAD_LETTERS)
+    url = azurite.create_queue(name)
+    queue = StorageQueue(url, visibility_seconds=VISIBILITY_SECONDS, max_receive_count=MAX_RECEIVE_COUNT)
+    return QueueUnderTest(queue, lambda: azurite.messages(name + DEAD_LETTERS))
+
+
+QUEUES: dict[str, Callable[[pytest.FixtureRequest], QueueUnderTest]] = {
+    "embedded": embedded,
+    "sqs": sqs,
+    "storage queue": storage_queue,
+}
 
 
 @pytest.fixture(params=QUEUES)

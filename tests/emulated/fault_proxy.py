@@ -27,6 +27,11 @@ _THROTTLED: Final = {
         b"application/x-amz-json-1.0",
         b'{"__type":"com.amazonaws.sqs#RequestThrottled","message":"Rate exceeded"}',
     ),
+    "azure": (
+        b"503 Server Busy",
+        b"application/xml",
+        b"<Error><Code>ServerBusy</Code><Message>The server is busy.</Message></Error>",
+    ),
 }
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -42,7 +47,7 @@ class Fault(Enum):
     REFUSING = "refusing"
     """Connections are closed at once."""
     THROTTLING = "throttling"
-    """Requests are answered with the error that AWS gives to those above a limit."""
+    """Requests are answered with the error that the cloud gives to those above a limit."""
 
 
 _FORWARDING: Final = {Fault.NONE: 0.0, Fault.SLOW: 0.05}
@@ -53,7 +58,7 @@ class FaultProxy:
     """Listens on a free port of this machine and forwards to another."""
 
     def __init__(self, port: int, service: str) -> None:
-        """`service` is "s3" or "sqs", which throttle in different ways."""
+        """`service` is "s3", "sqs" or "azure", which throttle in different ways."""
         self._upstream = port
         self._service = service
         self._fault = Fault.NONE

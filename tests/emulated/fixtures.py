@@ -1,9 +1,10 @@
-"""Pytest fixtures of the emulated account."""
+"""Pytest fixtures of the emulated accounts."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.emulated.azurite import Azurite
 from tests.emulated.emulator import Emulator
 
 
@@ -14,3 +15,10 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
         yield running
         if request.session.testsfailed:
             print(f"\nThe emulator's log ends with:\n{running.log[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """One emulated Azure account for all tests of a session. Each test creates its own containers and queues."""
+    with Azurite() as running:
+        yield running

@@ -34,64 +34,44 @@ VISIBLE: Final = "ApproximateNumberOfMessagesVisible"
 """Names of metrics in CloudWatch."""
 
 
-class Tiers:
-    """A web process and the pollers, with the metrics that they send."""
+class Processes:
+    """A web process and the pollers, with the metrics that they send. A subclass starts the web process."""
 
     def __init__(
         self,
         directory: Path,
-        account: Emulator,
+        environment: Mapping[str, str],
         *,
-        reply_path: str = "queue",
-        request_timeout: int = 10,
-        visibility_seconds: int = 60,
-        web_checkout: Path | None = None,
+        request_timeout: int,
         web_environment: Mapping[str, str] | None = None,
         worker_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`web_checkout` is a directory with the code of the web tier, if it is not this one. Either tier may have environment
-        variables of its own."""
+        """`environment` names the cloud's services. Either tier may have environment variables of its own."""
         self._phase = 1
         self.metrics = Receiver(clock=lambda: self._phase * BUCKET_SECONDS)
         self.request_timeout = request_timeout
-        self.account = account
         self._directory = directory
         self._answered = 0
         self._lock = threading.Lock()
-        self.bucket = uuid.uuid4().hex
-        self.reply_queue_prefix = f"reply-{self.bucket[:8]}-"
-        boto3.client("s3", **account.client_arguments).create_bucket(Bucket=self.bucket)
-        self.sqs = boto3.client("sqs", **account.client_arguments)
-        self.dead_letters = f"{self.bucket}-dead"
-        self.dead_letters_url, arn = self._create_queue(self.dead_letters)
-        redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": {Timeouts().max_receive_count}}}'
-        self.queue_url, _ = self._create_queue(self.bucket, VisibilityTimeout=str(visibility_seconds), RedrivePolicy=redrive)
-        self._environment = {
-            **account.environment,
-            "ASCIIST_BACKEND": "aws",
+        common = {
             "ASCIIST_LINK_KEYS": "k" * 32,
-            "ASCIIST_BUCKET": self.bucket,
-            "ASCIIST_REQUEST_QUEUE_URL": self.queue_url,
-            "ASCIIST_REPLY_PATH": reply_path,
-            "ASCIIST_REPLY_QUEUE_PREFIX": self.reply_queue_prefix,
             "ASCIIST_CALLBACK_FIRST_PORT": "28200",
             "ASCIIST_CALLBACK_NETWORKS": "127.0.0.0/8",
             "ASCIIST_INSTANCE": "127.0.0.1",
             "ASCIIST_REQUEST_TIMEOUT": str(request_timeout),
             "DD_AGENT_HOST": "127.0.0.1",
             "DD_DOGSTATSD_PORT": str(self.metrics.port),
+            **environment,
         }
-        self._worker_environment = {**self._environment, **(worker_environment or {}), "ASCIIST_WORKERS": str(THREADS)}
-        self._web_environment = {**self._environment, **(web_environment or {}), "ASCIIST_WORKERS": "1"}
+        self._worker_environment = {**common, **(worker_environment or {}), "ASCIIST_WORKERS": str(THREADS)}
+        self._web_environment = {**common, **(web_environment or {}), "ASCIIST_WORKERS": "1"}
         self.webs: list[Server] = []
         self.pollers: list[subprocess.Popen[bytes]] = []
-        self.web = self.start_web(web_checkout)
 
-    def _create_queue(self, name: str, **attributes: str) -> tuple[str, str]:
-        """Create a queue, and return its URL and ARN."""
-        url = self.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        return url, arn
+    @property
+    def web(self) -> Server:
+        """The first web process."""
+        return self.webs[0]
 
     def start_web(self, checkout: Path | None = None) -> Server:
         """Start a web process, of the code in `checkout` or of this one, and return when it is ready."""
@@ -132,20 +112,6 @@ class Tiers:
             self._answered += 1
         return answer
 
-    def publish(self, bodies: Iterable[str]) -> None:
-        """Send messages to the request queue."""
-        for body in bodies:
-            self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
-
-    def take_dead_letters(self) -> list[str]:
-        """Remove all messages from the dead-letter queue, and return their bodies."""
-        bodies: list[str] = []
-        while received := self.sqs.receive_message(QueueUrl=self.dead_letters_url, MaxNumberOfMessages=10).get("Messages"):
-            for message in received:
-                bodies.append(message["Body"])
-                self.sqs.delete_message(QueueUrl=self.dead_letters_url, ReceiptHandle=message["ReceiptHandle"])
-        return bodies
-
     @contextmanager
     def load(self, image: bytes, widths: range) -> Iterator[Counter[int]]:
         """Send a request for each width at `RATE`, whatever the answers, in the course of a `with` block that must be shorter.
@@ -164,6 +130,78 @@ class Tiers:
             yield answers
             answers.update(answer.result() for answer in sent)
 
+    def conversions(self) -> int:
+        return self.metrics.values(metrics.CONVERSION_DURATION)
+
+    def settle(self) -> None:
+        """Wait for the metrics of all requests that were answered, and of the messages before them."""
+        wait_until(lambda: self.metrics.total(metrics.REQUESTS) >= self._answered)
+        self.metrics.settle()
+
+
+class Tiers(Processes):
+    """Both tiers on the emulated AWS account."""
+
+    def __init__(
+        self,
+        directory: Path,
+        account: Emulator,
+        *,
+        reply_path: str = "queue",
+        request_timeout: int = 10,
+        visibility_seconds: int = 60,
+        web_checkout: Path | None = None,
+        web_environment: Mapping[str, str] | None = None,
+        worker_environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`web_checkout` is a directory with the code of the web tier, if it is not this one. Either tier may have environment
+        variables of its own."""
+        self.account = account
+        self.bucket = uuid.uuid4().hex
+        self.reply_queue_prefix = f"reply-{self.bucket[:8]}-"
+        boto3.client("s3", **account.client_arguments).create_bucket(Bucket=self.bucket)
+        self.sqs = boto3.client("sqs", **account.client_arguments)
+        self.dead_letters = f"{self.bucket}-dead"
+        self.dead_letters_url, arn = self._create_queue(self.dead_letters)
+        redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": {Timeouts().max_receive_count}}}'
+        self.queue_url, _ = self._create_queue(self.bucket, VisibilityTimeout=str(visibility_seconds), RedrivePolicy=redrive)
+        environment = {
+            **account.environment,
+            "ASCIIST_BACKEND": "aws",
+            "ASCIIST_BUCKET": self.bucket,
+            "ASCIIST_REQUEST_QUEUE_URL": self.queue_url,
+            "ASCIIST_REPLY_PATH": reply_path,
+            "ASCIIST_REPLY_QUEUE_PREFIX": self.reply_queue_prefix,
+        }
+        super().__init__(
+            directory,
+            environment,
+            request_timeout=request_timeout,
+            web_environment=web_environment,
+            worker_environment=worker_environment,
+        )
+        self.start_web(web_checkout)
+
+    def _create_queue(self, name: str, **attributes: str) -> tuple[str, str]:
+        """Create a queue, and return its URL and ARN."""
+        url = self.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        return url, arn
+
+    def publish(self, bodies: Iterable[str]) -> None:
+        """Send messages to the request queue."""
+        for body in bodies:
+            self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
+
+    def take_dead_letters(self) -> list[str]:
+        """Remove all messages from the dead-letter queue, and return their bodies."""
+        bodies: list[str] = []
+        while received := self.sqs.receive_message(QueueUrl=self.dead_letters_url, MaxNumberOfMessages=10).get("Messages"):
+            for message in received:
+                bodies.append(message["Body"])
+                self.sqs.delete_message(QueueUrl=self.dead_letters_url, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
     def messages(self, *states: str) -> int:
         """Return the number of messages in the request queue: `Visible`, or `NotVisible` if delivered and not deleted."""
         names = [f"ApproximateNumberOfMessages{'' if state == 'Visible' else state}" for state in states]
@@ -173,14 +211,6 @@ class Tiers:
     def reply_queues(self) -> list[str]:
         """Return the URLs of the queues with replies to web processes."""
         return list(self.sqs.list_queues(QueueNamePrefix=self.reply_queue_prefix).get("QueueUrls", []))
-
-    def conversions(self) -> int:
-        return self.metrics.values(metrics.CONVERSION_DURATION)
-
-    def settle(self) -> None:
-        """Wait for the metrics of all requests that were answered, and of the messages before them."""
-        wait_until(lambda: self.metrics.total(metrics.REQUESTS) >= self._answered)
-        self.metrics.settle()
 
     @contextmanager
     def observed(self) -> Iterator["Watched"]:
