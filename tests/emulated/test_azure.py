@@ -60,6 +60,7 @@ class AzureTiers(Processes):
             "ASCIIST_BUCKET": self.name,
             "ASCIIST_REQUEST_QUEUE_URL": queue_url,
             "ASCIIST_REPLY_PATH": "callback",
+            "ASCIIST_CALLBACK_FIRST_PORT": "28400",  # others, because one that a test has used is taken for a minute
         }
         if proxies:
             environment["ASCIIST_REQUEST_QUEUE_URL"] = f"{proxies['queue'].url}/{ACCOUNT}/{self.name}"

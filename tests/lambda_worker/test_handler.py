@@ -202,4 +202,17 @@ def test_a_cold_start_imports_no_web_tier_and_no_unneeded_library() -> None:
     program = "import sys, lambda_worker.handler; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
-    assert not {"flask", "werkzeug", "gunicorn", "numpy", "boto3", "click", "datadog", "service", "unittest"} & set(modules)
+    unneeded = {
+        "flask",
+        "werkzeug",
+        "gunicorn",
+        "numpy",
+        "boto3",
+        "azure",
+        "requests",
+        "click",
+        "datadog",
+        "service",
+        "unittest",
+    }
+    assert not unneeded & set(modules)
