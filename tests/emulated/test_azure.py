@@ -60,7 +60,7 @@ class AzureTiers(Processes):
             "ASCIIST_BUCKET": self.name,
             "ASCIIST_REQUEST_QUEUE_URL": queue_url,
             "ASCIIST_REPLY_PATH": "callback",
-            "ASCIIST_CALLBACK_FIRST_PORT": "28400",  # others, because one that a test has used is taken for a minute
+            "ASCIIST_CALLBACK_FIRST_PORT": "28500",  # others, because one that a test has used is taken for a minute
         }
         if proxies:
             environment["ASCIIST_REQUEST_QUEUE_URL"] = f"{proxies['queue'].url}/{ACCOUNT}/{self.name}"
@@ -201,16 +201,22 @@ def test_a_deployment_on_azure_keeps_the_contract(tiers: AzureTiers) -> None:
 
 def test_no_request_fails_when_a_poller_is_killed_and_its_messages_are_delivered_again(tiers: AzureTiers, cat: bytes) -> None:
     doomed, other = tiers.pollers
+
+    def stops_with_messages() -> bool:
+        doomed.send_signal(signal.SIGCONT)
+        time.sleep(0.03)
+        doomed.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)  # for calls that are under way
+        return tiers.hidden() > 1  # one may be the message that no worker can process
+
     with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
-        while True:
-            doomed.send_signal(signal.SIGSTOP)
-            time.sleep(0.2)  # for calls that are under way
-            if tiers.hidden() > 1:  # one may be the message that no worker can process
-                break
-            doomed.send_signal(signal.SIGCONT)
-            time.sleep(0.05)
-        doomed.kill()
-        other.send_signal(signal.SIGCONT)
+        doomed.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)  # messages wait, so that the poller is busy as soon as it goes on
+        try:
+            wait_until(stops_with_messages, seconds=10)
+        finally:
+            doomed.kill()
+            other.send_signal(signal.SIGCONT)
 
     assert answers == {200: REQUESTS}
     wait_until(lambda: tiers.messages() == 0)
