@@ -28,8 +28,9 @@ class SynthesisError(Exception):
 
 
 def release(environment: Environment) -> Path:
-    """Return the release of a deployment: the same directory that instances on AWS install. Raises BundleError."""
-    return release_bundle(Target(architecture=cast("Architecture", environment.architecture), python=INSTANCE_PYTHON))
+    """Return the release of a deployment: what instances on AWS install, with the libraries of Azure. Raises BundleError."""
+    target = Target(architecture=cast("Architecture", environment.architecture), python=INSTANCE_PYTHON)
+    return release_bundle(target, lock="requirements/web-azure.txt")
 
 
 def synthesize(name: str, overrides: Mapping[str, str], *, release: Path, output: Path = OUTPUT) -> Path:

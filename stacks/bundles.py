@@ -117,13 +117,15 @@ def function_bundle(target: Target, *, cache: Path = CACHE) -> Path:
     return _cached(f"function-{target.name}", sources, lambda sources, into: _build_function(target, sources, into), cache)
 
 
-def release_bundle(target: Target, *, cache: Path = CACHE) -> Path:
+def release_bundle(target: Target, *, lock: str = "requirements/web.txt", cache: Path = CACHE) -> Path:
     """Return the directory that an instance unpacks: `boot`, `install`, the units, and every wheel they need.
 
-    Raises BundleError.
+    `lock` has the packages, of which some differ between clouds. Raises BundleError.
     """
-    sources = _sources(*_RELEASE_PACKAGES, "pyproject.toml", "requirements/web.txt", "stacks/bundles.py", "stacks/instance")
-    return _cached(f"release-{target.name}", sources, lambda sources, into: _build_release(target, sources, into), cache)
+    sources = _sources(*_RELEASE_PACKAGES, "pyproject.toml", lock, "stacks/bundles.py", "stacks/instance")
+    return _cached(
+        f"release-{target.name}", sources, lambda sources, into: _build_release(target, ROOT / lock, sources, into), cache
+    )
 
 
 def probe_bundle(*, cache: Path = CACHE) -> Path:
@@ -260,10 +262,10 @@ def _check_size(bundle: Path) -> None:
             raise BundleError(f"The function exceeds Lambda's quota: {size} bytes {state}, and the limit is {limit}.")
 
 
-def _build_release(target: Target, sources: Sequence[Path], into: Path) -> None:
+def _build_release(target: Target, lock: Path, sources: Sequence[Path], into: Path) -> None:
     wheels = into / "wheels"
     requirements = into / "requirements.txt"
-    locked = locked_requirements(ROOT / "requirements/web.txt", target)
+    locked = locked_requirements(lock, target)
     requirements.write_text(locked)
     _pip("download", "--dest", wheels, *_options_for_wheels(target, requirements))
     own = _own_wheel(sources, wheels)

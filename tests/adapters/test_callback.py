@@ -117,9 +117,9 @@ def test_a_stalled_sender_does_not_block_others(inbox: CallbackInbox, sender: Ca
 
 
 def test_each_inbox_takes_the_next_port_until_none_is_free() -> None:
-    ports = range(28_400, 28_402)  # which no other test uses
+    ports = range(28_960, 28_962)  # which no other test uses
     inboxes = [CallbackInbox(host="127.0.0.1", ports=ports, metrics=EmbeddedMetrics()) for _ in ports]
-    with pytest.raises(UnavailableError, match="no free port from 28400 to 28401"):
+    with pytest.raises(UnavailableError, match="no free port from 28960 to 28961"):
         CallbackInbox(host="127.0.0.1", ports=ports, metrics=EmbeddedMetrics())
     for inbox in inboxes:
         inbox.close()
