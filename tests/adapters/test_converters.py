@@ -384,11 +384,12 @@ class TestContainment:
 
 
 def test_cpu_time_does_not_accumulate(flawed: Callable[..., Pool]) -> None:
-    busy = "end = time.process_time() + 0.8\n            while time.process_time() < end: pass"
+    busy = "end = time.process_time() + 0.6\n            while time.process_time() < end: pass"
     pool = flawed(busy, is_forked=True, request_timeout=4)
     first = pool.process
 
-    assert all(pool.convert(KILLER).art for _ in range(4))  # 3.2 s, where one conversion may take 2
+    # 2.4 s, where one conversion may take 2. The kernel's timer counts by samples, so a busy machine may add to each.
+    assert all(pool.convert(KILLER).art for _ in range(4))
     assert pool.process == first
 
 
