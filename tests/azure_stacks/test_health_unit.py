@@ -1,16 +1,13 @@
 """The unit that answers for a poller's health, under a real systemd in namespaces of its own."""
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stacks.bundles import ROOT
-from tests.stacks.test_units import PROBE, group
+from tests.stacks.test_units import PROBE, findings, group
 
 __all__ = ["group"]
 
@@ -83,24 +80,9 @@ def found(group: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     shutil.copy(FILES / "asciist-poller.conf", units / "asciist-poller.service.d/azure.conf")
     (units / "probe.service").write_text(PROBE)
     (directory / "etc/probe.py").write_text(LOOK)
-    namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net", "--cgroup"]
-    script = ROOT / "tests/stacks/systemd.sh"
     packages = tmp_path_factory.mktemp("empty")
     packages.chmod(0o755)
-    command = ["unshare", *namespaces, "bash", script, directory, sys.base_prefix, packages, ROOT]
-    done = subprocess.run(
-        ["bash", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "bash", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    output = directory / "result/output"
-    if not output.exists():
-        pytest.skip(f"systemd cannot be run here: {done.stderr}")
-    assert (directory / "result/found").exists(), output.read_text()
-    result: dict[str, Any] = json.loads((directory / "result/found").read_text())
-    return result
+    return findings(directory, group, packages=packages)
 
 
 def test_the_unit_answers_while_the_poller_runs(found: dict[str, Any]) -> None:

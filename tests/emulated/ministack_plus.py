@@ -118,6 +118,10 @@ _RECORDED = (
 )
 
 
+def _delete_recorded(_physical_id: str, _properties: Properties) -> None:
+    """Delete a resource of which only CloudFormation has a record."""
+
+
 def _recorded(kind: str) -> Handlers:
     """Return handlers of a resource type that the emulator only records, because nothing that is tested here depends on it."""
 
@@ -126,9 +130,7 @@ def _recorded(kind: str) -> Handlers:
         arn = f"arn:aws:{kind.split('::')[1].lower()}:{get_region()}:{get_account_id()}:{name}"
         return name, {"Arn": arn, "Name": name, "ImageId": _new_id("ami")}
 
-    def delete(_name: str, _properties: Properties) -> None: ...
-
-    return {"create": create, "delete": delete}
+    return {"create": create, "delete": _delete_recorded}
 
 
 def _create_identity_provider(_logical_id: str, properties: Properties, _stack: str) -> Created:
@@ -142,10 +144,6 @@ def _create_acl_association(logical_id: str, properties: Properties, _stack: str
     """Return an id. MiniStack's load balancers have no firewall."""
     _refuse_unknown(properties, {"ResourceArn", "WebACLArn"}, "AWS::WAFv2::WebACLAssociation")
     return f"{logical_id}|{properties['WebACLArn']}|{properties['ResourceArn']}", {}
-
-
-def _delete_recorded(_physical_id: str, _properties: Properties) -> None:
-    """Delete a resource of which only CloudFormation has a record."""
 
 
 def _rule_handlers(permissions: str) -> Handlers:

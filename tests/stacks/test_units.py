@@ -81,6 +81,29 @@ def group() -> Iterator[Path]:
         path.rmdir()
 
 
+def findings(directory: Path, group: Path, *, packages: Path) -> dict[str, Any]:
+    """Run systemd with the units in a directory, and return what its probe has found. Skips the tests if it cannot run.
+
+    The units see this environment's Python at /opt/python, the checkout at /opt/asciist, and `packages` at /opt/packages.
+    """
+    namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net", "--cgroup"]
+    script = Path(__file__).with_name("systemd.sh")
+    command = ["unshare", *namespaces, "bash", script, directory, sys.base_prefix, packages, ROOT]
+    done = subprocess.run(
+        ["bash", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "bash", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    output = directory / "result/output"
+    if not output.exists():
+        pytest.skip(f"systemd cannot be run here: {done.stderr}")
+    assert (directory / "result/found").exists(), output.read_text()
+    found: dict[str, Any] = json.loads((directory / "result/found").read_text())
+    return found
+
+
 @pytest.fixture(scope="module")
 def found(group: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The findings of the probe."""
@@ -96,23 +119,7 @@ def found(group: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     (units / "probe.service").write_text(PROBE)
     shutil.copy(Path(__file__).with_name("systemd_probe.py"), directory / "etc/probe.py")
     shutil.copy(ROOT / "examples/cat.jpg", directory / "etc/image")
-    namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net", "--cgroup"]
-    script = Path(__file__).with_name("systemd.sh")
-    packages = Path(pytest.__file__).parent.parent
-    command = ["unshare", *namespaces, "bash", script, directory, sys.base_prefix, packages, ROOT]
-    done = subprocess.run(
-        ["bash", "-c", f'echo $$ >{group}/cgroup.procs && exec "$@"', "bash", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    output = directory / "result/output"
-    if not output.exists():
-        pytest.skip(f"systemd cannot be run here: {done.stderr}")
-    assert (directory / "result/found").exists(), output.read_text()
-    found: dict[str, Any] = json.loads((directory / "result/found").read_text())
-    return found
+    return findings(directory, group, packages=Path(pytest.__file__).parent.parent)
 
 
 def test_the_web_unit_converts_and_stores_while_it_is_confined(found: dict[str, Any]) -> None:
