@@ -6,7 +6,7 @@ After each switch, each tier may do what it should and nothing else.
     python -m tests.emulated.matrix all      # each choice from each deployment, in both directions
 
 Run by `make deploy-local MATRIX=all` and, without `all`, by `test_rehearsal.py`. The templates of all choices are
-compared in pairs (tests/stacks/test_changes.py). Others are not switched here: this machine has one architecture, and to add or
+compared in pairs (tests/stacks/test_changes.py). Two are not switched here: this machine has one architecture, and to add or
 remove a domain sends clients to another address.
 """
 
@@ -16,22 +16,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from devtools.deployment import copy_of_the_project, light_load
+from devtools.deployment import light_load
+from tests.emulated.datadog_account import copy_for_datadog, with_datadog
 from tests.emulated.deployment import ManagedDeployment
-from tests.emulated.emulator import Emulator
+from tests.emulated.emulator import ROOT, Emulator
 from tests.emulated.rehearsal import Say, convert_images, timed, try_what_is_not_permitted
+from tests.stacks.datadog_server import DatadogServer
 
 _IMAGE: Final = {"image": "ami-0123456789abcdef0"}
 CHOICES: Final[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]] = {
     "worker": ({"worker": "lambda"}, {"worker": "asg"}),
     "replies": ({"replies": "queue"}, {"replies": "callback"}),
-    "protection": (
-        {"firewall": "false", "access_logs": "false", "cdn": "false"},
-        {"firewall": "true", "access_logs": "true", "cdn": "true"},
+    "surroundings": (
+        {"firewall": "false", "access_logs": "false", "cdn": "false", "datadog": "false"},
+        {"firewall": "true", "access_logs": "true", "cdn": "true", "datadog": "true"},
     ),
-    "starts": ({"canary": "false", "baked": "false"}, {"canary": "true", "baked": "true"}),
+    "machines": (
+        {"canary": "false", "baked": "false", "sizes": "dev"},
+        {"canary": "true", "baked": "true", "sizes": "prod"},
+    ),
 }
-"""The values of each choice, as context of the CDK."""
+"""The values of each choice: of keys of the environment, and `datadog` for its two keys, and `sizes` of an environment."""
 
 EACH_CHOICE: Final = ("worker", "replies", "worker", "replies")
 """Switches that change how requests are converted, in both directions, from two deployments each."""
@@ -62,10 +67,12 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
     """Deploy, and make the switches one after another, while requests for new art are sent. None may fail."""
     with (
         TemporaryDirectory(prefix="matrix-") as scratch,
+        DatadogServer() as datadog,
         Emulator(enforce_iam=True) as emulator,
-        ManagedDeployment(emulator, project=copy_of_the_project(Path(scratch)), context=_IMAGE) as deployment,
+        ManagedDeployment(emulator, project=copy_for_datadog(Path(scratch), datadog), context=_IMAGE) as deployment,
     ):
         deployment.bootstrap()
+        secrets = with_datadog(emulator, datadog)
         with timed("cdk deploy --all", say):
             deployment.deploy()
         chosen = dict.fromkeys(CHOICES, 0)
@@ -73,6 +80,8 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
             chosen[choice] = 1 - chosen[choice]
             now = {key: value for other, at in chosen.items() for key, value in CHOICES[other][at].items()}
             description = f"{choice} switched: " + ", ".join(f"{key}={value}" for key, value in now.items())
+            _write_sizes(deployment.project, now.pop("sizes"))
+            now |= secrets if now.pop("datadog") == "true" else dict.fromkeys(secrets, "")
             with light_load(deployment.smoke()) as load, timed(description, say):
                 deployment.context |= now
                 deployment.deploy()
@@ -80,6 +89,13 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
             assert set(load.statuses) == {200}
             convert_images(deployment, _say_nothing, width=60 + 2 * number)
             try_what_is_not_permitted(deployment, say)
+
+
+def _write_sizes(project: Path, environment: str) -> None:
+    """Give the `dev` environment of a copy of the project the sizes of another environment."""
+    sizes = (ROOT / f"environments/{environment}.toml").read_text().partition("[sizes]")[2]
+    dev = project / "environments/dev.toml"
+    dev.write_text(f"{dev.read_text().partition('[sizes]')[0]}[sizes]{sizes}")
 
 
 def _say_nothing(_line: str) -> None: ...

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import boto3
 import pytest
 
 from asciist.settings import Settings
-from devtools.deployment import DeploymentError, copy_of_the_project
+from devtools.deployment import DeploymentError
 from observability import datadog
 from stacks.environment import Environment
 from stacks.limits import alarm_limits
+from tests.emulated.datadog_account import copy_for_datadog, with_datadog
 from tests.emulated.deployment import Deployment
 from tests.emulated.emulator import Emulator
-from tests.stacks.datadog_server import KEYS, DatadogServer
+from tests.stacks.datadog_server import DatadogServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -21,17 +21,10 @@ STACK = "asciist-dev-datadog"
 
 def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tmp_path: Path) -> None:
     with DatadogServer() as server, Emulator(enforce_iam=True) as emulator:
-        secrets = boto3.client("secretsmanager", **emulator.client_arguments)
-        api_key, app_key = (
-            secrets.create_secret(Name=f"datadog/{number}", SecretString=key)["ARN"] for number, key in enumerate(KEYS)
-        )
-        account = server.account
-        project = copy_for_the_server(tmp_path, server.address)
-        context = {"datadog_api_key": api_key, "datadog_app_key": app_key}
+        project = copy_for_datadog(tmp_path, server)
+        account, context = server.account, with_datadog(emulator, server)
         with Deployment(emulator, project=project, context=context) as deployment:
             deployment.bootstrap()
-            # Otherwise the stack would wait until Datadog knows the metrics.
-            account.known_metrics = set(datadog.metric_configurations())
             deploy(deployment)
             limits = alarm_limits(Environment.load("dev"), Settings())
             kinds = [path.split("/")[3] for path in account.objects]
@@ -70,13 +63,3 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
 def deploy(deployment: Deployment) -> None:
     app = deployment.app(deployment.directory / "cdk.out")
     deployment.cdk("deploy", STACK, "--exclusively", "--require-approval", "never", *app)
-
-
-def copy_for_the_server(into: Path, address: str) -> Path:
-    """Copy the project, with another address of Datadog's API."""
-    project = copy_of_the_project(into)
-    stack = project / "stacks/datadog.py"
-    text = stack.read_text()
-    stack.write_text(text.replace('f"https://api.{environment.datadog_site}"', repr(address)))
-    assert stack.read_text() != text
-    return project

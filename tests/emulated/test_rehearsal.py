@@ -26,7 +26,7 @@ def test_the_matrix_has_every_switch_from_every_deployment_once(number: int) -> 
 
 def test_the_pruned_matrix_changes_how_requests_are_converted_in_both_directions() -> None:
     made = {choice: EACH_CHOICE.count(choice) for choice in CHOICES}
-    assert made == {"worker": 2, "replies": 2, "protection": 0, "starts": 0}
+    assert made == {"worker": 2, "replies": 2, "surroundings": 0, "machines": 0}
 
 
 def test_a_deployment_serves_upgrades_and_rolls_back_under_load_and_leaves_nothing() -> None:
