@@ -162,6 +162,17 @@ def test_an_open_loop_sends_on_time_however_slow_the_server_is(server: Server) -
     assert result.connections >= 15  # 100 requests per second that take 0.2 seconds each need 20 connections
 
 
+def test_a_load_that_is_stopped_has_its_answers_and_its_true_length(server: Server) -> None:
+    answered = []
+    load = OpenLoop(requests=fixed("GET", "/slow"), rate=50, seconds=60)
+    (result,) = run(
+        server.port, load, tick=lambda now, _: answered.append(now), tick_seconds=0.5, stopped=lambda: bool(answered)
+    )
+
+    assert 0.5 <= result.seconds < 2
+    assert result.offered == len(result.served) >= 25
+
+
 def test_latency_counts_from_the_time_that_a_request_was_due(server: Server) -> None:
     load = OpenLoop(requests=fixed("GET", "/slow"), rate=20, seconds=0.5, max_connections=1)
 

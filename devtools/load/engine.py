@@ -89,18 +89,23 @@ def open_loop(
 
 
 def run(
-    port: int, *loads: Load, tick: Tick | None = None, tick_seconds: float = 1.0, sources: Sequence[str] = LOOPBACK
+    port: int,
+    *loads: Load,
+    tick: Tick | None = None,
+    tick_seconds: float = 1.0,
+    sources: Sequence[str] = LOOPBACK,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Result]:
     """Run loads side by side; return a result for each when every request has been answered or has timed out.
 
     `tick` is called every `tick_seconds`, in the same thread: while it runs, no request is sent. `sources` are the addresses
-    that connections come from, in turn.
+    that connections come from, in turn. Once `stopped` returns true, no more requests are due.
     """
     raise_descriptor_limit()
     cpu = time.process_time()
     engine = _Engine(Connector(port, sources), loads)
     try:
-        engine.run(tick, tick_seconds)
+        engine.run(tick, tick_seconds, stopped)
     finally:
         engine.close()
     for result in engine.results:
@@ -178,10 +183,12 @@ class _Engine:
         """Return the seconds since the start of the run."""
         return time.monotonic() - self._began
 
-    def run(self, tick: Tick | None, tick_seconds: float) -> None:
+    def run(self, tick: Tick | None, tick_seconds: float, stopped: Callable[[], bool]) -> None:
         next_tick = tick_seconds
         while not all(flow.is_finished for flow in self._flows):
             now = self._now()
+            if stopped():
+                self._end(now)
             wake = now + _MAX_WAIT_SECONDS
             for flow in self._flows:
                 self._send_due(flow, now)
@@ -198,6 +205,12 @@ class _Engine:
                     self._send(connection)
                 if events & ~_WRITABLE and connection.socket.fileno() >= 0:
                     self._receive(connection)
+
+    def _end(self, now: float) -> None:
+        for flow in self._flows:
+            if flow.end > now:
+                flow.end = now
+                flow.result.seconds = now - flow.load.start
 
     def close(self) -> None:
         for connection in self._connections.values():
