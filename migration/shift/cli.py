@@ -102,6 +102,18 @@ def status(path: Path) -> None:
 
 
 @main.command()
+@click.argument("origin")
+@click.pass_obj
+def weight(path: Path, origin: str) -> None:
+    """Print the weight in force of an origin, for `asciist-move --weight-command`."""
+    with _messages():
+        weights = configuration.cdn(configuration.load(path)).read().weights
+        if origin not in weights:
+            raise PlanError(f"the CDN has no origin {origin}, but {', '.join(weights)}")
+        click.echo(weights[origin])
+
+
+@main.command()
 @click.pass_obj
 def pause(path: Path) -> None:
     """Leave the weights as they are. `step` and `run` go on from there."""

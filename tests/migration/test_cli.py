@@ -143,6 +143,15 @@ def test_the_status_says_if_the_cdn_cannot_be_reached(shift: Path, haproxy: Hapr
     assert "weights in force unknown" in result.output
 
 
+def test_the_weight_of_an_origin_is_a_number_alone(shift: Path) -> None:
+    run(shift, "plan")
+    run(shift, "step")
+    unknown = run(shift, "weight", "google")
+
+    assert run(shift, "weight", "aws").output == "99\n"
+    assert (unknown.exit_code, unknown.output) == (cli.FAILED, "asciist-shift: the CDN has no origin google, but aws, azure\n")
+
+
 def test_all_mistakes_of_a_configuration_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "shift.toml"
     path.write_text('from = "aws"\nto = "aws"\nmin_requests = 5\ninterval_seconds = nan\nwidth = 3\n[haproxy]\nsocket = "s"\n')
