@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from migration.shift.journal import Journal
-from migration.shift.judge import Judgement, Question, Verdict, judge
+from migration.shift.judge import Judgement, Question, Verdict, judge, judge_at_once
 from migration.shift.ports import ArtSampler, Cdn, CdnError, CdnState, Metrics, MetricsError, PlanError, ShiftError
 from migration.shift.state import (
     STEPS,
@@ -168,23 +168,27 @@ class Controller:
                     return
 
     def _look(self, state: State) -> Seen:
-        plan, until = state.plan, self._clock() - state.plan.late_seconds
+        plan, now = state.plan, self._clock()
+        until = now - plan.late_seconds
         problems, cdn, judgement = [], None, None
         try:
             cdn = self._cdn.read()
         except CdnError as error:
             problems.append(f"CDN: {error}")
         try:
-            if until > state.since:
+            question = Question(
+                old=plan.old,
+                new=plan.new,
+                weights=plan.weights(state.step),
+                min_requests=plan.min_requests,
+                looks=plan.looks,
+                over=until - state.since >= plan.interval_seconds,
+            )
+            judgement = judge_at_once(self._metrics.window(state.since, now), question, self._objective)
+            if judgement:
+                until = now
+            elif until > state.since:
                 window = self._metrics.window(state.since, until)
-                question = Question(
-                    old=plan.old,
-                    new=plan.new,
-                    weights=plan.weights(state.step),
-                    min_requests=plan.min_requests,
-                    looks=plan.looks,
-                    over=until - state.since >= plan.interval_seconds,
-                )
                 judgement = judge(window, self._art.compare(), question, self._objective)
             else:
                 problems.append("the window has not begun")

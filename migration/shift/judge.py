@@ -8,7 +8,7 @@ steps of three tests, a harmless shift is rolled back in at most 1.2% of cases, 
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -93,8 +93,11 @@ class Question:
     """True if the window is long enough. With enough requests, this is then the last look at it."""
 
     def threshold(self, *, enough: bool) -> float:
-        """Greatest p-value of a failure. The last look gets half of `FAILURE`; the others share the rest (Bonferroni)."""
-        return FAILURE / 2 if self.over and enough else FAILURE / 2 / self.looks
+        """Greatest p-value of a failure. The last look gets half of `FAILURE`; the others share the rest (Bonferroni).
+
+        Each of these looks twice: see `judge_at_once`.
+        """
+        return FAILURE / 2 if self.over and enough else FAILURE / 4 / self.looks
 
 
 def binomial_tail(count: int, trials: int, probability: float) -> float:
@@ -155,7 +158,6 @@ def judge(window: Window, comparisons: Iterable[Comparison], question: Question,
     amount, share = _judge_amount(old, new, question), _judge_share(old, new, question)
     enough = amount.verdict is share.verdict is Verdict.SUCCESS
     threshold = question.threshold(enough=enough)
-    old_is_sick = binomial_tail(_bad(old, objective), len(old.times), objective.budget_percent / 100) <= FAILURE
     checks = (
         amount,
         share,
@@ -164,10 +166,32 @@ def judge(window: Window, comparisons: Iterable[Comparison], question: Question,
         _judge_latency(old, new, threshold),
         *art,
     )
-    return Judgement(checks=checks, enough=enough, old_is_sick=old_is_sick)
+    return Judgement(checks=checks, enough=enough, old_is_sick=_is_sick(old, objective))
+
+
+def judge_at_once(window: Window, question: Question, objective: Objective) -> Judgement | None:
+    """Return a failure if requests that have ended already show one by their statuses; None if they do not.
+
+    `window` ends now, so it lacks the requests under way: the slow ones of the last seconds. Their times would be missing in a
+    comparison of latencies. Statuses can be compared, because both origins lack the same, and they must not wait until the
+    slowest request has ended: meanwhile, a broken origin would fail everything that it gets.
+    """
+    window = replace(window, end=min(window.end, window.as_of))
+    if _problem(window, question):
+        return None
+    old, new = (window.samples.get(name, _NOTHING) for name in (question.old, question.new))
+    threshold = question.threshold(enough=False)
+    errors = _judge_errors(old, new, objective, threshold)
+    if errors.verdict is not Verdict.FAILURE:
+        return None
+    return Judgement(checks=(errors,), enough=False, old_is_sick=_is_sick(old, objective))
 
 
 _NOTHING: Final = Sample(began=(), times=(), statuses=())
+
+
+def _is_sick(old: Sample, objective: Objective) -> bool:
+    return binomial_tail(_bad(old, objective), len(old.times), objective.budget_percent / 100) <= FAILURE
 
 
 def _problem(window: Window, question: Question) -> str:

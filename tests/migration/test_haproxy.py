@@ -108,7 +108,7 @@ def test_a_failing_origin_is_rolled_back(shift: Shift) -> None:
     shift.controller.run()
 
     assert (shift.controller.state.phase, shift.cdn.read().weights) == (Phase.ROLLED_BACK, {OLD: 100, NEW: 0})
-    assert "bad (5xx, or over 3 s)" in shift.controller.state.reason
+    assert "5xx, old origin 0 of" in shift.controller.state.reason
 
 
 def test_the_log_has_the_figures_of_each_origin_and_of_failures(shift: Shift) -> None:

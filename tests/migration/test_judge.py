@@ -19,6 +19,7 @@ from migration.shift.judge import (
     exceedance_tail,
     fisher_tail,
     judge,
+    judge_at_once,
 )
 from migration.shift.ports import Comparison, Sample, Window
 from observability.objective import OBJECTIVE
@@ -174,3 +175,32 @@ def test_no_figures_make_the_judge_fall(old: int, old_errors: int, new: int, new
     )
     assert judgement.verdict in Verdict
     assert judgement.verdict is not Verdict.SUCCESS  # fewer requests than it takes
+
+
+def test_errors_are_a_failure_before_the_requests_under_way_have_ended() -> None:
+    figures = replace(window(sample(Traffic(), 300), sample(Traffic(error_rate=0.1), 300)), end=INTERVAL + 15)
+    judgement = judge_at_once(figures, QUESTION, OBJECTIVE)
+
+    assert judge(figures, (), QUESTION, OBJECTIVE).verdict is Verdict.INCONCLUSIVE  # as of a time before its end
+    assert judgement
+    assert judgement.verdict is Verdict.FAILURE
+    assert "30 of 300 (10.00%) 5xx, old origin 0 of 300" in judgement.reasons
+
+
+def test_slow_answers_are_no_failure_before_the_requests_under_way_have_ended() -> None:
+    assert judge_at_once(window(sample(Traffic(), 300), sample(Traffic(milliseconds=5000), 300)), QUESTION, OBJECTIVE) is None
+
+
+def test_figures_that_cannot_be_trusted_are_no_failure_at_once() -> None:
+    figures = replace(window(sample(Traffic(), 300), sample(Traffic(error_rate=0.5), 300)), unit="s")
+
+    assert judge_at_once(figures, QUESTION, OBJECTIVE) is None
+
+
+def test_a_sick_old_origin_is_told_at_once() -> None:
+    judgement = judge_at_once(
+        window(sample(Traffic(error_rate=0.3), 300), sample(Traffic(error_rate=0.9), 300)), QUESTION, OBJECTIVE
+    )
+
+    assert judgement
+    assert judgement.old_is_sick

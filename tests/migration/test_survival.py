@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from migration.shift.controller import Controller, GaveWayError
+from migration.shift.controller import SETTLE_SECONDS, Controller, GaveWayError
 from migration.shift.drawing import draw
 from migration.shift.journal import Journal, read
 from migration.shift.ports import CdnError, Comparison, JournalError, Origin, PlanError, Sample, Window
@@ -77,6 +77,17 @@ def test_a_failing_origin_is_rolled_back_at_the_first_look_that_shows_it(world: 
     assert world.cdn.weights == NOT_RUN
     assert world.clock.now - started < PLAN.interval_seconds
     assert "5xx, old origin 0 of" in world.text
+
+
+def test_errors_are_acted_on_before_the_slowest_requests_can_have_ended(world: World) -> None:
+    world.shift_to(50)
+    world.clock.now += PLAN.late_seconds / 2
+    world.metrics.origins = bad(world)
+    world.metrics.requests_per_second = 100
+    started = world.clock.now
+
+    assert world.do(Controller.step).phase is Phase.ROLLED_BACK
+    assert world.clock.now - started == pytest.approx(SETTLE_SECONDS, abs=1)
 
 
 def test_no_data_pauses_and_neither_promotes_nor_fails(world: World) -> None:  # F#1035, F#1098, A#1905
