@@ -152,17 +152,19 @@ class Steps:
         self.journal.write("read-only, draining", position, drain_seconds=drain_seconds)
         keeps_marker = _has_marker(self.source)
         self.source.artifacts.put(MARKER, b"")  # even if requests are shifted back meanwhile, they write nothing
+        began = time.monotonic()
         try:
             self.sleep(max(drain_seconds, VALID_SECONDS))
             copied = self._copy_difference(position)
             _check_weight(weight())
             keeps_marker |= phase is Phase.FINISHED
+            read_only_seconds = round(time.monotonic() - began, 1)
         finally:
             if not keeps_marker:
                 self.source.artifacts.delete(MARKER)
         reached = Position(source=position.source, destination=position.destination, phase=phase)
         self.journal.write(phase.value, reached, **copied)
-        return {"phase": phase.value, "drained_seconds": drain_seconds, **copied, **verified}
+        return {"phase": phase.value, "read_only_seconds": read_only_seconds, **copied, **verified}
 
     def _verify(self, position: Position, *, is_complete: bool) -> Figures:
         report = self.copier.verify(is_complete=is_complete)
