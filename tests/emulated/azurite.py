@@ -44,7 +44,9 @@ class AzuriteError(Exception):
 class Azurite:
     """One account, empty at the start. Leaving the context removes all its processes and files."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, any_api_version: bool = False) -> None:
+        """With `any_api_version`, versions of the API are accepted that Azurite does not know. The service needs none."""
+        self._options = ["--skipApiVersionCheck"] if any_api_version else []
         self.blob_port, self.queue_port = _free_port(), _free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="azurite-")
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,7 +111,7 @@ class Azurite:
     def __enter__(self) -> Self:
         """Start Azurite and wait until it listens. Raises AzuriteError with its log after 30 seconds."""
         program = _installed() / "node_modules/azurite/dist/src/azurite.js"
-        options = ["--silent", "--disableTelemetry", "--inMemoryPersistence", "--tablePort", str(_free_port())]
+        options = ["--silent", "--disableTelemetry", "--inMemoryPersistence", "--tablePort", str(_free_port()), *self._options]
         for service, port in (("blob", self.blob_port), ("queue", self.queue_port)):
             options += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
         with (Path(self._directory.name) / "log").open("wb") as log:

@@ -170,11 +170,9 @@ class Deployment(deployment.Deployment):
         """Run an instance of the group of a tier ("web" or "worker") at a loopback address (127.0.0.x), and register it with
         the group's target group. Raises DeploymentError if it is not ready within `timeout` seconds.
         """
-        user_data, role = self._launch_template(tier)
-        unit, variables = _unit_of(user_data)
         with socket.create_server((address, 0)) as free:
             port = int(free.getsockname()[1])
-        command, defaults = _command_of(unit, self.project)
+        unit, command, variables = self.program(tier, address, port)
         log = self.directory / f"{unit}-{address}-{port}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -184,17 +182,7 @@ class Deployment(deployment.Deployment):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=self.emulator.process_group,  # ends with the emulator
-                env={
-                    "PATH": os.defpath,
-                    **defaults,
-                    **variables,
-                    **self._secrets(variables, role),
-                    **self.emulator.role_environment(role),
-                    "ASCIIST_HOST": address,
-                    "ASCIIST_PORT": str(port),
-                    "ASCIIST_INSTANCE": address,
-                    "ASCIIST_CALLBACK_NETWORKS": _NETWORK,
-                },
+                env=variables,
             )
         instance = Instance(unit=unit, address=address, port=port, process=process, log=log)
         self.instances.append(instance)
@@ -205,6 +193,27 @@ class Deployment(deployment.Deployment):
             time.sleep(0.05)
         self.register(instance, tier)
         return instance
+
+    def program(self, tier: str, address: str, port: int) -> tuple[str, list[str], dict[str, str]]:
+        """Return the unit of an instance of a tier, the command that it runs, and the variables at an address and a port.
+
+        The project is the command's working directory.
+        """
+        user_data, role = self._launch_template(tier)
+        unit, variables = _unit_of(user_data)
+        command, defaults = _command_of(unit, self.project)
+        environment = {
+            "PATH": os.defpath,
+            **defaults,
+            **variables,
+            **self._secrets(variables, role),
+            **self.emulator.role_environment(role),
+            "ASCIIST_HOST": address,
+            "ASCIIST_PORT": str(port),
+            "ASCIIST_INSTANCE": address,
+            "ASCIIST_CALLBACK_NETWORKS": _NETWORK,
+        }
+        return unit, command, environment
 
     def roll(self, tier: str) -> None:
         """Replace the instances of a tier one at a time, as its group does after an update of its launch template.

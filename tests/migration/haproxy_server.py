@@ -1,5 +1,6 @@
 """A HAProxy with two origins behind it."""
 
+import csv
 import os
 import shutil
 import socket
@@ -68,7 +69,16 @@ class OriginServer:
 class HaproxyServer:
     """HAProxy in front of `aws`, which has all the weight, and `azure`, whose configured weight is 0."""
 
-    def __init__(self, directory: Path, ports: Sequence[int], *, backend: str = "balance roundrobin", check: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        ports: Sequence[int],
+        *,
+        backend: str = "balance roundrobin",
+        check: str = "",
+        timeout_seconds: int = 5,
+    ) -> None:
+        """`backend` has lines of the backend, and `check` the parameters of the servers' health checks."""
         self.socket = directory / "admin.sock"  # at most 107 bytes
         self.log = directory / "log"
         with socket.socket() as free:
@@ -82,8 +92,8 @@ global
 defaults
   mode http
   timeout connect 1s
-  timeout client 5s
-  timeout server 5s
+  timeout client {timeout_seconds}s
+  timeout server {timeout_seconds}s
   log global
 frontend web
   bind 127.0.0.1:{self.port}
@@ -110,6 +120,15 @@ backend {BACKEND}
         except urllib.error.HTTPError as error:
             with error:
                 return error.code
+
+    def sessions(self, origin: str) -> int:
+        """Return the number of requests in flight at an origin."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.socket))
+            connection.sendall(b"show stat\n")
+            with connection.makefile() as answer:
+                rows = csv.DictReader(answer.read().removeprefix("# ").splitlines())
+        return next(int(row["scur"]) for row in rows if (row["pxname"], row["svname"]) == (BACKEND, origin))
 
     def call(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as connection:
