@@ -32,7 +32,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local lock pictures bench soak \
+.PHONY: help setup run dashboard test check format audit sbom synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration lock pictures bench soak \
 	fuzz clean assembly artifact unpack fetch rollback watch delivery trial
 
 help: ## List the commands
@@ -182,6 +182,10 @@ image: $(READY) ## Pin the newest machine image in environments/dev.toml (ENVIRO
 deploy-local: $(READY) ## Deploy to an emulated AWS account, convert, upgrade, roll back, destroy (CONTEXT='-c worker=asg', SWITCHES=1, MATRIX=all)
 	@$(BIN)/python -m tests.emulated.$(if $(MATRIX),matrix $(MATRIX),rehearsal $(if $(SWITCHES),--switches) $(CONTEXT))
 
+rehearse-migration: FIGURES := .rehearsal.json
+rehearse-migration: $(READY) $(HAPROXY) $(BENCH)/.ready ## Move from AWS to Azure and back, both emulated, under load and with faults; writes bench/migration.md
+	@$(BIN)/python -m tests.emulated.migration $(FIGURES); outcome=$$?; $(BENCH)/bin/python -m bench.migration $(FIGURES) && exit $$outcome
+
 lock: ## Recompile requirements.txt and requirements/*.txt (needs uv)
 	@tools/lock
 
@@ -216,4 +220,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .fuzz .asciist-data .bundles cdk.out azure.out
+	rm -rf $(VENV) .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .rehearsal.json .fuzz .asciist-data .bundles cdk.out azure.out

@@ -1,0 +1,197 @@
+"""The two deployments of a rehearsal: a web process and a poller on an emulated account, to be stopped, killed and broken."""
+
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import boto3
+
+from asciist.adapters.azure import DEAD_LETTERS
+from devtools.deployment import copy_of_the_project
+from migration.move.steps import MARKER
+from tests.emulated.azurite import Azurite
+from tests.emulated.deployment import Deployment
+from tests.emulated.emulator import Emulator
+from tests.emulated.migration import faulty_service
+from tests.waiting import wait_until
+
+AWS: Final = "aws"
+AZURE: Final = "azure"
+
+_NAME: Final = "asciist"
+"""Name of the bucket, of the container and of the queues where no stack has made them."""
+_WEB: Final = [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_settings"]
+_POLLER: Final = [sys.executable, "-m", "asciist.poller"]
+_CALLBACKS: Final = {AWS: "28600", AZURE: "28700"}
+"""First ports for callbacks, which tests elsewhere do not use."""
+_START_SECONDS: Final = 60
+
+
+class Cloud:
+    """A deployment with one web process, at the same port whenever it runs, and one poller with two threads."""
+
+    def __init__(
+        self, name: str, *, store: str, project: Path, directory: Path, web: Mapping[str, str], worker: Mapping[str, str]
+    ) -> None:
+        """`store` is its URL, and `web` and `worker` are the environments of the tiers. Files are written to `directory`."""
+        self.name = name
+        self.store = store
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self._project, self._directory = project, directory
+        self._fault = directory / f"{name}.fault"
+        self.set_fault("")
+        own = {"FAULT_FILE": str(self._fault), "ASCIIST_HOST": "127.0.0.1", "ASCIIST_PORT": str(self.port)}
+        self._web_environment = {**web, **own, "ASCIIST_INSTANCE": "127.0.0.1", "ASCIIST_WORKERS": "1"}
+        self._worker_environment = {**worker, "ASCIIST_WORKERS": "2"}
+        self._web: subprocess.Popen[bytes] | None = None
+        self._poller: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def set_fault(self, fault: str) -> None:
+        """Break the service as `faulty_service` describes; an empty text mends it."""
+        self._fault.with_suffix(".new").write_text(fault)
+        self._fault.with_suffix(".new").rename(self._fault)
+
+    def start(self) -> None:
+        """Start the tiers that do not run, and wait until the web process is ready."""
+        if self._poller is None or self._poller.poll() is not None:
+            self._poller = self._started(_POLLER, self._worker_environment)
+        if self._web is None or self._web.poll() is not None:
+            self._web = self._started(_WEB, self._web_environment)
+        wait_until(self.is_ready, seconds=_START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop both tiers as an instance does, which ends its requests: the poller last, since they may need it."""
+        for process in filter(None, (self._web, self._poller)):
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            process.wait(_START_SECONDS)
+
+    def kill(self) -> None:
+        """Kill all processes of both tiers at once."""
+        for process in filter(None, (self._web, self._poller)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        return False
+
+    def _started(self, command: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        with (self._directory / f"{self.name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self._project,  # comes first in the path of `python -m`
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={"PATH": os.environ["PATH"], **environment},
+            )
+
+
+@contextmanager
+def clouds(directory: Path, *, stacks: bool) -> Iterator[tuple[dict[str, Cloud], dict[str, str]]]:
+    """Start a deployment in each cloud, peers of each other, and yield them by name with the variables that reach both stores.
+
+    With `stacks`, the one in AWS is what `cdk deploy` makes, with the permissions of its roles; it takes half a minute longer.
+    """
+    with ExitStack() as stack:
+        emulator = stack.enter_context(Emulator(enforce_iam=stacks))
+        account = stack.enter_context(Azurite(any_api_version=True))  # rclone speaks a newer one
+        project = _project(directory)
+        variables = {**emulator.environment, **account.environment}
+        common = {
+            **variables,
+            "ASCIIST_LINK_KEYS": secrets.token_hex(16),
+            "ASCIIST_CALLBACK_NETWORKS": "127.0.0.0/8",
+            "ASCIIST_METRICS": "none",
+        }
+        aws_web, aws_worker = _in_stacks(stack, emulator, project) if stacks else _without_stacks(emulator)
+        stores = {AWS: f"s3://{aws_web['ASCIIST_BUCKET']}", AZURE: f"azure://{_NAME}"}
+        azure = _in_azure(account)
+        environments = {AWS: (aws_web, aws_worker), AZURE: (azure, azure)}
+        made = {}
+        for name, (web, worker) in environments.items():
+            (peer,) = stores.keys() - {name}
+            callbacks = {"ASCIIST_CALLBACK_FIRST_PORT": _CALLBACKS[name]}
+            own = {
+                "ASCIIST_PEER_STORE": stores[peer],
+                "ASCIIST_READ_ONLY": f"{stores[name]}/{MARKER}",
+            }
+            made[name] = Cloud(
+                name,
+                store=stores[name],
+                project=project,
+                directory=directory,
+                web={**common, **web, **callbacks, **own},
+                worker={**common, **worker, **callbacks},
+            )
+            stack.callback(made[name].kill)
+            made[name].start()
+        yield made, variables
+
+
+def _project(directory: Path) -> Path:
+    """Copy the project, with an application that has the fault that a file names."""
+    project = copy_of_the_project(directory)
+    module = Path(faulty_service.__file__)
+    shutil.copy(module, project / "service")
+    application = project / "service/wsgi.py"
+    text = application.read_text()
+    wrapped = "    app.wsgi_app = Faulty(app.wsgi_app)\n    return app\n"
+    application.write_text(f"from service.{module.stem} import Faulty\n{text}".replace("    return app\n", wrapped))
+    assert application.read_text().count("Faulty") == 2, text
+    return project
+
+
+def _in_stacks(stack: ExitStack, emulator: Emulator, project: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Deploy the stacks, and return the environments of their web and worker instances."""
+    context = {"worker": "asg", "replies": "queue"}
+    deployment = stack.enter_context(Deployment(emulator, project=project, context=context))
+    deployment.bootstrap()
+    deployment.deploy()
+    _, _, web = deployment.program("web", "127.0.0.1", 0)
+    _, _, worker = deployment.program("worker", "127.0.0.1", 0)
+    return web, worker
+
+
+def _without_stacks(emulator: Emulator) -> tuple[dict[str, str], dict[str, str]]:
+    boto3.client("s3", **emulator.client_arguments).create_bucket(Bucket=_NAME)
+    queue_url = boto3.client("sqs", **emulator.client_arguments).create_queue(QueueName=_NAME)["QueueUrl"]
+    environment = {
+        "ASCIIST_BACKEND": "aws",
+        "ASCIIST_BUCKET": _NAME,
+        "ASCIIST_REQUEST_QUEUE_URL": queue_url,
+        "ASCIIST_REPLY_QUEUE_PREFIX": f"{_NAME}-reply-",
+    }
+    return environment, environment
+
+
+def _in_azure(account: Azurite) -> dict[str, str]:
+    account.create_container(_NAME)
+    account.create_queue(_NAME + DEAD_LETTERS)
+    return {
+        "ASCIIST_BACKEND": "azure",
+        "ASCIIST_BUCKET": _NAME,
+        "ASCIIST_REQUEST_QUEUE_URL": account.create_queue(_NAME),
+        "ASCIIST_REPLY_PATH": "callback",
+    }

@@ -1,0 +1,220 @@
+"""The commands that a person runs to migrate, each as a process of its own that can be killed."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from migration.shift.haproxy import HaproxyCdn
+from migration.shift.journal import Record, read
+from migration.shift.state import WATCH, Phase, State, replay
+from tests.emulated.emulator import ROOT
+from tests.emulated.migration.clouds import Cloud
+from tests.migration.haproxy_server import BACKEND, HaproxyServer
+
+IMAGES: Final = ("examples/cat.jpg", "examples/coffee.webp")
+"""Images whose art the shift compares."""
+
+_HURRY: Final = """
+# This machine may be too busy to be judged by milliseconds, and has too few requests.
+from migration.shift import configuration, controller, judge, state
+controller.SETTLE_SECONDS = 0.2
+configuration._MINIMA["min_requests"] = 1
+judge.SLOWER = 10
+judge.MIN_BASELINE = 2
+judge.BASELINE_PERCENTILE = 50
+state.PATIENCE = 100
+"""
+_SHIFT: Final = "from migration.shift.cli import main\nmain(prog_name='asciist-shift')\n"
+_ENOUGH_SECONDS: Final = 600
+_POLL_SECONDS: Final = 0.05
+
+
+class OperatorError(AssertionError):
+    """A command had another exit status than it should have. The message ends with its output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast a rehearsal goes."""
+
+    rate: float
+    """Requests per second."""
+    interval_seconds: float
+    min_requests: int
+    poll_seconds: float
+    late_seconds: float
+    drain_seconds: float | None
+    """None for what asciist-move drains by default."""
+    hurries: bool
+    """True to do without the times and the numbers that a shift insists on."""
+
+    @property
+    def settings(self) -> str:
+        """The lines of `shift.toml`."""
+        names = ("interval_seconds", "min_requests", "poll_seconds", "late_seconds")
+        return "".join(f"{name} = {getattr(self, name)}\n" for name in names)
+
+
+class Operator:
+    """Migrates from one cloud to another. Their stores and the CDN's socket are reached with `variables`."""
+
+    def __init__(
+        self, directory: Path, haproxy: HaproxyServer, old: Cloud, new: Cloud, *, variables: Mapping[str, str], pace: Pace
+    ) -> None:
+        """`directory` is a new one, with the journals of this migration."""
+        directory.mkdir()
+        self.old, self.new = old, new
+        self.cdn = HaproxyCdn(haproxy.socket, backend=BACKEND)
+        self._directory = directory
+        self._environment = {**os.environ, **variables, **_remotes(variables)}
+        self._pace = pace
+        self._running: list[subprocess.Popen[str]] = []
+        program = directory / "asciist_shift.py"
+        program.write_text(f"{_HURRY if pace.hurries else ''}{_SHIFT}")
+        self._shift = (sys.executable, str(program), "--config", str(directory / "shift.toml"))
+        images = ", ".join(f'"{ROOT / image}"' for image in IMAGES)
+        (directory / "shift.toml").write_text(
+            f'from = "{old.name}"\nto = "{new.name}"\njournal = "shift.journal"\nimages = [{images}]\n{pace.settings}'
+            f'[urls]\n{old.name} = "{old.url}"\n{new.name} = "{new.url}"\n'
+            f'[haproxy]\nsocket = "{haproxy.socket}"\nbackend = "{BACKEND}"\nlog = "{haproxy.log}"\n'
+        )
+
+    @property
+    def state(self) -> State:
+        """The state of the shift, as its journal has it."""
+        return replay(self.records())
+
+    def records(self) -> list[Record]:
+        """Return the records of the journal of the shift."""
+        return read(self._directory / "shift.journal")
+
+    def shift(self, *arguments: str, status: int = 0) -> str:
+        """Run asciist-shift, and return its output. Raises OperatorError."""
+        return self._ended(self.start_shift(*arguments), f"asciist-shift {' '.join(arguments)}", status)
+
+    def start_shift(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start asciist-shift."""
+        return self._started(*self._shift, *arguments)
+
+    def ended(self, running: "subprocess.Popen[str]", status: int) -> str:
+        """Wait for the end of a command, and return its output. Raises OperatorError."""
+        return self._ended(running, "asciist-shift", status)
+
+    def move(self, command: str, *arguments: str) -> dict[str, Any]:
+        """Run a command of asciist-move, and return its figures. Raises OperatorError."""
+        stores = ("--from", self.old.store, "--to", self.new.store)
+        state = ("--state", str(self._directory.parent / "move"))  # one journal, there and back
+        if command in ("switch", "finish"):
+            arguments += ("--weight-command", shlex.join((*self._shift, "weight", self.old.name)))
+            if self._pace.drain_seconds is not None:
+                arguments += ("--drain-seconds", str(self._pace.drain_seconds))
+        running = self._started(_program("asciist-move"), *command.split(), *arguments, "--json", *stores, *state)
+        output = self._ended(running, f"asciist-move {command}", 0)
+        figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return figures
+
+    def reach(self, running: "subprocess.Popen[str]", step: int, *, passed: bool = False) -> None:
+        """Wait until `run` observes a step, or has judged it a success. Raises OperatorError if it ends before."""
+
+        def reached() -> bool:
+            if running.poll() is not None:
+                output, _ = running.communicate()
+                raise OperatorError(f"the shift is {self.state.phase}: {self.state.reason}\n{output[-4000:]}")
+            state = self.state
+            return state.phase is Phase.OBSERVING and (state.step, state.passed) >= (step, passed)
+
+        wait_for(reached)
+
+    def shift_all(self) -> None:
+        """Shift all traffic from the old cloud to the new one."""
+        self.shift("plan")
+        running = self.start_shift("run")
+        self.reach(running, WATCH, passed=True)
+        self.shift("finish")
+        self._ended(running, "asciist-shift run", 5)
+
+    def referee(self) -> str:
+        """Let rclone compare the bytes of both stores, and return what it says. Raises OperatorError if any differ."""
+        return self._rclone("check", "--download", "--one-way", _remote(self.old), _remote(self.new))
+
+    def empty(self, cloud: Cloud) -> None:
+        """Delete the images and the art in the store of a cloud."""
+        self._rclone("delete", _remote(cloud))
+
+    def close(self) -> None:
+        """Kill the commands that have not ended."""
+        for running in self._running:
+            running.kill()
+            running.communicate()
+
+    def _rclone(self, *arguments: str) -> str:
+        filters = ("--filter", "+ /{{[0-9a-f]{64}}}/**", "--filter", "- *", "--config", os.devnull, "--stats", "0")
+        return self._ended(self._started(_program("rclone"), *arguments, *filters), f"rclone {arguments[0]}", 0)
+
+    def _started(self, *command: str) -> "subprocess.Popen[str]":
+        running = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._running.append(running)
+        return running
+
+    def _ended(self, running: "subprocess.Popen[str]", what: str, status: int) -> str:
+        try:
+            output, _ = running.communicate(timeout=_ENOUGH_SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            output, _ = running.communicate()
+            raise OperatorError(f"{what} did not end in {_ENOUGH_SECONDS} s:\n{output[-4000:]}") from None
+        if running.returncode != status:
+            raise OperatorError(f"{what} exited with {running.returncode} instead of {status}:\n{output[-4000:]}")
+        return output
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds. Raises OperatorError after ten minutes."""
+    give_up = time.monotonic() + _ENOUGH_SECONDS
+    while not condition():
+        if time.monotonic() > give_up:
+            raise OperatorError(f"{condition.__qualname__} was never true")
+        time.sleep(_POLL_SECONDS)
+
+
+def _program(name: str) -> str:
+    """Return the path of a command of this environment."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def _remote(cloud: Cloud) -> str:
+    """Return the name by which rclone finds a store."""
+    scheme, _, name = cloud.store.partition("://")
+    return f"{scheme}:{name}"
+
+
+def _remotes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return rclone's configuration of both stores, as environment variables."""
+    return {
+        "RCLONE_CONFIG_S3_TYPE": "s3",
+        "RCLONE_CONFIG_S3_PROVIDER": "Other",
+        "RCLONE_CONFIG_S3_ENDPOINT": environment["AWS_ENDPOINT_URL"],
+        "RCLONE_CONFIG_S3_REGION": environment["AWS_REGION"],
+        "RCLONE_CONFIG_S3_ACCESS_KEY_ID": environment["AWS_ACCESS_KEY_ID"],
+        "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": environment["AWS_SECRET_ACCESS_KEY"],
+        "RCLONE_CONFIG_AZURE_TYPE": "azureblob",
+        "RCLONE_CONFIG_AZURE_ACCOUNT": environment["AZURE_STORAGE_ACCOUNT_NAME"],
+        "RCLONE_CONFIG_AZURE_KEY": environment["AZURE_STORAGE_ACCOUNT_KEY"],
+        "RCLONE_CONFIG_AZURE_ENDPOINT": environment["AZURE_STORAGE_ENDPOINT"],
+    }

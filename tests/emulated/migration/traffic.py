@@ -1,0 +1,189 @@
+"""Requests of all kinds to both deployments through HAProxy, at a constant rate, with what each should be answered."""
+
+import http.client
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from asciist.conversion import ConversionOptions, convert
+from asciist.limits import Limits
+from devtools.images import encoded, gradient
+from devtools.load import FreshUpload, OpenLoop, RequestSource, Result, fixed, run
+from devtools.load.requests import Parts
+from devtools.smoke import Smoke, SmokeError, fresh
+
+_WIDTH: Final = 60
+_TIMEOUT_SECONDS: Final = 35.0
+"""Longer than HAProxy waits for an origin."""
+_CHECK_SECONDS: Final = 0.5
+"""Time between two requests whose art is compared."""
+_LONGEST_SECONDS: Final = 7200.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Requests that should have the same outcome."""
+
+    share: float
+    """Share of the rate."""
+    status: int
+    """Status of each answer."""
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "new image": Kind(0.1, 200),
+    "stored art": Kind(0.3, 200),
+    "permanent URL": Kind(0.4, 200),
+    "no image": Kind(0.1, 400),
+    "unknown URL": Kind(0.1, 404),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A request with another answer than it should have."""
+
+    due: float
+    """When it was due, in seconds since the epoch."""
+    seconds: float
+    """How long its answer took."""
+    kind: str
+    found: str
+    """Status, or what was wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Requests of some time."""
+
+    requests: int
+    failures: tuple[Failure, ...]
+    began: float
+    """Seconds since the epoch."""
+    ended: float
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
+
+
+class Traffic:
+    """Sends requests in the course of a `with` block. Afterwards, `outcome` has what became of them."""
+
+    def __init__(self, port: int, rate: float) -> None:
+        """`rate` is in requests per second."""
+        self.outcome: Outcome | None = None
+        self.rate = rate
+        self._smoke = Smoke(f"http://127.0.0.1:{port}")
+        self._port = port
+        self._photograph = encoded(gradient(160, 120), "JPEG")
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._checked: list[tuple[str, bytes]] = []
+        """Permanent URLs of art, with the art."""
+        self._checks = 0
+        self._failed_checks: list[Failure] = []
+        self._results: dict[str, Result] = {}
+        self._began = 0.0
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._check)]
+        self._random = random.Random(1)
+
+    def __enter__(self) -> Self:
+        self._convert()  # so that there is a permanent URL
+        assert not self._failed_checks, self._failed_checks
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        failures = list(self._failed_checks)
+        requests = self._checks
+        for name, result in self._results.items():
+            requests += result.offered
+            failures += _failures(name, result, self._began)
+        failures.sort(key=lambda failure: failure.due)
+        self.outcome = Outcome(requests=requests, failures=tuple(failures), began=self._began, ended=time.time())
+
+    def wait(self, seconds: float) -> None:
+        """Let it run for some time."""
+        self._stopping.wait(seconds)
+
+    def _send(self) -> None:
+        sources: dict[str, RequestSource] = {
+            "new image": FreshUpload(self._photograph, path=f"/?width={_WIDTH}"),
+            "stored art": fixed("PUT", f"/?width={_WIDTH}", self._photograph),
+            "permanent URL": self._permanent_url,
+            "no image": fixed("PUT", f"/?width={_WIDTH}", b"no image"),
+            "unknown URL": self._unknown_url,
+        }
+        loads = [
+            OpenLoop(
+                requests=sources[name],
+                rate=self.rate * kind.share,
+                seconds=_LONGEST_SECONDS,
+                start=number / self.rate,  # or else those of all kinds would be due at the same moments
+                timeout=_TIMEOUT_SECONDS,
+            )
+            for number, (name, kind) in enumerate(KINDS.items())
+        ]
+        self._began = time.time()
+        self._results = dict(zip(sources, run(self._port, *loads, stopped=self._stopping.is_set), strict=True))
+
+    def _permanent_url(self) -> Parts:
+        with self._lock:
+            url, _ = self._random.choice(self._checked)
+        return fixed("GET", url)()
+
+    def _unknown_url(self) -> Parts:
+        return fixed("GET", f"/{self._random.randbytes(32).hex()}/width/{_WIDTH}")()
+
+    def _check(self) -> None:
+        """Compare the art of new images, and that of permanent URLs, with what it should be."""
+        while not self._stopping.wait(_CHECK_SECONDS):
+            self._convert()
+            with self._lock:
+                url, art = self._random.choice(self._checked)
+            self._judged("permanent URL", lambda url=url, art=art: _same(self._smoke.request("GET", url).expect(200).body, art))
+
+    def _convert(self) -> None:
+        image = fresh(self._photograph)
+        width = self._random.randrange(20, 100)
+        expected = f"{convert(image, ConversionOptions(width=width), Limits())}\n".encode()
+
+        def upload() -> None:
+            answer = self._smoke.request("PUT", f"/?width={width}", image).expect(200)
+            _same(answer.body, expected)
+            with self._lock:
+                self._checked.append((answer.headers["content-location"], expected))
+
+        self._judged("new image", upload)
+
+    def _judged(self, kind: str, request: Callable[[], None]) -> None:
+        due = time.time()
+        self._checks += 1
+        try:
+            request()
+        except (SmokeError, OSError, http.client.HTTPException) as error:
+            seconds = time.time() - due
+            self._failed_checks.append(Failure(due=due, seconds=seconds, kind=kind, found=f"{type(error).__name__}: {error}"))
+
+
+def _same(found: bytes, expected: bytes) -> None:
+    if found != expected:
+        raise SmokeError(f"other art: {found[:30]!r}…")
+
+
+def _failures(name: str, result: Result, began: float) -> list[Failure]:
+    reasons = iter(result.errors.elements())
+    return [
+        Failure(due=began + due, seconds=latency, kind=name, found=str(status) if status else next(reasons, "no answer"))
+        for due, latency, status in zip(result.due, result.latency, result.status, strict=True)
+        if status != KINDS[name].status
+    ]
