@@ -35,6 +35,8 @@ _HOST: Final = re.compile(r"\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 SECRETS: Final = frozenset({"ASCIIST_LINK_KEYS"})
 """Variables whose values are shown to nobody."""
+READ_ONLY_MARKER: Final = "migration/read-only"
+"""Key of the marker of the read-only mode, in the store of its deployment."""
 MIN_KEY_CHARACTERS: Final = 32
 """Minimum length of a secret in `Settings.link_keys`."""
 CALLBACK_PORTS: Final = 16

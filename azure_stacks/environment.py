@@ -19,6 +19,9 @@ LOG_DAYS: Final = range(30, 731)
 
 _VAULT: Final = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.KeyVault/vaults/[A-Za-z0-9-]+")
 _INSTANCE_TYPE: Final = re.compile(r"Standard_[A-Z]+\d+(?P<features>[a-z]*)_v\d+")
+_BUCKET: Final = re.compile(r"s3://[a-z0-9.-]{3,63}")
+_NO_OBJECT_ID: Final = "00000000-0000-0000-0000-000000000000"
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONGEST_NAME: Final = 24
 """Maximum characters of the name of a storage account or a Key Vault."""
 
@@ -84,6 +87,15 @@ class Environment:
     """True for a web application firewall, which limits the requests of an address."""
     deployers: str = ""
     """Public IPv4 addresses from which Terraform writes the release and the keys of links, separated by commas."""
+    peer_store: str = ""
+    """Bucket on AWS with which artifacts are being moved, such as `s3://bucket`; requires `peer_principal`.
+
+    The secret `peer` of the vault has its credentials. It also gives the web tier the read-only mode.
+    """
+    peer_principal: str = ""
+    """Object id of the service principal with which the deployment on AWS uses this one's container."""
+    peer_addresses: str = ""
+    """Public IPv4 addresses of that deployment's NAT gateways, separated by commas."""
     alarm_email: str = ""
     """E-mail address that receives the alarms that page."""
     ticket_email: str = ""
@@ -111,7 +123,12 @@ class Environment:
     @property
     def deployer_addresses(self) -> list[str]:
         """The addresses of `deployers`."""
-        return [address.strip() for address in self.deployers.split(",") if address.strip()]
+        return _addresses(self.deployers)
+
+    @property
+    def peers(self) -> list[str]:
+        """The addresses of `peer_addresses`."""
+        return _addresses(self.peer_addresses)
 
     @classmethod
     def load(cls, name: str, overrides: Mapping[str, str] | None = None) -> "Environment":
@@ -156,10 +173,12 @@ def _mistakes(environment: Environment) -> list[str]:
     if environment.certificate_vault and not _VAULT.fullmatch(environment.certificate_vault):
         mistakes.append(f"certificate_vault must be the resource id of a Key Vault, not {environment.certificate_vault!r}")
     mistakes += [
-        f"deployers must be public IPv4 addresses, not {address!r}"
-        for address in environment.deployer_addresses
+        f"{name} must be public IPv4 addresses, not {address!r}"
+        for name, addresses in (("deployers", environment.deployer_addresses), ("peer_addresses", environment.peers))
+        for address in addresses
         if not _is_public(address)
     ]
+    mistakes += _mistakes_of_peer(environment)
     mistakes += [
         f"{name} must be an e-mail address, not {address!r}"
         for name, address in (("alarm_email", environment.alarm_email), ("ticket_email", environment.ticket_email))
@@ -167,6 +186,20 @@ def _mistakes(environment: Environment) -> list[str]:
     ]
     if not (environment.alarm_email or environment.pages_nobody):
         mistakes.append("nobody is told of alarms: give alarm_email, or set pages_nobody")
+    return mistakes
+
+
+def _mistakes_of_peer(environment: Environment) -> list[str]:
+    mistakes = []
+    if bool(environment.peer_principal) != bool(environment.peer_addresses):
+        mistakes.append("peer_principal and peer_addresses go together: give both or neither")
+    if environment.peer_principal and not _OBJECT_ID.fullmatch(environment.peer_principal):
+        mistakes.append(f"peer_principal must be an object id, such as {_NO_OBJECT_ID}, not {environment.peer_principal!r}")
+    # Not a container: its credentials would take the place of the instance's own.
+    if environment.peer_store and not _BUCKET.fullmatch(environment.peer_store):
+        mistakes.append(f"peer_store must be a bucket on AWS, such as s3://bucket, not {environment.peer_store!r}")
+    if environment.peer_store and not environment.peer_principal:
+        mistakes.append("each deployment uses the store of the other: give peer_principal with peer_store")
     return mistakes
 
 
@@ -192,6 +225,10 @@ def _mistakes_of_sizes(environment: Environment) -> list[str]:
         if not 1 <= getattr(sizes, f"{tier}_min_instances") <= getattr(sizes, f"{tier}_max_instances")
     ]
     return mistakes
+
+
+def _addresses(text: str) -> list[str]:
+    return [address.strip() for address in text.split(",") if address.strip()]
 
 
 def _is_public(address: str) -> bool:

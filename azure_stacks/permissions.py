@@ -7,7 +7,15 @@ the web tier cannot read an image, the worker tier cannot write one, and nobody 
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from asciist.settings import READ_ONLY_MARKER
+
 _BLOBS: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_CONTAINER_WRITE: Final = "Microsoft.Storage/storageAccounts/blobServices/containers/write"
+"""Needed by the batches in which obstore deletes blobs, even a single one. Each blob of a batch also needs its own permission.
+
+It also allows changing the metadata of the container. Azure's page "Authorize with Microsoft Entra ID" has the table of
+permissions by operation.
+"""
 _MESSAGES: Final = "Microsoft.Storage/storageAccounts/queueServices/queues/messages"
 _READ_SECRET: Final = "Microsoft.KeyVault/vaults/secrets/getSecret/action"  # noqa: S105 - the name of an action
 
@@ -20,17 +28,23 @@ DIGEST: Final = f"{64 * '?'}/"
 """The prefix of the keys of one image. In conditions, as in AWS's policies, each ? stands for any one character."""
 
 Identity = Literal["web", "worker", "gateway"]
-Scope = Literal["artifacts", "releases", "requests", "dead_letters", "link_keys", "certificate"]
+Grantee = Literal["web", "worker", "gateway", "peer"]
+"""An identity of the deployment, or the service principal of the one with which artifacts are being moved."""
+Scope = Literal["artifacts", "releases", "requests", "dead_letters", "link_keys", "peer_secret", "certificate"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
     """Actions on data that an identity may take in a scope."""
 
-    identity: Identity
+    identity: Grantee
     scope: Scope
     actions: tuple[str, ...]
     reason: str
+    needs: str = ""
+    """Key of the environment without which there is no such grant; empty for none."""
+    configures: tuple[str, ...] = ()
+    """Actions on the scope itself."""
     reads: tuple[str, ...] = ()
     """Patterns of the paths that may be read; empty for all."""
     writes: tuple[str, ...] = ()
@@ -43,7 +57,8 @@ class Grant:
     @property
     def name(self) -> str:
         """Name of the role and of its assignment."""
-        return f"{self.identity}-{self.scope.replace('_', '-')}"
+        more = "-with-peer" if self.needs == "peer_store" else ""
+        return f"{self.identity}-{self.scope.replace('_', '-')}{more}"
 
     @property
     def condition(self) -> str:
@@ -76,7 +91,35 @@ GRANTS: Final = (
         writes=(IMAGES,),
         deletes=(IMAGES, ART),
         lists=DIGEST,
+        configures=(_CONTAINER_WRITE,),
         reason="storing uploads, serving stored art, and deleting an image and its art when its uploader asks for it",
+    ),
+    Grant(
+        identity="web",
+        scope="artifacts",
+        needs="peer_store",
+        actions=(f"{_BLOBS}/read", f"{_BLOBS}/write"),
+        reads=(READ_ONLY_MARKER,),
+        writes=(ART,),
+        reason="the read-only mode, and copies of art of the peer store",
+    ),
+    Grant(
+        identity="web",
+        scope="peer_secret",
+        needs="peer_store",
+        actions=(_READ_SECRET,),
+        reason="the credentials of the peer store",
+    ),
+    Grant(
+        identity="peer",
+        scope="artifacts",
+        needs="peer_principal",
+        actions=(f"{_BLOBS}/read", f"{_BLOBS}/delete"),
+        reads=(IMAGES, ART),
+        deletes=(IMAGES, ART),
+        lists=DIGEST,
+        configures=(_CONTAINER_WRITE,),
+        reason="copying images and art to the other deployment, and deleting them when their uploader asks for it there",
     ),
     Grant(identity="web", scope="requests", actions=(f"{_MESSAGES}/add/action",), reason="publishing requests"),
     Grant(
@@ -108,6 +151,12 @@ GRANTS: Final = (
         reason="keeping messages whose processing failed at every attempt",
     ),
     Grant(identity="worker", scope="releases", actions=(f"{_BLOBS}/read",), reads=("*",), reason="booting"),
-    Grant(identity="gateway", scope="certificate", actions=(_READ_SECRET,), reason="the certificate of the domain"),
+    Grant(
+        identity="gateway",
+        scope="certificate",
+        needs="domain",
+        actions=(_READ_SECRET,),
+        reason="the certificate of the domain",
+    ),
 )
 """All grants. An identity may do nothing else."""

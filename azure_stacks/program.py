@@ -22,7 +22,7 @@ from azure_stacks.gateway import Gateway
 from azure_stacks.instances import ScaleSet, Tier
 from azure_stacks.network import WEB_PORT, Network
 from azure_stacks.observability import Observability
-from azure_stacks.permissions import GRANTS, Grant, Identity
+from azure_stacks.permissions import GRANTS, Grant, Grantee, Identity
 from azure_stacks.storage import Storage
 from azure_stacks.variables import web_variables, worker_variables
 
@@ -137,13 +137,15 @@ def _grant(
     group: ResourceGroup,
     storage: Storage,
     identities: dict[Identity, UserAssignedIdentity],
-) -> dict[Identity, list[RoleAssignment]]:
+) -> dict[Grantee, list[RoleAssignment]]:
     """Create a role and its assignment for each grant; return the assignments by identity."""
     scopes = {**storage.scopes, "certificate": f"{environment.certificate_vault}/secrets/{environment.certificate}"}
     places = {"certificate": environment.certificate_vault.partition("/providers/")[0]}
-    assignments: dict[Identity, list[RoleAssignment]] = {identity: [] for identity in identities}
+    principals: dict[Grantee, Any] = {name: identity.principal_id for name, identity in identities.items()}
+    principals["peer"] = environment.peer_principal
+    assignments: dict[Grantee, list[RoleAssignment]] = {name: [] for name in principals}
     for grant in GRANTS:
-        if grant.identity in identities:
+        if not grant.needs or getattr(environment, grant.needs):
             place = places.get(grant.scope, group.id)
             role = _role(stack, environment, grant, place)
             assignments[grant.identity].append(
@@ -152,7 +154,7 @@ def _grant(
                     f"{grant.name}_assignment",
                     scope=scopes[grant.scope],
                     role_definition_id=role.role_definition_resource_id,
-                    principal_id=identities[grant.identity].principal_id,
+                    principal_id=principals[grant.identity],
                     principal_type="ServicePrincipal",
                     condition=grant.condition or None,
                     condition_version="2.0" if grant.condition else None,
@@ -170,7 +172,7 @@ def _role(stack: TerraformStack, environment: Environment, grant: Grant, place: 
         description=f"For {grant.reason}",
         scope=place,
         assignable_scopes=[place],
-        permissions=[RoleDefinitionPermissions(data_actions=list(grant.actions))],
+        permissions=[RoleDefinitionPermissions(data_actions=list(grant.actions), actions=list(grant.configures) or None)],
     )
 
 

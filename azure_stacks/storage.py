@@ -35,6 +35,9 @@ DEAD_LETTERS: Final = "requests-dead-letters"
 LINK_KEYS: Final = "link-keys"
 """Name of the secret with the keys of links."""
 
+PEER: Final = "peer"
+"""Name of the secret with the credentials of the peer store, which a person creates."""
+
 _RANDOM_PROVIDER: Final = {"source": "hashicorp/random", "version": "~> 3.7"}
 """The first version that can generate a value without keeping it."""
 
@@ -86,17 +89,20 @@ class Storage:
         """URL of the request queue."""
         self.link_keys_url = f"https://{name}.vault.azure.net/secrets/{LINK_KEYS}"
         """URL of the secret with the keys of links."""
+        self.peer_secret_url = f"https://{name}.vault.azure.net/secrets/{PEER}"
+        """URL of the secret with the credentials of the peer store."""
         self.scopes: dict[Scope, Any] = {
             "artifacts": self.artifacts.id,
             "releases": self.releases.id,
             "requests": self.requests.id,
             "dead_letters": self.dead_letters.id,
             "link_keys": self.link_keys.resource_versionless_id,
+            "peer_secret": f"{self.vault.id}/secrets/{PEER}",
         }
         """Ids of what permissions are granted on."""
 
     def _storage_account(self, subnets: list[str]) -> StorageAccount:
-        """Create the account, which has no keys: each access is by an identity, from a subnet or by a deployer."""
+        """Create the account, which has no keys: each access is by an identity, from a subnet, a deployer or the peer."""
         return StorageAccount(
             self._stack,
             "storage",
@@ -116,7 +122,7 @@ class Storage:
                 default_action="Deny",
                 bypass=["None"],
                 virtual_network_subnet_ids=subnets,
-                ip_rules=self._environment.deployer_addresses,
+                ip_rules=[*self._environment.deployer_addresses, *self._environment.peers],
             ),
             lifecycle=self._keeps,
         )

@@ -73,6 +73,7 @@ CHOICES: Final = {
     "function_python": (FUNCTION_PYTHON, "3.11", "3.12", "3.14"),
     "datadog_site": DATADOG_SITES,
 }
+_CONTAINER: Final = re.compile(r"azure://[a-z0-9-]{3,63}")
 _X86_INSTANCES: Final = {"t4g.small": "t3.small", "c7g.large": "c7i.large"}
 
 
@@ -108,6 +109,14 @@ class Environment:
     """True to give a new version of the function a tenth of the messages for five minutes, and to go back if any fail."""
     snap_start: bool = False
     """True to start instances of the function from a snapshot (SnapStart); excludes `function_provisioned`."""
+    peer_store: str = ""
+    """Container on Azure with which artifacts are being moved, such as `azure://artifacts`; requires `peer_secret`.
+
+    It also gives the web tier the read-only mode, at 19 USD a month for each instance, and makes the credentials with which
+    the other deployment uses this one's bucket.
+    """
+    peer_secret: str = ""
+    """ARN of the secret that holds the credentials of `peer_store`: Azure's variables, as a JSON object."""
     domain: str = ""
     """Domain name of the service; requires `certificate`."""
     certificate: str = ""
@@ -204,7 +213,7 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
         for name, choices in CHOICES.items()
         if values.get(name, choices[0]) not in choices
     ]
-    mistakes += _domain_mistakes(values) + _datadog_mistakes(values)
+    mistakes += _peer_mistakes(values) + _domain_mistakes(values) + _datadog_mistakes(values)
     if values.get("baked") and not values.get("image"):
         mistakes.append("a baked image is built upon another: give image, which make image writes")
     if values.get("image") and not values["image"].startswith("ami-"):
@@ -216,6 +225,19 @@ def _mistakes(values: Mapping[str, Any]) -> list[str]:
     ]
     if not (values.get("alarm_email") or values.get("datadog_notify") or values.get("pages_nobody")):
         mistakes.append("nobody is told of alarms: give alarm_email or datadog_notify, or set pages_nobody")
+    return mistakes
+
+
+def _peer_mistakes(values: Mapping[str, Any]) -> list[str]:
+    mistakes = []
+    if bool(values.get("peer_store")) != bool(values.get("peer_secret")):
+        mistakes.append("peer_store and peer_secret (the ARN of its credentials) go together: give both or neither")
+    # Not a bucket: its credentials would take the place of the instance's own.
+    if values.get("peer_store") and not _CONTAINER.fullmatch(values["peer_store"]):
+        mistakes.append(f"peer_store must be a container on Azure, such as azure://artifacts, not {values['peer_store']!r}")
+    # The message omits the invalid value, which may be the credentials themselves.
+    if values.get("peer_secret") and not values["peer_secret"].startswith("arn:"):
+        mistakes.append("peer_secret must be the ARN of the secret that holds the credentials")
     return mistakes
 
 

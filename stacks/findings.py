@@ -20,7 +20,8 @@ _REASONS: Final = {
     ),
     "SMG4": (
         "The keys of links: rotation adds one in front and keeps the old one until its links may end, which no fixed schedule "
-        "suits. The key of the distribution: it is also in the firewall, and a deployment changes both."
+        "suits. The key of the distribution: it is also in the firewall, and a deployment changes both. The credentials of the "
+        "peer: they are also in the other cloud, and are deleted after the move."
     ),
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/EC2InstanceProfileForImageBuilder]": _BUILDS,
     "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]": _BUILDS,

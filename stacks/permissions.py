@@ -18,12 +18,14 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from asciist.settings import READ_ONLY_MARKER
 from stacks.environment import Environment
 
 _IMAGES: Final = "*/image"
 _ART: Final = "*/width/*"
 _REPLY_QUEUE_NOTES: Final = "reply-queues/"
 _DIGEST: Final = 64 * "?"
+_MARKERS: Final = READ_ONLY_MARKER.rpartition("/")[0] + "/"
 
 _IMAGE_BUILDER: Final = "ec2imagebuilder-managed-resources-{region}-prod"
 """Bucket with the program that EC2 Image Builder runs on an instance, in a region."""
@@ -58,6 +60,17 @@ def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQue
         "sqs:ReceiveMessage",
         "sqs:DeleteMessage",
     )
+    if environment.peer_store:
+        _allow(role, [artifacts.arn_for_objects(_ART)], "s3:PutObject")  # copies; those of images are allowed above
+        _allow(role, [artifacts.arn_for_objects(READ_ONLY_MARKER)], "s3:GetObject")
+        # Without permission to list, S3 would not tell that there is no marker.
+        _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringEquals": {"s3:prefix": _MARKERS}})
+
+
+def grant_peer(user: iam.IGrantable, *, artifacts: s3.IBucket) -> None:
+    """Allow another deployment's web tier to read images and art whose digest it knows, and to delete them."""
+    _allow(user, [artifacts.arn_for_objects(key) for key in (_IMAGES, _ART)], "s3:GetObject", "s3:DeleteObject")
+    _allow(user, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringLike": {"s3:prefix": f"{_DIGEST}/"}})
 
 
 def grant_worker(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:

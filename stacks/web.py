@@ -12,12 +12,13 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from asciist.settings import Settings
+from asciist.settings import READ_ONLY_MARKER, Settings
 from stacks.datadog import datadog_variables
 from stacks.environment import Environment
 from stacks.exports import export_all
 from stacks.instances import InstanceGroup, Unit
 from stacks.network import NETWORK, WEB_PORT, NetworkStack
+from stacks.peer import PeerAccess
 from stacks.permissions import grant_secrets, grant_web, reply_queue_prefix
 
 _HSTS_SECONDS = 365 * 86_400
@@ -40,6 +41,8 @@ _VARIABLES = (
     "STORE_MAX_DAYS",
     "METRICS",
     "METRICS_NAMESPACE",
+    "PEER_STORE",
+    "READ_ONLY",
 )
 
 
@@ -89,6 +92,7 @@ class WebStack(Stack):
                 variables={
                     **aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
                     "LINK_KEYS_SECRET_ARN": link_keys.secret_arn,
+                    **({"PEER_SECRET_ARN": environment.peer_secret} if environment.peer_store else {}),
                     **self._trusted_hosts(environment),
                 },
                 needs_own_address=True,
@@ -102,6 +106,9 @@ class WebStack(Stack):
         )
         grant_web(self.instances.role, artifacts=artifacts, requests=requests, environment=environment)
         grant_secrets(self.instances.role, link_keys.secret_arn)
+        if environment.peer_store:
+            grant_secrets(self.instances.role, environment.peer_secret)
+            PeerAccess(self, "Peer", artifacts=artifacts)
         self.targets = self._target_group(settings, network)
         self._listen(environment)
         self.url = (
@@ -238,6 +245,9 @@ def aws_variables(
         store_max_days=environment.sizes.artifact_days,
         metrics="dogstatsd+emf" if environment.datadog else "emf",
         metrics_namespace=environment.prefix,
+        peer_store=environment.peer_store,
+        # Each process asks S3 for the marker all the time, so there is one only during a move.
+        read_only=f"s3://{artifacts.bucket_name}/{READ_ONLY_MARKER}" if environment.peer_store else "",
     ).to_environment()
     selected = {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}
     return selected | datadog_variables(environment)

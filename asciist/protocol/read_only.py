@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 VALID_SECONDS: Final = 5.0
 """Seconds after which every process has noticed a change of the marker, or refuses to write because it cannot read it."""
-_POLL_SECONDS: Final = 1.5
+POLL_SECONDS: Final = 1.5
 """Seconds between two looks at the marker. One that takes two seconds is still in time."""
 
 
@@ -62,5 +62,5 @@ class ReadOnlySwitch:
         self._stopping.set()
 
     def _poll(self) -> None:
-        while not self._stopping.wait(_POLL_SECONDS):
+        while not self._stopping.wait(POLL_SECONDS):
             self.look()

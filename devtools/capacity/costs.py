@@ -12,6 +12,7 @@ from typing import Final
 
 from asciist.conversion import ConversionOptions
 from asciist.protocol.messages import ConversionReply, ConversionRequest, Trace
+from asciist.protocol.read_only import POLL_SECONDS
 from devtools.capacity.sizing import REPLIES_A_POLL, VCPUS, Sizing
 from devtools.capacity.tables import assumptions, measured, prices
 
@@ -88,16 +89,21 @@ class Costs:
 
     @cached_property
     def s3_lists(self) -> float:
-        """LIST requests per second: every web process lists all reply queues, a thousand at once."""
+        """LIST requests per second: every web process lists all reply queues, a thousand at once, and looks for the marker."""
         if not self.sizing.uses_reply_queues:
-            return 0.0
+            return self._marker_looks
         processes = self.sizing.web_processes
-        return processes * math.ceil(processes / KEYS_A_LIST) / SWEEP_SECONDS
+        return processes * math.ceil(processes / KEYS_A_LIST) / SWEEP_SECONDS + self._marker_looks
 
     @cached_property
     def s3_gets(self) -> float:
-        """GET requests per second: a look for the art of each request, and the worker's for the image."""
-        return self.sizing.load.requests_per_second + self.sizing.load.fresh_per_second
+        """GET requests per second: a look for the art of each request, the worker's for the image, and those for the marker."""
+        return self.sizing.load.requests_per_second + self.sizing.load.fresh_per_second + self._marker_looks
+
+    @property
+    def _marker_looks(self) -> float:
+        """Looks per second for the marker of the read-only mode. Each is a GET and, if it is absent, a LIST."""
+        return self.sizing.web_processes / POLL_SECONDS if self.sizing.environment.peer_store else 0.0
 
     @cached_property
     def _reply_polls(self) -> float:
@@ -208,7 +214,7 @@ class Costs:
             stored += environment.sizes.access_log_days * 86_400 * load.requests_per_second * line
         yield _line("S3: storage", stored / 1e9, "s3_storage")
         yield _line("SQS: requests", SECONDS * sum(self.sqs_calls.values()), "sqs")
-        yield _line("secrets", 2 if environment.cdn else 1, "secret")
+        yield _line("secrets", 1 + (1 if environment.cdn else 0) + (1 if environment.peer_store else 0), "secret")
 
     def _observability(self) -> Iterator[Line]:
         sizing, environment = self.sizing, self.sizing.environment

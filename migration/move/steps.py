@@ -9,13 +9,11 @@ from typing import Any, Final
 
 from asciist.errors import ArtifactNotFoundError
 from asciist.protocol.read_only import VALID_SECONDS
-from asciist.settings import Timeouts
+from asciist.settings import READ_ONLY_MARKER, Timeouts
 from migration.move.copying import Copier, CopyReport
 from migration.move.journal import Journal, MoveError, Phase, Position
 from migration.move.stores import Kind, Side, compare
 
-MARKER: Final = "migration/read-only"
-"""Key of the marker of the read-only mode, in the store of its deployment."""
 DRAIN_SECONDS: Final = Timeouts().deregistration_delay
 """Seconds until the last request that an origin got before its weight became 0 is answered: the slowest upload with its answer,
 as for a load balancer that lets go of a target."""
@@ -80,9 +78,9 @@ class Steps:
         """Switch the read-only mode of the deployment of the source, and wait until every process has noticed."""
         position = self._position()
         if is_on:
-            self.source.artifacts.put(MARKER, b"")
+            self.source.artifacts.put(READ_ONLY_MARKER, b"")
         else:
-            self.source.artifacts.delete(MARKER)
+            self.source.artifacts.delete(READ_ONLY_MARKER)
         self.sleep(VALID_SECONDS)
         self.journal.write(f"read-only {'on' if is_on else 'off'}", position)
         return {"read_only": is_on, "store": self.source.name}
@@ -137,7 +135,7 @@ class Steps:
                 )
             done += ": set the peer store of both deployments before anything else"
         for side in (self.source, self.destination):
-            side.artifacts.delete(MARKER)
+            side.artifacts.delete(READ_ONLY_MARKER)
         self.journal.write("inverted", new)
         self.journal.forget_cursor()
         return {"phase": new.phase.value, "done": done}
@@ -151,7 +149,7 @@ class Steps:
         verified = self._verify(position, is_complete=is_complete)
         self.journal.write("read-only, draining", position, drain_seconds=drain_seconds)
         keeps_marker = _has_marker(self.source)
-        self.source.artifacts.put(MARKER, b"")  # even if requests are shifted back meanwhile, they write nothing
+        self.source.artifacts.put(READ_ONLY_MARKER, b"")  # even if requests are shifted back meanwhile, they write nothing
         began = time.monotonic()
         try:
             self.sleep(max(drain_seconds, VALID_SECONDS))
@@ -161,7 +159,7 @@ class Steps:
             read_only_seconds = round(time.monotonic() - began, 1)
         finally:
             if not keeps_marker:
-                self.source.artifacts.delete(MARKER)
+                self.source.artifacts.delete(READ_ONLY_MARKER)
         reached = Position(source=position.source, destination=position.destination, phase=phase)
         self.journal.write(phase.value, reached, **copied)
         return {"phase": phase.value, "read_only_seconds": read_only_seconds, **copied, **verified}
@@ -233,7 +231,7 @@ def _check_weight(weight: float) -> None:
 
 def _has_marker(side: Side) -> bool:
     try:
-        side.artifacts.get(MARKER)
+        side.artifacts.get(READ_ONLY_MARKER)
     except ArtifactNotFoundError:
         return False
     return True

@@ -17,6 +17,7 @@ from stacks.bundles import ROOT
 VAULT = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/certificates/providers/Microsoft.KeyVault/vaults/certs"
 )
+PRINCIPAL = "11111111-2222-3333-4444-555555555555"
 CHOSEN = {
     "dev": {"deployers": "20.31.5.9"},
     "prod": {
@@ -26,6 +27,9 @@ CHOSEN = {
         "alarm_email": "on-call@art.example",
         "ticket_email": "office@art.example",
         "architecture": "x86_64",
+        "peer_store": "s3://art-bucket",
+        "peer_principal": PRINCIPAL,
+        "peer_addresses": "52.16.0.7,52.16.0.8",
     },
 }
 """Values of the keys that the files leave to whoever deploys."""

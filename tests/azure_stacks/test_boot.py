@@ -19,6 +19,11 @@ from stacks.bundles import ROOT, Target
 
 BOOT = ROOT / "azure_stacks/instance"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
+SECRETS = {
+    "/secrets/link-keys": "new,old",
+    "/secrets/peer": '{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "a/b+c", "AWS_REGION": "eu-west-1"}',
+    "/secrets/wrong": '{"AZURE_CLIENT_ID": "top-secret"}',
+}
 TOKENS = {"https://storage.azure.com/": "storage-token", "https://vault.azure.net": "vault-token"}
 
 
@@ -50,9 +55,9 @@ class Azure:
         if split.path.startswith("/releases/"):
             authorized = headers.get("authorization") == "Bearer storage-token" and "x-ms-version" in headers
             return (200, self.release) if authorized else (403, b"")
-        if split.path == "/secrets/link-keys" and query.get("api-version"):
+        if split.path in SECRETS and query.get("api-version"):
             authorized = headers.get("authorization") == "Bearer vault-token"
-            return (200, json.dumps({"value": "new,old"}).encode()) if authorized else (403, b"")
+            return (200, json.dumps({"value": SECRETS[split.path]}).encode()) if authorized else (403, b"")
         return 404, b""
 
 
@@ -168,6 +173,31 @@ def test_boot_shows_the_keys_of_links_and_tokens_to_nobody(rehearsal: Rehearsal)
         assert secret not in done.stdout + done.stderr + rehearsal.calls.read_text()
     holding = [path for path in rehearsal.here.parent.rglob("*") if path.is_file() and b"new,old" in path.read_bytes()]
     assert holding == [rehearsal.root / "etc/asciist/environment"]
+
+
+def test_boot_gives_the_credentials_of_the_peer_store_to_the_unit_and_to_nobody_else(rehearsal: Rehearsal) -> None:
+    with rehearsal.environment.open("a") as settings:
+        settings.write(f"PEER_SECRET_URL={rehearsal.azure.url}/secrets/peer\n")
+    done = rehearsal.boot("asciist-web")
+    installed = rehearsal.root / "etc/asciist/environment"
+
+    assert done.returncode == 0, done.stderr
+    added = "AWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=a/b+c\nAWS_REGION=eu-west-1\n"
+    assert installed.read_text() == f"{rehearsal.environment.read_text()}{added}"
+    assert "a/b+c" not in done.stdout + done.stderr + rehearsal.calls.read_text()
+    holding = [path for path in rehearsal.here.parent.rglob("*") if path.is_file() and b"a/b+c" in path.read_bytes()]
+    assert holding == [installed]
+
+
+@pytest.mark.parametrize("secret", ["missing", "wrong"])
+def test_credentials_of_the_peer_store_that_cannot_be_read_fail_the_boot(rehearsal: Rehearsal, secret: str) -> None:
+    with rehearsal.environment.open("a") as settings:
+        settings.write(f"PEER_SECRET_URL={rehearsal.azure.url}/secrets/{secret}\n")
+    done = rehearsal.boot("asciist-web")
+
+    assert (done.returncode, "boot: the credentials of the peer store cannot be read" in done.stderr) == (1, True)
+    assert "top-secret" not in done.stdout + done.stderr
+    assert "enable --now asciist-web" not in rehearsal.calls.read_text()
 
 
 def test_a_poller_answers_for_its_health_and_does_not_shut_its_instance_down(rehearsal: Rehearsal) -> None:

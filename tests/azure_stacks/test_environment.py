@@ -9,7 +9,7 @@ from azure_stacks import environment
 from azure_stacks.environment import ENVIRONMENTS, Environment
 from stacks.environment import ENVIRONMENTS as AWS_ENVIRONMENTS
 from stacks.values import ContextError
-from tests.azure_stacks.synthesis import CHOSEN, VAULT
+from tests.azure_stacks.synthesis import CHOSEN, PRINCIPAL, VAULT
 
 
 def mistakes(name: str = "dev", **overrides: str) -> str:
@@ -70,6 +70,20 @@ def test_what_both_clouds_configure_has_the_same_name_and_value() -> None:
         ),
         ({"deployers": "20.31.5.9, 10.0.0.1"}, "deployers must be public IPv4 addresses, not '10.0.0.1'"),
         ({"deployers": "home"}, "deployers must be public IPv4 addresses, not 'home'"),
+        ({"peer_principal": PRINCIPAL}, "peer_principal and peer_addresses go together: give both or neither"),
+        (
+            {"peer_principal": "app", "peer_addresses": "52.16.0.7"},
+            "peer_principal must be an object id, such as 00000000-0000-0000-0000-000000000000, not 'app'",
+        ),
+        (
+            {"peer_principal": PRINCIPAL, "peer_addresses": "10.0.0.1"},
+            "peer_addresses must be public IPv4 addresses, not '10.0.0.1'",
+        ),
+        (
+            {"peer_store": "azure://artifacts"},
+            "peer_store must be a bucket on AWS, such as s3://bucket, not 'azure://artifacts'",
+        ),
+        ({"peer_store": "s3://bucket"}, "each deployment uses the store of the other: give peer_principal with peer_store"),
         ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
         ({"firewal": "true"}, "unknown key 'firewal': did you mean 'firewall'?"),
         ({"plain_http": "yes"}, "plain_http must be true or false, not 'yes'"),

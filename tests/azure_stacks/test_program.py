@@ -13,7 +13,7 @@ import pytest
 import azure_stacks.__main__ as azure
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import art_key, image_key
-from asciist.settings import Settings
+from asciist.settings import READ_ONLY_MARKER, Settings
 from azure_stacks.alarms import WITHOUT_SIGNAL, azure_alarms
 from azure_stacks.environment import Environment
 from azure_stacks.findings import ACCEPTED
@@ -21,7 +21,7 @@ from observability.alarms import ALARMS, BUDGET_BURNS_FAST, Urgency
 from stacks.bundles import INSTANCE_PYTHON, ROOT, Target, release_bundle
 from stacks.network import NETWORK as AWS_NETWORK
 from tests.azure_stacks.conditions import BLOBS, holds
-from tests.azure_stacks.synthesis import CHOSEN, Program, synthesized
+from tests.azure_stacks.synthesis import CHOSEN, PRINCIPAL, VAULT, Program, synthesized
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -118,16 +118,19 @@ def test_the_gateway_waits_for_an_answer_as_long_as_the_service_may_take(name: s
 
 
 @each
-def test_the_account_has_no_keys_and_admits_only_instances_and_deployers(name: str) -> None:
+def test_the_account_has_no_keys_and_admits_only_instances_deployers_and_the_peer(name: str) -> None:
     account = synthesized(name).resources("storage_account")["storage"]
 
     assert account["min_tls_version"] == "TLS1_2"
     assert account["https_traffic_only_enabled"] is True
     for switch in ("shared_access_key_enabled", "allow_nested_items_to_be_public", "local_user_enabled"):
         assert account[switch] is False, switch
-    for rules in (account["network_rules"], synthesized(name).resources("key_vault")["vault"]["network_acls"]):
+    environment = Environment.load(name, CHOSEN[name])
+    vault = synthesized(name).resources("key_vault")["vault"]
+    assert vault["network_acls"]["ip_rules"] == environment.deployer_addresses
+    assert account["network_rules"]["ip_rules"] == [*environment.deployer_addresses, *environment.peers]
+    for rules in (account["network_rules"], vault["network_acls"]):
         assert rules["default_action"] == "Deny"
-        assert rules["ip_rules"] == ([CHOSEN[name]["deployers"]] if "deployers" in CHOSEN[name] else [])
         assert rules["virtual_network_subnet_ids"] == [f"${{azurerm_subnet.{tier}_subnet.id}}" for tier in ("web", "worker")]
 
 
@@ -196,16 +199,19 @@ def test_what_holds_data_has_a_fixed_address_and_name(name: str) -> None:
         assert program.resources(kind)[id_]["lifecycle"]["prevent_destroy"] is environment.sizes.keeps_data, address
 
 
-def test_resources_have_the_same_addresses_with_and_without_a_domain() -> None:
-    """So a domain can be added and taken away without replacing anything."""
+def test_resources_have_the_same_addresses_with_and_without_a_domain_and_a_peer() -> None:
+    """So both can be added and taken away without replacing anything."""
     gone = synthesized("dev").addresses() - synthesized("prod").addresses()
     added = synthesized("prod").addresses() - synthesized("dev").addresses()
 
     assert gone == set()
     assert added == {
         "consumption_budget_resource_group.budget",
-        "role_assignment.gateway-certificate_assignment",
-        "role_definition.gateway-certificate_role",
+        *(
+            f"{kind}.{grant}_{kind.removeprefix('role_').replace('definition', 'role')}"
+            for kind in ("role_assignment", "role_definition")
+            for grant in ("gateway-certificate", "web-artifacts-with-peer", "web-peer-secret-with-peer", "peer-artifacts")
+        ),
         "user_assigned_identity.gateway_identity",
         "web_application_firewall_policy.firewall",
     }
@@ -227,6 +233,17 @@ def test_the_units_get_known_settings(name: str) -> None:
         )
         assert (variables["AZURE_STORAGE_ACCOUNT_NAME"], variables["AZURE_CLIENT_ID"]) == (account, "@CLIENT_ID@")
     assert web["ASCIIST_REPLY_PATH"] == "callback"
+    peers = {key: value for key, value in web.items() if re.search("PEER|READ_ONLY", key)}
+    assert peers == (
+        {
+            "ASCIIST_PEER_STORE": "s3://art-bucket",
+            "ASCIIST_READ_ONLY": f"azure://artifacts/{READ_ONLY_MARKER}",
+            "PEER_SECRET_URL": f"https://{account}.vault.azure.net/secrets/peer",
+        }
+        if name == "prod"
+        else {}
+    )
+    assert not [key for key in worker if re.search("PEER|READ_ONLY", key)]
     assert web["LINK_KEYS_URL"] == f"https://{account}.vault.azure.net/secrets/link-keys"
     assert worker["ASCIIST_CALLBACK_NETWORKS"] == synthesized(name).resources("virtual_network")["network"]["address_space"][0]
     assert web.get("ASCIIST_TRUSTED_HOSTS", "").startswith("art.example,") is (name == "prod")
@@ -386,55 +403,57 @@ def test_a_wrong_argument_stops_the_synthesis(tmp_path: Path) -> None:
         )
 
 
+CONTAINER_WRITE = "Microsoft.Storage/storageAccounts/blobServices/containers/write"
 OPERATIONS = ROOT / "docs/operations-azure.md"
 DIGEST = "0123456789abcdef" * 4
 IMAGE = image_key(DIGEST)
 ART = art_key(DIGEST, ConversionOptions(width=80))
 STYLED_ART = art_key(DIGEST, ConversionOptions(width=80, style="ramp", invert=True))
 
-Granted = dict[tuple[str, str], tuple[set[str], str]]
-"""(actions, condition) by identity and scope."""
+Granted = dict[tuple[str, str], list[tuple[set[str], str]]]
+"""(actions, condition) of each grant, by identity and scope. What one of them allows is allowed."""
 
 
 def granted(program: Program) -> Granted:
     """Return what each identity is granted. Raises AssertionError for an assignment that is not as all others are."""
     found: Granted = {}
     for assignment in program.resources("role_assignment").values():
-        identity = re.fullmatch(
-            r"\$\{azurerm_user_assigned_identity\.(\w+)_identity\.principal_id\}", assignment["principal_id"]
-        )
+        own = re.fullmatch(r"\$\{azurerm_user_assigned_identity\.(\w+)_identity\.principal_id\}", assignment["principal_id"])
         role = re.fullmatch(
             r"\$\{azurerm_role_definition\.([\w-]+)\.role_definition_resource_id\}", assignment["role_definition_id"]
         )
-        assert identity
+        assert own or assignment["principal_id"] == PRINCIPAL
         assert role
         assert assignment["principal_type"] == "ServicePrincipal"
         definition = program.resources("role_definition")[role[1]]
         assert definition["assignable_scopes"] == [definition["scope"]]
         (permissions,) = definition["permissions"]
-        assert permissions.keys() == {"data_actions"}  # none may configure anything
+        # None may configure anything but the container, which Azure asks for before it deletes a batch of blobs.
+        assert permissions.keys() <= {"data_actions", "actions"}
+        assert permissions.get("actions", [CONTAINER_WRITE]) == [CONTAINER_WRITE]
         scope = re.sub(r"\$\{azurerm_\w+\.(\w+)\.\w+\}", r"\1", assignment["scope"]).rpartition("/secrets/")
-        key = (identity[1], "certificate" if scope[1] else scope[2])
-        assert key not in found
-        found[key] = (set(permissions["data_actions"]), assignment.get("condition", ""))
+        named = {VAULT: "certificate", "vault": "peer_secret"}.get(scope[0], scope[2])
+        actions = {*permissions["data_actions"], *permissions.get("actions", ())}
+        found.setdefault((own[1] if own else "peer", named), []).append((actions, assignment.get("condition", "")))
     return found
 
 
-def documented() -> dict[tuple[str, str], tuple[set[str], dict[str, set[str]]]]:
-    """Return the rows of the document: actions, and patterns by what they limit, by identity and scope."""
+Rows = dict[tuple[str, str], list[tuple[set[str], dict[str, set[str]]]]]
+"""(actions, patterns by what they limit) of each grant, by identity and scope."""
+
+
+def documented(environment: Environment) -> Rows:
+    """Return the rows of the document that hold for a deployment."""
     table = re.search(r"^\| identity.*?(?=\n\n)", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
     assert table
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()[2:]]
-    return {
-        (identity, scope): (
-            set(re.findall(r"`([^`]+)`", actions)),
-            {
-                verb: set(re.findall(r"`([^`]+)`", patterns))
-                for verb, patterns in re.findall(r"(reads|writes|deletes|lists) ((?:`[^`]+`(?:, )?)+)", limits)
-            },
-        )
-        for identity, scope, actions, limits, _ in rows
-    }
+    found: Rows = {}
+    for identity, needs, scope, actions, limits, _ in rows:
+        if not needs or getattr(environment, needs.strip("`")):
+            patterns = re.findall(r"(reads|writes|deletes|lists) ((?:`[^`]+`(?:, )?)+)", limits)
+            allowed = {verb: set(re.findall(r"`([^`]+)`", listed)) for verb, listed in patterns}
+            found.setdefault((identity, scope), []).append((set(re.findall(r"`([^`]+)`", actions)), allowed))
+    return found
 
 
 def limits(condition: str) -> dict[str, set[str]]:
@@ -449,26 +468,34 @@ def limits(condition: str) -> dict[str, set[str]]:
     return {verb: patterns for verb, patterns in found.items() if patterns != {"-"}}
 
 
-def test_every_identity_is_granted_what_is_documented_and_nothing_else() -> None:
-    expected = documented()
+@each
+def test_every_identity_is_granted_what_is_documented_and_nothing_else(name: str) -> None:
+    service = r"^Microsoft\.(Storage/storageAccounts/(\w+/\w+/(?!write)|blobServices/)|KeyVault/vaults/)"
     found = {
-        key: (
-            {re.sub(r"^Microsoft\.(Storage/storageAccounts/\w+/\w+|KeyVault/vaults)/", "", action) for action in actions},
-            limits(condition),
-        )
-        for key, (actions, condition) in granted(synthesized("prod")).items()
+        key: [({re.sub(service, "", action) for action in actions}, limits(condition)) for actions, condition in grants]
+        for key, grants in granted(synthesized(name)).items()
     }
 
-    assert found == expected
+    assert in_order(found) == in_order(documented(Environment.load(name, CHOSEN[name])))
 
 
-def test_without_a_domain_no_identity_reads_a_certificate() -> None:
-    assert granted(synthesized("prod")).keys() - granted(synthesized("dev")).keys() == {("gateway", "certificate")}
+def in_order(rows: Rows) -> Rows:
+    return {key: sorted(grants, key=lambda grant: sorted(grant[0])) for key, grants in rows.items()}
+
+
+def test_without_a_domain_and_a_peer_nobody_is_granted_what_they_need() -> None:
+    assert granted(synthesized("prod")).keys() - granted(synthesized("dev")).keys() == {
+        ("gateway", "certificate"),
+        ("web", "peer_secret"),
+        ("peer", "artifacts"),
+    }
 
 
 def may(program: Program, identity: str, action: str, *, path: str = "", prefix: str | None = None) -> bool:
-    actions, condition = granted(program)[identity, "artifacts"]
-    return f"{BLOBS}/{action}" in actions and holds(condition, action, path=path, prefix=prefix)
+    return any(
+        f"{BLOBS}/{action}" in actions and holds(condition, action, path=path, prefix=prefix)
+        for actions, condition in granted(program)[identity, "artifacts"]
+    )
 
 
 @each
@@ -479,13 +506,39 @@ def may(program: Program, identity: str, action: str, *, path: str = "", prefix:
         (ART, {"read", "delete"}, {"read", "write"}),
         (STYLED_ART, {"read", "delete"}, {"read", "write"}),
         ("readiness", set(), set()),
+        (READ_ONLY_MARKER, set(), set()),
         (f"{DIGEST}/image/other", set(), set()),
     ],
 )
 def test_each_tier_may_do_its_own_to_each_kind_of_blob(name: str, path: str, web: set[str], worker: set[str]) -> None:
+    if name == "prod":  # with a peer, it copies art, and looks for the marker
+        web = web | {ART: {"write"}, STYLED_ART: {"write"}, READ_ONLY_MARKER: {"read"}}.get(path, set())
     for identity, expected in (("web", web), ("worker", worker)):
-        allowed = {action for action in ("read", "write", "delete") if may(synthesized(name), identity, action, path=path)}
-        assert allowed == expected, identity
+        assert actions_on(path, identity, synthesized(name)) == expected, identity
+
+
+def actions_on(path: str, identity: str, program: Program) -> set[str]:
+    return {action for action in ("read", "write", "delete") if may(program, identity, action, path=path)}
+
+
+def test_the_other_deployment_may_read_and_delete_what_it_can_name_and_nothing_else() -> None:
+    program = synthesized("prod")
+    expected = {IMAGE: {"read", "delete"}, ART: {"read", "delete"}, READ_ONLY_MARKER: set(), "readiness": set()}
+
+    assert {path: actions_on(path, "peer", program) for path in expected} == expected
+    for prefix, listed in {f"{DIGEST}/": True, "": False, "migration/": False, DIGEST: False}.items():
+        assert may(program, "peer", "read", prefix=prefix) is listed
+
+
+@each
+def test_whoever_deletes_blobs_may_send_the_batch_that_they_are_in(name: str) -> None:
+    """Azure asks for a permission of the container first, and then for that of each blob."""
+    grants = granted(synthesized(name))
+    deleting = {key for key, rows in grants.items() if any(f"{BLOBS}/delete" in actions for actions, _ in rows)}
+
+    assert deleting == {("web", "artifacts"), ("peer", "artifacts")} & grants.keys()
+    for key, rows in grants.items():
+        assert any(CONTAINER_WRITE in actions for actions, _ in rows) is (key in deleting), key
 
 
 @each
@@ -498,7 +551,7 @@ def test_nobody_may_list_keys_without_knowing_the_digest_of_their_image(name: st
     for prefix in ("", f"{DIGEST}/", "*"):
         assert not may(program, "worker", "read", prefix=prefix), prefix
     for identity in ("web", "worker"):
-        _, condition = granted(program)[identity, "releases"]
+        ((_, condition),) = granted(program)[identity, "releases"]
         assert not holds(condition, "read", prefix="")
         assert holds(condition, "read", path="release.zip")
 
@@ -508,8 +561,8 @@ def test_the_web_tier_only_sends_requests_and_workers_only_receive_them(name: st
     messages = "Microsoft.Storage/storageAccounts/queueServices/queues/messages"
     found = granted(synthesized(name))
 
-    assert found["web", "requests"][0] == {f"{messages}/add/action"}
-    assert f"{messages}/add/action" not in found["worker", "requests"][0]
-    assert found["worker", "dead_letters"][0] == {f"{messages}/add/action"}
+    assert found["web", "requests"] == [({f"{messages}/add/action"}, "")]
+    assert all(f"{messages}/add/action" not in actions for actions, _ in found["worker", "requests"])
+    assert found["worker", "dead_letters"] == [({f"{messages}/add/action"}, "")]
     assert ("web", "dead_letters") not in found
     assert ("worker", "link_keys") not in found

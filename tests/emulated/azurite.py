@@ -21,9 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import obstore
 import requests
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.queue import AccountSasPermissions, QueueClient, ResourceTypes, Services, generate_account_sas
+from obstore.store import AzureStore
 
 ROOT: Final = Path(__file__).parents[2]
 ACCOUNT: Final = "devstoreaccount1"
@@ -107,6 +109,17 @@ class Azurite:
         )
         url = f"http://127.0.0.1:{self.blob_port}/{ACCOUNT}/{name}?restype=container&{signature}"
         requests.put(url, timeout=10).raise_for_status()
+
+    def create_blob(self, container: str, key: str, body: bytes) -> None:
+        """Store a blob in a container."""
+        store = AzureStore(
+            container,
+            account_name=ACCOUNT,
+            account_key=KEY,
+            endpoint=self.environment["AZURE_STORAGE_ENDPOINT"],
+            client_options={"allow_http": True},
+        )
+        obstore.put(store, key, body)
 
     def __enter__(self) -> Self:
         """Start Azurite and wait until it listens. Raises AzuriteError with its log after 30 seconds."""

@@ -283,8 +283,7 @@ class Deployment(deployment.Deployment):
 
     def _secrets(self, variables: Mapping[str, str], role: str) -> dict[str, str]:
         """Return the variables that `boot` adds to those of a unit, read with the rights of the instance's role."""
-        secret = variables.get("LINK_KEYS_SECRET_ARN")
-        if secret is None:
+        if "LINK_KEYS_SECRET_ARN" not in variables:
             return {}
         own = self.emulator.role_environment(role)
         credentials = {
@@ -293,7 +292,17 @@ class Deployment(deployment.Deployment):
             "aws_session_token": own.get("AWS_SESSION_TOKEN"),
         }
         client = boto3.client("secretsmanager", **{**self.emulator.client_arguments, **credentials})
-        return {"ASCIIST_LINK_KEYS": client.get_secret_value(SecretId=secret)["SecretString"]}
+        found = {"ASCIIST_LINK_KEYS": client.get_secret_value(SecretId=variables["LINK_KEYS_SECRET_ARN"])["SecretString"]}
+        if "PEER_SECRET_ARN" in variables:
+            done = subprocess.run(
+                [sys.executable, self.project / "stacks/instance/peer-variables", "AZURE_"],
+                input=client.get_secret_value(SecretId=variables["PEER_SECRET_ARN"])["SecretString"],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found |= dict(line.split("=", 1) for line in done.stdout.splitlines())
+        return found
 
 
 class ManagedDeployment(Deployment):

@@ -140,6 +140,21 @@ def _create_identity_provider(_logical_id: str, properties: Properties, _stack: 
     return arn, {"Arn": arn}
 
 
+def _create_access_key(_logical_id: str, properties: Properties, _stack: str) -> Created:
+    """Return the id of a new access key of a user, and its secret."""
+    _refuse_unknown(properties, {"UserName"}, "AWS::IAM::AccessKey")
+    before = set(iam._access_keys)
+    status, _, body = iam._create_access_key(properties)
+    if status != 200:
+        raise ValueError(f"AWS::IAM::AccessKey: {body}")
+    (key,) = set(iam._access_keys) - before
+    return key, {"SecretAccessKey": iam._access_keys[key]["SecretAccessKey"]}
+
+
+def _delete_access_key(key: str, _properties: Properties) -> None:
+    iam._delete_access_key({"AccessKeyId": key})
+
+
 def _create_acl_association(logical_id: str, properties: Properties, _stack: str) -> Created:
     """Return an id. MiniStack's load balancers have no firewall."""
     _refuse_unknown(properties, {"ResourceArn", "WebACLArn"}, "AWS::WAFv2::WebACLAssociation")
@@ -549,6 +564,7 @@ def _extend_ministack() -> None:
             "delete": _delete_composite_alarm,
         },
         "AWS::WAFv2::WebACLAssociation": {"create": _create_acl_association, "delete": _delete_recorded},
+        "AWS::IAM::AccessKey": {"create": _create_access_key, "delete": _delete_access_key},
         "AWS::IAM::OIDCProvider": {"create": _create_identity_provider, "delete": _delete_recorded},
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
         "AWS::EC2::SecurityGroupEgress": _rule_handlers("IpPermissionsEgress"),

@@ -6,6 +6,8 @@ the real function on messages and enforces the roles' policies. The programs of 
 
 import argparse
 import contextlib
+import itertools
+import json
 import secrets
 import sys
 import time
@@ -14,19 +16,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import boto3
 from botocore.exceptions import ClientError
 
 from asciist.conversion import ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.protocol.artifacts import digest_of
+from asciist.protocol.artifacts import art_key, digest_of
 from asciist.protocol.messages import ConversionRequest
+from asciist.protocol.read_only import VALID_SECONDS
+from asciist.settings import READ_ONLY_MARKER
 from devtools.deployment import copy_of_the_project
 from devtools.trial import Report, Step, Switch, Trial, switches_of
+from tests.emulated.azurite import Azurite
 from tests.emulated.deployment import Deployment, ManagedDeployment
 from tests.emulated.emulator import ROOT, Emulator
 
 EXAMPLES: Final = ROOT / "examples"
 PHOTOGRAPHS: Final = ("cat.jpg", "astronaut.jpg", "coffee.webp", "camera.png", "horse.png", "moon.gif")
+_PEER_CONTAINER: Final = "artifacts"
 
 Say = Callable[[str], object]
 
@@ -34,18 +41,33 @@ Say = Callable[[str], object]
 class Rehearsal(Trial):
     """A trial that also converts images, tries what roles may do, and looks at what a deployment keeps."""
 
-    def __init__(self, deployment: Deployment, *, switches: Sequence[Switch], omitted: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        switches: Sequence[Switch],
+        omitted: Mapping[str, str],
+        peer: Azurite | None,
+        say: Say,
+    ) -> None:
         # No observation waits: the emulator shows none of them.
         super().__init__(deployment, switches=switches, omitted=omitted, budget_seconds=0.1, say=say)
-        self._deployed, self._say = deployment, say
+        self._deployed, self._peer, self._say = deployment, peer, say
 
     def steps(self) -> list[Step]:
         deployed, say, kept = self._deployed, self._say, list[dict[str, str]]()
+        peer = self._peer
+        with_peer = [
+            Step("read art of the peer store", lambda: peer and read_through(deployed, peer)),
+            Step("try what the other deployment may do", lambda: try_as_peer(deployed)),
+            Step("switch the read-only mode on and off", lambda: switch_read_only(deployed)),
+        ]
         more = {
             "smoke test": [
                 Step("convert images", lambda: convert_images(deployed, say)),
                 Step("the probe converts an image", lambda: probe(deployed)),
                 Step("try what is not permitted", lambda: try_what_is_not_permitted(deployed, say)),
+                *(with_peer if peer else []),
                 Step("a poison message becomes a dead letter", lambda: send_poison_message(deployed)),
                 Step("white space changes nothing", lambda: change_white_space(deployed)),
                 Step("note what an upgrade must keep", lambda: kept.append(_storage(deployed))),
@@ -58,17 +80,24 @@ class Rehearsal(Trial):
         return [step for own in super().steps() for step in (own, *more.get(own.title, []))]
 
 
-def rehearse(context: Mapping[str, str], *, switches: bool = False, say: Say = print) -> Report:
-    """Run the rehearsal until a step fails, and return the report. With `switches`, change each choice forth and back."""
+def rehearse(context: Mapping[str, str], *, switches: bool = False, peer: Azurite | None = None, say: Say = print) -> Report:
+    """Run the rehearsal until a step fails, and return the report.
+
+    With `switches`, change each choice forth and back. With `peer`, its container `artifacts` is the peer store.
+    """
     with (
         TemporaryDirectory(prefix="rehearsal-") as scratch,
         Emulator(enforce_iam=True) as emulator,
-        ManagedDeployment(emulator, project=copy_of_the_project(Path(scratch)), context=context) as deployment,
+        ManagedDeployment(
+            emulator,
+            project=copy_of_the_project(Path(scratch)),
+            context={**context, **(_peer_of(emulator, peer) if peer else {})},
+        ) as deployment,
     ):
         every, omitted = switches_of(deployment.environment, deployment.context)
         possible = [switch for switch in every if switches and switch.choice != "architecture"]
         omitted["architecture"] = "this machine can run one"
-        rehearsal = Rehearsal(deployment, switches=possible, omitted=omitted, say=say)
+        rehearsal = Rehearsal(deployment, switches=possible, omitted=omitted, peer=peer, say=say)
         rehearsal.run(rehearsal.steps())
         return rehearsal.report
 
@@ -96,6 +125,84 @@ def convert_images(deployment: Deployment, say: Say, *, width: int = 60) -> None
     say("  a damaged image: 400, from the worker")
 
 
+def _peer_of(emulator: Emulator, peer: Azurite) -> dict[str, str]:
+    """Create the secret with the credentials of a peer store, and return the keys of the environment that name both."""
+    variables = {name: value for name, value in peer.environment.items() if name.startswith("AZURE_")}
+    secrets_manager = boto3.client("secretsmanager", **emulator.client_arguments)
+    secret = secrets_manager.create_secret(Name="peer", SecretString=json.dumps(variables))
+    return {"peer_store": f"azure://{_PEER_CONTAINER}", "peer_secret": secret["ARN"]}
+
+
+def read_through(deployment: Deployment, peer: Azurite) -> None:
+    """Move art to the peer store, request it, and check that it is served and copied back."""
+    image = (EXAMPLES / PHOTOGRAPHS[0]).read_bytes()
+    answer = deployment.request("PUT", "/photo?width=50", image)
+    key = art_key(digest_of(image), ConversionOptions(width=50))
+    s3, place = deployment.aws("s3"), {"Bucket": _artifacts(deployment), "Key": key}
+    peer.create_blob(_PEER_CONTAINER, key, s3.get_object(**place)["Body"].read())
+    s3.delete_object(**place)
+    served = deployment.request("GET", answer.headers["content-location"])
+    assert (served.status, served.body) == (200, answer.body), served
+    s3.head_object(**place)
+    absent = deployment.request("GET", answer.headers["content-location"].replace("50", "51"))
+    assert absent.status == 404, absent
+
+
+def try_as_peer(deployment: Deployment) -> None:
+    """Read art with the credentials that the deployment has made for the other one, and try what these do not allow."""
+    secret = deployment.aws("secretsmanager").get_secret_value(SecretId=deployment.outputs("web")["PeerSecret"])
+    credentials = {name.lower(): value for name, value in json.loads(secret["SecretString"]).items()}
+    region = credentials.pop("aws_region")
+    s3 = boto3.client("s3", endpoint_url=deployment.emulator.endpoint, region_name=region, **credentials)
+    digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
+    place = {"Bucket": _artifacts(deployment)}
+    listed = s3.list_objects_v2(**place, Prefix=f"{digest}/")["Contents"]
+    for entry in listed:
+        s3.get_object(**place, Key=entry["Key"])
+    for call in (
+        lambda: s3.list_objects_v2(**place),
+        lambda: s3.put_object(**place, Key=f"{digest}/width/50"),
+        lambda: s3.get_object(**place, Key=READ_ONLY_MARKER),
+    ):
+        _assert_denied(call)
+
+
+def _assert_denied(call: Callable[[], object]) -> None:
+    try:
+        answer = call()
+    except ClientError as error:
+        _assert_equal(error.response["Error"]["Code"], "AccessDenied")
+    else:
+        raise AssertionError(f"allowed: {answer}")
+
+
+def switch_read_only(deployment: Deployment) -> None:
+    """Write and delete the marker, and check that new art is refused meanwhile, and that the web tier only reads the marker."""
+    image = (EXAMPLES / PHOTOGRAPHS[0]).read_bytes()
+    s3, web = deployment.aws("s3"), deployment.client("s3", "web")
+    place = {"Bucket": _artifacts(deployment), "Key": READ_ONLY_MARKER}
+    widths = itertools.count(200)
+
+    def wait_for(status: int) -> None:
+        give_up = time.monotonic() + 2 * VALID_SECONDS
+        while (found := deployment.request("PUT", f"/photo?width={next(widths)}", image).status) != status:
+            assert time.monotonic() < give_up, found
+
+    s3.put_object(**place)
+    wait_for(503)
+    web.get_object(**place)
+    _assert_denied(lambda: web.put_object(**place))
+    _assert_denied(lambda: web.delete_object(**place))
+    s3.delete_object(**place)
+    wait_for(200)  # one process; the others notice during the next steps, which convert nothing
+
+
+def _artifacts(deployment: Deployment) -> str:
+    buckets = deployment.physical_ids("storage", "AWS::S3::Bucket")
+    (bucket,) = [name for name, logical_id in buckets.items() if logical_id == "Artifacts"]
+    return bucket
+
+
 def probe(deployment: Deployment) -> None:
     """Invoke the function that probes the deployment. The name of the load balancer resolves in AWS only."""
     functions = deployment.aws("lambda")
@@ -109,10 +216,10 @@ def probe(deployment: Deployment) -> None:
 
 def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
     """Make calls with the credentials of each tier, and check which of them the deployed policies allow."""
-    buckets = deployment.physical_ids("storage", "AWS::S3::Bucket")
-    (bucket,) = [name for name, logical_id in buckets.items() if logical_id == "Artifacts"]
+    bucket = _artifacts(deployment)
     queues = deployment.physical_ids("storage", "AWS::SQS::Queue")
     (requests,) = [url for url, name in queues.items() if name == "Requests"]
+    has_peer = bool(deployment.context.get("peer_store"))
     digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
     image, art, other = f"{digest}/image", f"{digest}/width/60", secrets.token_hex(32)
     other_image, absent = f"{other}/image", f"{other}/width/60"
@@ -124,9 +231,11 @@ def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
         ("s3", "put_object", {"Key": other_image}, "web", "store an image"),
         ("s3", "get_object", {"Key": art}, "web worker", "read art"),
         ("s3", "get_object", {"Key": absent}, "", "find out whether art is absent or must not be read"),
-        ("s3", "put_object", {"Key": absent}, "worker", "store art"),
+        ("s3", "put_object", {"Key": absent}, "web worker" if has_peer else "worker", "store art"),
         ("s3", "delete_object", {"Key": absent}, "web", "delete art"),
         ("s3", "put_object", {"Key": "anything"}, "", "store anything else"),
+        ("s3", "put_object", {"Key": READ_ONLY_MARKER}, "", "switch the read-only mode on"),
+        ("s3", "list_objects_v2", {"Prefix": "migration/"}, "web" if has_peer else "", "find out that the mode is off"),
         ("s3", "list_objects_v2", {"Prefix": f"{digest}/"}, "web", "list the folder of a digest"),
         ("s3", "list_objects_v2", {"Prefix": digest[:8]}, "", "complete a digest"),
         ("s3", "list_objects_v2", {}, "", "list the bucket"),
@@ -178,9 +287,7 @@ def _storage(deployment: Deployment) -> dict[str, str]:
 def abandon_reply_queue(deployment: Deployment) -> None:
     """Leave a reply queue and its note, as the instances do that are terminated with their group and have no time to stop."""
     deployment.aws("sqs").create_queue(QueueName=f"{deployment.prefix}-reply-10-0-0-1-0")
-    buckets = deployment.physical_ids("storage", "AWS::S3::Bucket")
-    (bucket,) = [name for name, logical in buckets.items() if logical == "Artifacts"]
-    deployment.aws("s3").put_object(Bucket=bucket, Key="reply-queues/10-0-0-1-0")
+    deployment.aws("s3").put_object(Bucket=_artifacts(deployment), Key="reply-queues/10-0-0-1-0")
 
 
 def _assert_equal(found: object, expected: object) -> None:

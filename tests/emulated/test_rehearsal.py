@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.emulated.azurite import Azurite
 from tests.emulated.matrix import CHOICES, EACH_CHOICE, every_switch, switch_under_load
 from tests.emulated.rehearsal import rehearse
 
@@ -29,7 +30,9 @@ def test_the_pruned_matrix_changes_how_requests_are_converted_in_both_directions
     assert made == {"worker": 2, "replies": 2, "surroundings": 0, "machines": 0}
 
 
-def test_a_deployment_serves_upgrades_and_rolls_back_under_load_and_leaves_nothing() -> None:
-    report = rehearse({"worker": "lambda", "replies": "queue"})
+def test_a_deployment_with_a_peer_serves_upgrades_and_rolls_back_under_load_and_leaves_nothing() -> None:
+    with Azurite() as peer:
+        peer.create_container("artifacts")
+        report = rehearse({"worker": "lambda", "replies": "queue"}, peer=peer)
 
     assert report.passed, report.markdown()

@@ -21,10 +21,11 @@ from asciist.protocol.artifacts import art_key, digest_of
 from asciist.protocol.ports import Conversion, Delivery
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder
+from asciist.settings import READ_ONLY_MARKER
 from devtools.images import encoded, gradient
 from migration.move.copying import Copier
 from migration.move.journal import Journal, MoveError
-from migration.move.steps import MARKER, Steps
+from migration.move.steps import Steps
 from migration.move.stores import Side
 
 IMAGE = encoded(gradient(8, 6), "PNG")
@@ -79,7 +80,7 @@ class _SteppedStore(ObjectStore):
         return super().exists(key)
 
     def delete(self, key: str) -> None:
-        if key != MARKER:
+        if key != READ_ONLY_MARKER:
             _pause()
         super().delete(key)
 
@@ -106,7 +107,7 @@ class Deployments:
         return tuple(self._has(store, KEY) for store in (0, 1))  # type: ignore[return-value]  # of two
 
     def is_read_only(self, at: int) -> bool:
-        return self._has(at, MARKER)
+        return self._has(at, READ_ONLY_MARKER)
 
     def is_readable(self, at: int) -> bool:
         """Return whether a client finds the art through a deployment. Nothing is copied."""

@@ -17,11 +17,12 @@ from obstore.store import MemoryStore
 
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.settings import READ_ONLY_MARKER
 from migration.move.cli import main
 from migration.move.copying import Copier
 from migration.move.journal import Journal, MoveError, Phase, Position
 from migration.move.pace import Pace
-from migration.move.steps import MARKER, Steps, weight_from
+from migration.move.steps import Steps, weight_from
 from migration.move.stores import Side
 from tests.clock import Clock
 from tests.waiting import wait_until
@@ -44,7 +45,7 @@ def fill(side: Side, count: int) -> None:
         side.artifacts.put(image_key(digest), image(number))
         side.artifacts.put(art_key(digest, OPTIONS), StoredArt(f"art {number}").to_json())
     side.artifacts.put("reply-queues/some-queue", b"")
-    side.artifacts.put(MARKER, b"")
+    side.artifacts.put(READ_ONLY_MARKER, b"")
 
 
 IMAGE = image_key(digest_of(image(0)))
@@ -70,7 +71,7 @@ class TestCopying:
         assert (report.listed, report.copied, report.failed) == (40, 40, 0)
         assert keys(new) == keys(old)
         assert new.artifacts.get(IMAGE) == image(0)
-        assert not new.artifacts.exists(MARKER)
+        assert not new.artifacts.exists(READ_ONLY_MARKER)
 
     def test_a_second_copy_finds_everything_present(self, old: Side, new: Side) -> None:
         fill(old, 5)
@@ -207,19 +208,19 @@ class TestSteps:
             return Steps(journal=Journal(tmp_path), source=source, destination=destination, copier=copier, sleep=sleep)
 
         fill(old, 3)
-        old.artifacts.delete(MARKER)
+        old.artifacts.delete(READ_ONLY_MARKER)
         return make
 
     def test_a_move_from_its_beginning_to_its_end(self, steps: Callable[..., Steps], old: Side) -> None:
         assert steps().status()["objects_missing"] == 6
         assert steps().backfill()["copied"] == 6
         assert steps().switch(lambda: 0.0)["phase"] == "switched"
-        assert not old.artifacts.exists(MARKER)
+        assert not old.artifacts.exists(READ_ONLY_MARKER)
         finished = steps().finish(lambda: 0.0, is_complete=True)
 
         assert (finished["phase"], finished["compared"]) == ("finished", 6)
         assert finished["next"].startswith("empty memory-old")
-        assert old.artifacts.get(MARKER) == b""
+        assert old.artifacts.get(READ_ONLY_MARKER) == b""
         assert steps().finish(lambda: 0.0)["done"] == "nothing: the move is finished"
         with pytest.raises(MoveError, match="finished"):
             steps().backfill()
@@ -232,7 +233,7 @@ class TestSteps:
 
         def drain(asked: float) -> None:
             seconds.append(asked)
-            assert old.artifacts.get(MARKER) == b""
+            assert old.artifacts.get(READ_ONLY_MARKER) == b""
             old.artifacts.put(image_key(digest_of(late)), late)
 
         steps(sleep=drain).switch(lambda: 0.0)
@@ -251,7 +252,7 @@ class TestSteps:
         with pytest.raises(MoveError, match="still has the weight 1"):
             steps().switch(lambda: next(weights))
         assert steps().status()["phase"] == "attached"
-        assert not old.artifacts.exists(MARKER)
+        assert not old.artifacts.exists(READ_ONLY_MARKER)
 
     def test_objects_that_expire_soon_and_are_missing_are_waited_for(self, old: Side, new: Side, tmp_path: Path) -> None:
         fill(old, 3)
@@ -303,7 +304,7 @@ class TestSteps:
         for key in keys(old):
             old.artifacts.delete(key)
         assert "set the peer store" in steps(new, old).invert()["done"]
-        assert not old.artifacts.exists(MARKER)
+        assert not old.artifacts.exists(READ_ONLY_MARKER)
 
     def test_a_move_that_has_not_begun_is_not_inverted(self, steps: Callable[..., Steps]) -> None:
         with pytest.raises(MoveError, match="nothing has been moved"):

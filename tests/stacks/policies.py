@@ -70,7 +70,10 @@ class Statement:
 
 
 def roles(templates: Templates) -> dict[str, list[Statement]]:
-    """Return the statements of every role of a deployment. Raises KeyError for a role without a name in `_ROLES`."""
+    """Return the statements of every role of a deployment, and those of its user, as `peer`.
+
+    Raises KeyError for a role without a name in `_ROLES`.
+    """
     found: dict[str, list[Statement]] = {}
     for stack, template in templates.items():
         resources = template["Resources"]
@@ -83,9 +86,13 @@ def roles(templates: Templates) -> dict[str, list[Statement]]:
                 assert (trust["Action"], trust.keys()) == ("sts:AssumeRole", {"Action", "Effect", "Principal"})
                 names[logical_id] = _ROLES[stack, trust["Principal"]["Service"]]
                 found[names[logical_id]] = []
+            if resource["Type"] == "AWS::IAM::User":
+                assert resource["Properties"].keys() == {"Tags"}  # no policies, groups or password
+                names[logical_id] = "peer"
+                found["peer"] = []
         for resource in resources.values():
             if resource["Type"] == "AWS::IAM::Policy":
-                for role in resource["Properties"]["Roles"]:
+                for role in [*resource["Properties"].get("Roles", []), *resource["Properties"].get("Users", [])]:
                     found[names[role["Ref"]]] += statements(resource["Properties"]["PolicyDocument"], template, templates)
     return found
 

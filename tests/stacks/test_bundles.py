@@ -611,6 +611,50 @@ def test_boot_fails_if_the_keys_of_links_cannot_be_read(rehearsal: Rehearsal) ->
     assert "enable --now asciist-web" not in rehearsal.calls.read_text()
 
 
+PEER = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:peer-AbCdEf"
+
+
+def test_boot_gives_the_credentials_of_the_peer_store_to_the_unit_and_to_nobody_else(rehearsal: Rehearsal) -> None:
+    rehearsal.environment.write_text(f"ASCIIST_BACKEND=aws\nPEER_SECRET_ARN={PEER}\nASCIIST_PORT=8080\n")
+    rehearsal.stand_in("aws", """echo '{"AZURE_STORAGE_ACCOUNT_NAME": "art", "AZURE_CLIENT_SECRET": "a~b/c+d%=="}'""")
+    rehearsal.stand_in("curl")
+    done = rehearsal.boot("asciist-web")
+    installed = (rehearsal.root / "etc/asciist/environment").read_text()
+
+    assert done.returncode == 0, done.stderr
+    assert f"aws secretsmanager get-secret-value --region eu-west-1 --secret-id {PEER} " in rehearsal.calls.read_text()
+    added = "AZURE_STORAGE_ACCOUNT_NAME=art\nAZURE_CLIENT_SECRET=a~b/c+d%==\n"
+    assert installed == f"{rehearsal.environment.read_text()}{added}"
+    assert "a~b" not in done.stdout + done.stderr + rehearsal.calls.read_text()
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        ("top-secret", "the secret is not JSON"),
+        ('["top-secret"]', "the secret is not an object of variables"),
+        (
+            '{"AZURE_CLIENT_ID": "a", "AWS_ACCESS_KEY_ID": "top-secret"}',
+            "AWS_ACCESS_KEY_ID is not the name of a variable AZURE_…",
+        ),
+        ('{"AZURE_CLIENT_SECRET": "top-secret\\nASCIIST_HOST=::"}', "the value of AZURE_CLIENT_SECRET is not a text of"),
+        ('{"AZURE_CLIENT_SECRET": 7}', "the value of AZURE_CLIENT_SECRET is not a text of"),
+    ],
+)
+def test_boot_fails_if_the_secret_of_the_peer_store_is_none_and_does_not_show_it(
+    rehearsal: Rehearsal, secret: str, problem: str
+) -> None:
+    rehearsal.environment.write_text(f"PEER_SECRET_ARN={PEER}\n")
+    rehearsal.stand_in("aws", f"echo '{secret}'")
+    done = rehearsal.boot("asciist-web")
+
+    assert done.returncode == 1
+    assert f"peer-variables: {problem}" in done.stderr
+    assert "boot: the credentials of the peer store cannot be read\n" in done.stderr
+    assert "top-secret" not in done.stdout + done.stderr
+    assert "enable --now asciist-web" not in rehearsal.calls.read_text()
+
+
 def test_boot_waits_for_the_lock_of_the_packages(rehearsal: Rehearsal) -> None:
     """Another program, such as the update of the Systems Manager agent, holds it for some seconds."""
     failed = "can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)"

@@ -29,6 +29,10 @@ DATADOG = {
     "datadog_app_key": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-key-AbCdEf",
     "datadog_notify": "@pagerduty-asciist",
 }
+PEER = {
+    "peer_store": "azure://artifacts",
+    "peer_secret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:peer-AbCdEf",
+}
 CHOICES: tuple[tuple[dict[str, str], ...], ...] = (
     ({"worker": "lambda"}, {"worker": "asg"}),
     ({"replies": "queue"}, {"replies": "callback"}),
@@ -39,6 +43,7 @@ CHOICES: tuple[tuple[dict[str, str], ...], ...] = (
     ({"snap_start": "false"}, {"snap_start": "true"}),
     ({"baked": "false"}, {"baked": "true"}),
     ({}, DATADOG),
+    ({}, PEER),
     ({"architecture": "arm64"}, {"architecture": "x86_64"}),
 )
 NAMES = (
@@ -48,6 +53,7 @@ NAMES = (
     "DashboardName",
     "TopicName",
     "RoleName",
+    "UserName",
     "QueueName",
     "BucketName",
 )
@@ -61,9 +67,9 @@ def rows() -> list[tuple[int, ...]]:
     equal size, more than half of a set. Any two have an element in common, and each has one that the other lacks; the row
     without an element is first.
     """
-    subsets = list(itertools.combinations(range(1, 6), 3))
+    subsets = list(itertools.combinations(range(1, 7), 4))
     assert len(CHOICES) <= len(subsets)
-    return [tuple(int(row in subset) for subset in subsets[: len(CHOICES)]) for row in range(6)]
+    return [tuple(int(row in subset) for subset in subsets[: len(CHOICES)]) for row in range(7)]
 
 
 def deployments() -> list[Environment]:

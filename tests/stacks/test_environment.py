@@ -13,6 +13,7 @@ from stacks.environment import ENVIRONMENTS, Environment
 from stacks.values import ContextError
 
 DOMAIN = {"domain": "art.example", "certificate": "arn:aws:acm:eu-west-1:123456789012:certificate/x"}
+PEER_SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:peer-AbCdEf"  # noqa: S105 - the ARN of a secret
 
 
 def mistakes(name: str = "dev", **overrides: str) -> str:
@@ -85,6 +86,18 @@ class TestMistakes:
             ({"sizes": "small"}, "unknown key 'sizes'"),
             ({"domain": "art.example"}, "domain and certificate (its ARN) go together: give both or neither"),
             ({"domain": "a", "certificate": "b"}, "certificate must be the ARN of a certificate, not 'b'"),
+            (
+                {"peer_store": "azure://artifacts"},
+                "peer_store and peer_secret (the ARN of its credentials) go together: give both or neither",
+            ),
+            (
+                {"peer_store": "s3://bucket", "peer_secret": PEER_SECRET},
+                "peer_store must be a container on Azure, such as azure://artifacts, not 's3://bucket'",
+            ),
+            (
+                {"peer_store": "azure://artifacts", "peer_secret": "the key itself"},
+                "peer_secret must be the ARN of the secret that holds the credentials",
+            ),
             ({"alarm_email": "me"}, "alarm_email must be an e-mail address, not 'me'"),
             ({"hosted_zone": "Z1"}, "hosted_zone has the records of a domain: give domain, too"),
             ({"ticket_email": "me"}, "ticket_email must be an e-mail address, not 'me'"),

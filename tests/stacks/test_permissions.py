@@ -9,6 +9,7 @@ import pytest
 
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import art_key, image_key
+from asciist.settings import READ_ONLY_MARKER
 from stacks.environment import Environment
 from tests.stacks.policies import ACCOUNT, REGION, Statement, is_allowed, is_denied, resource_policies, roles
 from tests.stacks.synthesis import choose, synthesized
@@ -18,16 +19,19 @@ OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 API_KEY, APP_KEY = (f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}" for name in ("api-key", "app-key"))
 LINK_KEYS = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:linkkeys"
-DEPLOYMENTS = [
-    *COMBINATIONS,
-    SECURE,
-    *(choose(worker=worker, datadog_api_key=API_KEY, datadog_app_key=APP_KEY) for worker in ("lambda", "asg")),
-]
+PEER_SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:peer"
+PEER = choose(
+    worker="asg", datadog_api_key=API_KEY, datadog_app_key=APP_KEY, peer_store="azure://artifacts", peer_secret=PEER_SECRET
+)
+DEPLOYMENTS = [*COMBINATIONS, SECURE, choose(datadog_api_key=API_KEY, datadog_app_key=APP_KEY), PEER]
 
 each_deployment = pytest.mark.parametrize(
     "environment",
     DEPLOYMENTS,
-    ids=lambda chosen: f"{chosen.worker}-{chosen.replies}-{chosen.environment}{'-datadog' if chosen.datadog else ''}",
+    ids=lambda chosen: (
+        f"{chosen.worker}-{chosen.replies}-{chosen.environment}{'-datadog' if chosen.datadog else ''}"
+        f"{'-peer' if chosen.peer_store else ''}"
+    ),
 )
 
 BUCKET = "arn:aws:s3:::artifacts"
@@ -38,8 +42,16 @@ DIGEST = "0123456789abcdef" * 4
 IMAGE = f"{BUCKET}/{image_key(DIGEST)}"
 ART = f"{BUCKET}/{art_key(DIGEST, ConversionOptions(width=80))}"
 STYLED_ART = f"{BUCKET}/{art_key(DIGEST, ConversionOptions(width=80, style='ramp', invert=True))}"
+MARKER = f"{BUCKET}/{READ_ONLY_MARKER}"
 NOTE = f"{BUCKET}/reply-queues/asciist-dev-reply-10-0-0-5-0123456789ab"
-OBJECTS = {"image": IMAGE, "art": ART, "styled art": STYLED_ART, "note": NOTE, "other": f"{BUCKET}/readiness"}
+OBJECTS = {
+    "image": IMAGE,
+    "art": ART,
+    "styled art": STYLED_ART,
+    "note": NOTE,
+    "marker": MARKER,
+    "other": f"{BUCKET}/readiness",
+}
 
 Call = tuple[str, str, str]
 """(action, resource, condition)"""
@@ -55,6 +67,8 @@ def documented(heading: str) -> list[dict[str, str]]:
 
 
 def applies(deployed_with: str, environment: Environment) -> bool:
+    if deployed_with == "`peer_store`":
+        return bool(environment.peer_store)
     if deployed_with == "`datadog`":
         return environment.datadog
     if deployed_with == "`canary`":
@@ -90,6 +104,7 @@ def described(resource: str) -> str:
         (rf"arn:aws:sqs:{REGION}:{ACCOUNT}:(.*)", r"\1"),
         (rf"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:.*", "its log"),
         (LINK_KEYS, "keys of links"),
+        (PEER_SECRET, "credentials of the peer store"),
         (API_KEY, "Datadog's API key"),
         (APP_KEY, "Datadog's application key"),
     ):
@@ -158,11 +173,13 @@ def tiers(environment: Environment) -> list[str]:
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_each_tier_may_make_its_own_calls_to_each_kind_of_object(kind: str, environment: Environment) -> None:
     web, worker = tiers(environment)
+    copies, reads_marker = ({"PutObject"}, {"GetObject"}) if environment.peer_store else (set(), set())
     expected = {
         "image": ({"PutObject", "DeleteObject"}, {"GetObject"}),
-        "art": ({"GetObject", "DeleteObject"}, {"GetObject", "PutObject"}),
-        "styled art": ({"GetObject", "DeleteObject"}, {"GetObject", "PutObject"}),
+        "art": ({"GetObject", "DeleteObject"} | copies, {"GetObject", "PutObject"}),
+        "styled art": ({"GetObject", "DeleteObject"} | copies, {"GetObject", "PutObject"}),
         "note": ({"PutObject", "DeleteObject"}, set()),
+        "marker": (reads_marker, set()),
         "other": (set(), set()),
     }
     assert (
@@ -173,7 +190,7 @@ def test_each_tier_may_make_its_own_calls_to_each_kind_of_object(kind: str, envi
 
 @each_deployment
 def test_no_role_but_those_of_the_tiers_may_reach_an_artifact_or_a_queue(environment: Environment) -> None:
-    for role in roles(synthesized(environment)).keys() - tiers(environment):
+    for role in roles(synthesized(environment)).keys() - {*tiers(environment), "peer"}:
         for resource in (*OBJECTS.values(), BUCKET):
             assert allowed_calls(role, environment, resource, "s3") == set()
         for resource in (REQUESTS, DEAD_LETTERS, reply_queue(environment)):
@@ -187,6 +204,7 @@ def test_nobody_may_list_keys_without_knowing_the_digest_of_their_image(environm
     for prefix, listed in {
         f"{DIGEST}/": True,
         "reply-queues/": True,
+        "migration/": bool(environment.peer_store),
         "": False,
         "0": False,
         "?": False,
@@ -201,6 +219,16 @@ def test_nobody_may_list_keys_without_knowing_the_digest_of_their_image(environm
         for action in ("s3:ListBucket", "s3:ListBucketVersions", "s3:ListAllMyBuckets", "sqs:ListQueues"):
             for resource in (BUCKET, "arn:aws:s3:::*", f"arn:aws:sqs:{REGION}:{ACCOUNT}:*", "*"):
                 assert not is_allowed([policy], action, resource), (role, action, resource)
+
+
+def test_the_other_deployment_may_read_and_delete_what_it_can_name_and_nothing_else() -> None:
+    policy = roles(synthesized(PEER))["peer"]
+    found = {kind: allowed_calls("peer", PEER, resource, "s3") for kind, resource in OBJECTS.items()}
+
+    assert {kind for kind, calls in found.items() if calls} == {"image", "art", "styled art"}
+    assert all(found[kind] == {"GetObject", "DeleteObject"} for kind in ("image", "art", "styled art"))
+    for prefix, listed in {f"{DIGEST}/": True, "migration/": False, "": False, DIGEST: False}.items():
+        assert is_allowed([policy], "s3:ListBucket", BUCKET, s3__prefix=prefix) is listed
 
 
 @each_deployment

@@ -17,7 +17,7 @@ import pytest
 from aws_cdk import assertions
 
 import app as cdk_app
-from asciist.settings import CALLBACK_PORTS, Settings, Timeouts
+from asciist.settings import CALLBACK_PORTS, READ_ONLY_MARKER, Settings, Timeouts
 from asciist.telemetry import metrics
 from devtools.capacity import Load, capacity
 from devtools.capacity.sizing import CPU_TARGET, IN_FLIGHT_TARGET, VCPUS
@@ -42,6 +42,8 @@ WITH_CDN = choose(
     image="ami-0123456789abcdef0",
     baked=True,
     worker="asg",
+    peer_store="azure://artifacts",
+    peer_secret="arn:aws:secretsmanager:eu-west-1:123456789012:secret:peer-AbCdEf",  # noqa: S106 - the ARN of a secret
 )
 
 HSTS = "routing.http.response.strict_transport_security.header_value"
@@ -349,6 +351,15 @@ class TestOperation:
             assert settings.backend == "aws"
             is_web = "ASCIIST_PORT" in variables
             assert variables.get("ASCIIST_REPLY_PATH") == (environment.replies if is_web else None)
+
+    def test_the_web_tier_alone_has_a_peer_store_and_the_marker_of_its_own_store(self) -> None:
+        """And it has both or none, since a deployment without a peer would pay for looks at a marker."""
+        for environment in (WITH_CDN, COMBINATIONS[0]):
+            for variables in deployed_variables(environment):
+                found = {name: value for name, value in variables.items() if re.search("PEER|READ_ONLY", name)}
+                has_peer = bool(environment.peer_store) and "ASCIIST_PORT" in variables
+                peer = {"ASCIIST_PEER_STORE": "azure://artifacts", "ASCIIST_READ_ONLY": f"s3://token/{READ_ONLY_MARKER}"}
+                assert found == (peer if has_peer else {})
 
     @each_deployment
     def test_groups_update_one_instance_at_a_time(self, environment: Environment) -> None:

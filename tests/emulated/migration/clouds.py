@@ -17,8 +17,8 @@ from typing import Final
 import boto3
 
 from asciist.adapters.azure import DEAD_LETTERS
+from asciist.settings import READ_ONLY_MARKER
 from devtools.deployment import copy_of_the_project
-from migration.move.steps import MARKER
 from tests.emulated.azurite import Azurite
 from tests.emulated.deployment import Deployment
 from tests.emulated.emulator import Emulator
@@ -135,7 +135,7 @@ def clouds(directory: Path, *, stacks: bool) -> Iterator[tuple[dict[str, Cloud],
             callbacks = {"ASCIIST_CALLBACK_FIRST_PORT": _CALLBACKS[name]}
             own = {
                 "ASCIIST_PEER_STORE": stores[peer],
-                "ASCIIST_READ_ONLY": f"{stores[name]}/{MARKER}",
+                "ASCIIST_READ_ONLY": f"{stores[name]}/{READ_ONLY_MARKER}",
             }
             made[name] = Cloud(
                 name,
