@@ -91,7 +91,7 @@ def rehearse(context: Mapping[str, str], *, switches: bool = False, peer: Azurit
         ManagedDeployment(
             emulator,
             project=copy_of_the_project(Path(scratch)),
-            context={**context, **(_peer_of(emulator, peer) if peer else {})},
+            context={**context, **(peer_of(emulator, peer, _PEER_CONTAINER) if peer else {})},
         ) as deployment,
     ):
         every, omitted = switches_of(deployment.environment, deployment.context)
@@ -125,12 +125,12 @@ def convert_images(deployment: Deployment, say: Say, *, width: int = 60) -> None
     say("  a damaged image: 400, from the worker")
 
 
-def _peer_of(emulator: Emulator, peer: Azurite) -> dict[str, str]:
+def peer_of(emulator: Emulator, peer: Azurite, container: str) -> dict[str, str]:
     """Create the secret with the credentials of a peer store, and return the keys of the environment that name both."""
     variables = {name: value for name, value in peer.environment.items() if name.startswith("AZURE_")}
     secrets_manager = boto3.client("secretsmanager", **emulator.client_arguments)
     secret = secrets_manager.create_secret(Name="peer", SecretString=json.dumps(variables))
-    return {"peer_store": f"azure://{_PEER_CONTAINER}", "peer_secret": secret["ARN"]}
+    return {"peer_store": f"azure://{container}", "peer_secret": secret["ARN"]}
 
 
 def read_through(deployment: Deployment, peer: Azurite) -> None:
@@ -150,8 +150,7 @@ def read_through(deployment: Deployment, peer: Azurite) -> None:
 
 def try_as_peer(deployment: Deployment) -> None:
     """Read art with the credentials that the deployment has made for the other one, and try what these do not allow."""
-    secret = deployment.aws("secretsmanager").get_secret_value(SecretId=deployment.outputs("web")["PeerSecret"])
-    credentials = {name.lower(): value for name, value in json.loads(secret["SecretString"]).items()}
+    credentials = {name.lower(): value for name, value in credentials_of_peer(deployment).items()}
     region = credentials.pop("aws_region")
     s3 = boto3.client("s3", endpoint_url=deployment.emulator.endpoint, region_name=region, **credentials)
     digest = digest_of((EXAMPLES / PHOTOGRAPHS[0]).read_bytes())
@@ -165,6 +164,13 @@ def try_as_peer(deployment: Deployment) -> None:
         lambda: s3.get_object(**place, Key=READ_ONLY_MARKER),
     ):
         _assert_denied(call)
+
+
+def credentials_of_peer(deployment: Deployment) -> dict[str, str]:
+    """Return the variables that a deployment has made for its peer."""
+    secret = deployment.aws("secretsmanager").get_secret_value(SecretId=deployment.outputs("web")["PeerSecret"])
+    variables: dict[str, str] = json.loads(secret["SecretString"])
+    return variables
 
 
 def _assert_denied(call: Callable[[], object]) -> None:

@@ -19,10 +19,12 @@ import boto3
 from asciist.adapters.azure import DEAD_LETTERS
 from asciist.settings import READ_ONLY_MARKER
 from devtools.deployment import copy_of_the_project
+from devtools.load import ProcessTree
 from tests.emulated.azurite import Azurite
 from tests.emulated.deployment import Deployment
 from tests.emulated.emulator import Emulator
 from tests.emulated.migration import faulty_service
+from tests.emulated.rehearsal import credentials_of_peer, peer_of
 from tests.waiting import wait_until
 
 AWS: Final = "aws"
@@ -41,14 +43,25 @@ class Cloud:
     """A deployment with one web process, at the same port whenever it runs, and one poller with two threads."""
 
     def __init__(
-        self, name: str, *, store: str, project: Path, directory: Path, web: Mapping[str, str], worker: Mapping[str, str]
+        self,
+        name: str,
+        *,
+        store: str,
+        project: Path,
+        directory: Path,
+        process_group: int,
+        web: Mapping[str, str],
+        worker: Mapping[str, str],
     ) -> None:
-        """`store` is its URL, and `web` and `worker` are the environments of the tiers. Files are written to `directory`."""
+        """`store` is its URL, and `web` and `worker` are the environments of the tiers. Files are written to `directory`.
+
+        Its processes end with `process_group` at the latest.
+        """
         self.name = name
         self.store = store
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])
-        self._project, self._directory = project, directory
+        self._project, self._directory, self._process_group = project, directory, process_group
         self._fault = directory / f"{name}.fault"
         self.set_fault("")
         own = {"FAULT_FILE": str(self._fault), "ASCIIST_HOST": "127.0.0.1", "ASCIIST_PORT": str(self.port)}
@@ -69,9 +82,11 @@ class Cloud:
     def start(self) -> None:
         """Start the tiers that do not run, and wait until the web process is ready."""
         if self._poller is None or self._poller.poll() is not None:
-            self._poller = self._started(_POLLER, self._worker_environment)
+            log = self._directory / f"{self.name}-poller.log"
+            self._poller = self._started(_POLLER, self._worker_environment, log)
+            wait_until(lambda: b"polling with" in log.read_bytes(), seconds=_START_SECONDS)
         if self._web is None or self._web.poll() is not None:
-            self._web = self._started(_WEB, self._web_environment)
+            self._web = self._started(_WEB, self._web_environment, self._directory / f"{self.name}-web.log")
         wait_until(self.is_ready, seconds=_START_SECONDS)
 
     def stop(self) -> None:
@@ -84,8 +99,9 @@ class Cloud:
     def kill(self) -> None:
         """Kill all processes of both tiers at once."""
         for process in filter(None, (self._web, self._poller)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            for pid in ProcessTree(process.pid).pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.wait()
 
     def is_ready(self) -> bool:
@@ -95,15 +111,15 @@ class Cloud:
             return connection.getresponse().status == 200
         return False
 
-    def _started(self, command: list[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        with (self._directory / f"{self.name}.log").open("ab") as log:
+    def _started(self, command: list[str], environment: Mapping[str, str], path: Path) -> "subprocess.Popen[bytes]":
+        with path.open("wb") as log:
             return subprocess.Popen(
                 command,
                 cwd=self._project,  # comes first in the path of `python -m`
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=self._process_group,
                 env={"PATH": os.environ["PATH"], **environment},
             )
 
@@ -125,9 +141,13 @@ def clouds(directory: Path, *, stacks: bool) -> Iterator[tuple[dict[str, Cloud],
             "ASCIIST_CALLBACK_NETWORKS": "127.0.0.0/8",
             "ASCIIST_METRICS": "none",
         }
-        aws_web, aws_worker = _in_stacks(stack, emulator, project) if stacks else _without_stacks(emulator)
-        stores = {AWS: f"s3://{aws_web['ASCIIST_BUCKET']}", AZURE: f"azure://{_NAME}"}
         azure = _in_azure(account)
+        if stacks:
+            aws_web, aws_worker, for_azure = _in_stacks(stack, emulator, account, project)
+            azure |= for_azure
+        else:
+            aws_web = aws_worker = _without_stacks(emulator)
+        stores = {AWS: f"s3://{aws_web['ASCIIST_BUCKET']}", AZURE: f"azure://{_NAME}"}
         environments = {AWS: (aws_web, aws_worker), AZURE: (azure, azure)}
         made = {}
         for name, (web, worker) in environments.items():
@@ -142,6 +162,7 @@ def clouds(directory: Path, *, stacks: bool) -> Iterator[tuple[dict[str, Cloud],
                 store=stores[name],
                 project=project,
                 directory=directory,
+                process_group=emulator.process_group,
                 web={**common, **web, **callbacks, **own},
                 worker={**common, **worker, **callbacks},
             )
@@ -163,27 +184,32 @@ def _project(directory: Path) -> Path:
     return project
 
 
-def _in_stacks(stack: ExitStack, emulator: Emulator, project: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Deploy the stacks, and return the environments of their web and worker instances."""
-    context = {"worker": "asg", "replies": "queue"}
+def _in_stacks(
+    stack: ExitStack, emulator: Emulator, account: Azurite, project: Path
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Deploy the stacks.
+
+    Returns the environments of their web and worker instances, and the variables that they have for the other deployment: the
+    keys of links, and credentials that read and delete images and art.
+    """
+    context = {"worker": "asg", "replies": "queue", **peer_of(emulator, account, _NAME)}
     deployment = stack.enter_context(Deployment(emulator, project=project, context=context))
     deployment.bootstrap()
     deployment.deploy()
-    _, _, web = deployment.program("web", "127.0.0.1", 0)
-    _, _, worker = deployment.program("worker", "127.0.0.1", 0)
-    return web, worker
+    _, _, web = deployment.program("web", "127.0.0.1", 1)  # which `Cloud` replaces
+    _, _, worker = deployment.program("worker", "127.0.0.1", 1)
+    return web, worker, {"ASCIIST_LINK_KEYS": web["ASCIIST_LINK_KEYS"], **credentials_of_peer(deployment)}
 
 
-def _without_stacks(emulator: Emulator) -> tuple[dict[str, str], dict[str, str]]:
+def _without_stacks(emulator: Emulator) -> dict[str, str]:
     boto3.client("s3", **emulator.client_arguments).create_bucket(Bucket=_NAME)
     queue_url = boto3.client("sqs", **emulator.client_arguments).create_queue(QueueName=_NAME)["QueueUrl"]
-    environment = {
+    return {
         "ASCIIST_BACKEND": "aws",
         "ASCIIST_BUCKET": _NAME,
         "ASCIIST_REQUEST_QUEUE_URL": queue_url,
         "ASCIIST_REPLY_QUEUE_PREFIX": f"{_NAME}-reply-",
     }
-    return environment, environment
 
 
 def _in_azure(account: Azurite) -> dict[str, str]:
