@@ -15,11 +15,12 @@ ERRORS = "errors"
 SLOW = "slow"
 """Every answer takes a second longer."""
 WRONG_ART = "wrong art"
-"""A quarter of the art has its characters in reverse order."""
+"""A quarter of the art has its blanks and its brightest characters exchanged."""
 
 _HEALTH_CHECKS = ("/healthz", "/readyz")
 _DELAY_SECONDS = 1.0
 _WRONG_SHARE = 0.25
+_EXCHANGED = bytes.maketrans(b" Q", b"Q ")
 
 
 class Faulty:
@@ -38,9 +39,9 @@ class Faulty:
             time.sleep(_DELAY_SECONDS)
         if fault == WRONG_ART and random.random() < _WRONG_SHARE:
             environ.pop("HTTP_ACCEPT_ENCODING", None)
-            return _reversed(self._application(environ, start_response))
+            return _exchanged(self._application(environ, start_response))
         return self._application(environ, start_response)
 
 
-def _reversed(body: Iterable[bytes]) -> Iterator[bytes]:
-    return (part[::-1] for part in body)
+def _exchanged(body: Iterable[bytes]) -> Iterator[bytes]:
+    return (part.translate(_EXCHANGED) for part in body)

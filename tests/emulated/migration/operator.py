@@ -36,6 +36,10 @@ _ENOUGH_SECONDS: Final = 600
 _POLL_SECONDS: Final = 0.05
 
 
+Running = subprocess.Popen[bytes]
+"""A command that has been started."""
+
+
 class OperatorError(AssertionError):
     """A command had another exit status than it should have. The message ends with its output."""
 
@@ -72,10 +76,13 @@ class Operator:
         directory.mkdir()
         self.old, self.new = old, new
         self.cdn = HaproxyCdn(haproxy.socket, backend=BACKEND)
+        self.doubts: list[str] = []
+        """Reasons for which the shift was inconclusive and had to be run again, once at most."""
         self._directory = directory
         self._environment = {**os.environ, **variables, **_remotes(variables)}
         self._pace = pace
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: dict[Running, Path] = {}
+        """Processes with the files of their outputs. A pipe that nobody reads would stop them when it is full."""
         program = directory / "asciist_shift.py"
         program.write_text(f"{_HURRY if pace.hurries else ''}{_SHIFT}")
         self._shift = (sys.executable, str(program), "--config", str(directory / "shift.toml"))
@@ -99,11 +106,11 @@ class Operator:
         """Run asciist-shift, and return its output. Raises OperatorError."""
         return self._ended(self.start_shift(*arguments), f"asciist-shift {' '.join(arguments)}", status)
 
-    def start_shift(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start_shift(self, *arguments: str) -> Running:
         """Start asciist-shift."""
         return self._started(*self._shift, *arguments)
 
-    def ended(self, running: "subprocess.Popen[str]", status: int) -> str:
+    def ended(self, running: Running, status: int) -> str:
         """Wait for the end of a command, and return its output. Raises OperatorError."""
         return self._ended(running, "asciist-shift", status)
 
@@ -120,23 +127,36 @@ class Operator:
         figures: dict[str, Any] = json.loads(output.splitlines()[-1])
         return figures
 
-    def reach(self, running: "subprocess.Popen[str]", step: int, *, passed: bool = False) -> None:
-        """Wait until `run` observes a step, or has judged it a success. Raises OperatorError if it ends before."""
+    def until(self, running: Running, condition: Callable[[State], bool]) -> Running:
+        """Wait until the shift is in a state, and return the process of `run`.
 
-        def reached() -> bool:
-            if running.poll() is not None:
-                output, _ = running.communicate()
-                raise OperatorError(f"the shift is {self.state.phase}: {self.state.reason}\n{output[-4000:]}")
+        Runs it again if it pauses because a step is inconclusive, as equal origins are now and then (`migration.shift.judge`).
+        Raises OperatorError if it ends for another reason.
+        """
+        give_up = time.monotonic() + _ENOUGH_SECONDS
+        while time.monotonic() < give_up:
             state = self.state
-            return state.phase is Phase.OBSERVING and (state.step, state.passed) >= (step, passed)
+            if running.poll() is not None:
+                if not state.reason.startswith("inconclusive: ") or self.doubts:
+                    raise OperatorError(f"the shift is {state.phase}: {state.reason}\n{self._output(running)[-4000:]}")
+                self.doubts.append(state.reason)
+                running = self.start_shift("run")
+            elif condition(state):
+                return running
+            time.sleep(_POLL_SECONDS)
+        raise OperatorError(f"after {_ENOUGH_SECONDS} s, the shift is {self.state.phase} at step {self.state.step}")
 
-        wait_for(reached)
+    def reach(self, running: Running, step: int, *, passed: bool = False) -> Running:
+        """Wait as `until` does until a step is observed, or has been judged a success."""
+        return self.until(
+            running, lambda state: state.phase is Phase.OBSERVING and (state.step, state.passed) >= (step, passed)
+        )
 
     def shift_all(self) -> None:
         """Shift all traffic from the old cloud to the new one."""
         self.shift("plan")
         running = self.start_shift("run")
-        self.reach(running, WATCH, passed=True)
+        running = self.reach(running, WATCH, passed=True)
         self.shift("finish")
         self._ended(running, "asciist-shift run", 5)
 
@@ -152,33 +172,38 @@ class Operator:
         """Kill the commands that have not ended."""
         for running in self._running:
             running.kill()
-            running.communicate()
+            running.wait()
 
     def _rclone(self, *arguments: str) -> str:
         filters = ("--filter", "+ /{{[0-9a-f]{64}}}/**", "--filter", "- *", "--config", os.devnull, "--stats", "0")
         return self._ended(self._started(_program("rclone"), *arguments, *filters), f"rclone {arguments[0]}", 0)
 
-    def _started(self, *command: str) -> "subprocess.Popen[str]":
-        running = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._running.append(running)
+    def _started(self, *command: str) -> Running:
+        path = self._directory / f"output-{len(self._running)}"
+        with path.open("w") as output:
+            running = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._running[running] = path
         return running
 
-    def _ended(self, running: "subprocess.Popen[str]", what: str, status: int) -> str:
+    def _output(self, running: Running) -> str:
+        return self._running[running].read_text()
+
+    def _ended(self, running: Running, what: str, status: int) -> str:
         try:
-            output, _ = running.communicate(timeout=_ENOUGH_SECONDS)
+            running.wait(_ENOUGH_SECONDS)
         except subprocess.TimeoutExpired:
             running.kill()
-            output, _ = running.communicate()
-            raise OperatorError(f"{what} did not end in {_ENOUGH_SECONDS} s:\n{output[-4000:]}") from None
+            running.wait()
+            raise OperatorError(f"{what} did not end in {_ENOUGH_SECONDS} s:\n{self._output(running)[-4000:]}") from None
+        output = self._output(running)
         if running.returncode != status:
             raise OperatorError(f"{what} exited with {running.returncode} instead of {status}:\n{output[-4000:]}")
         return output

@@ -5,7 +5,6 @@ Each sends traffic throughout, and compares what clients saw and what the tools 
 
 import http.client
 import shutil
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ from migration.shift.request_log import RequestLog
 from migration.shift.state import Phase
 from tests.emulated.migration import faulty_service
 from tests.emulated.migration.clouds import AWS, AZURE, Cloud, clouds
-from tests.emulated.migration.operator import Operator, OperatorError, Pace, wait_for
+from tests.emulated.migration.operator import Operator, OperatorError, Pace, Running, wait_for
 from tests.emulated.migration.traffic import Failure, Outcome, Traffic
 from tests.migration.haproxy_server import BACKEND, HaproxyServer
 
@@ -130,6 +129,7 @@ class Rehearsal:
             with self._traffic(scenario):
                 scenario.mark("shift")
                 operator.shift_all()
+                scenario.happened += [f"run again once, after a pause: {doubt}" for doubt in operator.doubts]
                 scenario.mark(f"{old} has nothing")
                 figures = operator.move("backfill")
                 scenario.happened.append(f"backfill: {figures['copied']} more")
@@ -170,14 +170,15 @@ class Rehearsal:
     def _kill_the_tool(self, operator: Operator) -> None:
         name = "The tool is killed while it moves to 10%, and run again"
         with self._scenario(name, "none") as scenario, self._traffic(scenario):
-            running = operator.start_shift("run")
-            wait_for(lambda: operator.state.phase is Phase.MOVING and operator.state.step == _AT_10)
+            running = operator.until(
+                operator.start_shift("run"), lambda state: state.phase is Phase.MOVING and state.step == _AT_10
+            )
             scenario.mark("killed")
             running.kill()
             running.wait()
             scenario.happened.append(f"left {operator.state.phase} at 10%, weights {operator.cdn.read().weights}")
             running = operator.start_shift("run")
-            operator.reach(running, _AT_50)
+            running = operator.reach(running, _AT_50)
             scenario.happened.append("run again: went on from there to 50%")
             operator.shift("pause")
             operator.ended(running, _GAVE_WAY)
@@ -215,7 +216,7 @@ class Rehearsal:
     def _lose_the_figures(self, operator: Operator) -> None:
         with self._scenario("The figures stop at 50%", "none") as scenario, self._traffic(scenario):
             running = operator.start_shift("run")
-            operator.reach(running, _AT_50)
+            running = operator.reach(running, _AT_50)
             scenario.mark("figures stop")
             current = self.haproxy.log.with_suffix(".current")
             self.haproxy.log.rename(current)
@@ -232,7 +233,7 @@ class Rehearsal:
         with self._scenario(name, f"share x rate x {ROLLED_BACK_SECONDS:g} s") as scenario:
             with self._traffic(scenario) as traffic:
                 running = operator.start_shift("run")
-                operator.reach(running, _AT_50)
+                running = operator.reach(running, _AT_50)
                 traffic.wait(2 * self._pace.interval_seconds / 3)
                 self._break(scenario, operator, faulty_service.ERRORS)
                 operator.ended(running, _ROLLED_BACK)
@@ -289,11 +290,10 @@ class Rehearsal:
             scenario.allowed = sum(scenario.broken_at < failure.due + failure.seconds < ended for failure in scenario.failures)
             operator.shift("abort")
 
-    def _run_to(self, operator: Operator, step: int) -> "subprocess.Popen[str]":
+    def _run_to(self, operator: Operator, step: int) -> Running:
         operator.shift("plan")
         running = operator.start_shift("run")
-        operator.reach(running, step)
-        return running
+        return operator.reach(running, step)
 
     def _break(self, scenario: Scenario, operator: Operator, fault: str) -> None:
         scenario.broken_at = scenario.mark(fault)
