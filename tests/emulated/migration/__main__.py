@@ -86,12 +86,13 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch,
         rehearsal(Path(scratch), PACE, stacks=True, say=lambda text: print(text, flush=True)) as rehearsed,
     ):
+        rehearsed.there()
+        rehearsed.back()
+        rehearsed.open_again()
         rehearsed.lifecycle()
         rehearsed.slow()
         rehearsed.wrong()
         rehearsed.both()
-        rehearsed.there()
-        rehearsed.back()
     REPORT.write_text("\n".join([*report(rehearsed.scenarios, time.monotonic() - started), ""]))
     if arguments.figures:
         arguments.figures.write_text(json.dumps([figures(each) for each in rehearsed.scenarios if each.outcome]))

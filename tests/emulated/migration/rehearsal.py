@@ -31,6 +31,8 @@ CHECK_SECONDS: Final = 0.5
 _CHECK: Final = f"check inter {CHECK_SECONDS * 1000:.0f}ms fall 2 rise 1"
 _HTTP_CHECK: Final = "balance roundrobin\n  option httpchk GET /readyz"
 _HAPROXY_SECONDS: Final = 30
+_GENTLY: Final = ("--objects-per-second", "200")
+"""Azurite is one thread, and slow with thousands of objects. Faster copies would starve its requests."""
 _AT_10, _AT_50 = 1, 2
 """Steps of a shift."""
 ROLLED_BACK_SECONDS: Final = 2.0
@@ -115,13 +117,19 @@ class Rehearsal:
         """Migrate from Azure to AWS, after the move was finished."""
         self._migrate("The way back", AZURE, AWS)
 
+    def open_again(self) -> None:
+        """Let Azure, which the way back has left read-only and full, be a newcomer again."""
+        operator = self._operator("open again", AZURE, AWS)
+        operator.move("read-only off")
+        operator.empty(operator.old)
+
     def _migrate(self, name: str, old: str, new: str) -> None:
         with self._scenario(name, "none") as scenario:
             operator = self._operator(name, old, new)
             if name == "The way back":
                 operator.empty(self._clouds[new])
                 scenario.happened.append(f"the store in {new} emptied; {operator.move('invert')['done']}")
-            figures = operator.move("backfill")
+            figures = operator.move("backfill", *_GENTLY)
             scenario.happened.append(
                 f"backfill: {figures['copied']} objects, {figures['objects_per_second']:.0f} objects/s, "
                 f"{figures['compared']} compared"
@@ -131,7 +139,7 @@ class Rehearsal:
                 operator.shift_all()
                 scenario.happened += [f"run again once, after a pause: {doubt}" for doubt in operator.doubts]
                 scenario.mark(f"{old} has nothing")
-                figures = operator.move("backfill")
+                figures = operator.move("backfill", *_GENTLY)
                 scenario.happened.append(f"backfill: {figures['copied']} more")
                 if not self._pace.hurries:
                     scenario.happened.append(self._read_only(operator))

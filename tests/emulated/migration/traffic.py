@@ -35,9 +35,9 @@ class Kind:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "new image": Kind(0.1, 200),
+    "new image": Kind(0.05, 200),
     "stored art": Kind(0.3, 200),
-    "permanent URL": Kind(0.4, 200),
+    "permanent URL": Kind(0.45, 200),
     "no image": Kind(0.1, 400),
     "unknown URL": Kind(0.1, 404),
 }
