@@ -192,6 +192,8 @@ class Deployment(deployment.Deployment):
                 raise DeploymentError(f"{unit} at {address} did not become ready:\n{instance.log[-4000:]}")
             time.sleep(0.05)
         self.register(instance, tier)
+        for group in self.physical_ids(tier, "AWS::AutoScaling::AutoScalingGroup"):
+            self.emulator.add_instance(group, process.pid)
         return instance
 
     def program(self, tier: str, address: str, port: int) -> tuple[str, list[str], dict[str, str]]:
@@ -222,11 +224,16 @@ class Deployment(deployment.Deployment):
         """
         unit = f"asciist-{'web' if tier == 'web' else 'poller'}"
         for old in [instance for instance in self.instances if instance.unit == unit and instance.process.poll() is None]:
-            if tier == "web" or self.context.get("worker") == "asg":
-                self.launch(tier, self._address())
+            self.launch(tier, self._address())
             self.deregister(old, tier)
-            if (status := old.stop()) != 0:
-                raise DeploymentError(f"{old.unit} at {old.address} stopped with status {status}:\n{old.log[-4000:]}")
+            self._stop(old)
+
+    def _stop(self, instance: Instance) -> None:
+        """Stop an instance if it runs. Raises DeploymentError if its exit status was not 0."""
+        if (status := instance.stop()) != 0:
+            raise DeploymentError(
+                f"{instance.unit} at {instance.address} stopped with status {status}:\n{instance.log[-4000:]}"
+            )
 
     def register(self, instance: Instance, tier: str = "web") -> None:
         """Add an instance to the load balancer's targets. Does nothing in a tier without a load balancer."""
@@ -314,20 +321,25 @@ class ManagedDeployment(Deployment):
             output = self.deploy_and_launch("worker", self._address())
         else:
             output = super().deploy(assembly)
-        if "asciist-web" not in running:
+        if "asciist-web" in running:
+            self.roll("web")
+        else:
             for _ in range(2):
                 self.launch("web", self._address())
-        for unit, tier in (("asciist-web", "web"), ("asciist-poller", "worker")):
-            if unit in running:
-                self.roll(tier)
+        if "asciist-poller" in running and self.context.get("worker") == "asg":
+            self.roll("worker")
+        elif "asciist-poller" in running:
+            # The emulator has ended them with their group.
+            for instance in self.instances:
+                if instance.unit == "asciist-poller":
+                    self._stop(instance)
         return output
 
     def destroy(self) -> str:
         for instance in self.instances:
             if instance.process.poll() is None:
                 self.deregister(instance, "web" if instance.unit == "asciist-web" else "worker")
-                if (status := instance.stop()) != 0:
-                    raise DeploymentError(f"{instance.unit} at {instance.address} stopped with status {status}")
+                self._stop(instance)
         return super().destroy()
 
 

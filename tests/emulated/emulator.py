@@ -110,6 +110,10 @@ class Emulator:
         metrics: dict[str, float] = json.loads(self._get(f"/_emulator/queues/{name}")[1])
         return metrics
 
+    def add_instance(self, group: str, process: int) -> None:
+        """Let a process stand for an instance of an auto-scaling group: CloudFormation ends it before it deletes the group."""
+        self._get(f"/_emulator/instances/{group}/{process}")
+
     def make_messages_older(self, queue_name: str, seconds: float) -> None:
         """Move the times at which a queue took its messages `seconds` into the past."""
         self._get(f"/_emulator/queues/{queue_name}/older-by/{seconds}")

@@ -5,10 +5,11 @@ Runs in `.venv-emulator`, started by `tests.emulated.emulator`, and is configure
 The emulator records and describes the resource types added here but does not simulate them, as MiniStack does for the rest of
 EC2. A property that it would ignore is an error, so a template that uses one cannot be deployed.
 
-Below `/_emulator/` it answers requests that AWS does not know: for the credentials of a role and the metrics of a queue, and to
-make messages older.
+Below `/_emulator/` it answers requests that AWS does not know: for the credentials of a role and the metrics of a queue, to
+make messages older, and to let a process stand for an instance of a group.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import botocore.session
 from botocore.serialize import create_serializer
@@ -412,6 +414,39 @@ def _with_unique_names(kind: str, name_of: str) -> Handlers:
     return {**own, "create": create, "delete": delete}
 
 
+_GROUP: Final = "AWS::AutoScaling::AutoScalingGroup"
+_STOP_SECONDS: Final = 60
+_instances: dict[str, list[int]] = {}
+"""Ids of the processes that stand for the instances of a group, by its name."""
+_is_run_in_a_thread = stacks._runs_on_worker_thread
+
+
+def _runs_in_a_thread(kind: str) -> bool:
+    """Deleting a group takes time, in which its instances use other services."""
+    return kind == _GROUP or _is_run_in_a_thread(kind)
+
+
+def _with_termination(handlers: Handlers) -> Handlers:
+    """Return the handlers of groups that end the instances of a group before they delete it, as AWS does."""
+
+    def delete(name: str, properties: Properties) -> None:
+        for process in _instances.pop(name, []):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+            give_up = time.monotonic() + _STOP_SECONDS
+            while _is_running(process) and time.monotonic() < give_up:
+                time.sleep(0.05)
+        handlers["delete"](name, properties)
+
+    return {**handlers, "delete": delete}
+
+
+def _is_running(process: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 _resolve_outputs = stacks._resolve_stack_outputs
 
 
@@ -495,6 +530,7 @@ def _action_without_batch(*arguments: Any, **named: Any) -> Any:
 _FORWARDED = b"x-forwarded-proto"
 _CREDENTIALS_PATH = "/_emulator/credentials/"
 _QUEUES_PATH = "/_emulator/queues/"
+_INSTANCES_PATH = "/_emulator/instances/"
 _MAX_RECEIVES = 3
 """Deliveries after which a message no longer counts for the age of the oldest one
 (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html)."""
@@ -536,6 +572,10 @@ def _own_answer(path: str) -> bytes | None:
         if seconds:
             _make_older(name, float(seconds))
         return _metrics_of(name)
+    if path.startswith(_INSTANCES_PATH):
+        group, _, process = path.removeprefix(_INSTANCES_PATH).rpartition("/")
+        _instances.setdefault(group, []).append(int(process))
+        return b"{}"
     return None
 
 
@@ -572,10 +612,12 @@ def _extend_ministack() -> None:
     provisioners._RESOURCE_HANDLERS.update(added)
     provisioners._RESOURCE_HANDLERS.update({kind: _recorded(kind) for kind in _RECORDED})
     for kind, name_of in (
-        ("AWS::AutoScaling::AutoScalingGroup", "AutoScalingGroupName"),
+        (_GROUP, "AutoScalingGroupName"),
         ("AWS::Lambda::Function", "FunctionName"),
     ):
         provisioners._RESOURCE_HANDLERS[kind] = _with_unique_names(kind, name_of)
+    provisioners._RESOURCE_HANDLERS[_GROUP] = _with_termination(provisioners._RESOURCE_HANDLERS[_GROUP])
+    stacks._runs_on_worker_thread = _runs_in_a_thread
     provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"]["create"] = _create_only_listener_of_port
     stacks._resolve_stack_outputs = _resolve_outputs_in_use
     provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"] = _secret_handlers()
