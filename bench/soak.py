@@ -27,7 +27,6 @@ from PIL import Image
 from asciist.adapters.converters.pool import CONNECTIONS_TO_ONE
 from asciist.cli import SERVER_ENVIRONMENT
 from asciist.settings import Settings
-from bench.__main__ import machine, revision
 from bench.goals import HEAD, goal, milliseconds
 from bench.latency import EXAMPLES, small_photograph
 from bench.pressure import stored_art
@@ -53,6 +52,7 @@ from devtools.load import (
     run,
     several,
 )
+from devtools.provenance import machine, revision
 from devtools.server import Server, temporary_server
 
 REPORT: Final = Path(__file__).with_name("soak.md")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.__main__ import machine, revision
+from devtools.provenance import machine, revision
 from migration.shift.judge import BASELINE_PERCENTILE
 from tests.emulated.emulator import ROOT
 from tests.emulated.migration.operator import Pace
