@@ -29,7 +29,8 @@ Say = Callable[[str], object]
 CHECK_SECONDS: Final = 0.5
 """Interval of HAProxy's health checks."""
 _CHECK: Final = f"check inter {CHECK_SECONDS * 1000:.0f}ms fall 2 rise 1"
-_HTTP_CHECK: Final = "balance roundrobin\n  option httpchk GET /readyz"
+_HTTP_CHECK: Final = "balance roundrobin\n  option httpchk GET /readyz\n  timeout check 3s"
+"""An emulator may stall for a second, and then so does the readiness that depends on it."""
 _HAPROXY_SECONDS: Final = 30
 _GENTLY: Final = ("--objects-per-second", "200")
 """Azurite is one thread, and slow with thousands of objects. Faster copies would starve its requests."""
@@ -61,7 +62,7 @@ class Scenario:
     allowed: int = 0
     """Requests that may fail."""
     happened: list[str] = field(default_factory=list)
-    """What the tools did, and numbers."""
+    """Actions of the tools, and numbers."""
     marks: list[Marked] = field(default_factory=list)
     origins: dict[str, Sample] = field(default_factory=dict)
     """Requests that HAProxy sent to each origin."""
