@@ -69,6 +69,7 @@ def plan(path: Path) -> None:
                 min_requests=chosen.min_requests,
                 poll_seconds=chosen.poll_seconds,
                 late_seconds=chosen.late_seconds,
+                slower=chosen.slower,
                 addresses={name: addresses[name] for name in (chosen.old, chosen.new)},
             )
         )

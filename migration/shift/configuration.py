@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from migration.shift.haproxy import HaproxyCdn
+from migration.shift.judge import SLOWER
 from migration.shift.ports import Cdn, PlanError
 
 TOKEN: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of an environment variable
-_DEFAULTS: Final = {"interval_seconds": 600, "min_requests": 500, "poll_seconds": 15, "late_seconds": 15}
+_DEFAULTS: Final = {"interval_seconds": 600, "min_requests": 500, "poll_seconds": 15, "late_seconds": 15, "slower": SLOWER}
 """`late_seconds` is longer than the service works at a request."""
-_MINIMA: Final = {"interval_seconds": 1, "min_requests": 100, "poll_seconds": 0.1, "late_seconds": 0}
+_MINIMA: Final = {"interval_seconds": 1, "min_requests": 100, "poll_seconds": 0.1, "late_seconds": 0, "slower": 1}
 """Fewer than 100 requests can show no more than that something is wholly broken."""
 _TEXTS: Final = ("from", "to", "journal")
 _CDNS: Final = {
@@ -45,6 +46,7 @@ class Configuration:
     min_requests: int
     poll_seconds: float
     late_seconds: float
+    slower: float
 
 
 def load(path: Path) -> Configuration:

@@ -182,6 +182,7 @@ class Controller:
                 weights=plan.weights(state.step),
                 min_requests=plan.min_requests,
                 looks=plan.looks,
+                slower=plan.slower,
                 over=until - state.since >= plan.interval_seconds,
             )
             judgement = judge_at_once(self._metrics.window(state.since, now), question, self._objective)

@@ -21,8 +21,8 @@ FAILURE: Final = 0.001
 DOUBT: Final = 0.01
 """Greatest p-value that is inconclusive, at the last look."""
 SLOWER: Final = 1.25
-"""A request of the new origin is slow if it takes longer than this multiple of the old one's p95. Two clouds are never equally
-far from a CDN, and among a million requests a millisecond is significant."""
+"""Multiple of the old origin's p95 above which a request of the new one is slow, if the plan has no other. Two clouds are never
+equally far from a CDN, and among a million requests a millisecond is significant."""
 BASELINE_PERCENTILE: Final = 95
 MIN_BASELINE: Final = 20
 """Fewest requests of the old origin. The test allows for the uncertainty of their p95; of fewer, none is above it."""
@@ -89,6 +89,8 @@ class Question:
     """Fewest requests of the new origin."""
     looks: int
     """How often the window, which grows, is judged before it is over."""
+    slower: float
+    """Multiple of the old origin's p95 above which a request of the new one is slow."""
     over: bool
     """True if the window is long enough. With enough requests, this is then the last look at it."""
 
@@ -163,7 +165,7 @@ def judge(window: Window, comparisons: Iterable[Comparison], question: Question,
         share,
         _judge_objective(new, objective, threshold),
         _judge_errors(old, new, objective, threshold),
-        _judge_latency(old, new, threshold),
+        _judge_latency(old, new, threshold, question.slower),
         *art,
     )
     return Judgement(checks=checks, enough=enough, old_is_sick=_is_sick(old, objective))
@@ -272,15 +274,15 @@ def _judge_errors(old: Sample, new: Sample, objective: Objective, threshold: flo
     return Check(name="errors", verdict=_by(p, threshold), values=values)
 
 
-def _judge_latency(old: Sample, new: Sample, threshold: float) -> Check:
+def _judge_latency(old: Sample, new: Sample, threshold: float, slower: float) -> Check:
     if len(old.times) < MIN_BASELINE:
         return Check(name="latency", verdict=Verdict.INCONCLUSIVE, values=f"no p95 of {len(old.times)} requests")
     rank = len(old.times) * (100 - BASELINE_PERCENTILE) // 100
     p95 = sorted(old.times, reverse=True)[rank - 1]
-    slow = sum(time > SLOWER * p95 for time in new.times)
+    slow = sum(time > slower * p95 for time in new.times)
     p = exceedance_tail(slow, len(new.times), rank, len(old.times))
     values = (
-        f"{_percent(slow, len(new.times))} over {SLOWER} x {p95:g} ms, the old origin's p95 of {len(old.times)}, p = {p:.2g}"
+        f"{_percent(slow, len(new.times))} over {slower:g} x {p95:g} ms, the old origin's p95 of {len(old.times)}, p = {p:.2g}"
     )
     return Check(name="latency", verdict=_by(p, threshold), values=values)
 

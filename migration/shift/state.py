@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from migration.shift.journal import Record
-from migration.shift.judge import Judgement, Verdict
+from migration.shift.judge import SLOWER, Judgement, Verdict
 from migration.shift.ports import MAX_WEIGHT, CdnState
 
 STEPS: Final = (1, 10, 50, 100)
@@ -34,6 +34,8 @@ class Plan:
     are still under way."""
     addresses: dict[str, str]
     """Address of each origin, by name."""
+    slower: float = SLOWER
+    """Multiple of the old origin's p95 above which a request of the new one is slow."""
 
     @property
     def looks(self) -> int:

@@ -10,7 +10,9 @@ from tests.migration.haproxy_server import binary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-HURRIED = Pace(rate=25, interval_seconds=1, min_requests=1, poll_seconds=0.2, late_seconds=0.5, drain_seconds=1, hurries=True)
+HURRIED = Pace(
+    rate=25, interval_seconds=1, min_requests=1, poll_seconds=0.2, late_seconds=0.5, slower=10, drain_seconds=1, hurries=True
+)
 
 
 def test_the_short_rehearsal_of_a_migration_is_as_expected(tmp_path: Path) -> None:

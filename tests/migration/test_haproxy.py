@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from migration.shift import controller as controller_module
-from migration.shift import judge, state
+from migration.shift import state
 from migration.shift.controller import Controller
 from migration.shift.haproxy import HaproxyCdn
 from migration.shift.journal import Journal
@@ -47,6 +47,7 @@ class Shift:
                 min_requests=5,
                 poll_seconds=0.1,
                 late_seconds=0.1,
+                slower=10,
                 addresses=addresses,
             )
         )
@@ -73,7 +74,6 @@ def running(*, check: str = "") -> Iterator[Shift]:
 def shift(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shift]:
     """A shift in a hurry, on a machine that may be too busy to be judged by milliseconds."""
     monkeypatch.setattr(controller_module, "SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr(judge, "SLOWER", 10)
     monkeypatch.setattr(state, "PATIENCE", 100)
     with running() as made:
         yield made

@@ -25,7 +25,7 @@ from migration.shift.ports import Comparison, Sample, Window
 from observability.objective import OBJECTIVE
 from tests.migration.fakes import INTERVAL, NEW, OLD, Traffic, sample
 
-QUESTION = Question(old=OLD, new=NEW, weights={OLD: 50, NEW: 50}, min_requests=200, looks=10, over=True)
+QUESTION = Question(old=OLD, new=NEW, weights={OLD: 50, NEW: 50}, min_requests=200, looks=10, slower=1.25, over=True)
 SMALL = st.integers(0, 12)
 
 
@@ -204,3 +204,10 @@ def test_a_sick_old_origin_is_told_at_once() -> None:
 
     assert judgement
     assert judgement.old_is_sick
+
+
+def test_a_plan_may_tolerate_a_newcomer_that_is_farther_away() -> None:
+    old, new = sample(Traffic(), 500), sample(Traffic(milliseconds=100), 500)
+
+    assert verdicts(judged(old, new))["latency"] == "failure"
+    assert verdicts(judged(old, new, question=replace(QUESTION, slower=4)))["latency"] == "success"

@@ -26,7 +26,6 @@ _HURRY: Final = """
 from migration.shift import configuration, controller, judge, state
 controller.SETTLE_SECONDS = 0.2
 configuration._MINIMA["min_requests"] = 1
-judge.SLOWER = 10
 judge.MIN_BASELINE = 2
 judge.BASELINE_PERCENTILE = 50
 state.PATIENCE = 100
@@ -54,6 +53,8 @@ class Pace:
     min_requests: int
     poll_seconds: float
     late_seconds: float
+    slower: float
+    """Multiple of the old origin's p95 above which a request of the new one is slow."""
     drain_seconds: float | None
     """None for what asciist-move drains by default."""
     hurries: bool
@@ -62,7 +63,7 @@ class Pace:
     @property
     def settings(self) -> str:
         """The lines of `shift.toml`."""
-        names = ("interval_seconds", "min_requests", "poll_seconds", "late_seconds")
+        names = ("interval_seconds", "min_requests", "poll_seconds", "late_seconds", "slower")
         return "".join(f"{name} = {getattr(self, name)}\n" for name in names)
 
 
