@@ -49,8 +49,12 @@ _PEEKED_BYTES: Final = 2048
 _ACCEPTED_AT_ONCE: Final = 8
 """Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
 
-_LAST_REQUEST_SECONDS: Final = 1.0
-"""Seconds during which a stopping process goes on to read requests from idle connections."""
+_LAST_REQUEST_SECONDS: Final = 3.0
+"""Seconds during which a stopping process goes on to read requests from idle connections.
+
+A proxy may send a request on one while this process closes it, and may not repeat it. So its health checks, which fail because
+nobody accepts connections any more, must take the process out of use in less time.
+"""
 
 _UNREAD_BODY_BYTES: Final = 16_000_000
 """Maximum bytes that are read, and thrown away, of a body that was refused: a closed connection would lose the answer."""

@@ -255,6 +255,33 @@ def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server:
     assert not tracebacks(server)
 
 
+def test_a_stopping_process_answers_on_idle_connections_until_a_proxy_has_noticed(server: Server) -> None:
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    checks_seconds = 2.0  # of a proxy that takes out a server whose connections are refused
+    with server.connect() as early, server.connect() as late:
+        for connection in (early, late):
+            connection.sendall(get)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        server.process.terminate()
+        wait_until(lambda: not _accepts(server))
+        early.sendall(get)
+        time.sleep(checks_seconds)
+        late.sendall(get)
+        for connection in (early, late):
+            answer = connection.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert b"\r\nConnection: close\r\n" in answer
+    assert server.process.wait(30) == 0
+
+
+def _accepts(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
 def test_no_process_survives_a_killed_master_process(server: Server) -> None:
     processes = server.web_processes() + server.converters()
     server.process.kill()
