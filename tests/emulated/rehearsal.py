@@ -30,6 +30,7 @@ from devtools.trial import Report, Step, Switch, Trial, switches_of
 from tests.emulated.azurite import Azurite
 from tests.emulated.deployment import Deployment, ManagedDeployment
 from tests.emulated.emulator import ROOT, Emulator
+from tests.waiting import wait_until
 
 EXAMPLES: Final = ROOT / "examples"
 PHOTOGRAPHS: Final = ("cat.jpg", "astronaut.jpg", "coffee.webp", "camera.png", "horse.png", "moon.gif")
@@ -190,9 +191,10 @@ def switch_read_only(deployment: Deployment) -> None:
     widths = itertools.count(200)
 
     def wait_for(status: int) -> None:
-        give_up = time.monotonic() + 2 * VALID_SECONDS
-        while (found := deployment.request("PUT", f"/photo?width={next(widths)}", image).status) != status:
-            assert time.monotonic() < give_up, found
+        wait_until(
+            lambda: deployment.request("PUT", f"/photo?width={next(widths)}", image).status == status,
+            seconds=2 * VALID_SECONDS,
+        )
 
     s3.put_object(**place)
     wait_for(503)

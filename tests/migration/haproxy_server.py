@@ -123,19 +123,19 @@ backend {BACKEND}
 
     def sessions(self, origin: str) -> int:
         """Return the number of requests in flight at an origin."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.socket))
-            connection.sendall(b"show stat\n")
-            with connection.makefile() as answer:
-                rows = csv.DictReader(answer.read().removeprefix("# ").splitlines())
+        rows = csv.DictReader(self._ask("show stat").removeprefix("# ").splitlines())
         return next(int(row["scur"]) for row in rows if (row["pxname"], row["svname"]) == (BACKEND, origin))
 
     def call(self, command: str) -> None:
+        answer = self._ask(command)
+        assert "changed" in answer or not answer.strip(), answer
+
+    def _ask(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.socket))
             connection.sendall(f"{command}\n".encode())
             with connection.makefile() as answer:
-                assert "changed" in (text := answer.read()) or not text.strip(), text
+                return answer.read()
 
     def stop(self) -> None:
         self._process.terminate()

@@ -20,6 +20,7 @@ from asciist.adapters.azure import DEAD_LETTERS
 from asciist.settings import READ_ONLY_MARKER
 from devtools.deployment import copy_of_the_project
 from devtools.load import ProcessTree
+from devtools.smoke import Smoke
 from tests.emulated.azurite import Azurite
 from tests.emulated.deployment import Deployment
 from tests.emulated.emulator import Emulator
@@ -105,10 +106,8 @@ class Cloud:
             process.wait()
 
     def is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        with contextlib.suppress(OSError), contextlib.closing(connection):
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return Smoke(self.url).request("GET", "/readyz").status == 200
         return False
 
     def _started(self, command: list[str], environment: Mapping[str, str], path: Path) -> "subprocess.Popen[bytes]":

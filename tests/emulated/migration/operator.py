@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from migration.shift.cli import GAVE_WAY
 from migration.shift.haproxy import HaproxyCdn
 from migration.shift.journal import Record, read
 from migration.shift.state import WATCH, Phase, State, replay
@@ -147,19 +148,19 @@ class Operator:
             time.sleep(_POLL_SECONDS)
         raise OperatorError(f"after {_ENOUGH_SECONDS} s, the shift is {self.state.phase} at step {self.state.step}")
 
-    def reach(self, running: Running, step: int, *, passed: bool = False) -> Running:
-        """Wait as `until` does until a step is observed, or has been judged a success."""
+    def run_to(self, step: int, *, passed: bool = False) -> Running:
+        """Start `run`, and wait as `until` does until a step is observed, or has been judged a success."""
         return self.until(
-            running, lambda state: state.phase is Phase.OBSERVING and (state.step, state.passed) >= (step, passed)
+            self.start_shift("run"),
+            lambda state: state.phase is Phase.OBSERVING and (state.step, state.passed) >= (step, passed),
         )
 
     def shift_all(self) -> None:
         """Shift all traffic from the old cloud to the new one."""
         self.shift("plan")
-        running = self.start_shift("run")
-        running = self.reach(running, WATCH, passed=True)
+        running = self.run_to(WATCH, passed=True)
         self.shift("finish")
-        self._ended(running, "asciist-shift run", 5)
+        self._ended(running, "asciist-shift run", GAVE_WAY)
 
     def referee(self) -> str:
         """Let rclone compare the bytes of both stores, and return what it says. Raises OperatorError if any differ."""
@@ -208,15 +209,6 @@ class Operator:
         if running.returncode != status:
             raise OperatorError(f"{what} exited with {running.returncode} instead of {status}:\n{output[-4000:]}")
         return output
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds. Raises OperatorError after ten minutes."""
-    give_up = time.monotonic() + _ENOUGH_SECONDS
-    while not condition():
-        if time.monotonic() > give_up:
-            raise OperatorError(f"{condition.__qualname__} was never true")
-        time.sleep(_POLL_SECONDS)
 
 
 def _program(name: str) -> str:

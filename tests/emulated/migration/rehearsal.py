@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from devtools.smoke import Smoke, fresh
+from migration.shift.cli import GAVE_WAY, PAUSED, ROLLED_BACK
 from migration.shift.ports import Sample
 from migration.shift.request_log import RequestLog
 from migration.shift.state import Phase
 from tests.emulated.migration import faulty_service
 from tests.emulated.migration.clouds import AWS, AZURE, Cloud, clouds
-from tests.emulated.migration.operator import Operator, OperatorError, Pace, Running, wait_for
+from tests.emulated.migration.operator import Operator, OperatorError, Pace
 from tests.emulated.migration.traffic import Failure, Outcome, Traffic
 from tests.migration.haproxy_server import BACKEND, HaproxyServer
+from tests.waiting import wait_until
 
 Say = Callable[[str], object]
 
@@ -38,8 +40,8 @@ _AT_10, _AT_50 = 1, 2
 """Steps of a shift."""
 ROLLED_BACK_SECONDS: Final = 2.0
 """How long an origin that fails everything may do so."""
-_ROLLED_BACK, _PAUSED, _GAVE_WAY = 4, 3, 5
-"""Exit statuses of asciist-shift."""
+_READ_ONLY_SECONDS: Final = 60
+"""How long a change of the read-only mode may take to be in force."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +114,11 @@ class Rehearsal:
 
     def there(self) -> None:
         """Migrate from AWS to Azure."""
-        self._migrate("The whole move", AWS, AZURE)
+        self._migrate("The whole move", AWS, AZURE, is_back=False)
 
     def back(self) -> None:
         """Migrate from Azure to AWS, after the move was finished."""
-        self._migrate("The way back", AZURE, AWS)
+        self._migrate("The way back", AZURE, AWS, is_back=True)
 
     def open_again(self) -> None:
         """Let Azure, which the way back has left read-only and full, be a newcomer again."""
@@ -124,10 +126,10 @@ class Rehearsal:
         operator.move("read-only off")
         operator.empty(operator.old)
 
-    def _migrate(self, name: str, old: str, new: str) -> None:
+    def _migrate(self, name: str, old: str, new: str, *, is_back: bool) -> None:
         with self._scenario(name, "none") as scenario:
             operator = self._operator(name, old, new)
-            if name == "The way back":
+            if is_back:
                 operator.empty(self._clouds[new])
                 scenario.happened.append(f"the store in {new} emptied; {operator.move('invert')['done']}")
             figures = operator.move("backfill", *_GENTLY)
@@ -161,7 +163,7 @@ class Rehearsal:
             began = time.monotonic()
             switching = threading.Thread(target=operator.move, args=(f"read-only {mode}",))
             switching.start()
-            wait_for(lambda status=status: _convert(operator.old) == status)
+            wait_until(lambda status=status: _convert(operator.old) == status, seconds=_READ_ONLY_SECONDS)
             seconds.append(time.monotonic() - began)
             switching.join()
         return f"read-only mode: on after {seconds[0]:.1f} s, off after {seconds[1]:.1f} s"
@@ -186,11 +188,10 @@ class Rehearsal:
             running.kill()
             running.wait()
             scenario.happened.append(f"left {operator.state.phase} at 10%, weights {operator.cdn.read().weights}")
-            running = operator.start_shift("run")
-            running = operator.reach(running, _AT_50)
+            running = operator.run_to(_AT_50)
             scenario.happened.append("run again: went on from there to 50%")
             operator.shift("pause")
-            operator.ended(running, _GAVE_WAY)
+            operator.ended(running, GAVE_WAY)
 
     def _stop(self, operator: Operator) -> None:
         with self._scenario("The newcomer is stopped at 50%", "none") as scenario, self._traffic(scenario) as traffic:
@@ -224,14 +225,13 @@ class Rehearsal:
 
     def _lose_the_figures(self, operator: Operator) -> None:
         with self._scenario("The figures stop at 50%", "none") as scenario, self._traffic(scenario):
-            running = operator.start_shift("run")
-            running = operator.reach(running, _AT_50)
+            running = operator.run_to(_AT_50)
             scenario.mark("figures stop")
             current = self.haproxy.log.with_suffix(".current")
             self.haproxy.log.rename(current)
             shutil.copy(current, self.haproxy.log)
             try:
-                operator.ended(running, _PAUSED)
+                operator.ended(running, PAUSED)
             finally:
                 current.replace(self.haproxy.log)
             scenario.mark("paused")
@@ -241,11 +241,10 @@ class Rehearsal:
         name = "The newcomer answers 500 at 50%, with healthy checks"
         with self._scenario(name, f"share x rate x {ROLLED_BACK_SECONDS:g} s") as scenario:
             with self._traffic(scenario) as traffic:
-                running = operator.start_shift("run")
-                running = operator.reach(running, _AT_50)
+                running = operator.run_to(_AT_50)
                 traffic.wait(2 * self._pace.interval_seconds / 3)
                 self._break(scenario, operator, faulty_service.ERRORS)
-                operator.ended(running, _ROLLED_BACK)
+                operator.ended(running, ROLLED_BACK)
                 self._mend(scenario, operator)
             scenario.allowed = round(0.5 * self._pace.rate * ROLLED_BACK_SECONDS)
 
@@ -254,11 +253,12 @@ class Rehearsal:
         operator = self._operator("broken", AWS, AZURE)
         with self._scenario("The newcomer answers 500 at 10%, with healthy checks", "what it got") as scenario:
             with self._traffic(scenario) as traffic:
-                running = self._run_to(operator, _AT_10)
+                operator.shift("plan")
+                running = operator.run_to(_AT_10)
                 self._break(scenario, operator, faulty_service.ERRORS)
-                wait_for(lambda: not operator.cdn.read().weights[AZURE])
+                wait_until(lambda: not operator.cdn.read().weights[AZURE])
                 rolled_back = scenario.mark("weight 0")
-                operator.ended(running, _ROLLED_BACK)
+                operator.ended(running, ROLLED_BACK)
                 traffic.wait(2)
                 self._mend(scenario, operator)
             scenario.allowed = sum(failure.due <= rolled_back for failure in scenario.failures)
@@ -267,9 +267,10 @@ class Rehearsal:
         """Make the newcomer slow."""
         operator = self._operator("slow", AWS, AZURE)
         with self._scenario("The newcomer is a second slower", "none") as scenario, self._traffic(scenario):
-            running = self._run_to(operator, 0)
+            operator.shift("plan")
+            running = operator.run_to(0)
             self._break(scenario, operator, faulty_service.SLOW)
-            operator.ended(running, _ROLLED_BACK)
+            operator.ended(running, ROLLED_BACK)
             self._mend(scenario, operator)
 
     def wrong(self) -> None:
@@ -277,9 +278,10 @@ class Rehearsal:
         operator = self._operator("wrong", AWS, AZURE)
         with self._scenario("A quarter of the newcomer's art is wrong", "the art that clients got from it") as scenario:
             with self._traffic(scenario):
-                running = self._run_to(operator, 0)
+                operator.shift("plan")
+                running = operator.run_to(0)
                 self._break(scenario, operator, faulty_service.WRONG_ART)
-                operator.ended(running, _ROLLED_BACK)
+                operator.ended(running, ROLLED_BACK)
                 self._mend(scenario, operator)
             scenario.allowed = sum("other art" in failure.found for failure in scenario.failures)
 
@@ -288,21 +290,17 @@ class Rehearsal:
         operator = self._operator("both", AWS, AZURE)
         with self._scenario("Both answer 500", "all, while both do") as scenario:
             with self._traffic(scenario):
-                running = self._run_to(operator, 0)
+                operator.shift("plan")
+                running = operator.run_to(0)
                 self._break(scenario, operator, faulty_service.ERRORS)
                 operator.old.set_fault(faulty_service.ERRORS)
-                operator.ended(running, _PAUSED)
+                operator.ended(running, PAUSED)
                 scenario.happened.append(f"paused, not rolled back: {operator.state.reason}")
                 operator.old.set_fault("")
                 self._mend(scenario, operator)
                 ended = time.time()
             scenario.allowed = sum(scenario.broken_at < failure.due + failure.seconds < ended for failure in scenario.failures)
             operator.shift("abort")
-
-    def _run_to(self, operator: Operator, step: int) -> Running:
-        operator.shift("plan")
-        running = operator.start_shift("run")
-        return operator.reach(running, step)
 
     def _break(self, scenario: Scenario, operator: Operator, fault: str) -> None:
         scenario.broken_at = scenario.mark(fault)
