@@ -33,13 +33,14 @@ _MEASURED: Final = (
 def machine() -> str:
     """Return one line that names the processor, the system, and the libraries whose versions affect results."""
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}; "
+        f"{processor()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}; "
         f"{platform.python_implementation()} {platform.python_version()}, NumPy {np.__version__} ({_blas()}), "
         f"Pillow {importlib.metadata.version('pillow')}"
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)

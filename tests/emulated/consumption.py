@@ -31,6 +31,7 @@ from asciist.wiring import build_responder
 from devtools.capacity import MEASURED
 from devtools.images import encoded
 from devtools.load import FreshUpload, ProcessTree, RequestSource, closed_loop, fixed
+from devtools.provenance import processor
 from devtools.server import Server, temporary_server
 from lambda_worker.handler import respond_to_batch
 from tests.emulated.emulator import ROOT, Emulator
@@ -63,7 +64,7 @@ def main() -> None:
     lines = [
         "# Written by `python -m tests.emulated.consumption`, whose docstring describes the method.",
         f'measured = "{datetime.now(UTC):%Y-%m-%d}"',
-        f'machine = "{_processor()}, {os.cpu_count()} cores, {platform.machine()}; CPython {platform.python_version()}"',
+        f'machine = "{processor()}, {os.cpu_count()} cores, {platform.machine()}; CPython {platform.python_version()}"',
         f"image_bytes = {[len(image) for image in images.values()]}",
         "# CPU time: milliseconds of a request, and of each MB of its image. The poller's is without the conversion.",
         *(f"{name} = {fixed_ms:.2f}\n{name}_per_mb = {slope:.2f}" for name, (fixed_ms, slope) in values.items()),
@@ -230,11 +231,6 @@ def _bytes_of_a_call(emulator: Emulator) -> int:
         + len(json.dumps(answer))
         + sum(len(name) + len(value) + 4 for name, value in metadata["HTTPHeaders"].items())
     )
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
 if __name__ == "__main__":
