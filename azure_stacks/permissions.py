@@ -28,7 +28,7 @@ DIGEST: Final = f"{64 * '?'}/"
 """The prefix of the keys of one image. In conditions, as in AWS's policies, each ? stands for any one character."""
 
 Identity = Literal["web", "worker", "gateway"]
-Grantee = Literal["web", "worker", "gateway", "peer"]
+Grantee = Identity | Literal["peer"]
 """An identity of the deployment, or the service principal of the one with which artifacts are being moved."""
 Scope = Literal["artifacts", "releases", "requests", "dead_letters", "link_keys", "peer_secret", "certificate"]
 
