@@ -35,10 +35,8 @@ def draw(scenarios: list[dict[str, Any]]) -> Path:
         axes.set_title(scenario["name"], fontsize=9)
         axes.set_ylim(bottom=0)
         axes.legend(loc="lower left", fontsize=7)
-    for axes in grid[-1] if rows > 1 else grid:
-        axes.set_xlabel("seconds")
-    for axes in grid[:, 0] if rows > 1 else grid[:1]:
-        axes.set_ylabel("requests/s")
+    drawn.supxlabel("seconds", fontsize=9)
+    drawn.supylabel("requests/s", fontsize=9)
     return plots.save(drawn, "migration")
 
 
