@@ -1,4 +1,4 @@
-"""Images of the bench that code draws: line art, logos, screenshots, scanned pages and lettering by Pillow, plots by matplotlib.
+"""Images of the bench that code draws: line art, logos, screenshots, pages and lettering by Pillow, plots by matplotlib.
 
 Every drawing is deterministic. `GRAPHICS` needs only Pillow and numpy, `PLOTS` the matplotlib of the bench's environment.
 """
@@ -223,11 +223,11 @@ def _scanned_letter() -> Image.Image:
     """A typed page, photographed askew under a lamp: uneven light, a shadow at one edge, sensor noise."""
     canvas = _Canvas(620, 800, "white")
     canvas.text(70, 90, "Dear Ms Okafor,", size=24, fill="#222222")
-    words = "the report that you asked for in March is ready and covers the three sites on the northern line between".split()
+    words = ("the report that you asked for", "in March is ready", "and covers the three sites", "on the northern line")
     for row in range(16):
         if row % 6 == 5:
             continue
-        line = " ".join(words[(5 * row + column) % len(words)] for column in range(8))
+        line = " ".join(words[(3 * row + column) % len(words)] for column in range(2 + row % 2))
         canvas.text(70, 150 + 34 * row, line, size=17, fill="#222222")
     canvas.text(70, 710, "With kind regards,", size=20, fill="#222222")
     canvas.line(80, 760, 110, 735, 130, 765, 160, 738, 170, 760, 240, 748, fill="#1e3a8a", width=3)
@@ -283,7 +283,9 @@ def _staves() -> Image.Image:
             canvas.ellipse(x, y, 11, 8, fill="black")
             canvas.line(x + 10, y, x + 10, y - 46, fill="black", width=3)
             if note % 4 in (0, 2):
-                canvas.line(x + 10, y - 46, x + 64, top + 64 - 8 * ((3 * (note + 1) + 2 * stave) % 8) - 46, fill="black", width=6)
+                canvas.line(
+                    x + 10, y - 46, x + 64, top + 64 - 8 * ((3 * (note + 1) + 2 * stave) % 8) - 46, fill="black", width=6
+                )
     return canvas.finished()
 
 
@@ -493,14 +495,14 @@ def _badge() -> Image.Image:
 
 
 def _landscape_cartoon() -> Image.Image:
-    """Clip art with flat midtones only: hills, a river, a sun, no black and no white."""
+    """Clip art of flat midtones: hills, a river, a sun."""
     canvas = _Canvas(720, 420, "#7aa5c4")
-    canvas.ellipse(560, 110, 60, 60, fill="#d9b35a")
+    canvas.ellipse(560, 110, 60, 60, fill="#f5d58a")
     canvas.ellipse(160, 430, 330, 200, fill="#5d7f4a")
     canvas.ellipse(560, 450, 360, 190, fill="#4a6b45")
     canvas.polygon(330, 262, 380, 262, 300, 420, 170, 420, fill="#6389a8")
     for x, y in ((90, 290), (150, 270), (620, 300), (670, 320)):
-        canvas.box(x - 6, y, x + 6, y + 46, fill="#6b4a35")
+        canvas.box(x - 6, y, x + 6, y + 46, fill="#33261b")
         canvas.ellipse(x, y - 14, 28, 34, fill="#39563a")
     return canvas.finished()
 

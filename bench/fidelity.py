@@ -1,41 +1,64 @@
-"""Fidelity of each style and each peer: the scores that `bench.scoring` defines, over many images.
+"""Fidelity of each setting and each peer: the scores that `bench.scoring` and `bench.colour` define, over many images.
 
-python -m bench.fidelity            # the images of bench.pictures
-python -m bench.fidelity FOLDER     # the images in a folder
+python -m bench.fidelity                                       # the images of bench.pictures, all tables
+python -m bench.fidelity --half tuning --only structure        # one setting on one half; takes seconds
+python -m bench.fidelity FOLDER                                # the images in a folder
 """
 
 import argparse
+import math
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-from asciist.conversion import STYLES, ConversionOptions, convert, decode, open_image, structure
+from asciist.conversion import ConversionOptions, convert, decode, open_image, structure
 from asciist.limits import Limits
+from bench.colour import ColourReference, ColourScore
 from bench.goals import HEAD, goal
-from bench.peers import PEERS, Peer, PeerError, installed_version
-from bench.pictures import Picture, description, folder_pictures, pictures
-from bench.scoring import FONTS, Reference, Score, glyphs, not_ascii
+from bench.peers import PEERS, Characters, Peer, PeerError, installed_version
+from bench.pictures import HALVES, KINDS, Half, Picture, description, folder_pictures, missing_sources, pictures
+from bench.scoring import FONTS, Ground, Reference, Score, glyphs
+from bench.terminal import screen
 
 MAIN_FONT, OTHER_FONT = FONTS
 MAIN_WIDTH: Final = 80
 WIDTHS: Final = (40, 80, 120, 200)
+MAIN: Final = "structure"
 SINGLE_PRESET: Final = "structure, single preset"
 
 Draw = Callable[[Path, int, int], str]
 """Converts an image file to art: (file, columns, rows) -> text."""
 
 BEST_SINGLE: Final = structure.Preset(20, 990, 8, 0)
-"""The preset with the best mean Q over all pictures. The style `structure` itself chooses a preset for each image."""
+"""The preset with the best mean Q over the first 34 pictures. The style `structure` itself chooses a preset for each image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A setting of asciist, or a peer with one set of options."""
+
+    name: str
+    draw: Draw
+    characters: Characters = "ascii"
+    is_coloured: bool = False
+    dark_on_light: bool = False
+    is_ours: bool = True
+    is_selectable: bool = True
+    """False for a variant of asciist that no request can select."""
+
+
+def _ours(options: ConversionOptions, picture: Path, columns: int, _rows: int) -> str:
+    return convert(picture.read_bytes(), replace(options, width=columns), Limits())
 
 
 def _with_single_preset(picture: Path, columns: int, _rows: int) -> str:
@@ -44,8 +67,52 @@ def _with_single_preset(picture: Path, columns: int, _rows: int) -> str:
     return structure.render(image, options, (BEST_SINGLE,))
 
 
-VARIANTS: Final[dict[str, Draw]] = {SINGLE_PRESET: _with_single_preset}
-"""Engines of asciist that are scored although no request can select them."""
+def _setting(name: str, options: ConversionOptions, characters: Characters = "ascii") -> Engine:
+    return Engine(
+        name=name,
+        draw=partial(_ours, options),
+        characters=characters,
+        is_coloured=options.color != "none",
+        dark_on_light=options.invert,
+    )
+
+
+def _options(style: str, *, invert: bool = False, color: str = "none") -> ConversionOptions:
+    return ConversionOptions(width=MAIN_WIDTH, style=style, invert=invert, color=color)
+
+
+OURS: Final = (
+    _setting(MAIN, _options("structure")),
+    Engine(name=SINGLE_PRESET, draw=_with_single_preset, is_selectable=False),
+    _setting("ramp", _options("ramp")),
+    _setting("structure, invert", _options("structure", invert=True)),
+    _setting("ramp, invert", _options("ramp", invert=True)),
+    _setting("braille", _options("braille"), "braille"),
+    _setting("braille, invert", _options("braille", invert=True), "braille"),
+    _setting("blocks", _options("blocks"), "blocks"),
+    _setting("blocks, invert", _options("blocks", invert=True), "blocks"),
+    _setting("structure in colour", _options("structure", color="ansi")),
+    _setting("ramp in colour", _options("ramp", color="ansi")),
+    _setting("braille in colour", _options("braille", color="ansi"), "braille"),
+    _setting("blocks in colour", _options("blocks", color="ansi"), "blocks"),
+)
+"""The settings of asciist that are scored. Add a row to score another one."""
+
+
+def engines() -> list[Engine]:
+    """Return every setting of asciist, then every peer that is installed."""
+    return [*OURS, *(_peer_engine(peer) for peer in PEERS if installed_version(peer))]
+
+
+def _peer_engine(peer: Peer) -> Engine:
+    return Engine(
+        name=peer.name,
+        draw=peer.draw,
+        characters=peer.characters,
+        is_coloured=peer.is_coloured,
+        dark_on_light=peer.dark_on_light,
+        is_ours=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +121,8 @@ class Case:
 
     engine: str
     picture: str
-    width: int
-    font: str
-
-
-Scores = dict[Case, Score]
+    width: int = MAIN_WIDTH
+    font: str = MAIN_FONT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,38 +130,43 @@ class Measured:
     """All scores of one run."""
 
     pictures: list[Picture]
-    ours: tuple[str, ...]
-    peers: tuple[str, ...]
-    """Names of the installed peers that drew every picture."""
-    scores: Scores
+    engines: list[Engine]
+    """The settings and peers that drew every picture."""
+    scores: dict[Case, Score]
+    colours: dict[Case, ColourScore]
     failures: dict[str, str]
-    """First error message of each installed peer that failed, by name."""
+    """First error message of each engine that failed, by name."""
 
-    def q(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> float:
-        """Return the mean Q over all pictures, or over those of one kind."""
-        return statistics.fmean(score.q for score in self.of(engine, width=width, font=font, kind=kind))
-
-    def of(self, engine: str, *, width: int = MAIN_WIDTH, font: str = MAIN_FONT, kind: str | None = None) -> list[Score]:
-        """Return the scores of one engine for all pictures, or for those of one kind, in the order of the pictures."""
+    def chosen(self, *, coloured: bool = False, characters: Characters | None = None, ours: bool | None = None) -> list[Engine]:
+        """Return the engines with a property."""
         return [
-            self.scores[Case(engine=engine, picture=picture.name, width=width, font=font)]
-            for picture in self.pictures
-            if kind in {None, picture.kind}
+            engine
+            for engine in self.engines
+            if engine.is_coloured == coloured and characters in {None, engine.characters} and ours in {None, engine.is_ours}
         ]
 
-    def best(self, engines: Iterable[str]) -> str:
-        """Return the engine with the highest mean Q."""
-        return max(engines, key=self.q)
+    def score(self, engine: str, picture: Picture) -> Score:
+        """Return a score at MAIN_WIDTH in MAIN_FONT."""
+        return self.scores[Case(engine=engine, picture=picture.name)]
 
+    def mean(
+        self, engine: str, measure: str, found: Iterable[Picture], *, width: int = MAIN_WIDTH, font: str = MAIN_FONT
+    ) -> float:
+        """Return the mean of a measure over those of the pictures for which it is a number; not a number if there are none."""
+        cases = (Case(engine=engine, picture=picture.name, width=width, font=font) for picture in found)
+        values = [getattr(self.scores.get(case) or self.colours.get(case), measure, math.nan) for case in cases]
+        numbers = [value for value in values if not math.isnan(value)]
+        return statistics.fmean(numbers) if numbers else math.nan
 
-def _ours(style: str, picture: Path, columns: int, _rows: int) -> str:
-    return convert(picture.read_bytes(), ConversionOptions(width=columns, style=style), Limits())
+    def blank(self, engine: str, found: Iterable[Picture]) -> float:
+        """Return the share of all midtone cells of the pictures that are blank; not a number if there are none."""
+        scores = [score for score in (self.score(engine, picture) for picture in found) if score.midtones]
+        cells = sum(score.midtones for score in scores)
+        return sum(score.blank * score.midtones for score in scores) / cells if cells else math.nan
 
-
-def our_engines(picture: Path) -> dict[str, Draw]:
-    """Return the styles of asciist that draw plain ASCII, which is tried on `picture`, and VARIANTS."""
-    styles = {style: partial(_ours, style) for style in STYLES}
-    return {style: draw for style, draw in styles.items() if not not_ascii(draw(picture, MAIN_WIDTH, 0))} | VARIANTS
+    def best(self, candidates: Iterable[Engine], found: Collection[Picture], measure: str = "q") -> Engine:
+        """Return the engine with the highest mean over the pictures."""
+        return max(candidates, key=lambda engine: self.mean(engine.name, measure, found))
 
 
 def rows_for(picture: Path, columns: int) -> int:
@@ -106,56 +175,101 @@ def rows_for(picture: Path, columns: int) -> int:
         return max(1, int(columns * image.height / image.width / 2))
 
 
-def score_picture(picture: Picture, width: int, fonts: Sequence[str]) -> tuple[Scores, dict[str, str]]:
-    """Score every engine on one picture at one width; return the scores, and the errors of engines that failed."""
-    rows = rows_for(picture.file, width)
-    engines = our_engines(picture.file) | {peer.name: peer.draw for peer in PEERS if installed_version(peer)}
-    references: dict[int, Reference] = {}
-    scores: Scores = {}
-    failures: dict[str, str] = {}
-    for engine, draw in engines.items():
-        try:
-            art = draw(picture.file, width, rows)
-        except PeerError as error:
-            failures[engine] = f"{picture.name} at {width}: {error}"
-            continue
-        drawn_rows = art.count("\n") + 1
-        if drawn_rows not in references:
-            references[drawn_rows] = Reference.of(picture.file, columns=width, rows=drawn_rows)
-        for font in fonts:
-            case = Case(engine=engine, picture=picture.name, width=width, font=font)
-            scores[case] = references[drawn_rows].score(art, glyphs(font))
-    return scores, failures
+class References:
+    """The references of one picture at one width, by the number of rows of the art.
+
+    Art of a transparent picture is scored against the picture on black and on white, and the higher Q counts: the engine
+    chooses which ground suits it.
+    """
+
+    def __init__(self, picture: Picture, columns: int) -> None:
+        self._picture, self._columns = picture, columns
+        self._references: dict[tuple[int, Ground], Reference] = {}
+
+    def score(self, art: str, *, font: str, dark_on_light: bool) -> Score:
+        """Score text with characters of any kind. Raises GlyphMissingError."""
+        coverage = screen(art, self._columns).coverage(font)
+        rows = art.rstrip("\n").count("\n") + 1
+        grounds: tuple[Ground, ...] = ("black", "white") if self._picture.is_transparent else ("black",)
+        scores = [self._reference(rows, ground).score_coverage(coverage, dark_on_light=dark_on_light) for ground in grounds]
+        return max(scores, key=lambda score: score.q)
+
+    def _reference(self, rows: int, ground: Ground) -> Reference:
+        if (rows, ground) not in self._references:
+            self._references[rows, ground] = Reference.of(self._picture.file, columns=self._columns, rows=rows, ground=ground)
+        return self._references[rows, ground]
 
 
-def measure(found: list[Picture], widths: Sequence[int] = WIDTHS) -> Measured:
-    """Score all engines on all pictures at `widths`; at MAIN_WIDTH in both fonts, elsewhere in MAIN_FONT.
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """The engines to score on one picture at one width."""
 
-    Prints progress to standard error. Raises FontMissingError.
+    picture: Picture
+    width: int
+    engines: list[str]
+
+    def run(self) -> tuple[dict[Case, Score], dict[Case, ColourScore], dict[str, str]]:
+        """Return the scores, those of colour, and the errors of engines that failed."""
+        rows = rows_for(self.picture.file, self.width)
+        references = References(self.picture, self.width)
+        colour_references: dict[int, ColourReference] = {}
+        scores: dict[Case, Score] = {}
+        colours: dict[Case, ColourScore] = {}
+        failures: dict[str, str] = {}
+        for engine in engines():
+            if engine.name not in self.engines or (engine.is_coloured and self.picture.is_transparent):
+                continue
+            try:
+                art = engine.draw(self.picture.file, self.width, rows)
+            except PeerError as error:
+                failures[engine.name] = f"{self.picture.name} at {self.width}: {error}"
+                continue
+            case = Case(engine=engine.name, picture=self.picture.name, width=self.width)
+            if engine.is_coloured:
+                pixels = screen(art, self.width, dark_on_light=engine.dark_on_light).pixels(MAIN_FONT)
+                drawn = art.rstrip("\n").count("\n") + 1
+                if drawn not in colour_references:
+                    colour_references[drawn] = ColourReference.of(self.picture.file, columns=self.width, rows=drawn)
+                colours[case] = colour_references[drawn].score(pixels)
+                continue
+            for font in FONTS if engine.name in _IN_BOTH_FONTS and self.width == MAIN_WIDTH else (MAIN_FONT,):
+                scores[replace(case, font=font)] = references.score(art, font=font, dark_on_light=engine.dark_on_light)
+        return scores, colours, failures
+
+
+_IN_BOTH_FONTS: Final = {MAIN, SINGLE_PRESET, "ramp", "structure, invert", "chafa", "jp2a"}
+_AT_ALL_WIDTHS: Final = {MAIN, "ramp", "chafa"}
+
+
+def measure(found: list[Picture], *, widths: Sequence[int] = WIDTHS, only: Collection[str] = ()) -> Measured:
+    """Score the engines, or those named in `only`, on all pictures at MAIN_WIDTH.
+
+    At the other widths, the first 34 pictures are scored for a few engines. Prints progress to standard error. Raises
+    FontMissingError and GlyphMissingError.
     """
     for font in FONTS:
         glyphs(font)  # raises FontMissingError before anything is measured
-    scores: Scores = {}
+    names = [engine.name for engine in engines() if not only or engine.name in only]
+    tasks = [_Task(picture=picture, width=MAIN_WIDTH, engines=names) for picture in found]
+    some = [name for name in names if name in _AT_ALL_WIDTHS]
+    for width in sorted({*widths} - {MAIN_WIDTH}) if some else ():
+        tasks += [_Task(picture=picture, width=width, engines=some) for picture in found if picture.is_first]
+    scores: dict[Case, Score] = {}
+    colours: dict[Case, ColourScore] = {}
     failures: dict[str, str] = {}
     start = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        tasks = [
-            (width, pool.submit(score_picture, picture, width, tuple(FONTS) if width == MAIN_WIDTH else (MAIN_FONT,)))
-            for width in sorted(widths, reverse=True)
-            for picture in found
-        ]
-        for number, (width, task) in enumerate(tasks, 1):
-            new_scores, new_failures = task.result()
+        for number, (new_scores, new_colours, new_failures) in enumerate(pool.map(_Task.run, tasks), 1):
             scores |= new_scores
+            colours |= new_colours
             failures = new_failures | failures
-            if number % len(found) == 0:
-                print(f"fidelity: width {width} scored, {time.monotonic() - start:.0f} s", file=sys.stderr)
-    installed = tuple(peer.name for peer in PEERS if installed_version(peer))
+            if number % 40 == 0 or number == len(tasks):
+                print(f"fidelity: {number} of {len(tasks)} scored, {time.monotonic() - start:.0f} s", file=sys.stderr)
     return Measured(
         pictures=found,
-        ours=tuple(our_engines(found[0].file)),
-        peers=tuple(name for name in installed if name not in failures),
+        engines=[engine for engine in engines() if engine.name in names and engine.name not in failures],
         scores=scores,
+        colours=colours,
         failures=failures,
     )
 
@@ -168,141 +282,266 @@ def report() -> Iterator[str]:
 
 
 def _report(measured: Measured) -> Iterator[str]:
-    yield f"Art of {len(measured.pictures)} images (* marks a graphic; all are flattened on black), drawn light on dark in"
-    yield f"{MAIN_FONT} with 8x16 px per cell and compared with the image on the same canvas. Q = 100·∛(ssim·edge·√r2), defined"
-    yield "in [scoring.py](scoring.py)."
+    found = measured.pictures
+    yield f"Art of {len(found)} images: {sum(p.is_first for p in found)} are the first set;"
+    tuning = sum(picture.half == "tuning" for picture in found)
+    yield f"{tuning} are in the half for tuning, {len(found) - tuning} are held out."
+    for source in missing_sources():
+        yield f"The images of {source.name} are left out, because it is not installed: `{source.install}`."
+    yield f"Drawn in {MAIN_FONT} with 8x16 px per cell and compared with the image on the same canvas. The measures are"
+    yield "defined in [scoring.py](scoring.py) and [colour.py](colour.py)."
     yield ""
-    yield from description(measured.pictures)
+    yield from description(found)
     yield ""
     yield from _goals(measured)
-    yield from _engines(measured)
-    if len({case.width for case in measured.scores}) > 1:
-        yield from _widths(measured)
+    yield from _overview(measured)
+    yield from _kinds(measured)
+    yield from _dots(measured)
+    yield from _colour(measured)
+    yield from _first(measured)
+    yield from _widths(measured)
     yield from _win_list(measured)
     yield from _per_picture(measured)
     yield from _peers(measured)
 
 
 def _goals(measured: Measured) -> Iterator[str]:
-    ours = measured.best(name for name in measured.ours if name not in VARIANTS)
-    chafas = [name for name in measured.peers if name.startswith("chafa")]
-    q = measured.q(ours)
-    other = measured.q(ours, font=OTHER_FONT)
-    yield f"### Goals for {ours}, width {MAIN_WIDTH}"
+    first = [picture for picture in measured.pictures if picture.is_first]
+    chafas = [e for e in measured.chosen(characters="ascii", ours=False) if e.name.startswith("chafa") and not e.dark_on_light]
+    if MAIN not in {engine.name for engine in measured.engines} or not first:
+        return
+    q = measured.mean(MAIN, "q", first)
+    other = measured.mean(MAIN, "q", first, font=OTHER_FONT)
+    preset = measured.mean(SINGLE_PRESET, "q", first)
+    yield f"### Goals for {MAIN}, width {MAIN_WIDTH}, the first {len(first)} images"
     yield ""
     yield from HEAD
     yield goal("mean Q", "≥ 60", f"{q:.1f}", met=q >= 60)
-    if SINGLE_PRESET in measured.ours:
-        preset = measured.q(SINGLE_PRESET)
-        yield goal("mean Q with a single preset", "≥ 58", f"{preset:.1f}", met=preset >= 58)
-    else:
-        yield "| mean Q with a single preset | ≥ 58 | | not measured |"
+    yield goal("mean Q with a single preset", "≥ 58", f"{preset:.1f}", met=None if math.isnan(preset) else preset >= 58)
     if chafas:
-        best = measured.best(chafas)
-        lead = q - measured.q(best)
-        yield goal(
-            f"lead over chafa with its best options (`{best}`, {measured.q(best):.1f})", "≥ 14", f"{lead:.1f}", met=lead >= 14
-        )
-        each = statistics.fmean(
-            max(of_one) for of_one in zip(*([s.q for s in measured.of(name)] for name in chafas), strict=True)
-        )
+        best = measured.best(chafas, first).name
+        lead = q - measured.mean(best, "q", first)
+        each = statistics.fmean(max(measured.score(chafa.name, picture).q for chafa in chafas) for picture in first)
+        limit = f"lead over chafa with its best options (`{best}`, {q - lead:.1f})"
+        yield goal(limit, "≥ 14", f"{lead:.1f}", met=lead >= 14)
         yield f"| lead over chafa with its best options for each image ({each:.1f}) | | {q - each:.1f} | |"
     else:
-        yield "| lead over chafa with its best options | ≥ 14 | | not measured: chafa is not installed |"
-    if measured.peers:
-        share = len(_wins(measured, ours)) / len(measured.pictures)
+        yield goal("lead over chafa with its best options", "≥ 14", "", met=None)
+    if rivals := _rivals(measured):
+        share = sum(_wins(measured, MAIN, picture, rivals) for picture in first) / len(first)
         yield goal("share of images on which it scores above every peer", "≥ 90 %", f"{share:.0%}", met=share >= 0.9)
     yield goal(f"loss of mean Q when drawn in {OTHER_FONT} ({other:.1f})", "≤ 2", f"{q - other:.1f}", met=q - other <= 2)
     yield ""
 
 
-def _by_q(measured: Measured) -> list[str]:
-    return sorted([*measured.ours, *measured.peers], key=measured.q, reverse=True)
+def _subsets(found: list[Picture]) -> dict[str, list[Picture]]:
+    """Return the pictures behind each column of Q, by its heading; empty ones are left out."""
+    subsets = {
+        "all": found,
+        "photographs": [picture for picture in found if picture.group == "photograph"],
+        "graphics": [picture for picture in found if picture.group == "graphic"],
+        **{half: [picture for picture in found if picture.half == half] for half in HALVES},
+        "paper": [picture for picture in found if picture.is_paper],
+        "transparent": [picture for picture in found if picture.is_transparent],
+    }
+    return {name: subset for name, subset in subsets.items() if subset}
 
 
-def _label(measured: Measured, engine: str) -> str:
-    return f"**{engine}**" if engine in measured.ours else engine
-
-
-def _engines(measured: Measured) -> Iterator[str]:
-    yield f"### Means at width {MAIN_WIDTH}"
+def _overview(measured: Measured) -> Iterator[str]:
+    """The table of characters in one colour: Q by subset, then what Q does not see."""
+    ranked = sorted(measured.chosen(characters="ascii"), key=lambda engine: -measured.mean(engine.name, "q", measured.pictures))
+    if not ranked:
+        return
+    subsets = _subsets(measured.pictures)
+    yield f"### ASCII at width {MAIN_WIDTH}: Q, and what Q does not see"
     yield ""
-    yield f"Tone is in dB. The last column is Q of the same art drawn in {OTHER_FONT}. Engines of asciist are bold."
+    yield "Settings of asciist are bold. Art for dark text on a light page says so (`invert`) and is scored as such; all other art"
+    yield "is light on dark. Paper is a graphic with a light ground. Of contrast and lines, more is better; of blank midtones and"
+    yield "stripes, less. Blank midtones are counted over all cells of the images."
     yield ""
-    yield f"| engine | Q | ssim | edge | tone | r2 | Q, photographs | Q, graphics | Q, {OTHER_FONT} |"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
-    kinds = {picture.kind for picture in measured.pictures}
-    for engine in _by_q(measured):
-        scores = measured.of(engine)
-        ssim, edge, tone, r2 = (
-            statistics.fmean(getattr(score, part) for score in scores) for part in ("ssim", "edge", "tone", "r2")
+    yield f"| setting | {' | '.join(f'Q, {name} ({len(subset)})' for name, subset in subsets.items())} | {_VISUAL_HEAD} |"
+    yield f"|---|{'--:|' * (len(subsets) + len(_VISUAL))}"
+    for engine in ranked:
+        q = " | ".join(f"{measured.mean(engine.name, 'q', subset):.1f}" for subset in subsets.values())
+        yield f"| {_label(engine)} | {q} | {_visual(measured, engine, measured.pictures)} |"
+    yield ""
+    for half in HALVES:
+        subset = [picture for picture in measured.pictures if picture.half == half]
+        if not subset or half not in subsets or len(subset) == len(measured.pictures):
+            continue
+        yield f"The same measures, {half} only ({len(subset)} images):"
+        yield ""
+        yield f"| setting | Q | {_VISUAL_HEAD} |"
+        yield f"|---|{'--:|' * (1 + len(_VISUAL))}"
+        for engine in ranked:
+            if engine.is_ours or engine.name in _IN_BOTH_FONTS:
+                q = measured.mean(engine.name, "q", subset)
+                yield f"| {_label(engine)} | {q:.1f} | {_visual(measured, engine, subset)} |"
+        yield ""
+
+
+_VISUAL: Final = ("blank", "contrast", "lines", "stripes")
+_VISUAL_HEAD: Final = "blank midtones | contrast | lines | stripes"
+
+
+def _visual(measured: Measured, engine: Engine, found: Collection[Picture]) -> str:
+    contrast, lines, stripes = (measured.mean(engine.name, name, found) for name in _VISUAL[1:])
+    return f"{measured.blank(engine.name, found):.0%} | {contrast:.3f} | {lines:.0%} | {stripes:.1%}"
+
+
+def _label(engine: Engine) -> str:
+    return f"**{engine.name}**" if engine.is_ours else engine.name
+
+
+def _kinds(measured: Measured) -> Iterator[str]:
+    kinds = {kind: [picture for picture in measured.pictures if picture.kind == kind] for kind in KINDS}
+    ours = [engine for engine in measured.chosen(characters="ascii", ours=True) if engine.is_selectable]
+    rivals = _rivals(measured)
+    if not ours or not any(kinds.values()):
+        return
+    yield "### By kind: Q, and blank midtones of the first setting"
+    yield ""
+    best = " | best peer for each image |" if rivals else " |"
+    yield f"| kind | images | {' | '.join(engine.name for engine in ours)} | blank midtones | stripes{best}"
+    yield f"|---|{'--:|' * (len(ours) + 3 + bool(rivals))}"
+    for kind, subset in kinds.items():
+        if subset:
+            q = " | ".join(f"{measured.mean(engine.name, 'q', subset):.1f}" for engine in ours)
+            blank, stripes = measured.blank(ours[0].name, subset), measured.mean(ours[0].name, "stripes", subset)
+            peer = (
+                f" {statistics.fmean(max(measured.score(e.name, picture).q for e in rivals) for picture in subset):.1f} |"
+                if rivals
+                else ""
+            )
+            yield f"| {kind} | {len(subset)} | {q} | {blank:.0%} | {stripes:.1%} |{peer}"
+    yield ""
+
+
+def _dots(measured: Measured) -> Iterator[str]:
+    subsets = _subsets(measured.pictures)
+    for characters in ("braille", "blocks"):
+        chosen = measured.chosen(characters=characters)
+        if not chosen:
+            continue
+        yield f"### {characters.capitalize()} in one colour: Q at width {MAIN_WIDTH}"
+        yield ""
+        yield f"| setting | {' | '.join(f'{name} ({len(subset)})' for name, subset in subsets.items())} |"
+        yield f"|---|{'--:|' * len(subsets)}"
+        for engine in chosen:
+            q = " | ".join(f"{measured.mean(engine.name, 'q', subset):.1f}" for subset in subsets.values())
+            yield f"| {_label(engine)} | {q} |"
+        yield ""
+
+
+def _colour(measured: Measured) -> Iterator[str]:
+    coloured = measured.chosen(coloured=True)
+    opaque = [picture for picture in measured.pictures if not picture.is_transparent]
+    if not coloured or not opaque:
+        return
+    subsets = {name: subset for name, subset in _subsets(opaque).items() if name not in {"paper", "transparent"}}
+    yield f"### Colour at width {MAIN_WIDTH}, {len(opaque)} images without transparency"
+    yield ""
+    yield "PSNR in dB, SSIM, and CIEDE2000 after a blur of one cell (less is better), in this order, over each set of images."
+    yield ""
+    yield f"| setting | {' | '.join(f'{name} ({len(subset)})' for name, subset in subsets.items())} |"
+    yield f"|---|{'---|' * len(subsets)}"
+    for engine in sorted(coloured, key=lambda engine: -measured.mean(engine.name, "psnr", opaque)):
+        cells = (
+            " · ".join(
+                f"{measured.mean(engine.name, name, subset):{form}}"
+                for name, form in (("psnr", ".1f"), ("ssim", ".3f"), ("ciede", ".2f"))
+            )
+            for subset in subsets.values()
         )
-        of_kinds = [f"{measured.q(engine, kind=kind):.1f}" if kind in kinds else "" for kind in ("photograph", "graphic")]
-        yield (
-            f"| {_label(measured, engine)} | {measured.q(engine):.1f} | {ssim:.3f} | {edge:.3f} | {tone:.1f} | {r2:.3f} "
-            f"| {' | '.join(of_kinds)} | {measured.q(engine, font=OTHER_FONT):.1f} |"
-        )
+        yield f"| {_label(engine)} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _first(measured: Measured) -> Iterator[str]:
+    first = [picture for picture in measured.pictures if picture.is_first]
+    ascii_engines = measured.chosen(characters="ascii")
+    if not first or not ascii_engines:
+        return
+    yield f"### The terms of Q: the first {len(first)} images, width {MAIN_WIDTH}"
+    yield ""
+    yield f"Tone is in dB. The last column is Q of the same art drawn in {OTHER_FONT}, for some settings."
+    yield ""
+    yield f"| setting | Q | ssim | edge | tone | r2 | Q, {OTHER_FONT} |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    for engine in sorted(ascii_engines, key=lambda engine: -measured.mean(engine.name, "q", first)):
+        q, ssim, edge, tone, r2 = (measured.mean(engine.name, part, first) for part in ("q", "ssim", "edge", "tone", "r2"))
+        other = measured.mean(engine.name, "q", first, font=OTHER_FONT)
+        in_other = "" if math.isnan(other) else f"{other:.1f}"
+        yield f"| {_label(engine)} | {q:.1f} | {ssim:.3f} | {edge:.3f} | {tone:.1f} | {r2:.3f} | {in_other} |"
     yield ""
 
 
 def _widths(measured: Measured) -> Iterator[str]:
     widths = sorted({case.width for case in measured.scores})
-    yield "### Mean Q by width"
+    first = [picture for picture in measured.pictures if picture.is_first]
+    chosen = [engine for engine in measured.engines if engine.name in _AT_ALL_WIDTHS]
+    if len(widths) < 2 or not first or not chosen:
+        return
+    yield f"### Mean Q by width, the first {len(first)} images"
     yield ""
-    yield f"| engine | {' | '.join(map(str, widths))} |"
+    yield f"| setting | {' | '.join(map(str, widths))} |"
     yield f"|---|{'--:|' * len(widths)}"
-    for engine in _by_q(measured):
-        yield f"| {_label(measured, engine)} | {' | '.join(f'{measured.q(engine, width=width):.1f}' for width in widths)} |"
+    for engine in chosen:
+        q = " | ".join(f"{measured.mean(engine.name, 'q', first, width=width):.1f}" for width in widths)
+        yield f"| {_label(engine)} | {q} |"
     yield ""
 
 
-def _picture_q(measured: Measured, engine: str, picture: Picture) -> float:
-    return measured.scores[Case(engine=engine, picture=picture.name, width=MAIN_WIDTH, font=MAIN_FONT)].q
+def _rivals(measured: Measured) -> list[Engine]:
+    """Return the peers that draw ASCII in one colour, light on dark."""
+    return [engine for engine in measured.chosen(characters="ascii", ours=False) if not engine.dark_on_light]
 
 
-def _best_peer(measured: Measured, picture: Picture) -> str:
-    return max(measured.peers, key=lambda peer: _picture_q(measured, peer, picture))
+def _best_rival(measured: Measured, picture: Picture, rivals: list[Engine]) -> str:
+    return max(rivals, key=lambda rival: measured.score(rival.name, picture).q).name
 
 
-def _wins(measured: Measured, engine: str) -> list[Picture]:
-    return [
-        picture
-        for picture in measured.pictures
-        if _picture_q(measured, engine, picture) > _picture_q(measured, _best_peer(measured, picture), picture)
-    ]
+def _wins(measured: Measured, engine: str, picture: Picture, rivals: list[Engine]) -> bool:
+    return measured.score(engine, picture).q > measured.score(_best_rival(measured, picture, rivals), picture).q
 
 
 def _win_list(measured: Measured) -> Iterator[str]:
-    if not measured.peers:
+    rivals = _rivals(measured)
+    ours = [engine for engine in measured.chosen(characters="ascii", ours=True) if not engine.dark_on_light]
+    if not rivals or not ours:
         return
     yield f"### Images with a higher Q than every peer, width {MAIN_WIDTH}"
     yield ""
-    for engine in measured.ours:
-        wins = _wins(measured, engine)
-        yield f"- **{engine}**: {len(wins)} of {len(measured.pictures)} images."
-        losses = [picture for picture in measured.pictures if picture not in wins]
+    for engine in ours:
+        losses = [picture for picture in measured.pictures if not _wins(measured, engine.name, picture, rivals)]
+        yield f"- **{engine.name}**: {len(measured.pictures) - len(losses)} of {len(measured.pictures)} images."
         if losses and len(losses) <= len(measured.pictures) // 2:
-            yield "  Exceptions: " + "; ".join(_loss(measured, engine, picture) for picture in losses) + "."
+            yield "  Exceptions: " + "; ".join(_loss(measured, engine.name, picture, rivals) for picture in losses) + "."
         elif losses:
             yield "  The next table shows the others."
     yield ""
 
 
-def _loss(measured: Measured, engine: str, picture: Picture) -> str:
-    peer = _best_peer(measured, picture)
-    return f"{picture.name} ({_picture_q(measured, engine, picture):.1f}; {peer}: {_picture_q(measured, peer, picture):.1f})"
+def _loss(measured: Measured, engine: str, picture: Picture, rivals: list[Engine]) -> str:
+    rival = _best_rival(measured, picture, rivals)
+    return f"{picture.name} ({measured.score(engine, picture).q:.1f}; {rival}: {measured.score(rival, picture).q:.1f})"
 
 
 def _per_picture(measured: Measured) -> Iterator[str]:
-    yield f"### Q of each image, width {MAIN_WIDTH}"
+    ours = [engine for engine in measured.chosen(ours=True) if engine.is_selectable]
+    if not ours:
+        return
+    rivals = _rivals(measured)
+    yield f"### Each image, width {MAIN_WIDTH}: Q, and what Q does not see of {ours[0].name}"
     yield ""
-    yield f"| image | {' | '.join(measured.ours)} | best peer | |"
-    yield f"|---|{'--:|' * len(measured.ours)}--:|---|"
+    yield f"| image | kind | half | {' | '.join(engine.name for engine in ours)} | {_VISUAL_HEAD} | best peer | |"
+    yield f"|---|---|---|{'--:|' * (len(ours) + len(_VISUAL) + 1)}---|"
     for picture in measured.pictures:
-        ours = " | ".join(f"{_picture_q(measured, engine, picture):.1f}" for engine in measured.ours)
-        peer = _best_peer(measured, picture) if measured.peers else None
-        best = f"{_picture_q(measured, peer, picture):.1f} | {peer}" if peer else " | none installed"
-        yield f"| {picture.name}{'*' if picture.kind == 'graphic' else ''} | {ours} | {best} |"
+        q = " | ".join(f"{measured.score(engine.name, picture).q:.1f}" for engine in ours)
+        rival = _best_rival(measured, picture, rivals) if rivals else ""
+        best = f"{measured.score(rival, picture).q:.1f} | {rival}" if rival else " | "
+        visual = _visual(measured, ours[0], [picture]).replace("nan%", "").replace("nan", "")
+        yield f"| {picture.name} | {picture.kind} | {picture.half} | {q} | {visual} | {best} |"
     yield ""
 
 
@@ -323,30 +562,50 @@ def _peers(measured: Measured) -> Iterator[str]:
     yield from peer_table(PEERS, measured.failures)
     yield ""
     yield "Every peer is called for light text on a dark background, except that chafa's `--invert` is for dark text on a light"
-    yield "one. chafa-py contains its own libchafa and does not report the version of it. img2txt also colours characters and"
-    yield "cells; only the characters are scored, as in a plain-text file. The frame that asciiart draws is stripped."
+    yield "one, and is scored as such. chafa-py contains its own libchafa and does not report the version of it. img2txt also"
+    yield "colours characters and cells; only the characters are scored, as in a plain-text file. The frame that asciiart draws is"
+    yield "stripped."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.fidelity", description="Score the styles of asciist and their peers."
+        prog="python -m bench.fidelity", description="Score the settings of asciist and their peers."
     )
     parser.add_argument("folder", nargs="?", type=Path, help="folder of images to score instead of the bench's own")
+    parser.add_argument("--half", choices=HALVES, help="score one half of the images (default: both)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="SETTING",
+        help="score this setting or peer only, repeatable: " + ", ".join(engine.name for engine in OURS),
+    )
     parser.add_argument(
         "--width",
         type=int,
         action="append",
-        help=f"width to score, repeatable; {MAIN_WIDTH} is always scored (default: {', '.join(map(str, WIDTHS))})",
+        help=f"other width to score, repeatable; {MAIN_WIDTH} is always scored",
     )
     arguments = parser.parse_args()
-    widths = sorted({MAIN_WIDTH, *(arguments.width or WIDTHS)})
+    only: list[str] = arguments.only or []
+    if unknown := set(only) - {engine.name for engine in engines()}:
+        parser.error(f"not a setting or an installed peer: {', '.join(sorted(unknown))}")
+    half: Half | None = arguments.half
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        found = folder_pictures(arguments.folder, directory) if arguments.folder else pictures(directory)
+        found = folder_pictures(arguments.folder, directory) if arguments.folder else pictures(directory, half=half)
         if not found:
             parser.error(f"{arguments.folder} contains no image")
-        for line in _report(measure(found, widths)):
+        measured = measure(found, widths=arguments.width or (), only=only)
+        for line in _report(measured) if not only else _tuning(measured):
             print(line)
+
+
+def _tuning(measured: Measured) -> Iterator[str]:
+    """The tables for a person who tunes a setting: without goals, lists of images and peers."""
+    yield f"{len(measured.pictures)} images"
+    yield ""
+    for table in (_overview, _kinds, _dots, _colour, _per_picture):
+        yield from table(measured)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Other programs that turn images into ASCII art, from Debian and PyPI, each with one or more sets of documented options.
+"""Other programs that turn images into text art, from Debian and PyPI, each with one or more sets of documented options.
 
-Each draws plain ASCII, light on dark, at a given number of columns and rows. A program that chooses the number of rows itself
-is scored at that number. Escape codes and frames are stripped.
+Each draws at a given number of columns and rows. A program that chooses the number of rows itself is scored at that number.
+Frames are stripped, and escape codes too unless the art is scored in colour.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from PIL import Image
 
@@ -26,6 +26,9 @@ _ROWS: Final = "ROWS"
 _SYSTEM_PYTHON: Final = "/usr/bin/python3"  # the interpreter for which Debian packages Python modules
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIMEOUT_SECONDS: Final = 60
+
+Characters = Literal["ascii", "braille", "blocks"]
+"""Characters that art consists of: printable ASCII, braille patterns, or blocks of any kind."""
 
 
 class PeerError(Exception):
@@ -50,6 +53,10 @@ class Peer:
     """Return the version that the program or its package reports, or None if it is not installed."""
     draw: Callable[[Path, int, int], str]
     """Convert an image file to art: (file, columns, rows) -> text. Raises PeerError."""
+    characters: Characters = "ascii"
+    is_coloured: bool = False
+    dark_on_light: bool = False
+    """True if the options are for dark text on a light background."""
 
 
 @cache
@@ -88,6 +95,9 @@ def _command(
     package: str,
     version: list[str],
     clean: Callable[[str], str] = lambda text: text,
+    characters: Characters = "ascii",
+    is_coloured: bool = False,
+    dark_on_light: bool = False,
 ) -> Peer:
     """Return a peer that is a command of a Debian package. `version` is the command that prints its version."""
     program = arguments[0]
@@ -102,7 +112,8 @@ def _command(
         values = {_COLUMNS: str(columns), _ROWS: str(rows), _PICTURE: str(picture)}
         pattern = re.compile("|".join(values))
         command = [pattern.sub(lambda match: values[match[0]], argument) for argument in arguments]
-        return clean(_plain(_run(command)))
+        text = _run(command)
+        return clean(text if is_coloured else _plain(text))
 
     return Peer(
         name=name,
@@ -112,13 +123,31 @@ def _command(
         call=" ".join(Path(argument).name if argument.startswith("/") else argument for argument in arguments),
         version=find_version,
         draw=draw,
+        characters=characters,
+        is_coloured=is_coloured,
+        dark_on_light=dark_on_light,
     )
 
 
-def _chafa(name: str, *settings: str) -> Peer:
-    common = ["-f", "symbols", "--symbols", "ascii", "-c", "none", "--stretch", "--size", f"{_COLUMNS}x{_ROWS}"]
-    plain = ["--polite", "on", "--animate", "off", "-O", "0"]  # no escape codes
-    return _command(name, "chafa", *common, *plain, *settings, _PICTURE, package="chafa", version=["chafa", "--version"])
+def _chafa(
+    name: str,
+    *settings: str,
+    symbols: str = "ascii",
+    characters: Characters = "ascii",
+    is_coloured: bool = False,
+    dark_on_light: bool = False,
+) -> Peer:
+    colours = "full" if is_coloured else "none"
+    common = ["-f", "symbols", "--symbols", symbols, "-c", colours, "--stretch", "--size", f"{_COLUMNS}x{_ROWS}"]
+    plain = ["--polite", "on", "--animate", "off", "-O", "0"]  # no escape codes but those of colours
+    return _command(
+        name, "chafa", *common, *plain, *settings, _PICTURE,
+        package="chafa",
+        version=["chafa", "--version"],
+        characters=characters,
+        is_coloured=is_coloured,
+        dark_on_light=dark_on_light,
+    )  # fmt: skip
 
 
 def _img2txt(dither: str) -> Peer:
@@ -243,7 +272,21 @@ PEERS: Final = (
     _chafa("chafa -p off --dither diffusion", "-p", "off", "--dither", "diffusion"),
     _chafa("chafa -p off --fill ascii", "-p", "off", "--fill", "ascii"),
     _chafa("chafa -p off --glyph-file", "-p", "off", "--glyph-file", str(FONTS["DejaVu Sans Mono"])),
-    _chafa("chafa -p off --invert", "-p", "off", "--invert"),  # intended for dark text on a light background
+    _chafa("chafa --invert", "--invert", dark_on_light=True),
+    _chafa("chafa -p off --invert", "-p", "off", "--invert", dark_on_light=True),
+    _chafa("chafa braille", symbols="braille", characters="braille"),
+    _chafa("chafa braille --dither diffusion", "--dither", "diffusion", symbols="braille", characters="braille"),
+    _chafa("chafa quadrants", symbols="quad+space", characters="blocks"),
+    _chafa("chafa quadrants --dither diffusion", "--dither", "diffusion", symbols="quad+space", characters="blocks"),
+    _chafa("chafa half blocks", symbols="vhalf", characters="blocks", is_coloured=True),
+    _chafa("chafa quadrants in colour", symbols="quad", characters="blocks", is_coloured=True),
+    _chafa("chafa sextants -w 9", "-w", "9", symbols="sextant", characters="blocks", is_coloured=True),
+    _chafa("chafa blocks -w 9", "-w", "9", symbols="block", characters="blocks", is_coloured=True),
+    _chafa("chafa all -w 9", "-w", "9", symbols="all", characters="blocks", is_coloured=True),
+    _chafa("chafa ASCII in colour -w 9", "-w", "9", is_coloured=True),
+    _chafa("chafa ASCII in colour, --fg-only", "--fg-only", is_coloured=True),
+    _chafa("chafa braille in colour", symbols="braille", characters="braille", is_coloured=True),
+    _chafa("chafa braille in colour, --fg-only", "--fg-only", symbols="braille", characters="braille", is_coloured=True),
     _chafa_py("chafa-py", preprocessing=True),
     _chafa_py("chafa-py, preprocessing off", preprocessing=False),
     _command("jp2a", "jp2a", f"--size={_COLUMNS}x{_ROWS}", _PICTURE, package="jp2a", version=["jp2a", "--version"]),

@@ -1,8 +1,8 @@
 """The images of the bench: from packages, with their licences, and drawn by `bench.drawings`.
 
-All are rotated upright according to EXIF, reduced to at most 1,000,000 pixels if they were added after the first 34, and saved as
-PNG (RGB, or L if they have no colour), so that every engine gets the same pixels. They are flattened on black, except those that
-are in the set for their transparency, which are saved as RGBA. Nothing is downloaded.
+All are rotated upright according to EXIF, reduced to at most 1,000,000 pixels if they were added after the first 34, and saved
+as PNG (RGB, or L if they have no colour), so that every engine gets the same pixels. They are flattened on black, except those
+that are in the set for their transparency, which are saved as RGBA. Nothing is downloaded.
 
     from bench.pictures import pictures
     for picture in pictures(Path("/tmp/pictures")): print(picture.name, picture.kind, picture.half, picture.file)
@@ -328,8 +328,8 @@ def missing_sources() -> list[Source]:
 def halves_of(images: Iterable[tuple[str, Kind, str]]) -> dict[str, Half]:
     """Assign images, each given as (name, kind, name of the image it derives from or ""), to halves, by name.
 
-    The images of a kind are sorted by the SHA-256 of their names and alternate between the halves. Every second kind begins with
-    the half that is held out. An image that derives from another one is in the same half.
+    The images of a kind are sorted by the SHA-256 of their names and alternate between the halves. Every second kind begins
+    with the half that is held out. An image that derives from another one is in the same half.
     """
     images = list(images)
     halves: dict[str, Half] = {}
@@ -433,9 +433,7 @@ def _computed() -> Iterator[_Entry]:
     )
 
 
-def _file(
-    source: Source, name: str, file: str, kind: Kind, *, is_first: bool = False, is_transparent: bool = False
-) -> _Entry:
+def _file(source: Source, name: str, file: str, kind: Kind, *, is_first: bool = False, is_transparent: bool = False) -> _Entry:
     return _Entry(
         name=name,
         kind=kind,

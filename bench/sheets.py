@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bench.fidelity import MAIN_FONT, MAIN_WIDTH, VARIANTS, Draw, our_engines, rows_for
+from bench.fidelity import MAIN_FONT, MAIN_WIDTH, OURS, Draw, rows_for
 from bench.peers import PEERS, PeerError, installed_version
 from bench.pictures import Picture, pictures
 from bench.scoring import Floats, Reference, draw, glyphs
@@ -48,8 +48,8 @@ class _Panels:
     def all(self) -> Iterator[tuple[str, Floats]]:
         """Yield the caption and the pixels, from 0 to 1, of each panel."""
         yield self._picture.name, self._reference.canvas
-        ours = {name: engine for name, engine in our_engines(self._picture.file).items() if name not in VARIANTS}
-        panels = [self._drawn(name, engine) for name, engine in ours.items()]
+        ours = [engine for engine in OURS if engine.name in {"structure", "ramp"}]
+        panels = [self._drawn(engine.name, engine.draw) for engine in ours]
         for program in ("chafa", "jp2a"):
             candidates = [
                 self._drawn(peer.name, peer.draw) for peer in PEERS if peer.program == program and installed_version(peer)
