@@ -242,7 +242,7 @@ def _scanned_form() -> Image.Image:
     for row, label in enumerate(("Surname", "Given names", "Street", "Town", "Born on")):
         y = 110 + 62 * row
         canvas.text(40, y, label, size=22, fill=ink)
-        canvas.line(190, y + 18, 660, y + 18, fill=ink, width=2)
+        canvas.line(220, y + 18, 660, y + 18, fill=ink, width=2)
     for column, label in enumerate(("yes", "no", "unknown")):
         x = 60 + 190 * column
         for edge in ((x, 440, x + 34, 440), (x + 34, 440, x + 34, 474), (x + 34, 474, x, 474), (x, 474, x, 440)):
@@ -260,7 +260,7 @@ def _photographed(page: Image.Image, *, seed: int) -> Image.Image:
     height, width, _ = pixels.shape
     y, x = np.mgrid[0:height, 0:width]
     light = 0.95 - 0.5 * ((x / width - 0.25) ** 2 + (y / height - 0.3) ** 2)
-    shadow = 1 - 0.3 / (1 + np.exp((x + 0.35 * y - 0.2 * width) / -25)) * (x < 0.2 * width)
+    shadow = 1 - 0.3 / (1 + np.exp(np.clip((x + 0.35 * y - 0.3 * width) / 25, -50, 50)))
     noise = np.random.default_rng(seed).normal(0, 3, (height, width, 1))
     tinted = pixels * (light * shadow)[:, :, None] * np.array([1.0, 0.98, 0.93]) + noise
     return Image.fromarray(np.clip(np.rint(tinted), 0, 255).astype(np.uint8))

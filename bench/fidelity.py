@@ -355,9 +355,9 @@ def _overview(measured: Measured) -> Iterator[str]:
     subsets = _subsets(measured.pictures)
     yield f"### ASCII at width {MAIN_WIDTH}: Q, and what Q does not see"
     yield ""
-    yield "Settings of asciist are bold. Art for dark text on a light page says so (`invert`) and is scored as such; all other art"
-    yield "is light on dark. Paper is a graphic with a light ground. Of contrast and lines, more is better; of blank midtones and"
-    yield "stripes, less. Blank midtones are counted over all cells of the images."
+    yield "Settings of asciist are bold. Art for dark text on a light page says so (`invert`) and is scored as such; all other"
+    yield "art is light on dark. Paper is a graphic with a light ground. Of V, contrast and lines, more is better; of blank"
+    yield "midtones and stripes, less. Blank midtones are counted over all cells of the images."
     yield ""
     yield f"| setting | {' | '.join(f'Q, {name} ({len(subset)})' for name, subset in subsets.items())} | {_VISUAL_HEAD} |"
     yield f"|---|{'--:|' * (len(subsets) + len(_VISUAL))}"
@@ -380,13 +380,13 @@ def _overview(measured: Measured) -> Iterator[str]:
         yield ""
 
 
-_VISUAL: Final = ("blank", "contrast", "lines", "stripes")
-_VISUAL_HEAD: Final = "blank midtones | contrast | lines | stripes"
+_VISUAL: Final = ("v", "blank", "contrast", "lines", "stripes")
+_VISUAL_HEAD: Final = "V | blank midtones | contrast | lines | stripes"
 
 
 def _visual(measured: Measured, engine: Engine, found: Collection[Picture]) -> str:
-    contrast, lines, stripes = (measured.mean(engine.name, name, found) for name in _VISUAL[1:])
-    return f"{measured.blank(engine.name, found):.0%} | {contrast:.3f} | {lines:.0%} | {stripes:.1%}"
+    v, contrast, lines, stripes = (measured.mean(engine.name, name, found) for name in ("v", "contrast", "lines", "stripes"))
+    return f"{v:.1f} | {measured.blank(engine.name, found):.0%} | {contrast:.3f} | {lines:.0%} | {stripes:.1%}"
 
 
 def _label(engine: Engine) -> str:
@@ -399,21 +399,20 @@ def _kinds(measured: Measured) -> Iterator[str]:
     rivals = _rivals(measured)
     if not ours or not any(kinds.values()):
         return
-    yield "### By kind: Q, and blank midtones of the first setting"
+    yield f"### By kind: Q, and what Q does not see of {ours[0].name}"
     yield ""
-    best = " | best peer for each image |" if rivals else " |"
-    yield f"| kind | images | {' | '.join(engine.name for engine in ours)} | blank midtones | stripes{best}"
-    yield f"|---|{'--:|' * (len(ours) + 3 + bool(rivals))}"
+    best = " best peer for each image |" if rivals else ""
+    yield f"| kind | images | {' | '.join(engine.name for engine in ours)} | {_VISUAL_HEAD} |{best}"
+    yield f"|---|{'--:|' * (len(ours) + len(_VISUAL) + 1 + bool(rivals))}"
     for kind, subset in kinds.items():
         if subset:
             q = " | ".join(f"{measured.mean(engine.name, 'q', subset):.1f}" for engine in ours)
-            blank, stripes = measured.blank(ours[0].name, subset), measured.mean(ours[0].name, "stripes", subset)
             peer = (
                 f" {statistics.fmean(max(measured.score(e.name, picture).q for e in rivals) for picture in subset):.1f} |"
                 if rivals
                 else ""
             )
-            yield f"| {kind} | {len(subset)} | {q} | {blank:.0%} | {stripes:.1%} |{peer}"
+            yield f"| {kind} | {len(subset)} | {q} | {_visual(measured, ours[0], subset)} |{peer}"
     yield ""
 
 
@@ -563,8 +562,8 @@ def _peers(measured: Measured) -> Iterator[str]:
     yield ""
     yield "Every peer is called for light text on a dark background, except that chafa's `--invert` is for dark text on a light"
     yield "one, and is scored as such. chafa-py contains its own libchafa and does not report the version of it. img2txt also"
-    yield "colours characters and cells; only the characters are scored, as in a plain-text file. The frame that asciiart draws is"
-    yield "stripped."
+    yield "colours characters and cells; only the characters are scored, as in a plain-text file. The frame that asciiart draws"
+    yield "is stripped."
 
 
 def main() -> None:

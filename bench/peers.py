@@ -268,9 +268,6 @@ PEERS: Final = (
     _chafa("chafa"),
     _chafa("chafa -p off", "-p", "off"),
     _chafa("chafa -p off -w 9", "-p", "off", "-w", "9"),
-    _chafa("chafa -p off --dither ordered", "-p", "off", "--dither", "ordered"),
-    _chafa("chafa -p off --dither diffusion", "-p", "off", "--dither", "diffusion"),
-    _chafa("chafa -p off --fill ascii", "-p", "off", "--fill", "ascii"),
     _chafa("chafa -p off --glyph-file", "-p", "off", "--glyph-file", str(FONTS["DejaVu Sans Mono"])),
     _chafa("chafa --invert", "--invert", dark_on_light=True),
     _chafa("chafa -p off --invert", "-p", "off", "--invert", dark_on_light=True),
@@ -303,7 +300,6 @@ PEERS: Final = (
     _ascii_magic("ascii_magic", enhance=False),
     _ascii_magic("ascii_magic, enhanced", enhance=True),
     _img2txt("none"),
-    _img2txt("fstein"),
 )  # fmt: skip
-"""Every peer. chafa is not given `--font-ratio`, which has no effect when `--stretch` fixes columns and rows, and whose default
-is the correct 1/2 anyway."""
+"""Every peer, with its best options. chafa is not given `--font-ratio`, which has no effect when `--stretch` fixes columns and
+rows, and whose default is the correct 1/2 anyway."""

@@ -23,11 +23,11 @@ The measures below see what Q hardly charges for. "Distance" is luma, and 1 - lu
 from the tone of a blank cell. The midtones are the cells whose mean distance is .15 to .6.
 
 blank     Share of the midtones whose cell is blank.
-contrast  Local contrast of the midtones that is visible in the art, in [0, 1]: the contrast and structure term of SSIM,
-          max(0, (2 cov + C2) / (var_A + var_S + C2)) (Wang, Simoncelli, Bovik: Multi-scale structural similarity, Asilomar
-          2003), with the window and the gain of ssim. It is computed at 1x2 px per cell, where the pattern of a character has
-          vanished, and averaged over the midtones where the image itself has contrast: a standard deviation of .02 or more in
-          the window (local RMS contrast: Peli, Contrast in complex images, JOSA A 7(10), 1990). A blank or even area scores 0.
+contrast  Local contrast of the midtones visible in the art, in [0, 1]: max(0, 2 cov / (var_A + var_S)), the contrast and
+          structure terms of the universal quality index (Wang, Bovik, IEEE Signal Processing Letters 9(3), 2002), with the
+          window and the gain of ssim. It is computed at 1x2 px per cell, where the pattern of a character has vanished, and
+          averaged over the midtones where the image itself has contrast: a standard deviation of .02 or more in the window
+          (local RMS contrast: Peli, Contrast in complex images, JOSA A 7(10), 1990). A blank or even area scores 0.
 lines     Share of the skeletons of thin lines that the art shows. Lines are the ridges, lighter or darker than both sides by
           .15 or more, of the image's top hat (Serra: Image Analysis and Mathematical Morphology, 1982) for a square of 13 px.
           They are kept where the structure tensor (Bigun, Granlund: Optimal orientation detection of linear symmetry, ICCV
@@ -37,11 +37,15 @@ lines     Share of the skeletons of thin lines that the art shows. Lines are the
 stripes   Share of the cells that belong to a stripe: a run of three or more equal strokes, in a row or a column, where the
           image is flat: a standard deviation below .03 in the window of contrast. A stroke is a cell whose ink has second
           moments with an anisotropy of .8 or more, such as `|`, `_`, `/` or `[`.
+V       100 * cbrt(ssim * edge * sqrt(r2) * contrast) * (1 - B / 2), where B is the share of all cells that are midtones and
+        blank, and contrast counts as 1 if it is not a number. Q ranks art with crushed midtones too high. README.md compares
+        the rankings by V and by Q with a ranking by eye.
 
 contrast and lines are not a number if the image has no such midtones or lines. `draw` draws only printable ASCII; any other
 character counts as a blank. `bench.terminal` draws blocks, braille and colours too.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -101,6 +105,8 @@ class Score:
 
     q: float
     """Q, from 0 to 100."""
+    v: float
+    """V, from 0 to 100."""
     ssim: float
     edge: float
     tone: float
@@ -276,17 +282,21 @@ class Reference:
         ink = 1 - coverage if dark_on_light else coverage
         is_blank = _cells(ink).mean((2, 3)) < _BLANK_COVERAGE
         edge = _correlation(_gradient(blurred(coverage, _EDGE_SIGMA)), self._gradient)
+        q = 100 * (max(ssim, 0) * max(edge, 0) * r2**0.5) ** (1 / 3)
+        contrast = self._contrast(coverage, gain, dark_on_light=dark_on_light)
+        visible = 1.0 if math.isnan(contrast) else contrast
         return Score(
-            q=100 * (max(ssim, 0) * max(edge, 0) * r2**0.5) ** (1 / 3),
+            q=q,
+            v=q * visible ** (1 / 3) * (1 - _mean(is_blank & midtones) / 2),
             ssim=ssim,
             edge=edge,
             tone=float(10 * np.log10(1 / max(error, 1e-6))),
             r2=r2,
             ssim_levels=levels,
             gain=gain,
-            blank=_mean(is_blank[midtones]) if midtones.any() else float("nan"),
+            blank=_mean(is_blank[midtones]) if midtones.any() else math.nan,
             midtones=int(midtones.sum()),
-            contrast=self._contrast(coverage, gain, dark_on_light=dark_on_light),
+            contrast=contrast,
             lines=self._lines.shown(coverage, gain),
             stripes=_mean(_striped(ink) & self._flat()),
         )
@@ -300,13 +310,13 @@ class Reference:
         visible = level.window_variances >= _VISIBLE_DEVIATION**2
         chosen = self._midtones(level.pixels, dark_on_light=dark_on_light) & visible
         if not chosen.any():
-            return float("nan")
+            return math.nan
         pixels = gain * _halved(_halved(_halved(coverage)))
         means = _window(pixels)
         variances = _window(pixels * pixels) - means * means
         covariances = _window(pixels * level.pixels) - means * level.window_means
-        similarity = (2 * covariances + _C2) / (variances + level.window_variances + _C2)
-        return _mean(np.maximum(similarity, 0)[chosen])
+        similarity = 2 * covariances[chosen] / (variances + level.window_variances)[chosen]
+        return _mean(np.maximum(similarity, 0))
 
     def _flat(self) -> NDArray[np.bool_]:
         """Return the cells around which the image has no contrast, shape (rows, columns)."""
@@ -353,7 +363,7 @@ class _Lines:
     def shown(self, coverage: Floats, gain: float) -> float:
         """Return the share of the points at which the art has half of the contrast; not a number if there are few points."""
         if len(self.rows) < _MIN_LINE_PX:
-            return float("nan")
+            return math.nan
         difference = gain * _difference_of_gaussians(coverage)[self.rows, self.columns]
         return _mean(difference * np.sign(self.contrast) >= np.abs(self.contrast) / 2)
 

@@ -136,6 +136,8 @@ def _extended(numbers: Iterator[int]) -> NDArray[np.uint8]:
 @cache
 def _glyph(character: str, font: str) -> Floats:
     """Return the coverage of one character, shape (16, 8)."""
+    if character.isspace():
+        return np.zeros((CELL_HEIGHT, CELL_WIDTH), np.float32)
     if FIRST <= character <= LAST:
         return glyphs(font)[ord(character) - ord(FIRST)]
     code = ord(character)
@@ -146,8 +148,6 @@ def _glyph(character: str, font: str) -> Floats:
         return _boxes(
             [(x / 2, y / 3, x / 2 + 1 / 2, y / 3 + 1 / 3) for y in range(3) for x in range(2) if bits >> 2 * y + x & 1]
         )
-    if character.isspace():
-        return np.zeros((CELL_HEIGHT, CELL_WIDTH), np.float32)
     return _from_fonts(character)
 
 

@@ -14,14 +14,16 @@ from PIL import Image
 
 from bench import servers
 from bench.__main__ import run
+from bench.drawings import GRAPHICS
 from bench.fidelity import peer_table
 from bench.goals import goal, milliseconds
 from bench.peers import PEERS, Peer
-from bench.pictures import GRAPHICS, flatten, folder_pictures
+from bench.pictures import HALVES, KINDS, flatten, folder_pictures, halves_of
 from bench.pressure import Overload
 from bench.scoring import FONTS, Floats, FontMissingError, Reference, character_grid, draw, glyphs, luma, not_ascii
 from bench.service import Contestant, Figures
 from bench.soak import Part, Sample, Soak, report, soak
+from bench.terminal import screen
 from devtools.images import encoded, gradient
 from devtools.load import Latencies, Result, Usage, fixed
 from devtools.server import temporary_server
@@ -107,6 +109,93 @@ def test_a_negative_scores_0_unless_it_is_meant_for_dark_on_light() -> None:
     assert image.score_coverage(1 - image.canvas, dark_on_light=True).q == pytest.approx(100, abs=0.01)
 
 
+def flat_with_waves(level: float) -> Floats:
+    """An even grey with gentle waves three cells long, 40 columns by 20 rows."""
+    y, x = np.mgrid[0 : 20 * 16, 0 : 40 * 8]
+    return (level + 0.1 * np.sin(x / 4) * np.sin(y / 8)).astype(np.float32)
+
+
+def test_blank_and_even_midtones_have_no_visible_contrast() -> None:
+    image = Reference(flat_with_waves(0.4), columns=40, rows=20)
+    faithful = image.score_coverage(image.canvas)
+
+    assert (faithful.blank, faithful.midtones) == (0, 800)
+    assert faithful.contrast == pytest.approx(1, abs=0.01)
+    assert faithful.v == pytest.approx(100, abs=0.5)
+    for even in (np.zeros_like(image.canvas), np.full_like(image.canvas, 0.4), draw("\n".join(["A" * 40] * 20), BANK, 40)):
+        assert image.score_coverage(even).contrast < 0.05
+    assert image.score_coverage(np.zeros_like(image.canvas)).blank == 1
+
+
+def test_blank_midtones_halve_the_rank_of_otherwise_equal_art() -> None:
+    image = reference()
+    score = image.score("\n".join(line[:20] + " " * 20 for line in dithered(image.canvas).split("\n")), BANK)
+
+    assert 0 < score.blank < 1
+    assert score.v <= score.q * (1 - score.blank * score.midtones / 800 / 2)
+
+
+def test_the_midtones_of_dark_on_light_art_are_seen_from_white() -> None:
+    pale = Reference(flat_with_waves(0.75), columns=40, rows=20)
+
+    assert pale.score_coverage(1 - pale.canvas, dark_on_light=True).midtones == 800
+    assert pale.score_coverage(pale.canvas).midtones == 0
+    assert math.isnan(pale.score_coverage(pale.canvas).blank)
+    assert pale.score_coverage(np.zeros_like(pale.canvas), dark_on_light=True).blank == 1
+
+
+@pytest.mark.parametrize("is_light", [True, False])
+def test_a_broken_line_is_shown_in_part_and_texture_has_no_lines(is_light: bool) -> None:
+    canvas = np.zeros((20 * 16, 40 * 8), np.float32)
+    canvas[100:104, 10:310] = 1
+    canvas[20:300, 160:163] = 1
+    broken = canvas.copy()
+    broken[:, 160:] = 0
+    if not is_light:
+        canvas, broken = 1 - canvas, 1 - broken
+    image = Reference(canvas, columns=40, rows=20)
+
+    assert image.score_coverage(canvas).lines == 1
+    assert 0.2 < image.score_coverage(broken).lines < 0.5
+    assert image.score_coverage(np.full_like(canvas, 0.5)).lines == 0
+    noise = np.random.default_rng(1).random(canvas.shape).astype(np.float32)
+    assert math.isnan(Reference(noise, columns=40, rows=20).score_coverage(noise).lines)
+
+
+def test_stripes_are_runs_of_strokes_where_the_image_is_flat() -> None:
+    grey = np.full((20 * 16, 40 * 8), 0.4, np.float32)
+    image = Reference(grey, columns=40, rows=20)
+    wall, square = np.zeros_like(grey), np.zeros_like(grey)
+    wall[:, 3::8] = 1
+    square.reshape(20, 16, 40, 8)[:, 5:11, :, 1:7] = 1
+    pairs = wall.copy()
+    pairs.reshape(20, 16, 40, 8)[:, :, 2::3] = 0
+    pairs.reshape(20, 16, 40, 8)[2::3] = 0
+
+    assert image.score_coverage(wall).stripes == 1
+    assert image.score_coverage(square).stripes == 0
+    assert image.score_coverage(pairs).stripes == 0
+    assert image.score_coverage(1 - wall, dark_on_light=False).stripes == 0
+    assert image.score_coverage(wall, dark_on_light=True).stripes == 1
+    assert Reference(wall, columns=40, rows=20).score_coverage(wall).stripes == 1
+    ruled = Reference(np.kron(np.indices((40, 40)).sum(0) // 4 % 2, np.ones((8, 8))).astype(np.float32), columns=40, rows=20)
+    assert ruled.score_coverage(wall).stripes < 0.1
+
+
+def test_a_screen_shows_colours_and_exact_blocks() -> None:
+    shown = screen("\x1b[38;2;10;20;30m\u2580\x1b[48;5;231m\u2584\x1b[0m\x1b[91;44m\u259a\x1b[7m\u2588\n\x1b[m\U0001fb0b", 5)
+
+    assert shown.foreground[0, :4].tolist() == [[10, 20, 30], [10, 20, 30], [255, 0, 0], [0, 0, 238]]
+    assert shown.background[0, :4].tolist() == [[0, 0, 0], [255, 255, 255], [0, 0, 238], [255, 0, 0]]
+    cells = shown.coverage("no font is needed").reshape(2, 16, 5, 8).transpose(0, 2, 1, 3)
+    assert (cells[0, 0, :8].all(), cells[0, 0, 8:].any()) == (True, False)
+    assert (cells[0, 1, :8].any(), cells[0, 1, 8:].all()) == (False, True)
+    assert cells[0, 2].reshape(2, 8, 2, 4).mean((1, 3)).tolist() == [[1, 0], [0, 1]]
+    assert cells[0, 3].all()
+    assert cells[1, 0].mean(1).tolist() == pytest.approx([0] * 5 + [2 / 3] + [1] * 4 + [2 / 3] + [0] * 5)
+    assert shown.pixels("no font is needed")[0, 0].tolist() == pytest.approx([10 / 255, 20 / 255, 30 / 255])
+
+
 def test_only_printable_ascii_is_drawn() -> None:
     assert not draw("\u2588\u28ff\t", BANK, 3).any()
     assert not_ascii("@\u2588\u28ff\n~\r\n") == 2
@@ -139,10 +228,31 @@ def test_transparency_becomes_black_and_16_bit_samples_are_scaled() -> None:
 @pytest.mark.parametrize("name", GRAPHICS)
 def test_a_rendered_graphic_is_deterministic_and_has_contrast(name: str) -> None:
     image = GRAPHICS[name]()
-    darkest, lightest = image.convert("L").getextrema()
+    contrasts = [
+        high - low for low, high in image.convert("RGBA").getextrema()
+    ]  # of each channel: colours of one luma, or alpha, count too
 
     assert image.tobytes() == GRAPHICS[name]().tobytes()
-    assert lightest - darkest > 150
+    assert max(contrasts) > 150
+
+
+def test_each_kind_is_shared_between_the_halves_by_the_names_of_its_images() -> None:
+    names = [(f"{kind} {number}", kind, "") for kind in KINDS for number in range(7)]
+    halves = halves_of(names)
+
+    for kind in KINDS:
+        of_kind = Counter(halves[name] for name, its_kind, _ in names if its_kind == kind)
+        assert abs(of_kind[HALVES[0]] - of_kind[HALVES[1]]) == 1
+    assert abs(Counter(halves.values())[HALVES[0]] - len(names) / 2) <= 1
+    assert halves_of(reversed(names)) == halves
+
+
+def test_a_part_of_an_image_is_in_the_half_of_the_image() -> None:
+    names = [(f"image {number}", "portrait", "") for number in range(8)]
+    parts = [(f"part {number}", "dark", f"image {number}") for number in range(8)]
+    halves = halves_of([*names, *parts])
+
+    assert all(halves[part] == halves[image] for part, _, image in parts)
 
 
 def test_any_folder_of_images_can_be_scored(tmp_path: Path) -> None:
