@@ -20,7 +20,18 @@ from bench.goals import goal, milliseconds
 from bench.peers import PEERS, Peer
 from bench.pictures import HALVES, KINDS, flatten, folder_pictures, halves_of
 from bench.pressure import Overload
-from bench.scoring import FONTS, Floats, FontMissingError, Reference, character_grid, draw, glyphs, luma, not_ascii
+from bench.scoring import (
+    FONTS,
+    Floats,
+    FontMissingError,
+    ImagePyramid,
+    Reference,
+    character_grid,
+    draw,
+    glyphs,
+    luma,
+    not_ascii,
+)
 from bench.service import Contestant, Figures
 from bench.soak import Part, Sample, Soak, report, soak
 from bench.terminal import screen
@@ -194,6 +205,22 @@ def test_a_screen_shows_colours_and_exact_blocks() -> None:
     assert cells[0, 3].all()
     assert cells[1, 0].mean(1).tolist() == pytest.approx([0] * 5 + [2 / 3] + [1] * 4 + [2 / 3] + [0] * 5)
     assert shown.pixels("no font is needed")[0, 0].tolist() == pytest.approx([10 / 255, 20 / 255, 30 / 255])
+
+
+def test_a_transparent_image_is_seen_on_the_ground_that_is_asked_for() -> None:
+    ink = Image.new("RGBA", (2, 1))
+    ink.putpixel((0, 0), (0, 0, 0, 255))
+
+    assert luma(ink, ground="white").tolist() == [pytest.approx([0, 1])]
+    assert not luma(ink).any()
+
+
+def test_the_similarity_of_images_without_a_fit_depends_on_their_contrast() -> None:
+    image = reference()
+    pyramid = ImagePyramid(image.canvas)
+
+    assert pyramid.similarity(image.canvas) == pytest.approx(1, abs=1e-4)
+    assert pyramid.similarity(image.canvas / 2) < 0.9
 
 
 def test_only_printable_ascii_is_drawn() -> None:
