@@ -507,6 +507,26 @@ def _landscape_cartoon() -> Image.Image:
     return canvas.finished()
 
 
+def _crowd() -> Image.Image:
+    """Small people in bright clothes, side by side and one behind the other: detail everywhere."""
+    canvas = _Canvas(800, 560, "#e8d8a8")
+    random = np.random.default_rng(5)
+    clothes = ("#c0392b", "#2471a3", "#1e8449", "#d4ac0d", "#7d3c98", "#f0f3f4", "#2c3e50")
+    for row in range(11):
+        for column in range(24):
+            x, y = 18 + 34 * column + random.uniform(-9, 9), 40 + 48 * row + random.uniform(-12, 12)
+            shirt, trousers = clothes[random.integers(7)], clothes[random.integers(7)]
+            skin = ("#f5cba7", "#a1663a")[random.integers(2)]
+            canvas.line(x - 4, y + 20, x - 6, y + 38, fill=trousers, width=5)
+            canvas.line(x + 4, y + 20, x + 6, y + 38, fill=trousers, width=5)
+            canvas.box(x - 8, y, x + 8, y + 22, fill=shirt, radius=4)
+            canvas.line(x - 8, y + 4, x - 15, y + random.uniform(-10, 18), fill=skin, width=4)
+            canvas.line(x + 8, y + 4, x + 15, y + random.uniform(-10, 18), fill=skin, width=4)
+            canvas.ellipse(x, y - 8, 8, 9, fill="#1c1c1c" if random.random() < 0.7 else "#d68910")
+            canvas.ellipse(x, y - 6, 6, 7, fill=skin)
+    return canvas.finished()
+
+
 GRAPHICS: Final[dict[str, Callable[[], Image.Image]]] = {
     "rendered_chart": _chart,
     "rendered_diagram": _diagram,
@@ -520,6 +540,7 @@ GRAPHICS: Final[dict[str, Callable[[], Image.Image]]] = {
     "bicycle": _bicycle,
     "blueprint": _blueprint,
     "cartoon_hills": _landscape_cartoon,
+    "crowd": _crowd,
     "crossword": _crossword,
     "dialog": _dialog,
     "editor": _editor,

@@ -286,7 +286,7 @@ def _report(measured: Measured) -> Iterator[str]:
     yield f"Art of {len(found)} images: {sum(p.is_first for p in found)} are the first set;"
     tuning = sum(picture.half == "tuning" for picture in found)
     yield f"{tuning} are in the half for tuning, {len(found) - tuning} are held out."
-    for source in missing_sources():
+    for source in missing_sources() if found[0].kind != "unsorted" else ():
         yield f"The images of {source.name} are left out, because it is not installed: `{source.install}`."
     yield f"Drawn in {MAIN_FONT} with 8x16 px per cell and compared with the image on the same canvas. The measures are"
     yield "defined in [scoring.py](scoring.py) and [colour.py](colour.py)."
