@@ -1,9 +1,9 @@
 """A screen as a terminal shows it: text with colours, drawn in cells of 8x16 px.
 
-Printable ASCII is drawn with the glyphs of `bench.scoring`. Blocks, quadrants, eighths, shades and sextants are drawn exactly,
-as terminals do. Any other character, such as a braille pattern or a wedge, comes from the first font that has it: those of
-`bench.scoring`, then GNU Unifont, whose cell is 8x16 px too. A character that no font has raises GlyphMissingError: it would
-count as a blank.
+Printable ASCII is drawn with the glyphs of `bench.scoring`. Blocks, quadrants, eighths, shades, sextants and braille patterns are
+drawn exactly: each part or dot fills its share of the cell. Many terminals draw blocks so; the dots of a braille font are smaller.
+Any other character, such as a wedge, comes from the first font that has it: those of `bench.scoring`, then GNU Unifont, whose cell
+is 8x16 px too. A character that no font has raises GlyphMissingError: it would count as a blank.
 """
 
 import re
@@ -35,6 +35,8 @@ _BASIC: Final = np.array(
 
 _SEXTANTS: Final = [bits for bits in range(1, 63) if bits not in {0b010101, 0b101010}]
 """Patterns of U+1FB00 to U+1FB3B, by bits from the upper left to the lower right; the two columns are blocks of their own."""
+_BRAILLE: Final = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
+"""Column and row of the dot of each bit of a braille pattern; Unicode 16 section 21.1."""
 _QUADRANTS: Final = (4, 8, 1, 13, 9, 7, 11, 2, 6, 14)
 """Patterns of U+2596 to U+259F: 1 upper left, 2 upper right, 4 lower left, 8 lower right."""
 
@@ -148,6 +150,9 @@ def _glyph(character: str, font: str) -> Floats:
         return _boxes(
             [(x / 2, y / 3, x / 2 + 1 / 2, y / 3 + 1 / 3) for y in range(3) for x in range(2) if bits >> 2 * y + x & 1]
         )
+    if 0x2800 <= code <= 0x28FF:
+        dots = [dot for bit, dot in enumerate(_BRAILLE) if code >> bit & 1]
+        return _boxes([(x / 2, y / 4, x / 2 + 1 / 2, y / 4 + 1 / 4) for x, y in dots])
     return _from_fonts(character)
 
 

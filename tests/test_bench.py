@@ -194,7 +194,9 @@ def test_stripes_are_runs_of_strokes_where_the_image_is_flat() -> None:
 
 
 def test_a_screen_shows_colours_and_exact_blocks() -> None:
-    shown = screen("\x1b[38;2;10;20;30m\u2580\x1b[48;5;231m\u2584\x1b[0m\x1b[91;44m\u259a\x1b[7m\u2588\n\x1b[m\U0001fb0b", 5)
+    shown = screen(
+        "\x1b[38;2;10;20;30m\u2580\x1b[48;5;231m\u2584\x1b[0m\x1b[91;44m\u259a\x1b[7m\u2588\n\x1b[m\U0001fb0b\u2882\u2800", 5
+    )
 
     assert shown.foreground[0, :4].tolist() == [[10, 20, 30], [10, 20, 30], [255, 0, 0], [0, 0, 238]]
     assert shown.background[0, :4].tolist() == [[0, 0, 0], [255, 255, 255], [0, 0, 238], [255, 0, 0]]
@@ -204,6 +206,8 @@ def test_a_screen_shows_colours_and_exact_blocks() -> None:
     assert cells[0, 2].reshape(2, 8, 2, 4).mean((1, 3)).tolist() == [[1, 0], [0, 1]]
     assert cells[0, 3].all()
     assert cells[1, 0].mean(1).tolist() == pytest.approx([0] * 5 + [2 / 3] + [1] * 4 + [2 / 3] + [0] * 5)
+    assert cells[1, 1].reshape(4, 4, 2, 4).mean((1, 3)).tolist() == [[0, 0], [1, 0], [0, 0], [0, 1]]
+    assert not cells[1, 2].any()
     assert shown.pixels("no font is needed")[0, 0].tolist() == pytest.approx([10 / 255, 20 / 255, 30 / 255])
 
 
