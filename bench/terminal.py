@@ -1,9 +1,9 @@
 """A screen as a terminal shows it: text with colours, drawn in cells of 8x16 px.
 
-Printable ASCII is drawn with the glyphs of `bench.scoring`. Blocks, quadrants, eighths, shades, sextants and braille patterns are
-drawn exactly: each part or dot fills its share of the cell. Many terminals draw blocks so; the dots of a braille font are smaller.
-Any other character, such as a wedge, comes from the first font that has it: those of `bench.scoring`, then GNU Unifont, whose cell
-is 8x16 px too. A character that no font has raises GlyphMissingError: it would count as a blank.
+Printable ASCII is drawn with the glyphs of `bench.scoring`. Blocks, quadrants, eighths, shades, sextants and braille patterns
+are drawn exactly: each part or dot fills its share of the cell. Many terminals draw blocks so; the dots of a braille font are
+smaller. Any other character, such as a wedge, comes from the first font that has it: those of `bench.scoring`, then GNU
+Unifont, whose cell is 8x16 px too. A character that no font has raises GlyphMissingError: it would count as a blank.
 """
 
 import re
