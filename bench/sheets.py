@@ -51,8 +51,9 @@ class _Panels:
         ours = [engine for engine in OURS if engine.name in {"structure", "ramp"}]
         panels = [self._drawn(engine.name, engine.draw) for engine in ours]
         for program in ("chafa", "jp2a"):
+            plain = [peer for peer in PEERS if peer.characters == "ascii" and not peer.is_coloured and not peer.dark_on_light]
             candidates = [
-                self._drawn(peer.name, peer.draw) for peer in PEERS if peer.program == program and installed_version(peer)
+                self._drawn(peer.name, peer.draw) for peer in plain if peer.program == program and installed_version(peer)
             ]
             panels.append(max(candidates, key=lambda panel: panel[0]) if candidates else (0, f"{program}: missing", None))
         ours_first = sorted(panels[: len(ours)], key=lambda panel: -panel[0])
