@@ -203,15 +203,14 @@ def _options(contract: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (name, values, default, description) of each conversion option."""
     for parameter in contract["paths"]["/"]["post"]["parameters"]:
         schema = parameter["schema"]
-        default = str(schema.get("default", ""))
-        if schema["type"] == "boolean":
-            default = default.lower()
+        value = schema.get("default", "")
+        default = str(value).lower() if isinstance(value, bool) else str(value)
         yield f"`{parameter['name']}`", _values(schema), f"`{default}`" if default else "", parameter["description"]
 
 
 def _values(schema: dict[str, Any]) -> str:
     if "enum" in schema:
-        return _code_list(schema["enum"])
+        return _code_list(str(value).lower() if isinstance(value, bool) else value for value in schema["enum"])
     if schema["type"] == "integer":
         return f"{schema['minimum']} to {schema['maximum']}"
     if schema["type"] == "boolean":

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from werkzeug.http import parse_accept_header
 
 from asciist.errors import sentences
 from asciist.limits import Limits
-from asciist.options import DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
+from asciist.options import AUTO, DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.requester import ServedArt
 from service import headers
 from service.hot_answers import SERVED
@@ -66,7 +67,7 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     if is_document:
         response = _art_document(served.art + "\n")
     elif form is Form.JSON:
-        response = _json({"art": served.art})
+        response = _json({"art": served.art} | ({} if served.invert is None else {"invert": served.invert}))
     elif form is Form.HTML:
         response = page(served=served, path=path, image_path=image_path)
     else:
@@ -119,7 +120,7 @@ def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "
     response = make_response(
         render_template(
             "page.html",
-            chosen=served.options if served else ConversionOptions(width=DEFAULT_WIDTH),
+            chosen=served.options if served else ConversionOptions(width=DEFAULT_WIDTH, invert=AUTO),
             served=served,
             path=path,
             image_path=image_path,
@@ -205,7 +206,7 @@ def _art_document(html: str) -> Response:
     return response
 
 
-def _json(fields: dict[str, str]) -> Response:
+def _json(fields: Mapping[str, str | bool]) -> Response:
     return Answer(json.dumps(fields, separators=(",", ":")) + "\n", content_type="application/json")
 
 

@@ -13,7 +13,7 @@ from asciist.settings import ANY_ORIGIN, NO_ORIGIN, items_of
 _NOT_SHARED: Final = frozenset({"static", "asciist.docs", "asciist.liveness", "asciist.readiness"})
 """Endpoints without these headers, as programs of other sites have no use for them."""
 
-_EXPOSED_HEADERS: Final = "Cache-Status, Content-Location, ETag, Link, Retry-After, X-Request-Id"
+_EXPOSED_HEADERS: Final = "Asciist-Invert, Cache-Status, Content-Location, ETag, Link, Retry-After, X-Request-Id"
 """Response headers that programs may read in addition to those that every browser lets them read, such as Cache-Control."""
 
 _PREFLIGHT_MAX_AGE: Final = 86_400

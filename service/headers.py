@@ -8,6 +8,9 @@ from flask import Response
 
 from asciist.protocol.requester import ArtSource, ServedArt
 
+INVERT: Final = "Asciist-Invert"
+"""Header with the choice for `invert=auto`: `true` if the art has dark characters for a light background, else `false`."""
+
 STATIC_MAX_AGE: Final = 3600
 """Max-age, in seconds, of static files without a content hash in their URL."""
 
@@ -82,6 +85,8 @@ def for_art(response: Response, served: ServedArt, *, path: str, image_path: str
         add("Cache-Control", "private, no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
     add("Content-Location", path)
     add("Cache-Status", _CACHE_STATUS[served.source])
+    if served.invert is not None:
+        add(INVERT, "true" if served.invert else "false")
     add("Vary", "Accept")
 
 

@@ -7,10 +7,13 @@ from asciist.options import OPTIONS
 from asciist.protocol.artifacts import VARIANT_PATTERN
 from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
 from service.examples import HEART, SMALL, examples
+from service.headers import INVERT
 
 _Schema = dict[str, Any]
 
 _NO_CAPABILITY = "The path does not contain a capability."
+
+_CHOSEN_INVERT = "With invert=auto: true if the art has dark characters for a light background, else false."
 
 _RAW: _Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
 
@@ -231,11 +234,14 @@ def _text_or_page(description: str) -> _Schema:
 
 def _art_answer(description: str, *more_headers: str) -> _Schema:
     answer = _text_or_page(description)
-    answer["content"]["application/json"] = {"schema": _object_of_text("art"), "example": {"art": SMALL}}
+    schema = _object_of_text("art")
+    schema["properties"]["invert"] = {"type": "boolean", "description": _CHOSEN_INVERT}
+    answer["content"]["application/json"] = {"schema": schema, "example": {"art": SMALL}}
     answer["headers"] = {
         name: {"schema": {"type": "string"}}
         for name in ("ETag", "Cache-Control", "Content-Location", "Cache-Status", *more_headers)
     }
+    answer["headers"][INVERT] = {"schema": {"enum": ["true", "false"]}, "description": _CHOSEN_INVERT}
     return answer
 
 

@@ -20,7 +20,8 @@ from werkzeug.formparser import MultiPartParser
 
 from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, sentences
 from asciist.limits import Limits
-from asciist.options import DEFAULT_WIDTH, OPTIONS, ConversionOptions
+from asciist.options import OPTIONS, ConversionOptions, with_defaults
+from asciist.options.kinds import Integer
 from asciist.protocol.artifacts import options_of_variant
 from asciist.protocol.ports import Metrics, timed
 from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
@@ -43,7 +44,7 @@ _PART_BYTES: Final = 32_768
 _FORM_STEP_BYTES: Final = 16_384
 """Bytes of a form that are parsed at a time; together with the unparsed rest of the step before, they count as headers."""
 
-_NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if option.kind.python_type is int)
+_NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if isinstance(option.kind, Integer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,7 @@ def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
 def options_from_text(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
     """Return the options in a query or a form; other names are ignored. Raises BadOptionError."""
     return _checked(
-        {"width": DEFAULT_WIDTH}
-        | {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values},
+        {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values},
         limits,
     )
 
@@ -99,7 +99,7 @@ def _options_from_json(values: Mapping[str, Any], limits: Limits) -> ConversionO
 
 
 def _checked(values: dict[str, Any], limits: Limits) -> ConversionOptions:
-    options = ConversionOptions(**values)
+    options = with_defaults(values)
     options.check(limits)
     return options
 

@@ -24,6 +24,7 @@ from asciist.protocol.links import NAME_PATTERN
 from asciist.settings import Settings
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
+COFFEE = CAT.with_name("coffee.webp")
 HORSE = CAT.with_name("horse.png")
 NO_IMAGE = Path(__file__)
 COMMANDS = ((), ("convert",), ("test",), ("serve",), ("completion",))
@@ -113,6 +114,63 @@ def test_the_width_defaults_to_that_of_the_terminal() -> None:
     assert asciist("test", str(CAT)).stdout == art(70)
 
 
+class Terminal:
+    """A terminal that the command controls, with a background; None for one that does not answer the question for it."""
+
+    def __init__(self, background: str | None) -> None:
+        self._background = background
+
+    def output(self, *arguments: str, **environment: str) -> bytes:
+        """Run the command in this terminal, 40 columns wide, and return the art that it prints."""
+        terminal, slave = pty.openpty()
+        size = {"COLUMNS": "40", "LINES": "24", "TERM": "xterm", "COLORTERM": "", "COLORFGBG": ""}
+        with subprocess.Popen(
+            ["setsid", "--ctty", "--wait", sys.executable, "-m", "asciist.cli", *arguments],
+            stdin=slave,
+            stdout=slave,
+            env=os.environ | size | environment,
+        ) as command:
+            os.close(slave)
+            written = b""
+            with suppress(OSError):  # Linux raises EIO once the other end is closed
+                while part := os.read(terminal, 65_536):
+                    written += part
+                    if part.endswith(b"\x1b[c"):
+                        answer = f"\x1b]11;{self._background}\x1b\\" if self._background else ""
+                        os.write(terminal, f"{answer}\x1b[?1;2c".encode())
+            os.close(terminal)
+            assert command.wait() == 0
+        return written.replace(b"\r\n", b"\n").removeprefix(b"\x1b]11;?\x1b\\\x1b[c")
+
+
+@pytest.mark.parametrize(
+    ("background", "environment", "invert"),
+    [
+        ("rgb:ffff/ffff/ffff", {}, True),
+        ("rgb:f/e/d", {}, True),
+        ("rgb:1e1e/1e1e/2e2e", {}, False),
+        ("rgba:0000/0000/0000/ffff", {}, False),
+        (None, {}, False),
+        ("rgb:0/0/0", {"COLORFGBG": "0;15"}, True),
+        ("rgb:ffff/ffff/ffff", {"COLORFGBG": "15;default;0"}, False),
+        ("rgb:ffff/ffff/ffff", {"TERM": "dumb"}, False),
+    ],
+)
+def test_art_is_inverted_on_a_terminal_with_a_light_background(
+    background: str | None, environment: dict[str, str], invert: bool
+) -> None:
+    assert Terminal(background).output("test", str(CAT), **environment) == art(40, invert=invert)
+
+
+def test_the_terminal_is_not_asked_if_the_command_says_how_to_draw() -> None:
+    terminal = Terminal("rgb:ffff/ffff/ffff")
+
+    assert terminal.output("test", "--no-invert", str(CAT)) == art(40)
+    assert terminal.output("test", "--auto-invert", str(CAT)) == art(40, invert="auto")
+    assert terminal.output("test", "--color", "html", str(CAT)) == art(40, color="html", invert="auto")
+    assert json.loads(terminal.output("test", "--json", str(CAT)))["invert"] is False
+
+
 def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
     run = asciist("convert", "-u", url, "-w", "40", str(CAT))
     assert (run.returncode, run.stdout, run.stderr) == (0, art(40), b"")
@@ -131,7 +189,8 @@ def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
         (("-s", "ramp", "--chars", "^@"), {"style": "ramp", "chars": "^@"}),
         (("--color", "none"), {}),
         (("--color", "ansi"), {"color": "ansi"}),
-        (("--color", "html", "-s", "blocks"), {"color": "html", "style": "blocks"}),
+        (("--color", "html", "-s", "blocks"), {"color": "html", "style": "blocks", "invert": "auto"}),
+        (("--auto-invert",), {"invert": "auto"}),
     ],
 )
 def test_both_commands_accept_the_same_options(url: str, arguments: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -251,7 +310,7 @@ def test_the_help_lists_exit_statuses_environment_variables_and_examples() -> No
     variables = re.findall(r"^  ([A-Z_]+) +\S", text.partition("\nEnvironment:\n")[2], re.MULTILINE)
 
     assert statuses == ["0", "1", "2", "3", "130"]
-    assert variables == ["ASCIIST_URL", "COLUMNS", "COLORTERM", "NO_COLOR"]
+    assert variables == ["ASCIIST_URL", "COLUMNS", "COLORFGBG", "COLORTERM", "NO_COLOR"]
     for command in ((), ("convert",), ("test",)):
         assert b"\nExamples:\n  asciist " in asciist(*command, "--help").stdout
 
@@ -295,7 +354,7 @@ def test_json_output_has_one_object_per_line(url: str) -> None:
     first, failed, last = map(json.loads, run.stdout.splitlines())
 
     assert (run.returncode, run.stderr) == (1, b"")
-    assert first == {"file": str(CAT), "width": 40, "art": art(40).decode().removesuffix("\n")}
+    assert first == {"file": str(CAT), "width": 40, "invert": False, "art": art(40).decode().removesuffix("\n")}
     assert failed["file"] == str(NO_IMAGE)
     assert failed["error"].startswith("unknown image format")
     assert last["file"] == str(HORSE)
@@ -310,6 +369,12 @@ def test_json_output_of_convert_has_the_url_of_the_art(url: str) -> None:
     assert re.fullmatch(rf"{url}/{NAME_PATTERN}/style/braille/width/70", first["url"])
     assert first["stored"] is False
     assert second == first | {"file": "-", "stored": True}
+
+
+def test_json_output_says_whether_art_is_for_a_light_background(url: str) -> None:
+    for command in (("test",), ("convert", "-u", url)):
+        run = asciist(*command, "--json", "--auto-invert", str(HORSE), str(COFFEE))
+        assert [json.loads(line)["invert"] for line in run.stdout.splitlines()] == [True, False]
 
 
 def test_json_output_reports_an_unreachable_service(unreachable_url: str) -> None:

@@ -86,7 +86,7 @@ def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(url: str
         {"width": 30, "style": "braille"},
         {"width": 30, "style": "ramp", "chars": " .&+é█", "invert": True},
         {"width": 30, "invert": False, "color": "ansi"},
-        {"width": 30, "style": "blocks", "color": "html"},
+        {"width": 30, "style": "blocks", "color": "html", "invert": "auto"},
     ],
 )
 def test_every_conversion_option_is_accepted(url: str, cat: bytes, options: dict[str, Any]) -> None:

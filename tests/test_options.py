@@ -17,7 +17,7 @@ from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.conversion.rendering import RENDERERS
 from asciist.errors import BadOptionError, MalformedMessageError
 from asciist.limits import Limits
-from asciist.options import COLORS, OPTIONS
+from asciist.options import COLORS, OPTIONS, with_defaults
 from asciist.protocol.artifacts import art_key
 from asciist.protocol.links import NAME_PATTERN
 from asciist.protocol.messages import REQUEST_VERSION, ConversionRequest
@@ -117,6 +117,18 @@ def test_invert_reverses_the_ramp() -> None:
     assert characters_of_first_row(invert=True, chars=" ░▒▓█") == "█▓▒░ "
 
 
+def test_the_background_is_that_of_the_reader_unless_the_answer_sets_it() -> None:
+    assert with_defaults({}) == ConversionOptions(width=80)
+    assert with_defaults({"width": 9, "color": "ansi"}) == ConversionOptions(width=9, color="ansi")
+    assert with_defaults({"color": "html"}) == ConversionOptions(width=80, color="html", invert="auto")
+    assert with_defaults({"color": "html", "invert": False}).invert is False
+
+
+def test_another_value_of_invert_is_refused() -> None:
+    with pytest.raises(BadOptionError, match="invert must be true, false or auto"):
+        ConversionOptions(width=9, invert="yes").check(Limits())  # type: ignore[arg-type] - as in a message
+
+
 def test_an_unknown_color_is_refused() -> None:
     with pytest.raises(BadOptionError, match="color must be one of: none, ansi, html"):
         ConversionOptions(width=9, color="cmyk").check(Limits())
@@ -179,7 +191,7 @@ ADDED: list[tuple[dict[str, Any], str, str]] = [
 
 ADDED_NAMES = ["xlines", "xmirror", "xedges", "xfill"]
 
-ADDED_VERSION = max(option.message_version for option in OPTIONS.values()) + 1
+ADDED_VERSION = max(option.newest_version for option in OPTIONS.values()) + 1
 """Message version of a conversion request that carries an added option."""
 
 REJECTED = {

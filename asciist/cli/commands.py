@@ -110,6 +110,7 @@ class _Main(_CommandWithSections, click.Group):
         "Environment": [
             ("ASCIIST_URL", "Address of the service that convert uses."),
             ("COLUMNS", "Width of the art, instead of the terminal's."),
+            ("COLORFGBG", "Colours of the terminal; without it, the terminal is asked for its background."),
             ("COLORTERM", "If truecolor or 24bit, art on a terminal is coloured."),
             ("NO_COLOR", "If set, art is not coloured automatically."),
         ],
@@ -212,8 +213,8 @@ def convert(url: str, timeout: int, options: ChosenOptions, names: tuple[str, ..
     Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
     its art, and a file that fails does not stop the others.
 
-    With --json, each object has the keys file, width, art, url (permanent URL of the art) and stored (true if no conversion
-    was needed), or, for a file that fails, file and error.
+    With --json, each object has the keys file, width, invert (true if dark on light), art, url (permanent URL of the art) and
+    stored (true if no conversion was needed), or, for a file that fails, file and error.
 
     Art is printed only if it is safe on a terminal: printable text and escape codes for colours. Otherwise the file fails.
     """
@@ -224,7 +225,13 @@ def convert(url: str, timeout: int, options: ChosenOptions, names: tuple[str, ..
     def convert_one(name: str, image: bytes) -> dict[str, Any]:
         with upload_progress(name) as on_progress:
             art = convert_with_service(image, url=url, timeout_seconds=timeout, on_progress=on_progress, **chosen)
-        return {"width": chosen["width"], "art": art.text, "url": art.url, "stored": art.was_stored}
+        return {
+            "width": chosen["width"],
+            "invert": art.is_dark_on_light,
+            "art": art.text,
+            "url": art.url,
+            "stored": art.was_stored,
+        }
 
     convert_each(names, convert_one, as_json=options.as_json)
 
@@ -249,15 +256,18 @@ def convert_locally(options: ChosenOptions, names: tuple[str, ...]) -> None:
     Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
     its art, and a file that fails does not stop the others.
 
-    With --json, each object has the keys file, width and art, or, for a file that fails, file and error.
+    With --json, each object has the keys file, width, invert (true if dark on light) and art, or, for a file that fails, file
+    and error.
     """
-    from asciist.conversion import convert as convert_in_process
-    from asciist.options import ConversionOptions
+    from asciist import conversion
+    from asciist.options import with_defaults
 
-    chosen = options.for_conversion()
+    chosen = with_defaults(options.for_conversion())
 
     def convert_one(_name: str, image: bytes) -> dict[str, Any]:
-        return {"width": chosen["width"], "art": convert_in_process(image, ConversionOptions(**chosen), Limits())}
+        decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))
+        resolved = conversion.resolve(decoded, chosen)
+        return {"width": chosen.width, "invert": resolved.invert, "art": conversion.render(decoded, resolved)}
 
     convert_each(names, convert_one, as_json=options.as_json)
 

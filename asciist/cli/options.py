@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import click
 
+from asciist.cli.terminal import is_background_light
 from asciist.limits import Limits
-from asciist.options import COLORS, OPTIONS, Option
+from asciist.options import AUTO, COLORS, OPTIONS, Option
 from asciist.options.kinds import Choice, Flag, Integer
 
 _TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
@@ -29,8 +30,9 @@ class ChosenOptions:
     def for_conversion(self) -> dict[str, Any]:
         """Return the options of the conversion, keyed by their API names.
 
-        The width defaults to that of the terminal, and the colour `auto` becomes what the terminal can show. Other options
-        that were not given are left out: the service, which may be of another release, has its own defaults.
+        The width defaults to that of the terminal, the colour `auto` becomes what the terminal can show, and on a light
+        terminal art is inverted. Other options that were not given are left out: the service, which may be of another release,
+        has its own defaults.
         """
         chosen = dict(self.values)
         chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
@@ -38,6 +40,8 @@ class ChosenOptions:
             chosen["color"] = "ansi" if self._colours_allowed() else "none"
         if chosen["color"] == "none":
             del chosen["color"]
+        if chosen["invert"] is None and chosen.get("color") != "html" and not self.as_json and is_background_light():
+            chosen["invert"] = True
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _colours_allowed(self) -> bool:
@@ -53,6 +57,9 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapper(*, as_json: bool, **arguments: Any) -> None:
         values = {name: arguments.pop(name) for name in OPTIONS}
+        for name in _OPTIONS_WITH_AUTO:
+            if arguments.pop(f"{AUTO}_{name}"):
+                values[name] = AUTO
         command(options=ChosenOptions(values=values, as_json=as_json), **arguments)
 
     for parameter in reversed(_PARAMETERS):
@@ -91,8 +98,17 @@ def _completion(kind: Choice) -> Callable[..., list[str]]:
     return complete
 
 
+_OPTIONS_WITH_AUTO: Final = tuple(
+    name for name, option in OPTIONS.items() if isinstance(option.kind, Flag) and option.kind.has_auto
+)
+"""Options with a third flag, such as `--auto-invert` beside `--invert` and `--no-invert`."""
+
 _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
     "width": {"metavar": "COLUMNS", "show_default": "the terminal's width"},
+    "invert": {
+        "help": "Draw dark characters on a light background, or light ones.",
+        "show_default": "by the terminal's background",
+    },
     "color": {
         "type": click.Choice(["auto", *COLORS]),
         "metavar": "KIND",
@@ -108,6 +124,10 @@ _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
 
 _PARAMETERS: Final = (
     *map(_parameter, OPTIONS.values()),
+    *(
+        click.option(f"--{AUTO}-{name}", is_flag=True, help=f"Let the image decide about --{name}.")
+        for name in _OPTIONS_WITH_AUTO
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per FILE, one per line."),
     click.argument("names", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True)),
 )

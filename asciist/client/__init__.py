@@ -64,6 +64,8 @@ class Art:
     """URL of the art on the same server, valid for as long as the service keeps it."""
     was_stored: bool
     """True if the art was stored already, so that no conversion was needed."""
+    is_dark_on_light: bool = False
+    """True if the art is for a light background: with `invert=True`, or if the service chose so with `invert="auto"`."""
 
 
 def convert(
@@ -207,7 +209,9 @@ def _art(url: str, request: "Request", response: "HTTPResponse", options: Mappin
     flaw = _flaw(text, max_columns=width if isinstance(width, int) and not is_document else None)
     if flaw:
         raise ServiceError(f"invalid art from {url}: {flaw}")
-    return Art(text=text, url=art_url, was_stored="hit" in ours)
+    chosen = headers["Asciist-Invert"]
+    is_dark_on_light = options.get("invert") is True if chosen is None else chosen == "true"
+    return Art(text=text, url=art_url, was_stored="hit" in ours, is_dark_on_light=is_dark_on_light)
 
 
 def _is_plain(response: "HTTPResponse") -> bool:

@@ -2,19 +2,21 @@
 
 Pure: no I/O, no clock, no environment. The same input gives the same art on every machine.
 
-The steps are `open_image` (read the header and check the limits), `decode` (decode the pixels, of a JPEG at a reduced size) and
-`render` (draw the characters). `convert` runs all three. `inspect` only reads the header and checks the limits.
+The steps are `open_image` (read the header and check the limits), `decode` (decode the pixels, of a JPEG at a reduced size),
+`resolve` (choose what the options leave to the image) and `render` (draw the characters). `convert` runs them all. `inspect`
+only reads the header and checks the limits.
 """
 
+from dataclasses import replace
 from typing import Final
 
-from asciist.conversion import decoding
+from asciist.conversion import decoding, polarity
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.header import ImageHeader
 from asciist.conversion.inspection import OpenedImage, inspect, open_image
 from asciist.conversion.rendering import RENDERERS
 from asciist.limits import Limits
-from asciist.options import DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
+from asciist.options import AUTO, DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 
 __all__ = [
     "DEFAULT_STYLE",
@@ -30,6 +32,7 @@ __all__ = [
     "inspect",
     "open_image",
     "render",
+    "resolve",
 ]
 
 ENGINE_VERSION: Final = 2
@@ -44,11 +47,19 @@ def decode(opened: OpenedImage) -> DecodedImage:
     return decoding.decode(opened, samples_per_column=RENDERERS[opened.options.style].samples_per_column)
 
 
+def resolve(image: DecodedImage, options: ConversionOptions) -> ConversionOptions:
+    """Replace the value `auto` of `options.invert` by the choice for this image."""
+    if options.invert != AUTO:
+        return options
+    return replace(options, invert=polarity.is_better_dark_on_light(image.luma))
+
+
 def render(image: DecodedImage, options: ConversionOptions) -> str:
     """Draw the art: lines of `options.width` characters joined by newlines, with no newline at the end.
 
     If `options.color` is not `none`, the lines contain escape codes, or are part of an HTML document.
     """
+    options = resolve(image, options)
     art = RENDERERS[options.style].render(image, options)
     if options.color == "none":
         return art
@@ -57,7 +68,7 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
     columns, rows = image.header.grid(options.width)
     colours = image.sample_colour(columns, rows * STYLES[options.style].colours)
     draw = colouring.ansi if options.color == "ansi" else colouring.html
-    return draw(art, colours, invert=options.invert)
+    return draw(art, colours, invert=options.invert is True)
 
 
 def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:

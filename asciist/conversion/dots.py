@@ -53,7 +53,7 @@ def render_blocks(image: DecodedImage, options: ConversionOptions) -> str:
 def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int, int], ...], patterns: str) -> str:
     columns, rows = image.header.grid(options.width)
     luma = image.sample_luma(2 * columns, len(bits) * rows, Image.Resampling.LANCZOS)
-    dots = _coverage(luma, options.invert).filter(_SHARPEN).convert("1").convert("L").tobytes()
+    dots = _coverage(luma, options.invert is True).filter(_SHARPEN).convert("1").convert("L").tobytes()
     # One plane for each dot of a cell, with a byte per cell: the dot's bit or 0. The union of the planes gives the cells.
     cells = 0
     for row, pair in enumerate(bits):

@@ -122,9 +122,9 @@ def not_one_of(name: str, choices: Iterable[str]) -> str:
     return f"{name} must be one of: {', '.join(choices)}"
 
 
-def not_a_truth_value(name: str) -> str:
-    """For a value that is neither true nor false."""
-    return f"{name} must be true or false"
+def not_a_truth_value(name: str, *, or_auto: bool = False) -> str:
+    """For a value that is neither true nor false, nor `auto` where that is a value."""
+    return f"{name} must be true, false or auto" if or_auto else f"{name} must be true or false"
 
 
 def not_text(name: str) -> str:

@@ -12,10 +12,21 @@ from typing import Any, Final
 
 from asciist.errors import BadOptionError, sentences
 from asciist.limits import Limits
-from asciist.options.kinds import Characters, Choice, Flag, Integer, Kind, Schema
+from asciist.options.kinds import AUTO, BoolOrAuto, Characters, Choice, Flag, Integer, Kind, Schema
 from asciist.options.styles import DEFAULT_STYLE, STYLES, Style
 
-__all__ = ["COLORS", "DEFAULT_STYLE", "DEFAULT_WIDTH", "OPTIONS", "STYLES", "ConversionOptions", "Option", "Style"]
+__all__ = [
+    "AUTO",
+    "COLORS",
+    "DEFAULT_STYLE",
+    "DEFAULT_WIDTH",
+    "OPTIONS",
+    "STYLES",
+    "ConversionOptions",
+    "Option",
+    "Style",
+    "with_defaults",
+]
 
 DEFAULT_WIDTH: Final = 80
 """Default width of art, in columns: that of the classic terminal."""
@@ -55,11 +66,24 @@ class Option:
     """For a choice that the page offers as a checkbox: the value that the form submits."""
     script_value: str = ""
     """The value that the page's script sends instead of `checkbox_value`."""
+    page_choices: Mapping[str, str] = field(default_factory=dict)
+    """For a flag that the page offers as a list: the label of each value that the form submits, the first by default."""
     short_flag: str = ""
     """One-letter option of the command, such as `-w`."""
     required_in_json: bool = False
     message_version: int
     """First version of the conversion request message that has the option."""
+    auto_message_version: int = 0
+    """First version that has the value `auto` of the option, if that was added later."""
+
+    def version_with(self, value: object) -> int:
+        """Return the first version of the conversion request message that has this value of the option."""
+        return self.auto_message_version if self.auto_message_version and value == AUTO else self.message_version
+
+    @property
+    def newest_version(self) -> int:
+        """The newest version of the conversion request message that a value of the option needs."""
+        return max(self.message_version, self.auto_message_version)
 
     def schema(self, limits: Limits, *, with_default: bool = True) -> Schema:
         """Return the JSON Schema of the option, without its description."""
@@ -104,14 +128,20 @@ class ConversionOptions:
             message_version=1,
         ),
     )
-    invert: bool = field(
+    invert: BoolOrAuto = field(
         default=False,
         metadata=_row(
-            Flag(),
-            summary="draw dark characters on a light background",
-            description="Draw dark characters on a light background. With coloured `blocks`, only their page changes.",
-            label="Dark on light",
+            Flag(has_auto=True),
+            summary="dark characters on a light background: true, false or auto",
+            description=(
+                "Draw dark characters on a light background. With coloured `blocks`, only their page changes. `auto` does so "
+                "if it shows the image better, as for paper, plots and logos on white, and the header `Asciist-Invert` of the "
+                "answer says what was chosen. It is the default of the page and of `color=html`, which set their background."
+            ),
+            label="Background",
+            page_choices={AUTO: "automatic", "false": "dark", "true": "light"},
             message_version=2,
+            auto_message_version=3,
         ),
     )
     color: str = field(
@@ -186,6 +216,16 @@ class ConversionOptions:
     @property
     def _excluded(self) -> str:
         return self.chars[1:] if self.chars.startswith("^") else ""
+
+
+def with_defaults(values: Mapping[str, Any]) -> ConversionOptions:
+    """Return the options of a request that gave `values`, by name.
+
+    For an HTML document, which sets its background, `invert` is `auto` by default. Elsewhere it is false, because the
+    background is the reader's and unknown.
+    """
+    invert = {"invert": AUTO} if values.get("color") == "html" else {}
+    return ConversionOptions(**{"width": DEFAULT_WIDTH, **invert, **values})
 
 
 def _table() -> dict[str, Option]:

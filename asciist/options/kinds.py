@@ -3,13 +3,18 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 from asciist.errors import BadOptionError, sentences
 from asciist.limits import Limits
 
 Schema = dict[str, Any]
 """A JSON Schema."""
+
+AUTO: Final = "auto"
+"""Value of an option that leaves the choice to the conversion."""
+
+BoolOrAuto = bool | Literal["auto"]
 
 
 class Kind(Protocol):
@@ -18,8 +23,8 @@ class Kind(Protocol):
     `name` is the option's name, for error messages and keys.
     """
 
-    python_type: ClassVar[type]
-    """Python type of the value, in `ConversionOptions` and in messages."""
+    def holds(self, value: object) -> bool:
+        """Return whether a value in a message has the type of this kind. It may be out of range."""
 
     def from_text(self, name: str, text: str, limits: Limits) -> Any:
         """Read the value from a query parameter, a form field or a URL."""
@@ -49,9 +54,11 @@ class Integer:
 
     minimum: int
     maximum: Callable[[Limits], int]
-    python_type: ClassVar[type] = int
 
     _TEXT: ClassVar[re.Pattern[str]] = re.compile(r"[+-]?[0-9]{1,9}")
+
+    def holds(self, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
 
     def from_text(self, name: str, text: str, limits: Limits) -> int:
         if not self._TEXT.fullmatch(text):
@@ -88,7 +95,8 @@ class Integer:
 class _Text:
     """Reading of a kind whose values are text."""
 
-    python_type: ClassVar[type] = str
+    def holds(self, value: object) -> bool:
+        return isinstance(value, str)
 
     def from_text(self, name: str, text: str, limits: Limits) -> str:
         return text
@@ -126,37 +134,41 @@ class Choice(_Text):
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """True or false; false by default."""
+    """True or false, or `auto` if the kind has it; false by default."""
 
-    python_type: ClassVar[type] = bool
+    has_auto: bool = False
 
-    _VALUES: ClassVar[dict[str, bool]] = {
+    _VALUES: ClassVar[dict[str, BoolOrAuto]] = {
         **dict.fromkeys(("", "true", "1", "yes", "on"), True),  # `?invert` has no value, a ticked box in a form "on"
         **dict.fromkeys(("false", "0", "no", "off"), False),
+        AUTO: AUTO,
     }
 
-    def from_text(self, name: str, text: str, limits: Limits) -> bool:
+    def holds(self, value: object) -> bool:
+        return isinstance(value, bool) or (self.has_auto and value == AUTO)
+
+    def from_text(self, name: str, text: str, limits: Limits) -> BoolOrAuto:
         return self.from_json(name, self._VALUES.get(text.lower()), limits)
 
-    def from_json(self, name: str, value: object, limits: Limits) -> bool:
-        if not isinstance(value, bool):
-            raise BadOptionError(sentences.not_a_truth_value(name))
-        return value
+    def from_json(self, name: str, value: object, limits: Limits) -> BoolOrAuto:
+        self.check(name, value, limits)
+        return AUTO if value == AUTO else value is True
 
-    def check(self, name: str, value: bool, limits: Limits) -> None:
-        """Do nothing: both values are valid."""
+    def check(self, name: str, value: object, limits: Limits) -> None:
+        if not self.holds(value):
+            raise BadOptionError(sentences.not_a_truth_value(name, or_auto=self.has_auto))
 
-    def key_pattern(self, name: str, default: bool) -> str:
-        return f"({name})"
+    def key_pattern(self, name: str, default: BoolOrAuto) -> str:
+        return f"({name}(?:-{AUTO})?)" if self.has_auto else f"({name})"
 
-    def to_key(self, name: str, value: bool) -> str:
-        return name
+    def to_key(self, name: str, value: BoolOrAuto) -> str:
+        return f"{name}-{AUTO}" if value == AUTO else name
 
-    def from_key(self, text: str) -> bool:
-        return True
+    def from_key(self, text: str) -> BoolOrAuto:
+        return AUTO if text.endswith(f"-{AUTO}") else True
 
     def schema(self, limits: Limits) -> Schema:
-        return {"type": "boolean"}
+        return {"enum": [False, True, AUTO]} if self.has_auto else {"type": "boolean"}
 
 
 @dataclass(frozen=True, kw_only=True)

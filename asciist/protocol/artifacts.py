@@ -89,9 +89,12 @@ class StoredArt:
     """Art as stored: a JSON document with the art and the version of the engine that drew it."""
 
     art: str
+    invert: bool | None = None
+    """The choice for `invert=auto`; None, and absent from the document, if the options left nothing to choose."""
 
     def to_json(self) -> bytes:
-        return _ENCODER.encode({"engine": ENGINE_VERSION, "art": self.art}).encode()
+        chosen = {} if self.invert is None else {"invert": self.invert}
+        return _ENCODER.encode({"engine": ENGINE_VERSION, "art": self.art, **chosen}).encode()
 
     @classmethod
     def from_json(cls, document: bytes) -> "StoredArt | None":
@@ -102,4 +105,5 @@ class StoredArt:
             return None
         if not isinstance(fields, dict) or fields.get("engine") != ENGINE_VERSION or not isinstance(fields.get("art"), str):
             return None
-        return cls(art=fields["art"])
+        invert = fields.get("invert")
+        return cls(art=fields["art"], invert=invert) if invert is None or isinstance(invert, bool) else None

@@ -18,7 +18,7 @@ from asciist.protocol.artifacts import digest_of_image_key, image_key
 REQUEST_VERSION: Final = 2
 """Version of requests that this release writes, unless an option in use needs a newer one (`Option.message_version`). Workers
 also read version 1, because during an upgrade the web tier may still be of an older release."""
-_REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.message_version for option in OPTIONS.values()) + 1))
+_REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.newest_version for option in OPTIONS.values()) + 1))
 
 REPLY_VERSION: Final = 1
 """Version of replies that this release writes and reads."""
@@ -57,9 +57,11 @@ class ConversionRequest:
     trace: Trace = field(default_factory=Trace)
     """Optional in JSON: older releases neither write nor read it, so adding it did not change the version."""
 
-    def reply(self, *, art: str | None = None, rejection: str | None = None) -> "ConversionReply":
+    def reply(self, *, art: str | None = None, invert: bool | None = None, rejection: str | None = None) -> "ConversionReply":
         """Return a reply to this message."""
-        return ConversionReply(correlation_id=self.correlation_id, attempt=self.attempt, art=art, rejection=rejection)
+        return ConversionReply(
+            correlation_id=self.correlation_id, attempt=self.attempt, art=art, invert=invert, rejection=rejection
+        )
 
     def to_json(self) -> str:
         return _dump(
@@ -101,19 +103,24 @@ class ConversionRequest:
 @lru_cache(maxsize=256)
 def _request_version(options: ConversionOptions) -> int:
     """Return REQUEST_VERSION, or the first version that has all options in use if that is newer."""
-    in_use = [option.message_version for option in OPTIONS.values() if getattr(options, option.name) != option.default]
-    return max([REQUEST_VERSION, *in_use])
+    values = [(option, getattr(options, option.name)) for option in OPTIONS.values()]
+    return max([REQUEST_VERSION, *(option.version_with(value) for option, value in values if value != option.default)])
 
 
-_KINDS_OF_OPTIONS: Final = {
-    version: tuple((option.name, option.kind.python_type) for option in OPTIONS.values() if option.message_version <= version)
+_OPTIONS_OF_VERSIONS: Final = {
+    version: tuple(option for option in OPTIONS.values() if option.message_version <= version)
     for version in _REQUEST_VERSIONS_READ
 }
-"""(name, type) of each option that a version of the message has."""
+"""The options that each version of the message has."""
 
 
 def _options(fields: dict[str, Any]) -> ConversionOptions:
-    return ConversionOptions(**{name: _field(fields, name, kind) for name, kind in _KINDS_OF_OPTIONS[fields["version"]]})
+    options = _OPTIONS_OF_VERSIONS[fields["version"]]
+    for option in options:
+        value = fields.get(option.name)
+        if not option.kind.holds(value) or option.version_with(value) > fields["version"]:
+            raise MalformedMessageError(f"invalid {option.name}: {value!r}")
+    return ConversionOptions(**{option.name: fields[option.name] for option in options})
 
 
 def _trace(fields: dict[str, Any]) -> Trace:
@@ -130,6 +137,8 @@ class ConversionReply:
     correlation_id: str
     art: str | None = None
     """The art. None if it does not fit into the message: the web tier then reads it from the store."""
+    invert: bool | None = None
+    """The choice for `invert=auto`; None, and absent from JSON, if the options left nothing to choose."""
     rejection: str | None = None
     """Reason why the image cannot be converted, as an error message for the client; None if there is art."""
     attempt: int = 1
@@ -137,13 +146,16 @@ class ConversionReply:
 
     def without_art(self) -> "ConversionReply":
         """Return the same reply without its art, for a channel that limits the size of a message."""
-        return replace(self, art=None)
+        return replace(self, art=None, invert=None)
 
     def to_json(self) -> str:
         outcome = (
             {"outcome": "done", "art": self.art} if self.rejection is None else {"outcome": "failed", "message": self.rejection}
         )
-        return _dump(version=REPLY_VERSION, correlation_id=self.correlation_id, **outcome, **_attempt_fields(self.attempt))
+        chosen = {} if self.invert is None else {"invert": self.invert}
+        return _dump(
+            version=REPLY_VERSION, correlation_id=self.correlation_id, **outcome, **chosen, **_attempt_fields(self.attempt)
+        )
 
     @classmethod
     def from_json(cls, body: str) -> "ConversionReply":
@@ -152,7 +164,9 @@ class ConversionReply:
         correlation_id, attempt = _field(fields, "correlation_id", str), _attempt(fields)
         match _field(fields, "outcome", str):
             case "done":
-                return cls(correlation_id=correlation_id, attempt=attempt, art=_field(fields, "art", (str, type(None))))
+                art = _field(fields, "art", (str, type(None)))
+                invert = None if fields.get("invert") is None else _field(fields, "invert", bool)
+                return cls(correlation_id=correlation_id, attempt=attempt, art=art, invert=invert)
             case "failed":
                 return cls(correlation_id=correlation_id, attempt=attempt, rejection=_field(fields, "message", str))
             case outcome:

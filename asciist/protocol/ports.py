@@ -125,6 +125,8 @@ class Conversion:
 
     art: str | None = None
     """The art; None if the image cannot be converted."""
+    invert: bool | None = None
+    """The choice for `invert=auto`; None if the options left nothing to choose, or there is no art."""
     rejection: str | None = None
     """Reason why the image cannot be converted, as an error message for the client; None if there is art."""
     format: str = ""

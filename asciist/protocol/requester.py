@@ -81,10 +81,17 @@ class ServedArt:
     """Art for a client, with its source."""
 
     art: str
+    invert: bool | None = None
+    """The choice for `invert=auto`; None if the options left nothing to choose."""
     digest: str
     """SHA-256 of the image."""
     options: ConversionOptions
     source: ArtSource
+
+    @property
+    def is_dark_on_light(self) -> bool:
+        """True if the art is for a light background, by the options or by the choice for `invert=auto`."""
+        return self.options.invert is True if self.invert is None else self.invert
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,14 +180,12 @@ class Requester:
         options.check(self._limits)
         key = art_key(digest, options)
         deadline = self._clock() + self._timeout_seconds
-        art = self._find(key, deadline)
-        if art is None:
-            art = self._find_in_peer(key, deadline)
-        if art is None:
+        stored = self._find(key, deadline) or self._find_in_peer(key, deadline)
+        if stored is None:
             raise ArtifactNotFoundError(key)
         self._log_image(digest)
         logs.add(style=options.style, width=options.width)
-        return self._count(ServedArt(art=art, digest=digest, options=options, source=ArtSource.STORE))
+        return self._count(_served(stored, digest, options, ArtSource.STORE))
 
     def delete(self, digest: str) -> None:
         """Delete an image and all its art, in the peer store too. It is no error if they are not stored.
@@ -236,7 +241,7 @@ class Requester:
             self._check_writable()
             self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
-        return ServedArt(art=art, digest=request.digest, options=request.options, source=source)
+        return _served(art, request.digest, request.options, source)
 
     def _ensure_image_is_stored(self, request: _ArtRequest) -> None:
         key, image = image_key(request.digest), request.image
@@ -245,7 +250,7 @@ class Requester:
         elif not self._within(request.deadline, lambda: self._store.exists(key)):
             self._read_through(key, request.deadline)
 
-    def _request_conversion(self, request: _ArtRequest) -> str:
+    def _request_conversion(self, request: _ArtRequest) -> StoredArt:
         """Have the art made by a worker, and return it."""
         correlation_id = secrets.token_hex(16)
         with self._inbox.expect(correlation_id) as pending:
@@ -265,7 +270,7 @@ class Requester:
         if reply is not None and reply.rejection is not None:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
-            return reply.art
+            return StoredArt(reply.art, reply.invert)
         # If the art was too large for the reply, or the reply was lost, the art may still be in the store.
         art = self._find(request.key, request.deadline)
         if art is not None:
@@ -291,13 +296,13 @@ class Requester:
             if art is not None:
                 self._hedging.give_back()
                 self._metrics.count(REQUESTS_HEDGED, outcome="store")
-                return message.reply(art=art)
+                return message.reply(art=art.art, invert=art.invert)
             published_at.append(self._publish_again(pending, message, image, attempt=len(published_at) + 1))
             overdue_seconds *= 2
         reply = pending.wait(self._seconds_until(message.deadline))
         return self._replied(published_at, reply, is_overdue=is_overdue)
 
-    def _look_in_store(self, message: ConversionRequest) -> str | None:
+    def _look_in_store(self, message: ConversionRequest) -> StoredArt | None:
         """Return the art of a request whose reply may be lost; None if it is not stored, or the store fails."""
         with suppress(AsciistError):
             return self._find(art_key(message.digest, message.options), self._clock() + self._brief_seconds)
@@ -333,24 +338,22 @@ class Requester:
             self._metrics.count(REQUESTS_HEDGED, outcome=_hedging_outcome(len(published_at), answered))
         return reply
 
-    def _find(self, key: str, deadline: float) -> str | None:
+    def _find(self, key: str, deadline: float) -> StoredArt | None:
         """Return stored art; None if there is none of this engine version. Raises DeadlineExceededError, UnavailableError."""
         try:
-            stored = StoredArt.from_json(self._within(deadline, lambda: self._store.get(key)))
+            return StoredArt.from_json(self._within(deadline, lambda: self._store.get(key)))
         except ArtifactNotFoundError:
             return None
-        return stored.art if stored else None
 
-    def _find_in_peer(self, key: str, deadline: float) -> str | None:
+    def _find_in_peer(self, key: str, deadline: float) -> StoredArt | None:
         """Return art of the peer store, copied into the own store if possible; None if there is none of this engine version.
 
         Raises DeadlineExceededError, UnavailableError.
         """
         try:
-            stored = StoredArt.from_json(self._read_through(key, deadline, may_fail_to_copy=True))
+            return StoredArt.from_json(self._read_through(key, deadline, may_fail_to_copy=True))
         except ArtifactNotFoundError:
             return None
-        return stored.art if stored else None
 
     def _read_through(self, key: str, deadline: float, *, may_fail_to_copy: bool = False) -> bytes:
         """Return an object of the peer store, after copying it into the own one unless nothing may be written.
@@ -407,6 +410,10 @@ class Requester:
 
     def _seconds_until(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock())
+
+
+def _served(stored: StoredArt, digest: str, options: ConversionOptions, source: ArtSource) -> ServedArt:
+    return ServedArt(art=stored.art, invert=stored.invert, digest=digest, options=options, source=source)
 
 
 def _hedging_outcome(messages: int, answered: int) -> str:

@@ -190,7 +190,7 @@ class Responder:
     def _reply_from_store(self, request: ConversionRequest) -> ConversionReply | None:
         with suppress(ArtifactNotFoundError):
             if stored := StoredArt.from_json(self._store.get(art_key(request.digest, request.options))):
-                return request.reply(art=stored.art)
+                return request.reply(art=stored.art, invert=stored.invert)
         return None
 
     def _convert_and_store(self, request: ConversionRequest, seconds_left: float) -> ConversionReply:
@@ -200,7 +200,7 @@ class Responder:
         self._record(converted, request.options.style)
         if converted.art is None:
             return request.reply(rejection=converted.rejection)
-        return self._store_art(request, converted.art)
+        return self._store_art(request, StoredArt(converted.art, converted.invert))
 
     def _image(self, digest: str) -> bytes:
         """Return a stored image. Raises UnavailableError if its bytes are not those that were stored, and errors of the store.
@@ -212,11 +212,11 @@ class Responder:
             raise UnavailableError(f"the SHA-256 of {image_key(digest)} is another one: its {len(image)} bytes are damaged")
         return image
 
-    def _store_art(self, request: ConversionRequest, art: str) -> ConversionReply:
+    def _store_art(self, request: ConversionRequest, art: StoredArt) -> ConversionReply:
         """Store art and return a reply with it. If it cannot be stored, the reply alone takes it to the client, if it fits."""
-        reply = request.reply(art=art)
+        reply = request.reply(art=art.art, invert=art.invert)
         try:
-            self._store.put(art_key(request.digest, request.options), StoredArt(art).to_json())
+            self._store.put(art_key(request.digest, request.options), art.to_json())
         except UnavailableError:
             if len(reply.to_json()) > self._replies.max_reply_bytes:
                 raise

@@ -17,7 +17,7 @@ const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
 
 let image = null; // the chosen image: {name, file}, and {address} once the service has it: that converts and deletes it
-let shown = null; // the art on the page: {image, text, query, address, columns, rows}; an error does not change it
+let shown = null; // the art on the page: {image, text, query, address, isLight, columns, rows}; an error does not change it
 let conversion = null; // the conversion in progress: {controller, done}
 let outdated = false; // true if a control changed since the conversion began
 
@@ -63,8 +63,11 @@ async function convert(image, query, signal = null) {
   if (answer.status === 404) throw new UserError(TEXT.imageGone);
   if (answer.status !== 200) throw new UserError(sentence(answer), answer.status >= 500);
   image.address = answer.getResponseHeader("Link")?.match(/<([^>]+)>; rel="edit"/)?.[1] ?? image.address;
-  return { text: artOf(answer), address: answer.getResponseHeader("Content-Location") };
+  return { text: artOf(answer), address: answer.getResponseHeader("Content-Location"), isLight: isLight(answer, query) };
 }
+
+/** Returns whether art has dark characters for a light background: as chosen by the service, or else as asked. */
+const isLight = (answer, query) => (answer.getResponseHeader("Asciist-Invert") ?? query.get("invert")) === "true";
 
 const artOf = (answer) => answer.responseText.replace(/\n$/, "");
 
@@ -137,8 +140,7 @@ async function showArt(signal) {
   $("bar").removeAttribute("value");
   const progressTimer = setTimeout(() => ($("progress").hidden = false), PROGRESS_DELAY);
   try {
-    const { text, address } = await convert(image, query, signal);
-    draw(text, query, address);
+    draw({ query, ...(await convert(image, query, signal)) });
     showStatus(TEXT.done(shown.columns, shown.rows, number((performance.now() - began) / 1000, 2)));
   } finally {
     clearTimeout(progressTimer);
@@ -188,10 +190,11 @@ function runs(art) {
   });
 }
 
-function draw(text, query, address) {
-  remember(text, query, address);
+/** Shows art: {text, query, address, isLight}. */
+function draw(drawn) {
+  remember(drawn);
   const lines = document.createDocumentFragment();
-  for (const [row, line] of runs(text).entries()) {
+  for (const [row, line] of runs(drawn.text).entries()) {
     if (row) lines.append("\n");
     for (const run of line) {
       if (!run.foreground) {
@@ -210,15 +213,15 @@ function draw(text, query, address) {
   art.style.setProperty("--columns", shown.columns);
   art.style.setProperty("--rows", shown.rows);
   art.setAttribute("aria-label", TEXT.artLabel(image.name, shown.columns, shown.rows));
-  $("stage").classList.toggle("light", query.has("invert"));
-  $("permalink").href = address;
+  $("stage").classList.toggle("light", drawn.isLight);
+  $("permalink").href = drawn.address;
   $("permalink").hidden = $("copy-link").hidden = false;
   $("delete").hidden = !image.address;
 }
 
-function remember(text, query, address) {
-  const lines = text.replace(ESCAPE_CODE, "").split("\n");
-  shown = { image, text, query, address, columns: [...lines[0]].length, rows: lines.length };
+function remember(drawn) {
+  const lines = drawn.text.replace(ESCAPE_CODE, "").split("\n");
+  shown = { ...drawn, image, columns: [...lines[0]].length, rows: lines.length };
 }
 
 function showSent(sent, total) {
@@ -259,7 +262,7 @@ async function asDocument() {
   if (shown.query.has("color") && shown.image.address) return (await convert(shown.image, withColor("html"))).text;
   const pre = document.createElement("pre");
   pre.append(...$("art").cloneNode(true).childNodes);
-  const colours = shown.query.has("invert") ? "#111;background:#fff" : "#eee;background:#000";
+  const colours = shown.isLight ? "#111;background:#fff" : "#eee;background:#000";
   const style = `body{margin:0;color:${colours}}pre{margin:0;padding:1em;font:10px/1.2 "DejaVu Sans Mono",Menlo,Consolas,monospace}`;
   return `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>ASCII art</title>\n<style>${style}</style>\n${pre.outerHTML}\n</html>\n`;
 }
@@ -281,8 +284,7 @@ async function asPng() {
   canvas.width = (columns + 2) * width;
   canvas.height = (rows + 1) * height;
   const pen = canvas.getContext("2d");
-  const isLight = shown.query.has("invert");
-  pen.fillStyle = isLight ? "#fff" : "#000";
+  pen.fillStyle = shown.isLight ? "#fff" : "#000";
   pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.font = `${width / FONT.advance}px "${FONT.name}", monospace`;
   for (const [row, line] of runs(shown.text).entries()) {
@@ -294,7 +296,7 @@ async function asPng() {
         pen.fillStyle = run.background;
         pen.fillRect(left, top, characters.length * width, height);
       }
-      pen.fillStyle = run.foreground ?? (isLight ? "#111" : "#eee");
+      pen.fillStyle = run.foreground ?? (shown.isLight ? "#111" : "#eee");
       for (const character of characters) {
         if (character === "▀") pen.fillRect(left, top, width, height / 2);
         else if (character !== " ") pen.fillText(character, left, top + height * FONT.ascent);
@@ -403,12 +405,14 @@ function enableCharacters() {
 async function openLink(permalink) {
   const known = document.body.dataset.image ? { address: document.body.dataset.image } : (history.state ?? {});
   image = { name: TEXT.permalinkName, ...known };
-  remember($("art").textContent, options(), permalink);
+  const isLight = $("stage").classList.contains("light");
+  const linked = { text: $("art").textContent, query: options(), address: permalink, isLight };
+  remember(linked);
   rememberImage(); // the page may answer a form, and then has the URL /
   $("delete").hidden = !image.address;
   if (fields.color.checked) { // the art in the page has no colours
     const answer = await send("GET", permalink);
-    if (answer.status === 200) draw(artOf(answer), options(), permalink);
+    if (answer.status === 200) draw({ ...linked, text: artOf(answer) });
   }
 }
 
@@ -421,7 +425,7 @@ function start() {
   if (permalink) {
     openLink(permalink).catch(showError);
   } else {
-    remember($("art").textContent, new URLSearchParams(), null);
+    remember({ text: $("art").textContent, query: new URLSearchParams(), address: null, isLight: false });
     // About 7 pixels per character, or 5 in a narrow window such as that of a phone.
     const room = $("stage").clientWidth;
     fields.width.value = $("slider").value = Math.min(140, Math.max(60, Math.round(room / (room < 600 ? 5 : 7))));

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asciist.options import COLORS, OPTIONS, STYLES, ConversionOptions
-from asciist.protocol.messages import ConversionReply, ConversionRequest, Trace
+from asciist.protocol.messages import REQUEST_VERSION, ConversionReply, ConversionRequest, Trace
 from tests.emulated.emulator import ROOT, Emulator
 from tests.emulated.test_faults import reply_path
 from tests.emulated.tiers import RATE, running
@@ -40,7 +42,7 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def requests() -> Iterator[ConversionRequest]:
-    """Requests with each value of each option."""
+    """Requests with each value of each option that the previous release has."""
     for style, color, invert, chars in itertools.product(STYLES, COLORS, (False, True), ("", " .:-=+*#%@")):
         options = ConversionOptions(width=80, style=style, color=color, invert=invert, chars=chars if style == "ramp" else "")
         for attempt in (1, 2):
@@ -73,7 +75,8 @@ print(json.dumps([again, [ConversionReply.from_json(body).to_json() for body in 
 
 def test_the_previous_release_reads_every_message_of_this_one_and_the_other_way_round(previous: Path) -> None:
     """The previous release writes again all that it has read, and this one reads it."""
-    assert {option.name for option in OPTIONS.values()} == {"width", "style", "color", "invert", "chars"}
+    of_previous = {option.name for option in OPTIONS.values() if option.message_version <= REQUEST_VERSION}
+    assert of_previous == {"width", "style", "color", "invert", "chars"}
     sent = list(requests())
     written = json.dumps([[request.to_json() for request in sent], [reply.to_json() for reply in REPLIES]])
     done = subprocess.run(
@@ -84,6 +87,20 @@ def test_the_previous_release_reads_every_message_of_this_one_and_the_other_way_
 
     assert [ConversionRequest.from_json(body) for body in again] == sent
     assert [ConversionReply.from_json(body) for body in replies] == REPLIES
+
+
+@pytest.mark.parametrize("options", [{"invert": "auto"}])
+def test_the_previous_release_leaves_a_message_with_newer_options_to_a_newer_worker(
+    previous: Path, options: dict[str, Any]
+) -> None:
+    request = replace(next(requests()), options=ConversionOptions(width=80, **options))
+    written = json.dumps([[request.to_json()], []])
+    done = subprocess.run(
+        [sys.executable, "-c", READ], cwd=previous, input=written, capture_output=True, text=True, check=False
+    )
+
+    assert "MalformedMessageError" in done.stderr
+    assert "unsupported version 3: this release reads 1, 2" in done.stderr
 
 
 def test_a_worker_of_the_previous_release_serves_this_web_tier(

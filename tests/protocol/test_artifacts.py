@@ -18,7 +18,7 @@ OPTIONS = st.builds(
     ConversionOptions,
     width=st.integers(1, 1000),
     style=st.sampled_from(list(STYLES)),
-    invert=st.booleans(),
+    invert=st.sampled_from([False, True, "auto"]),
     chars=st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=20)),
     color=st.sampled_from(COLORS),
 )
@@ -33,6 +33,7 @@ def test_the_default_style_without_options_has_the_short_key() -> None:
     [
         (ConversionOptions(width=80, style="braille"), "braille"),
         (ConversionOptions(width=80, style="ramp", invert=True), "ramp.invert"),
+        (ConversionOptions(width=80, invert="auto"), "structure.invert-auto"),
         (ConversionOptions(width=80, style="blocks", color="html"), "blocks.html"),
         (ConversionOptions(width=80, style="ramp", chars=".:", color="ansi", invert=True), "ramp.invert.ansi.chars-2e3a"),
         (ConversionOptions(width=80, style="ramp", chars="^█"), "ramp.chars-5ee29688"),
@@ -72,12 +73,22 @@ def test_every_part_of_a_key_is_a_valid_file_name(options: ConversionOptions) ->
 
 def test_the_longest_variant_fits_a_file_name() -> None:
     for style in STYLES:
-        assert len(variant_of(ConversionOptions(width=1, style=style, invert=True, color="html", chars="x" * 100))) <= 255
+        assert len(variant_of(ConversionOptions(width=1, style=style, invert="auto", color="html", chars="x" * 100))) <= 255
 
 
 @pytest.mark.parametrize(
     "variant",
-    [".invert", "ramp.", "ramp.ansi.invert", "ramp.invert.invert", "ramp.none", "ramp.color-ansi", "RAMP", "ramp.chars-"]
+    [
+        ".invert",
+        "ramp.",
+        "ramp.ansi.invert",
+        "ramp.invert.invert",
+        "ramp.invert-false",
+        "ramp.none",
+        "ramp.color-ansi",
+        "RAMP",
+        "ramp.chars-",
+    ]
     + [f"ramp.chars-{characters}" for characters in ("2", "2E", "ff", "eda080", "c1bf", "2e.ansi")],
 )
 def test_an_invalid_variant_gives_no_options(variant: str) -> None:
@@ -89,9 +100,15 @@ def test_the_variant_of_the_default_style_is_accepted() -> None:
     assert options_of_variant(DEFAULT_STYLE, 80) == ConversionOptions(width=80)
 
 
-@given(st.text(st.characters(codec="utf-8")))
-def test_stored_art_survives_a_round_trip(art: str) -> None:
-    assert StoredArt.from_json(StoredArt(art).to_json()) == StoredArt(art)
+@given(st.text(st.characters(codec="utf-8")), st.sampled_from([None, False, True]))
+def test_stored_art_survives_a_round_trip(art: str, invert: bool | None) -> None:
+    assert StoredArt.from_json(StoredArt(art, invert).to_json()) == StoredArt(art, invert)
+
+
+def test_stored_art_with_another_polarity_than_true_or_false_counts_as_absent() -> None:
+    document = StoredArt("@", invert=True).to_json()
+
+    assert StoredArt.from_json(document.replace(b"true", b'"auto"')) is None
 
 
 def test_no_two_values_of_different_options_have_the_same_part_of_a_key() -> None:

@@ -34,7 +34,7 @@ VERSION_1 = {
         ConversionOptions,
         width=st.integers(),
         style=st.text(),
-        invert=st.booleans(),
+        invert=st.sampled_from([False, True, "auto"]),
         chars=st.text(),
         color=st.text(),
     )
@@ -94,10 +94,27 @@ def test_requests_and_replies_have_separate_versions() -> None:
     assert json.loads(ConversionReply(correlation_id="a", rejection="no").to_json())["version"] == 1
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None, [2]])
+def test_only_options_of_a_newer_release_need_a_newer_version() -> None:
+    """So that a worker of the previous release reads every other request."""
+    chosen_by_image = replace(REQUEST, options=replace(REQUEST.options, invert="auto"))
+
+    assert json.loads(chosen_by_image.to_json()) == json.loads(REQUEST.to_json()) | {"version": 3, "invert": "auto"}
+    with pytest.raises(MalformedMessageError, match="invalid invert: 'auto'"):
+        ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"invert": "auto"}))
+
+
+def test_a_reply_has_the_polarity_only_if_it_was_chosen() -> None:
+    for invert in (False, True):
+        reply = REQUEST.reply(art="@", invert=invert)
+        assert ConversionReply.from_json(reply.to_json()) == reply
+        assert json.loads(reply.to_json())["invert"] is invert
+    assert "invert" not in json.loads(REQUEST.reply(art="@").to_json())
+
+
+@pytest.mark.parametrize("version", [0, 4, "2", None, [2]])
 def test_an_unknown_version_is_rejected(version: object) -> None:
     reply = ConversionReply(correlation_id="a", art="@")
-    with pytest.raises(MalformedMessageError, match="this release reads 1, 2"):
+    with pytest.raises(MalformedMessageError, match="this release reads 1, 2, 3"):
         ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"version": version}))
     with pytest.raises(MalformedMessageError, match="this release reads 1"):
         ConversionReply.from_json(json.dumps(json.loads(reply.to_json()) | {"version": version}))

@@ -62,7 +62,15 @@ def test_every_site_may_read_art_and_the_headers_that_describe_it(client: FlaskC
         assert response.status_code in (200, 304)
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
-        assert {"Content-Location", "Cache-Status", "ETag", "Link", "Retry-After", "X-Request-Id"} == set(exposed)
+        assert set(exposed) == {
+            "Asciist-Invert",
+            "Content-Location",
+            "Cache-Status",
+            "ETag",
+            "Link",
+            "Retry-After",
+            "X-Request-Id",
+        }
         assert "Access-Control-Allow-Credentials" not in response.headers
         assert "origin" not in response.vary
 
@@ -105,7 +113,9 @@ def test_a_preflight_request_permits_the_methods_of_the_path_and_any_header(
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": methods,
         "Access-Control-Allow-Headers": headers,
-        "Access-Control-Expose-Headers": "Cache-Status, Content-Location, ETag, Link, Retry-After, X-Request-Id",
+        "Access-Control-Expose-Headers": (
+            "Asciist-Invert, Cache-Status, Content-Location, ETag, Link, Retry-After, X-Request-Id"
+        ),
         "Access-Control-Max-Age": "86400",
     }
     assert "Access-Control-Allow-Headers" not in preflight(client, method, path).headers

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from markupsafe import escape
+from PIL import Image
 from werkzeug.test import TestResponse
 
 from asciist import wiring
@@ -28,6 +29,7 @@ from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process
 from devtools.hostile import png_of_header
+from devtools.images import encoded
 from service import create_app
 from tests.links import image_path
 from tests.waiting import wait_until
@@ -123,7 +125,7 @@ class TestConvert:
             {"style": "ramp", "chars": "^@%"},
             {"style": "ramp", "chars": " ░▒▓█", "invert": True, "color": "ansi"},
             {"style": "blocks", "color": "ansi"},
-            {"color": "html"},
+            {"color": "html", "invert": False},
         ],
     )
     def test_options_are_query_parameters_form_fields_and_json_keys(
@@ -131,7 +133,7 @@ class TestConvert:
     ) -> None:
         expected = {"art": art(cat, 20, **options)}
         accept_json = {"Accept": "application/json"}
-        fields = {"width": "20", **options} | ({"invert": "true"} if "invert" in options else {})
+        fields = {"width": "20", **options} | ({"invert": str(options["invert"]).lower()} if "invert" in options else {})
 
         assert client.post("/", json=payload(cat, width=20, **options)).get_json() == expected
         for response in (
@@ -154,6 +156,28 @@ class TestConvert:
         assert client.post("/", query_string={"width": "20", "invert": text}, data=cat).text == expected
         form = {"image": (BytesIO(cat), "cat.jpg"), "width": "20", "invert": text}
         assert client.post("/", data=form).text == expected
+
+    def test_an_answer_says_what_was_chosen_for_the_image(self, client: FlaskClient) -> None:
+        drawings = {}
+        for ground in (255, 0):
+            drawing = Image.new("L", (64, 64), ground)
+            drawing.paste(255 - ground, (20, 20, 30, 44))
+            drawings[encoded(drawing, "PNG")] = ground == 255
+        for image, is_dark_on_light in drawings.items():
+            converted = client.post("/?width=20&invert=auto", data=image)
+            stored = client.get(converted.headers["Content-Location"])
+            for response in (converted, stored):
+                assert response.headers["Asciist-Invert"] == str(is_dark_on_light).lower()
+                assert response.text == art(image, 20, invert=is_dark_on_light) + "\n"
+            as_json = client.get(converted.headers["Content-Location"], headers={"Accept": "application/json"})
+            assert as_json.get_json() == {"art": art(image, 20, invert=is_dark_on_light), "invert": is_dark_on_light}
+            page = client.get(converted.headers["Content-Location"], headers={"Accept": "text/html"}).text
+            assert ('<div id="stage" class="light">' in page) == is_dark_on_light
+            assert '<option value="auto" selected>' in page
+
+    def test_nothing_is_chosen_for_plain_text_by_default(self, client: FlaskClient, cat: bytes) -> None:
+        for query in ("", "&invert=false", "&invert=true"):
+            assert "Asciist-Invert" not in client.post(f"/?width=20{query}", data=cat).headers
 
     def test_invert_without_a_value_is_true(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/?width=20&invert", data=cat).text == art(cat, 20, invert=True) + "\n"
@@ -227,7 +251,7 @@ class TestResponseFormats:
         converted = client.post("/?width=30&color=html&style=ramp&chars=%3Cb%3E%26", data=cat, headers={"Accept": accept})
 
         assert converted.content_type == "text/html; charset=utf-8"
-        assert converted.text == art(cat, 30, style="ramp", color="html", chars="<b>&") + "\n"
+        assert converted.text == art(cat, 30, style="ramp", color="html", chars="<b>&", invert="auto") + "\n"
         assert "&lt;</b>" in converted.text
         assert converted.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
         assert client.get(converted.headers["Content-Location"], headers={"Accept": accept}).data == converted.data
@@ -238,7 +262,7 @@ class TestResponseFormats:
         response = client.post("/", json=payload(cat, width=30, color="html"))
 
         assert response.is_json
-        assert response.get_json() == {"art": art(cat, 30, color="html")}
+        assert response.get_json() == {"art": art(cat, 30, color="html", invert="auto"), "invert": True}
 
     def test_a_page_shows_ansi_art_without_escape_codes(self, client: FlaskClient, cat: bytes) -> None:
         page = client.post("/?width=30&color=ansi", data=cat, headers={"Accept": "text/html"})
@@ -254,7 +278,7 @@ class TestResponseFormats:
 
         assert 'value="33"' in page
         assert "<option selected>braille</option>" in page
-        assert 'name="invert" checked' in page
+        assert '<option value="true" selected>light</option>' in page
         assert '<div id="stage" class="light">' in page  # inverted art is shown on a light background
         assert "checked" not in client.get("/", headers=BROWSER).text
 
@@ -354,7 +378,8 @@ class TestStoredArt:
             ("style=braille", "braille"),
             ("style=ramp&invert", "ramp.invert"),
             ("style=ramp&color=ansi&chars=%20%E2%96%88&invert=1", "ramp.invert.ansi.chars-20e29688"),
-            ("style=blocks&color=html", "blocks.html"),
+            ("style=blocks&color=html", "blocks.invert-auto.html"),
+            ("style=blocks&color=html&invert=no", "blocks.html"),
         ],
     )
     def test_the_url_of_art_contains_its_options(self, client: FlaskClient, cat: bytes, query: str, variant: str) -> None:
@@ -466,8 +491,8 @@ class TestClientErrors:
     @pytest.mark.parametrize(
         ("query", "sentence"),
         [
-            ("invert=maybe", "invert must be true or false"),
-            ("invert=2", "invert must be true or false"),
+            ("invert=maybe", "invert must be true, false or auto"),
+            ("invert=2", "invert must be true, false or auto"),
             ("color=cmyk", "color must be one of: none, ansi, html"),
             ("style=oil", "style must be one of: "),
             ("style=ramp&chars=%00", "chars must be printable characters"),
@@ -517,8 +542,8 @@ class TestClientErrors:
             ('{"width": 80, "image": "größer"}', "image is not valid base64"),
             ('{"width": 80, "style": 1, "image": "YWJj"}', "style must be text"),
             ('{"width": 80, "style": "oil", "image": "YWJj"}', "style must be one of: "),
-            ('{"width": 80, "invert": "true", "image": "YWJj"}', "invert must be true or false"),
-            ('{"width": 80, "invert": 1, "image": "YWJj"}', "invert must be true or false"),
+            ('{"width": 80, "invert": "true", "image": "YWJj"}', "invert must be true, false or auto"),
+            ('{"width": 80, "invert": 1, "image": "YWJj"}', "invert must be true, false or auto"),
             ('{"width": 80, "color": false, "image": "YWJj"}', "color must be text"),
             ('{"width": 80, "color": "", "image": "YWJj"}', "color must be one of: none, ansi, html"),
             ('{"width": 80, "chars": [" ", "#"], "image": "YWJj"}', "chars must be text"),

@@ -8,7 +8,7 @@ from PIL import Image
 from asciist import conversion
 from asciist.errors import RejectedError
 from asciist.limits import Limits
-from asciist.options import ConversionOptions
+from asciist.options import AUTO, ConversionOptions
 from asciist.protocol.capacity import Capacity
 from asciist.protocol.ports import Conversion
 
@@ -36,11 +36,17 @@ class InProcessConverter:
                 finally:
                     decode_ms = _milliseconds_since(started)
                 started = time.perf_counter()
-                art = conversion.render(decoded, options)
+                resolved = conversion.resolve(decoded, options)
+                art = conversion.render(decoded, resolved)
         except RejectedError as error:
             return Conversion(rejection=error.public_message, format=image_format, pixels=pixels, decode_ms=decode_ms)
         return Conversion(
-            art=art, format=image_format, pixels=pixels, decode_ms=decode_ms, render_ms=_milliseconds_since(started)
+            art=art,
+            invert=resolved.invert is True if options.invert == AUTO else None,
+            format=image_format,
+            pixels=pixels,
+            decode_ms=decode_ms,
+            render_ms=_milliseconds_since(started),
         )
 
     def close(self) -> None:
