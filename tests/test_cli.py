@@ -191,6 +191,7 @@ def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
         (("--color", "ansi"), {"color": "ansi"}),
         (("--color", "html", "-s", "blocks"), {"color": "html", "style": "blocks", "invert": "auto"}),
         (("--auto-invert",), {"invert": "auto"}),
+        (("--background", "White"), {"background": "#ffffff"}),
     ],
 )
 def test_both_commands_accept_the_same_options(url: str, arguments: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -129,6 +129,32 @@ def test_another_value_of_invert_is_refused() -> None:
         ConversionOptions(width=9, invert="yes").check(Limits())  # type: ignore[arg-type] - as in a message
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("auto", "auto"),
+        ("#FF8800", "#ff8800"),
+        ("f80", "#ff8800"),
+        ("#f80", "#ff8800"),
+        ("abc", "#aabbcc"),
+        ("RebeccaPurple", "#663399"),
+    ],
+)
+def test_a_background_is_a_colour_in_any_notation(text: str, value: str) -> None:
+    kind = OPTIONS["background"].kind
+    assert kind.from_text("background", text, Limits()) == kind.from_json("background", text, Limits()) == value
+    ConversionOptions(width=9, background=value).check(Limits())
+
+
+@pytest.mark.parametrize("text", ["", "#ff880", "nocolour", "rgb(1,2,3)", "#ggg", "#" * 100, "transparent", "\n"])
+def test_another_background_is_refused(text: str) -> None:
+    sentence = "background must be auto, a colour such as #ff8800, or a colour's name in CSS"
+    with pytest.raises(BadOptionError, match=sentence):
+        OPTIONS["background"].kind.from_text("background", text, Limits())
+    with pytest.raises(BadOptionError, match=sentence):
+        ConversionOptions(width=9, background=text).check(Limits())
+
+
 def test_an_unknown_color_is_refused() -> None:
     with pytest.raises(BadOptionError, match="color must be one of: none, ansi, html"):
         ConversionOptions(width=9, color="cmyk").check(Limits())

@@ -260,9 +260,13 @@ def convert_locally(options: ChosenOptions, names: tuple[str, ...]) -> None:
     and error.
     """
     from asciist import conversion
-    from asciist.options import with_defaults
+    from asciist.options import OPTIONS, with_defaults
 
-    chosen = with_defaults(options.for_conversion())
+    given = options.for_conversion()
+    try:
+        chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
+    except AsciistError as error:
+        fail(error.public_message)
 
     def convert_one(_name: str, image: bytes) -> dict[str, Any]:
         decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))

@@ -13,7 +13,7 @@ import click
 from asciist.cli.terminal import is_background_light
 from asciist.limits import Limits
 from asciist.options import AUTO, COLORS, OPTIONS, Option
-from asciist.options.kinds import Choice, Flag, Integer
+from asciist.options.kinds import Choice, Colour, Flag, Integer
 
 _TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
 """Values of COLORTERM by which a terminal announces 24-bit colour."""
@@ -84,6 +84,8 @@ def _parameter(option: Option) -> Callable[..., Any]:
     elif isinstance(kind, Choice):
         # The service, which may be of another release, decides which names are valid.
         attributes |= {"metavar": "NAME", "callback": _printable, "shell_complete": _completion(kind)}
+    elif isinstance(kind, Colour):
+        attributes |= {"metavar": "COLOUR", "callback": _printable}
     elif not isinstance(kind, Flag):
         attributes |= {"metavar": "TEXT", "callback": _printable}
     return click.option(

@@ -1,4 +1,4 @@
-"""Decode an opened image to brightness, and to colour if the options ask for it, composited over black.
+"""Decode an opened image to brightness, and to colour if the options ask for it, composited over a ground.
 
 A JPEG is decoded at a reduced size, near the one needed; other formats are decoded at full size.
 """
@@ -14,9 +14,11 @@ from PIL.ImageFile import ImageFile
 from asciist.conversion import pillow_internals
 from asciist.conversion.containers import Container
 from asciist.conversion.damage import damaged, rejecting_damage
+from asciist.conversion.ground import BLACK, Colour, ground_of, luma_of
 from asciist.conversion.header import GREY_MODES, ImageHeader
 from asciist.conversion.inspection import OpenedImage
 from asciist.conversion.memory import REDUCING_GAP, TILE_PIXELS
+from asciist.options import AUTO
 
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower edge, in pixels."""
@@ -35,7 +37,7 @@ _UPRIGHT: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """The pixels of an image composited over black, as stored (before EXIF orientation)."""
+    """The pixels of an image composited over its ground, as stored (before EXIF orientation)."""
 
     header: ImageHeader
     luma: Image.Image
@@ -104,10 +106,11 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
             pillow_internals.decoded_mode(source) != source.mode
         ):  # happens with a GIF whose frame data continues after the end of the frame
             raise damaged("decoded to another mode than announced")
-        luma, colour, colour_box = _luma(source), None, box
+        ground = _ground(source, opened.options.background)
+        luma, colour, colour_box = _luma(source, ground), None, box
         if in_colour and source.mode not in GREY_MODES:
             across, down = header.colour_reduction(opened.options, source.size)
-            colour, colour_box = _colour(source, across, down), (0.0, 0.0, box[2] / across, box[3] / down)
+            colour, colour_box = _colour(source, ground, across, down), (0.0, 0.0, box[2] / across, box[3] / down)
         if luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
         return DecodedImage(header=header, luma=luma, box=box, colour=colour, colour_box=colour_box)
@@ -129,58 +132,69 @@ def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int
     return box
 
 
-def _colour(source: Image.Image, across: int, down: int) -> Image.Image:
-    """`source` over black in mode RGB, each (across x down) pixels averaged into one."""
+def _ground(source: Image.Image, background: str) -> Colour:
+    """The colour of the option `background`, `#rrggbb`, or the one that suits the image."""
+    if not source.has_transparency_data:
+        return BLACK
+    if background == AUTO:
+        return ground_of(source, _luma)
+    red, green, blue = bytes.fromhex(background[1:])
+    return red, green, blue
+
+
+def _colour(source: Image.Image, ground: Colour, across: int, down: int) -> Image.Image:
+    """`source` over `ground` in mode RGB, each (across x down) pixels averaged into one."""
     reduced = Image.new("RGB", (-(-source.width // across), -(-source.height // down)))
     for left, top, tile in _tiles(source, across, down):
-        reduced.paste(_colour_over_black(tile).reduce((across, down)), (left // across, top // down))
+        reduced.paste(_colour_over(tile, ground).reduce((across, down)), (left // across, top // down))
     return reduced
 
 
-def _colour_over_black(tile: Image.Image) -> Image.Image:
+def _colour_over(tile: Image.Image, ground: Colour) -> Image.Image:
     if not tile.has_transparency_data:
         return tile.convert("RGB")
-    return _pasted_on_black(tile.convert("RGBA"), "RGB")
+    return _pasted(tile.convert("RGBA"), Image.new("RGB", tile.size, ground))
 
 
-def _luma(source: Image.Image) -> Image.Image:
-    """`source` in mode L, over black. Since luma is linear, luma(alpha * colour) = alpha * luma(colour)."""
+def _luma(source: Image.Image, ground: Colour) -> Image.Image:
+    """`source` in mode L, over `ground`. Luma is linear: the luma of a mixture of colours is the mixture of their luma."""
+    below = luma_of(ground)
     transparency = source.info.get("transparency")
     match source.mode:
         case "L" if transparency is None:
             return source
         case "P":
-            return source.point(_palette_luma(source), "L")
+            return source.point(_palette_luma(source, below), "L")
         case "L" | "1" if transparency is not None:
-            return source.point([0 if level == transparency else level for level in range(256)], "L")
+            return source.point([below if level == transparency else level for level in range(256)], "L")
         case "1" | "RGB" if transparency is None:
             return source.convert("L")
         case _:
             luma = Image.new("L", source.size)
             for left, top, tile in _tiles(source):
-                luma.paste(_luma_over_black(tile), (left, top))
+                luma.paste(_luma_over(tile, below), (left, top))
             return luma
 
 
-def _luma_over_black(tile: Image.Image) -> Image.Image:
-    """Convert a tile in one of the modes that need intermediate copies."""
+def _luma_over(tile: Image.Image, below: int) -> Image.Image:
+    """Convert a tile in one of the modes that need intermediate copies. `below` is the luma of the ground."""
     transparency = tile.info.get("transparency")
     match tile.mode:
         case "I;16":
-            return tile.convert("I").point(_levels_of_16_bits(transparency), "L")
+            return tile.convert("I").point(_levels_of_16_bits(transparency, below), "L")
         case "RGB":
-            return _pasted_on_black(tile.convert("RGBA"), "L")
+            return _pasted(tile.convert("RGBA"), Image.new("L", tile.size, below))
         case "RGBA" | "LA":
-            return _pasted_on_black(tile, "L")
+            return _pasted(tile, Image.new("L", tile.size, below))
         case _:
             return tile.convert("L")
 
 
 @lru_cache(maxsize=1)
-def _levels_of_16_bits(transparency: int | None) -> list[int]:
+def _levels_of_16_bits(transparency: int | None, below: int) -> list[int]:
     levels = [round(level / 257) for level in range(65_536)]  # 65535 / 257 = 255
     if transparency is not None:
-        levels[transparency] = 0
+        levels[transparency] = below
     return levels
 
 
@@ -194,15 +208,14 @@ def _tiles(source: Image.Image, across: int = 1, down: int = 1) -> Iterator[tupl
             yield left, top, source.crop((left, top, right, bottom))
 
 
-def _pasted_on_black(source: Image.Image, mode: str) -> Image.Image:
-    """`source`, which has an alpha channel, over black. As its own mask, it needs no copy of the channel."""
-    black = Image.new(mode, source.size)
-    black.paste(source.convert(mode), mask=source)
-    return black
+def _pasted(source: Image.Image, ground: Image.Image) -> Image.Image:
+    """`ground` with `source`, which has an alpha channel, over it. As its own mask, it needs no copy of the channel."""
+    ground.paste(source.convert(ground.mode), mask=source)
+    return ground
 
 
-def _palette_luma(source: Image.Image) -> list[int]:
-    """The luma of each of 256 palette entries, over black."""
+def _palette_luma(source: Image.Image, below: int) -> list[int]:
+    """The luma of each of 256 palette entries, over a ground of luma `below`."""
     palette = source.convert("P") if source.palette is None else source
     entries = Image.frombytes("P", (256, 1), bytes(range(256)))
     colours = palette.getpalette("RGB") or []
@@ -213,4 +226,4 @@ def _palette_luma(source: Image.Image) -> list[int]:
         alpha = bytes(0 if entry == transparency else 255 for entry in range(256))
     else:
         alpha = (transparency or b"").ljust(256, b"\xff")
-    return [round(level * opacity / 255) for level, opacity in zip(luma, alpha, strict=False)]
+    return [round((level * opacity + below * (255 - opacity)) / 255) for level, opacity in zip(luma, alpha, strict=False)]

@@ -127,6 +127,11 @@ def not_a_truth_value(name: str, *, or_auto: bool = False) -> str:
     return f"{name} must be true, false or auto" if or_auto else f"{name} must be true or false"
 
 
+def not_a_colour(name: str) -> str:
+    """For a value that is not a colour."""
+    return f"{name} must be auto, a colour such as #ff8800, or a colour's name in CSS"
+
+
 def not_text(name: str) -> str:
     """For a JSON value that is not a string."""
     return f"{name} must be text"

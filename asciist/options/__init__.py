@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from asciist.errors import BadOptionError, sentences
 from asciist.limits import Limits
-from asciist.options.kinds import AUTO, BoolOrAuto, Characters, Choice, Flag, Integer, Kind, Schema
+from asciist.options.kinds import AUTO, BoolOrAuto, Characters, Choice, Colour, Flag, Integer, Kind, Schema
 from asciist.options.styles import DEFAULT_STYLE, STYLES, Style
 
 __all__ = [
@@ -67,7 +67,7 @@ class Option:
     script_value: str = ""
     """The value that the page's script sends instead of `checkbox_value`."""
     page_choices: Mapping[str, str] = field(default_factory=dict)
-    """For a flag that the page offers as a list: the label of each value that the form submits, the first by default."""
+    """For an option that the page offers as a list: the label of each value that the form submits, the first by default."""
     short_flag: str = ""
     """One-letter option of the command, such as `-w`."""
     required_in_json: bool = False
@@ -170,10 +170,26 @@ class ConversionOptions:
                 "ASCII; `braille` and `blocks` draw fixed patterns. Empty for the style's own characters."
             ),
             label="Draw with",
-            section="Characters",
+            section="More options",
             placeholder="the style\u2019s own",
             hint="From dark to light; after ^, characters to exclude. For structure and ramp.",
             message_version=2,
+        ),
+    )
+
+    background: str = field(
+        default=AUTO,
+        metadata=_row(
+            Colour(),
+            summary="colour behind transparency: auto, #rrggbb or a name",
+            description=(
+                "Colour behind the transparent parts of an image, which is drawn like the image: `#rrggbb`, `#rgb`, either "
+                "without `#`, or a name of CSS. `auto`: black, or white if more of the image stands out from it."
+            ),
+            label="Behind transparency",
+            section="More options",
+            page_choices={AUTO: "automatic", "#000000": "black", "#ffffff": "white"},
+            message_version=3,
         ),
     )
 

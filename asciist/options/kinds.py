@@ -172,6 +172,48 @@ class Flag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Colour(_Text):
+    """A colour, `#rrggbb` in lower case, or `auto`. Also read as `rrggbb`, `#rgb`, `rgb` and by its name in CSS."""
+
+    _HEXADECIMAL: ClassVar[re.Pattern[str]] = re.compile(r"#?([0-9a-f]{3}|[0-9a-f]{6})")
+    _VALUE: ClassVar[re.Pattern[str]] = re.compile(rf"{AUTO}|#[0-9a-f]{{6}}")
+
+    def from_text(self, name: str, text: str, limits: Limits) -> str:
+        colour = text.lower()
+        if match := self._HEXADECIMAL.fullmatch(colour):
+            digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
+            return f"#{digits}"
+        return AUTO if colour == AUTO else self._named(name, colour)
+
+    def from_json(self, name: str, value: object, limits: Limits) -> str:
+        return self.from_text(name, super().from_json(name, value, limits), limits)
+
+    def check(self, name: str, value: str, limits: Limits) -> None:
+        if not self._VALUE.fullmatch(value):
+            raise BadOptionError(sentences.not_a_colour(name))
+
+    def key_pattern(self, name: str, default: str) -> str:
+        return rf"{name}-([0-9a-f]{{6}})"
+
+    def to_key(self, name: str, value: str) -> str:
+        return f"{name}-{value[1:]}"
+
+    def from_key(self, text: str) -> str:
+        return f"#{text}"
+
+    def schema(self, limits: Limits) -> Schema:
+        return {"type": "string", "pattern": "^([A-Za-z]{3,20}|#?[0-9A-Fa-f]{3}|#?[0-9A-Fa-f]{6})$"}
+
+    def _named(self, name: str, colour: str) -> str:
+        from PIL import ImageColor  # noqa: PLC0415 - only the names need Pillow
+
+        value = ImageColor.colormap.get(colour)
+        if not isinstance(value, str):
+            raise BadOptionError(sentences.not_a_colour(name))
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
 class Characters(_Text):
     """Printable characters, each one terminal column wide, in a limited number of bytes."""
 

@@ -158,8 +158,8 @@ def test_a_repeated_scan_is_decoded_once() -> None:
 
 
 def colours(image: bytes, columns: int, rows: int, **options: object) -> list[tuple[int, int, int]]:
-    """Return (columns x rows) colours sampled from an image, by row."""
-    opened = open_image(image, ConversionOptions(width=columns, color="ansi", **options), Limits())
+    """Return (columns x rows) colours sampled from an image over black, by row."""
+    opened = open_image(image, ConversionOptions(width=columns, color="ansi", background="#000000", **options), Limits())
     samples = decode(opened).sample_colour(columns, rows)
     assert (samples.mode, samples.size) == ("RGB", (columns, rows))
     data = samples.tobytes()

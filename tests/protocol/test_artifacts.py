@@ -21,6 +21,7 @@ OPTIONS = st.builds(
     invert=st.sampled_from([False, True, "auto"]),
     chars=st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=20)),
     color=st.sampled_from(COLORS),
+    background=st.sampled_from(["auto", "#000000", "#ff8800"]),
 )
 
 
@@ -36,6 +37,7 @@ def test_the_default_style_without_options_has_the_short_key() -> None:
         (ConversionOptions(width=80, invert="auto"), "structure.invert-auto"),
         (ConversionOptions(width=80, style="blocks", color="html"), "blocks.html"),
         (ConversionOptions(width=80, style="ramp", chars=".:", color="ansi", invert=True), "ramp.invert.ansi.chars-2e3a"),
+        (ConversionOptions(width=80, background="#ff8800", chars="@"), "structure.chars-40.background-ff8800"),
         (ConversionOptions(width=80, style="ramp", chars="^█"), "ramp.chars-5ee29688"),
     ],
 )

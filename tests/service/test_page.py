@@ -276,7 +276,7 @@ class TestControls:
         for _ in range(18):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "Characters", "copy"]
+        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "More options", "copy"]
         assert reached[9:15] == [".txt", ".html", ".png", "zoom", "copy-link", "permalink"]
 
         page.locator("#slider").focus()
