@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
@@ -162,6 +163,19 @@ def test_art_is_inverted_on_a_terminal_with_a_light_background(
     assert Terminal(background).output("test", str(CAT), **environment) == art(40, invert=invert)
 
 
+def test_art_fits_both_sides_of_the_terminal_unless_a_size_is_given(tmp_path: Path, url: str) -> None:
+    tall = tmp_path / "tall.png"
+    Image.linear_gradient("L").resize((100, 1000)).save(tall)
+    for command in (("test",), ("convert", "-u", url)):
+        for arguments, options in (
+            ((), {"width": 40, "height": 23}),
+            (("--width", "40"), {"width": 40}),
+            (("--height", "9"), {"width": 40, "height": 9}),
+        ):
+            assert terminal_output(*command, *arguments, str(tall), COLORTERM="") == art(image=tall, **options)
+        assert asciist(*command, str(tall)).stdout == art(70, image=tall)  # a file or a pipe has no height
+
+
 def test_the_terminal_is_not_asked_if_the_command_says_how_to_draw() -> None:
     terminal = Terminal("rgb:ffff/ffff/ffff")
 
@@ -192,6 +206,8 @@ def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
         (("--color", "html", "-s", "blocks"), {"color": "html", "style": "blocks", "invert": "auto"}),
         (("--auto-invert",), {"invert": "auto"}),
         (("--background", "White"), {"background": "#ffffff"}),
+        (("--height", "7"), {"height": 7}),
+        (("--height", "7", "--fit", "cover"), {"height": 7, "fit": "cover"}),
     ],
 )
 def test_both_commands_accept_the_same_options(url: str, arguments: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -311,7 +327,7 @@ def test_the_help_lists_exit_statuses_environment_variables_and_examples() -> No
     variables = re.findall(r"^  ([A-Z_]+) +\S", text.partition("\nEnvironment:\n")[2], re.MULTILINE)
 
     assert statuses == ["0", "1", "2", "3", "130"]
-    assert variables == ["ASCIIST_URL", "COLUMNS", "COLORFGBG", "COLORTERM", "NO_COLOR"]
+    assert variables == ["ASCIIST_URL", "COLUMNS", "LINES", "COLORFGBG", "COLORTERM", "NO_COLOR"]
     for command in ((), ("convert",), ("test",)):
         assert b"\nExamples:\n  asciist " in asciist(*command, "--help").stdout
 

@@ -110,6 +110,7 @@ class _Main(_CommandWithSections, click.Group):
         "Environment": [
             ("ASCIIST_URL", "Address of the service that convert uses."),
             ("COLUMNS", "Width of the art, instead of the terminal's."),
+            ("LINES", "Height of the terminal, which art on it fits."),
             ("COLORFGBG", "Colours of the terminal; without it, the terminal is asked for its background."),
             ("COLORTERM", "If truecolor or 24bit, art on a terminal is coloured."),
             ("NO_COLOR", "If set, art is not coloured automatically."),
@@ -120,7 +121,7 @@ class _Main(_CommandWithSections, click.Group):
 def main() -> None:
     """Turn images into ASCII art.
 
-    Images are JPEG, PNG, GIF, WebP or BMP. Art goes to standard output and is as wide as the terminal. `convert` uses the
+    Images are JPEG, PNG, GIF, WebP or BMP. Art goes to standard output and fits the terminal. `convert` uses the
     service, which stores the art under a URL; `test` works without it; `serve` runs the service.
     """
 

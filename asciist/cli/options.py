@@ -30,11 +30,14 @@ class ChosenOptions:
     def for_conversion(self) -> dict[str, Any]:
         """Return the options of the conversion, keyed by their API names.
 
-        The width defaults to that of the terminal, the colour `auto` becomes what the terminal can show, and on a light
-        terminal art is inverted. Other options that were not given are left out: the service, which may be of another release,
-        has its own defaults.
+        The width and, on a terminal, the height default to those of the terminal, if neither is given. The colour `auto`
+        becomes what the terminal can show, and on a light terminal art is inverted. Other options that were not given are left
+        out: the service, which may be of another release, has its own defaults.
         """
         chosen = dict(self.values)
+        if chosen["width"] is None and chosen["height"] is None and self._fits_terminal():
+            # The last line is for the prompt.
+            chosen["height"] = min(max(1, shutil.get_terminal_size().lines - 1), Limits().max_width)
         chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
         if chosen["color"] == "auto":
             chosen["color"] = "ansi" if self._colours_allowed() else "none"
@@ -43,6 +46,11 @@ class ChosenOptions:
         if chosen["invert"] is None and chosen.get("color") != "html" and not self.as_json and is_background_light():
             chosen["invert"] = True
         return {name: value for name, value in chosen.items() if value is not None}
+
+    def _fits_terminal(self) -> bool:
+        """Return whether art is printed on a terminal, and not as a document or in JSON."""
+        is_text = self.values["color"] != "html" and not self.as_json
+        return is_text and sys.stdout is not None and sys.stdout.isatty()
 
     def _colours_allowed(self) -> bool:
         """Return whether art is printed on a terminal with 24-bit colour and NO_COLOR (no-color.org) is not set."""
@@ -107,6 +115,7 @@ _OPTIONS_WITH_AUTO: Final = tuple(
 
 _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
     "width": {"metavar": "COLUMNS", "show_default": "the terminal's width"},
+    "height": {"metavar": "ROWS", "show_default": "the terminal's height, without --width on a terminal"},
     "invert": {
         "help": "Draw dark characters on a light background, or light ones.",
         "show_default": "by the terminal's background",

@@ -65,7 +65,7 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
         return art
     from asciist.conversion import colouring  # noqa: PLC0415 - imports numpy, which is not needed without colour
 
-    columns, rows = image.header.grid(options.width)
+    columns, rows = image.header.grid(options)
     colours = image.sample_colour(columns, rows * STYLES[options.style].colours)
     draw = colouring.ansi if options.color == "ansi" else colouring.html
     return draw(art, colours, invert=options.invert is True)

@@ -43,11 +43,11 @@ class DecodedImage:
     luma: Image.Image
     """Rec. 601 luma, mode L. For a JPEG, it may be smaller than the size in the header."""
     box: Box
-    """The part of `luma` that the image fills: a reduced decode rounds the size up to whole pixels."""
+    """The part of `luma` that the art shows: a reduced decode rounds the size up to whole pixels, and `cover` crops."""
     colour: Image.Image | None
     """Mode RGB; its size may differ from that of `luma`. None if the image has no colour or the options ask for none."""
     colour_box: Box
-    """The part of `colour` that the image fills."""
+    """The part of `colour` that the art shows."""
 
     def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         """The upright image resized to (columns x rows) samples, mode L."""
@@ -93,7 +93,7 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
     It decodes in place, so call it only once. Raises DamagedImageError.
     """
     source, header = opened.source, opened.header
-    columns, rows = header.grid(opened.options.width)
+    columns, rows = header.uncropped_grid(opened.options)
     # Rows are twice as tall as columns are wide, so the same number of samples is the lower bound in both directions.
     wanted = header.as_stored(columns * samples_per_column, rows * samples_per_column)
     in_colour = opened.options.color != "none"
@@ -107,10 +107,15 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
         ):  # happens with a GIF whose frame data continues after the end of the frame
             raise damaged("decoded to another mode than announced")
         ground = _ground(source, opened.options.background)
+        if opened.options.is_cropping:
+            box = _cropped(box, header.as_stored(*_pixels_of(header.grid(opened.options))))
         luma, colour, colour_box = _luma(source, ground), None, box
         if in_colour and source.mode not in GREY_MODES:
             across, down = header.colour_reduction(opened.options, source.size)
-            colour, colour_box = _colour(source, ground, across, down), (0.0, 0.0, box[2] / across, box[3] / down)
+            colour, colour_box = (
+                _colour(source, ground, across, down),
+                (box[0] / across, box[1] / down, box[2] / across, box[3] / down),
+            )
         if luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
         return DecodedImage(header=header, luma=luma, box=box, colour=colour, colour_box=colour_box)
@@ -130,6 +135,21 @@ def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int
     reduction = round(whole[2] / box[2])
     pillow_internals.replace_data(source, container.reduced_jpeg(reduction=reduction, in_colour=in_colour))
     return box
+
+
+def _pixels_of(grid: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of (columns, rows) of characters, in the widths of one."""
+    return grid[0], 2 * grid[1]
+
+
+def _cropped(box: Box, shape: tuple[int, int]) -> Box:
+    """The largest part of `box` with the aspect ratio of `shape` (width, height), from its middle."""
+    left, upper, right, lower = box
+    width, height = right - left, lower - upper
+    cropped_width = min(width, height * shape[0] / shape[1])
+    cropped_height = min(height, width * shape[1] / shape[0])
+    left, upper = left + (width - cropped_width) / 2, upper + (height - cropped_height) / 2
+    return left, upper, left + cropped_width, upper + cropped_height
 
 
 def _ground(source: Image.Image, background: str) -> Colour:

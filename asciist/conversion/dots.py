@@ -45,13 +45,13 @@ def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
 def render_blocks(image: DecodedImage, options: ConversionOptions) -> str:
     """Lines of `options.width` blocks, joined by newlines: quadrants, or upper half blocks if the art is coloured."""
     if options.color != "none":
-        columns, rows = image.header.grid(options.width)
+        columns, rows = image.header.grid(options)
         return "\n".join([_UPPER_HALF * columns] * rows)
     return _draw(image, options, _BLOCK_BITS, _BLOCKS)
 
 
 def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int, int], ...], patterns: str) -> str:
-    columns, rows = image.header.grid(options.width)
+    columns, rows = image.header.grid(options)
     luma = image.sample_luma(2 * columns, len(bits) * rows, Image.Resampling.LANCZOS)
     dots = _coverage(luma, options.invert is True).filter(_SHARPEN).convert("1").convert("L").tobytes()
     # One plane for each dot of a cell, with a byte per cell: the dot's bit or 0. The union of the planes gives the cells.

@@ -1,6 +1,7 @@
 """Properties of an image that are known before it is decoded."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from asciist.options import STYLES, ConversionOptions
@@ -37,9 +38,25 @@ class ImageHeader:
         """True if the stored image is displayed with its width and height exchanged."""
         return self.orientation in TRANSPOSED
 
-    def grid(self, columns: int) -> tuple[int, int]:
-        """(columns, rows) of art with the aspect ratio of the image, for characters twice as tall as wide."""
-        return columns, max(1, columns * self.height // (2 * self.width))
+    def grid(self, options: ConversionOptions) -> tuple[int, int]:
+        """(columns, rows) of the art. Characters are twice as tall as wide."""
+        columns, height = options.width, options.height
+        rows = max(1, columns * self.height // (2 * self.width))
+        if not height or (options.fit == "contain" and rows <= height):
+            return columns, rows
+        if options.fit == "contain":
+            return min(columns, max(1, 2 * self.width * height // self.height)), height
+        return columns, height
+
+    def uncropped_grid(self, options: ConversionOptions) -> tuple[int, int]:
+        """(columns, rows) of the art if it showed the whole image at the same scale: larger than `grid` for `cover`."""
+        columns, rows = self.grid(options)
+        if not options.is_cropping:
+            return columns, rows
+        return (
+            max(columns, ceil(2 * rows * self.width / self.height)),
+            max(rows, ceil(columns * self.height / (2 * self.width))),
+        )
 
     def as_stored(self, columns: int, rows: int) -> tuple[int, int]:
         """Convert (columns, rows) of the displayed image to (across, down) of the image as stored."""
@@ -50,7 +67,7 @@ class ImageHeader:
 
         Leaves at least two pixels per sample in each direction, if the image has them.
         """
-        columns, rows = self.grid(options.width)
+        columns, rows = self.uncropped_grid(options)
         samples = self.as_stored(columns, rows * STYLES[options.style].colours)
         across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (2 * n))) for s, n in zip(size, samples, strict=True))
         return across, down

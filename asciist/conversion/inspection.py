@@ -126,7 +126,7 @@ def _check_limits(
     _check_pixels(width, height, limits)
     if stored.is_run_length_encoded:
         _check_run_lengths(container, width, height)
-    options.check_art(*header.grid(options.width), limits)
+    options.check_art(*header.grid(options), limits)
     memory_bytes = conversion_bytes(stored, header, options, file_bytes=container.size)
     if memory_bytes > limits.max_conversion_bytes:
         raise TooManyPixelsError(
@@ -134,7 +134,7 @@ def _check_limits(
                 width,
                 height,
                 kind=_kind(container),
-                columns=options.width,
+                columns=header.grid(options)[0],
                 needed=memory_bytes,
                 limit=limits.max_conversion_bytes,
             )

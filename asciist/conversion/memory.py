@@ -113,8 +113,8 @@ def _most_beside_file(stored: StoredImage, header: ImageHeader, options: Convers
     in_colour = options.color != "none"
     is_coloured = in_colour and stored.mode not in GREY_MODES
     mode = "L" if header.format == "JPEG" and stored.mode == "RGB" and not in_colour else stored.mode
-    grid = header.grid(options.width)
-    size = _decoded_size(stored, header, grid)
+    grid = header.grid(options)
+    size = _decoded_size(stored, header, header.uncropped_grid(options))
     pixels = size[0] * size[1]
     image = _image(*size, _BYTES_PER_PIXEL.get(mode, 4))
     is_luma = mode == "L" and not stored.has_transparency
@@ -202,7 +202,7 @@ def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid:
     count = samples[0] * samples[1]
     if options.style == "structure":
         sampling = _resampled(size, samples, support=_BOX_SUPPORT, gap=REDUCING_GAP)
-        if size[0] <= samples[0] and size[1] <= samples[1]:
+        if options.is_cropping or (size[0] <= samples[0] and size[1] <= samples[1]):
             enlarging = _INDEX_BYTES * (sum(size) + sum(samples)) + 2 * size[0] * size[1] + samples[0] * size[1] + sampled
             sampling = max(sampling, enlarging)
         drawing = count + max(count, _MATCHING_BYTES_PER_CELL * (columns + 2) * (rows + 2))

@@ -15,7 +15,7 @@ SAMPLES_PER_COLUMN: Final = 2
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:
     """Lines of `options.width` characters, joined by newlines."""
-    columns, rows = image.header.grid(options.width)
+    columns, rows = image.header.grid(options)
     luma = image.sample_luma(columns, rows, Image.Resampling.LANCZOS).tobytes()
     cells, _ = codecs.charmap_decode(luma, "strict", _character_of_luma(options.characters, options.invert is True))
     return "\n".join(cells[start : start + columns] for start in range(0, len(cells), columns))

@@ -73,7 +73,7 @@ _EIGHTHS: Final = np.kron(np.eye(4), np.kron(np.ones((2, 1)), np.kron(np.eye(2),
 
 def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> str:
     """Lines of `options.width` characters, joined by newlines, drawn with the best preset."""
-    columns, rows = image.header.grid(options.width)
+    columns, rows = image.header.grid(options)
     bank = _bank_of(options.characters)
     sampled = image.mean_luma(columns * COLUMNS, rows * ROWS)
     if options.invert:

@@ -38,8 +38,8 @@ COLORS: Final = tuple(_COLOUR_CHARACTERS)
 """Colour modes of art: none, terminal escape codes, or an HTML document."""
 
 MAX_CHARS_BYTES: Final = 100
-"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. The name of a stored file, of at most 255
-bytes, contains them in hexadecimal."""
+"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. A segment of a storage key, of at most
+255 characters, contains them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class ConversionOptions:
             Integer(minimum=1, maximum=lambda limits: limits.max_width),
             default=DEFAULT_WIDTH,
             summary="columns of the art",
-            description="Width of the art, in columns.",
+            description="Width of the art, in columns; with `height` and `contain`, the most columns.",
             label="Width",
             short_flag="-w",
             required_in_json=True,
@@ -193,6 +193,32 @@ class ConversionOptions:
         ),
     )
 
+    height: int = field(
+        default=0,
+        metadata=_row(
+            Integer(minimum=0, maximum=lambda limits: limits.max_width),
+            summary="most rows of the art; 0 for as many as the width gives",
+            description="Most rows of the art, for which `fit` says how. 0: as many as the width gives.",
+            label="Most rows",
+            section="More options",
+            message_version=3,
+        ),
+    )
+    fit: str = field(
+        default="contain",
+        metadata=_row(
+            Choice(choices=("contain", "cover", "fill")),
+            summary="how art fits a height: contain, cover (crops), fill (distorts)",
+            description=(
+                "How art fits `width` and `height`, as in CSS. `contain`: within both, whole and undistorted; `cover`: exactly "
+                "as large, with the middle of the image; `fill`: exactly as large, distorted. No effect without `height`."
+            ),
+            label="Fit",
+            section="More options",
+            message_version=3,
+        ),
+    )
+
     def check(self, limits: Limits) -> None:
         """Raise BadOptionError if a value is invalid, or `chars` does not suit the style."""
         for option in OPTIONS.values():
@@ -222,6 +248,11 @@ class ConversionOptions:
         if self._excluded:
             return "".join(character for character in own if character not in self._excluded)
         return self.chars or own
+
+    @property
+    def is_cropping(self) -> bool:
+        """True if the art shows only the middle of an image that has another aspect ratio."""
+        return self.fit == "cover" and self.height > 0
 
     @property
     def cell_weight(self) -> int:

@@ -1,5 +1,6 @@
 """The kinds of options: how to read a value from text or JSON, check it, write it into a storage key, and describe it."""
 
+import base64
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -207,10 +208,9 @@ class Colour(_Text):
     def _named(self, name: str, colour: str) -> str:
         from PIL import ImageColor  # noqa: PLC0415 - only the names need Pillow
 
-        value = ImageColor.colormap.get(colour)
-        if not isinstance(value, str):
+        if colour not in ImageColor.colormap:
             raise BadOptionError(sentences.not_a_colour(name))
-        return value
+        return f"#{bytes(ImageColor.getrgb(colour)[:3]).hex()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +218,9 @@ class Characters(_Text):
     """Printable characters, each one terminal column wide, in a limited number of bytes."""
 
     max_bytes: int
+
+    _MAX_HEXADECIMAL_BYTES: ClassVar[int] = 48
+    """Bytes up to which a key has them in hexadecimal. More are in base64, so that a file's name can hold every option."""
 
     def check(self, name: str, value: str, limits: Limits) -> None:
         if not value:
@@ -229,13 +232,21 @@ class Characters(_Text):
             raise BadOptionError(sentences.not_one_column_wide(name))
 
     def key_pattern(self, name: str, default: str) -> str:
-        return rf"{name}-((?:[0-9a-f]{{2}})+)"
+        return rf"({name}-(?:[0-9a-f]{{2}})+|{name}64-[A-Za-z0-9_-]+)"
 
     def to_key(self, name: str, value: str) -> str:
-        return f"{name}-{value.encode().hex()}"
+        code = value.encode()
+        if len(code) <= self._MAX_HEXADECIMAL_BYTES:
+            return f"{name}-{code.hex()}"
+        return f"{name}64-{base64.urlsafe_b64encode(code).decode().rstrip('=')}"
 
     def from_key(self, text: str) -> str:
-        return bytes.fromhex(text).decode()
+        form, _, code = text.partition("-")
+        padded = code + "=" * (-len(code) % 4)
+        value = (base64.urlsafe_b64decode(padded) if form.endswith("64") else bytes.fromhex(code)).decode()
+        if self.to_key(form.removesuffix("64"), value) != text:
+            raise ValueError("the other notation is the one for this length")
+        return value
 
     def schema(self, limits: Limits) -> Schema:
         return {"type": "string", "maxLength": self.max_bytes, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}

@@ -214,9 +214,18 @@ function draw(drawn) {
   art.style.setProperty("--rows", shown.rows);
   art.setAttribute("aria-label", TEXT.artLabel(image.name, shown.columns, shown.rows));
   $("stage").classList.toggle("light", drawn.isLight);
+  letKeyboardScroll();
   $("permalink").href = drawn.address;
   $("permalink").hidden = $("copy-link").hidden = false;
   $("delete").hidden = !image.address;
+}
+
+/** Makes the stage focusable if it scrolls: at actual size, or with tall art. */
+function letKeyboardScroll() {
+  const stage = $("stage");
+  const scrolls = stage.classList.contains("actual") || stage.scrollHeight > stage.clientHeight + 1; // 1: rounding
+  if (scrolls) stage.tabIndex = 0;
+  else stage.removeAttribute("tabindex");
 }
 
 function remember(drawn) {
@@ -367,10 +376,8 @@ function listen() {
   on("copy", "click", async () => copy(await plainText()));
   on("copy-link", "click", () => copy(new URL(shown.address, location.href).href));
   on("zoom", "click", () => {
-    const isActual = $("stage").classList.toggle("actual");
-    $("zoom").setAttribute("aria-pressed", isActual);
-    if (isActual) $("stage").tabIndex = 0; // focusable, so that the keyboard can scroll it
-    else $("stage").removeAttribute("tabindex");
+    $("zoom").setAttribute("aria-pressed", $("stage").classList.toggle("actual"));
+    letKeyboardScroll();
   });
   for (const button of document.querySelectorAll("[data-download]")) {
     button.addEventListener("click", () => download(button.dataset.download).catch(showError));
@@ -408,6 +415,7 @@ async function openLink(permalink) {
   const isLight = $("stage").classList.contains("light");
   const linked = { text: $("art").textContent, query: options(), address: permalink, isLight };
   remember(linked);
+  letKeyboardScroll();
   rememberImage(); // the page may answer a form, and then has the URL /
   $("delete").hidden = !image.address;
   if (fields.color.checked) { // the art in the page has no colours

@@ -211,8 +211,11 @@ def options(draw: st.DrawFn) -> ConversionOptions:
         width=draw(st.sampled_from([1, 80, 1000]) | st.integers(1, 1000)),
         style=style,
         color=draw(st.sampled_from(COLORS)),
-        invert=draw(st.booleans()),
+        invert=draw(st.sampled_from([False, True, "auto"])),
         chars=draw(st.sampled_from(["", " é", "\U0001d7d8#"])) if style == "ramp" else "",
+        background=draw(st.sampled_from(["auto", "#00ff00"])),
+        height=draw(st.sampled_from([0, 1, 40, 1000])),
+        fit=draw(st.sampled_from(["contain", "cover", "fill"])),
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from asciist.conversion import DEFAULT_STYLE, STYLES, ConversionOptions
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
-from asciist.options import COLORS
+from asciist.options import COLORS, MAX_CHARS_BYTES
 from asciist.options import OPTIONS as OPTIONS_TABLE
 from asciist.options.kinds import Choice, Flag
 from asciist.protocol.artifacts import StoredArt, art_key, options_of_variant, variant_of
@@ -19,9 +19,11 @@ OPTIONS = st.builds(
     width=st.integers(1, 1000),
     style=st.sampled_from(list(STYLES)),
     invert=st.sampled_from([False, True, "auto"]),
-    chars=st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=20)),
+    chars=st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=90)),
     color=st.sampled_from(COLORS),
     background=st.sampled_from(["auto", "#000000", "#ff8800"]),
+    height=st.integers(0, 1000),
+    fit=st.sampled_from(["contain", "cover", "fill"]),
 )
 
 
@@ -38,12 +40,22 @@ def test_the_default_style_without_options_has_the_short_key() -> None:
         (ConversionOptions(width=80, style="blocks", color="html"), "blocks.html"),
         (ConversionOptions(width=80, style="ramp", chars=".:", color="ansi", invert=True), "ramp.invert.ansi.chars-2e3a"),
         (ConversionOptions(width=80, background="#ff8800", chars="@"), "structure.chars-40.background-ff8800"),
+        (ConversionOptions(width=80, height=24, fit="fill"), "structure.height-24.fill"),
         (ConversionOptions(width=80, style="ramp", chars="^█"), "ramp.chars-5ee29688"),
     ],
 )
 def test_a_variant_lists_options_in_a_fixed_order(options: ConversionOptions, variant: str) -> None:
     assert variant_of(options) == variant
     assert art_key(DIGEST, options) == f"{DIGEST}/style/{variant}/width/80"
+
+
+def test_many_characters_are_in_base64_and_few_in_hexadecimal() -> None:
+    for chars, part in (("x" * 48, "chars-" + "78" * 48), ("x" * 49, "chars64-" + "eHh4" * 16 + "eA")):
+        options = ConversionOptions(width=80, style="ramp", chars=chars)
+        assert variant_of(options) == f"ramp.{part}"
+        assert options_of_variant(variant_of(options), 80) == options
+    for other in ("chars64-eA", "chars-" + "78" * 49, "chars64-" + "eHh4" * 16 + "eB", "chars64-" + "eHh4" * 16 + "eA=="):
+        assert options_of_variant(f"ramp.{other}", 80) is None
 
 
 @given(OPTIONS)
@@ -56,7 +68,13 @@ def test_different_options_have_different_keys(one: ConversionOptions, other: Co
     assert (art_key(DIGEST, one) == art_key(DIGEST, other)) == (one == other)
 
 
-@given(st.one_of(st.text(), st.from_regex(r"[a-z.]+(chars-[0-9a-f]*)?", fullmatch=True)))
+@given(
+    st.one_of(
+        st.text(),
+        st.from_regex(r"[a-z.]+(chars-[0-9a-f]*)?", fullmatch=True),
+        st.from_regex(r"ramp.chars64-[A-Za-z0-9_-]{66,}", fullmatch=True),
+    )
+)
 def test_each_set_of_options_has_only_one_variant(variant: str) -> None:
     options = options_of_variant(variant, 80)
 
@@ -74,8 +92,17 @@ def test_every_part_of_a_key_is_a_valid_file_name(options: ConversionOptions) ->
 
 
 def test_the_longest_variant_fits_a_file_name() -> None:
+    longest = {
+        "invert": "auto",
+        "color": "html",
+        "chars": "x" * MAX_CHARS_BYTES,
+        "background": "#ff8800",
+        "height": 1000,
+        "fit": "cover",
+    }
+    assert {*longest, "width", "style"} == {*OPTIONS_TABLE}
     for style in STYLES:
-        assert len(variant_of(ConversionOptions(width=1, style=style, invert="auto", color="html", chars="x" * 100))) <= 255
+        assert len(variant_of(ConversionOptions(width=1, style=style, **longest))) <= 255  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -627,6 +627,36 @@ class TestAppearance:
                 # Cells are twice as high as wide in every style.
                 assert drawn["height"] / lines / (drawn["width"] / width) == pytest.approx(2, abs=0.03), (style, width)
 
+    @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+    def test_tall_art_is_legible_and_scrolls(self, site: Site, server: Server, script: bool) -> None:
+        strip = encoded(gradient(100, 2000), "PNG")
+        page = site.open(
+            client.convert(strip, url=server.url, width=100).url.removeprefix(server.url), java_script_enabled=script
+        )
+        stage = page.locator("#stage")
+
+        assert page.locator("#art").evaluate("art => parseFloat(getComputedStyle(art).fontSize)") >= 8
+        assert stage.evaluate("stage => [stage.scrollWidth - stage.clientWidth, stage.tabIndex]") == [0, 0]
+        stage.focus()
+        page.keyboard.press("End")
+        expect(page.locator("#stage")).to_be_focused()
+        if script:
+            page.wait_for_function("() => document.getElementById('stage').scrollTop > 1000")
+        box, window = stage.bounding_box(), page.viewport_size
+        assert box
+        assert window
+        assert box["height"] < window["height"]
+
+    def test_a_height_and_a_fit_can_be_chosen(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("summary").click()
+        page.locator("#width").fill("40")
+        page.get_by_label("Most rows").fill("9")
+        page.get_by_label("Fit").select_option("cover")
+        expect_art(page, cat, 40, height=9, fit="cover")
+        expect(page).to_have_url(re.compile(r"\.height-9\.cover/width/40$"))
+
     def test_art_can_be_shown_at_its_actual_size(self, site: Site, cat: bytes) -> None:
         page = site.open(**PHONE)
         choose(page, cat)
