@@ -71,7 +71,8 @@ def film(browser: Browser, url: str) -> None:
         page.locator("#color").set_checked(False)  # with ten thousand coloured spans, Playwright takes seconds for a click
         page.locator("#style").select_option(style)
         page.locator("#color").set_checked(is_coloured)
-        expect(page).to_have_url(re.compile(f"/style/{style}{'.ansi' if is_coloured else ''}/"))
+        variant = ".".join([style, "invert-auto", *(["ansi"] if is_coloured else [])])
+        expect(page).to_have_url(re.compile(re.escape(f"/style/{variant}/")))
         shots.take(1700)
     shots.save(IMAGES / "page.webp")
     page.close()

@@ -207,6 +207,7 @@ def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
         (("--auto-invert",), {"invert": "auto"}),
         (("--background", "White"), {"background": "#ffffff"}),
         (("--height", "7"), {"height": 7}),
+        (("--contrast", "-20", "--brightness", "30"), {"contrast": -20, "brightness": 30}),
         (("--height", "7", "--fit", "cover"), {"height": 7, "fit": "cover"}),
     ],
 )

@@ -3,7 +3,7 @@
 A JPEG is decoded at a reduced size, near the one needed; other formats are decoded at full size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from asciist.conversion import pillow_internals
+from asciist.conversion.adjusting import adjustment
 from asciist.conversion.containers import Container
 from asciist.conversion.damage import damaged, rejecting_damage
 from asciist.conversion.ground import BLACK, Colour, ground_of, luma_of
@@ -48,6 +49,8 @@ class DecodedImage:
     """Mode RGB; its size may differ from that of `luma`. None if the image has no colour or the options ask for none."""
     colour_box: Box
     """The part of `colour` that the art shows."""
+    adjustment: Sequence[int] | None = None
+    """The level that `brightness` and `contrast` make of each one of a sample, 0 to 255; None if they change nothing."""
 
     def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         """The upright image resized to (columns x rows) samples, mode L."""
@@ -83,6 +86,8 @@ class DecodedImage:
         return self._upright(samples)
 
     def _upright(self, samples: Image.Image) -> Image.Image:
+        if self.adjustment is not None:
+            samples = samples.point([*self.adjustment] * len(samples.getbands()))
         transpose = _UPRIGHT.get(self.header.orientation)
         return samples if transpose is None else samples.transpose(transpose)
 
@@ -118,7 +123,14 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
             )
         if luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
-        return DecodedImage(header=header, luma=luma, box=box, colour=colour, colour_box=colour_box)
+        return DecodedImage(
+            header=header,
+            luma=luma,
+            box=box,
+            colour=colour,
+            colour_box=colour_box,
+            adjustment=adjustment(brightness=opened.options.brightness, contrast=opened.options.contrast),
+        )
 
 
 def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int], *, in_colour: bool) -> Box:

@@ -42,6 +42,10 @@ MAX_CHARS_BYTES: Final = 100
 255 characters, contains them."""
 
 
+_MOST_ADJUSTMENT: Final = 100
+"""Maximum of `brightness` and `contrast`, and their minimum below zero: percent of the strongest change."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One row of the table."""
@@ -68,6 +72,8 @@ class Option:
     """The value that the page's script sends instead of `checkbox_value`."""
     page_choices: Mapping[str, str] = field(default_factory=dict)
     """For an option that the page offers as a list: the label of each value that the form submits, the first by default."""
+    is_slider: bool = False
+    """True for a number that the page offers as a slider."""
     short_flag: str = ""
     """One-letter option of the command, such as `-w`."""
     required_in_json: bool = False
@@ -215,6 +221,31 @@ class ConversionOptions:
             ),
             label="Fit",
             section="More options",
+            message_version=3,
+        ),
+    )
+
+    brightness: int = field(
+        default=0,
+        metadata=_row(
+            Integer(minimum=-_MOST_ADJUSTMENT, maximum=lambda _: _MOST_ADJUSTMENT),
+            summary="brightness of the middle tones",
+            description="Brighten the middle tones, or darken them. 0: as the style chooses for the image.",
+            label="Brightness",
+            section="More options",
+            is_slider=True,
+            message_version=3,
+        ),
+    )
+    contrast: int = field(
+        default=0,
+        metadata=_row(
+            Integer(minimum=-_MOST_ADJUSTMENT, maximum=lambda _: _MOST_ADJUSTMENT),
+            summary="contrast of the middle tones",
+            description="Increase the contrast of the middle tones, or reduce it. 0: as the style chooses for the image.",
+            label="Contrast",
+            section="More options",
+            is_slider=True,
             message_version=3,
         ),
     )

@@ -81,7 +81,8 @@ def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
         }
     except ValueError:
         return None
-    return ConversionOptions(width=width, **values)
+    options = ConversionOptions(width=width, **values)
+    return options if variant_of(options) == variant else None  # such as a number with leading zeros
 
 
 @dataclass(frozen=True)

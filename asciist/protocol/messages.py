@@ -64,11 +64,12 @@ class ConversionRequest:
         )
 
     def to_json(self) -> str:
+        version = _request_version(self.options)
         return _dump(
-            version=_request_version(self.options),
+            version=version,
             correlation_id=self.correlation_id,
             key=image_key(self.digest),
-            **vars(self.options),
+            **{option.name: getattr(self.options, option.name) for option in _OPTIONS_OF_VERSIONS[version]},
             deadline=self.deadline,
             reply_to=self.reply_to,
             published_at=self.published_at,

@@ -216,6 +216,7 @@ def options(draw: st.DrawFn) -> ConversionOptions:
         background=draw(st.sampled_from(["auto", "#00ff00"])),
         height=draw(st.sampled_from([0, 1, 40, 1000])),
         fit=draw(st.sampled_from(["contain", "cover", "fill"])),
+        contrast=draw(st.sampled_from([0, 50])),
     )
 
 

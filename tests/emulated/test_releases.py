@@ -89,7 +89,10 @@ def test_the_previous_release_reads_every_message_of_this_one_and_the_other_way_
     assert [ConversionReply.from_json(body) for body in replies] == REPLIES
 
 
-@pytest.mark.parametrize("options", [{"invert": "auto"}, {"background": "#ffffff"}, {"height": 9}, {"fit": "fill"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"invert": "auto"}, {"background": "#ffffff"}, {"height": 9}, {"fit": "fill"}, {"contrast": 1}, {"brightness": -1}],
+)
 def test_the_previous_release_leaves_a_message_with_newer_options_to_a_newer_worker(
     previous: Path, options: dict[str, Any]
 ) -> None:

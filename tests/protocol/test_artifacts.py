@@ -24,6 +24,8 @@ OPTIONS = st.builds(
     background=st.sampled_from(["auto", "#000000", "#ff8800"]),
     height=st.integers(0, 1000),
     fit=st.sampled_from(["contain", "cover", "fill"]),
+    brightness=st.integers(-100, 100),
+    contrast=st.integers(-100, 100),
 )
 
 
@@ -41,6 +43,7 @@ def test_the_default_style_without_options_has_the_short_key() -> None:
         (ConversionOptions(width=80, style="ramp", chars=".:", color="ansi", invert=True), "ramp.invert.ansi.chars-2e3a"),
         (ConversionOptions(width=80, background="#ff8800", chars="@"), "structure.chars-40.background-ff8800"),
         (ConversionOptions(width=80, height=24, fit="fill"), "structure.height-24.fill"),
+        (ConversionOptions(width=80, contrast=-5, brightness=20), "structure.brightness-20.contrast--5"),
         (ConversionOptions(width=80, style="ramp", chars="^█"), "ramp.chars-5ee29688"),
     ],
 )
@@ -99,6 +102,8 @@ def test_the_longest_variant_fits_a_file_name() -> None:
         "background": "#ff8800",
         "height": 1000,
         "fit": "cover",
+        "brightness": -100,
+        "contrast": -100,
     }
     assert {*longest, "width", "style"} == {*OPTIONS_TABLE}
     for style in STYLES:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from asciist.conversion import ConversionOptions
 from asciist.errors import MalformedMessageError
+from asciist.options import OPTIONS
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 
 REQUEST = ConversionRequest(
@@ -94,11 +95,20 @@ def test_requests_and_replies_have_separate_versions() -> None:
     assert json.loads(ConversionReply(correlation_id="a", rejection="no").to_json())["version"] == 1
 
 
+def test_a_message_has_the_options_of_its_version_only() -> None:
+    fields = json.loads(REQUEST.to_json()).keys()
+    newer = json.loads(replace(REQUEST, options=replace(REQUEST.options, height=9)).to_json())
+
+    assert {"width", "style", "invert", "color", "chars"} == fields & OPTIONS.keys()
+    assert newer.keys() & OPTIONS.keys() == OPTIONS.keys()
+    assert newer["version"] == 3
+
+
 def test_only_options_of_a_newer_release_need_a_newer_version() -> None:
     """So that a worker of the previous release reads every other request."""
     chosen_by_image = replace(REQUEST, options=replace(REQUEST.options, invert="auto"))
 
-    assert json.loads(chosen_by_image.to_json()) == json.loads(REQUEST.to_json()) | {"version": 3, "invert": "auto"}
+    assert json.loads(chosen_by_image.to_json()).items() >= {"version": 3, "invert": "auto"}.items()
     with pytest.raises(MalformedMessageError, match="invalid invert: 'auto'"):
         ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"invert": "auto"}))
 

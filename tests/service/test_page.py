@@ -657,6 +657,17 @@ class TestAppearance:
         expect_art(page, cat, 40, height=9, fit="cover")
         expect(page).to_have_url(re.compile(r"\.height-9\.cover/width/40$"))
 
+    def test_sliders_adjust_the_art_while_they_move(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        choose(page, cat)
+        page.locator("summary").click()
+        page.locator("#width").fill("40")
+        page.get_by_label("Contrast").fill("60")
+        expect_art(page, cat, 40, contrast=60)
+        page.get_by_label("Brightness").fill("-30")
+        expect_art(page, cat, 40, contrast=60, brightness=-30)
+        expect(page).to_have_url(re.compile(r"\.brightness--30\.contrast-60/width/40$"))
+
     def test_art_can_be_shown_at_its_actual_size(self, site: Site, cat: bytes) -> None:
         page = site.open(**PHONE)
         choose(page, cat)
