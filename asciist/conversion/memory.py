@@ -208,7 +208,7 @@ def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid:
         drawing = count + max(count, _MATCHING_BYTES_PER_CELL * (columns + 2) * (rows + 2))
     else:
         sampling = _resampled(size, samples, support=_LANCZOS_SUPPORT, gap=REDUCING_GAP)
-        drawing = (3 if options.style == "ramp" else 4) * count
+        drawing = (3 if options.style == "ramp" else 5) * count
     return max(sampling + sampled, sampled + max(sampled, drawing)) + text
 
 
