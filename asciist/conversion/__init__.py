@@ -32,7 +32,7 @@ __all__ = [
     "render",
 ]
 
-ENGINE_VERSION: Final = 2
+ENGINE_VERSION: Final = 3
 """Version of the engine. Increment it if the art of any image changes: stored art of another version is treated as absent."""
 
 
