@@ -110,7 +110,8 @@ class _Main(_CommandWithSections, click.Group):
         "Environment": [
             ("ASCIIST_URL", "Address of the service that convert uses."),
             ("COLUMNS", "Width of the art, instead of the terminal's."),
-            ("COLORTERM", "If truecolor or 24bit, art on a terminal is coloured."),
+            ("COLORTERM", "If truecolor or 24bit, art on a terminal has 24-bit colours."),
+            ("TERM", "Otherwise, the colours of the terminal: 256, 16 or none."),
             ("NO_COLOR", "If set, art is not coloured automatically."),
         ],
     },

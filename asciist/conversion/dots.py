@@ -2,8 +2,7 @@
 
 A braille cell has 2x4 square dots, a quadrant block 2x2 dots, each twice as tall as wide. A dot is lit if its sharpened sample
 is above a threshold. The thresholds vary more for photographs, whose midtones become patterns, than for graphics, whose edges
-stay clean. All arithmetic is in integers, so the dots are the same on every machine. Blocks in colour are not dithered: `▀`
-shows two pixels, one above the other.
+stay clean. All arithmetic is in integers, so the dots are the same on every machine.
 """
 
 import codecs
@@ -18,7 +17,8 @@ from asciist.options import ConversionOptions
 BRAILLE_SAMPLES_PER_COLUMN: Final = 4
 """One pixel per dot vertically, two horizontally."""
 
-BLOCKS_SAMPLES_PER_COLUMN: Final = 2
+BLOCKS_SAMPLES_PER_COLUMN: Final = 4
+"""Two pixels per dot horizontally; in colour, sextants need as many vertically."""
 
 _BRAILLE_BITS: Final = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of each dot, by row and column; Unicode 16 section 21.1."""
@@ -27,7 +27,6 @@ _BRAILLE: Final = "".join(chr(0x2800 + dots) for dots in range(256))
 
 _BLOCK_BITS: Final = ((1, 2), (4, 8))
 _BLOCKS: Final = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
-_UPPER_HALF: Final = "▀"
 
 _CLIPPED_PER_MILLE: Final = 50
 """Samples per thousand that may be clipped to black, and as many to white, when the contrast is stretched."""
@@ -53,10 +52,7 @@ def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
 
 
 def render_blocks(image: DecodedImage, options: ConversionOptions) -> str:
-    """Lines of `options.width` blocks, joined by newlines: quadrants, or upper half blocks if the art is coloured."""
-    if options.color != "none":
-        columns, rows = image.header.grid(options.width)
-        return "\n".join([_UPPER_HALF * columns] * rows)
+    """Lines of `options.width` quadrant blocks, joined by newlines."""
     return _draw(image, options, _BLOCK_BITS, _BLOCKS)
 
 

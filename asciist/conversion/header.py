@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from asciist.options import STYLES, ConversionOptions
+from asciist.options import ConversionOptions
 
 TRANSPOSED: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations of images that are displayed with their width and height exchanged."""
@@ -51,6 +51,7 @@ class ImageHeader:
         Leaves at least two pixels per sample in each direction, if the image has them.
         """
         columns, rows = self.grid(options.width)
-        samples = self.as_stored(columns, rows * STYLES[options.style].colours)
+        cell_across, cell_down = options.colour_grid
+        samples = self.as_stored(columns * cell_across, rows * cell_down)
         across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (2 * n))) for s, n in zip(size, samples, strict=True))
         return across, down

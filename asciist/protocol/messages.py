@@ -16,9 +16,9 @@ from asciist.options import OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import digest_of_image_key, image_key
 
 REQUEST_VERSION: Final = 2
-"""Version of requests that this release writes, unless an option in use needs a newer one (`Option.message_version`). Workers
+"""Version of requests that this release writes, unless an option in use needs a newer one (`Option.version_of`). Workers
 also read version 1, because during an upgrade the web tier may still be of an older release."""
-_REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.message_version for option in OPTIONS.values()) + 1))
+_REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.newest_version for option in OPTIONS.values()) + 1))
 
 REPLY_VERSION: Final = 1
 """Version of replies that this release writes and reads."""
@@ -62,11 +62,12 @@ class ConversionRequest:
         return ConversionReply(correlation_id=self.correlation_id, attempt=self.attempt, art=art, rejection=rejection)
 
     def to_json(self) -> str:
+        version = _request_version(self.options)
         return _dump(
-            version=_request_version(self.options),
+            version=version,
             correlation_id=self.correlation_id,
             key=image_key(self.digest),
-            **vars(self.options),
+            **{name: getattr(self.options, name) for name, _ in _KINDS_OF_OPTIONS[version]},
             deadline=self.deadline,
             reply_to=self.reply_to,
             published_at=self.published_at,
@@ -101,8 +102,8 @@ class ConversionRequest:
 @lru_cache(maxsize=256)
 def _request_version(options: ConversionOptions) -> int:
     """Return REQUEST_VERSION, or the first version that has all options in use if that is newer."""
-    in_use = [option.message_version for option in OPTIONS.values() if getattr(options, option.name) != option.default]
-    return max([REQUEST_VERSION, *in_use])
+    values = ((option, getattr(options, option.name)) for option in OPTIONS.values())
+    return max([REQUEST_VERSION, *(option.version_of(value) for option, value in values if value != option.default)])
 
 
 _KINDS_OF_OPTIONS: Final = {

@@ -111,13 +111,3 @@ def test_contrast_is_stretched_but_noise_is_not(style: str) -> None:
 
     nearly_white = Image.effect_noise((256, 256), 2).point(lambda level: 253 if level > 128 else 252)
     assert lit(dots(art(nearly_white, style))) > 0.9
-
-
-def test_coloured_blocks_show_two_pixels_per_cell() -> None:
-    red_over_blue = Image.new("RGB", (8, 8), (200, 10, 10))
-    red_over_blue.paste((10, 10, 200), (0, 4, 8, 8))
-
-    assert art(red_over_blue, "blocks", width=2, color="ansi") == "\x1b[38;2;200;10;10m\x1b[48;2;10;10;200m▀▀\x1b[0m"
-    assert art(red_over_blue, "blocks", width=2, color="ansi", invert=True) == art(
-        red_over_blue, "blocks", width=2, color="ansi"
-    )

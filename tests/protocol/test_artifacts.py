@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from asciist.conversion import DEFAULT_STYLE, STYLES, ConversionOptions
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
-from asciist.options import COLORS
+from asciist.options import COLORS, PAINTS, SHAPES
 from asciist.options import OPTIONS as OPTIONS_TABLE
 from asciist.options.kinds import Choice, Flag
 from asciist.protocol.artifacts import StoredArt, art_key, options_of_variant, variant_of
@@ -21,6 +21,8 @@ OPTIONS = st.builds(
     invert=st.booleans(),
     chars=st.one_of(st.just(""), st.text(st.characters(codec="utf-8"), max_size=20)),
     color=st.sampled_from(COLORS),
+    paint=st.sampled_from(PAINTS),
+    shapes=st.sampled_from(SHAPES),
 )
 
 

@@ -37,6 +37,8 @@ VERSION_1 = {
         invert=st.booleans(),
         chars=st.text(),
         color=st.text(),
+        paint=st.text(),
+        shapes=st.text(),
     )
 )
 def test_every_option_survives_a_round_trip(options: ConversionOptions) -> None:
@@ -94,10 +96,19 @@ def test_requests_and_replies_have_separate_versions() -> None:
     assert json.loads(ConversionReply(correlation_id="a", rejection="no").to_json())["version"] == 1
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None, [2]])
+@pytest.mark.parametrize("newer", [{"color": "ansi256"}, {"color": "ansi16"}, {"paint": "text"}, {"shapes": "quadrants"}])
+def test_a_value_that_older_releases_do_not_know_needs_version_3(newer: dict[str, str]) -> None:
+    """A worker of an older release leaves the message to another one, instead of refusing the value."""
+    request = replace(REQUEST, options=replace(REQUEST.options, **newer))
+
+    assert json.loads(request.to_json())["version"] == 3
+    assert ConversionRequest.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize("version", [0, 4, "2", None, [2]])
 def test_an_unknown_version_is_rejected(version: object) -> None:
     reply = ConversionReply(correlation_id="a", art="@")
-    with pytest.raises(MalformedMessageError, match="this release reads 1, 2"):
+    with pytest.raises(MalformedMessageError, match="this release reads 1, 2, 3"):
         ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"version": version}))
     with pytest.raises(MalformedMessageError, match="this release reads 1"):
         ConversionReply.from_json(json.dumps(json.loads(reply.to_json()) | {"version": version}))
