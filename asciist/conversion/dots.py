@@ -1,7 +1,7 @@
 """The styles `braille` and `blocks`: each cell is a grid of dots, on or off, by the brightness of the image.
 
 A braille cell has 2x4 square dots, a quadrant block 2x2 dots, each twice as tall as wide. A dot is lit if its sharpened sample
-is above a threshold. The thresholds vary more for photographs, whose midtones become patterns, than for graphics, whose edges
+is above a threshold. The thresholds vary for photographs, whose midtones become patterns, and not for graphics, whose edges
 stay clean. All arithmetic is in integers, so the dots are the same on every machine.
 """
 
@@ -41,9 +41,8 @@ _FLAT_LEVELS: Final = 8
 _FLAT_PER_CENT: Final = 60
 """An image is a graphic if its _FLAT_LEVELS most frequent levels have at least _FLAT_PER_CENT of the samples."""
 
-_SPREAD_OF_GRAPHICS: Final = 64
 _SPREAD_OF_PHOTOGRAPHS: Final = 112
-"""Widths of the range of thresholds, of 256. A wider range shows more midtones and fewer details."""
+"""Width of the range of thresholds, of 256. A wider range shows more midtones and fewer details."""
 
 
 def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
@@ -76,7 +75,7 @@ def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int
 def _spread(histogram: list[int]) -> int:
     """Width of the range of thresholds for an image with this histogram."""
     flat = sum(sorted(histogram)[-_FLAT_LEVELS:])
-    return _SPREAD_OF_GRAPHICS if 100 * flat >= _FLAT_PER_CENT * sum(histogram) else _SPREAD_OF_PHOTOGRAPHS
+    return 0 if 100 * flat >= _FLAT_PER_CENT * sum(histogram) else _SPREAD_OF_PHOTOGRAPHS
 
 
 def _curve(histogram: list[int], invert: bool) -> list[int]:

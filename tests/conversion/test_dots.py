@@ -68,7 +68,7 @@ def test_brighter_images_have_more_dots(style: str) -> None:
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
-    assert 0.3 < shares[8] < 0.45  # luma 120
+    assert {0.0, 1.0} == set(shares)  # an image of one grey is a graphic
 
 
 @pytest.mark.parametrize("style", DOTS)
