@@ -56,7 +56,7 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
     if options.colours == 2:
         art, colours = painting.paint(image, options)
     else:
-        art = RENDERERS[options.style].render(image, options)
+        art = RENDERERS[options.style].render(image.by_strongest_channel(invert=options.invert), options)
         colours = image.sample_colour(*image.header.grid(options.width))
     return colouring.MODES[options.color](art, colours, invert=options.invert)
 

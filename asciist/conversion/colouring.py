@@ -27,9 +27,9 @@ _Words = NDArray[np.uint32]
 _BLANKS: Final = " \u2800"
 """Characters without a visible foreground, which need no colour."""
 
-_SPREAD_OF_256: Final = 24
-_SPREAD_OF_16: Final = 64
-"""Widths of the range of levels by which colours are dithered, about the distance of two colours of the palette."""
+_SPREAD_OF_256: Final = 12
+_SPREAD_OF_16: Final = 32
+"""Widths of the range of levels by which colours are dithered. More gives better averages, and hides details."""
 
 _NO_COLOUR: Final = 1 << 24
 """Marker for no colour; larger than any 0xRRGGBB."""
@@ -59,7 +59,7 @@ _BLOCKS: Final = (range(0x2580, 0x25A0), range(0x1FB00, 0x1FC00))
 """Code points of Block Elements, and of Symbols for Legacy Computing."""
 
 _FILLED: Final = ";display:inline-block"
-"""CSS of cells with a background, which then fills the whole line height."""
+"""CSS of cells with a background, which then fills the whole line height. The font of blocks fills it by itself."""
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -125,7 +125,7 @@ def html(art: str, colours: Image.Image, *, invert: bool) -> str:
         fonts=_FONT.format(font=_font()) if has_blocks else "",
         family="blocks," if has_blocks else "",
         background=background_colour,
-        filled=_FILLED if is_filled else "",
+        filled=_FILLED if is_filled and not has_blocks else "",
         columns=(art + "\n").index("\n"),
     )
     return f"{head}{''.join(text)}{_TAIL}"

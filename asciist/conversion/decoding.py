@@ -4,9 +4,9 @@ A JPEG is decoded at a reduced size, near the one needed; other formats are deco
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
@@ -39,14 +39,24 @@ class DecodedImage:
 
     header: ImageHeader
     luma: Image.Image
-    """Brightness, mode L; its size may be smaller than that in the header. Rec. 601 luma, or for art in colour the largest of
-    the three channels (with `invert`, the smallest): the density of a character shows it, and the colour shows the rest."""
+    """Rec. 601 luma, mode L. For a JPEG, it may be smaller than the size in the header."""
     box: Box
     """The part of `luma` that the image fills: a reduced decode rounds the size up to whole pixels."""
     colour: Image.Image | None
     """Mode RGB; its size may differ from that of `luma`. None if the image has no colour or the options ask for none."""
     colour_box: Box
     """The part of `colour` that the image fills."""
+
+    def by_strongest_channel(self, *, invert: bool) -> Self:
+        """The image with its largest channel (with `invert`, the smallest) in place of luma.
+
+        A coloured character shows it by its density, and the rest by its colour: pure blue is as dense as white.
+        """
+        if self.colour is None:
+            return self
+        combine = ImageChops.darker if invert else ImageChops.lighter
+        red, green, blue = self.colour.split()
+        return replace(self, luma=combine(combine(red, green), blue), box=self.colour_box)
 
     def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         """The upright image resized to (columns x rows) samples, mode L."""
@@ -105,12 +115,10 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
             pillow_internals.decoded_mode(source) != source.mode
         ):  # happens with a GIF whose frame data continues after the end of the frame
             raise damaged("decoded to another mode than announced")
+        luma, colour, colour_box = _luma(source), None, box
         if in_colour and source.mode not in GREY_MODES:
             across, down = header.colour_reduction(opened.options, source.size)
             colour, colour_box = _colour(source, across, down), (0.0, 0.0, box[2] / across, box[3] / down)
-            luma, box = _strongest(colour, opened.options.invert), colour_box
-        else:
-            luma, colour, colour_box = _luma(source), None, box
         if luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
         return DecodedImage(header=header, luma=luma, box=box, colour=colour, colour_box=colour_box)
@@ -144,13 +152,6 @@ def _colour_over_black(tile: Image.Image) -> Image.Image:
     if not tile.has_transparency_data:
         return tile.convert("RGB")
     return _pasted_on_black(tile.convert("RGBA"), "RGB")
-
-
-def _strongest(colour: Image.Image, invert: bool) -> Image.Image:
-    """The largest channel of each pixel, or with `invert` the smallest, mode L."""
-    combine = ImageChops.darker if invert else ImageChops.lighter
-    red, green, blue = colour.split()
-    return combine(combine(red, green), blue)
 
 
 def _luma(source: Image.Image) -> Image.Image:

@@ -129,14 +129,14 @@ def _most_beside_file(stored: StoredImage, header: ImageHeader, options: Convers
         across, down = header.colour_reduction(options, size)
         sampled = ceil(size[0] / across), ceil(size[1] / down)
         colour = _image(*sampled, 4)
-        channels = 4 * _image(*sampled, 1)
-    luma = image if is_luma else _image(*sampled, 1)
+        channels = 5 * _image(*sampled, 1)
+    luma = image if is_luma else _image(*size, 1)
     tile = _TILE_BYTES_PER_PIXEL * min(pixels, TILE_PIXELS)
-    steps = [_decoder(stored, header.format) + image, (0 if is_luma else image) + luma + colour + max(tile, channels)]
+    steps = [_decoder(stored, header.format) + image, (0 if is_luma else image) + luma + colour + tile]
     if options.colours == 2:
         steps.append(luma + colour + _painting(sampled, 4 if is_coloured else 1, header, options, grid))
     else:
-        steps.append(luma + colour + _drawing(sampled, header, options, grid))
+        steps.append(luma + colour + channels + _drawing(sampled, header, options, grid))
     if in_colour:
         steps.append(luma + colour + _colouring(sampled, 4 if is_coloured else 1, header, options, grid))
     return max(steps)

@@ -101,13 +101,17 @@ def paint(image: DecodedImage, options: ConversionOptions) -> tuple[str, Image.I
 def _nearest(cells: _Floats, shapes: _Shapes) -> NDArray[np.intp]:
     """(cells,): index of the shape nearest to each cell. `cells` is (cells, 3, samples): integers from 0 to 255."""
     samples = cells.shape[2]
-    deviations = cells - np.floor(cells.sum(2, keepdims=True) / samples)
-    variances = np.einsum("ijk,ijk->ij", deviations, deviations)
-    strongest = np.take_along_axis(deviations, variances.argmax(1)[:, np.newaxis, np.newaxis], 1)[:, 0]
-    axis = np.einsum("ijk,ik->ij", deviations, strongest)
+    totals = cells.sum(2).astype(np.float64)
+    squares = np.einsum("ijk,ijk->ij", cells, cells).astype(np.float64)
+    strongest = (samples * squares - totals * totals).argmax(1)[:, np.newaxis]
+    channel = np.take_along_axis(cells, strongest[..., np.newaxis], 1)[:, 0]
+    products = np.einsum("ijk,ik->ij", cells, channel).astype(np.float64)
+    axis = samples * products - totals * np.take_along_axis(totals, strongest, 1)
     axis = np.rint(axis * _AXIS_STEPS / np.maximum(np.abs(axis).max(1, keepdims=True), 1))
-    levels = np.einsum("ij,ijk->ik", axis, deviations)
-    levels = np.rint(levels * _LEVELS / np.maximum(np.abs(levels).max(1, keepdims=True), 1))
+    levels = np.einsum("ij,ijk->ik", axis.astype(np.float32), cells)
+    levels -= np.floor(levels.sum(1, keepdims=True) / samples)
+    levels *= _LEVELS / np.maximum(np.abs(levels).max(1, keepdims=True), 1)
+    np.rint(levels, out=levels)
     covariances = np.empty((len(cells), shapes.weights.shape[1]), np.float32)
     at_once = _MULTIPLIED_AT_ONCE // shapes.weights.size
     for start in range(0, len(cells), at_once):

@@ -33,7 +33,7 @@ COLORS: Final = tuple(_COLOUR_CHARACTERS)
 """Colour modes of art: none, terminal escape codes for 24-bit colours, an HTML document, codes for 256 or for 16 colours."""
 
 PAINTS: Final = ("cells", "text")
-"""What is coloured: the foreground and the background of each cell, or the characters alone."""
+"""Extents of colour: the foreground and the background of each cell, or the characters alone."""
 
 SHAPES: Final = ("sextants", "quadrants")
 """Shapes of coloured blocks: all of them, or those of Unicode 1.1 to 3.2 alone."""
