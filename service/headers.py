@@ -50,8 +50,9 @@ _DEFAULT_POLICY: Final = (
 )
 """Content security policy of a response that is no page, but which a browser may show in one of its own, with inline styles."""
 
-_ART_DOCUMENT_POLICY: Final = f"{_DEFAULT_POLICY}; sandbox"
-"""Content security policy of art that is an HTML document: its colours are inline styles, and it does nothing."""
+_ART_DOCUMENT_POLICY: Final = f"{_DEFAULT_POLICY}; font-src data:; sandbox"
+"""Content security policy of art that is an HTML document: its colours are inline styles, it may contain a font, and it does
+nothing."""
 
 _OF_EVERY_RESPONSE: Final = (
     ("X-Content-Type-Options", "nosniff"),

@@ -204,6 +204,7 @@ def test_the_command_convert_uses_the_service_at_the_url(url: str) -> None:
         (("--color", "none"), {}),
         (("--color", "ansi"), {"color": "ansi"}),
         (("--color", "html", "-s", "blocks"), {"color": "html", "style": "blocks", "invert": "auto"}),
+        (("--color", "ansi16", "--paint", "text"), {"color": "ansi16", "paint": "text"}),
         (("--auto-invert",), {"invert": "auto"}),
         (("--background", "White"), {"background": "#ffffff"}),
         (("--height", "7"), {"height": 7}),
@@ -222,10 +223,27 @@ def test_art_is_coloured_on_a_truecolor_terminal_unless_no_color_is_set(url: str
         assert terminal_output(*command, str(CAT)) == art(40, color="ansi")
     assert terminal_output("test", str(CAT), COLORTERM="24bit", NO_COLOR="") == art(40, color="ansi")
 
-    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"COLORTERM": ""}, {"COLORTERM": "yes"}):
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert terminal_output("test", str(CAT), **environment) == art(40)
     assert terminal_output("test", "--color", "none", str(CAT)) == art(40)
     assert terminal_output("test", "--color", "ansi", str(CAT), NO_COLOR="1") == art(40, color="ansi")
+
+
+@pytest.mark.parametrize(
+    ("term", "color"),
+    [
+        ("xterm-256color", "ansi256"),
+        ("tmux-256color", "ansi256"),
+        ("xterm-direct", "ansi"),
+        ("xterm", "ansi16"),
+        ("linux", "ansi16"),
+        ("vt100", "none"),
+        ("", "none"),
+    ],
+)
+def test_art_has_the_colours_that_the_terminal_announces(term: str, color: str) -> None:
+    for colorterm in ("", "yes"):
+        assert terminal_output("test", str(CAT), COLORTERM=colorterm, TERM=term) == art(40, color=color)
 
 
 def test_art_in_a_pipe_is_not_coloured() -> None:
@@ -255,7 +273,7 @@ def test_an_output_encoding_without_the_characters_is_an_error() -> None:
         (("test", str(CAT), "nowhere.jpg"), None, 2, "nowhere.jpg"),
         (("test", "-s", "oil", str(CAT)), None, 1, "asciist: style must be one of: "),
         (("test", "-s", "ramp", "--chars", "漢字", str(CAT)), None, 1, "asciist: chars must be printable"),
-        (("test", "--color", "cmyk", str(CAT)), None, 2, "'auto', 'none', 'ansi', 'html'"),
+        (("test", "--color", "cmyk", str(CAT)), None, 2, "'auto', 'none', 'ansi', 'html', 'ansi256', 'ansi16'"),
         (("test", __file__), None, 1, "asciist: unknown image format"),
         (("test",), b"", 1, "asciist: standard input is empty"),
         (("test",), CAT.read_bytes()[:5000], 1, "asciist: the image is damaged"),
@@ -328,7 +346,7 @@ def test_the_help_lists_exit_statuses_environment_variables_and_examples() -> No
     variables = re.findall(r"^  ([A-Z_]+) +\S", text.partition("\nEnvironment:\n")[2], re.MULTILINE)
 
     assert statuses == ["0", "1", "2", "3", "130"]
-    assert variables == ["ASCIIST_URL", "COLUMNS", "LINES", "COLORFGBG", "COLORTERM", "NO_COLOR"]
+    assert variables == ["ASCIIST_URL", "COLUMNS", "LINES", "COLORFGBG", "COLORTERM", "TERM", "NO_COLOR"]
     for command in ((), ("convert",), ("test",)):
         assert b"\nExamples:\n  asciist " in asciist(*command, "--help").stdout
 
@@ -534,7 +552,7 @@ def test_bash_completes_commands_options_values_and_files() -> None:
     assert completions("asciist", "convert", "--st") == ["--style"]
     assert completions("asciist", "convert", "--style", "") == list(STYLES)
     assert completions("asciist", "test", "-s", "b") == ["braille", "blocks"]
-    assert completions("asciist", "test", "--color", "a") == ["auto", "ansi"]
+    assert completions("asciist", "test", "--color", "a") == ["auto", "ansi", "ansi256", "ansi16"]
     assert completions("asciist", "completion", "") == ["bash", "zsh", "fish"]
     assert completions("asciist", "test", str(CAT), "exa") == ["files by default"]
 

@@ -17,7 +17,7 @@ from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.conversion.rendering import RENDERERS
 from asciist.errors import BadOptionError, MalformedMessageError
 from asciist.limits import Limits
-from asciist.options import COLORS, OPTIONS, with_defaults
+from asciist.options import COLORS, OPTIONS, PAINTS, with_defaults
 from asciist.protocol.artifacts import art_key
 from asciist.protocol.links import NAME_PATTERN
 from asciist.protocol.messages import REQUEST_VERSION, ConversionRequest
@@ -156,16 +156,17 @@ def test_another_background_is_refused(text: str) -> None:
 
 
 def test_an_unknown_color_is_refused() -> None:
-    with pytest.raises(BadOptionError, match="color must be one of: none, ansi, html"):
+    with pytest.raises(BadOptionError, match="color must be one of: none, ansi, html, ansi256, ansi16"):
         ConversionOptions(width=9, color="cmyk").check(Limits())
 
 
+@pytest.mark.parametrize("paint", PAINTS)
 @pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("style", STYLES)
-def test_no_cell_has_more_characters_than_its_weight(style: str, color: str) -> None:
+def test_no_cell_has_more_characters_than_its_weight(style: str, color: str, paint: str) -> None:
     noise = Image.merge("RGB", [Image.effect_noise((160, 160), 200) for _ in range(3)])
     chars = "&" if STYLES[style].takes_any_character else ""
-    options = ConversionOptions(width=80, style=style, color=color, chars=chars)
+    options = ConversionOptions(width=80, style=style, color=color, chars=chars, paint=paint)
     small, large = (len(convert(encoded(image, "PNG"), options, Limits())) for image in (noise.crop((0, 0, 160, 4)), noise))
 
     line_ends = 40 * len("</b>\x1b[0m\n")
@@ -179,7 +180,7 @@ def test_art_over_the_character_limit_is_refused_and_colour_codes_count() -> Non
         (ConversionOptions(width=80, style="ramp", color="ansi"), 5000),
         (ConversionOptions(width=80, style="ramp", color="html"), 3125),
         (ConversionOptions(width=80, style="braille"), 12_500),
-        (ConversionOptions(width=80, style="blocks", color="ansi"), 2564),
+        (ConversionOptions(width=80, style="blocks", color="ansi"), 2702),
     ):
         options.check_art(1, max_characters, limits)
         with pytest.raises(BadOptionError, match=f"the limit for this style and color is {max_characters} characters"):

@@ -18,6 +18,9 @@ from asciist.options.kinds import Choice, Colour, Flag, Integer
 _TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
 """Values of COLORTERM by which a terminal announces 24-bit colour."""
 
+_TERMS_OF_16_COLOURS: Final = ("ansi", "cygwin", "konsole", "linux", "putty", "rxvt", "screen", "tmux", "xterm")
+"""Beginnings of the values of TERM of terminals with at least 16 colours."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenOptions:
@@ -40,7 +43,7 @@ class ChosenOptions:
             chosen["height"] = min(max(1, shutil.get_terminal_size().lines - 1), Limits().max_width)
         chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
         if chosen["color"] == "auto":
-            chosen["color"] = "ansi" if self._colours_allowed() else "none"
+            chosen["color"] = _terminal_colour() if self._colours_allowed() else "none"
         if chosen["color"] == "none":
             del chosen["color"]
         if chosen["invert"] is None and chosen.get("color") != "html" and not self.as_json and is_background_light():
@@ -53,10 +56,21 @@ class ChosenOptions:
         return is_text and sys.stdout is not None and sys.stdout.isatty()
 
     def _colours_allowed(self) -> bool:
-        """Return whether art is printed on a terminal with 24-bit colour and NO_COLOR (no-color.org) is not set."""
-        supports_truecolor = os.environ.get("COLORTERM") in _TRUECOLOR_VALUES and os.environ.get("TERM") != "dumb"
+        """Return whether art is printed on a terminal and NO_COLOR (no-color.org) is not set."""
         colour_wanted = not os.environ.get("NO_COLOR") and not self.as_json
-        return supports_truecolor and colour_wanted and sys.stdout is not None and sys.stdout.isatty()
+        return colour_wanted and sys.stdout is not None and sys.stdout.isatty()
+
+
+def _terminal_colour() -> str:
+    """Return the value of the option `color` for what the terminal can show, according to COLORTERM and TERM."""
+    terminal = os.environ.get("TERM", "")
+    if terminal == "dumb":
+        return "none"
+    if os.environ.get("COLORTERM") in _TRUECOLOR_VALUES or terminal.endswith("-direct"):
+        return "ansi"
+    if "256color" in terminal:
+        return "ansi256"
+    return "ansi16" if terminal.startswith(_TERMS_OF_16_COLOURS) else "none"
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -127,8 +141,8 @@ _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
         "shell_complete": None,
         "default": "auto",
         "show_default": True,
-        "help": "Colour: none, ansi (terminal escape codes), html (an HTML document), or auto: ansi on a terminal with "
-        "COLORTERM=truecolor.",
+        "help": "Colour: none, html (an HTML document), escape codes for 24-bit colours (ansi), 256 or 16 colours (ansi256, "
+        "ansi16), or auto: what the terminal can show.",
     },
 }
 """Attributes of the options whose default depends on the terminal, by option name."""

@@ -57,8 +57,8 @@ class Art:
     text: str
     """Rows of at most `width` printable characters, each one column wide, joined by newlines, without a final newline.
 
-    With `color="ansi"` there are escape codes for colours between the characters. With `color="html"` it is an HTML document,
-    which is to be trusted as much as the server is: a hostile one may send scripts.
+    With `color="ansi"`, `"ansi256"` or `"ansi16"` there are escape codes for colours between the characters. With
+    `color="html"` it is an HTML document, which is to be trusted as much as the server is: a hostile one may send scripts.
     """
     url: str
     """URL of the art on the same server, valid for as long as the service keeps it."""

@@ -60,15 +60,17 @@ def render(image: DecodedImage, options: ConversionOptions) -> str:
     If `options.color` is not `none`, the lines contain escape codes, or are part of an HTML document.
     """
     options = resolve(image, options)
-    art = RENDERERS[options.style].render(image, options)
     if options.color == "none":
-        return art
-    from asciist.conversion import colouring  # noqa: PLC0415 - imports numpy, which is not needed without colour
+        return RENDERERS[options.style].render(image, options)
+    from asciist.conversion import colouring, painting  # noqa: PLC0415 - import numpy, which is not needed without colour
 
-    columns, rows = image.header.grid(options)
-    colours = image.sample_colour(columns, rows * STYLES[options.style].colours)
-    draw = colouring.ansi if options.color == "ansi" else colouring.html
-    return draw(art, colours, invert=options.invert is True)
+    invert = options.invert is True
+    if options.colours == 2:
+        art, colours = painting.paint(image, options)
+    else:
+        art = RENDERERS[options.style].render(image.by_strongest_channel(invert=invert), options)
+        colours = image.sample_colour(*image.header.grid(options))
+    return colouring.MODES[options.color](art, colours, invert=invert)
 
 
 def convert(image: bytes, options: ConversionOptions, limits: Limits) -> str:

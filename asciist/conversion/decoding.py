@@ -4,11 +4,11 @@ A JPEG is decoded at a reduced size, near the one needed; other formats are deco
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
 
 from asciist.conversion import pillow_internals
@@ -51,6 +51,17 @@ class DecodedImage:
     """The part of `colour` that the art shows."""
     adjustment: Sequence[int] | None = None
     """The level that `brightness` and `contrast` make of each one of a sample, 0 to 255; None if they change nothing."""
+
+    def by_strongest_channel(self, *, invert: bool) -> Self:
+        """The image with its largest channel (with `invert`, the smallest) in place of luma.
+
+        A coloured character shows it by its density, and the rest by its colour: pure blue is as dense as white.
+        """
+        if self.colour is None:
+            return self
+        combine = ImageChops.darker if invert else ImageChops.lighter
+        red, green, blue = self.colour.split()
+        return replace(self, luma=combine(combine(red, green), blue), box=self.colour_box)
 
     def sample_luma(self, columns: int, rows: int, resample: Image.Resampling) -> Image.Image:
         """The upright image resized to (columns x rows) samples, mode L."""

@@ -34,6 +34,8 @@ class GlyphBank:
 
     characters: NDArray[np.uint8]
     """(glyphs,) ASCII codes."""
+    samples: NDArray[np.uint8]
+    """(glyphs, 32): coverage, 0 to 255, of each sample of the cell, by row."""
     coverage: NDArray[np.float64]
     """(glyphs, 8): coverage, 0 to 1020, of each eighth of the cell (two across, four down)."""
     weights: NDArray[np.float32]
@@ -53,6 +55,7 @@ class GlyphBank:
         padded = chosen + [chosen[0]] * (-len(chosen) % _GLYPHS_AT_ONCE)
         return GlyphBank(
             characters=self.characters[chosen],
+            samples=self.samples[chosen],
             coverage=self.coverage[chosen],
             weights=np.ascontiguousarray(self.weights[:, :, padded]),
         )
@@ -70,6 +73,7 @@ def glyph_bank() -> GlyphBank:
     bias = np.frombuffer(table, "<i4", count=_MATCHERS * glyphs, offset=coverage.nbytes + weights.nbytes)
     return GlyphBank(
         characters=np.frombuffer(CHARACTERS.encode("ascii"), np.uint8),
+        samples=coverage.reshape(glyphs, samples),
         coverage=coverage.reshape(glyphs, 4, ROWS // 4, 2, COLUMNS // 2).sum((2, 4), dtype=np.float64).reshape(glyphs, 8),
         weights=np.concatenate([weights.reshape(shape), bias.reshape(_MATCHERS, 1, glyphs)], axis=1, dtype=np.float32),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from asciist.options import STYLES, ConversionOptions
+from asciist.options import ConversionOptions
 
 TRANSPOSED: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations of images that are displayed with their width and height exchanged."""
@@ -14,6 +14,9 @@ GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
 
 _MAX_COLOUR_REDUCTION: Final = 64
 """Maximum pixels, in each direction, that are averaged into one before sampling. Larger groups would need larger tiles."""
+
+_FEW_SAMPLES: Final = 4
+"""Samples across a cell up to which there are two pixels for each. With more, that would take too much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,11 @@ class ImageHeader:
     def colour_reduction(self, options: ConversionOptions, size: tuple[int, int]) -> tuple[int, int]:
         """(across, down): pixels of a stored image of `size` (width, height) to average into one before sampling colours.
 
-        Leaves at least two pixels per sample in each direction, if the image has them.
+        Leaves at least two pixels per sample in each direction if the image has them, or one if a cell has many samples.
         """
         columns, rows = self.uncropped_grid(options)
-        samples = self.as_stored(columns, rows * STYLES[options.style].colours)
-        across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (2 * n))) for s, n in zip(size, samples, strict=True))
+        cell_across, cell_down = options.colour_grid
+        samples = self.as_stored(columns * cell_across, rows * cell_down)
+        least = 2 if cell_across <= _FEW_SAMPLES else 1
+        across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (least * n))) for s, n in zip(size, samples, strict=True))
         return across, down

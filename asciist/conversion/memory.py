@@ -68,6 +68,15 @@ _MATCHING_BYTES_PER_CELL: Final = 24
 _COLOURING_BYTES_PER_CELL: Final = 48
 """Memory of the arrays that `colouring` holds for all cells: code points, indices and colours."""
 
+PAINTED_AT_ONCE: Final = 512
+"""Cells that `painting` paints at a time, so that the intermediate results stay in the processor's cache."""
+_PAINTED_CELL_BYTES: Final = 12_000
+"""Memory of the samples of a cell, and of its similarities to all shapes, in all the intermediate arrays."""
+_PAINTING_BYTES_PER_CELL: Final = 48
+"""Memory of the arrays that `painting` holds for all cells: characters and colours."""
+_PAINTING_BYTES_PER_SAMPLE: Final = 6
+"""Memory of the samples as an array, and while they are copied into it."""
+
 _LINE_END_CHARACTERS: Final = 10
 """Maximum characters that colour adds to a row."""
 
@@ -78,9 +87,6 @@ BAND_CELLS: Final = 16_384
 """Cells whose colour codes are written at a time."""
 _BAND_CELL_BYTES: Final = 700
 """Memory for the words of a cell's colour codes, in all the intermediate arrays."""
-
-_SAMPLES: Final = {"structure": (4, 8), "ramp": (1, 1), "braille": (2, 4), "blocks": (2, 2)}
-"""(across, down): samples of brightness in a cell, by style."""
 
 
 class StoredImage(NamedTuple):
@@ -118,18 +124,19 @@ def _most_beside_file(stored: StoredImage, header: ImageHeader, options: Convers
     pixels = size[0] * size[1]
     image = _image(*size, _BYTES_PER_PIXEL.get(mode, 4))
     is_luma = mode == "L" and not stored.has_transparency
-    luma = image if is_luma else _image(*size, 1)
-    sampled, colour = size, 0
+    sampled, colour, channels = size, 0, 0
     if is_coloured:
         across, down = header.colour_reduction(options, size)
         sampled = ceil(size[0] / across), ceil(size[1] / down)
         colour = _image(*sampled, 4)
+        channels = 5 * _image(*sampled, 1)
+    luma = image if is_luma else _image(*size, 1)
     tile = _TILE_BYTES_PER_PIXEL * min(pixels, TILE_PIXELS)
-    steps = [
-        _decoder(stored, header.format) + image,
-        (0 if is_luma else image) + luma + colour + tile,
-        luma + colour + _drawing(size, header, options, grid),
-    ]
+    steps = [_decoder(stored, header.format) + image, (0 if is_luma else image) + luma + colour + tile]
+    if options.colours == 2:
+        steps.append(luma + colour + _painting(sampled, 4 if is_coloured else 1, header, options, grid))
+    else:
+        steps.append(luma + colour + channels + _drawing(sampled, header, options, grid))
     if in_colour:
         steps.append(luma + colour + _colouring(sampled, 4 if is_coloured else 1, header, options, grid))
     return max(steps)
@@ -194,9 +201,7 @@ def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid:
     """Memory of sampling the brightness and drawing the art without its colour."""
     columns, rows = grid
     text = _text(columns, rows, options)
-    if options.style == "blocks" and options.color != "none":
-        return text
-    across, down = _SAMPLES[options.style]
+    across, down = STYLES[options.style].grid
     samples = header.as_stored(columns * across, rows * down)
     sampled = _image(*samples, 1)
     count = samples[0] * samples[1]
@@ -208,7 +213,7 @@ def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid:
         drawing = count + max(count, _MATCHING_BYTES_PER_CELL * (columns + 2) * (rows + 2))
     else:
         sampling = _resampled(size, samples, support=_LANCZOS_SUPPORT, gap=REDUCING_GAP)
-        drawing = (3 if options.style == "ramp" else 4) * count
+        drawing = (3 if options.style == "ramp" else 5) * count
     return max(sampling + sampled, sampled + max(sampled, drawing)) + text
 
 
@@ -221,17 +226,31 @@ def _character_bytes(options: ConversionOptions) -> int:
     """Bytes of a character in Python's memory, which depend on the widest character of a text."""
     if options.characters:
         return 1 if options.characters.isascii() else 4
-    return 2
+    return 4 if options.style == "blocks" and options.colours == 2 else 2
+
+
+def _painting(size: _Size, bytes_per_pixel: int, header: ImageHeader, options: ConversionOptions, grid: _Size) -> int:
+    """Memory of sampling the colours of an image of `size` and drawing cells of two colours."""
+    columns, rows = grid
+    across, down = options.colour_grid
+    samples = header.as_stored(columns * across, rows * down)
+    sampled = _image(*samples, 4)
+    sampling = _resampled(size, samples, support=_BOX_SUPPORT, bytes_per_pixel=bytes_per_pixel)
+    array = _PAINTING_BYTES_PER_SAMPLE * samples[0] * samples[1]
+    cells = _PAINTING_BYTES_PER_CELL * (columns + 1) * rows
+    painted = _PAINTED_CELL_BYTES * min(columns * rows, max(PAINTED_AT_ONCE, columns))
+    return sampled + max(sampling, sampled, array + cells + painted)
 
 
 def _colouring(size: _Size, bytes_per_pixel: int, header: ImageHeader, options: ConversionOptions, grid: _Size) -> int:
     """Memory of sampling the colours of an image of `size` and adding them to the art."""
     columns, rows = grid
-    style = STYLES[options.style]
     cells = columns * rows
-    samples = header.as_stored(columns, rows * style.colours)
+    samples = header.as_stored(columns, rows * options.colours)
     sampled = _image(*samples, 4)
-    sampling = _resampled(size, samples, support=_BOX_SUPPORT, bytes_per_pixel=bytes_per_pixel)
+    sampling = 0
+    if options.colours == 1:
+        sampling = _resampled(size, samples, support=_BOX_SUPPORT, bytes_per_pixel=bytes_per_pixel)
     art = _character_bytes(options) * (columns + 1) * rows
     coloured = 3 * _character_bytes(options) * (options.cell_weight * cells + _LINE_END_CHARACTERS * rows)
     drawing = _COLOURING_BYTES_PER_CELL * cells + _BAND_CELL_BYTES * min(cells, BAND_CELLS) + coloured

@@ -31,11 +31,23 @@ __all__ = [
 DEFAULT_WIDTH: Final = 80
 """Default width of art, in columns: that of the classic terminal."""
 
-_COLOUR_CHARACTERS: Final = {"none": 0, "ansi": 19, "html": 31}
-"""Maximum characters that one colour adds to a cell: an escape code, or tags and HTML escaping."""
+_COLOUR_CHARACTERS: Final = {
+    "none": (0, 0, 0),
+    "ansi": (0, 19, 36),
+    "html": (0, 31, 50),
+    "ansi256": (0, 11, 20),
+    "ansi16": (0, 5, 9),
+}
+"""Maximum characters that no, one or two colours add to a cell: an escape code, or tags and HTML escaping."""
 
 COLORS: Final = tuple(_COLOUR_CHARACTERS)
-"""Colour modes of art: none, terminal escape codes, or an HTML document."""
+"""Colour modes of art: none, terminal escape codes for 24-bit colours, an HTML document, codes for 256 or for 16 colours."""
+
+PAINTS: Final = ("cells", "text")
+"""Extents of colour: the foreground and the background of each cell, or the characters alone."""
+
+SHAPES: Final = ("sextants", "quadrants")
+"""Shapes of coloured blocks: all of them, or those of Unicode 1.1 to 3.2 alone."""
 
 MAX_CHARS_BYTES: Final = 100
 """Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. A segment of a storage key, of at most
@@ -79,17 +91,18 @@ class Option:
     required_in_json: bool = False
     message_version: int
     """First version of the conversion request message that has the option."""
-    auto_message_version: int = 0
-    """First version that has the value `auto` of the option, if that was added later."""
+    newer_values: Mapping[str, int] = field(default_factory=dict)
+    """First version of the message that has a value, for values that are newer than the option. A worker of an older release
+    leaves such a message to one that knows the value."""
 
-    def version_with(self, value: object) -> int:
-        """Return the first version of the conversion request message that has this value of the option."""
-        return self.auto_message_version if self.auto_message_version and value == AUTO else self.message_version
+    def version_of(self, value: Any) -> int:
+        """Return the first version of the message in which the option may have `value`."""
+        return self.newer_values.get(value, self.message_version) if isinstance(value, str) else self.message_version
 
     @property
     def newest_version(self) -> int:
-        """The newest version of the conversion request message that a value of the option needs."""
-        return max(self.message_version, self.auto_message_version)
+        """The version of the message from which on the option may have any of its values."""
+        return max([self.message_version, *self.newer_values.values()])
 
     def schema(self, limits: Limits, *, with_default: bool = True) -> Schema:
         """Return the JSON Schema of the option, without its description."""
@@ -126,8 +139,8 @@ class ConversionOptions:
             summary=f"drawing style: {', '.join(STYLES)}",
             description=(
                 "How the art is drawn. `structure`: the character most similar to each cell in shape and tone; `ramp`: a "
-                "character for each brightness; `braille`: 2x4 dots per cell; `blocks`: 2x2 blocks per cell, or two pixels in "
-                "colour."
+                "character for each brightness; `braille`: 2x4 dots per cell; `blocks`: 2x2 blocks per cell, and finer shapes "
+                "in colour."
             ),
             label="Style",
             short_flag="-s",
@@ -140,29 +153,57 @@ class ConversionOptions:
             Flag(has_auto=True),
             summary="dark characters on a light background: true, false or auto",
             description=(
-                "Draw dark characters on a light background. With coloured `blocks`, only their page changes. `auto` does so "
-                "if it shows the image better, as for paper, plots and logos on white, and the header `Asciist-Invert` of the "
-                "answer says what was chosen. It is the default of the page and of `color=html`, which set their background."
+                "Draw dark characters on a light background. Coloured cells do not change, only the page around them. `auto` "
+                "does so if it shows the image better, as for paper, plots and logos on white, and the header "
+                "`Asciist-Invert` of the answer says what was chosen. It is the default of the page and of `color=html`, which "
+                "set their background."
             ),
             label="Background",
             page_choices={AUTO: "automatic", "false": "dark", "true": "light"},
             message_version=2,
-            auto_message_version=3,
+            newer_values={AUTO: 3},
         ),
     )
     color: str = field(
         default="none",
         metadata=_row(
             Choice(choices=COLORS),
-            summary="colour: none, ansi (terminal escape codes), html (an HTML document)",
+            summary=f"colour: {', '.join(COLORS)}",
             description=(
                 "Colour of the art. `none`; `ansi`: 24-bit terminal escape codes; `html`: an HTML document, sent as text/html "
-                "(or as `art` in JSON)."
+                "(or as `art` in JSON); `ansi256`, `ansi16`: codes for terminals with 256 or 16 colours."
             ),
             label="In colour",
             checkbox_value="html",
             script_value="ansi",
             message_version=2,
+            newer_values={"ansi256": 3, "ansi16": 3},
+        ),
+    )
+    paint: str = field(
+        default="cells",
+        metadata=_row(
+            Choice(choices=PAINTS),
+            summary=f"what is coloured: {', '.join(PAINTS)}",
+            description=(
+                "What is coloured. `cells`: the character and the background of each cell, chosen together; `text`: the "
+                "characters alone, as always in `ramp`."
+            ),
+            label="Coloured",
+            message_version=3,
+        ),
+    )
+    shapes: str = field(
+        default="sextants",
+        metadata=_row(
+            Choice(choices=SHAPES),
+            summary=f"shapes of coloured blocks: {', '.join(SHAPES)}",
+            description=(
+                "Shapes of coloured `blocks`. `sextants`: also those of Unicode 13, which show most details; `quadrants`: only "
+                "older ones, for fonts that lack sextants."
+            ),
+            label="Shapes of blocks",
+            message_version=3,
         ),
     )
     chars: str = field(
@@ -286,10 +327,22 @@ class ConversionOptions:
         return self.fit == "cover" and self.height > 0
 
     @property
+    def colours(self) -> int:
+        """Colours of a cell: 0, 1 (the foreground) or 2 (the foreground and the background)."""
+        if self.color == "none":
+            return 0
+        return 1 if self.paint == "text" or STYLES[self.style].painted_grid is None else 2
+
+    @property
+    def colour_grid(self) -> tuple[int, int]:
+        """(across, down): samples of colour per cell of art in colour."""
+        style = STYLES[self.style]
+        return (style.painted_grid or style.grid) if self.colours == 2 else style.grid
+
+    @property
     def cell_weight(self) -> int:
         """Weight of one cell in `Limits.max_art_characters`: the characters that it may become, or its samples if more."""
-        style = STYLES[self.style]
-        return max(style.samples, 1 + style.colours * _COLOUR_CHARACTERS[self.color])
+        return max(STYLES[self.style].samples, 1 + _COLOUR_CHARACTERS[self.color][self.colours])
 
     @property
     def _excluded(self) -> str:

@@ -110,7 +110,7 @@ class _Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(_Text):
-    """One of several names, each of lower-case letters."""
+    """One of several names, each of lower-case letters and digits."""
 
     choices: Sequence[str]
     key_pattern_of_any: str = ""

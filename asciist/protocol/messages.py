@@ -16,7 +16,7 @@ from asciist.options import OPTIONS, ConversionOptions
 from asciist.protocol.artifacts import digest_of_image_key, image_key
 
 REQUEST_VERSION: Final = 2
-"""Version of requests that this release writes, unless an option in use needs a newer one (`Option.message_version`). Workers
+"""Version of requests that this release writes, unless an option in use needs a newer one (`Option.version_of`). Workers
 also read version 1, because during an upgrade the web tier may still be of an older release."""
 _REQUEST_VERSIONS_READ: Final = tuple(range(1, max(option.newest_version for option in OPTIONS.values()) + 1))
 
@@ -104,8 +104,8 @@ class ConversionRequest:
 @lru_cache(maxsize=256)
 def _request_version(options: ConversionOptions) -> int:
     """Return REQUEST_VERSION, or the first version that has all options in use if that is newer."""
-    values = [(option, getattr(options, option.name)) for option in OPTIONS.values()]
-    return max([REQUEST_VERSION, *(option.version_with(value) for option, value in values if value != option.default)])
+    values = ((option, getattr(options, option.name)) for option in OPTIONS.values())
+    return max([REQUEST_VERSION, *(option.version_of(value) for option, value in values if value != option.default)])
 
 
 _OPTIONS_OF_VERSIONS: Final = {
@@ -119,7 +119,7 @@ def _options(fields: dict[str, Any]) -> ConversionOptions:
     options = _OPTIONS_OF_VERSIONS[fields["version"]]
     for option in options:
         value = fields.get(option.name)
-        if not option.kind.holds(value) or option.version_with(value) > fields["version"]:
+        if not option.kind.holds(value) or option.version_of(value) > fields["version"]:
             raise MalformedMessageError(f"invalid {option.name}: {value!r}")
     return ConversionOptions(**{option.name: fields[option.name] for option in options})
 

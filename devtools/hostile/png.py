@@ -194,7 +194,7 @@ def corpus() -> Iterator[Case]:
             "complete PNG of 60 megapixels": _png(header(60_000, 1000, 1, _GREY), pixels(60_000, 1000, 1, _GREY)),
             "PNG of a negative width": png_of_header(2**32 - 1, 1),
             "PNG with a second header of 4 exapixels": _png(header(), header(2**31 - 1, 2**31 - 1), pixels()),
-            "RGBA PNG of 36 megapixels": png_of_header(6000, 6000, 8, _RGBA),
+            "RGBA PNG of 49 megapixels": png_of_header(7000, 7000, 8, _RGBA),
             "1-bit PNG of 2 columns and 25 million rows": black_png(2, 24_999_999, 1),
             "grey PNG of one row of 50 megapixels": black_png(50_000_000, 1),
             "RGBA PNG of one row of 30 megapixels": black_png(30_000_000, 1, 8, _RGBA),

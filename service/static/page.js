@@ -181,10 +181,14 @@ function runs(art) {
     const found = [];
     let colours = {};
     for (const part of line.split(/(\x1b\[[\d;]*m)/)) {
-      const code = part.match(/^\x1b\[(?:([34])8;2;(\d+);(\d+);(\d+))?/);
-      if (!code) part && found.push({ text: part, ...colours });
-      else if (!code[1]) colours = {}; // a reset
-      else colours = { ...colours, [code[1] === "3" ? "foreground" : "background"]: `rgb(${code.slice(2).join()})` };
+      if (!part.startsWith("\x1b")) {
+        if (part) found.push({ text: part, ...colours });
+        continue;
+      }
+      if (part === "\x1b[0m") colours = {};
+      for (const [, layer, ...channels] of part.matchAll(/([34])8;2;(\d+);(\d+);(\d+)/g)) {
+        colours = { ...colours, [layer === "3" ? "foreground" : "background"]: `rgb(${channels.join()})` };
+      }
     }
     return found;
   });
@@ -197,13 +201,13 @@ function draw(drawn) {
   for (const [row, line] of runs(drawn.text).entries()) {
     if (row) lines.append("\n");
     for (const run of line) {
-      if (!run.foreground) {
+      if (!run.foreground && !run.background) {
         lines.append(run.text);
         continue;
       }
       const span = document.createElement("span");
       span.textContent = run.text;
-      span.style.color = run.foreground;
+      span.style.color = run.foreground ?? "";
       span.style.backgroundColor = run.background ?? "";
       lines.append(span);
     }
@@ -261,9 +265,10 @@ function number(value, digits = 1) {
 
 // Copies and downloads
 
-/** Returns the art without colour. In colour, the style blocks draws only half blocks, so it is converted again. */
+/** Returns the art without colour. Characters that were chosen together with two colours need them: it is converted again. */
 async function plainText() {
-  if (!shown.query.has("color") || shown.query.get("style") !== "blocks") return shown.text.replace(ESCAPE_CODE, "");
+  const hasBackgrounds = runs(shown.text).some((line) => line.some((run) => run.background));
+  if (!hasBackgrounds) return shown.text.replace(ESCAPE_CODE, "");
   return (await convert(shown.image, withColor(null))).text;
 }
 
@@ -359,7 +364,7 @@ function listen() {
     if (target.type === "file") return;
     if (target === $("slider")) fields.width.value = target.value;
     if (target === fields.width) $("slider").value = target.value;
-    enableCharacters();
+    enableFields();
     update();
   });
   form.addEventListener("change", () => form.reportValidity());
@@ -403,8 +408,11 @@ function listen() {
   });
 }
 
-/** Enables the field for characters if the style uses characters. */
-function enableCharacters() {
+/** Enables the fields that apply to the style and the colour. */
+function enableFields() {
+  const { style, color, paint, shapes } = fields;
+  paint.disabled = !color.checked || style.value === "ramp";
+  shapes.disabled = paint.disabled || paint.value === "text" || style.value !== "blocks";
   fields.chars.disabled = !fields.chars.dataset.styles.split(" ").includes(fields.style.value);
 }
 
@@ -427,7 +435,7 @@ async function openLink(permalink) {
 function start() {
   document.documentElement.classList.add("scripting");
   fields.image.required = false; // an image may also be dropped or pasted
-  enableCharacters();
+  enableFields();
   listen();
   const { permalink } = document.body.dataset;
   if (permalink) {

@@ -258,7 +258,7 @@ class TestPool:
         assert limits["Max core file size"] == "0"
 
     def test_the_largest_image_that_is_accepted_is_converted(self, running: Pool) -> None:
-        image = encoded(Image.new("RGB", (4000, 7000)), "PNG")  # 28 megapixels need 187 of 190 MB
+        image = encoded(Image.new("RGB", (4000, 7000)), "PNG")  # 28 megapixels need 181 of 190 MB
         coloured = ConversionOptions(width=200, color="ansi", style="blocks")
 
         for options in (OPTIONS, coloured):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asciist.conversion import ENGINE_VERSION, STYLES, ConversionOptions, convert
 from asciist.limits import Limits
+from asciist.options import COLORS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILE = Path(__file__).with_suffix(".json")
@@ -20,15 +21,18 @@ FILE = Path(__file__).with_suffix(".json")
 def options() -> Iterator[ConversionOptions]:
     for style in STYLES:
         yield from (ConversionOptions(width=width, style=style) for width in (40, 80, 200))
-        yield from (ConversionOptions(width=60, style=style, color=color) for color in ("ansi", "html"))
+        yield from (ConversionOptions(width=60, style=style, color=color) for color in COLORS if color != "none")
+        yield ConversionOptions(width=60, style=style, color="ansi", paint="text")
         yield ConversionOptions(width=60, style=style, invert=True)
+    yield ConversionOptions(width=60, style="blocks", color="ansi", shapes="quadrants")
     for style in ("structure", "ramp"):
         yield ConversionOptions(width=60, style=style, chars=" .oO@")
         yield ConversionOptions(width=60, style=style, chars="^@#")
 
 
 def name_of(choice: ConversionOptions) -> str:
-    parts = [choice.style, str(choice.width), choice.color, "inverted" * choice.invert, choice.chars]
+    others = [value for value, default in ((choice.paint, "cells"), (choice.shapes, "sextants")) if value != default]
+    parts = [choice.style, str(choice.width), choice.color, "inverted" * choice.invert, choice.chars, *others]
     return " ".join(filter(None, parts))
 
 

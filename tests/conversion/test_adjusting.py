@@ -47,4 +47,4 @@ def test_colours_are_adjusted_too() -> None:
     image = encoded(Image.new("RGB", (8, 8), (128, 64, 0)), "PNG")
     art = convert(image, ConversionOptions(width=2, style="blocks", color="ansi", brightness=100), Limits())
 
-    assert f"38;2;{levels(brightness=100)[128]};{levels(brightness=100)[64]};0m" in art
+    assert f"48;2;{levels(brightness=100)[128]};{levels(brightness=100)[64]};0m" in art

@@ -2,19 +2,49 @@
 
 import re
 from html.parser import HTMLParser
-from math import sqrt
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from asciist.conversion import STYLES, ConversionOptions, convert, decode, open_image, render
+from asciist.conversion import STYLES, ConversionOptions, colouring, convert, decode, open_image, render
 from asciist.conversion.colouring import ansi, html
 from asciist.limits import Limits
 
 Cell = tuple[str, tuple[int, ...] | None, tuple[int, ...] | None]
 """A character, its foreground and its background."""
+
+
+def selected(
+    parameters: list[int], foreground: tuple[int, ...] | None, background: tuple[int, ...] | None
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Return the foreground and the background after an escape code with these parameters."""
+    while parameters:
+        kind, *parameters = parameters
+        if kind in (38, 48):
+            model, *parameters = parameters
+            count = {2: 3, 5: 1}[model]
+            colour = tuple(parameters[:count]) if model == 2 else xterm(parameters[0])
+            parameters = parameters[count:]
+        else:
+            first = max(code for code in (30, 40, 90, 100) if code <= kind)
+            colour = xterm(kind - first + 8 * (first >= 90))
+            kind = 38 if first in (30, 90) else 48
+        foreground, background = (colour, background) if kind == 38 else (foreground, colour)
+    return foreground, background
+
+
+def xterm(index: int) -> tuple[int, ...]:
+    """Return a colour of xterm's palette of 256 colours."""
+    if index < 16:
+        dim = (229,) * 3 if index == 7 else tuple(205 * (index >> channel & 1) for channel in range(3))
+        bright = tuple(255 * (index >> channel & 1) for channel in range(3))
+        return {4: (0, 0, 238), 8: (127,) * 3, 12: (92, 92, 255)}.get(index, dim if index < 8 else bright)
+    if index >= 232:
+        return (8 + 10 * (index - 232),) * 3
+    levels = (0, 95, 135, 175, 215, 255)
+    return tuple(levels[(index - 16) // 6**place % 6] for place in (2, 1, 0))
 
 
 def terminal(text: str) -> list[list[Cell]]:
@@ -29,12 +59,8 @@ def terminal(text: str) -> list[list[Cell]]:
                     cells.append((character, foreground, background))
                 case ["0"]:
                     foreground = background = None
-                case ["38", "2", *channels]:
-                    foreground = tuple(map(int, channels))
-                case ["48", "2", *channels]:
-                    background = tuple(map(int, channels))
-                case other:
-                    raise AssertionError(other)
+                case parameters:
+                    foreground, background = selected([int(parameter) for parameter in parameters], foreground, background)
         assert (foreground, background) == (None, None), "the colour continues into the next line"
         lines.append(cells)
     return lines
@@ -75,14 +101,14 @@ class Browser(HTMLParser):
                     assert self.open[-1] == "pre"
                     self.lines.append([])
                 else:
-                    self.lines[-1].append((character, style.get("color"), style.get("background-color")))
+                    self.lines[-1].append((character, style.get("color"), style.get("background")))
 
 
 def legible(colour: tuple[int, ...], invert: bool) -> tuple[int, ...]:
     if invert:
         return tuple(255 - channel for channel in legible(tuple(255 - channel for channel in colour), False))
     largest = max(*colour, 1)
-    return tuple(round(channel * sqrt(255 * largest) / largest) for channel in colour)
+    return tuple(round(channel * 255 * (largest / 255) ** 0.25 / largest) for channel in colour)
 
 
 def assert_shows(shown: list[list[Cell]], art: str, colours: Image.Image, invert: bool) -> None:
@@ -132,7 +158,7 @@ def test_large_art_is_coloured_down_to_its_last_row(cat: bytes) -> None:
     for color, shown in (("ansi", terminal), ("html", lambda text: Browser(text).lines)):
         options = ConversionOptions(width=250, style="ramp", color=color)  # more cells than are processed at a time
         image = decode(open_image(cat, options, Limits()))
-        art = render(image, ConversionOptions(width=250, style="ramp"))
+        art = render(image.by_strongest_channel(invert=False), ConversionOptions(width=250, style="ramp"))
         assert_shows(shown(render(image, options)), art, image.sample_colour(250, art.count("\n") + 1), False)
 
 
@@ -144,11 +170,60 @@ def test_a_code_is_written_only_where_the_colour_changes() -> None:
     assert "\n<b style=color:#ff0000>## ##</b><b style=color:#0000ff>.</b>\n" in html("## ##.", colours, invert=False)
 
 
-def test_the_colour_shows_half_of_the_brightness() -> None:
-    grey = Image.new("RGB", (1, 1), (64, 32, 0))
+def test_characters_without_a_background_are_not_dim() -> None:
+    brown = Image.new("RGB", (1, 1), (64, 32, 0))
 
-    assert ansi("#", grey, invert=False) == "\x1b[38;2;128;64;0m#\x1b[0m"  # sqrt(255 * 64) = 127.7
-    assert ansi("#", Image.new("RGB", (1, 1), (191, 223, 255)), invert=True) == "\x1b[38;2;127;191;255m#\x1b[0m"
+    assert ansi("#", brown, invert=False) == "\x1b[38;2;180;90;0m#\x1b[0m"  # 255 * (64 / 255) ** 0.25 = 180.5
+    assert ansi("#", Image.new("RGB", (1, 1), (191, 223, 255)), invert=True) == "\x1b[38;2;75;165;255m#\x1b[0m"
+
+
+def test_two_colours_that_change_at_once_share_a_code_and_blanks_keep_the_foreground() -> None:
+    colours = Image.new("RGB", (3, 2), (255, 0, 0))
+    colours.paste((0, 0, 255), (0, 1, 3, 2))
+    colours.putpixel((1, 0), (9, 9, 9))
+    colours.putpixel((1, 1), (0, 255, 0))
+
+    assert ansi("a b", colours, invert=False) == (
+        "\x1b[38;2;255;0;0;48;2;0;0;255ma\x1b[48;2;0;255;0m \x1b[48;2;0;0;255mb\x1b[0m"
+    )
+    assert "\n<b style=color:#ff0000;background:#0000ff>a</b><b style=color:#ff0000;background:#00ff00> </b>" in html(
+        "a b", colours, invert=False
+    )
+
+
+@pytest.mark.parametrize(("color", "indices"), [("ansi256", range(16, 256)), ("ansi16", range(16))])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_terminal_with_few_colours_shows_them_unchanged(color: str, indices: range, layers: int) -> None:
+    colours = [xterm(index) for index in indices]
+    image = Image.new("RGB", (len(colours), layers))
+    image.putdata(colours * layers)
+    art = "#" * len(colours)
+    coloured = few_colours(color, art, image)
+
+    [cells] = terminal(coloured)
+    assert [cell[0] for cell in cells] == list(art)
+    if layers == 2:  # a single layer is brightened
+        assert [cell[1] for cell in cells] == [cell[2] for cell in cells] == colours
+
+
+def few_colours(color: str, art: str, colours: Image.Image) -> str:
+    """Add colours without dithering, which would shift those of the palette."""
+    coder, kinds = {
+        "ansi256": (colouring._indices_of_256, ("38;5", "48;5")),
+        "ansi16": (colouring._indices_of_16, ("", "")),
+    }[color]
+    return colouring._escaped(art, colours, False, coder, kinds)
+
+
+@pytest.mark.parametrize("color", ["ansi256", "ansi16"])
+def test_colours_between_two_of_the_palette_alternate(color: str) -> None:
+    between = Image.new("RGB", (64, 32), {"ansi256": (115, 115, 115), "ansi16": (178, 178, 178)}[color])
+    art = "\n".join(["#" * 64] * 16)
+    cells = [cell for line in terminal(colouring.MODES[color](art, between, invert=False)) for cell in line]
+
+    levels = [colour[0] for _, foreground, background in cells for colour in (foreground, background) if colour]
+    assert len(set(levels)) >= 2
+    assert sum(levels) / len(levels) == pytest.approx({"ansi256": 115, "ansi16": 178}[color], abs=20)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -162,17 +237,12 @@ def test_a_document_is_self_contained(cat: bytes, style: str, invert: bool) -> N
     assert document.endswith("</html>")
     assert set(browser.tags) == {"html", "head", "meta", "title", "style", "body", "pre", "b"}
     assert browser.open == []
-    assert not re.search(r"url\(|@import|https?:|src=|href=|\son\w+=", document)
+    assert not re.search(r"url\((?!data:font/woff2;base64,)|@import|https?:|src=|href=|\son\w+=", document)
     assert f"background:{'#fff' if invert else '#000'}" in document
     assert document == convert(cat, options, Limits())
 
 
-def test_blocks_show_true_colours_in_a_document(cat: bytes) -> None:
-    options = ConversionOptions(width=30, style="blocks", color="html")
-    image = decode(open_image(cat, options, Limits()))
-    shown = Browser(render(image, options)).lines
-    colours = image.sample_colour(30, 2 * len(shown))
+def test_only_documents_of_blocks_contain_their_font(cat: bytes) -> None:
+    documents = {style: convert(cat, ConversionOptions(width=30, style=style, color="html"), Limits()) for style in STYLES}
 
-    for y, cells in enumerate(shown):
-        for x, cell in enumerate(cells):
-            assert cell == ("▀", colours.getpixel((x, 2 * y)), colours.getpixel((x, 2 * y + 1)))
+    assert [style for style, document in documents.items() if "@font-face" in document] == ["blocks"]

@@ -9,11 +9,12 @@ from PIL import Image
 from asciist.conversion import ConversionOptions, convert, open_image
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
+from asciist.options import AUTO
 from devtools.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments, with_png_chunks
 
 
-def art(image: bytes, width: int = 16) -> str:
-    return convert(image, ConversionOptions(width=width, style="ramp"), Limits())
+def art(image: bytes, width: int = 16, *, background: str = AUTO) -> str:
+    return convert(image, ConversionOptions(width=width, style="ramp", background=background), Limits())
 
 
 def shape(text: str) -> tuple[int, int]:
@@ -22,9 +23,9 @@ def shape(text: str) -> tuple[int, int]:
     return len(lines[0]), len(lines)
 
 
-def ends(image: bytes) -> str:
+def ends(image: bytes, *, background: str = AUTO) -> str:
     """Return the first and the last character of a row, away from the middle, where the Lanczos filter rings."""
-    row = art(image, 8).split("\n")[1]
+    row = art(image, 8, background=background).split("\n")[1]
     return row[0] + row[-1]
 
 
@@ -90,11 +91,14 @@ def test_a_transparent_palette_entry_is_black() -> None:
     assert ends(encoded(image, "GIF", transparency=2)) == "@ "
 
 
-def test_a_transparent_colour_is_black() -> None:
-    assert ends(encoded(halves(200, 255, "L"), "PNG", transparency=255)) == "# "
-    assert ends(encoded(halves((200, 200, 200), (255, 255, 255), "RGB"), "PNG", transparency=(255, 255, 255))) == "# "
-    assert ends(encoded(halves(0, 255, "1"), "PNG", transparency=255)) == "  "
-    assert ends(encoded(halves(51_400, 65_535, "I;16"), "PNG", transparency=65_535)) == "# "
+def test_a_transparent_colour_is_the_background() -> None:
+    for image, transparency in (
+        (halves(200, 255, "L"), 255),
+        (halves((200, 200, 200), (255, 255, 255), "RGB"), (255, 255, 255)),
+        (halves(51_400, 65_535, "I;16"), 65_535),
+    ):
+        assert ends(encoded(image, "PNG", transparency=transparency), background="#000000") == "# "
+    assert ends(encoded(halves(0, 255, "1"), "PNG", transparency=255), background="#000000") == "  "
 
 
 def test_16_bit_levels_are_scaled_not_clipped() -> None:

@@ -68,7 +68,30 @@ def test_brighter_images_have_more_dots(style: str) -> None:
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
-    assert 0.28 < shares[8] < 0.36  # luma 120: one third of luma plus two thirds of its square
+    assert {0.0, 1.0} == set(shares)  # an image of one grey is a graphic
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_midtones_of_a_photograph_become_patterns_of_dots(style: str) -> None:
+    """A gradient has as many levels as a photograph."""
+    picture = dots(art(Image.linear_gradient("L").rotate(90), style, width=80))
+    shares = [lit(picture.crop((left, 0, left + 16, picture.height))) for left in range(0, picture.width, 16)]
+
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert sum(0.02 < share < 0.98 for share in shares) >= 4
+
+
+@pytest.mark.parametrize("style", DOTS)
+def test_flat_areas_of_a_graphic_have_no_pattern(style: str) -> None:
+    graphic = Image.new("L", (400, 400), 250)
+    graphic.paste(70, (100, 100, 300, 300))
+    graphic.paste(190, (150, 150, 250, 250))
+
+    inside = dots(art(graphic, style, width=100)).crop((60, 0, 70, 100))  # 120 to 140 px across
+    rows = {lit(inside.crop((0, row, 10, row + 1))) for row in range(inside.height)}
+    assert rows == {0, 1}
 
 
 @pytest.mark.parametrize("style", DOTS)
@@ -88,13 +111,3 @@ def test_contrast_is_stretched_but_noise_is_not(style: str) -> None:
 
     nearly_white = Image.effect_noise((256, 256), 2).point(lambda level: 253 if level > 128 else 252)
     assert lit(dots(art(nearly_white, style))) > 0.9
-
-
-def test_coloured_blocks_show_two_pixels_per_cell() -> None:
-    red_over_blue = Image.new("RGB", (8, 8), (200, 10, 10))
-    red_over_blue.paste((10, 10, 200), (0, 4, 8, 8))
-
-    assert art(red_over_blue, "blocks", width=2, color="ansi") == "\x1b[38;2;200;10;10m\x1b[48;2;10;10;200m▀▀\x1b[0m"
-    assert art(red_over_blue, "blocks", width=2, color="ansi", invert=True) == art(
-        red_over_blue, "blocks", width=2, color="ansi"
-    )

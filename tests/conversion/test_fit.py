@@ -78,7 +78,7 @@ def test_the_colours_of_covering_art_are_those_of_the_middle() -> None:
     image = encoded(stripes("blue", "red", "lime"), "PNG")
     art = convert(image, ConversionOptions(width=10, height=10, style="blocks", color="ansi", fit="cover"), Limits())
 
-    assert "\x1b[38;2;255;0;0m" in art
+    assert "\x1b[48;2;255;0;0m" in art
     assert "0;0;255m" not in art
     assert "0;255;0m" not in art
 

@@ -15,7 +15,7 @@ from asciist.conversion.memory import MAX_SAMPLES_PER_COLUMN
 from asciist.conversion.rendering import RENDERERS
 from asciist.errors import TooManyPixelsError
 from asciist.limits import Limits
-from asciist.options import COLORS, STYLES
+from asciist.options import COLORS, PAINTS, STYLES
 from devtools import hostile
 from devtools.hostile import encoded, exif, gradient, png_chunk
 from devtools.hostile.jpeg import black_jpeg
@@ -211,6 +211,7 @@ def options(draw: st.DrawFn) -> ConversionOptions:
         width=draw(st.sampled_from([1, 80, 1000]) | st.integers(1, 1000)),
         style=style,
         color=draw(st.sampled_from(COLORS)),
+        paint=draw(st.sampled_from(PAINTS)),
         invert=draw(st.sampled_from([False, True, "auto"])),
         chars=draw(st.sampled_from(["", " é", "\U0001d7d8#"])) if style == "ramp" else "",
         background=draw(st.sampled_from(["auto", "#00ff00"])),

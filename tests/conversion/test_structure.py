@@ -120,6 +120,8 @@ for path in sorted(pathlib.Path("examples").iterdir()):
     if path.suffix != ".md":
         for width in (33, 120):
             print(convert(path.read_bytes(), ConversionOptions(width=width), Limits()))
+        for style in ("structure", "braille", "blocks"):
+            print(convert(path.read_bytes(), ConversionOptions(width=60, style=style, color="ansi"), Limits()))
 """
 
 

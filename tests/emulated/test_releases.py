@@ -12,11 +12,10 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from asciist.options import COLORS, OPTIONS, STYLES, ConversionOptions
+from asciist.options import COLORS, OPTIONS, PAINTS, SHAPES, STYLES, ConversionOptions
 from asciist.protocol.messages import REQUEST_VERSION, ConversionReply, ConversionRequest, Trace
 from tests.emulated.emulator import ROOT, Emulator
 from tests.emulated.test_faults import reply_path
@@ -30,6 +29,21 @@ COMMIT = Path(__file__).with_name("previous_release").read_text().strip()
 PACKAGES = ("asciist", "service", "lambda_worker")
 REQUESTS = 3 * RATE
 
+KNOWN_COLORS = ("none", "ansi", "html")
+"""Values of `color` of the previous release."""
+NEWER = [
+    *({"color": color} for color in COLORS if color not in KNOWN_COLORS),
+    *({"paint": paint} for paint in PAINTS[1:]),
+    *({"shapes": shapes} for shapes in SHAPES[1:]),
+    {"invert": "auto"},
+    {"background": "#ffffff"},
+    {"height": 9},
+    {"fit": "fill"},
+    {"brightness": -1},
+    {"contrast": 1},
+]
+"""Options that the previous release does not know."""
+
 
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,8 +56,8 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def requests() -> Iterator[ConversionRequest]:
-    """Requests with each value of each option that the previous release has."""
-    for style, color, invert, chars in itertools.product(STYLES, COLORS, (False, True), ("", " .:-=+*#%@")):
+    """Requests with each value of each option that the previous release knows."""
+    for style, color, invert, chars in itertools.product(STYLES, KNOWN_COLORS, (False, True), ("", " .:-=+*#%@")):
         options = ConversionOptions(width=80, style=style, color=color, invert=invert, chars=chars if style == "ramp" else "")
         for attempt in (1, 2):
             yield ConversionRequest(
@@ -89,21 +103,27 @@ def test_the_previous_release_reads_every_message_of_this_one_and_the_other_way_
     assert [ConversionReply.from_json(body) for body in replies] == REPLIES
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"invert": "auto"}, {"background": "#ffffff"}, {"height": 9}, {"fit": "fill"}, {"contrast": 1}, {"brightness": -1}],
-)
-def test_the_previous_release_leaves_a_message_with_newer_options_to_a_newer_worker(
-    previous: Path, options: dict[str, Any]
-) -> None:
-    request = replace(next(requests()), options=ConversionOptions(width=80, **options))
-    written = json.dumps([[request.to_json()], []])
+READ_NEWER = """
+import json, sys
+from asciist.errors import MalformedMessageError
+from asciist.protocol.messages import ConversionRequest
+for body in json.load(sys.stdin):
+    try:
+        ConversionRequest.from_json(body)
+    except MalformedMessageError:
+        print("left to another worker")
+"""
+
+
+def test_the_previous_release_leaves_options_that_it_does_not_know_to_workers_of_this_one(previous: Path) -> None:
+    """It would refuse them, and the web tier would answer with that refusal."""
+    request = next(requests())
+    bodies = [replace(request, options=replace(request.options, **newer)).to_json() for newer in NEWER]
     done = subprocess.run(
-        [sys.executable, "-c", READ], cwd=previous, input=written, capture_output=True, text=True, check=False
+        [sys.executable, "-c", READ_NEWER], cwd=previous, input=json.dumps(bodies), capture_output=True, text=True, check=True
     )
 
-    assert "MalformedMessageError" in done.stderr
-    assert "unsupported version 3: this release reads 1, 2" in done.stderr
+    assert done.stdout.splitlines() == ["left to another worker"] * len(NEWER)
 
 
 def test_a_worker_of_the_previous_release_serves_this_web_tier(

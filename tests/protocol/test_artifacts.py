@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from asciist.conversion import DEFAULT_STYLE, STYLES, ConversionOptions
 from asciist.errors import BadOptionError
 from asciist.limits import Limits
-from asciist.options import COLORS, MAX_CHARS_BYTES
+from asciist.options import COLORS, MAX_CHARS_BYTES, PAINTS, SHAPES
 from asciist.options import OPTIONS as OPTIONS_TABLE
 from asciist.options.kinds import Choice, Flag
 from asciist.protocol.artifacts import StoredArt, art_key, options_of_variant, variant_of
@@ -26,6 +26,8 @@ OPTIONS = st.builds(
     fit=st.sampled_from(["contain", "cover", "fill"]),
     brightness=st.integers(-100, 100),
     contrast=st.integers(-100, 100),
+    paint=st.sampled_from(PAINTS),
+    shapes=st.sampled_from(SHAPES),
 )
 
 
@@ -97,7 +99,9 @@ def test_every_part_of_a_key_is_a_valid_file_name(options: ConversionOptions) ->
 def test_the_longest_variant_fits_a_file_name() -> None:
     longest = {
         "invert": "auto",
-        "color": "html",
+        "color": "ansi256",
+        "paint": "text",
+        "shapes": "quadrants",
         "chars": "x" * MAX_CHARS_BYTES,
         "background": "#ff8800",
         "height": 1000,

@@ -38,6 +38,8 @@ VERSION_1 = {
         invert=st.sampled_from([False, True, "auto"]),
         chars=st.text(),
         color=st.text(),
+        paint=st.text(),
+        shapes=st.text(),
     )
 )
 def test_every_option_survives_a_round_trip(options: ConversionOptions) -> None:
@@ -119,6 +121,15 @@ def test_a_reply_has_the_polarity_only_if_it_was_chosen() -> None:
         assert ConversionReply.from_json(reply.to_json()) == reply
         assert json.loads(reply.to_json())["invert"] is invert
     assert "invert" not in json.loads(REQUEST.reply(art="@").to_json())
+
+
+@pytest.mark.parametrize("newer", [{"color": "ansi256"}, {"color": "ansi16"}, {"paint": "text"}, {"shapes": "quadrants"}])
+def test_a_value_that_older_releases_do_not_know_needs_version_3(newer: dict[str, str]) -> None:
+    """A worker of an older release leaves the message to another one, instead of refusing the value."""
+    request = replace(REQUEST, options=replace(REQUEST.options, **newer))
+
+    assert json.loads(request.to_json())["version"] == 3
+    assert ConversionRequest.from_json(request.to_json()) == request
 
 
 @pytest.mark.parametrize("version", [0, 4, "2", None, [2]])

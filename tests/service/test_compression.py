@@ -63,7 +63,7 @@ def test_art_is_compressed_in_every_form_and_for_every_call(client: FlaskClient,
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("options", [{"width": 1000}, {"width": 300, "color": "html", "invert": True}])
+@pytest.mark.parametrize("options", [{"width": 1000}, {"width": 280, "color": "html", "invert": True}])
 def test_large_art_is_compressed_in_pieces_and_arrives_whole(
     client: FlaskClient, cat: bytes, encoding: str, options: dict[str, Any]
 ) -> None:
