@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from asciist.conversion.refining import RefiningTables
 from asciist.conversion.similarity import GlyphStatistics
 
 CHARACTERS: Final = bytes(range(32, 127)).decode("ascii")
@@ -48,6 +49,11 @@ class GlyphBank:
     def statistics(self) -> GlyphStatistics:
         """Sums over each glyph, for `similarity`; computed on first use."""
         return GlyphStatistics.of(self.coverage)
+
+    @cached_property
+    def refining(self) -> RefiningTables:
+        """Tables over each glyph, for `refining`; computed on first use."""
+        return RefiningTables.of(self.characters, self.coverage)
 
     def restricted_to(self, characters: str) -> "GlyphBank":
         """The glyph bank for a subset of `CHARACTERS`."""

@@ -1,10 +1,10 @@
 """The `structure` style: each cell becomes the character whose glyph is most similar to it, in shape and in tone.
 
-    4x8 samples per cell  ->  tone curve  ->  nearest glyph  ->  characters
+    4x8 samples per cell  ->  tone curve  ->  nearest glyph  ->  agreement with neighbours  ->  characters
 
 The best tone curve depends on the image: a photograph needs all its tones, and a cartoon is clearer with its flat areas blank.
 Some rows of cells are therefore drawn with every preset and compared with the image (`similarity`). The whole image is then
-drawn with the best preset.
+drawn with the best preset, and each cell is chosen again so that edges run on across cells (`refining`).
 
 Every choice is made on integers, or on ratios of integers, which IEEE 754 rounds the same way everywhere, so the art is the
 same on every machine.
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageChops
 
+from asciist.conversion import refining
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.glyphs import COLUMNS, ROWS, GlyphBank, glyph_bank
 from asciist.conversion.similarity import similarity
@@ -47,18 +48,20 @@ class Preset:
 
 
 PRESETS: Final = (
-    Preset(42, 986, 3, 1),
-    Preset(50, 902, 8, 0),
-    Preset(282, 800, 3, 0),
-    Preset(500, 999, 3, 0),
-    Preset(750, 991, 4, 0),
+    Preset(300, 990, 3, 0),
+    Preset(450, 995, 4, 0),
 )
-"""Found together with the matchers, by a search for the set with the best scores (tools/glyph-bank)."""
+"""The best pair of 34 tone curves (docs/decisions/0039-midtones-and-edges.md). The second shows less of what is near the ground."""
 
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
 """Presets are compared on about _PREVIEW_CELLS cells, in rows spread evenly over the image. Rows alternate between the left and
 the right half, so that a detail that occurs in only one place is rarely missed."""
+
+_HIDDEN_CHARGE: Final = 0.75
+"""Share of its similarity that a drawing would lose if all its cells were blank and all of the image lighter than the ground."""
+_DARKEST_MIDTONE: Final = 4 * refining.DARKEST_MIDTONE
+"""Mean of the eighths, 0 to 1020, of a cell in which a blank is charged."""
 
 _MATCHED_AT_ONCE: Final = 600
 """Cells matched at a time, so that the intermediate results (0.3 MB) stay in the processor's cache."""
@@ -79,16 +82,20 @@ def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Pr
     if options.invert:
         sampled = ImageChops.invert(sampled)
     samples = np.frombuffer(sampled.tobytes(), _SAMPLES).reshape(rows, ROWS, columns)
-    surroundings = _surroundings(np.asarray(sampled.reduce((COLUMNS, ROWS))))
+    means = np.asarray(sampled.reduce((COLUMNS, ROWS)))
+    surroundings = _surroundings(means)
     curves = _tone_curves(sampled.histogram(), presets)
     best = _best(presets, curves, samples, surroundings, bank) if len(presets) > 1 else 0
     at_once = max(1, _MATCHED_AT_ONCE // columns)
     matcher = _Matcher(bank, at_once * columns)
-    art = np.full((rows, columns + 1), ord("\n"), np.uint8)
+    nearest = np.empty((rows, columns), np.uint8)
     for top in range(0, rows, at_once):
         part = slice(top, top + at_once)
-        nearest = matcher.nearest(_cells(samples[part], surroundings[part]), curves[best], presets[best])
-        art[part, :-1] = bank.characters.take(nearest).reshape(-1, columns)
+        cells = _cells(samples[part], surroundings[part])
+        nearest[part] = matcher.nearest(cells, curves[best], presets[best]).reshape(-1, columns)
+    art = np.full((rows, columns + 1), ord("\n"), np.uint8)
+    eighths = np.asarray(sampled.reduce((COLUMNS // refining.COLUMNS, ROWS // refining.ROWS)))
+    art[:, :-1] = bank.characters.take(refining.refined(nearest, eighths, means, bank.refining))
     return art.tobytes()[:-1].decode("ascii")
 
 
@@ -185,5 +192,8 @@ def _best(presets: Sequence[Preset], curves: list[bytes], samples: _Words, surro
     matcher = _Matcher(bank, len(cells))
     drawings = [matcher.nearest(cells, curve, preset) for preset, curve in zip(presets, curves, strict=True)]
     eighths = cells[:, : len(_EIGHTHS)].astype(np.float64) @ _EIGHTHS
-    scores = similarity(np.stack(drawings).reshape(-1, count, width), eighths.reshape(count, width, -1), bank.statistics)
+    drawn = np.stack(drawings)
+    hidden = (bank.statistics.means.take(drawn) == 0) & (eighths.sum(1) >= 8 * _DARKEST_MIDTONE)
+    scores = similarity(drawn.reshape(-1, count, width), eighths.reshape(count, width, -1), bank.statistics)
+    scores = [score * (1 - _HIDDEN_CHARGE * share) for score, share in zip(scores, hidden.mean(1).tolist(), strict=True)]
     return scores.index(max(scores))
