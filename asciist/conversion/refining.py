@@ -1,24 +1,25 @@
 """The second pass of the style `structure`: each cell's character is chosen again, beside those of its neighbours.
 
-The first pass matches every cell alone, so an edge that crosses cells may break up between them. This pass compares slopes across
-the borders. Let x be the drawing and s the image, in eighths of cells; B a blur of 1:2:1 in both directions, and D the
-differences between adjacent eighths. The drawing is good if the slopes DBx and DBs correlate. To replace the glyph c of a cell by
-the glyph i changes the correlation, to second order and up to a factor, by
+The first pass matches every cell alone, so an edge that crosses cells may break up between them. This pass compares slopes
+across the borders. Let x be the drawing and s the image, in eighths of cells; B a blur of 1:2:1 in both directions, and D the
+differences between adjacent eighths. The drawing is good if the slopes DBx and DBs correlate. To replace the glyph c of a cell
+by the glyph i changes the correlation, to second order and up to a factor, by
 
     <K (r s - x), i - c> - kappa / 2 <i - c, K (i - c)>,    K = B'D'DB,    r = <x, Kx> / <x, Ks>.
 
-With kappa = 1, this is the decrease of |DB (r s - x)|^2 / 2. A greater kappa allows for cells nearby that change as well. Slopes do
-not see the tone of an even area, so L = K + tau J, where J is all ones, takes the place of K in the second term: it charges the
-square of the change in tone. As the expression is linear in i but for a constant of each glyph, one matrix product compares all
-glyphs with all cells:
+With kappa = 1, this is the decrease of |DB (r s - x)|^2 / 2. A greater kappa allows for cells nearby that change as well.
+Slopes do not see the tone of an even area, so L = K + tau J, where J is all ones, takes the place of K in the second term: it
+charges the square of the change in tone. As the expression is linear in i but for a constant of each glyph, one matrix product
+compares all glyphs with all cells:
 
     argmax over i of <K (r s - x) + kappa L c, i> - kappa / 2 <i, L i>
 
-Two charges are subtracted: one for a blank in a midtone, which would hide what the image shows there, and one for a stroke beside
-an equal one, which in an even area would make a stripe where the image has none. At an edge, the slopes outweigh both.
+Three charges are subtracted: one for any change, so that cells change only where it matters; one for a blank in a midtone,
+which would hide what the image shows there; and one for a stroke beside an equal one where the image is flat, because both
+would look like a line.
 
 All cells are chosen at once, beside the glyphs of the first pass. Only every second cell, as on a checkerboard, is charged for
-strokes, because a neighbour would change to the same glyph otherwise.
+strokes: otherwise its neighbours would change to the same glyph.
 
 All sums are of integers below 2^24 in single precision, and below 2^53 in double precision: exact in any order.
 """
@@ -40,8 +41,8 @@ COLUMNS: Final = 2
 _PAIR: Final = np.dtype(np.complex64)
 """Two eighths side by side, as one item, so that they are copied together."""
 
-_KAPPA: Final = 2
-_TAU: Final = 6
+_KAPPA: Final = 1.3
+_TAU: Final = 10
 
 _FINENESS: Final = 4
 """Eighths, 0 to 255, are multiplied by this, so that r s can be rounded to integers."""
@@ -52,15 +53,18 @@ _UNIT: Final = 32
 _MAX_GRADIENT: Final = 4000
 """Upper bound of gradients, in units of _UNIT, so that their products with glyphs are exact; few come near it."""
 
-_BLANK_CHARGE: Final = 4000
-_STROKE_CHARGE: Final = 4000
+_CHANGE_CHARGE: Final = 8000
+_BLANK_CHARGE: Final = 9500
+_STROKE_CHARGE: Final = 13000
 """The charges, in the unit of the scores: that of an eighth, 0 to 255, times a gradient."""
 _STROKES: Final = "!()/1I[\\]_jl{|}"
+_FLAT: Final = 4
+"""Greatest difference of a cell's mean, 0 to 255, to the mean around it where strokes are charged."""
 DARKEST_MIDTONE: Final = 38
 """Mean of a cell, 0 to 255, from which a blank is charged: 0.15, as in bench/scoring.py."""
 
-_CELLS_AT_ONCE: Final = 2000
-"""Cells refined at a time, so that the intermediate results (about 1 MB) stay in the processor's cache."""
+_CELLS_AT_ONCE: Final = 3300
+"""Cells refined at a time, so that the intermediate results (3 MB) stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +100,21 @@ class RefiningTables:
         )
 
 
-def refined(nearest: _Bytes, image: _Bytes, means: _Bytes, tables: RefiningTables) -> _Bytes:
+def refined(nearest: _Bytes, image: _Bytes, means: _Bytes, surroundings: _Bytes, tables: RefiningTables) -> _Bytes:
     """Indices of glyphs, (rows, columns), after the second pass.
 
-    `nearest` are those of the first pass, `image` are the eighths of the image, (4 * rows, 2 * columns), and `means` are the means
-    of its cells, (rows, columns).
+    `nearest` are those of the first pass, and `image` are the eighths of the image, (4 * rows, 2 * columns). `means` and
+    `surroundings` are the mean of each cell and the mean around it, (rows, columns).
     """
     ratio = _ratio(nearest, image, tables)
     chosen = np.empty_like(nearest)
+    is_flat = np.abs(means.astype(np.int16) - surroundings) <= _FLAT
+    is_charged = is_flat & (np.add.outer(*map(np.arange, means.shape)) % 2 == 1)
     for band in _bands(*nearest.shape):
         gradients = _response(_wanted(image, band, ratio) - _drawn(nearest, band, tables))
         inner = band[1:-1]
-        chosen[inner] = _chosen(gradients, nearest[band], means[inner] >= DARKEST_MIDTONE, inner[0], tables)
+        inputs = _inputs(gradients, nearest[inner], means[inner], tables)
+        chosen[inner] = _chosen(inputs @ tables.weights, nearest[band], is_charged[inner], tables)
     return chosen
 
 
@@ -129,25 +136,32 @@ def _ratio(nearest: _Bytes, image: _Bytes, tables: RefiningTables) -> float:
     return min(max(energy, 0) / max(product, 1), _MAX_RATIO)
 
 
-def _chosen(gradients: _Floats, around: _Bytes, is_midtone: NDArray[np.bool_], first: int, tables: RefiningTables) -> _Bytes:
-    """The glyphs of a band, from those of the first pass, `around`, which include the row above and the row below.
-
-    `first` is the index of the first row.
-    """
-    rows, columns = is_midtone.shape
+def _inputs(gradients: _Floats, nearest: _Bytes, means: _Bytes, tables: RefiningTables) -> _Floats:
+    """(cells, 10): the factors of `tables.weights` for the cells of a band."""
+    rows, columns = nearest.shape
     words = gradients.view(_PAIR).reshape(rows, ROWS, columns).swapaxes(1, 2)
     patches = np.ascontiguousarray(words).view(np.float32).reshape(rows * columns, -1)
+    patches = np.rint(patches / _UNIT) + tables.own.take(nearest.ravel(), axis=0)
     inputs = np.ones((len(patches), len(tables.weights)), np.float32)
-    patches = np.rint(patches / _UNIT) + tables.own.take(around[1:-1].ravel(), axis=0)
     np.clip(patches, -_MAX_GRADIENT, _MAX_GRADIENT, out=inputs[:, :-2])
-    inputs[:, -2] = is_midtone.ravel()
-    scores = inputs @ tables.weights
+    inputs[:, -2] = means.ravel() >= DARKEST_MIDTONE
+    return inputs
+
+
+def _chosen(scores: _Floats, around: _Bytes, is_charged: NDArray[np.bool_], tables: RefiningTables) -> _Bytes:
+    """(rows, columns): the best glyphs of a band, after the charges that depend on the glyphs of the first pass.
+
+    `around` are those glyphs, with the row above and the row below. Where `is_charged`, strokes are.
+    """
+    rows, columns = is_charged.shape
+    scores[np.arange(len(scores)), around[1:-1].ravel()] += _CHANGE_CHARGE
     padded = around.take(np.arange(-1, columns + 1), axis=1, mode="clip")
-    row, column = np.nonzero(np.add.outer(np.arange(first, first + rows), np.arange(columns)) % 2)
+    row, column = np.nonzero(is_charged)
     for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
         beside = padded[row + down, column + right]
         scores[row * columns + column, beside] -= tables.strokes.take(beside)
-    return scores.argmax(1).astype(np.uint8).reshape(rows, columns)
+    chosen: _Bytes = scores.argmax(1).astype(np.uint8).reshape(rows, columns)
+    return chosen
 
 
 def _drawn(nearest: _Bytes, band: NDArray[np.intp], tables: RefiningTables) -> _Floats:
@@ -156,13 +170,15 @@ def _drawn(nearest: _Bytes, band: NDArray[np.intp], tables: RefiningTables) -> _
     drawn = np.empty((len(band), ROWS, glyphs.shape[1]), _PAIR)
     for row, pairs in enumerate(tables.eighths.view(_PAIR).T):
         drawn[:, row] = pairs.take(glyphs)
-    return drawn.view(np.float32).reshape(len(band) * ROWS, -1)
+    eighths: _Floats = drawn.view(np.float32).reshape(len(band) * ROWS, -1)
+    return eighths
 
 
 def _wanted(image: _Bytes, band: NDArray[np.intp], ratio: float) -> _Floats:
     """The eighths of the image in a band, times `ratio` and _FINENESS, rounded."""
     eighths = image.reshape(-1, ROWS, image.shape[1])[band].reshape(-1, image.shape[1])
-    return np.rint(eighths * np.float32(_FINENESS * ratio))
+    wanted: _Floats = np.rint(eighths * np.float32(_FINENESS * ratio))
+    return wanted
 
 
 def _response(field: _Floats) -> _Floats:
@@ -172,4 +188,5 @@ def _response(field: _Floats) -> _Floats:
         field = field[:-1] + field[1:]
         field = field[:, :-1] + field[:, 1:]
     down, across = np.diff(field[:, 1:-1], axis=0), np.diff(field[1:-1], axis=1)
-    return down[:-1] - down[1:] + across[:, :-1] - across[:, 1:]
+    response: _Floats = down[:-1] - down[1:] + across[:, :-1] - across[:, 1:]
+    return response

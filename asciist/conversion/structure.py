@@ -51,7 +51,7 @@ PRESETS: Final = (
     Preset(300, 990, 3, 0),
     Preset(450, 995, 4, 0),
 )
-"""The best pair of 34 tone curves (docs/decisions/0039-midtones-and-edges.md). The second shows less of what is near the ground."""
+"""The best two of 34 tone curves (docs/decisions/0039-midtones-and-edges.md). The second shows less of what is near black."""
 
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
@@ -59,7 +59,7 @@ _PREVIEW_PARTS: Final = 2
 the right half, so that a detail that occurs in only one place is rarely missed."""
 
 _HIDDEN_CHARGE: Final = 0.75
-"""Share of its similarity that a drawing would lose if all its cells were blank and all of the image lighter than the ground."""
+"""Share of its similarity that a drawing would lose if it were blank and the image had no cell near black."""
 _DARKEST_MIDTONE: Final = 4 * refining.DARKEST_MIDTONE
 """Mean of the eighths, 0 to 1020, of a cell in which a blank is charged."""
 
@@ -95,7 +95,7 @@ def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Pr
         nearest[part] = matcher.nearest(cells, curves[best], presets[best]).reshape(-1, columns)
     art = np.full((rows, columns + 1), ord("\n"), np.uint8)
     eighths = np.asarray(sampled.reduce((COLUMNS // refining.COLUMNS, ROWS // refining.ROWS)))
-    art[:, :-1] = bank.characters.take(refining.refined(nearest, eighths, means, bank.refining))
+    art[:, :-1] = bank.characters.take(refining.refined(nearest, eighths, means, surroundings, bank.refining))
     return art.tobytes()[:-1].decode("ascii")
 
 
