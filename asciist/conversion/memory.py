@@ -63,7 +63,8 @@ _ROW_BYTES: Final = 110
 """A row of art as a Python string, without its characters, and its place in a list."""
 
 _MATCHING_BYTES_PER_CELL: Final = 24
-"""Memory of the means of cells and of their surroundings, and of the art as an array, in `structure`."""
+"""Memory of the means of cells, of their surroundings and eighths, of indices of glyphs, and of the art as an array, in
+`structure`."""
 
 _COLOURING_BYTES_PER_CELL: Final = 48
 """Memory of the arrays that `colouring` holds for all cells: code points, indices and colours."""
