@@ -15,8 +15,8 @@ compares all glyphs with all cells:
     argmax over i of <K (r s - x) + kappa L c, i> - kappa / 2 <i, L i>
 
 Three charges are subtracted: one for any change, so that cells change only where it matters; one for a blank in a midtone,
-which would hide what the image shows there; and one for a stroke beside an equal one where the image is flat, because both
-would look like a line.
+which would hide what the image shows there; and one for a stroke beside an equal one in a flat area that is not near black,
+because both would look like a line.
 
 All cells are chosen at once, beside the glyphs of the first pass. Only every second cell, as on a checkerboard, is charged for
 strokes: otherwise its neighbours would change to the same glyph.
@@ -56,7 +56,7 @@ _MAX_GRADIENT: Final = 4000
 _CHANGE_CHARGE: Final = 8000
 _BLANK_CHARGE: Final = 9500
 _STROKE_CHARGE: Final = 13000
-"""The charges, in the unit of the scores: that of an eighth, 0 to 255, times a gradient."""
+"""The charges, in the unit of the scores: an eighth, 0 to 255, times a gradient."""
 _STROKES: Final = "!()/1I[\\]_jl{|}"
 _FLAT: Final = 4
 """Greatest difference of a cell's mean, 0 to 255, to the mean around it where strokes are charged."""
@@ -69,7 +69,7 @@ _CELLS_AT_ONCE: Final = 3300
 
 @dataclass(frozen=True, kw_only=True)
 class RefiningTables:
-    """What the pass needs to know of a set of glyphs, for each glyph."""
+    """Tables of a set of glyphs, with a row or a column for each glyph."""
 
     eighths: _Floats
     """(glyphs, 8): coverage of each eighth, times _FINENESS: integers up to 1020."""
@@ -108,7 +108,7 @@ def refined(nearest: _Bytes, image: _Bytes, means: _Bytes, surroundings: _Bytes,
     """
     ratio = _ratio(nearest, image, tables)
     chosen = np.empty_like(nearest)
-    is_charged = np.abs(means.astype(np.int16) - surroundings) <= _FLAT
+    is_charged = (np.abs(means.astype(np.int16) - surroundings) <= _FLAT) & (means >= DARKEST_MIDTONE)
     is_charged[::2, ::2] = is_charged[1::2, 1::2] = False
     for band in _bands(*nearest.shape):
         gradients = _response(_wanted(image, band, ratio) - _drawn(nearest, band, tables))
