@@ -28,7 +28,7 @@ PACE: Final = Pace(
     min_requests=100,
     poll_seconds=0.5,
     late_seconds=2,
-    slower=3,  # the emulators read objects at different speeds
+    slower=6,  # the emulator of AWS takes three times as long for a conversion as that of Azure
     drain_seconds=None,
     hurries=False,
 )
@@ -87,13 +87,12 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch,
         rehearsal(Path(scratch), PACE, stacks=True, say=lambda text: print(text, flush=True)) as rehearsed,
     ):
-        rehearsed.there()
-        rehearsed.back()
-        rehearsed.open_again()
         rehearsed.lifecycle()
         rehearsed.slow()
         rehearsed.wrong()
         rehearsed.both()
+        rehearsed.there()
+        rehearsed.back()
     REPORT.write_text("\n".join([*report(rehearsed.scenarios, time.monotonic() - started), ""]))
     if arguments.figures:
         arguments.figures.write_text(json.dumps([figures(each) for each in rehearsed.scenarios if each.outcome]))

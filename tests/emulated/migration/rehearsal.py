@@ -120,12 +120,6 @@ class Rehearsal:
         """Migrate from Azure to AWS, after the move was finished."""
         self._migrate("The way back", AZURE, AWS, is_back=True)
 
-    def open_again(self) -> None:
-        """Let Azure, which the way back has left read-only and full, be a newcomer again."""
-        operator = self._operator("open again", AZURE, AWS)
-        operator.move("read-only off")
-        operator.empty(operator.old)
-
     def _migrate(self, name: str, old: str, new: str, *, is_back: bool) -> None:
         with self._scenario(name, "none") as scenario:
             operator = self._operator(name, old, new)
