@@ -19,7 +19,7 @@ from devtools.provenance import machine, revision
 from migration.shift.judge import BASELINE_PERCENTILE
 from tests.emulated.emulator import ROOT
 from tests.emulated.migration.operator import Pace
-from tests.emulated.migration.rehearsal import Scenario, rehearsal
+from tests.emulated.migration.rehearsal import Rehearsal, Scenario, rehearsal
 
 REPORT: Final = ROOT / "bench/migration.md"
 PACE: Final = Pace(
@@ -83,21 +83,32 @@ def main() -> int:
     parser.add_argument("figures", nargs="?", type=Path, help="file for the figures of the plot")
     arguments = parser.parse_args()
     started = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch,
-        rehearsal(Path(scratch), PACE, stacks=True, say=lambda text: print(text, flush=True)) as rehearsed,
-    ):
-        rehearsed.lifecycle()
-        rehearsed.slow()
-        rehearsed.wrong()
-        rehearsed.both()
-        rehearsed.there()
-        rehearsed.back()
-    REPORT.write_text("\n".join([*report(rehearsed.scenarios, time.monotonic() - started), ""]))
+    scenarios = []
+    for part in (_faults, _moves):  # with clouds of their own: Azurite looks through all of its objects to find one
+        with (
+            tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch,
+            rehearsal(Path(scratch), PACE, stacks=True, say=lambda text: print(text, flush=True)) as rehearsed,
+        ):
+            part(rehearsed)
+        scenarios += rehearsed.scenarios
+    REPORT.write_text("\n".join([*report(scenarios, time.monotonic() - started), ""]))
     if arguments.figures:
-        arguments.figures.write_text(json.dumps([figures(each) for each in rehearsed.scenarios if each.outcome]))
-    print(f"{'As expected' if rehearsed.passed else 'NOT as expected'}: {REPORT.relative_to(ROOT)}. All processes have ended.")
-    return 0 if rehearsed.passed else 1
+        arguments.figures.write_text(json.dumps([figures(each) for each in scenarios if each.outcome]))
+    passed = all(scenario.passed for scenario in scenarios)
+    print(f"{'As expected' if passed else 'NOT as expected'}: {REPORT.relative_to(ROOT)}. All processes have ended.")
+    return 0 if passed else 1
+
+
+def _faults(rehearsed: Rehearsal) -> None:
+    rehearsed.lifecycle()
+    rehearsed.slow()
+    rehearsed.wrong()
+    rehearsed.both()
+
+
+def _moves(rehearsed: Rehearsal) -> None:
+    rehearsed.there()
+    rehearsed.back()
 
 
 if __name__ == "__main__":

@@ -170,20 +170,14 @@ class Operator:
         """Delete the images and the art in the store of a cloud."""
         self._rclone("delete", _remote(cloud))
 
-    def expire(self, cloud: Cloud) -> None:
-        """Delete seven eighths of the images, with their art, in the store of a cloud, as its lifecycle rules do in time."""
-        self._rclone("delete", _remote(cloud), first_digits="2-9a-f")
-
     def close(self) -> None:
         """Kill the commands that have not ended."""
         for running in self._running:
             running.kill()
             running.wait()
 
-    def _rclone(self, *arguments: str, first_digits: str = "0-9a-f") -> str:
-        """Run rclone on the images and the art whose digests begin with certain digits."""
-        digests = f"[{first_digits}][0-9a-f]{{63}}"
-        filters = ("--filter", f"+ /{{{{{digests}}}}}/**", "--filter", "- *", "--config", os.devnull, "--stats", "0")
+    def _rclone(self, *arguments: str) -> str:
+        filters = ("--filter", "+ /{{[0-9a-f]{64}}}/**", "--filter", "- *", "--config", os.devnull, "--stats", "0")
         return self._ended(self._started(_program("rclone"), *arguments, *filters), f"rclone {arguments[0]}", 0)
 
     def _started(self, *command: str) -> Running:
