@@ -183,8 +183,8 @@ deploy-local: $(READY) ## Deploy to an emulated AWS account, convert, upgrade, r
 	@$(BIN)/python -m tests.emulated.$(if $(MATRIX),matrix $(MATRIX),rehearsal $(if $(SWITCHES),--switches) $(CONTEXT))
 
 rehearse-migration: FIGURES := .rehearsal.json
-rehearse-migration: $(READY) $(HAPROXY) $(BENCH)/.ready ## Move from AWS to Azure and back, both emulated, under load and with faults; writes bench/migration.md
-	@$(BIN)/python -m tests.emulated.migration $(FIGURES); outcome=$$?; $(BENCH)/bin/python -m bench.migration $(FIGURES) && exit $$outcome
+rehearse-migration: $(READY) $(HAPROXY) $(BENCH)/.ready ## Move from AWS to Azure and back, both emulated, under load and with faults; writes bench/migration.md (PART=Moves)
+	@$(BIN)/python -m tests.emulated.migration $(if $(PART),--part $(PART)) $(FIGURES); outcome=$$?; $(BENCH)/bin/python -m bench.migration $(FIGURES) && exit $$outcome
 
 lock: ## Recompile requirements.txt and requirements/*.txt (needs uv)
 	@tools/lock

@@ -1,4 +1,4 @@
-"""Draws the plot of a rehearsal of the migration: `python -m bench.migration FIGURES`."""
+"""Draws the plots of a rehearsal of the migration: `python -m bench.migration FIGURES`."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ _COLORS: Final = {"aws": "#ff9900", "azure": "#0078d4"}
 _COLUMNS: Final = 2
 
 
-def draw(scenarios: list[dict[str, Any]]) -> Path:
+def draw(part: str, scenarios: list[dict[str, Any]]) -> Path:
     """Draw requests per second by origin over the time of each scenario, its failures and what was done."""
     rows = -(-len(scenarios) // _COLUMNS)
     drawn, grid = plots.figure(rows, _COLUMNS, (7.5 * _COLUMNS, 2.6 * rows))
@@ -37,8 +37,9 @@ def draw(scenarios: list[dict[str, Any]]) -> Path:
         axes.legend(loc="lower left", fontsize=7)
     drawn.supxlabel("seconds", fontsize=9)
     drawn.supylabel("requests/s", fontsize=9)
-    return plots.save(drawn, "migration")
+    return plots.save(drawn, f"migration-{part.lower()}")
 
 
 if __name__ == "__main__":
-    print(draw(json.loads(Path(sys.argv[1]).read_text())))
+    for part, scenarios in json.loads(Path(sys.argv[1]).read_text()).items():
+        print(draw(part, scenarios))

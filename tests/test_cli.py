@@ -124,7 +124,7 @@ class Terminal:
     def output(self, *arguments: str, **environment: str) -> bytes:
         """Run the command in this terminal, 40 columns wide, and return the art that it prints."""
         terminal, slave = pty.openpty()
-        size = {"COLUMNS": "40", "LINES": "24", "TERM": "xterm", "COLORTERM": "", "COLORFGBG": ""}
+        size = {"COLUMNS": "40", "LINES": "24", "TERM": "xterm", "NO_COLOR": "1", "COLORFGBG": ""}
         with subprocess.Popen(
             ["setsid", "--ctty", "--wait", sys.executable, "-m", "asciist.cli", *arguments],
             stdin=slave,
@@ -172,7 +172,7 @@ def test_art_fits_both_sides_of_the_terminal_unless_a_size_is_given(tmp_path: Pa
             (("--width", "40"), {"width": 40}),
             (("--height", "9"), {"width": 40, "height": 9}),
         ):
-            assert terminal_output(*command, *arguments, str(tall), COLORTERM="") == art(image=tall, **options)
+            assert terminal_output(*command, *arguments, str(tall), NO_COLOR="1") == art(image=tall, **options)
         assert asciist(*command, str(tall)).stdout == art(70, image=tall)  # a file or a pipe has no height
 
 

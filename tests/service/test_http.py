@@ -252,7 +252,8 @@ class TestResponseFormats:
 
         assert converted.content_type == "text/html; charset=utf-8"
         assert converted.text == art(cat, 30, style="ramp", color="html", chars="<b>&", invert="auto") + "\n"
-        assert "&lt;</b>" in converted.text
+        assert "&amp;</b>" in converted.text
+        assert "&gt;</b>" in converted.text
         assert converted.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
         assert client.get(converted.headers["Content-Location"], headers={"Accept": accept}).data == converted.data
         error = client.post("/?width=0&color=html", data=cat)
@@ -400,7 +401,8 @@ class TestStoredArt:
             ("ramp.chars-ff", "invalid options in the URL"),
             ("%20", "invalid options in the URL"),
             ("ramp.chars-0a", "chars must be printable characters"),
-            ("ramp.chars-" + "2e" * 101, "chars must be at most 100 bytes"),
+            ("ramp.chars64-" + "Li4u" * 33 + "Li4", "chars must be at most 100 bytes"),
+            ("ramp.chars-" + "2e" * 60, "invalid options in the URL"),
             ("braille.chars-2e", "chars cannot be used with the style"),
         ],
     )

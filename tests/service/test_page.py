@@ -249,11 +249,11 @@ class TestControls:
         page.locator("#width").fill("40")
         expect(page.locator("#paint")).to_be_disabled()
         page.get_by_label("In colour").check()
-        expect(page).to_have_url(re.compile(r"/style/structure\.ansi/width/40$"))
+        expect(page).to_have_url(re.compile(r"/style/structure\.invert-auto\.ansi/width/40$"))
         cells = page.locator("#art span")
         expect(cells.first).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
         page.locator("#paint").select_option("text")
-        expect(page).to_have_url(re.compile(r"/style/structure\.ansi\.text/width/40$"))
+        expect(page).to_have_url(re.compile(r"/style/structure\.invert-auto\.ansi\.text/width/40$"))
         expect(cells.first).to_have_css("background-color", "rgba(0, 0, 0, 0)")
 
     def test_the_font_of_the_page_has_every_block(self, site: Site, cat: bytes) -> None:
@@ -263,7 +263,7 @@ class TestControls:
         page.locator("#width").fill("60")
         page.locator("#style").select_option("blocks")
         page.get_by_label("In colour").check()
-        expect(page).to_have_url(re.compile(r"/style/blocks\.ansi/width/60$"))
+        expect(page).to_have_url(re.compile(r"/style/blocks\.invert-auto\.ansi/width/60$"))
         widths = page.evaluate(
             """async () => {
                 await document.fonts.ready;

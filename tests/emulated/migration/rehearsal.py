@@ -120,17 +120,11 @@ class Rehearsal:
         """Migrate from Azure to AWS, after the move was finished."""
         self._migrate("The way back", AZURE, AWS, is_back=True)
 
-    def open_again(self) -> None:
-        """Let Azure, which the way back has left read-only and full, be a newcomer again."""
-        operator = self._operator("open again", AZURE, AWS)
-        operator.move("read-only off")
-        operator.empty(operator.old)
-
     def _migrate(self, name: str, old: str, new: str, *, is_back: bool) -> None:
         with self._scenario(name, "none") as scenario:
             operator = self._operator(name, old, new)
             if is_back:
-                operator.empty(self._clouds[new])
+                operator.empty(operator.new)
                 scenario.happened.append(f"the store in {new} emptied; {operator.move('invert')['done']}")
             figures = operator.move("backfill", *_GENTLY)
             scenario.happened.append(
