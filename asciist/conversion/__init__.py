@@ -35,7 +35,7 @@ __all__ = [
     "resolve",
 ]
 
-ENGINE_VERSION: Final = 3
+ENGINE_VERSION: Final = 4
 """Version of the engine. Increment it if the art of any image changes: stored art of another version is treated as absent."""
 
 

@@ -41,8 +41,8 @@ COLUMNS: Final = 2
 _PAIR: Final = np.dtype(np.complex64)
 """Two eighths side by side, as one item, so that they are copied together."""
 
-_KAPPA: Final = 1.3  # with _TAU and the charges: the highest V without a loss of Q, on the tuning half of the bench's images
-_TAU: Final = 10
+_KAPPA: Final = 1.3  # with _TAU and the charges: see docs/decisions/0039-midtones-and-edges.md
+_TAU: Final = 12
 
 _FINENESS: Final = 4
 """Eighths, 0 to 255, are multiplied by this, so that r s can be rounded to integers."""
@@ -53,7 +53,7 @@ _UNIT: Final = 32
 _MAX_GRADIENT: Final = 4000
 """Upper bound of gradients, in units of _UNIT, so that their products with glyphs are exact; few come near it."""
 
-_CHANGE_CHARGE: Final = 8000
+_CHANGE_CHARGE: Final = 9000
 _BLANK_CHARGE: Final = 9500
 _STROKE_CHARGE: Final = 13000
 """The charges, in the unit of the scores: an eighth, 0 to 255, times a gradient."""

@@ -54,7 +54,7 @@ def test_brighter_areas_get_denser_characters() -> None:
 
     assert tones[0] == 0
     assert all(brighter >= darker - 0.1 * tones[-1] for darker, brighter in pairwise(tones))
-    assert tones[-1] > 0.18 * 40 * 8 * 1020
+    assert tones[-1] > 0.2 * 40 * 8 * 1020
 
 
 def test_black_is_blank() -> None:
