@@ -66,9 +66,6 @@ _MATCHING_BYTES_PER_CELL: Final = 24
 """Memory of the means of cells, of their surroundings and eighths, of indices of glyphs, and of the art as an array, in
 `structure`."""
 
-_EVENING_BYTES_PER_SAMPLE: Final = 3
-"""Memory of `lighting.evened`: the factors, their product with the samples, and the result."""
-
 _COLOURING_BYTES_PER_CELL: Final = 48
 """Memory of the arrays that `colouring` holds for all cells: code points, indices and colours."""
 
@@ -215,10 +212,10 @@ def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid:
             enlarging = _INDEX_BYTES * (sum(size) + sum(samples)) + 2 * size[0] * size[1] + samples[0] * size[1] + sampled
             sampling = max(sampling, enlarging)
         drawing = count + max(count, _MATCHING_BYTES_PER_CELL * (columns + 2) * (rows + 2))
-        drawing = max(drawing, _EVENING_BYTES_PER_SAMPLE * count)
     else:
         sampling = _resampled(size, samples, support=_LANCZOS_SUPPORT, gap=REDUCING_GAP)
         drawing = (3 if options.style == "ramp" else 5) * count
+    # Before, `lighting.evened` holds two bytes for each sample: no more than drawing does in the styles that use it.
     return max(sampling + sampled, sampled + max(sampled, drawing)) + text
 
 
