@@ -220,7 +220,7 @@ def _diagram() -> Image.Image:
 
 
 def _scanned_letter() -> Image.Image:
-    """A typed page, photographed askew under a lamp: uneven light, a shadow at one edge, sensor noise."""
+    """A typed page, askew."""
     canvas = _Canvas(620, 800, "white")
     canvas.text(70, 90, "Dear Ms Okafor,", size=24, fill="#222222")
     words = ("the report that you asked for", "in March is ready", "and covers the three sites", "on the northern line")
@@ -231,11 +231,11 @@ def _scanned_letter() -> Image.Image:
         canvas.text(70, 150 + 34 * row, line, size=17, fill="#222222")
     canvas.text(70, 710, "With kind regards,", size=20, fill="#222222")
     canvas.line(80, 760, 110, 735, 130, 765, 160, 738, 170, 760, 240, 748, fill="#1e3a8a", width=3)
-    return _photographed(canvas.finished().rotate(1.5, Image.Resampling.BICUBIC, fillcolor="white"), seed=1)
+    return canvas.finished().rotate(1.5, Image.Resampling.BICUBIC, fillcolor="white")
 
 
 def _scanned_form() -> Image.Image:
-    """A form with rules, boxes, ticks and a stamp, photographed under uneven light."""
+    """A form with rules, boxes, ticks and a stamp."""
     canvas = _Canvas(700, 560, "white")
     ink = "#303030"
     canvas.text(350, 45, "APPLICATION 27-B", size=34, fill=ink, anchor="mm")
@@ -251,11 +251,11 @@ def _scanned_form() -> Image.Image:
     canvas.line(62, 452, 76, 470, 108, 424, fill="#1e3a8a", width=6)
     canvas.ellipse(570, 330, 78, 78, outline="#b91c1c")
     canvas.text(570, 330, "PAID", size=46, fill="#b91c1c", anchor="mm")
-    return _photographed(canvas.finished(), seed=2)
+    return canvas.finished()
 
 
-def _photographed(page: Image.Image, *, seed: int) -> Image.Image:
-    """Lay uneven light, a shadow, a little blur and noise over a page, as a camera does."""
+def photographed(page: Image.Image, *, seed: int) -> Image.Image:
+    """Lay uneven light, a shadow at one edge, a little blur and noise over a page, as a camera under a lamp does."""
     pixels = np.asarray(page.convert("RGB").filter(ImageFilter.GaussianBlur(0.7)), np.float64)
     height, width, _ = pixels.shape
     y, x = np.mgrid[0:height, 0:width]
@@ -557,6 +557,9 @@ GRAPHICS: Final[dict[str, Callable[[], Image.Image]]] = {
     "terminal": _terminal,
 }
 """Drawings by Pillow. Those whose names start with `logo_` have a transparent ground."""
+
+SEEDS_OF_PHOTOGRAPHS: Final = {"scanned_letter": 1, "scanned_form": 2}
+"""Seed of the noise of each drawing that is `photographed`."""
 
 
 def _plot(draw: Callable[[Any], None], *, style: str = "default", size: tuple[float, float] = (7, 5)) -> Image.Image:

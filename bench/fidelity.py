@@ -196,7 +196,7 @@ class References:
 
     def _reference(self, rows: int, ground: Ground) -> Reference:
         if (rows, ground) not in self._references:
-            self._references[rows, ground] = Reference.of(self._picture.file, columns=self._columns, rows=rows, ground=ground)
+            self._references[rows, ground] = Reference.of(self._picture.shown, columns=self._columns, rows=rows, ground=ground)
         return self._references[rows, ground]
 
 

@@ -22,7 +22,7 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from bench.drawings import GRAPHICS, PLOTS
+from bench.drawings import GRAPHICS, PLOTS, SEEDS_OF_PHOTOGRAPHS, photographed
 
 Kind = Literal[
     "portrait", "animal", "landscape", "object", "dark", "medical", "satellite",
@@ -68,6 +68,8 @@ class Picture:
     """True for a graphic without transparency whose median luma is .6 or more: dark on a light ground."""
     file: Path
     """PNG file: RGB, L, or RGBA if the image is transparent."""
+    shown: Path
+    """PNG file of what monochrome art should show: `file`, or the evenly lit page of which `file` is a photograph."""
 
     @property
     def group(self) -> Group:
@@ -98,6 +100,8 @@ class _Entry:
     kind: Kind
     source: Source
     open: Callable[[], Image.Image]
+    photographed_with: int | None = None
+    """Seed of the noise, for a drawing that is to be photographed in uneven light."""
     twin_of: str = ""
     """Name of the image that this one is a part or a variant of, and whose half it shares."""
     is_first: bool = False
@@ -384,6 +388,7 @@ def _catalogue() -> Iterator[_Entry]:
             open=drawing,
             is_first=name.startswith("rendered_"),
             is_transparent=name.startswith("logo_"),
+            photographed_with=SEEDS_OF_PHOTOGRAPHS.get(name),
         )
     for source, name, file, kind, is_transparent in _FILES:
         yield _file(source, name, file, kind, is_transparent=is_transparent)
@@ -508,6 +513,11 @@ def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
     if pixels > _MAX_PIXELS and not entry.is_first:
         scale = math.sqrt(_MAX_PIXELS / pixels)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    shown = file
+    if entry.photographed_with is not None:
+        shown = directory / f"{entry.name}.shown.png"
+        image.save(shown, compress_level=_COMPRESSION)
+        image = photographed(image, seed=entry.photographed_with)
     image.save(file, compress_level=_COMPRESSION)
     return Picture(
         name=entry.name,
@@ -519,6 +529,7 @@ def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
         is_transparent=entry.is_transparent,
         is_paper=entry.kind in GRAPHIC_KINDS and not entry.is_transparent and _is_light(image),
         file=file,
+        shown=shown,
     )
 
 

@@ -43,7 +43,7 @@ class _Panels:
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
         self._rows = rows_for(picture.file, MAIN_WIDTH)
-        self._reference = Reference.of(picture.file, columns=MAIN_WIDTH, rows=self._rows)
+        self._reference = Reference.of(picture.shown, columns=MAIN_WIDTH, rows=self._rows)
 
     def all(self) -> Iterator[tuple[str, Floats]]:
         """Yield the caption and the pixels, from 0 to 1, of each panel."""

@@ -44,14 +44,16 @@ def decode(opened: OpenedImage) -> DecodedImage:
 
     Call it only once for an opened image. Raises DamagedImageError.
     """
-    return decoding.decode(opened, samples_per_column=RENDERERS[opened.options.style].samples_per_column)
+    renderer = RENDERERS[opened.options.style]
+    return decoding.decode(opened, samples_per_column=renderer.samples_per_column, evens_light=renderer.evens_light)
 
 
 def resolve(image: DecodedImage, options: ConversionOptions) -> ConversionOptions:
     """Replace the value `auto` of `options.invert` by the choice for this image."""
     if options.invert != AUTO:
         return options
-    return replace(options, invert=polarity.is_better_dark_on_light(image.luma))
+    is_page = image.paper is not None
+    return replace(options, invert=is_page or polarity.is_better_dark_on_light(image.luma))
 
 
 def render(image: DecodedImage, options: ConversionOptions) -> str:

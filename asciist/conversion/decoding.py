@@ -11,7 +11,7 @@ from typing import Final, Self
 from PIL import Image, ImageChops
 from PIL.ImageFile import ImageFile
 
-from asciist.conversion import pillow_internals
+from asciist.conversion import lighting, pillow_internals
 from asciist.conversion.adjusting import adjustment
 from asciist.conversion.containers import Container
 from asciist.conversion.damage import damaged, rejecting_damage
@@ -51,6 +51,8 @@ class DecodedImage:
     """The part of `colour` that the art shows."""
     adjustment: Sequence[int] | None = None
     """The level that `brightness` and `contrast` make of each one of a sample, 0 to 255; None if they change nothing."""
+    paper: Image.Image | None = None
+    """The level of the paper across `box`, as `lighting.paper_of` returns it, if samples of `luma` are to be evened out."""
 
     def by_strongest_channel(self, *, invert: bool) -> Self:
         """The image with its largest channel (with `invert`, the smallest) in place of luma.
@@ -97,14 +99,18 @@ class DecodedImage:
         return self._upright(samples)
 
     def _upright(self, samples: Image.Image) -> Image.Image:
+        if self.paper is not None:
+            samples = lighting.evened(samples, self.paper)
         if self.adjustment is not None:
             samples = samples.point([*self.adjustment] * len(samples.getbands()))
         transpose = _UPRIGHT.get(self.header.orientation)
         return samples if transpose is None else samples.transpose(transpose)
 
 
-def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
+def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -> DecodedImage:
     """Decode with at least `samples_per_column` pixels for each column of the art, if the image has them.
+
+    With `evens_light`, a page in uneven light is evened out, unless the options ask for colour.
 
     It decodes in place, so call it only once. Raises DamagedImageError.
     """
@@ -132,6 +138,7 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
                 _colour(source, ground, across, down),
                 (box[0] / across, box[1] / down, box[2] / across, box[3] / down),
             )
+        evens_light &= not in_colour and not source.has_transparency_data  # a ground is not paper
         if luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
         return DecodedImage(
@@ -141,6 +148,7 @@ def decode(opened: OpenedImage, *, samples_per_column: int) -> DecodedImage:
             colour=colour,
             colour_box=colour_box,
             adjustment=adjustment(brightness=opened.options.brightness, contrast=opened.options.contrast),
+            paper=lighting.paper_of(luma, box) if evens_light else None,
         )
 
 

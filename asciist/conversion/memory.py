@@ -215,6 +215,7 @@ def _drawing(size: _Size, header: ImageHeader, options: ConversionOptions, grid:
     else:
         sampling = _resampled(size, samples, support=_LANCZOS_SUPPORT, gap=REDUCING_GAP)
         drawing = (3 if options.style == "ramp" else 5) * count
+    # Before, `lighting.evened` holds two bytes for each sample: no more than drawing does in the styles that use it.
     return max(sampling + sampled, sampled + max(sampled, drawing)) + text
 
 

@@ -17,6 +17,8 @@ class Renderer:
     """Minimum pixels per column of art in the decoded image, if the original has as many."""
     render: Callable[[DecodedImage, ConversionOptions], str]
     """Draws art, without colour, from the pixels."""
+    evens_light: bool = True
+    """False if a page in uneven light is drawn as it is."""
 
 
 def _render_structure(image: DecodedImage, options: ConversionOptions) -> str:
@@ -27,7 +29,7 @@ def _render_structure(image: DecodedImage, options: ConversionOptions) -> str:
 
 RENDERERS: Final = {
     "structure": Renderer(samples_per_column=4, render=_render_structure),
-    "ramp": Renderer(samples_per_column=ramp.SAMPLES_PER_COLUMN, render=ramp.render),
+    "ramp": Renderer(samples_per_column=ramp.SAMPLES_PER_COLUMN, render=ramp.render, evens_light=False),
     "braille": Renderer(samples_per_column=dots.BRAILLE_SAMPLES_PER_COLUMN, render=dots.render_braille),
     "blocks": Renderer(samples_per_column=dots.BLOCKS_SAMPLES_PER_COLUMN, render=dots.render_blocks),
 }
