@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from bench.drawings import GRAPHICS, PLOTS, SEEDS_OF_PHOTOGRAPHS, photographed
 
@@ -42,6 +42,8 @@ IMAGE_SUFFIXES: Final = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff
 
 _MAX_PIXELS: Final = 1_000_000  # of an image added after the first 34; more only takes time
 _EMOJI_PX: Final = 360
+_PHOTOGRAPHED_PAGE: Final = "page"
+"""An image of scikit-image: a page of a book in uneven light."""
 _PAPER_LUMA: Final = 153  # of 255, .6: a page in poor light is paper too
 _COMPRESSION: Final = 1  # files of the bench live for minutes
 
@@ -69,7 +71,7 @@ class Picture:
     file: Path
     """PNG file: RGB, L, or RGBA if the image is transparent."""
     shown: Path
-    """PNG file of what monochrome art should show: `file`, or the evenly lit page of which `file` is a photograph."""
+    """PNG file of what monochrome art should show: `file`, or if it is a page in uneven light, the page in even light."""
 
     @property
     def group(self) -> Group:
@@ -518,6 +520,9 @@ def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
         shown = directory / f"{entry.name}.shown.png"
         image.save(shown, compress_level=_COMPRESSION)
         image = photographed(image, seed=entry.photographed_with)
+    elif entry.name == _PHOTOGRAPHED_PAGE:
+        shown = directory / f"{entry.name}.shown.png"
+        _evenly_lit(image).save(shown, compress_level=_COMPRESSION)
     image.save(file, compress_level=_COMPRESSION)
     return Picture(
         name=entry.name,
@@ -531,6 +536,14 @@ def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
         file=file,
         shown=shown,
     )
+
+
+def _evenly_lit(page: Image.Image) -> Image.Image:
+    """Divide a page by the brightness of its paper: the greatest within 10 px, blurred (flat-field correction)."""
+    luma = page.convert("L")
+    paper = luma.filter(ImageFilter.MaxFilter(21)).filter(ImageFilter.GaussianBlur(10))
+    even = np.asarray(luma, np.float64) / np.maximum(np.asarray(paper, np.float64), 1)
+    return Image.fromarray(np.rint(255 * np.minimum(even, 1)).astype(np.uint8))
 
 
 def _is_light(image: Image.Image) -> bool:

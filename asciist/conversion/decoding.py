@@ -15,11 +15,11 @@ from asciist.conversion import lighting, pillow_internals
 from asciist.conversion.adjusting import adjustment
 from asciist.conversion.containers import Container
 from asciist.conversion.damage import damaged, rejecting_damage
-from asciist.conversion.ground import BLACK, Colour, ground_of, luma_of
+from asciist.conversion.ground import BLACK, WHITE, Colour, ground_of, luma_of
 from asciist.conversion.header import GREY_MODES, ImageHeader
 from asciist.conversion.inspection import OpenedImage
 from asciist.conversion.memory import REDUCING_GAP, TILE_PIXELS
-from asciist.options import AUTO
+from asciist.options import AUTO, ConversionOptions
 
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower edge, in pixels."""
@@ -128,7 +128,7 @@ def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -
             pillow_internals.decoded_mode(source) != source.mode
         ):  # happens with a GIF whose frame data continues after the end of the frame
             raise damaged("decoded to another mode than announced")
-        ground = _ground(source, opened.options.background)
+        ground = _ground(source, opened.options)
         if opened.options.is_cropping:
             box = _cropped(box, header.as_stored(*_pixels_of(header.grid(opened.options))))
         luma, colour, colour_box = _luma(source, ground), None, box
@@ -183,13 +183,14 @@ def _cropped(box: Box, shape: tuple[int, int]) -> Box:
     return left, upper, left + cropped_width, upper + cropped_height
 
 
-def _ground(source: Image.Image, background: str) -> Colour:
-    """The colour of the option `background`, `#rrggbb`, or the one that suits the image."""
+def _ground(source: Image.Image, options: ConversionOptions) -> Colour:
+    """The colour of the option `background`, `#rrggbb`, or the one that suits the image and its art."""
     if not source.has_transparency_data:
         return BLACK
-    if background == AUTO:
-        return ground_of(source, _luma)
-    red, green, blue = bytes.fromhex(background[1:])
+    if options.background == AUTO:
+        blank = None if options.invert == AUTO else WHITE if options.invert else BLACK
+        return ground_of(source, _luma, blank=blank)
+    red, green, blue = bytes.fromhex(options.background[1:])
     return red, green, blue
 
 

@@ -26,8 +26,11 @@ def luma_of(colour: Colour) -> int:
     return Image.new("RGB", (1, 1), colour).convert("L").tobytes()[0]
 
 
-def ground_of(source: Image.Image, luma_over: Callable[[Image.Image, Colour], Image.Image]) -> Colour:
-    """Choose the ground from which more of a loaded image with transparency stands out: black, unless white is better.
+def ground_of(source: Image.Image, luma_over: Callable[[Image.Image, Colour], Image.Image], *, blank: Colour | None) -> Colour:
+    """Choose the ground of a loaded image with transparency: black or white, from which more of the image stands out.
+
+    `blank` is the colour that art shows as blank cells, black or white, or None if it is not known. It is the ground if more than
+    a third of the image stands out from it, because everything else is drawn around the image as a wall of characters.
 
     `luma_over` returns an image over a ground, in mode L. All arithmetic is in integers.
     """
@@ -36,8 +39,11 @@ def ground_of(source: Image.Image, luma_over: Callable[[Image.Image, Colour], Im
     # A pixel is 255 - alpha lighter on white than on black.
     transparent = 255 - _OPAQUE
     is_opaque = ImageChops.subtract(on_white, on_black).point([255 if shown <= transparent else 0 for shown in range(256)])
-    hidden_on_black = sum(on_black.histogram(is_opaque)[:_NEAR])
+    histogram = on_black.histogram(is_opaque)
+    hidden_on_black = sum(histogram[:_NEAR])
     hidden_on_white = sum(on_white.histogram(is_opaque)[-_NEAR:])
+    if blank is not None and 3 * (hidden_on_black if blank == BLACK else hidden_on_white) < 2 * sum(histogram):
+        return blank
     return WHITE if hidden_on_black > hidden_on_white else BLACK
 
 

@@ -231,7 +231,7 @@ class ConversionOptions:
             summary="colour behind transparency: auto, #rrggbb or a name",
             description=(
                 "Colour behind the transparent parts of an image, which is drawn like the image: `#rrggbb`, `#rgb`, either "
-                "without `#`, or a name of CSS. `auto`: black, or white if more of the image stands out from it."
+                "without `#`, or a name of CSS. `auto`: black or white, whichever suits the image and `invert`."
             ),
             label="Behind transparency",
             section="More options",

@@ -74,6 +74,14 @@ def test_a_logo_in_two_colours_gets_the_ground_that_hides_less() -> None:
         assert art(encoded(both, "PNG")) == art(encoded(both, "PNG"), background=ground)
 
 
+def test_colourful_clip_art_is_not_surrounded_by_characters() -> None:
+    image = Image.new("RGBA", (200, 100))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((50, 10, 150, 90), fill=(240, 180, 60, 255), outline=(0, 0, 0, 255), width=16)  # half of it is black
+    for invert in (False, True):
+        assert set(art(encoded(image, "PNG"), invert=invert).split("\n")[0]) == {" "}
+
+
 def test_an_image_without_transparency_has_no_ground(cat: bytes) -> None:
     assert art(cat, background="#ffffff") == art(cat)
 
