@@ -42,7 +42,7 @@ _PAIR: Final = np.dtype(np.complex64)
 """Two eighths side by side, as one item, so that they are copied together."""
 
 _KAPPA: Final = 1.3  # with _TAU and the charges: see docs/decisions/0039-midtones-and-edges.md
-_TAU: Final = 12
+_TAU: Final = 14
 
 _FINENESS: Final = 4
 """Eighths, 0 to 255, are multiplied by this, so that r s can be rounded to integers."""
