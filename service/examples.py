@@ -16,13 +16,13 @@ HEART: Final = (
 """The file `static/heart.png`, in base64."""
 
 ART: Final = _lines(
-    "   _g,    _g,   ",
-    "_g@@@@@,:@@@@@g,",
-    "J@@ZZ@@@@@@ZZ@@L",
-    "'@@@@ZZZZZZ@@@@'",
-    "  T@@@@ZZ@@@@P  ",
-    "    T@@@@@@P    ",
-    "      T@@P      ",
+    "   _j_    _j_   ",
+    "_g@@Q@@, @@QQ@g,",
+    "]@QZZQQ@@QQZZQ@[",
+    "'B@QQZZZZZZQQ@@`",
+    "  TQ@QQZZQQ@@T  ",
+    "    TQ@QQ@@T    ",
+    "      T@@T      ",
     "                ",
 )
 BLOCKS: Final = _lines(
@@ -34,9 +34,9 @@ BLOCKS: Final = _lines(
     "     ▝▘     ",
 )
 SMALL: Final = _lines(
-    "_gg,_gg_",
-    "Q@@@@@@E",
-    ' "B@@B" ',
+    "_gg__gg_",
+    "Q@QQQQ@E",
+    ' "BQ@B" ',
     '   ""   ',
 )
 

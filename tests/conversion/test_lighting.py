@@ -71,7 +71,7 @@ def test_a_page_in_uneven_light_is_drawn_like_one_in_even_light(style: str, inve
     as_it_is = render(replace(opened, paper=None), options)
 
     assert share_of_different_characters(convert(uneven, options, Limits()), even) < 0.1
-    assert share_of_different_characters(as_it_is, even) > 0.2
+    assert share_of_different_characters(as_it_is, even) > 0.15
 
 
 @pytest.mark.parametrize("darkest", [60, 90, 120, 150, 180])
@@ -211,7 +211,7 @@ def test_a_page_takes_no_more_memory_than_its_estimate(style: str) -> None:
 
 
 GOLDENS = {
-    "structure": "584ee294d67bf21ca0ed68bb860097800ac1b8307ddc2dd770cf841d41d112b1",
+    "structure": "728d81848ae37824f8deaa89e1538462ae2b2b9ef343ecf2bfa81265aac609aa",
     "braille": "6eaa0a2b5fee51561e2fd979b6b1414ccdb74abb6a2b018f429b439b2930e935",
     "blocks": "7881bb7ccc0e8e1e77775812192632d39238296684fcff3368d81ee378fd14ac",
 }
