@@ -29,8 +29,8 @@ def luma_of(colour: Colour) -> int:
 def ground_of(source: Image.Image, luma_over: Callable[[Image.Image, Colour], Image.Image], *, blank: Colour | None) -> Colour:
     """Choose the ground of a loaded image with transparency: black or white, from which more of the image stands out.
 
-    `blank` is the colour that art shows as blank cells, black or white, or None if it is not known. It is the ground if more than
-    a third of the image stands out from it, because everything else is drawn around the image as a wall of characters.
+    `blank` is the colour that art shows as blank cells, black or white, or None if it is not known. It is the ground if more
+    than a third of the image stands out from it, because the other is drawn as a wall of characters around the image.
 
     `luma_over` returns an image over a ground, in mode L. All arithmetic is in integers.
     """
