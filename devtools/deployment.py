@@ -9,6 +9,7 @@ Credentials and the region come from the environment. `tests.emulated.deployment
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,9 +95,12 @@ class Deployment:
         return self.cdk("deploy", "--all", "--require-approval", "never", *app)
 
     def diff(self) -> str:
-        """Return what `deploy` would change, or an empty string if nothing."""
+        """Return what `deploy` would change, stack by stack, or an empty string if nothing."""
         output = self.cdk("diff", *self.app(self.directory / "cdk.out"))
-        return "" if "Number of stacks with differences: 0" in output else output
+        if "Number of stacks with differences: 0" in output:
+            return ""
+        _, *stacks = re.split(r"^(?=Stack )", output, flags=re.MULTILINE)
+        return "".join(stack for stack in stacks if "There were no differences" not in stack) or output
 
     def destroy(self) -> str:
         """Delete the deployment with its data, as `make destroy` does."""

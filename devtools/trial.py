@@ -425,9 +425,9 @@ class Trial:
 
 
 def _shortened(text: str) -> str:
-    """Return the first line and the last fifteen lines, which have the reason when the CDK command fails."""
+    """Return the first line and the last sixty lines, which have the reason when the CDK command fails."""
     first, *rest = text.splitlines()
-    return "\n".join([first, *(["…"] if len(rest) > 15 else []), *rest[-15:]])
+    return "\n".join([first, *(["…"] if len(rest) > 60 else []), *rest[-60:]])
 
 
 def advice(environment: str, step: str) -> str:

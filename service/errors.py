@@ -74,7 +74,8 @@ def register(app: Flask, admission: Admission) -> None:
         if isinstance(error, OverloadedError):
             admission.count_refused()
         elif status >= 500:
-            _log.error("%s", error, exc_info=error)
+            is_late = isinstance(error, DeadlineExceededError)  # its traceback would only show where the request waited
+            _log.error("%s", error, exc_info=None if is_late else error)
         logs.add(error=error.public_message)
         return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
 

@@ -18,6 +18,11 @@ class Server(server.Server):
     def __init__(self, data_dir: Path, **settings: str) -> None:
         super().__init__(data_dir, **{"ASCIIST_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT), **settings})
 
+    @property
+    def tracebacks(self) -> list[str]:
+        """Each traceback in the log: a line of JSON, or lines as Python prints them."""
+        return re.findall(r"^.*Traceback.*(?:\n[^{].*)*", self.log.decode(errors="replace"), re.MULTILINE)
+
     def processes(self, command: str) -> list[int]:
         """Return the ids of the server's processes whose command line contains `command`, oldest first."""
         found = []

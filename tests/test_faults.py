@@ -43,10 +43,6 @@ def is_at_rest(server: Server) -> bool:
     return tree.usage().cpu_seconds == before
 
 
-def tracebacks(server: Server) -> list[bytes]:
-    return [line for line in server.log.splitlines() if b"Traceback" in line]
-
-
 def lines(server: Server) -> list[dict[str, Any]]:
     """Return the lines of the log."""
     return [json.loads(line) for line in server.log.splitlines() if line.startswith(b"{")]
@@ -80,7 +76,7 @@ def test_a_conversion_whose_process_is_killed_is_served(server: Server, cat: byt
     server.stop()
     assert total(server, "asciist.requests", status="200") == 4
     assert total(server, "asciist.art.served", source="conversion") == 4
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 def test_no_request_fails_while_converters_are_killed_at_random(server: Server, cat: bytes) -> None:
@@ -103,7 +99,7 @@ def test_no_request_fails_while_converters_are_killed_at_random(server: Server, 
     server.stop()
     assert 0 < len(messages(server)) <= kills  # a process may have been killed twice
     assert set(messages(server)) == {"converter process ended (SIGKILL); another replaces it"}
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +157,7 @@ def test_an_image_that_ends_its_converters_is_a_client_error_and_fails_alone(
     assert total(server, "asciist.conversions.aborted", cause=flaw.cause) == flaw.times
     assert total(server, "asciist.messages.faulted") == 0
     assert total(server, "asciist.requests", status="400") == 1
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 def test_an_image_that_takes_too_much_cpu_time_is_a_client_error(
@@ -202,7 +198,7 @@ def test_a_killed_web_process_costs_the_requests_that_it_was_serving(server: Ser
     assert len(set(server.converters()) & set(converters)) == 1  # that of the other process
     wait_until(lambda: server.request("PUT", UPLOAD, cat)[0] == 200)
     assert [message for message in messages(server) if f"(pid:{victim}) was sent SIGKILL" in message]
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 def test_a_reload_under_load_fails_no_request(server: Server, cat: bytes) -> None:
@@ -225,7 +221,7 @@ def test_a_reload_under_load_fails_no_request(server: Server, cat: bytes) -> Non
     assert len(server.web_processes()) == len(server.converters()) == 2
     server.stop()
     assert total(server, "asciist.requests", status="200") == result.offered
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server: Server, cat: bytes) -> None:
@@ -252,7 +248,7 @@ def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server:
         assert b"\r\nConnection: close\r\n" in answer
     assert server.process.wait(30) == 0
     assert time.monotonic() - started < 15  # of the 20 seconds that requests may take
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 def test_a_stopping_process_answers_on_idle_connections_until_a_proxy_has_noticed(server: Server) -> None:
@@ -289,7 +285,7 @@ def test_no_process_survives_a_killed_master_process(server: Server) -> None:
 
     wait_until(lambda: gone(processes))
     wait_until(lambda: not server.processes(""))
-    assert not tracebacks(server)
+    assert server.tracebacks == []
 
 
 def test_an_overload_is_refused_and_leaves_nothing_behind(tmp_path: Path, cat: bytes) -> None:
@@ -309,4 +305,4 @@ def test_an_overload_is_refused_and_leaves_nothing_behind(tmp_path: Path, cat: b
         server.stop()
     assert total(server, "asciist.requests.shed") == len(overload.refused) + len(peak.refused)
     assert total(server, "asciist.requests", status="503") == len(overload.refused) + len(peak.refused)
-    assert not tracebacks(server)
+    assert server.tracebacks == []

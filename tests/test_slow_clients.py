@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("store"), ASCIIST_METRICS="none")
     yield server
     server.stop()
-    assert b"Traceback" not in server.log
+    assert server.tracebacks == []
 
 
 def is_alive(server: Server) -> bool:
@@ -135,7 +135,7 @@ def small_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
         server = Server(tmp_path / "store", ASCIIST_WORKERS="1", ASCIIST_REQUEST_TIMEOUT="50")
     yield server
     server.stop()
-    assert b"Traceback" not in server.log
+    assert server.tracebacks == []
 
 
 @pytest.mark.parametrize("kind", ["heads", "bodies", "idle"])

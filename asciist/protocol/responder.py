@@ -12,7 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from asciist.errors import AccessDeniedError, ArtifactNotFoundError, AsciistError, ReplyAddressGoneError, UnavailableError
+from asciist.errors import (
+    AccessDeniedError,
+    ArtifactNotFoundError,
+    AsciistError,
+    OverloadedError,
+    ReplyAddressGoneError,
+    UnavailableError,
+)
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.message_age import MessageAge
 from asciist.protocol.messages import ConversionReply, ConversionRequest
@@ -121,9 +128,10 @@ class Responder:
             logs.add(receive_count=delivery.receive_count)
             try:
                 self.process(delivery)
-            except Exception:  # noqa: BLE001 - the message is redelivered, and the worker must survive
+            except Exception as error:  # noqa: BLE001 - the message is redelivered, and the worker must survive
                 self._metrics.count(MESSAGES_FAULTED)
-                _log.exception("message processing failed")
+                is_late = isinstance(error, OverloadedError)  # no converter was free, so a traceback would tell nothing more
+                _log.error("message processing failed: %s", error, exc_info=not is_late)
                 with suppress(AsciistError):
                     self._queue.extend(delivery, visibility_seconds=self._backoff(delivery.receive_count))
                 return False

@@ -759,7 +759,9 @@ class TestServerErrors:
         assert health.status_code == 200
         assert recorded.total(metrics.REQUESTS_SHED) == 1
 
-    def test_a_request_past_its_deadline_gets_504(self, tmp_path: Path, cat: bytes) -> None:
+    def test_a_request_past_its_deadline_gets_504_and_a_line_without_traceback(
+        self, tmp_path: Path, cat: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
         process = build_web_process(Settings(data_dir=tmp_path, metrics="none", request_timeout=1))
         assert process.responder
         process.responder.stop(5)  # so that no reply arrives
@@ -774,6 +776,8 @@ class TestServerErrors:
         process.close()
 
         assert (response.status_code, error_message(response)) == (504, "the art was not ready in time: try again")
+        (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert (line.getMessage(), line.exc_info) == ("the art was not ready in time: try again", None)
 
     def test_an_unexpected_exception_gets_500_without_details(
         self, client: FlaskClient, cat: bytes, embedded: WebProcess, monkeypatch: pytest.MonkeyPatch
