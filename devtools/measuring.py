@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 60
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _WARM_UP_WIDTH = 60
-_WARM_UPS = [encoded(gradient(), image_format) for image_format in ("JPEG", "PNG", "GIF", "WEBP", "BMP")]
+_WARM_UPS = [encoded(gradient(), image_format) for image_format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")]
 
 
 @dataclass(frozen=True)

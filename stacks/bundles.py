@@ -40,9 +40,8 @@ MAX_FUNCTION_ZIP_BYTES: Final = 52_428_800  # and 50 MB zipped, for a direct upl
 _FUNCTION_PACKAGES: Final = ("asciist", "lambda_worker")
 _RELEASE_PACKAGES: Final = ("asciist", "service")
 
-_UNUSED_EXTENSIONS: Final = ("_avif", "_imagingcms", "_imagingft", "_imagingtk")
-"""Pillow extensions for AVIF, colour profiles, fonts and Tk. They and the libraries only they load are a quarter of the
-bundle."""
+_UNUSED_EXTENSIONS: Final = ("_imagingcms", "_imagingft", "_imagingtk")
+"""Pillow extensions for colour profiles, fonts and Tk. They and the libraries that only they load have 6 MB."""
 
 _GLIBC_MINORS: Final = range(34, 16, -1)
 """Minor versions of glibc 2 whose wheels run on Amazon Linux 2023 (glibc 2.34). For pip, each is a separate platform."""
@@ -229,7 +228,7 @@ def _build_function(target: Target, sources: Sequence[Path], into: Path) -> None
 def _drop_unused_extensions(bundle: Path) -> None:
     """Delete the unused Pillow extensions and the libraries that no remaining extension loads.
 
-    A wheel gives each bundled library a unique name (libavif-c6062d5f.so), so a file that loads it contains that name.
+    A wheel gives each bundled library a unique name (libwebp-51b0b3f7.so), so a file that loads it contains that name.
     """
     for name in _UNUSED_EXTENSIONS:
         for extension in (bundle / "PIL").glob(f"{name}.*"):

@@ -181,7 +181,7 @@ def run(command: str, server: Server) -> "subprocess.CompletedProcess[str]":
 
 
 EXPECTED_ERRORS = {
-    "curl -T README.md http://localhost:27244": "unknown image format: send JPEG, PNG, GIF, WebP or BMP\n",
+    "curl -T README.md http://localhost:27244": "unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP\n",
     "curl -T examples/cat.jpg 'http://localhost:27244/?width=0'": "width must be a whole number from 1 to 1000\n",
 }
 """Output of the commands that demonstrate an error."""

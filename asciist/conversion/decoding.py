@@ -232,7 +232,7 @@ def _luma_over(tile: Image.Image, below: int) -> Image.Image:
     """Convert a tile in one of the modes that need intermediate copies. `below` is the luma of the ground."""
     transparency = tile.info.get("transparency")
     match tile.mode:
-        case "I;16":
+        case "I;16" | "I;16B":
             return tile.convert("I").point(_levels_of_16_bits(transparency, below), "L")
         case "RGB":
             return _pasted(tile.convert("RGBA"), Image.new("L", tile.size, below))

@@ -9,7 +9,7 @@ from asciist.options import ConversionOptions
 TRANSPOSED: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations of images that are displayed with their width and height exchanged."""
 
-GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16"})
+GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16", "I;16B"})
 """Pillow's modes for images without colour."""
 
 _MAX_COLOUR_REDUCTION: Final = 64
@@ -24,7 +24,7 @@ class ImageHeader:
     """Properties of an image that are known before it is decoded."""
 
     format: str
-    """JPEG, PNG, GIF, WEBP or BMP."""
+    """JPEG, PNG, GIF, WEBP, BMP, TIFF or AVIF."""
     width: int
     """Pixels across, as displayed (EXIF orientation applied)."""
     height: int

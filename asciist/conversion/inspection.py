@@ -42,10 +42,12 @@ def inspect(image: bytes, options: ConversionOptions, limits: Limits) -> ImageHe
     """Read the header of `image` and check it, and the size of the art, against `limits`.
 
     Returns the header that `open_image` returns and raises the same errors, but most JPEGs take a third of the time, because
-    Pillow does not parse them.
+    Pillow does not parse them; nor does it parse TIFFs and AVIFs.
     """
     container = _unpack(image, options, limits)
-    if container.scans is not None and container.scans.is_plain:
+    if container.stored is not None:
+        stored = container.stored
+    elif container.scans is not None and container.scans.is_plain:
         stored = _read_from_scans(container.scans)
     else:
         stored = _read_by_pillow(container, _open(container))
@@ -62,7 +64,9 @@ def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> Open
     """
     container = _unpack(image, options, limits)
     source = _open(container)
-    stored = _read_by_pillow(container, source)
+    stored = container.stored or _read_by_pillow(container, source)
+    if (source.width, source.height, source.mode) != stored[:3]:
+        raise damaged("opened with another size or mode than announced")
     header = _header(container, stored)
     memory_bytes = _check_limits(container, stored, header, options, limits)
     return OpenedImage(source=source, container=container, header=header, options=options, memory_bytes=memory_bytes)
@@ -72,6 +76,8 @@ def _unpack(image: bytes, options: ConversionOptions, limits: Limits) -> Contain
     options.check(limits)
     container = unpack(image)
     _check_pixels(*container.canvas, limits)
+    if container.stored is not None and container.lacks_pixels:
+        raise damaged("too little data for the pixels in the header")
     return container
 
 

@@ -38,7 +38,7 @@ _FILE_COPIES: Final = 2
 """Copies of the file while it is decoded, beside the original: one without the parts that are stripped, and the decoder's.
 While it is opened, there may be one more."""
 
-_BYTES_PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+_BYTES_PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 """Bytes of a pixel in Pillow's memory, by mode; 4 in all other modes."""
 
 _TILE_BYTES_PER_PIXEL: Final = 24
@@ -46,6 +46,11 @@ _TILE_BYTES_PER_PIXEL: Final = 24
 
 _WEBP_BYTES_PER_PIXEL: Final = {"RGB": 12, "RGBA": 13}
 """libwebp holds two canvases while Pillow copies one of them; with alpha, a plane for it too."""
+
+_AVIF_CHANNELS: Final = {"L": 1, "RGB": 3, "RGBA": 4}
+"""Bytes of a pixel as libavif writes it. Pillow copies the pixels, and frees libavif's samples before it makes the image."""
+_AV1_BYTES_PER_PIXEL: Final = 0.6
+"""Memory of dav1d for the state of its filters, per pixel of a coded image. Alpha is another coded image."""
 
 _RUN_LENGTH_BYTES_PER_PIXEL: Final = 4
 """Pillow decodes a run-length encoded BMP into a growing array, which it copies."""
@@ -103,6 +108,8 @@ class StoredImage(NamedTuple):
     """True for a run-length encoded BMP."""
     coefficient_factors: tuple[tuple[int, int], ...] = ()
     """(horizontal, vertical) sampling factors of the components of a JPEG that is decoded from several scans."""
+    decoder_bytes: int = 0
+    """Bytes of the samples that the decoder holds beside the pixels: a strip or tile of a TIFF, the frames of an AVIF."""
 
 
 def conversion_bytes(stored: StoredImage, header: ImageHeader, options: ConversionOptions, *, file_bytes: int) -> int:
@@ -165,6 +172,12 @@ def _decoder(stored: StoredImage, image_format: str) -> int:
         return (_WEBP_BYTES_PER_PIXEL[stored.mode] - 4) * pixels
     if image_format == "JPEG":
         return _JPEG_BYTES_PER_COLUMN * stored.width + _coefficients(stored)
+    if image_format == "AVIF":
+        written = 2 * _AVIF_CHANNELS[stored.mode] * pixels
+        coded = stored.decoder_bytes + ceil(_AV1_BYTES_PER_PIXEL * pixels * (2 if stored.mode == "RGBA" else 1))
+        return max(written // 2, written + coded - _BYTES_PER_PIXEL.get(stored.mode, 4) * pixels)
+    if image_format == "TIFF":
+        return stored.decoder_bytes + _JPEG_BYTES_PER_COLUMN * stored.width
     if stored.is_run_length_encoded:
         return _RUN_LENGTH_BYTES_PER_PIXEL * pixels
     return 16 * stored.width  # a row and the one before it, of eight bytes per pixel

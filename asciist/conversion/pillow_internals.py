@@ -8,6 +8,9 @@ Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conv
 - `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
 - `WebPImageFile._open` and `._get_next` are overridden to free the metadata, and libwebp's decoder (`._decoder`) after the
   first frame.
+- `AvifImageFile._decoder` is replaced to free libavif's decoder after the first frame. `AvifImagePlugin.DEFAULT_MAX_THREADS` is
+  set to one thread.
+- libtiff's error handler is removed, through the shared library of Pillow's core.
 - `ImageFile.tile` tells whether a BMP is run-length encoded.
 - `ImageFile.fp` and `.decodermaxblock` are replaced to decode other data than the file whose header was read.
 - `Image.im.mode` is the mode of the decoded pixels, which may differ from the mode that the plugin announced.
@@ -16,7 +19,7 @@ Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conv
 import importlib
 from functools import cache
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -30,13 +33,17 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def open_as(image_format: str, file: bytes) -> ImageFile:
-    """Read the header of `file` with the plugin for JPEG, PNG, GIF, WEBP or BMP. Raises whatever the plugin raises."""
+    """Read the header of `file` with the plugin for a format of `Container.format`. Raises whatever the plugin raises."""
     return _plugin(image_format)(BytesIO(file))
 
 
 def _plugin(image_format: str) -> type[ImageFile]:
     if image_format == "WEBP":
         return _one_frame_webp()
+    if image_format == "AVIF":
+        return _one_frame_avif()
+    if image_format == "TIFF":
+        _silence_libtiff()
     name = image_format.capitalize()
     plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
     return plugin
@@ -61,6 +68,46 @@ def _one_frame_webp() -> type[ImageFile]:
             return frame
 
     return OneFrameWebPFile
+
+
+@cache
+def _one_frame_avif() -> type[ImageFile]:
+    """Pillow's AVIF plugin with one thread, but releasing libavif's decoder after the first frame.
+
+    The decoder holds the samples of the frame, up to eight bytes per pixel. Another thread would add its own buffers and stack.
+    """
+    from PIL import AvifImagePlugin  # noqa: PLC0415 - only the plugin in use is imported
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+    class OneFrameAvifFile(AvifImagePlugin.AvifImageFile):
+        def _open(self) -> None:
+            super()._open()
+            self._decoder = _OneFrameDecoder(self._decoder)
+
+    return OneFrameAvifFile
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Stop libtiff from writing its errors to the standard error stream: a damaged fax may have one in each of 65,535 rows."""
+    import ctypes  # noqa: PLC0415 - needed for TIFFs only
+
+    from PIL import _imaging  # noqa: PLC0415 - as above
+
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+class _OneFrameDecoder:
+    """The decoder of an AVIF, released when it has decoded a frame."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    def get_frame(self, number: int) -> tuple[bytes, int, int, int]:
+        frame: tuple[bytes, int, int, int] = self._decoder.get_frame(number)
+        self._decoder = None
+        return frame
 
 
 def is_run_length_encoded(bmp: ImageFile) -> bool:

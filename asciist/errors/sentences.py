@@ -7,6 +7,8 @@ print it after a prefix of their own.
 from collections.abc import Iterable
 from typing import Final
 
+from asciist import formats
+
 
 def printable(text: str) -> str:
     """For a text of another origin in a message: the text on one line, with unprintable characters escaped."""
@@ -64,7 +66,7 @@ def ready_without_storing(reason: str) -> str:
 
 
 # The image.
-UNKNOWN_FORMAT: Final = "unknown image format: send JPEG, PNG, GIF, WebP or BMP"
+UNKNOWN_FORMAT: Final = f"unknown image format: send {formats.LISTED}"
 DAMAGED_IMAGE: Final = "the image is damaged and cannot be decoded"
 DECODER_CRASHED: Final = "the image cannot be decoded: it makes the decoder crash"
 TOO_MUCH_MEMORY: Final = "the image needs too much memory to decode"
@@ -72,6 +74,20 @@ TOO_SLOW: Final = "the image takes too long to decode"
 UNSUPPORTED_JPEG: Final = (
     "JPEGs with arithmetic, lossless or hierarchical coding are not supported: save the image as a baseline or progressive JPEG"
 )
+UNSUPPORTED_TIFF: Final = (
+    "this kind of TIFF is not supported: save it as RGB with 8 bits per channel, and with LZW, ZIP or no compression"
+)
+UNSUPPORTED_AVIF: Final = "this kind of AVIF is not supported: save the image again as an AVIF, or as PNG"
+HEIC: Final = (
+    "HEIC images are not supported: export the photograph as JPEG; "
+    "to make an iPhone take JPEGs, choose Settings > Camera > Formats > Most Compatible"
+)
+CAMERA_RAW: Final = "the raw data of a camera is not supported: export the photograph as JPEG"
+SVG: Final = "an SVG is a drawing without pixels: export it as PNG"
+PDF: Final = "a PDF is a document, not an image: export the page as PNG"
+HTML: Final = "this is a web page, not an image: send the image file itself"
+VIDEO: Final = "videos are not supported: send one picture of it as JPEG or PNG"
+PHOTOSHOP: Final = "Photoshop documents are not supported: export the image as PNG"
 
 
 def too_many_bytes(max_bytes: int) -> str:

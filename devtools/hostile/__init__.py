@@ -8,7 +8,7 @@ FOLDER` writes them to a folder. A finding of the fuzzer (tests/fuzz) belongs in
 from collections.abc import Iterator
 from functools import cache
 
-from devtools.hostile import bmp, foreign, gif, jpeg, png, polyglots, webp
+from devtools.hostile import avif, bmp, foreign, gif, jpeg, png, polyglots, tiff, webp
 from devtools.hostile.cases import Case, Kind, Outcome
 from devtools.hostile.jpeg import with_jpeg_segments
 from devtools.hostile.pictures import exif
@@ -35,7 +35,7 @@ __all__ = [
 @cache
 def corpus() -> tuple[Case, ...]:
     """All cases. Names are unique."""
-    return tuple(case for module in (jpeg, png, gif, webp, bmp, foreign, polyglots) for case in module.corpus())
+    return tuple(case for module in (jpeg, png, gif, webp, bmp, tiff, avif, foreign, polyglots) for case in module.corpus())
 
 
 def refused() -> dict[str, bytes]:

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 
-from devtools.hostile import bmp, gif, jpeg, png, webp
+from devtools.hostile import avif, bmp, gif, jpeg, png, tiff, webp
 from devtools.hostile.cases import Case, Kind, Outcome, cases
 
 _PAGE = b"<html><script>alert(1)</script></html>"
@@ -38,6 +38,8 @@ def corpus() -> Iterator[Case]:
         "GIF": gif.valid()["GIF"],
         "WebP": webp.valid()["WebP"],
         "BMP": bmp.valid()["BMP"],
+        "TIFF": tiff.valid()["TIFF"],
+        "AVIF": avif.valid()["AVIF"],
     }
     yield from cases(
         Kind.POLYGLOT,
@@ -76,5 +78,7 @@ def corpus() -> Iterator[Case]:
             "PNG with a GIF signature before it": b"GIF89a" + valid["PNG"],
             "GIF with a WebP signature before it": webp.valid()["WebP"][:12] + valid["GIF"],
             "JPEG with a BMP signature before it": b"BM" + valid["JPEG"],
+            "JPEG with a TIFF signature before it": b"II*\0" + valid["JPEG"],
+            "JPEG with an AVIF signature before it": valid["AVIF"][:32] + valid["JPEG"],
         },
     )

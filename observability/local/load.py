@@ -88,7 +88,7 @@ def _unseen(chance: random.Random) -> Request:
     image = Image.frombytes("RGB", (8, 6), chance.randbytes(8 * 6 * 3))
     image = image.resize((chance.randint(200, 2000), chance.randint(200, 1500)), Image.Resampling.BICUBIC)
     file = io.BytesIO()
-    image.save(file, chance.choice(("JPEG", "PNG", "GIF", "WEBP", "BMP")))
+    image.save(file, chance.choice(("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")))
     return "/?width=100", file.getvalue()
 
 

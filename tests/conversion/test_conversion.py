@@ -36,7 +36,7 @@ def halves(left: tuple[int, ...] | int, right: tuple[int, ...] | int, mode: str)
     return image
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_each_supported_format_is_converted(image_format: str) -> None:
     assert art(encoded(gradient(64, 64), image_format), 4) == "::::\n####"
 
@@ -121,7 +121,7 @@ def test_brightness_is_rec_601_luma() -> None:
 
 def test_only_the_first_frame_of_an_animation_is_drawn() -> None:
     white, black = Image.new("L", (32, 32), 255), Image.new("L", (32, 32), 0)
-    for image_format, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})):
+    for image_format, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {}), ("AVIF", {})):
         animation = encoded(white, image_format, save_all=True, append_images=[black, white], **options)
         assert ends(animation) == "@@"
 
@@ -144,6 +144,10 @@ def test_exif_orientation_turns_the_art_upright(orientation: int, order: str) ->
     assert is_upright(png[:33] + png_chunk(b"eXIf", block) + png[33:])
     assert is_upright(encoded(stored, "JPEG", exif=b"Exif\0\0" + block, quality=95))
     assert is_upright(encoded(stored.convert("RGB"), "WEBP", exif=b"Exif\0\0" + block, lossless=True))
+    assert is_upright(encoded(stored, "TIFF", tiffinfo={0x0112: orientation}))
+    turned = Image.Exif()
+    turned[0x0112] = orientation
+    assert is_upright(encoded(stored, "AVIF", exif=turned, speed=10))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])

@@ -80,11 +80,13 @@ print(*(name for name in sys.modules if name.endswith("ImagePlugin")))
 """
     child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert set(child.stdout.split()) == {f"PIL.{name}ImagePlugin" for name in ("Jpeg", "Png", "Gif", "WebP", "Bmp")}
+    assert set(child.stdout.split()) == {
+        f"PIL.{name}ImagePlugin" for name in ("Jpeg", "Png", "Gif", "WebP", "Bmp", "Tiff", "Avif")
+    }
 
 
 def test_the_error_for_an_unknown_format_lists_the_supported_ones() -> None:
-    with pytest.raises(UnknownFormatError, match="JPEG, PNG, GIF, WebP or BMP"):
+    with pytest.raises(UnknownFormatError, match="JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP"):
         convert(b"not an image at all", OPTIONS, Limits())
 
 
@@ -112,7 +114,7 @@ def test_the_largest_images_stay_below_300_mb() -> None:
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    image_format=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP"]),
+    image_format=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"]),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=12),
     keep=st.floats(0, 1),
 )

@@ -18,8 +18,10 @@ from asciist.limits import Limits
 from asciist.options import COLORS, PAINTS, STYLES
 from devtools import hostile
 from devtools.hostile import encoded, exif, gradient, png_chunk
+from devtools.hostile.avif import tiled
 from devtools.hostile.jpeg import black_jpeg
 from devtools.hostile.png import DEPTHS, black_png
+from devtools.hostile.tiff import black_tiff
 from devtools.measuring import Cost, Measurer
 
 MAX_SIDE = Limits().max_image_side
@@ -61,6 +63,9 @@ COMMON = {
     "a 24-megapixel RGBA PNG": (black_png(6000, 4000, 8, 6), 1000),
     "a 20-megapixel CMYK JPEG": (black_jpeg(5000, 4000, [(1, 1)] * 4), 1000),
     "a 50-megapixel scan in one bit": (black_png(7070, 7070, 1), 1000),
+    "a 12-megapixel AVIF photograph": (tiled(gradient(1000, 1500), 4, 2), 1000),
+    "a 24-megapixel TIFF in strips": (black_tiff(6000, 4000, rows=16), 1000),
+    "a 50-megapixel scan as a fax": (black_tiff(7070, 7070, bits=(1,), photometric=1, rows=100), 1000),
     "a screenshot as a GIF": (encoded(Image.new("P", (3840, 2160)), "GIF"), 1000),
 }
 
@@ -73,7 +78,7 @@ def test_common_images_fit_with_ten_megabytes_of_metadata(image: bytes, width: i
     open_image(largest, ConversionOptions(width=200, color="ansi"), Limits())
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_a_small_image_has_a_small_estimate(image_format: str) -> None:
     image = encoded(gradient(), image_format)
 
@@ -204,6 +209,31 @@ BMPS = st.builds(
 )
 
 
+TIFFS = st.builds(
+    lambda size, kind, rows, compression: black_tiff(
+        *size, bits=kind[0], photometric=kind[1], compression=compression, rows=max(rows, size[1] // 16_000)
+    ),
+    sizes(25_000_000),
+    st.sampled_from([((1,), 1), ((4,), 1), ((8,), 1), ((8,), 3), ((8,) * 3, 2), ((8,) * 4, 2), ((16,) * 3, 2), ((8,) * 4, 5)]),
+    st.sampled_from([16, 1000, MAX_SIDE]),
+    st.just(8),
+)
+
+
+@cache
+def avif(side: int, mode: str, subsampling: str, grid: tuple[int, int]) -> bytes:
+    return tiled(Image.new(mode, (side, side), "#08c" if mode == "RGB" else 99), *grid, subsampling=subsampling)
+
+
+AVIFS = st.builds(
+    avif,
+    st.sampled_from([64, 200, 800]),
+    st.sampled_from(["RGB", "L"]),
+    st.sampled_from(["4:2:0", "4:4:4"]),
+    st.tuples(st.integers(1, 6), st.integers(1, 5)),
+)
+
+
 @st.composite
 def options(draw: st.DrawFn) -> ConversionOptions:
     style = draw(st.sampled_from([*STYLES]))
@@ -224,8 +254,8 @@ def options(draw: st.DrawFn) -> ConversionOptions:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "examples"),
-    [(pngs(), 25), (jpegs(), 60), (WEBPS, 20), (GIFS, 15), (BMPS, 15)],
-    ids=["PNG", "JPEG", "WebP", "GIF", "BMP"],
+    [(pngs(), 25), (jpegs(), 60), (WEBPS, 20), (GIFS, 15), (BMPS, 15), (TIFFS, 10), (AVIFS, 10)],
+    ids=["PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF", "AVIF"],
 )
 def test_an_image_of_any_header_takes_no_more_than_its_estimate(
     images: st.SearchStrategy[bytes], examples: int, measurer: Measurer

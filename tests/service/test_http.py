@@ -591,7 +591,7 @@ class TestClientErrors:
 
     def test_an_image_that_cannot_be_converted_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         for image, sentence in (
-            (b"GIF90a", "unknown image format: send JPEG, PNG, GIF, WebP or BMP"),
+            (b"GIF90a", "unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP"),
             (cat[:2000], "the image is damaged and cannot be decoded"),
             (cat[:-9000], "the image is damaged and cannot be decoded"),
             (BOMB, "too many pixels: 16384x16384 is 268.4 megapixels; the limit is 50"),

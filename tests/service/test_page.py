@@ -506,7 +506,7 @@ class TestErrors:
         ("image", "sentence"),
         [
             (b"", "This file is empty. Choose an image."),
-            (b"no image", "Unknown image format: send JPEG, PNG, GIF, WebP or BMP."),
+            (b"no image", "Unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP."),
             ((EXAMPLES / "cat.jpg").read_bytes()[:9000], "The image is damaged"),
         ],
     )
@@ -635,7 +635,7 @@ class TestWithoutScript:
         page.set_input_files("#image", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
         page.get_by_role("button", name="Convert").click()
 
-        expect(page.locator("#complaint")).to_have_text("unknown image format: send JPEG, PNG, GIF, WebP or BMP")
+        expect(page.locator("#complaint")).to_have_text("unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP")
 
 
 class TestAppearance:

@@ -77,7 +77,7 @@ def names(directory: Path) -> set[str]:
 def test_every_extension_is_for_the_processor_and_the_interpreter_of_the_function(architecture: Architecture) -> None:
     binaries = list(function_bundle(function_target(architecture)).rglob("*.so*"))
 
-    assert {"_imaging", "_webp", "_obstore"} <= {path.name.partition(".")[0] for path in binaries}
+    assert {"_avif", "_imaging", "_webp", "_obstore"} <= {path.name.partition(".")[0] for path in binaries}
     for path in binaries:
         magic, machine = struct.unpack_from("<4s14xH", path.read_bytes())
         assert (magic, machine) == (b"\x7fELF", ELF_MACHINES[architecture]), path
@@ -102,7 +102,9 @@ def test_the_function_contains_the_worker_and_its_locked_packages(architecture: 
     assert packages == installed("requirements/worker.txt", target).keys()
     assert {"asciist/wiring.py", "lambda_worker/handler.py"} <= names(bundle)
     assert not {"service", "flask", "gunicorn", "boto3", "botocore", "click", "tests", "bin"} & names(bundle)
-    assert not [name for name in names(bundle) if re.search(r"__pycache__|RECORD|direct_url|_avif|libavif|harfbuzz", name)]
+    assert not [
+        name for name in names(bundle) if re.search(r"__pycache__|RECORD|direct_url|_imagingft|freetype|harfbuzz", name)
+    ]
 
 
 @architectures
@@ -221,7 +223,7 @@ def test_a_function_that_exceeds_the_quota_is_an_error(project: Path, monkeypatc
 def test_the_function_converts_every_format_with_its_own_packages_only(cat: bytes) -> None:
     """The process sees neither the libraries dropped from the bundle nor this environment."""
     gradient = hostile.gradient()
-    images = [cat, *(hostile.encoded(gradient, name) for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP"))]
+    images = [cat, *(hostile.encoded(gradient, name) for name in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"))]
     options, limits = ConversionOptions(width=20), Limits()
     program = """
 import json, sys

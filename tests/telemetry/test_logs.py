@@ -64,7 +64,7 @@ def test_each_request_is_logged_once_with_its_id(tmp_path: Path, cat: bytes) -> 
     assert (fresh["message"], fresh["method"], fresh["route"]) == ("request", "PUT", "/<name:name>")
     assert (fresh["status"], fresh["source"], stored["source"]) == (200, "conversion", "store")
     assert fresh.keys() >= {"duration_ms", "upload_ms", "image", "format", "bytes", "pixels", "style", "width"}
-    assert (bad["status"], bad["error"]) == (400, "unknown image format: send JPEG, PNG, GIF, WebP or BMP")
+    assert (bad["status"], bad["error"]) == (400, "unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP")
     for private in (b"my-name", b"127.0.0.1:5", b"a browser"):
         assert private not in server.log
 

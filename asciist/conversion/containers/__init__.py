@@ -15,15 +15,18 @@ from typing import Final
 
 from asciist.conversion.containers.container import Container
 from asciist.conversion.damage import damaged
-from asciist.errors import UnknownFormatError, sentences
+from asciist.errors import UnknownFormatError
 
 __all__ = ["Container", "unpack"]
 
 _SIGNATURE: Final = re.compile(
-    rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<gif>GIF8[79]a)|(?P<webp>RIFF.{4}WEBP)|(?P<bmp>BM)", re.DOTALL
+    rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<gif>GIF8[79]a)|(?P<webp>RIFF.{4}WEBP)|(?P<bmp>BM)"
+    rb"|(?P<tiff>II[*+]\0(?!.{4}CR)|MM\0[*+])|(?P<avif>\0\0.{2}ftyp(?:.{4}){0,30}?avi[fs])",
+    re.DOTALL,
 )
 """The signatures, each in a group named for the module, of this package, whose `unpack` strips the file. The module is imported
-on first use."""
+on first use. An AVIF has its brand (ISO/IEC 14496-12 section 4.3) first or among the compatible ones. `CR` marks a camera's raw
+data in a TIFF."""
 
 
 def unpack(image: bytes) -> Container:
@@ -33,10 +36,10 @@ def unpack(image: bytes) -> Container:
     """
     signature = _SIGNATURE.match(image)
     if signature is None or signature.lastgroup is None:
-        raise UnknownFormatError(sentences.UNKNOWN_FORMAT)
+        raise UnknownFormatError(_module("unsupported").sentence(image))
     try:
         container: Container = _module(signature.lastgroup).unpack(image)
-    except (IndexError, struct.error) as error:
+    except (IndexError, OverflowError, struct.error) as error:  # OverflowError: an offset of more than 63 bits
         raise damaged("the file is truncated") from error
     return container
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from asciist.conversion.containers import jpeg_scans
 from asciist.conversion.containers.jpeg_scans import JpegScans
+from asciist.conversion.memory import StoredImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +12,7 @@ class Container:
     """An image file without the parts that cannot change its pixels."""
 
     format: str
-    """JPEG, PNG, GIF, WEBP or BMP."""
+    """JPEG, PNG, GIF, WEBP, BMP, TIFF or AVIF."""
     body: bytes
     """A file of that format. For a JPEG, only the part before the first scan."""
     scans: JpegScans | None = None
@@ -19,7 +20,10 @@ class Container:
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 if absent or unreadable."""
     canvas: tuple[int, int] = (0, 0)
-    """(width, height) of the canvas that a decoder allocates on opening the file; (0, 0) if it allocates none."""
+    """(width, height) of the canvas that a decoder allocates on opening the file, or of the image if `stored` describes it;
+    (0, 0) otherwise."""
+    stored: StoredImage | None = None
+    """Properties of the image if they have been read from the container: of a TIFF and an AVIF."""
     lacks_pixels: bool = False
     """True if the file is too short for the pixels in its header, or the first frame of an animation covers less than 1/16 of a
     large canvas. Checked after the pixel limits, so that an image over them is refused as too large."""

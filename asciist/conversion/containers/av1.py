@@ -1,0 +1,279 @@
+"""AV1 open bitstream units (AV1 specification sections 5.3 to 5.9).
+
+A coded image is a sequence header, which has the size and the format of the samples, and one or more frames. Each unit has a
+byte with its type, an optional byte of extension, and an optional length.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from asciist.conversion.containers.bounds import MAX_BLOCKS
+from asciist.conversion.damage import damaged
+
+_SEQUENCE_HEADER, _FRAME_HEADER, _TILE_GROUP, _FRAME, _REPEATED_FRAME_HEADER = 1, 3, 4, 6, 7
+_KEPT: Final = frozenset({_SEQUENCE_HEADER, _FRAME_HEADER, _TILE_GROUP, _FRAME, _REPEATED_FRAME_HEADER})
+"""Types of the units that determine pixels. Others are delimiters, metadata and padding."""
+
+_MAX_FRAMES: Final = 4
+"""Maximum frames of an image: one, or one for each layer of a progressive image. Each costs the time and memory of an image."""
+
+_MAX_SEQUENCE_HEADER_BYTES: Final = 512
+"""Bytes read of a sequence header. The largest possible one, with 32 operating points, has fewer."""
+_READ_FRAME_HEADER_BYTES: Final = 16
+"""Bytes of the header of a frame that contain the fields that are read."""
+
+_KEY_FRAME, _SWITCH_FRAME = 0, 3
+_CHOSEN_BY_FRAME: Final = 2
+"""A tool is on or off in each frame."""
+_SRGB: Final = (1, 13, 0)
+"""Primaries, transfer characteristics and matrix of an image in RGB, whose chroma is not subsampled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """The fields of a sequence header that determine memory, and those that the headers of frames depend on."""
+
+    width: int
+    height: int
+    profile: int
+    level: int
+    tier: int
+    depth: int
+    """Bits of a sample: 8, 10 or 12."""
+    is_monochrome: bool
+    subsampling: tuple[int, int]
+    """(across, down): 1 where chroma has half the resolution."""
+    has_film_grain: bool
+    has_reduced_headers: bool
+    """True if the headers of frames have none of the fields below, and the frame has the size of the sequence."""
+    time_bits: int
+    """Bits of the time of presentation in the header of a shown frame."""
+    frame_number_bits: int
+    screen_content_tools: int
+    """0 or 1, or _CHOSEN_BY_FRAME."""
+    integer_motion: int
+    """0 or 1, or _CHOSEN_BY_FRAME."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of the samples of a decoded frame, at one or two bytes each."""
+        across, down = (1 + subsampled for subsampled in self.subsampling)
+        chroma = 0 if self.is_monochrome else 2 * ceil(self.width / across) * ceil(self.height / down)
+        return (1 if self.depth == 8 else 2) * (self.width * self.height + chroma)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedImage:
+    """A coded image without the units that do not determine pixels."""
+
+    sequence: Sequence
+    frames: int
+    data: bytes
+
+
+def read(data: memoryview) -> CodedImage:
+    """Read the units of an image.
+
+    Raises DamagedImageError unless it has one sequence header, and one to four frames of the size in it.
+    """
+    header: memoryview | None = None
+    sequence: Sequence | None = None
+    kept: list[memoryview] = []
+    frames = 0
+    for kind, unit, content in _units(data):
+        if kind not in _KEPT:
+            continue
+        if kind == _SEQUENCE_HEADER:
+            if header is not None and header != content:
+                raise damaged("AV1 with several sequence headers")
+            header, sequence = content, _sequence(_Bits(content[:_MAX_SEQUENCE_HEADER_BYTES]))
+        elif sequence is None:
+            raise damaged("AV1 without a sequence header")
+        elif kind in (_FRAME, _FRAME_HEADER):
+            frames += 1
+            _check_frame(_Bits(content[:_READ_FRAME_HEADER_BYTES]), sequence)
+        kept.append(unit)
+    if sequence is None or not 0 < frames <= _MAX_FRAMES:
+        raise damaged("AV1 without a frame, or with too many")
+    return CodedImage(sequence=sequence, frames=frames, data=b"".join(kept))
+
+
+class _Bits:
+    """Reader of the bits of a unit. Raises DamagedImageError at its end."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._value, self._left = int.from_bytes(data), 8 * len(data)
+
+    def number(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise damaged("AV1 header is truncated")
+        return self._value >> self._left & (1 << count) - 1
+
+    def flag(self) -> bool:
+        return bool(self.number(1))
+
+    def skip_number_of_any_length(self) -> None:
+        """Skip a number after as many zeros as it has bits (section 4.10.3)."""
+        zeros = 0
+        while not self.flag():
+            zeros += 1
+        self.number(zeros)
+
+
+def _units(data: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Yield (type, unit, content of the unit)."""
+    position = 0
+    for _ in range(MAX_BLOCKS):
+        if position == len(data):
+            return
+        first = data[position]
+        start = position + (2 if first & 4 else 1)
+        end = len(data)
+        if first & 2:
+            length, start = _length(data, start)
+            end = start + length
+        if end > len(data) or start > end:
+            raise damaged("AV1 unit past the end of the data")
+        yield first >> 3 & 15, data[position:end], data[start:end]
+        position = end
+    raise damaged("too many AV1 units")
+
+
+def _length(data: memoryview, position: int) -> tuple[int, int]:
+    """(length, position behind it) of a number of up to eight bytes, with seven bits in each (section 4.10.5)."""
+    length = 0
+    for index in range(8):
+        byte = data[position + index]
+        length |= (byte & 127) << 7 * index
+        if byte < 128:
+            return length, position + index + 1
+    raise damaged("AV1 unit with an endless length")
+
+
+def _sequence(bits: _Bits) -> Sequence:
+    """Read a sequence header (section 5.5)."""
+    profile = bits.number(3)
+    bits.flag()  # a still picture
+    is_reduced = bits.flag()
+    time_bits, level, tier = 0, 0, 0
+    if is_reduced:
+        level = bits.number(5)
+    else:
+        time_bits, level, tier = _operating_points(bits)
+    width_bits, height_bits = bits.number(4) + 1, bits.number(4) + 1
+    width, height = bits.number(width_bits) + 1, bits.number(height_bits) + 1
+    frame_number_bits = 0
+    if not is_reduced and bits.flag():
+        frame_number_bits = bits.number(4) + 2 + bits.number(3) + 1
+    bits.number(3)  # blocks of 128 pixels, filters for intra prediction
+    screen_content_tools, integer_motion = _CHOSEN_BY_FRAME, _CHOSEN_BY_FRAME
+    if not is_reduced:
+        screen_content_tools, integer_motion = _inter_tools(bits)
+    bits.number(3)  # scaling, and filters of the decoded image
+    depth, is_monochrome, subsampling = _colour(bits, profile)
+    return Sequence(
+        width=width,
+        height=height,
+        profile=profile,
+        level=level,
+        tier=tier,
+        depth=depth,
+        is_monochrome=is_monochrome,
+        subsampling=subsampling,
+        has_film_grain=bits.flag(),
+        has_reduced_headers=is_reduced,
+        time_bits=time_bits,
+        frame_number_bits=frame_number_bits,
+        screen_content_tools=screen_content_tools,
+        integer_motion=integer_motion,
+    )
+
+
+def _operating_points(bits: _Bits) -> tuple[int, int, int]:
+    """Read the timing and the operating points; return (bits of the time of presentation, level, tier)."""
+    delay_bits, time_bits, has_equal_intervals = 0, 0, False
+    if bits.flag():  # timing
+        bits.number(64)
+        has_equal_intervals = bits.flag()
+        if has_equal_intervals:
+            bits.skip_number_of_any_length()
+        if bits.flag():  # a model of the decoder
+            delay_bits = bits.number(5) + 1
+            bits.number(32 + 5)
+            time_bits = bits.number(5) + 1
+    has_display_delay = bits.flag()
+    levels = []
+    for _ in range(bits.number(5) + 1):
+        bits.number(12)
+        level = bits.number(5)
+        levels.append((level, bits.number(1) if level > 7 else 0))
+        if delay_bits and bits.flag():
+            bits.number(2 * delay_bits + 1)
+        if has_display_delay and bits.flag():
+            bits.number(4)
+    return 0 if has_equal_intervals else time_bits, *levels[0]
+
+
+def _inter_tools(bits: _Bits) -> tuple[int, int]:
+    """Read the tools for several frames; return the modes of the screen content tools and of integer motion vectors."""
+    bits.number(4)
+    has_order = bits.flag()
+    if has_order:
+        bits.number(2)
+    screen_content_tools = _CHOSEN_BY_FRAME if bits.flag() else bits.number(1)
+    integer_motion = _CHOSEN_BY_FRAME
+    if screen_content_tools and not bits.flag():
+        integer_motion = bits.number(1)
+    if has_order:
+        bits.number(3)
+    return screen_content_tools, integer_motion
+
+
+def _colour(bits: _Bits, profile: int) -> tuple[int, bool, tuple[int, int]]:
+    """Read the format of the samples (section 5.5.2); return (depth, whether it is monochrome, subsampling)."""
+    depth = 10 if bits.flag() else 8
+    if profile == 2 and depth == 10 and bits.flag():
+        depth = 12
+    is_monochrome = profile != 1 and bits.flag()
+    description = (bits.number(8), bits.number(8), bits.number(8)) if bits.flag() else None
+    if is_monochrome:
+        bits.flag()  # full range
+        return depth, True, (1, 1)
+    subsampling = (0, 0)
+    if description != _SRGB:
+        bits.flag()  # full range
+        if profile == 0:
+            subsampling = (1, 1)
+        elif profile == 2 and depth == 12:
+            subsampling = (1, bits.number(1)) if bits.flag() else (0, 0)
+        elif profile == 2:
+            subsampling = (1, 0)
+        if subsampling == (1, 1):
+            bits.number(2)  # place of the chroma samples
+    bits.flag()  # separate quantization of the chroma planes
+    return depth, False, subsampling
+
+
+def _check_frame(bits: _Bits, sequence: Sequence) -> None:
+    """Raise an error if the header of a frame (section 5.9.2) gives it another size than the sequence has."""
+    if sequence.has_reduced_headers:
+        return
+    if bits.flag():
+        raise damaged("AV1 that shows an earlier frame")
+    kind, is_shown = bits.number(2), bits.flag()
+    if is_shown:
+        bits.number(sequence.time_bits)
+    else:
+        bits.flag()  # whether it can be shown later
+    if kind != _SWITCH_FRAME and not (kind == _KEY_FRAME and is_shown):
+        bits.flag()  # resilience against errors
+    bits.flag()  # adaption of probabilities
+    has_tools = bits.flag() if sequence.screen_content_tools == _CHOSEN_BY_FRAME else bool(sequence.screen_content_tools)
+    if has_tools and sequence.integer_motion == _CHOSEN_BY_FRAME:
+        bits.flag()
+    bits.number(sequence.frame_number_bits)
+    if kind == _SWITCH_FRAME or bits.flag():
+        raise damaged("AV1 with a frame of another size than its sequence")
