@@ -16,7 +16,7 @@ from typing import Any, Final
 from click.testing import CliRunner
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from asciist import cli
+from asciist import cli, formats
 from asciist.errors import AsciistError
 from asciist.limits import Limits
 from asciist.options import COLORS, STYLES, ConversionOptions
@@ -84,6 +84,7 @@ def render(path: Path) -> str:
     return environment.get_template(TEMPLATES[path]).render(
         table=_table,
         help_of=_help,
+        image_formats=formats.LISTED,
         calls=list(_calls(contract)),
         options=list(_options(contract)),
         cell_weights=list(_cell_weights()),

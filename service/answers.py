@@ -13,6 +13,7 @@ from flask import Flask, Response, current_app, make_response, render_template, 
 from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
 
+from asciist import formats
 from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.options import AUTO, DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
@@ -53,7 +54,7 @@ def register(app: Flask, limits: Limits) -> None:
 
     @app.context_processor
     def template_variables() -> dict[str, Any]:
-        return {"limits": limits, "options": OPTIONS, "styles": STYLES, "origin": origin(), "static": _static_url}
+        return {"limits": limits, "formats": formats, "options": OPTIONS, "styles": STYLES, "origin": origin(), "static": _static_url}
 
 
 def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Response:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asciist import formats
 from asciist.limits import Limits
 from asciist.options import OPTIONS
 from asciist.protocol.artifacts import VARIANT_PATTERN
@@ -27,7 +28,7 @@ def document(limits: Limits, origin: str) -> _Schema:
             "version": "1",
             "summary": "Turns an image into ASCII art.",
             "description": (
-                f"Send a JPEG, PNG, GIF, WebP or BMP image of up to {limits.max_image_bytes / 1e6:g} MB and get its ASCII art. "
+                f"Send an image ({formats.LISTED}) of up to {limits.max_image_bytes / 1e6:g} MB and get its ASCII art. "
                 "The bytes decide the image format, not the Content-Type. The Accept header chooses the form of the answer. "
                 "Without a preference, a JSON request gets JSON and any other request gets text. Answers are compressed with "
                 "zstd or gzip if Accept-Encoding allows it. Paths that accept GET accept HEAD, and every path accepts OPTIONS."

@@ -122,7 +122,7 @@ class _Main(_CommandWithSections, click.Group):
 def main() -> None:
     """Turn images into ASCII art.
 
-    Images are JPEG, PNG, GIF, WebP or BMP. Art goes to standard output and fits the terminal. `convert` uses the
+    Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. Art goes to standard output and fits the terminal. `convert` uses the
     service, which stores the art under a URL; `test` works without it; `serve` runs the service.
     """
 
