@@ -77,6 +77,8 @@ def large_valid_images() -> Iterator[tuple[str, bytes]]:
     yield "JPEG photograph of 24 megapixels", encoded(photograph, "JPEG", quality=75)
     yield "progressive JPEG photograph of 12 megapixels", encoded(twelve, "JPEG", quality=80, progressive=True)
     yield "WebP photograph of 12 megapixels", encoded(twelve, "WEBP", quality=80, method=0)
+    yield "AVIF photograph of 12 megapixels", encoded(twelve, "AVIF", quality=60, speed=10)
+    yield "LZW TIFF photograph of 2 megapixels", encoded(twelve.resize((1600, 1200)), "TIFF", compression="tiff_lzw")
     yield "PNG photograph of 6 megapixels", encoded(twelve.resize((3000, 2000)), "PNG", compress_level=1)
     yield "JPEG of 48 megapixels", encoded(photograph.resize((8000, 6000)), "JPEG", quality=30)
     yield "progressive JPEG of 12 megapixels and 300 scans", jpeg.scan_bomb(300, 4000, 3000)

@@ -54,7 +54,14 @@ def register(app: Flask, limits: Limits) -> None:
 
     @app.context_processor
     def template_variables() -> dict[str, Any]:
-        return {"limits": limits, "formats": formats, "options": OPTIONS, "styles": STYLES, "origin": origin(), "static": _static_url}
+        return {
+            "limits": limits,
+            "formats": formats,
+            "options": OPTIONS,
+            "styles": STYLES,
+            "origin": origin(),
+            "static": _static_url,
+        }
 
 
 def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Response:

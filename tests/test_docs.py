@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from asciist import formats
+from asciist.cli import main
 from asciist.conversion import DEFAULT_WIDTH, STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.options import COLORS
@@ -57,6 +59,15 @@ def anchors(document: Path) -> set[str]:
     """Return the anchors that GitHub makes of a document's headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_the_command_and_the_metrics_list_the_formats() -> None:
+    """The page, the usage text and the generated documents take the list from `asciist.formats`."""
+    assert formats.LISTED in " ".join(README.split())
+    assert formats.LISTED in " ".join((main.help or "").split())
+    tags = re.search(r"`format` is one of (.*?), `style`", " ".join((ROOT / "docs/metrics.md").read_text().split()))
+    assert tags is not None
+    assert re.findall(r"`(\w+)`", tags[1]) == sorted(name.lower() for name in formats.MEDIA_TYPES)
 
 
 def test_the_readme_is_at_most_6000_bytes() -> None:

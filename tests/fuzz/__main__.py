@@ -26,6 +26,13 @@ _TOKENS = (
     *(b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"ICCP", b"Exif\0\0", b"Adobe", b"JFIF\0", b"MPF\0"),
     *(bytes([0xFF, code]) for code in (0xC0, 0xC2, 0xC4, 0xD0, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE)),
     *(b"\x21\xf9\x04", b"\x21\xfe", b"\x21\xff\x0b", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM"),
+    *(
+        b"II+\0",
+        b"MM\0+",
+        *(bytes([tag & 255, tag >> 8]) for tag in (256, 257, 258, 259, 262, 273, 277, 278, 279, 322, 324, 347)),
+    ),
+    *(b"ftypavif", b"meta", b"pitm", b"iinf", b"infe", b"iloc", b"iref", b"auxl", b"dimg", b"iprp", b"ipco", b"ipma", b"idat"),
+    *(b"ispe", b"pixi", b"av1C", b"auxC", b"colrnclx", b"irot", b"imir", b"av01", b"grid", b"mdat", b"\x0a\x0a", b"\x12\0"),
 )
 """The fuzzer's dictionary: markers, chunk types and signatures of the formats."""
 

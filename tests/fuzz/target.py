@@ -16,6 +16,7 @@ import atheris
 with atheris.instrument_imports(
     include=[
         "asciist.conversion",
+        "PIL.AvifImagePlugin",
         "PIL.BmpImagePlugin",
         "PIL.GifImagePlugin",
         "PIL.ImageFile",
@@ -23,11 +24,20 @@ with atheris.instrument_imports(
         "PIL.JpegImagePlugin",
         "PIL.MpoImagePlugin",
         "PIL.PngImagePlugin",
+        "PIL.TiffImagePlugin",
         "PIL.WebPImagePlugin",
     ]
 ):
     # Import all modules now, including those that the conversion imports on first use, to instrument them.
-    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401
+    from PIL import (  # noqa: F401
+        AvifImagePlugin,
+        BmpImagePlugin,
+        GifImagePlugin,
+        JpegImagePlugin,
+        PngImagePlugin,
+        TiffImagePlugin,
+        WebPImagePlugin,
+    )
 
     from asciist import conversion
 

@@ -502,11 +502,22 @@ class TestErrors:
         assert site.requested("PUT") == []
         assert shown(page) == before
 
+    @pytest.mark.parametrize("image_format", ["TIFF", "AVIF"])
+    def test_an_image_that_a_browser_may_not_show_becomes_art(self, site: Site, image_format: str) -> None:
+        page = site.open()
+        image = encoded(gradient(64, 48), image_format)
+        choose(page, image, f"photo.{image_format.lower()}")
+
+        wait_for_width(page, int(page.locator("#width").input_value()))
+        expect(page.get_by_role("alert")).to_be_hidden()
+        assert f"image/{image_format.lower()}" in (page.locator("#image").get_attribute("accept") or "").split(",")
+
     @pytest.mark.parametrize(
         ("image", "sentence"),
         [
             (b"", "This file is empty. Choose an image."),
             (b"no image", "Unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP."),
+            (b"\0\0\0\x18ftypheic\0\0\0\0heicmif1", "HEIC images are not supported"),
             ((EXAMPLES / "cat.jpg").read_bytes()[:9000], "The image is damaged"),
         ],
     )
