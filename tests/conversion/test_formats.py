@@ -1,14 +1,17 @@
 """Variants of TIFF and AVIF have the pixels that they stand for, and a file of another format gets a sentence that helps."""
 
 import gzip
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from PIL import Image
 
 from asciist.conversion import ConversionOptions, convert, open_image
 from asciist.conversion.decoding import decode
-from asciist.errors import UnknownFormatError, sentences
+from asciist.errors import RejectedError, UnknownFormatError, sentences
 from asciist.limits import Limits
 from devtools.hostile import avif, encoded, gradient, tiff
 
@@ -111,6 +114,33 @@ def grey_tiff(bits: int, photometric: int, order: str = "<") -> bytes:
 @pytest.mark.parametrize(("bits", "photometric", "order"), [(2, 1, "<"), (4, 0, ">"), (8, 0, "<"), (16, 1, "<"), (16, 1, ">")])
 def test_a_grey_tiff_has_its_levels(bits: int, photometric: int, order: str) -> None:
     assert close(quarters(grey_tiff(bits, photometric, order)), GREYS, tolerance=1)
+
+
+def test_a_damaged_fax_writes_nothing_to_the_standard_error_stream(capfd: pytest.CaptureFixture[str]) -> None:
+    """By default, libtiff writes a line for each damaged row."""
+    for case in tiff.corpus():
+        if "fax" in case.name and "noise" in case.name:
+            with suppress(RejectedError):
+                convert(case.image, OPTIONS, Limits())
+
+    assert capfd.readouterr().err == ""
+
+
+def test_an_avif_is_decoded_in_the_calling_thread() -> None:
+    """Each thread of dav1d would have its own buffers and stack. Runs in a process of its own, which has no other threads."""
+    program = """
+import pathlib, sys
+from asciist.conversion import ConversionOptions, open_image
+from asciist.limits import Limits
+opened = open_image(sys.stdin.buffer.read(), ConversionOptions(width=8), Limits())
+decoder = opened.source._decoder
+frame = decoder._decoder.get_frame(0)
+print(len(list(pathlib.Path("/proc/self/task").iterdir())), len(frame[0]))
+"""
+    image = encoded(gradient(512, 512), "AVIF")
+    child = subprocess.run([sys.executable, "-c", program], input=image, capture_output=True, check=True)
+
+    assert child.stdout.split() == [b"1", str(3 * 512 * 512).encode()]
 
 
 def test_the_first_page_of_a_tiff_is_drawn() -> None:
