@@ -260,7 +260,7 @@ def corpus() -> Iterator[Case]:
         {
             "AVIF of 17 megapixels": tiled(gradient(1200, 1200), 6, 2),
             "AVIF of 13 megapixels in full resolution": tiled(gradient(900, 900), 4, 4, subsampling="4:4:4"),
-            "grey AVIF of 35 megapixels": tiled(gradient(1600, 1100, mode="L"), 5, 4),
+            "grey AVIF of 20 megapixels": tiled(gradient(1600, 1250, mode="L"), 5, 2),
             "AVIF of 3 megapixels with alpha": encoded(gradient(2000, 1500, mode="RGBA"), "AVIF", speed=10),
         },
     )
@@ -310,6 +310,7 @@ def corpus() -> Iterator[Case]:
             "AVIF with an overlay": _file(_Item(kind=b"iovl", content=bytes(40))),
             "AVIF with a primary item that does not exist": _file(plain, primary=9),
             "AVIF without a list of items": _edited(b"iinf", b"fnii"),
+            "animated AVIF without a primary item": _box(b"ftyp", b"avis\0\0\0\0avis") + _box(b"moov", bytes(99)),
             "AVIF with the brand of HEIC": _file(plain, brand=b"heic"),
         },
     )

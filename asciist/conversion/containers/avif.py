@@ -108,10 +108,7 @@ class _Meta:
 
     def __init__(self, image: bytes) -> None:
         self._image = memoryview(image)
-        content = next((content for kind, content in _boxes(self._image) if kind == b"meta"), None)
-        if content is None:
-            raise damaged("AVIF without a meta box")
-        boxes = dict(reversed([*_boxes(content[4:])]))  # the first box of each type
+        boxes = dict(reversed([*_boxes(_meta_box(self._image)[4:])]))  # the first box of each type
         self._data = boxes.get(b"idat", memoryview(b""))
         self.items: dict[int, _Item] = {}
         for kind, read in (
@@ -237,6 +234,16 @@ def unpack(image: bytes) -> Container:
             decoder_bytes=colour.sample_bytes + (0 if alpha is None else alpha.sample_bytes),
         ),
     )
+
+
+def _meta_box(image: memoryview) -> memoryview:
+    """Content of the box `meta`. Raises UnknownFormatError for an animation without it, which has no primary item."""
+    is_animation = False
+    for kind, content in _boxes(image):
+        if kind == b"meta":
+            return content
+        is_animation = is_animation or kind == b"moov"
+    raise UnknownFormatError(sentences.UNSUPPORTED_AVIF) if is_animation else damaged("AVIF without a meta box")
 
 
 def _colour_space(content: bytes) -> list[bytes]:
