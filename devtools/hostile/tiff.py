@@ -9,6 +9,7 @@ from itertools import accumulate
 from PIL import Image
 
 from devtools.hostile.cases import Block, Case, Kind, Outcome, cases, truncations
+from devtools.hostile.jpeg import black_jpeg
 from devtools.hostile.pictures import noise
 from devtools.images import encoded, gradient
 
@@ -315,6 +316,8 @@ def corpus() -> Iterator[Case]:
             "digital negative": tiff(changes={_DNG: (1, [1, 4, 0, 0])}),
             "TIFF whose first image is a thumbnail": tiff(changes={_SUBFILE: (_LONG, [1])}),
             "JPEG TIFF of a progressive JPEG": _in_jpeg(encoded(gradient(), "JPEG", progressive=True)),
+            "JPEG TIFF with a scan for each component": _in_jpeg(black_jpeg(64, 48, [(1, 1)] * 3, separate=True)),
+            "JPEG TIFF with two frames": _in_jpeg(_with_second_frame()),
             "JPEG TIFF of an arithmetic JPEG": _with_frame(0xC9),
             "JPEG TIFF of noise": _in_jpeg(noise(5000)),
             "JPEG TIFF without a frame": _in_jpeg(b"\xff\xd8" + b"\xff\xfe\0\2" * 200),
@@ -354,6 +357,14 @@ def _over_each_other(count: int, length: int) -> dict[int, _Values]:
 def _entries_of_grey() -> list[tuple[int, _Values]]:
     numbers = {_WIDTH: 64, _HEIGHT: 48, _BITS: 8, _COMPRESSION: 1, _PHOTOMETRIC: 1, _OFFSETS: 16, _ROWS: 48, _LENGTHS: 64 * 48}
     return [(tag, (_LONG, [number])) for tag, number in numbers.items()]
+
+
+def _with_second_frame() -> bytes:
+    """A JPEG with the frame of a progressive one after its own."""
+    jpeg = encoded(gradient(), "JPEG")
+    start = jpeg.index(b"\xff\xc0")
+    frame = jpeg[start : start + 19]
+    return jpeg[: start + 19] + b"\xff\xc2" + frame[2:] + jpeg[start + 19 :]
 
 
 def _jpeg_of(width: int, height: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import Final
 
 from asciist.conversion.containers.bounds import MAX_BLOCKS
 from asciist.conversion.containers.container import Container
-from asciist.conversion.containers.jpeg_scans import SOS
+from asciist.conversion.containers.jpeg_scans import FRAMES, SOS, UNSUPPORTED_FRAMES
 from asciist.conversion.damage import damaged
 from asciist.conversion.memory import StoredImage
 from asciist.errors import UnknownFormatError, sentences
@@ -94,7 +94,7 @@ _UNSIGNED: Final = frozenset({1, 4})
 _BASELINE: Final = frozenset({0xC0, 0xC1})
 """Frames of a sequential JPEG. Technical Note 2 recommends no other."""
 _MAX_JPEG_SEGMENTS: Final = 100
-"""Maximum segments read of a strip or tile before its frame. Writers put at most ten there."""
+"""Maximum segments read of a strip or tile before its scan. Writers put at most ten there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,13 +256,17 @@ def _blocks(image: bytes, directory: _Directory, layout: _Layout) -> list[memory
 
 
 def _check_jpeg(block: memoryview) -> None:
-    """Raise an error unless a strip or tile is a sequential JPEG, whose memory and time are bounded by its size."""
-    position = 2
+    """Raise an error unless a strip or tile is a sequential JPEG of one scan, whose coefficients libjpeg does not keep."""
+    position, components = 2, 0
     for _ in range(_MAX_JPEG_SEGMENTS):
         mark, code, length = struct.unpack_from(">BBH", block, position)
-        if mark != 0xFF or code == SOS:
+        if mark != 0xFF:
             break
-        if code in _BASELINE:
+        if code in FRAMES | UNSUPPORTED_FRAMES:
+            components = block[position + 9] if code in _BASELINE and not components else 0
+        if code == SOS:
+            if block[position + 4] != components:
+                break
             return
         position += 2 + length
     raise UnknownFormatError(sentences.UNSUPPORTED_TIFF)
