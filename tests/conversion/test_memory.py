@@ -101,6 +101,19 @@ def test_an_image_over_the_memory_limit_is_refused_with_the_memory_that_it_would
         open_image(image, ConversionOptions(width=80), Limits())
 
 
+def test_the_tiles_of_an_avif_count_towards_its_estimate() -> None:
+    def decoder_bytes(image: Image.Image, rows: int, columns: int, **options: object) -> int:
+        tiles = {"autotiling": False, "tile_rows": rows, "tile_cols": columns}
+        file = encoded(image, "AVIF", speed=10, **tiles, **options)
+        stored = open_image(file, ConversionOptions(width=8), Limits()).container.stored
+        assert stored is not None
+        return stored.decoder_bytes
+
+    image = gradient(512, 512)
+    for options in ({}, {"save_all": True, "append_images": [image.rotate(90)]}):
+        assert decoder_bytes(image, 2, 1, **options) - decoder_bytes(image, 0, 0, **options) == 7 * 18_000
+
+
 def test_a_transparent_colour_behind_the_pixels_is_ignored() -> None:
     """A decoder would find it only after the estimate."""
     image = Image.new("L", (8, 8), 200)

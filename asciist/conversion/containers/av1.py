@@ -21,10 +21,15 @@ _MAX_FRAMES: Final = 4
 
 _MAX_SEQUENCE_HEADER_BYTES: Final = 512
 """Bytes read of a sequence header. The largest possible one, with 32 operating points, has fewer."""
-_READ_FRAME_HEADER_BYTES: Final = 16
+_READ_FRAME_HEADER_BYTES: Final = 32
 """Bytes of the header of a frame that contain the fields that are read."""
 
 _KEY_FRAME, _SWITCH_FRAME = 0, 3
+_MAX_TILES: Final = 64
+"""Maximum tiles of a frame in each direction."""
+_MIN_TILE: Final = 64
+_MAX_TILE_WIDTH, _MAX_TILE_PIXELS = 4096, 4096 * 2304
+"""Bounds on a tile, in pixels."""
 _CHOSEN_BY_FRAME: Final = 2
 """A tool is on or off in each frame."""
 _SRGB: Final = (1, 13, 0)
@@ -48,6 +53,8 @@ class Sequence:
     has_film_grain: bool
     has_reduced_headers: bool
     """True if the headers of frames have none of the fields below, and the frame has the size of the sequence."""
+    has_decoder_model: bool
+    """True if the headers of frames have the times of a model of the decoder, which are not read."""
     time_bits: int
     """Bits of the time of presentation in the header of a shown frame."""
     frame_number_bits: int
@@ -55,6 +62,12 @@ class Sequence:
     """0 or 1, or _CHOSEN_BY_FRAME."""
     integer_motion: int
     """0 or 1, or _CHOSEN_BY_FRAME."""
+    order_bits: int
+    """Bits of the place of a frame in the order of display."""
+    has_large_blocks: bool
+    """True if a superblock has 128x128 pixels instead of 64x64."""
+    may_scale: bool
+    """True if a frame may be coded with fewer columns than it has."""
 
     @property
     def sample_bytes(self) -> int:
@@ -70,6 +83,8 @@ class CodedImage:
 
     sequence: Sequence
     frames: int
+    tiles: int
+    """Maximum tiles of a frame, which are decoded independently."""
     data: bytes
 
 
@@ -81,7 +96,7 @@ def read(data: memoryview) -> CodedImage:
     header: memoryview | None = None
     sequence: Sequence | None = None
     kept: list[memoryview] = []
-    frames = 0
+    frames, tiles = 0, 0
     for kind, unit, content in _units(data):
         if kind not in _KEPT:
             continue
@@ -93,11 +108,11 @@ def read(data: memoryview) -> CodedImage:
             raise damaged("AV1 without a sequence header")
         elif kind in (_FRAME, _FRAME_HEADER):
             frames += 1
-            _check_frame(_Bits(content[:_READ_FRAME_HEADER_BYTES]), sequence)
+            tiles = max(tiles, _tiles(_Bits(content[:_READ_FRAME_HEADER_BYTES]), sequence))
         kept.append(unit)
     if sequence is None or not 0 < frames <= _MAX_FRAMES:
         raise damaged("AV1 without a frame, or with too many")
-    return CodedImage(sequence=sequence, frames=frames, data=b"".join(kept))
+    return CodedImage(sequence=sequence, frames=frames, tiles=tiles, data=b"".join(kept))
 
 
 class _Bits:
@@ -158,21 +173,23 @@ def _sequence(bits: _Bits) -> Sequence:
     profile = bits.number(3)
     bits.flag()  # a still picture
     is_reduced = bits.flag()
-    time_bits, level, tier = 0, 0, 0
+    has_decoder_model, time_bits, level, tier = False, 0, 0, 0
     if is_reduced:
         level = bits.number(5)
     else:
-        time_bits, level, tier = _operating_points(bits)
+        has_decoder_model, time_bits, level, tier = _operating_points(bits)
     width_bits, height_bits = bits.number(4) + 1, bits.number(4) + 1
     width, height = bits.number(width_bits) + 1, bits.number(height_bits) + 1
     frame_number_bits = 0
     if not is_reduced and bits.flag():
         frame_number_bits = bits.number(4) + 2 + bits.number(3) + 1
-    bits.number(3)  # blocks of 128 pixels, filters for intra prediction
-    screen_content_tools, integer_motion = _CHOSEN_BY_FRAME, _CHOSEN_BY_FRAME
+    has_large_blocks = bits.flag()
+    bits.number(2)  # filters for intra prediction
+    screen_content_tools, integer_motion, order_bits = _CHOSEN_BY_FRAME, _CHOSEN_BY_FRAME, 0
     if not is_reduced:
-        screen_content_tools, integer_motion = _inter_tools(bits)
-    bits.number(3)  # scaling, and filters of the decoded image
+        screen_content_tools, integer_motion, order_bits = _inter_tools(bits)
+    may_scale = bits.flag()
+    bits.number(2)  # filters of the decoded image
     depth, is_monochrome, subsampling = _colour(bits, profile)
     return Sequence(
         width=width,
@@ -185,15 +202,22 @@ def _sequence(bits: _Bits) -> Sequence:
         subsampling=subsampling,
         has_film_grain=bits.flag(),
         has_reduced_headers=is_reduced,
+        has_decoder_model=has_decoder_model,
         time_bits=time_bits,
         frame_number_bits=frame_number_bits,
         screen_content_tools=screen_content_tools,
         integer_motion=integer_motion,
+        order_bits=order_bits,
+        has_large_blocks=has_large_blocks,
+        may_scale=may_scale,
     )
 
 
-def _operating_points(bits: _Bits) -> tuple[int, int, int]:
-    """Read the timing and the operating points; return (bits of the time of presentation, level, tier)."""
+def _operating_points(bits: _Bits) -> tuple[bool, int, int, int]:
+    """Read the timing and the operating points.
+
+    Return (whether there is a model of the decoder, bits of the time of presentation, level, tier).
+    """
     delay_bits, time_bits, has_equal_intervals = 0, 0, False
     if bits.flag():  # timing
         bits.number(64)
@@ -214,11 +238,11 @@ def _operating_points(bits: _Bits) -> tuple[int, int, int]:
             bits.number(2 * delay_bits + 1)
         if has_display_delay and bits.flag():
             bits.number(4)
-    return 0 if has_equal_intervals else time_bits, *levels[0]
+    return bool(delay_bits), 0 if has_equal_intervals else time_bits, *levels[0]
 
 
-def _inter_tools(bits: _Bits) -> tuple[int, int]:
-    """Read the tools for several frames; return the modes of the screen content tools and of integer motion vectors."""
+def _inter_tools(bits: _Bits) -> tuple[int, int, int]:
+    """Read the tools for several frames; return (screen content tools, integer motion vectors, bits of the order)."""
     bits.number(4)
     has_order = bits.flag()
     if has_order:
@@ -227,9 +251,7 @@ def _inter_tools(bits: _Bits) -> tuple[int, int]:
     integer_motion = _CHOSEN_BY_FRAME
     if screen_content_tools and not bits.flag():
         integer_motion = bits.number(1)
-    if has_order:
-        bits.number(3)
-    return screen_content_tools, integer_motion
+    return screen_content_tools, integer_motion, bits.number(3) + 1 if has_order else 0
 
 
 def _colour(bits: _Bits, profile: int) -> tuple[int, bool, tuple[int, int]]:
@@ -257,23 +279,76 @@ def _colour(bits: _Bits, profile: int) -> tuple[int, bool, tuple[int, int]]:
     return depth, False, subsampling
 
 
-def _check_frame(bits: _Bits, sequence: Sequence) -> None:
-    """Raise an error if the header of a frame (section 5.9.2) gives it another size than the sequence has."""
-    if sequence.has_reduced_headers:
-        return
+def _tiles(bits: _Bits, sequence: Sequence) -> int:
+    """Return the number of tiles of a frame from its header (section 5.9.2), or the largest possible one.
+
+    Raises DamagedImageError if the frame has another size than the sequence.
+    """
+    is_key_frame = True
+    if not sequence.has_reduced_headers:
+        is_key_frame = _read_kind(bits, sequence)
+    has_fixed_probabilities = bits.flag()
+    has_tools = bits.flag() if sequence.screen_content_tools == _CHOSEN_BY_FRAME else bool(sequence.screen_content_tools)
+    if has_tools and sequence.integer_motion == _CHOSEN_BY_FRAME:
+        bits.flag()
+    if not sequence.has_reduced_headers:
+        bits.number(sequence.frame_number_bits)
+        if bits.flag():
+            raise damaged("AV1 with a frame of another size than its sequence")
+    most = [min(_MAX_TILES, ceil(side / _MIN_TILE)) for side in (sequence.width, sequence.height)]
+    bits.number(sequence.order_bits)
+    if not is_key_frame or sequence.has_decoder_model or (sequence.may_scale and bits.flag()):
+        return most[0] * most[1]
+    if bits.flag():  # another size on the screen
+        bits.number(32)
+    if has_tools:
+        bits.flag()  # copies of blocks
+    if not (sequence.has_reduced_headers or has_fixed_probabilities):
+        bits.flag()
+    if not bits.flag():  # tiles of different sizes
+        return most[0] * most[1]
+    return _equal_tiles(bits, sequence)
+
+
+def _read_kind(bits: _Bits, sequence: Sequence) -> bool:
+    """Read the kind of a frame; return whether it is a key frame that is shown."""
     if bits.flag():
         raise damaged("AV1 that shows an earlier frame")
     kind, is_shown = bits.number(2), bits.flag()
+    if kind == _SWITCH_FRAME:
+        raise damaged("AV1 with a frame that may have another size than its sequence")
     if is_shown:
         bits.number(sequence.time_bits)
     else:
         bits.flag()  # whether it can be shown later
-    if kind != _SWITCH_FRAME and not (kind == _KEY_FRAME and is_shown):
+    is_key_frame = kind == _KEY_FRAME and is_shown
+    if not is_key_frame:
         bits.flag()  # resilience against errors
-    bits.flag()  # adaption of probabilities
-    has_tools = bits.flag() if sequence.screen_content_tools == _CHOSEN_BY_FRAME else bool(sequence.screen_content_tools)
-    if has_tools and sequence.integer_motion == _CHOSEN_BY_FRAME:
-        bits.flag()
-    bits.number(sequence.frame_number_bits)
-    if kind == _SWITCH_FRAME or bits.flag():
-        raise damaged("AV1 with a frame of another size than its sequence")
+    return is_key_frame
+
+
+def _equal_tiles(bits: _Bits, sequence: Sequence) -> int:
+    """Return the number of tiles of equal sizes (section 5.9.15)."""
+    side = 128 if sequence.has_large_blocks else 64
+    across, down = ceil(sequence.width / side), ceil(sequence.height / side)
+    least_across = _logarithm(across, _MAX_TILE_WIDTH // side)
+    columns, number = _tiles_along(bits, across, least_across)
+    least = max(least_across, _logarithm(across * down, _MAX_TILE_PIXELS // side**2))
+    rows, _ = _tiles_along(bits, down, max(0, least - number))
+    return columns * rows
+
+
+def _tiles_along(bits: _Bits, blocks: int, least: int) -> tuple[int, int]:
+    """Return the number of tiles along a side of so many superblocks, and the binary logarithm that it was read as."""
+    number, most = least, _logarithm(min(blocks, _MAX_TILES), 1)
+    while number < most and bits.flag():
+        number += 1
+    return ceil(blocks / ceil(blocks / 2**number)), number
+
+
+def _logarithm(whole: int, part: int) -> int:
+    """The smallest number n with part * 2**n >= whole."""
+    number = 0
+    while part << number < whole:
+        number += 1
+    return number

@@ -23,6 +23,9 @@ from asciist.errors import TooManyPixelsError, UnknownFormatError, sentences
 _MAX_ENTRIES: Final = 1024
 """Maximum entries read of each list in `meta`: enough for a grid of 256 coded images, its alpha, and metadata."""
 _MAX_TILES: Final = 256
+"""Maximum images of a grid."""
+_TILE_BYTES: Final = 18_000
+"""Memory of dav1d for each AV1 tile of a coded image, most of it for probabilities."""
 _MAX_SIDE: Final = 32_768
 """Maximum pixels of an image in width, and in height, that libavif decodes."""
 
@@ -65,11 +68,12 @@ class _Picture:
 
     @property
     def sample_bytes(self) -> int:
-        """Memory of the samples: of all frames, without their film grain too, and once more for a grid, which is assembled."""
+        """Memory of dav1d, without the state of its filters, and of the assembled grid."""
         copies = 2 if self.grid else 1
-        return sum(
+        samples = sum(
             tile.sequence.sample_bytes * (tile.frames + copies - 1 + tile.sequence.has_film_grain) for tile in self.tiles
         )
+        return samples + _TILE_BYTES * sum(tile.tiles for tile in self.tiles)
 
 
 class _Fields:
