@@ -267,8 +267,8 @@ def _object_of_text(name: str) -> _Schema:
 
 _UPLOAD_ERRORS: _Schema = {
     "400": _error(
-        "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels or an invalid "
-        "option.",
+        "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels, or an "
+        "unknown or invalid option.",
         example="no width provided",
     ),
     "408": _error("The request body did not arrive in time."),
@@ -277,7 +277,7 @@ _UPLOAD_ERRORS: _Schema = {
 }
 
 _STORED_IMAGE_ERRORS: _Schema = {
-    "400": _error("An option has an invalid value, or the image is damaged."),
+    "400": _error("An option is unknown or has an invalid value, or the image is damaged."),
     "404": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
     "405": _error(_NO_CAPABILITY),
 }

@@ -8,9 +8,10 @@ import io
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Final
 
 import pybase64
@@ -44,6 +45,15 @@ _PART_BYTES: Final = 32_768
 _FORM_STEP_BYTES: Final = 16_384
 """Bytes of a form that are parsed at a time; together with the unparsed rest of the step before, they count as headers."""
 
+_IMAGE: Final = "image"
+"""Name of the image among the fields of a form and the keys of a JSON object."""
+
+_MAX_NAME_CHARACTERS: Final = 30
+"""Maximum characters of an unknown name that an error message repeats, and for which a similar name is looked up."""
+
+_MIN_SIMILARITY: Final = 0.7
+"""Minimum ratio of `difflib` for a suggestion. At its default, 0.6, `cols` would be taken for `color`."""
+
 _NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if isinstance(option.kind, Integer))
 
 
@@ -64,7 +74,12 @@ def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
 
 
 def options_from_text(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
-    """Return the options in a query or a form; other names are ignored. Raises BadOptionError."""
+    """Return the options in a query or a form. Raises BadOptionError, also for another name."""
+    _check_names(values)
+    return _read_options(values, limits)
+
+
+def _read_options(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
     return _checked(
         {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values},
         limits,
@@ -98,6 +113,21 @@ def _options_from_json(values: Mapping[str, Any], limits: Limits) -> ConversionO
     )
 
 
+def _check_names(names: Iterable[str], *more_names: str) -> None:
+    """Raise BadOptionError for the first name that is neither that of an option nor among `more_names`.
+
+    One name is compared with the known ones, and only if it is short: clients choose how many there are, and how long.
+    """
+    for name in names:
+        if name in OPTIONS or name in more_names:
+            continue
+        known = [*OPTIONS, *more_names]
+        if len(name) > _MAX_NAME_CHARACTERS:
+            raise BadOptionError(sentences.unknown_option("", known))
+        similar = get_close_matches(name.lower(), known, n=1, cutoff=_MIN_SIMILARITY)
+        raise BadOptionError(sentences.similar_option(name, similar[0]) if similar else sentences.unknown_option(name, known))
+
+
 def _checked(values: dict[str, Any], limits: Limits) -> ConversionOptions:
     options = with_defaults(values)
     options.check(limits)
@@ -111,8 +141,11 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     if sends_json(request) or body[:64].lstrip().startswith(b"{"):  # no image format begins like this
         mark_as_json(request)
         with timed(metrics, PAYLOAD_DECODE_DURATION):
-            return _parse_json(body, limits)
-    return Upload(image=_present(body), options=options_from_text(request.args, limits))
+            upload = _parse_json(body, limits)
+        _check_names(request.args)
+        return upload
+    _check_names(request.args)
+    return Upload(image=_present(body), options=_read_options(request.args, limits))
 
 
 def _parse_form(request: Request, limits: Limits) -> Upload:
@@ -120,12 +153,15 @@ def _parse_form(request: Request, limits: Limits) -> Upload:
     sent = {**request.args.to_dict(), **form}
     # A browser sends an empty string for a number field that was left empty.
     fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
-    image = file or fields.get("image", "").encode()
-    return Upload(image=_present(image), options=options_from_text(fields, limits))
+    _check_names(fields, _IMAGE)
+    image = file or fields.get(_IMAGE, "").encode()
+    return Upload(image=_present(image), options=_read_options(fields, limits))
 
 
 def _form(request: Request) -> tuple[dict[str, str], bytes]:
-    """Return the fields of a form, and its file `image`. They are empty if the form is malformed. Raises TooManyBytesError.
+    """Return the fields of a form, and its file `image`. They are empty if the form is malformed.
+
+    Raises TooManyBytesError, or BadOptionError for a file with another name.
 
     `request.form` would accept half a megabyte of headers for each part, and keep them until the request is answered.
     """
@@ -142,7 +178,8 @@ def _form(request: Request) -> tuple[dict[str, str], bytes]:
         raise TooManyBytesError(sentences.FORM_TOO_LARGE) from error
     except (KeyError, ValueError):
         return {}, b""
-    return form.to_dict(), files["image"].read() if "image" in files else b""
+    _check_names(files, _IMAGE)
+    return form.to_dict(), files[_IMAGE].read() if _IMAGE in files else b""
 
 
 def _parse_json(body: bytes, limits: Limits) -> Upload:
@@ -152,7 +189,8 @@ def _parse_json(body: bytes, limits: Limits) -> Upload:
     payload = _from_json(body[: cut.start] + _CUT_OUT.encode() + body[cut.stop :] if cut else body)
     if not isinstance(payload, dict):
         raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
-    text = payload.get("image")
+    _check_names(payload, _IMAGE)
+    text = payload.get(_IMAGE)
     if text is None or text == "":
         raise BadRequestError(sentences.NO_IMAGE)
     options = _options_from_json(payload, limits)

@@ -5,7 +5,7 @@
     AsciistError
     ├── RejectedError              Client error; retrying will not help.
     │   ├── BadRequestError        Malformed request: no image, no width, not JSON, not base64 ...
-    │   ├── BadOptionError         An option has an invalid value.
+    │   ├── BadOptionError         An option is unknown or has an invalid value.
     │   ├── TooManyBytesError      The upload exceeds the byte limit.
     │   ├── SlowUploadError        The upload did not arrive in time.
     │   ├── UnsupportedEncodingError  The request body is compressed.
@@ -48,7 +48,7 @@ class BadRequestError(RejectedError):
 
 
 class BadOptionError(RejectedError):
-    """An option has an invalid value."""
+    """An option is unknown or has an invalid value."""
 
 
 class TooManyBytesError(RejectedError):

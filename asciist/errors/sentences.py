@@ -29,6 +29,8 @@ NOT_FOUND: Final = "not found: POST an image to /"
 METHOD_NOT_ALLOWED: Final = "method not allowed"
 REQUEST_TOO_LARGE: Final = "the request is too large"
 NO_IMAGE: Final = "no image provided"
+    "the file lost some of its bytes, such as line breaks, on the way: with curl, use --data-binary or -T instead of -d"
+)
 NOT_JSON: Final = "the body is not valid JSON"
 TOO_MUCH_JSON: Final = "the body is not valid JSON, or has more than 64 kB besides the image"
 FORM_TOO_LARGE: Final = "the form has too many parts, or a part with more than 16 kB of text or headers"
@@ -123,6 +125,17 @@ def too_large_rle(max_bytes: int) -> str:
 
 
 # The options.
+def unknown_option(name: str, known: Iterable[str]) -> str:
+    """For an unknown name of an option, or an empty `name` if it is not to be shown."""
+    shown = f' "{printable(name)}"' if name else ""
+    return f"unknown option{shown}: use {', '.join(known)}"
+
+
+def similar_option(name: str, similar: str) -> str:
+    """For an unknown name of an option that is similar to a known one."""
+    return f'unknown option "{printable(name)}": did you mean {similar}?'
+
+
 def missing(name: str) -> str:
     """For an option that JSON requires and that is missing."""
     return f"no {name} provided"

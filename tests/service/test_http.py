@@ -187,9 +187,13 @@ class TestConvert:
 
         assert client.post("/", json=payload(cat, width=20, **nulls)).get_json() == {"art": art(cat, 20)}
 
-    def test_unknown_parameters_and_keys_are_ignored(self, client: FlaskClient, cat: bytes) -> None:
-        assert client.post("/?width=20&digest=x&limits=y", data=cat).text == art(cat, 20) + "\n"
-        assert client.post("/", json=payload(cat, width=20, check=1)).get_json() == {"art": art(cat, 20)}
+    @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/readyz", "/static/heart.png", "art"])
+    def test_addresses_that_take_no_options_ignore_what_others_append_to_a_link(
+        self, client: FlaskClient, cat: bytes, path: str
+    ) -> None:
+        path = client.post("/?width=20", data=cat).headers["Content-Location"] if path == "art" else path
+        with client.get(path) as plain, client.get(f"{path}?utm_source=mail&fbclid=x&style=oil") as tracked:
+            assert (tracked.status_code, tracked.data) == (200, plain.data)
 
 
 class TestResponseFormats:
@@ -508,6 +512,56 @@ class TestClientErrors:
 
         assert response.status_code == 400
         assert error_message(response).startswith(sentence)
+
+    def test_an_unknown_option_gets_400_with_the_option_that_was_meant(self, client: FlaskClient, cat: bytes) -> None:
+        image = image_path(client.post("/?width=9", data=cat).headers)
+        for response in (
+            client.post("/?width=20&colour=ansi", data=cat),
+            client.put("/cat.jpg?colour=ansi", data=cat),
+            client.post(f"{image}?colour=ansi"),
+            client.post("/?colour=ansi", json=payload(cat, width=20)),
+            client.post("/", json=payload(cat, width=20, colour=None)),
+            client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), "colour": "ansi"}),
+            client.post("/?colour=ansi", data={"image": (BytesIO(cat), "cat.jpg")}),
+        ):
+            assert (response.status_code, error_message(response)) == (400, 'unknown option "colour": did you mean color?')
+
+    def test_another_name_for_the_image_gets_400_with_the_right_one(self, client: FlaskClient, cat: bytes) -> None:
+        for response in (
+            client.post("/", data={"img": (BytesIO(cat), "cat.jpg")}),
+            client.post("/", data={"img": "text"}, content_type="multipart/form-data"),
+            client.post("/", json={"img": "YWJj", "width": 20}),
+        ):
+            assert (response.status_code, error_message(response)) == (400, 'unknown option "img": did you mean image?')
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            ("Width", 'unknown option "Width": did you mean width?'),
+            ("cols", 'unknown option "cols": use width, style, invert, '),
+            ("_", 'unknown option "_": use width, '),
+            ("", "unknown option: use width, "),
+            ("\x1b[2J\r\n\u202e", r'unknown option "\x1b[2J\r\n\u202e": use width, '),
+            ("\ud800", r'unknown option "\ud800": use width, '),
+            ("<b>color</b>", 'unknown option "<b>color</b>": use width, '),
+            ("color" * 10_000, "unknown option: use width, "),
+        ],
+    )
+    def test_an_unknown_name_is_shown_escaped_and_only_if_it_is_short(
+        self, client: FlaskClient, cat: bytes, name: str, sentence: str
+    ) -> None:
+        response = client.post("/", json=payload(cat, width=20, **{name: 1}))
+
+        assert response.status_code == 400
+        assert error_message(response).startswith(sentence)
+        assert len(response.data) < 300
+        page = client.post("/", json=payload(cat, width=20, **{name: 1}), headers={"Accept": "text/html"}).text
+        assert "<b>" not in page
+
+    def test_many_unknown_names_get_the_message_of_the_first(self, client: FlaskClient, cat: bytes) -> None:
+        names = {f"colo{number}": number for number in range(3000)}
+
+        assert error_message(client.post("/", json=payload(cat, width=20, **names))).startswith('unknown option "colo0": did')
 
     def test_json_without_a_width_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", json=payload(cat))
