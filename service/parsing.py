@@ -54,6 +54,12 @@ _MAX_NAME_CHARACTERS: Final = 30
 _MIN_SIMILARITY: Final = 0.7
 """Minimum ratio of `difflib` for a suggestion. At its default, 0.6, `cols` would be taken for `color`."""
 
+_STRIPPED: Final = (b"\0", b"\r", b"\n")
+"""Bytes that `curl -d @file` leaves out. Every image contains a zero, in a length or a size, usually among its first bytes."""
+
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+"""First bytes of a PNG, with line breaks that show whether they were changed."""
+
 _NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if isinstance(option.kind, Integer))
 
 
@@ -144,6 +150,7 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
             upload = _parse_json(body, limits)
         _check_names(request.args)
         return upload
+    _check_complete(body)
     _check_names(request.args)
     return Upload(image=_present(body), options=_read_options(request.args, limits))
 
@@ -224,6 +231,21 @@ def _present(image: bytes) -> bytes:
     if not image:
         raise BadRequestError(sentences.NO_IMAGE)
     return image
+
+
+def _check_complete(body: bytes) -> None:
+    """Raise BadRequestError for a file that lost bytes on its way: a PNG its line breaks, or a binary file also its zeros.
+
+    The latter is how `curl -d @file` sends it.
+    """
+    if body.startswith(_PNG_SIGNATURE[:4]) and not body.startswith(_PNG_SIGNATURE) and len(body) > len(_PNG_SIGNATURE):
+        raise BadRequestError(sentences.STRIPPED_BODY)
+    if any(byte in body for byte in _STRIPPED):
+        return
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequestError(sentences.STRIPPED_BODY) from None
 
 
 def _reject_constant(name: str) -> None:

@@ -29,6 +29,7 @@ NOT_FOUND: Final = "not found: POST an image to /"
 METHOD_NOT_ALLOWED: Final = "method not allowed"
 REQUEST_TOO_LARGE: Final = "the request is too large"
 NO_IMAGE: Final = "no image provided"
+STRIPPED_BODY: Final = (
     "the file lost some of its bytes, such as line breaks, on the way: with curl, use --data-binary or -T instead of -d"
 )
 NOT_JSON: Final = "the body is not valid JSON"

@@ -35,6 +35,7 @@ from tests.links import image_path
 from tests.waiting import wait_until
 
 BROWSER = {"User-Agent": "Mozilla/5.0", "Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+EXAMPLES = Path(__file__).parents[2] / "examples"
 BOMB = png_of_header(2**14, 2**14)
 
 
@@ -562,6 +563,20 @@ class TestClientErrors:
         names = {f"colo{number}": number for number in range(3000)}
 
         assert error_message(client.post("/", json=payload(cat, width=20, **names))).startswith('unknown option "colo0": did')
+
+    @pytest.mark.parametrize(
+        ("file", "lost"),
+        [(file, b"\0\r\n") for file in ("cat.jpg", "horse.png", "coffee.webp", "moon.gif")]  # as curl 8 strips it
+        + [("horse.png", b"\r\n"), ("horse.png", b"\r")],
+    )
+    def test_an_image_that_lost_bytes_as_with_curl_d_gets_400_with_the_option_to_use(
+        self, client: FlaskClient, file: str, lost: bytes
+    ) -> None:
+        body = (EXAMPLES / file).read_bytes().translate(None, lost)
+        for content_type in ("application/x-www-form-urlencoded", "image/png"):
+            response = client.post("/?width=20", data=body, content_type=content_type)
+            assert response.status_code == 400
+            assert error_message(response).endswith("with curl, use --data-binary or -T instead of -d")
 
     def test_json_without_a_width_gets_400(self, client: FlaskClient, cat: bytes) -> None:
         response = client.post("/", json=payload(cat))
