@@ -28,6 +28,7 @@ from azure_stacks.alarms import WITHOUT_SIGNAL, Metric, Query, azure_alarms
 from devtools.capacity import Load, as_text, capacity
 from observability.alarms import ALARMS
 from service.errors import STATUSES
+from service.openapi import dereferenced
 from service.openapi import document as openapi_document
 from stacks.environment import CHOICES, Sizes
 from stacks.environment import Environment as Deployment
@@ -80,13 +81,13 @@ def render(path: Path) -> str:
         keep_trailing_newline=True,
         trim_blocks=True,
     )
-    contract = openapi_document(Limits(), "http://localhost:27244")
+    paths = dereferenced(openapi_document(Limits(), "http://localhost:27244"))
     return environment.get_template(TEMPLATES[path]).render(
         table=_table,
         help_of=_help,
         image_formats=formats.LISTED,
-        calls=list(_calls(contract)),
-        options=list(_options(contract)),
+        calls=list(_calls(paths)),
+        options=list(_options(paths)),
         cell_weights=list(_cell_weights()),
         color_titles=[f"`{color}`" for color in COLORS],
         limits=list(_variables(Limits)),
@@ -192,17 +193,17 @@ def _code_list(values: Iterable[object]) -> str:
     return ", ".join(f"`{value}`" for value in values)
 
 
-def _calls(contract: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+def _calls(paths: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (call, summary, request bodies, statuses) of each operation."""
-    for path, operations in contract["paths"].items():
+    for path, operations in paths.items():
         for method, operation in operations.items():
             bodies = ", ".join(_BODY_NAMES[body] for body in operation.get("requestBody", {}).get("content", {}))
             yield f"`{method.upper()} {path}`", operation["summary"], bodies, ", ".join(operation["responses"])
 
 
-def _options(contract: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+def _options(paths: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (name, values, default, description) of each conversion option."""
-    for parameter in contract["paths"]["/"]["post"]["parameters"]:
+    for parameter in paths["/"]["post"]["parameters"]:
         schema = parameter["schema"]
         value = schema.get("default", "")
         default = str(value).lower() if isinstance(value, bool) else str(value)

@@ -100,7 +100,7 @@ def create_app(
             store_problem=store_problem,
         )
     )
-    answers.register(app, settings.limits)
+    answers.register(app, settings)
     errors.register(app, admission)
     app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 

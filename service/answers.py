@@ -15,12 +15,12 @@ from werkzeug.http import parse_accept_header
 
 from asciist import formats
 from asciist.errors import sentences
-from asciist.limits import Limits
 from asciist.options import AUTO, DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.requester import ServedArt
+from asciist.settings import ANY_HOST, Settings
 from service import headers
 from service.hot_answers import SERVED
-from service.openapi import document
+from service.openapi import dereferenced, document
 from service.uploads import sends_json
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ class Answer(Response):
         return headers
 
 
-def register(app: Flask, limits: Limits) -> None:
-    """Store `limits` in the configuration of `app`, and define the variables of its templates."""
-    app.config["limits"] = limits
+def register(app: Flask, settings: Settings) -> None:
+    """Store what answers depend on in the configuration of `app`, and define the variables of its templates."""
+    limits = app.config["limits"] = settings.limits
+    app.config["any_host"] = settings.trusted_hosts == ANY_HOST
 
     @app.context_processor
     def template_variables() -> dict[str, Any]:
@@ -75,15 +76,30 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     if is_document:
         response = _art_document(served.art + "\n")
     elif form is Form.JSON:
-        response = _json({"art": served.art} | ({} if served.invert is None else {"invert": served.invert}))
+        response = _json(_description(served, path))
     elif form is Form.HTML:
         response = page(served=served, path=path, image_path=image_path)
     else:
         response = _text(served.art + "\n")
     is_page = form is Form.HTML and not is_document
-    headers.for_art(response, served, path=path, image_path=image_path, is_page=is_page)
+    may_be_shared = not is_page and not (form is Form.JSON and current_app.config["any_host"])
+    headers.for_art(response, served, path=path, image_path=image_path, is_page=is_page, may_be_shared=may_be_shared)
     response.add_etag()
     return response
+
+
+def _description(served: ServedArt, path: str) -> dict[str, str | int | bool]:
+    """Return the fields of an answer in JSON: what describes the art, and the art last, because it is long."""
+    columns, rows = served.size
+    return {
+        "url": f"{origin()}{path}",
+        "columns": columns,
+        "rows": rows,
+        "style": served.options.style,
+        **({} if served.invert is None else {"invert": served.invert}),
+        "stored": served.was_stored,
+        "art": served.art,
+    }
 
 
 def error_answer(status: int, message: str) -> Response:
@@ -150,7 +166,8 @@ def contract() -> dict[str, Any]:
 
 def docs_page() -> Response:
     """Return the OpenAPI document as an HTML page."""
-    response = make_response(render_template("docs.html", contract=contract()))
+    described = contract()
+    response = make_response(render_template("docs.html", contract=described, paths=dereferenced(described)))
     headers.for_docs_page(response)
     return response
 
@@ -214,7 +231,7 @@ def _art_document(html: str) -> Response:
     return response
 
 
-def _json(fields: Mapping[str, str | bool]) -> Response:
+def _json(fields: Mapping[str, str | int | bool]) -> Response:
     return Answer(json.dumps(fields, separators=(",", ":")) + "\n", content_type="application/json")
 
 

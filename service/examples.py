@@ -41,14 +41,29 @@ SMALL: Final = _lines(
 )
 
 
+ART_NAME: Final = "\u2026"
+"""Stands for the name of art in an output, which differs between deployments."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A command line, to be run in the directory of `heart.png`."""
+    """A call in up to three languages, to be run in the directory of `heart.png`. Each prints the same."""
 
     title: str
     command: str
+    """For bash."""
+    python: str = ""
+    """Standard library only, unless the title says otherwise."""
+    javascript: str = ""
+    """Module for Node.js; what it calls is the same in a browser, where a file comes from a form or a drop."""
     output: str = ""
-    """Output of the command, without the final newline; empty if it is too long to show."""
+    """Output without the final newline; empty if it is too long to show. Contains `ART_NAME` in place of the name of art."""
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The sources that there are, by language."""
+        sources = {"Shell": self.command, "Python": self.python, "JavaScript": self.javascript}
+        return {language: source for language, source in sources.items() if source}
 
 
 def examples(origin: str) -> dict[str, list[Example]]:
@@ -56,39 +71,39 @@ def examples(origin: str) -> dict[str, list[Example]]:
 
     `origin` is the address of the service, such as `https://host`.
     """
-    form = "curl -F image=@heart.png"
     sent = f"curl -s -o /dev/null --data-binary @heart.png '{origin}/?width=12&style=blocks'"
     link = f"""$({sent} -w '%header{{content-location}}')"""
     image = f"""$({sent} -w '%header{{link}}' | tr -d '<' | cut -d '>' -f 1)"""
-    json_type = "-H 'Content-Type: application/json'"
     return {
         "front": [Example(title="The usage text", command=f"curl {origin}")],
-        "convert": [
-            Example(title="A file", command=f"curl --data-binary @heart.png '{origin}/?width=16'", output=ART),
-            Example(title="A form", command=f"{form} -F width=12 -F style=blocks {origin}", output=BLOCKS),
-            Example(
-                title="JSON",
-                command=f"""curl {json_type} -d '{{"width": 8, "image": "{HEART}"}}' {origin}""",
-                output=json.dumps({"art": SMALL}, separators=(",", ":")),
-            ),
-            Example(
-                title="JSON without a width",
-                command=f"""curl {json_type} -d '{{"image": "{HEART}"}}' {origin}""",
-                output='{"error":"no width provided"}',
-            ),
-        ],
+        "convert": _conversions(origin),
         "convertRaw": [
             Example(
                 title="An error as text",
                 command=f"curl -X PUT --data-binary @heart.png '{origin}/?width=0'",
                 output="width must be a whole number from 1 to 1000",
-            )
+            ),
+            Example(
+                title="A misspelled option",
+                command=f"curl -X PUT --data-binary @heart.png '{origin}/?colour=ansi'",
+                output='unknown option "colour": did you mean color?',
+            ),
         ],
         "convertNamed": [Example(title="A file", command=f"curl -T heart.png '{origin}/heart.png?width=16'", output=ART)],
         "convertStoredImage": [
             Example(
                 title="Another style, without uploading the image again",
                 command=f'curl -X POST "{origin}{image}?width=16"',
+                python=_lines(
+                    *_python_upload(origin),
+                    "again = Request(f'{url}?width=16', method='POST')",
+                    "print(urlopen(again).read().decode(), end='')",
+                ),
+                javascript=_lines(
+                    *_javascript_upload(origin),
+                    "const again = await fetch(`${url}?width=16`, { method: 'POST' });",
+                    "console.log((await again.text()).replace(/\\n$/, ''));",
+                ),
                 output=ART,
             )
         ],
@@ -96,6 +111,11 @@ def examples(origin: str) -> dict[str, list[Example]]:
             Example(
                 title="The image and all its art",
                 command=f"""curl -X DELETE -w '%{{http_code}}' "{origin}{image}\"""",
+                python=_lines(*_python_upload(origin), "print(urlopen(Request(url, method='DELETE')).status)"),
+                javascript=_lines(
+                    *_javascript_upload(origin),
+                    "console.log((await fetch(url, { method: 'DELETE' })).status);",
+                ),
                 output="204",
             )
         ],
@@ -111,3 +131,116 @@ def examples(origin: str) -> dict[str, list[Example]]:
         "readiness": [Example(title="Readiness", command=f"curl {origin}/readyz", output="ready")],
         "openapi": [Example(title="The OpenAPI document", command=f"curl {origin}/openapi.json")],
     }
+
+
+def _conversions(origin: str) -> list[Example]:
+    json_type = "-H 'Content-Type: application/json'"
+    described = {
+        "url": f"{origin}/{ART_NAME}/width/8",
+        "columns": 8,
+        "rows": 4,
+        "style": "structure",
+        "stored": False,
+        "art": SMALL,
+    }
+    return [
+        Example(
+            title="A file",
+            command=f"curl --data-binary @heart.png '{origin}/?width=16'",
+            python=_lines(
+                "from pathlib import Path",
+                "from urllib.request import Request, urlopen",
+                "",
+                "image = Path('heart.png').read_bytes()",
+                f"request = Request('{origin}/?width=16', image, method='PUT')",
+                "print(urlopen(request).read().decode(), end='')",
+            ),
+            javascript=_lines(
+                "import { openAsBlob } from 'node:fs';",
+                "",
+                "const body = await openAsBlob('heart.png'); // in a browser: input.files[0]",
+                f"const answer = await fetch('{origin}/?width=16', {{ method: 'PUT', body }});",
+                "if (!answer.ok) throw new Error(await answer.text());",
+                "console.log((await answer.text()).replace(/\\n$/, ''));",
+            ),
+            output=ART,
+        ),
+        Example(
+            title="A form",
+            command=f"curl -F image=@heart.png -F width=12 -F style=blocks {origin}",
+            javascript=_lines(
+                "import { openAsBlob } from 'node:fs';",
+                "",
+                "const body = new FormData();",
+                "body.set('image', await openAsBlob('heart.png'), 'heart.png');",
+                "body.set('width', '12');",
+                "body.set('style', 'blocks');",
+                f"const answer = await fetch('{origin}', {{ method: 'POST', body }});",
+                "console.log((await answer.text()).replace(/\\n$/, ''));",
+            ),
+            output=BLOCKS,
+        ),
+        Example(
+            title="JSON",
+            command=f"""curl {json_type} -d '{{"width": 8, "image": "{HEART}"}}' {origin}""",
+            output=json.dumps(described, separators=(",", ":"), ensure_ascii=False),
+        ),
+        Example(
+            title="JSON that describes the art",
+            command=f"curl -H 'Accept: application/json' --data-binary @heart.png '{origin}/?width=8'",
+            python=_lines(
+                "import json",
+                "from pathlib import Path",
+                "from urllib.request import Request, urlopen",
+                "",
+                "image = Path('heart.png').read_bytes()",
+                "headers = {'Accept': 'application/json'}",
+                f"request = Request('{origin}/?width=8', image, headers, method='PUT')",
+                "print(json.dumps(json.load(urlopen(request)), separators=(',', ':')))",
+            ),
+            javascript=_lines(
+                "import { openAsBlob } from 'node:fs';",
+                "",
+                f"const answer = await fetch('{origin}/?width=8', {{",
+                "  method: 'PUT',",
+                "  body: await openAsBlob('heart.png'), // in a browser: input.files[0]",
+                "  headers: { Accept: 'application/json' },",
+                "});",
+                "console.log(JSON.stringify(await answer.json()));",
+            ),
+            output=json.dumps(described | {"stored": True}, separators=(",", ":"), ensure_ascii=False),
+        ),
+        Example(
+            title="JSON without a width",
+            command=f"""curl {json_type} -d '{{"image": "{HEART}"}}' {origin}""",
+            output='{"error":"no width provided"}',
+        ),
+    ]
+
+
+def _python_upload(origin: str) -> list[str]:
+    """Return the lines that upload the image, after which `url` is that of the image."""
+    return [
+        "from pathlib import Path",
+        "from urllib.parse import urljoin",
+        "from urllib.request import Request, urlopen",
+        "",
+        "image = Path('heart.png').read_bytes()",
+        f"answer = urlopen(Request('{origin}/?width=12', image, method='PUT'))",
+        "path = answer.headers['Link'].split('>')[0].removeprefix('<')",
+        "url = urljoin(answer.url, path)",
+        "",
+    ]
+
+
+def _javascript_upload(origin: str) -> list[str]:
+    """Return the lines that upload the image, after which `url` is that of the image."""
+    return [
+        "import { openAsBlob } from 'node:fs';",
+        "",
+        "const body = await openAsBlob('heart.png'); // in a browser: input.files[0]",
+        f"const answer = await fetch('{origin}/?width=12', {{ method: 'PUT', body }});",
+        "const [, path] = answer.headers.get('Link').match(/<([^>]+)>; rel=\"edit\"/);",
+        "const url = new URL(path, answer.url);",
+        "",
+    ]

@@ -72,18 +72,19 @@ OF_REFUSALS: Final = {**dict(_DEFAULTS), **dict(_OF_EVERY_RESPONSE), "Cache-Cont
 """Headers of answers to requests that are not parsed."""
 
 
-def for_art(response: Response, served: ServedArt, *, path: str, image_path: str, is_page: bool) -> None:
+def for_art(response: Response, served: ServedArt, *, path: str, image_path: str, is_page: bool, may_be_shared: bool) -> None:
     """Add the headers that describe art and let caches keep it, unless it has `image_path`, which is for one client.
 
-    A page also changes with a release, so browsers revalidate it on each use and usually get a 304. It contains the host name
-    of the request, so shared caches do not keep it.
+    A page also changes with a release, so browsers revalidate it on each use and usually get a 304. Shared caches keep
+    only what `may_be_shared`: other answers contain a host name that the client chose.
     """
     add = response.headers.add  # a third of the time of an assignment, which looks for a value to replace
     if image_path:
         add("Cache-Control", "no-store")
         add("Link", f'<{image_path}>; rel="edit"')  # RFC 5023: the resource with which to change what the answer shows
     else:
-        add("Cache-Control", "private, no-cache" if is_page else f"public, max-age={_ART_MAX_AGE}")
+        scope = "public" if may_be_shared else "private"
+        add("Cache-Control", f"{scope}, no-cache" if is_page else f"{scope}, max-age={_ART_MAX_AGE}")
     add("Content-Location", path)
     add("Cache-Status", _CACHE_STATUS[served.source])
     if served.invert is not None:

@@ -1,26 +1,38 @@
 """The HTTP contract as an OpenAPI document, generated from the limits and options that requests are checked against."""
 
-from typing import Any
+from typing import Any, Final
 
 from asciist import formats
 from asciist.limits import Limits
-from asciist.options import OPTIONS
+from asciist.options import OPTIONS, STYLES
 from asciist.protocol.artifacts import VARIANT_PATTERN
 from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
-from service.examples import HEART, SMALL, examples
+from service.examples import ART_NAME, HEART, SMALL, examples
 from service.headers import INVERT
 
 _Schema = dict[str, Any]
 
-_NO_CAPABILITY = "The path does not contain a capability."
+_CONVERT: Final = "Convert an image"
+_STORED: Final = "Stored images and art"
+_SERVICE: Final = "The service"
 
-_CHOSEN_INVERT = "With invert=auto: true if the art has dark characters for a light background, else false."
+_TAGS: Final = {
+    _CONVERT: "Send an image and get its art.",
+    _STORED: "Get art by its URL; convert an image again, or delete it.",
+    _SERVICE: "The page, health checks and this document.",
+}
+"""Descriptions of the tags, in their order."""
 
-_RAW: _Schema = {"type": "string", "contentMediaType": "application/octet-stream"}
+_CHOSEN_INVERT: Final = "With invert=auto: true if the art has dark characters for a light background, else false."
+
+_RAW: Final[_Schema] = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
 def document(limits: Limits, origin: str) -> _Schema:
-    """Return the OpenAPI 3.1 document of every route in `service.routes`, for a service at the address `origin`."""
+    """Return the OpenAPI 3.1 document of every route in `service.routes`, for a service at the address `origin`.
+
+    What several operations share is in `components`; `dereferenced` puts it where it is used.
+    """
     contract: _Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -35,144 +47,259 @@ def document(limits: Limits, origin: str) -> _Schema:
             ),
         },
         "servers": [{"url": origin}],
-        "paths": {**_conversion_paths(limits), **_stored_art_paths(limits), **_other_paths()},
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
+        "paths": {**_conversion_paths(), **_stored_paths(), **_service_paths()},
+        "components": {
+            "schemas": {**_option_schemas(limits), **_request_schemas(), **_answer_schemas()},
+            "parameters": {**_option_parameters(), **_path_parameters(limits)},
+            "headers": _headers(),
+            "responses": _responses(),
+        },
     }
     samples = examples(origin)
     for operations in contract["paths"].values():
         for operation in operations.values():
             operation["x-codeSamples"] = [
-                {"lang": "Shell", "label": example.title, "source": example.command, "output": example.output}
+                {"lang": language, "label": example.title, "source": source, "output": example.output}
                 for example in samples.get(operation["operationId"], ())
+                for language, source in example.sources.items()
             ]
     return contract
 
 
-def _conversion_paths(limits: Limits) -> _Schema:
-    options = _option_parameters(limits)
-    name = _path("name", {"type": "string", "minLength": 1}, "Any name, such as `curl -T` sends. It is ignored.")
+def dereferenced(contract: _Schema) -> _Schema:
+    """Return `paths` of an OpenAPI document of this module with what each reference in them refers to, in its place."""
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        resolved = {name: resolve(each) for name, each in node.items() if name != "$ref"}
+        if "$ref" not in node:
+            return resolved
+        _, components, kind, name = node["$ref"].split("/")
+        return {**resolve(contract[components][kind][name]), **resolved}
+
+    paths: _Schema = resolve(contract["paths"])
+    return paths
+
+
+def _conversion_paths() -> _Schema:
+    options = [_ref("parameters", name) for name in OPTIONS]
     return {
         "/": {
             "get": _operation(
                 "Get the page (browsers) or the usage text (other clients)",
                 "front",
                 {"200": _text_or_page("The page for a browser, recognised by Accept or User-Agent; otherwise the usage text.")},
+                tag=_SERVICE,
             ),
             "post": _operation(
                 "Convert an image",
                 "convert",
-                _conversion_answers(_UPLOAD_ERRORS),
+                _CONVERSION_ANSWERS,
                 parameters=options,
-                body=_conversion_bodies(limits),
+                body={
+                    "application/json": {"schema": _ref("schemas", "JsonRequest"), "example": {"width": 8, "image": HEART}},
+                    "application/octet-stream": {"schema": _ref("schemas", "Image")},
+                    "multipart/form-data": {"schema": _ref("schemas", "FormRequest")},
+                },
+                tag=_CONVERT,
             ),
             "put": _raw_upload("convertRaw", options),
         },
-        "/{name}": {"put": _raw_upload("convertNamed", [name, *options])},
+        "/{name}": {"put": _raw_upload("convertNamed", [_ref("parameters", "FileName"), *options])},
         "/image/{capability}": {
             "post": _operation(
                 "Convert an image that was uploaded before",
                 "convertStoredImage",
-                _conversion_answers(_STORED_IMAGE_ERRORS),
-                parameters=[_capability(), *options],
+                {
+                    "200": _ref("responses", "Art"),
+                    "400": _ref("responses", "InvalidOption"),
+                    "404": _ref("responses", "ImageNotFound"),
+                    "405": _ref("responses", "NoCapability"),
+                    "503": _ref("responses", "Unavailable"),
+                    "504": _ref("responses", "NotReadyInTime"),
+                },
+                parameters=[_ref("parameters", "Capability"), *options],
+                tag=_STORED,
             ),
             "delete": _operation(
                 "Delete an image and all its art",
                 "deleteImage",
                 {
                     "204": {"description": "Neither is stored any more."},
-                    "404": _error("The capability is not valid, or has expired."),
-                    "405": _error(_NO_CAPABILITY),
-                    "503": _error("Read-only, or the store is unavailable. Retry after Retry-After seconds.", retry=True),
-                    "504": _error("The store did not answer in time."),
+                    "404": _ref("responses", "ImageNotFound"),
+                    "405": _ref("responses", "NoCapability"),
+                    "503": _ref("responses", "Unavailable"),
+                    "504": _ref("responses", "NotReadyInTime"),
                 },
-                parameters=[_capability()],
+                parameters=[_ref("parameters", "Capability")],
+                tag=_STORED,
             ),
         },
     }
 
 
-def _stored_art_paths(limits: Limits) -> _Schema:
-    width = _path("width", OPTIONS["width"].schema(limits, with_default=False), OPTIONS["width"].description)
-    variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
+def _stored_paths() -> _Schema:
+    answers = {
+        "200": _ref("responses", "StoredArt"),
+        "304": _ref("responses", "NotModified"),
+        "400": _ref("responses", "InvalidUrl"),
+        "404": _ref("responses", "ArtNotFound"),
+        "503": _ref("responses", "Unavailable"),
+    }
+    name, variant, width = (_ref("parameters", parameter) for parameter in ("ArtName", "Variant", "WidthInPath"))
     return {
         "/{name}/width/{width}": {
-            "get": _operation("Get stored art", "storedArt", _stored_answers(), parameters=[_name_of_art(), width])
+            "get": _operation("Get stored art", "storedArt", answers, parameters=[name, width], tag=_STORED)
         },
         "/{name}/style/{variant}/width/{width}": {
             "get": _operation(
                 "Get stored art with non-default options",
                 "storedArtOfVariant",
-                _stored_answers(),
-                parameters=[
-                    _name_of_art(),
-                    _path("variant", variant, "All options except the width, as in Content-Location."),
-                    width,
-                ],
+                answers,
+                parameters=[name, variant, width],
+                tag=_STORED,
             )
         },
     }
 
 
-def _other_paths() -> _Schema:
+def _service_paths() -> _Schema:
     openapi = {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    alive = "Check that the process is alive; its dependencies are not checked"
+    ready = "Check that the process can answer requests"
     return {
-        "/healthz": {
-            "get": _operation(
-                "Check that the process is alive; its dependencies are not checked", "health", {"200": _text("Alive.")}
-            )
+        "/healthz": {"get": _operation(alive, "health", {"200": _text("Alive."), "503": _text("Not healthy.")}, tag=_SERVICE)},
+        "/readyz": {"get": _operation(ready, "readiness", {"200": _text("Ready."), "503": _text("Not ready.")}, tag=_SERVICE)},
+        "/openapi.json": {"get": _operation("Get this document", "openapi", {"200": openapi}, tag=_SERVICE)},
+        "/docs": {
+            "get": _operation("Get this document as a page", "docs", {"200": _of_form("text/html", "The page.")}, tag=_SERVICE)
         },
-        "/readyz": {
-            "get": _operation(
-                "Check that the process can answer requests", "readiness", {"200": _text("Ready."), "503": _text("Not ready.")}
-            )
-        },
-        "/openapi.json": {"get": _operation("Get this document", "openapi", {"200": openapi})},
-        "/docs": {"get": _operation("Get this document as a page", "docs", {"200": _of_form("text/html", "The page.")})},
     }
 
 
-def _option_parameters(limits: Limits) -> list[_Schema]:
-    return [_query(option.name, option.schema(limits), option.description) for option in OPTIONS.values()]
+def _option_schemas(limits: Limits) -> _Schema:
+    """Return the schema of each option. Whether an option that JSON requires has a default depends on where it is sent."""
+    return {option.name: option.schema(limits, with_default=not option.required_in_json) for option in OPTIONS.values()}
 
 
-def _conversion_bodies(limits: Limits) -> _Schema:
-    options = {
-        option.name: option.schema(limits, with_default=not option.required_in_json) | {"description": option.description}
+def _option_parameters() -> _Schema:
+    return {
+        option.name: {
+            "name": option.name,
+            "in": "query",
+            "schema": _ref("schemas", option.name) | ({"default": option.default} if option.required_in_json else {}),
+            "description": option.description,
+        }
         for option in OPTIONS.values()
     }
+
+
+def _path_parameters(limits: Limits) -> _Schema:
+    variant = {"type": "string", "pattern": f"^{VARIANT_PATTERN}$", "maxLength": 255}
+    art_name = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+    capability = {"type": "string", "pattern": f"^{CAPABILITY_PATTERN}$"}
+    any_name = {"type": "string", "minLength": 1}
+    width = OPTIONS["width"]
+    return {
+        "ArtName": _path("name", art_name, "Name of this art, as in Content-Location. Nobody can guess it."),
+        "Capability": _path("capability", capability, "Given to whoever uploaded the image, in Link (rel=edit). It expires."),
+        "FileName": _path("name", any_name, "Any name, such as `curl -T` sends. It is ignored."),
+        "Variant": _path("variant", variant, "All options except the width, as in Content-Location."),
+        "WidthInPath": _path("width", width.schema(limits, with_default=False), width.description),
+    }
+
+
+def _request_schemas() -> _Schema:
+    options = {name: _ref("schemas", name) | {"description": option.description} for name, option in OPTIONS.items()}
     required = [option.name for option in OPTIONS.values() if option.required_in_json]
     base64 = {"type": "string", "contentEncoding": "base64"}
     return {
-        "application/json": {
-            "schema": {"type": "object", "required": ["image", *required], "properties": {"image": base64, **options}},
-            "example": {"width": 8, "image": HEART},
+        "Image": _RAW,
+        "JsonRequest": {
+            "type": "object",
+            "required": ["image", *required],
+            "properties": {"image": base64, **options},
+            "additionalProperties": False,
         },
-        "application/octet-stream": {"schema": _RAW},
-        "multipart/form-data": {
-            "schema": {"type": "object", "required": ["image"], "properties": {"image": _RAW, **options}},
+        "FormRequest": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {"image": _ref("schemas", "Image"), **options},
+            "additionalProperties": False,
         },
     }
 
 
-def _conversion_answers(errors: _Schema) -> _Schema:
+def _answer_schemas() -> _Schema:
+    required = {
+        "url": {"type": "string", "format": "uri", "description": "Permanent URL of the art."},
+        "columns": {"type": "integer", "minimum": 1, "description": "Characters in each row."},
+        "rows": {"type": "integer", "minimum": 1, "description": "Rows of the art."},
+        "style": {"enum": list(STYLES), "description": "Style in which the art is drawn."},
+        "stored": {"type": "boolean", "description": "True if the art was stored already, so that nothing was converted."},
+        "art": {"type": "string", "description": "The art: rows joined by newlines, or an HTML document with color=html."},
+    }
+    invert = {"type": "boolean", "description": _CHOSEN_INVERT}
     return {
-        "200": _art_answer(
+        "Art": {
+            "type": "object",
+            "required": list(required),
+            "properties": required | {"invert": invert},
+            "additionalProperties": False,
+        },
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {"error": {"type": "string", "description": "What is wrong, and what to do."}},
+            "additionalProperties": False,
+        },
+    }
+
+
+def _headers() -> _Schema:
+    text = {"schema": {"type": "string"}}
+    return {
+        "ETag": text | {"description": "Strong validator of the answer."},
+        "Cache-Control": text | {"description": "How long, and by whom, the answer may be kept."},
+        "Content-Location": text | {"description": "Path of the permanent URL of the art."},
+        "Cache-Status": text
+        | {"description": "Source of the art (RFC 9211): stored, converted, or shared with another request."},
+        "Link": text | {"description": "With rel=edit: path that converts the image again (POST) and deletes it (DELETE)."},
+        INVERT: {"schema": {"enum": ["true", "false"]}, "description": _CHOSEN_INVERT},
+        "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to retry."},
+    }
+
+
+def _responses() -> _Schema:
+    return {
+        "Art": _art_answer(
             "The art. Content-Location holds its permanent URL. Link holds, with rel=edit, a URL that converts the image again "
             "(POST) and deletes it (DELETE). It is for whoever uploaded the image.",
             "Link",
         ),
-        **errors,
-        "503": _error("Overloaded or read-only, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True),
-        "504": _error("The art was not ready in time."),
-    }
-
-
-def _stored_answers() -> _Schema:
-    return {
-        "200": _art_answer("The art."),
-        "304": {"description": "Not modified: the client's copy (If-None-Match) is current."},
-        "400": _error("An option has an invalid value."),
-        "404": _error("The art is not stored."),
-        "503": _error("The store is unavailable. Retry after Retry-After seconds.", retry=True),
+        "StoredArt": _art_answer("The art."),
+        "NotModified": {"description": "Not modified: the client's copy (If-None-Match) is current."},
+        "InvalidUpload": _error(
+            "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels, or an "
+            "unknown or invalid option.",
+            example="no width provided",
+        ),
+        "InvalidOption": _error("An option is unknown or has an invalid value, or the image is damaged."),
+        "InvalidUrl": _error("An option in the URL has an invalid value."),
+        "ImageNotFound": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
+        "ArtNotFound": _error("The art is not stored."),
+        "NoCapability": _error("The path does not contain a capability."),
+        "SlowUpload": _error("The request body did not arrive in time."),
+        "TooLarge": _error("The image exceeds the byte limit."),
+        "Compressed": _error("The request body is compressed."),
+        "Unavailable": _error(
+            "Overloaded or read-only, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True
+        ),
+        "NotReadyInTime": _error("The answer was not ready in time."),
     }
 
 
@@ -180,20 +307,11 @@ def _raw_upload(operation_id: str, parameters: list[_Schema]) -> _Schema:
     return _operation(
         "Convert an image that is sent as raw bytes",
         operation_id,
-        _conversion_answers(_UPLOAD_ERRORS),
+        _CONVERSION_ANSWERS,
         parameters=parameters,
-        body={"application/octet-stream": {"schema": _RAW}},
+        body={"application/octet-stream": {"schema": _ref("schemas", "Image")}},
+        tag=_CONVERT,
     )
-
-
-def _name_of_art() -> _Schema:
-    schema = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
-    return _path("name", schema, "Name of this art, as in Content-Location. Nobody can guess it.")
-
-
-def _capability() -> _Schema:
-    schema = {"type": "string", "pattern": f"^{CAPABILITY_PATTERN}$"}
-    return _path("capability", schema, "Given to whoever uploaded the image, in Link (rel=edit). It expires.")
 
 
 def _operation(
@@ -203,17 +321,14 @@ def _operation(
     *,
     parameters: list[_Schema] | None = None,
     body: _Schema | None = None,
+    tag: str,
 ) -> _Schema:
-    operation: _Schema = {"summary": summary, "operationId": operation_id, "responses": responses}
+    operation: _Schema = {"tags": [tag], "summary": summary, "operationId": operation_id, "responses": responses}
     if parameters:
         operation["parameters"] = parameters
     if body:
         operation["requestBody"] = {"required": True, "content": body}
     return operation
-
-
-def _query(name: str, schema: _Schema, description: str) -> _Schema:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
 def _path(name: str, schema: _Schema, description: str) -> _Schema:
@@ -235,49 +350,41 @@ def _text_or_page(description: str) -> _Schema:
 
 def _art_answer(description: str, *more_headers: str) -> _Schema:
     answer = _text_or_page(description)
-    schema = _object_of_text("art")
-    schema["properties"]["invert"] = {"type": "boolean", "description": _CHOSEN_INVERT}
-    answer["content"]["application/json"] = {"schema": schema, "example": {"art": SMALL}}
-    answer["headers"] = {
-        name: {"schema": {"type": "string"}}
-        for name in ("ETag", "Cache-Control", "Content-Location", "Cache-Status", *more_headers)
+    example = {
+        "url": f"https://art.example/{ART_NAME}/width/8",
+        "columns": 8,
+        "rows": 4,
+        "style": "structure",
+        "stored": False,
+        "art": SMALL,
     }
-    answer["headers"][INVERT] = {"schema": {"enum": ["true", "false"]}, "description": _CHOSEN_INVERT}
+    answer["content"]["application/json"] = {"schema": _ref("schemas", "Art"), "example": example}
+    names = ("ETag", "Cache-Control", "Content-Location", "Cache-Status", *more_headers, INVERT)
+    answer["headers"] = {name: _ref("headers", name) for name in names}
     return answer
 
 
 def _error(description: str, *, example: str = "", retry: bool = False) -> _Schema:
     answer = _text_or_page(description)
-    answer["content"]["application/json"] = {"schema": _object_of_text("error")}
+    answer["content"]["application/json"] = {"schema": _ref("schemas", "Error")}
     if example:
         answer["content"]["application/json"]["example"] = {"error": example}
     if retry:
-        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+        answer["headers"] = {"Retry-After": _ref("headers", "Retry-After")}
     return answer
 
 
-def _object_of_text(name: str) -> _Schema:
-    return {
-        "type": "object",
-        "required": [name],
-        "properties": {name: {"type": "string"}},
-        "additionalProperties": False,
-    }
+def _ref(kind: str, name: str) -> _Schema:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
 
 
-_UPLOAD_ERRORS: _Schema = {
-    "400": _error(
-        "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels, or an "
-        "unknown or invalid option.",
-        example="no width provided",
-    ),
-    "408": _error("The request body did not arrive in time."),
-    "413": _error("The image exceeds the byte limit."),
-    "415": _error("The request body is compressed."),
-}
-
-_STORED_IMAGE_ERRORS: _Schema = {
-    "400": _error("An option is unknown or has an invalid value, or the image is damaged."),
-    "404": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
-    "405": _error(_NO_CAPABILITY),
+_CONVERSION_ANSWERS: Final = {
+    "200": _ref("responses", "Art"),
+    "400": _ref("responses", "InvalidUpload"),
+    "408": _ref("responses", "SlowUpload"),
+    "413": _ref("responses", "TooLarge"),
+    "415": _ref("responses", "Compressed"),
+    "503": _ref("responses", "Unavailable"),
+    "504": _ref("responses", "NotReadyInTime"),
 }

@@ -22,6 +22,7 @@ from asciist.protocol.artifacts import art_key
 from asciist.protocol.links import NAME_PATTERN
 from asciist.protocol.messages import REQUEST_VERSION, ConversionRequest
 from devtools.images import encoded, gradient
+from service.openapi import dereferenced
 
 ROOT = Path(__file__).parent.parent
 CAT = ROOT / "examples" / "cat.jpg"
@@ -412,7 +413,7 @@ class TestTable:
         assert extended["rejections"] == REJECTED
 
     def test_the_openapi_document_describes_the_added_options(self, extended: dict[str, Any]) -> None:
-        paths = extended["openapi"]["paths"]
+        paths = dereferenced(extended["openapi"])
         schemas = {
             "xlines": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1},
             "xmirror": {"type": "boolean", "default": False},

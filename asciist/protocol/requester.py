@@ -93,6 +93,16 @@ class ServedArt:
         """True if the art is for a light background, by the options or by the choice for `invert=auto`."""
         return self.options.invert is True if self.invert is None else self.invert
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the art."""
+        return conversion.size_of(self.art, self.options.color)
+
+    @property
+    def was_stored(self) -> bool:
+        """True if the art was stored already, so that no conversion was needed."""
+        return self.source is ArtSource.STORE
+
 
 @dataclass(frozen=True, kw_only=True)
 class _ArtRequest:

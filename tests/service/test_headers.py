@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -75,6 +74,8 @@ def test_shared_caches_keep_nothing_that_contains_the_host_name_of_its_request(c
     """Otherwise a request with another host name could put this name on the page that a cache gives to others."""
     url = client.post("/?width=30", data=cat).headers["Content-Location"]
     seen = set()
+    kept_by_itself = client.get(url, headers={"Accept": "application/json"}).headers["Cache-Control"]
+    assert kept_by_itself == "private, max-age=86400"  # in a browser: the host name is that of its own request
     for path in ("/", url, "/openapi.json", "/docs", "/nowhere", "/healthz", "/static/page.js"):
         for accept in ("text/html", "text/plain", "application/json"):
             with client.get(path, headers={"Accept": accept, "Host": "evil.example"}) as response:
@@ -85,12 +86,9 @@ def test_shared_caches_keep_nothing_that_contains_the_host_name_of_its_request(c
     assert seen == {"/", url, "/openapi.json", "/docs", "/nowhere"}
 
 
-@pytest.mark.parametrize("headers", [{}, {"Accept": "application/json"}])
-def test_art_is_the_same_for_every_host_and_kept_by_shared_caches(
-    client: FlaskClient, cat: bytes, headers: dict[str, str]
-) -> None:
+def test_art_as_text_is_the_same_for_every_host_and_kept_by_shared_caches(client: FlaskClient, cat: bytes) -> None:
     url = client.post("/?width=30", data=cat).headers["Content-Location"]
-    one, other = (client.get(url, headers={**headers, "Host": host}) for host in ("a.example", "b.example"))
+    one, other = (client.get(url, headers={"Host": host}) for host in ("a.example", "b.example"))
 
     assert one.data == other.data
     assert one.headers["Cache-Control"] == "public, max-age=86400"

@@ -22,7 +22,7 @@ from asciist.adapters.threads import ThreadedCalls
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.limits import Limits
-from asciist.options import OPTIONS
+from asciist.options import COLORS, OPTIONS
 from asciist.protocol.messages import NO_TRACE, Trace
 from asciist.protocol.requester import Requester, ServedArt
 from asciist.settings import Settings
@@ -67,7 +67,7 @@ class TestConvert:
         response = client.post("/", json=payload(cat, width=80))
 
         assert response.status_code == 200
-        assert response.get_json() == {"art": art(cat, 80)}
+        assert response.get_json()["art"] == art(cat, 80)
         assert not response.get_json()["art"].endswith("\n")
 
     def test_raw_bytes_get_text_with_a_final_newline(self, client: FlaskClient, cat: bytes) -> None:
@@ -106,14 +106,14 @@ class TestConvert:
     def test_json_is_recognized_under_any_content_type(self, client: FlaskClient, cat: bytes, content_type: str) -> None:
         response = client.post("/", data=json.dumps(payload(cat, width=20)), content_type=content_type)
 
-        assert response.get_json() == {"art": art(cat, 20)}
+        assert response.get_json()["art"] == art(cat, 20)
 
     def test_base64_with_line_breaks_and_data_urls_are_accepted(self, client: FlaskClient, cat: bytes) -> None:
         for image in (base64.encodebytes(cat).decode(), "data:image/jpeg;base64," + base64.b64encode(cat).decode()):
-            assert client.post("/", json={"image": image, "width": 20}).get_json() == {"art": art(cat, 20)}
+            assert client.post("/", json={"image": image, "width": 20}).get_json()["art"] == art(cat, 20)
 
     def test_a_json_width_of_20_0_is_a_whole_number(self, client: FlaskClient, cat: bytes) -> None:
-        assert client.post("/", json=payload(cat, width=20.0)).get_json() == {"art": art(cat, 20)}
+        assert client.post("/", json=payload(cat, width=20.0)).get_json()["art"] == art(cat, 20)
 
     @pytest.mark.parametrize(
         "options",
@@ -132,17 +132,17 @@ class TestConvert:
     def test_options_are_query_parameters_form_fields_and_json_keys(
         self, client: FlaskClient, cat: bytes, options: dict[str, Any]
     ) -> None:
-        expected = {"art": art(cat, 20, **options)}
+        expected = art(cat, 20, **options)
         accept_json = {"Accept": "application/json"}
         fields = {"width": "20", **options} | ({"invert": str(options["invert"]).lower()} if "invert" in options else {})
 
-        assert client.post("/", json=payload(cat, width=20, **options)).get_json() == expected
+        assert client.post("/", json=payload(cat, width=20, **options)).get_json()["art"] == expected
         for response in (
             client.post("/", query_string=fields, data=cat, headers=accept_json),
             client.put("/cat.jpg", query_string=fields, data=cat, headers=accept_json),
             client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), **fields}, headers=accept_json),
         ):
-            assert response.get_json() == expected
+            assert response.get_json()["art"] == expected
 
     @pytest.mark.parametrize(
         ("text", "inverted"),
@@ -171,14 +171,41 @@ class TestConvert:
                 assert response.headers["Asciist-Invert"] == str(is_dark_on_light).lower()
                 assert response.text == art(image, 20, invert=is_dark_on_light) + "\n"
             as_json = client.get(converted.headers["Content-Location"], headers={"Accept": "application/json"})
-            assert as_json.get_json() == {"art": art(image, 20, invert=is_dark_on_light), "invert": is_dark_on_light}
+            described = as_json.get_json()
+            assert (described["art"], described["invert"]) == (art(image, 20, invert=is_dark_on_light), is_dark_on_light)
             page = client.get(converted.headers["Content-Location"], headers={"Accept": "text/html"}).text
             assert ('<div id="stage" class="light">' in page) == is_dark_on_light
             assert '<option value="auto" selected>' in page
 
+    @pytest.mark.parametrize("color", COLORS)
+    @pytest.mark.parametrize("style", STYLES)
+    def test_an_answer_in_json_describes_the_art(self, client: FlaskClient, cat: bytes, style: str, color: str) -> None:
+        plain = art(cat, 20, style=style, invert=True)
+        options = payload(cat, width=20, style=style, color=color, invert=True)
+        secure = {"Host": "art.example", "X-Forwarded-Proto": "https"}
+        converted = client.post("/", json=options, headers=secure)
+        described = converted.get_json()
+        expected = {
+            "url": f"https://art.example{converted.headers['Content-Location']}",
+            "columns": 20,
+            "rows": plain.count("\n") + 1,
+            "style": style,
+            "stored": False,
+            "art": art(cat, 20, style=style, color=color, invert=True),
+        }
+        assert described == expected
+
+        again = client.post("/", json=options, headers=secure)
+        linked = [client.get(described["url"], headers={**secure, "Accept": "application/json"}) for _ in range(2)]
+        for response in (again, *linked):
+            assert response.get_json() == {**expected, "stored": True}
+        assert {response.headers["ETag"] for response in linked} == {again.headers["ETag"]} != {converted.headers["ETag"]}
+
     def test_nothing_is_chosen_for_plain_text_by_default(self, client: FlaskClient, cat: bytes) -> None:
         for query in ("", "&invert=false", "&invert=true"):
-            assert "Asciist-Invert" not in client.post(f"/?width=20{query}", data=cat).headers
+            response = client.post(f"/?width=20{query}", data=cat, headers={"Accept": "application/json"})
+            assert "Asciist-Invert" not in response.headers
+            assert "invert" not in response.get_json()
 
     def test_invert_without_a_value_is_true(self, client: FlaskClient, cat: bytes) -> None:
         assert client.post("/?width=20&invert", data=cat).text == art(cat, 20, invert=True) + "\n"
@@ -186,7 +213,7 @@ class TestConvert:
     def test_null_in_json_means_the_default(self, client: FlaskClient, cat: bytes) -> None:
         nulls = {"style": None, "invert": None, "chars": None, "color": None}
 
-        assert client.post("/", json=payload(cat, width=20, **nulls)).get_json() == {"art": art(cat, 20)}
+        assert client.post("/", json=payload(cat, width=20, **nulls)).get_json()["art"] == art(cat, 20)
 
     @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/readyz", "/static/heart.png", "art"])
     def test_addresses_that_take_no_options_ignore_what_others_append_to_a_link(
@@ -268,7 +295,8 @@ class TestResponseFormats:
         response = client.post("/", json=payload(cat, width=30, color="html"))
 
         assert response.is_json
-        assert response.get_json() == {"art": art(cat, 30, color="html", invert="auto"), "invert": True}
+        assert response.get_json()["art"] == art(cat, 30, color="html", invert="auto")
+        assert response.get_json()["invert"] is True
 
     def test_a_page_shows_ansi_art_without_escape_codes(self, client: FlaskClient, cat: bytes) -> None:
         page = client.post("/?width=30&color=ansi", data=cat, headers={"Accept": "text/html"})
@@ -327,9 +355,8 @@ class TestStoredArt:
         stored = client.get(converted.headers["Content-Location"])
 
         assert stored.get_data() == converted.get_data()
-        assert client.get(converted.headers["Content-Location"], headers={"Accept": "application/json"}).get_json() == {
-            "art": art(cat, 30)
-        }
+        as_json = client.get(converted.headers["Content-Location"], headers={"Accept": "application/json"}).get_json()
+        assert as_json["art"] == art(cat, 30)
 
     def test_a_repeated_request_is_served_from_the_store(self, client: FlaskClient, cat: bytes, embedded: WebProcess) -> None:
         first, second = (client.post("/?width=30", data=cat) for _ in range(2))
@@ -434,7 +461,7 @@ class TestStoredImage:
         assert converted.text == art(cat, 30, style="braille", invert=True) + "\n"
         assert converted.headers["Cache-Status"] == "asciist; fwd=miss; stored"
         assert client.get(converted.headers["Content-Location"]).data == converted.data
-        assert client.post(image, headers={"Accept": "application/json"}).get_json() == {"art": art(cat, 80)}
+        assert client.post(image, headers={"Accept": "application/json"}).get_json()["art"] == art(cat, 80)
         assert image_path(converted.headers) == image
 
     def test_an_unknown_image_gets_404(self, client: FlaskClient) -> None:

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -14,7 +16,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from asciist.conversion import STYLES
-from service.examples import HEART
+from asciist.protocol.links import NAME_PATTERN
+from service.examples import ART_NAME, HEART
+from service.openapi import dereferenced
 from tests.serving import Server
 
 HEART_FILE = Path(__file__).parents[2] / "service" / "static" / "heart.png"
@@ -52,30 +56,71 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def operations(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {operation["operationId"]: operation for methods in contract["paths"].values() for operation in methods.values()}
+    return {op["operationId"]: op for methods in dereferenced(contract).values() for op in methods.values()}
+
+
+def references(node: Any) -> Iterator[str]:
+    """Yield every reference in a part of the document."""
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for each in node:
+            yield from references(each)
+
+
+def test_what_operations_share_is_a_component_and_every_component_is_used(client: FlaskClient) -> None:
+    contract = client.get("/openapi.json").get_json()
+    components = {f"#/components/{kind}/{name}" for kind, named in contract["components"].items() for name in named}
+
+    assert components == set(references(contract))
+
+
+def test_every_operation_has_one_tag_that_is_described(client: FlaskClient) -> None:
+    contract = client.get("/openapi.json").get_json()
+    used = [operation["tags"] for operation in operations(contract).values()]
+
+    assert all(len(tags) == 1 for tags in used)
+    assert [tag["name"] for tag in contract["tags"] if tag["description"]] == list(
+        dict.fromkeys(tag for name in ("convert", "storedArt", "health") for tag in operations(contract)[name]["tags"])
+    )
+
+
+def command_of(sample: dict[str, str]) -> list[str]:
+    """Return the command that runs an example."""
+    source = sample["source"]
+    if sample["lang"] == "Python":
+        return [sys.executable, "-W", "error::DeprecationWarning", "-c", source]
+    if sample["lang"] == "JavaScript":
+        node = str(Path(sys.executable).with_name("node"))
+        return [node, "--no-warnings", "--input-type=module", "--eval", source]  # openAsBlob is experimental in Node 20
+    return ["bash", "-c", source.replace("curl ", "curl --silent --show-error ")]
 
 
 @pytest.mark.slow
 def test_every_example_prints_the_output_shown(server: Server, tmp_path: Path) -> None:
     """Run the examples in the order of the document, in a folder that contains their image."""
     shutil.copy(HEART_FILE, tmp_path)
-    run_count = 0
+    run_count: Counter[str] = Counter()
     contract = json.loads(server.request("GET", "/openapi.json", Host=f"127.0.0.1:{server.port}")[1])
     for name, operation in operations(contract).items():
         assert operation["x-codeSamples"] or name == "docs"
         for sample in operation["x-codeSamples"]:
             run = subprocess.run(
-                ["bash", "-c", sample["source"].replace("curl ", "curl --silent --show-error ")],
+                command_of(sample),
                 capture_output=True,
                 text=True,
                 check=False,
                 cwd=tmp_path,
             )
             assert (run.returncode, run.stderr) == (0, ""), sample
-            assert run.stdout.removesuffix("\n") == (sample["output"] or run.stdout.removesuffix("\n")), sample
-            assert len(run.stdout) > 1
-            run_count += 1
-    assert run_count >= 11
+            printed = re.sub(NAME_PATTERN, ART_NAME, run.stdout.removesuffix("\n"))
+            assert printed == (sample["output"] or printed), sample
+            assert len(printed) > 1
+            run_count[sample["lang"]] += 1
+    assert run_count.keys() == {"Shell", "Python", "JavaScript"}
+    assert run_count.total() >= 20
 
 
 def test_the_image_of_the_examples_can_be_downloaded(client: FlaskClient) -> None:

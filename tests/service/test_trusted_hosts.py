@@ -84,3 +84,12 @@ def test_any_host_is_trusted_by_default(embedded: WebProcess) -> None:
     )
 
     assert app.test_client().get("/", headers={"Host": "anything.example"}).status_code == 200
+
+
+def test_shared_caches_keep_art_in_json_that_contains_a_trusted_host(client: FlaskClient, cat: bytes) -> None:
+    headers = {"Host": "art.example.org", "Accept": "application/json"}
+    url = client.post("/?width=20", data=cat, headers=headers).headers["Content-Location"]
+    stored = client.get(url, headers=headers)
+
+    assert stored.get_json()["url"] == f"http://art.example.org{url}"
+    assert stored.headers["Cache-Control"] == "public, max-age=86400"
