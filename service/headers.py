@@ -40,10 +40,11 @@ _PAGE_POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-_STATIC_PAGE_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+_DOCS_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Content security policy of a page without scripts and forms."""
+"""Content security policy of the API documentation, whose script sends the calls that are tried on it."""
 
 _DEFAULT_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -128,8 +129,8 @@ def for_page(response: Response, *, inline_style: str) -> None:
 
 
 def for_docs_page(response: Response) -> None:
-    """Allow the page its style sheet, font and images but no scripts."""
-    response.headers["Content-Security-Policy"] = _STATIC_PAGE_POLICY
+    """Allow the page its own script and files. It submits no form."""
+    response.headers["Content-Security-Policy"] = _DOCS_POLICY
 
 
 def for_art_document(response: Response) -> None:

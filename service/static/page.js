@@ -1,6 +1,7 @@
 // The page: converts an image without reloading, and draws it again whenever a control changes. It uses the public HTTP
 // API, and every URL that it shows also works without this script.
 
+import { copyText } from "./clipboard.js";
 import { TEXT } from "./text.js";
 
 const MEGABYTE = 1e6;
@@ -336,16 +337,7 @@ async function download(kind) {
 }
 
 async function copy(text) {
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text);
-  } else { // the clipboard API needs HTTPS
-    const area = document.createElement("textarea");
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
+  await copyText(text);
   showStatus(TEXT.copied);
 }
 

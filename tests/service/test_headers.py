@@ -56,7 +56,7 @@ def test_every_response_protects_browsers(client: FlaskClient, cat: bytes) -> No
 
 
 def test_only_pages_load_scripts_and_only_their_own(client: FlaskClient, cat: bytes) -> None:
-    pages = {"front page", "art on a page", "error on a page"}
+    pages = {"front page", "art on a page", "error on a page", "API documentation"}
     for name, response in responses(client, cat).items():
         scripts = [directive for directive in policy(response) if directive.startswith("script-src")]
         assert scripts == (["script-src 'self'"] if name in pages else []), name

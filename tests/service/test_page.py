@@ -762,15 +762,6 @@ class TestAppearance:
         # The art is an image with a label. Its characters have the colours of the image, whatever their contrast.
         assert violations(without="#art span") == []
 
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_the_api_documentation_is_readable_on_a_phone(self, site: Site, scheme: str) -> None:
-        page = site.open("/docs", **PHONE, color_scheme=scheme)
-
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        assert Axe().run(page).response["violations"] == []
-        page.get_by_role("link", name="POST /image/{capability}").click()
-        expect(page.get_by_role("heading", name="POST /image/{capability}")).to_be_in_viewport()
-
     def test_the_first_visit_loads_at_most_60_kb(self, site: Site) -> None:
         """All responses of the first visit together, before compression."""
         page = site.open()
@@ -779,6 +770,7 @@ class TestAppearance:
 
         assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {"/static/icon.svg"} == {
             "/",
+            "/static/clipboard.js",
             "/static/mono.woff2",
             "/static/page.css",
             "/static/page.js",
@@ -789,3 +781,104 @@ class TestAppearance:
     def test_the_sample_is_the_output_of_the_current_engine(self) -> None:
         assert (STATIC / "coffee.webp").read_bytes() == (EXAMPLES / "coffee.webp").read_bytes()
         assert (STATIC / "coffee.txt").read_text() == art((STATIC / "coffee.webp").read_bytes(), 100) + "\n"
+
+
+class TestDocs:
+    @pytest.mark.parametrize(
+        ("device", "scheme"),
+        [(PHONE, "light"), (PHONE, "dark"), (DESKTOP, "dark")],
+        ids=["light phone", "dark phone", "desktop"],
+    )
+    def test_the_api_documentation_is_readable_and_accessible(self, site: Site, device: dict[str, Any], scheme: str) -> None:
+        page = site.open("/docs", **device, color_scheme=scheme)
+        page.set_input_files("#try-image", EXAMPLES / "horse.png")
+        page.get_by_role("button", name="Send").click()
+        expect(page.get_by_label("Body of the answer")).to_be_visible()
+
+        assert page.evaluate("document.documentElement.scrollWidth") == device["viewport"]["width"]
+        assert Axe().run(page).response["violations"] == []
+        page.get_by_text("More options").click()
+        assert page.evaluate("document.documentElement.scrollWidth") == device["viewport"]["width"]
+        page.get_by_role("link", name="POST /image/{capability}").click()
+        expect(page.get_by_role("heading", name="POST /image/{capability}")).to_be_in_viewport()
+
+    def test_a_call_can_be_tried_and_is_shown_as_a_command(self, site: Site) -> None:
+        page = site.open("/docs")
+        page.set_input_files("#try-image", EXAMPLES / "horse.png")
+        page.locator("#try-width").fill("30")
+        page.locator("#try-style").select_option("ramp")
+        page.get_by_text("More options").click()
+        page.locator("#try-chars").fill(" .'#")
+        query = "?width=30&style=ramp&chars=+.%27%23"
+        expect(page.locator("#command")).to_have_text(f"curl --data-binary '@horse.png' '{site.url}/{query}'")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#outcome")).to_contain_text("Status 200")
+        horse = (EXAMPLES / "horse.png").read_bytes()
+        expected = convert(horse, ConversionOptions(width=30, style="ramp", chars=" .'#"), Limits())
+        assert page.locator("#received").text_content() == expected + "\n"
+        link = page.get_by_role("link", name="Permanent link").get_attribute("href")
+        assert f"content-location: {link}\n" in str(page.locator("#received-headers").text_content())
+
+        page.locator("#accept").select_option("application/json")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#received")).to_have_text(re.compile(r'^\{"url":"http://.*"stored":true,'))
+        page.locator("#try-color").select_option("ansi")
+        page.locator("#accept").select_option("text/plain")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#received")).to_contain_text("␛[38;2;")
+        page.locator("#try-chars").fill("漢")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#outcome")).to_contain_text("Status 400")
+        expect(page.locator("#received")).to_contain_text("chars must be printable characters")
+        expect(page.get_by_role("link", name="Permanent link")).to_be_hidden()
+
+    def test_a_call_without_an_answer_is_an_error(self, site: Site) -> None:
+        page = site.open("/docs")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#try-image:invalid")).to_be_focused()
+        page.set_input_files("#try-image", EXAMPLES / "horse.png")
+        assert page.evaluate("document.body.dataset.maxBytes") == str(Limits().max_image_bytes)
+        page.evaluate("document.body.dataset.maxBytes = 10000")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#outcome")).to_have_text("The image is too large: the limit is 0.01 MB.")
+        page.evaluate("document.body.dataset.maxBytes = 10000000")
+        page.route(f"{site.url}/", lambda route: route.abort())
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#outcome")).to_contain_text("The service does not answer.")
+        assert len(site.requested("POST")) == 1
+
+    def test_the_keyboard_chooses_the_language_and_copies_an_example(self, site: Site) -> None:
+        page = site.open("/docs", permissions=["clipboard-read", "clipboard-write"])
+        page.locator("#in-Shell").focus()
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#in-Python")).to_be_checked()
+        shown = page.get_by_label("A file, in Python", exact=True)
+        expect(page.get_by_label("A file, in curl", exact=True).first).to_be_hidden()
+        expect(page.get_by_label("A form, in curl", exact=True)).to_be_visible()  # there is none in Python
+        shown.focus()
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("button", name="Copy: A file, in Python")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Copy: A file, in Python")).to_have_text("Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == shown.text_content()
+
+    def test_the_documentation_works_without_script(self, site: Site) -> None:
+        page = site.open("/docs", java_script_enabled=False)
+        expect(page.get_by_text("Try it")).to_have_count(2)
+        for hidden in page.get_by_text("Try it").all():
+            expect(hidden).to_be_hidden()
+        page.locator("#in-JavaScript").check()
+        expect(page.get_by_label("A file, in JavaScript")).to_be_visible()
+        expect(page.get_by_role("button")).to_have_count(0)
+
+    def test_the_documentation_loads_at_most_100_kb(self, site: Site) -> None:
+        """All responses together, before compression."""
+        page = site.open("/docs")
+        page.wait_for_load_state("networkidle")
+        sizes = {request.url: len(request.response().body()) for request in site.requests}  # type: ignore[union-attr]
+
+        assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {"/static/icon.svg"} == {
+            "/docs",
+            *(f"/static/{name}" for name in ("clipboard.js", "docs.css", "docs.js", "mono.woff2", "page.css")),
+        }
+        assert sum(sizes.values()) <= 100_000, sizes
