@@ -1,25 +1,33 @@
-"""The Python client, tested against the service and against servers that respond in other ways."""
+"""The Python client and its asynchronous twin, tested against the service and against servers that respond in other ways."""
 
+import asyncio
 import os
 import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from importlib.metadata import version
-from typing import Any
+from itertools import chain, repeat
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 from urllib.request import urlopen
 
 import pytest
 
 from asciist import client
-from asciist.client import Art
+from asciist.client import Art, aio
 from asciist.conversion import ConversionOptions
 from asciist.conversion import convert as convert_here
 from asciist.errors import RejectedError, ServiceError
 from asciist.limits import Limits
+from asciist.options import OPTIONS
+from asciist.options.kinds import Flag
 
 ART = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\n"
@@ -27,18 +35,33 @@ ART = (
 )
 
 
+Convert = Callable[..., Art]
+
+
+def convert_with_asyncio(image: bytes, **arguments: Any) -> Art:
+    return asyncio.run(aio.convert(image, **arguments))
+
+
+@pytest.fixture(params=[client.convert, convert_with_asyncio], ids=["blocking", "asyncio"])
+def convert(request: pytest.FixtureRequest) -> Convert:
+    function: Convert = request.param
+    return function
+
+
 def art(image: bytes, **options: Any) -> str:
     return convert_here(image, ConversionOptions(**options), Limits())
 
 
 class FakeServer:
-    """A server that takes one connection at a time and sends the same bytes to each."""
+    """A server that takes one connection at a time and sends the next of its responses to each, the last one repeatedly."""
 
-    def __init__(self, listener: socket.socket, response: bytes, reads_body: bool) -> None:
+    def __init__(self, listener: socket.socket, responses: tuple[bytes, ...], reads_body: bool) -> None:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.requests: list[bytes] = []
+        self.times: list[float] = []
+        """Time of each request, in seconds."""
         self._listener = listener
-        self._response = response
+        self._responses = chain(responses, repeat(responses[-1]))
         self._reads_body = reads_body
 
     def serve(self) -> None:
@@ -50,15 +73,16 @@ class FakeServer:
             with connection, connection.makefile("rb") as stream:
                 head = b"".join(iter(stream.readline, b"\r\n"))
                 self.requests.append(head)
+                self.times.append(time.monotonic())
                 if self._reads_body:
                     stream.read(int(re.findall(rb"Content-Length: (\d+)", head)[0]))
-                connection.sendall(self._response)
+                connection.sendall(next(self._responses))
 
 
 @contextmanager
-def fake_server(response: bytes, *, reads_body: bool = True) -> Iterator[FakeServer]:
+def fake_server(*responses: bytes, reads_body: bool = True) -> Iterator[FakeServer]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = FakeServer(listener, response, reads_body)
+        server = FakeServer(listener, responses, reads_body)
         thread = threading.Thread(target=server.serve)
         thread.start()
         try:
@@ -68,11 +92,11 @@ def fake_server(response: bytes, *, reads_body: bool = True) -> Iterator[FakeSer
             thread.join()
 
 
-def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(url: str, cat: bytes) -> None:
-    first = client.convert(cat, url=url, width=40)
+def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(convert: Convert, url: str, cat: bytes) -> None:
+    first = convert(cat, url=url, width=40)
     assert (first.text, first.was_stored) == (art(cat, width=40), False)
 
-    again = client.convert(cat, url=url, width=40)
+    again = convert(cat, url=url, width=40)
     assert again == Art(text=first.text, url=first.url, was_stored=True)
 
     assert first.url.startswith(url)
@@ -89,14 +113,14 @@ def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(url: str
         {"width": 30, "style": "blocks", "color": "html", "invert": "auto"},
     ],
 )
-def test_every_conversion_option_is_accepted(url: str, cat: bytes, options: dict[str, Any]) -> None:
-    assert client.convert(cat, url=url, **options).text == art(cat, **options)
+def test_every_conversion_option_is_accepted(convert: Convert, url: str, cat: bytes, options: dict[str, Any]) -> None:
+    assert convert(cat, url=url, **options).text == art(cat, **options)
 
 
-def test_only_the_given_options_are_sent(cat: bytes) -> None:
+def test_only_the_given_options_are_sent(convert: Convert, cat: bytes) -> None:
     with fake_server(ART) as server:
-        client.convert(cat, url=server.url)
-        client.convert(cat, url=server.url, invert=True, chars="&é")
+        convert(cat, url=server.url)
+        convert(cat, url=server.url, invert=True, chars="&é")
 
     heads = [request.decode().splitlines() for request in server.requests]
     assert [head[0] for head in heads] == ["PUT /? HTTP/1.1", "PUT /?invert=true&chars=%26%C3%A9 HTTP/1.1"]
@@ -105,9 +129,9 @@ def test_only_the_given_options_are_sent(cat: bytes) -> None:
     assert "Accept: text/plain" in heads[0]
 
 
-def test_the_service_may_have_a_path_prefix() -> None:
+def test_the_service_may_have_a_path_prefix(convert: Convert) -> None:
     with fake_server(ART) as server:
-        converted = client.convert(b"image", url=f"{server.url}/art/", width=2)
+        converted = convert(b"image", url=f"{server.url}/art/", width=2)
 
     assert server.requests[0].startswith(b"PUT /art/?width=2 HTTP/1.1\r\n")
     assert converted == Art(text=".:\n:.", url=f"{server.url}/5eed/width/2", was_stored=False)
@@ -123,31 +147,35 @@ def test_the_service_may_have_a_path_prefix() -> None:
         ("cdn; fwd=method, asciist; hit", True),
     ],
 )
-def test_was_stored_ignores_the_cache_status_of_other_caches(status: str, was_stored: bool) -> None:
+def test_was_stored_ignores_the_cache_status_of_other_caches(convert: Convert, status: str, was_stored: bool) -> None:
     with fake_server(ART.replace(b"asciist; fwd=miss; stored", status.encode())) as server:
-        assert client.convert(b"image", url=server.url).was_stored == was_stored
+        assert convert(b"image", url=server.url).was_stored == was_stored
 
 
-def test_progress_is_reported_from_zero_to_the_last_byte(url: str, cat: bytes) -> None:
+def test_progress_is_reported_from_zero_to_the_last_byte(convert: Convert, url: str, cat: bytes) -> None:
     steps: list[tuple[int, int]] = []
-    client.convert(cat, url=url, width=10, on_progress=lambda sent, total: steps.append((sent, total)))
+    convert(cat, url=url, width=10, on_progress=lambda sent, total: steps.append((sent, total)))
 
     assert len(steps) > 2
     assert steps == sorted(steps)
     assert (steps[0], steps[-1]) == ((0, len(cat)), (len(cat), len(cat)))
 
 
-def test_a_rejection_has_the_message_of_the_service(url: str, cat: bytes) -> None:
+def test_a_rejection_has_the_message_of_the_service(convert: Convert, url: str, cat: bytes) -> None:
     with pytest.raises(RejectedError) as error:
-        client.convert(b"not an image", url=url)
+        convert(b"not an image", url=url)
     assert error.value.public_message.startswith("unknown image format")
 
     with pytest.raises(RejectedError) as error:
-        client.convert(cat, url=url, style="oil")
+        convert(cat, url=url, style="oil")
     assert error.value.public_message.startswith("style must be one of")
 
     with pytest.raises(RejectedError, match="must be text"):
-        client.convert(cat, url=url, style="ramp", chars="\udcff.")
+        convert(cat, url=url, style="ramp", chars="\udcff.")
+
+
+CUT_OFF = (ART[:-3], ART[:40], b"", b"SSH-2.0-OpenSSH_9.2p1\r\n")
+"""Responses that end early or are none, for which httpx has one error."""
 
 
 def http_response(status: str, body: str, content_type: str = "text/plain; charset=utf-8", **headers: str) -> bytes:
@@ -163,6 +191,16 @@ def test_a_rejection_before_the_end_of_the_upload_has_the_message_of_the_service
         client.convert(bytes(30_000_000), url=server.url)
 
     assert error.value.public_message == "the image is too large"
+
+
+def test_with_asyncio_such_a_rejection_is_an_error_with_its_likely_cause(url: str) -> None:
+    with pytest.raises(RejectedError, match="the image is too large: the limit is 10 MB"):
+        convert_with_asyncio(bytes(10_000_001), url=url)
+    with (
+        fake_server(http_response("413 X", "the image is too large\n"), reads_body=False) as server,
+        pytest.raises(ServiceError, match="closed the connection while the image was sent, which may be too large"),
+    ):
+        convert_with_asyncio(bytes(30_000_000), url=server.url)
 
 
 @pytest.mark.parametrize(
@@ -191,41 +229,46 @@ def test_a_rejection_before_the_end_of_the_upload_has_the_message_of_the_service
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "URL did not send a valid HTTP response"),
     ],
 )
-def test_a_failure_or_an_unexpected_response_raises_a_service_error(response: bytes, message: str) -> None:
+def test_a_failure_or_an_unexpected_response_raises_a_service_error(convert: Convert, response: bytes, message: str) -> None:
     with fake_server(response) as server, pytest.raises(ServiceError) as error:
-        client.convert(b"image", url=server.url)
+        convert(b"image", url=server.url)
 
+    if convert is convert_with_asyncio and response in CUT_OFF:
+        message = "incomplete or invalid response from URL"
     assert error.value.public_message == message.replace("URL", server.url)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_raises_a_service_error_and_is_not_followed(status: int) -> None:
+def test_a_redirect_raises_a_service_error_and_is_not_followed(convert: Convert, status: int) -> None:
     with fake_server(http_response(f"{status} Moved", "", Location="https://example.org/?width=9")) as server:
         with pytest.raises(ServiceError) as error:
-            client.convert(b"image", url=server.url, width=9)
+            convert(b"image", url=server.url, width=9)
         assert error.value.public_message.startswith(f"{server.url} redirects to https://example.org/: ")
         assert len(server.requests) == 1
 
 
-def test_an_unreachable_service_raises_a_service_error() -> None:
+def test_an_unreachable_service_raises_a_service_error(convert: Convert) -> None:
     with socket.socket() as reserved:  # reserves a port that refuses connections
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         with pytest.raises(ServiceError) as error:
-            client.convert(b"image", url=url)
-    assert error.value.public_message == f"cannot reach {url}: Connection refused"
+            convert(b"image", url=url)
+    reason = "Connection refused" if convert is client.convert else "All connection attempts failed"
+    assert error.value.public_message == f"cannot reach {url}: {reason}"
 
 
-def test_a_silent_service_raises_a_service_error_after_the_timeout() -> None:
+def test_a_silent_service_raises_a_service_error_after_the_timeout(convert: Convert) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent_server:
         url = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
         with pytest.raises(ServiceError) as error:
-            client.convert(b"image", url=url, timeout_seconds=0.2)
+            convert(b"image", url=url, timeout_seconds=0.2)
         assert error.value.public_message == f"incomplete response from {url}: timed out"
 
         with pytest.raises(ServiceError) as error:
-            client.convert(bytes(30_000_000), url=url, timeout_seconds=0.2)
-        assert error.value.public_message == f"cannot reach {url}: timed out"
+            convert(bytes(30_000_000), url=url, timeout_seconds=0.2)
+        # Only the blocking client knows how far it came.
+        problem = "cannot reach" if convert is client.convert else "incomplete response from"
+        assert error.value.public_message == f"{problem} {url}: timed out"
 
 
 @pytest.mark.parametrize(
@@ -236,15 +279,15 @@ def test_a_silent_service_raises_a_service_error_after_the_timeout() -> None:
         *("http://somebody:secret@example.org", "http://bücher.example", f"http://{'a' * 70}.org"),
     ],
 )
-def test_an_invalid_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(convert: Convert, url: str) -> None:
     with pytest.raises(RejectedError, match="is not an http address"):
-        client.convert(b"image", url=url)
+        convert(b"image", url=url)
 
 
 @pytest.mark.parametrize("url", ["http://localhost:27244/?width=80", "http://localhost/#top"])
-def test_a_url_with_a_query_or_fragment_is_refused(url: str) -> None:
+def test_a_url_with_a_query_or_fragment_is_refused(convert: Convert, url: str) -> None:
     with pytest.raises(RejectedError, match="remove the query"):
-        client.convert(b"image", url=url)
+        convert(b"image", url=url)
 
 
 def run(script: str, **environment: str) -> str:
@@ -263,5 +306,98 @@ def test_the_proxy_of_the_environment_is_used() -> None:
     with fake_server(ART) as proxy:
         script = "from asciist.client import convert; print(convert(b'image', url='http://art.example').url)"
         assert run(script, http_proxy=proxy.url, no_proxy="") == "http://art.example/5eed/width/2\n"
+        script = "import asyncio; from asciist.client.aio import convert; print(asyncio.run(convert(b'', url='http://art.example')).url)"
+        assert run(script, http_proxy=proxy.url, no_proxy="") == "http://art.example/5eed/width/2\n"
 
     assert proxy.requests[0].startswith(b"PUT http://art.example/? HTTP/1.1\r\n")
+    assert proxy.requests[1].startswith(b"PUT http://art.example/? HTTP/1.1\r\n")
+
+
+def test_the_types_of_the_options_are_those_of_the_table() -> None:
+    hints = get_type_hints(client.Options)
+
+    assert list(hints) == list(OPTIONS)
+    for name, option in OPTIONS.items():
+        values = [value for kind in get_args(hints[name]) for value in get_args(kind) or [kind] if value is not NoneType]
+        schema = option.schema(Limits())
+        if isinstance(option.kind, Flag):
+            assert values == [bool, "auto"]
+        elif "enum" in schema:
+            assert values == schema["enum"]
+        else:
+            assert values == [{"integer": int, "string": str}[schema["type"]]]
+
+
+def busy(retry_after: str, status: str = "503 X") -> bytes:
+    return http_response(status, "the service is busy\n", **{"Retry-After": retry_after})
+
+
+def test_a_call_waits_as_long_as_the_service_says_and_sends_the_image_again(convert: Convert) -> None:
+    steps: list[tuple[int, int]] = []
+    with fake_server(busy("1"), busy("0", "429 X"), ART) as server:
+        converted = convert(b"image", url=server.url, on_progress=lambda sent, total: steps.append((sent, total)))
+
+    first, second, third = server.times
+    assert converted.text == ".:\n:."
+    assert 1 <= second - first < 1.25 + 1  # a quarter at random, and time for a busy machine
+    assert third - second < 1
+    assert steps == 3 * [(0, 5), (5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("response", "requests"),
+    [
+        (busy("0"), 3),
+        (busy((datetime.now(UTC) - timedelta(hours=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")), 3),
+        (busy("11"), 1),
+        (busy(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)), 1),
+        (busy("6"), 1),  # after the time limit
+        (busy("9" * 400), 1),
+        (busy("-1"), 1),
+        (busy("soon"), 1),
+        (busy(""), 1),
+        (busy("0", "504 X"), 1),
+        (busy("0", "400 X"), 1),
+        (http_response("503 X", "the service is busy\n"), 1),
+    ],
+    ids=["now", "past", "11 s", "an hour", "late", "huge", "negative", "word", "empty", "504", "400", "no header"],
+)
+def test_a_call_ends_when_the_service_names_no_time_that_is_soon_or_after_three_requests(
+    convert: Convert, response: bytes, requests: int
+) -> None:
+    with fake_server(response) as server, pytest.raises((ServiceError, RejectedError)) as error:
+        convert(b"image", url=server.url, timeout_seconds=5)
+
+    assert error.value.public_message == "the service is busy"
+    assert len(server.requests) == requests
+
+
+def test_a_call_may_be_limited_to_one_request_and_the_error_has_the_time_to_retry(convert: Convert) -> None:
+    with fake_server(busy("2"), ART) as server, pytest.raises(ServiceError) as error:
+        convert(b"image", url=server.url, attempts=1)
+
+    assert len(server.requests) == 1
+    assert error.value.retry_after_seconds == 2
+
+
+def test_calls_of_asyncio_run_at_the_same_time_and_can_be_cancelled(url: str, cat: bytes) -> None:
+    async def run_all() -> list[Art]:
+        return await asyncio.gather(*(aio.convert(cat, url=url, width=width) for width in range(20, 26)))
+
+    assert [converted.text for converted in asyncio.run(run_all())] == [art(cat, width=width) for width in range(20, 26)]
+
+    async def cancel(url: str) -> None:
+        call = asyncio.create_task(aio.convert(b"image", url=url))
+        await asyncio.sleep(0.1)
+        call.cancel()
+        await call
+
+    with socket.create_server(("127.0.0.1", 0)) as silent_server, pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel(f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
+
+
+def test_only_the_asynchronous_client_needs_httpx() -> None:
+    script = "import asciist.client, sys; sys.modules['httpx'] = None; print('httpx' in sys.modules); import asciist.client.aio"
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run(script)
+    assert "pip install 'asciist[client]'" in error.value.stderr

@@ -237,11 +237,20 @@ def test_documented_headers_are_sent(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_the_documented_python_example_works(server: Server) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", REFERENCE, re.DOTALL)
-    here = program.replace("width=60", f"width=60, url={server.url!r}")
-    result = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, check=False, cwd=ROOT)
+def test_the_documented_python_examples_work(server: Server) -> None:
+    blocking, asynchronous = (
+        subprocess.run(
+            [sys.executable, "-c", program.replace("width=60", f"width=60, url={server.url!r}")],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        for program in re.findall(r"```python\n(.*?)```", REFERENCE, re.DOTALL)
+    )
 
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(convert((ROOT / "examples/cat.jpg").read_bytes(), ConversionOptions(width=60), Limits()))
-    assert f" {server.url}/" in f" {result.stdout.splitlines()[-2]}"
+    for result in (blocking, asynchronous):
+        assert (result.returncode, result.stderr) == (0, "")
+    assert blocking.stdout.startswith(convert((ROOT / "examples/cat.jpg").read_bytes(), ConversionOptions(width=60), Limits()))
+    assert f" {server.url}/" in f" {blocking.stdout.splitlines()[-2]}"
+    assert [line.startswith(f"{server.url}/") for line in asynchronous.stdout.splitlines()] == [True, True]

@@ -1,5 +1,6 @@
 """The command and its client against a hostile server. A terminal gets printable text and colours only, and every call ends."""
 
+import asyncio
 import gzip
 import os
 import pty
@@ -11,14 +12,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from asciist import client
-from asciist.client.connection import MAX_RESPONSE_BYTES
+from asciist.client import aio
+from asciist.client.response import MAX_RESPONSE_BYTES
 from asciist.errors import RejectedError, ServiceError
 
 CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
@@ -505,15 +507,15 @@ def test_credentials_in_the_address_are_not_printed(url: str) -> None:
     assert b"cret" not in errors
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize(
-    "proxy",
-    [
-        *("http:user:s3cret@proxy.example", "http://user:s3cret@proxy.example:port", "http://user:s3cret@", "http://"),
-        *("http://user:s3cret@proxy.example:0", f"http://user:s3cret@{'x' * 70}.example", "socks5://user:s3cret@127.0.0.1:9"),
-        *("http://user:s3cret@[::1", "http://user:s3cret@127.0.0.1:9", "http://user:s3cret@proxy%0a.example"),
-    ],
+PROXIES = (
+    *("http:user:s3cret@proxy.example", "http://user:s3cret@proxy.example:port", "http://user:s3cret@", "http://"),
+    *("http://user:s3cret@proxy.example:0", f"http://user:s3cret@{'x' * 70}.example", "socks5://user:s3cret@127.0.0.1:9"),
+    *("http://user:s3cret@[::1", "http://user:s3cret@127.0.0.1:9", "http://user:s3cret@proxy%0a.example"),
 )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("proxy", PROXIES)
 def test_a_proxy_that_cannot_be_used_is_an_error_without_its_password(scheme: str, proxy: str) -> None:
     run = through_pipes("convert", str(CAT), "-u", f"{scheme}://art.example", **{f"{scheme}_proxy": proxy, "no_proxy": ""})
 
@@ -567,3 +569,60 @@ def test_titles_and_messages_of_files_have_no_control_characters(tmp_path: Path)
     assert is_safe(output)
     assert is_safe(errors)
     assert output.count(b"==>") + errors.count(b"asciist: ") == len(odd)
+
+
+class TestAsyncio:
+    """The asynchronous client, whose HTTP library is another one."""
+
+    OTHER = ("incomplete response from ", "incomplete or invalid response from ", UNEXPECTED)
+    """Beginnings of messages that its library leads to where that of the blocking client says more."""
+
+    def failure(self, **arguments: object) -> str:
+        """Return the message of the ServiceError of a call, which is one line of printable text and has no cause."""
+        with pytest.raises(ServiceError) as error:
+            asyncio.run(aio.convert(b"image", **arguments))  # type: ignore[arg-type]
+        message = error.value.public_message
+        assert message.isprintable()
+        assert len(message) < 1000
+        assert error.value.__cause__ is None
+        return message
+
+    def test_an_answer_that_is_not_the_service_s_is_an_error(self) -> None:
+        with hostile_server(*(answer for answer, _ in ANSWERS.values())) as server:
+            messages = {name: self.failure(url=server.url, width=70, timeout_seconds=5) for name in ANSWERS}
+
+        for name, (_, excerpt) in ANSWERS.items():
+            assert excerpt in messages[name] or messages[name].startswith(self.OTHER), name
+
+    @pytest.mark.parametrize(("start", "piece"), [(start, piece) for start, piece, _ in ENDLESS.values()], ids=ENDLESS)
+    def test_an_answer_without_an_end_is_cut_off(self, start: bytes, piece: bytes) -> None:
+        with hostile_server(start, piece=piece) as server:
+            self.failure(url=server.url, timeout_seconds=0.5)
+
+        # The framing of chunks and early answers take no memory and end at the time limit.
+        assert server.sent < MAX_RESPONSE_BYTES + _MAX_BUFFERED_BYTES or b"1;" in piece or b"100 Continue" in piece
+
+    def test_answers_that_trickle_in_end_at_the_time_limit(self) -> None:
+        async def call_all(urls: list[str]) -> list[object]:
+            calls = [aio.convert(b"image", url=url, timeout_seconds=1) for url in urls]
+            return list(await asyncio.gather(*calls, return_exceptions=True))
+
+        with ExitStack() as stack:
+            servers = [stack.enter_context(hostile_server(*slow[:1], piece=slow[1], seconds=0.2)) for slow in SLOW.values()]
+            started = time.monotonic()
+            errors = asyncio.run(call_all([server.url for server in servers]))
+            assert time.monotonic() - started < 10
+
+        assert [type(error) for error in errors] == [ServiceError] * len(SLOW)
+        assert all("timed out" in str(error) for error in errors)
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_proxy_that_cannot_be_used_is_an_error_without_its_password(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str
+    ) -> None:
+        monkeypatch.setenv("no_proxy", "")
+        for proxy in PROXIES:
+            monkeypatch.setenv(f"{scheme}_proxy", proxy)
+            message = self.failure(url=f"{scheme}://art.example", timeout_seconds=2)
+            assert "s3cret" not in message, proxy
+            assert f"{scheme}://art.example" in message

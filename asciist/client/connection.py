@@ -12,17 +12,10 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
 
-from asciist.limits import Limits
+from asciist.client.response import MAX_RESPONSE_BYTES
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-MAX_RESPONSE_BYTES: Final = 5 * Limits().max_art_characters + 100_000
-"""Maximum bytes of a response, with its head and the framing of its chunks.
-
-Art has at most 5 bytes for each of the characters that `Limits` counts, in rows of one character of 4 bytes and a newline. The
-rest is for the head, which `http.client` limits to 100 lines, and for the frame of an HTML document.
-"""
 
 _MAX_CONNECT_SECONDS: Final = 10
 """Maximum seconds to connect to one address of the host: time for three attempts on a network that loses packets."""

@@ -135,6 +135,11 @@ class MalformedMessageError(AsciistError):
 class ServiceError(AsciistError):
     """The service could not be reached or failed, or another server answered. Raised by the client."""
 
+    def __init__(self, public_message: str, *, detail: str = "", retry_after_seconds: float | None = None) -> None:
+        """`retry_after_seconds` is the time after which the service asks to retry; None if it does not."""
+        super().__init__(public_message, detail=detail)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class SettingsError(AsciistError):
     """One or more settings are invalid; the message lists all of them."""

@@ -32,14 +32,14 @@ class HttpArtSampler:
     def problem(self, origin: str) -> str:
         _, image = self._images[0]
         try:
-            convert(image, url=self._urls[origin], timeout_seconds=_TIMEOUT_SECONDS, width=_width())
+            convert(image, url=self._urls[origin], timeout_seconds=_TIMEOUT_SECONDS, attempts=1, width=_width())
         except AsciistError as error:
             return str(error)
         return ""
 
     def _compare(self, name: str, image: bytes, width: int) -> Comparison:
         def digest(url: str) -> str:
-            art = convert(image, url=url, timeout_seconds=_TIMEOUT_SECONDS, width=width)
+            art = convert(image, url=url, timeout_seconds=_TIMEOUT_SECONDS, attempts=1, width=width)
             return hashlib.sha256(art.text.encode()).hexdigest()[:16]
 
         with ThreadPoolExecutor() as threads:

@@ -1,0 +1,203 @@
+"""Judges the responses of a server that is not trusted: each is the art that was asked for, or an error."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from asciist.client.request import is_http_url, quoted
+from asciist.errors import AsciistError, RejectedError, ServiceError
+from asciist.limits import Limits
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+MAX_RESPONSE_BYTES: Final = 5 * Limits().max_art_characters + 100_000
+"""Maximum bytes of a response, with its head and the framing of its chunks.
+
+Art has at most 5 bytes for each of the characters that `Limits` counts, in rows of one character of 4 bytes and a newline. The
+rest is for the head, which `http.client` limits to 100 lines, and for the frame of an HTML document.
+"""
+
+MAX_ERROR_BYTES: Final = 2000
+"""Maximum bytes of an error message, several times the length of the service's longest one."""
+
+_MAX_URL_CHARACTERS: Final = 2000
+"""Maximum characters of a URL that the service sends, several times the length of its longest one."""
+
+_MAX_WAIT_SECONDS: Final = 10
+"""Maximum seconds that a call waits to retry. A service that asks for more, as in read-only mode, will not be ready soon."""
+
+_COLOUR_CODE: Final = re.compile(r"\x1b\[[0-9;]{0,60}m")
+"""A Select Graphic Rendition sequence (ISO 6429), which changes the colour and weight of the text after it and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Art:
+    """Art returned by the service."""
+
+    text: str
+    """Rows of at most `width` printable characters, each one column wide, joined by newlines, without a final newline.
+
+    With `color="ansi"`, `"ansi256"` or `"ansi16"` there are escape codes for colours between the characters. With
+    `color="html"` it is an HTML document, which is to be trusted as much as the server is: a hostile one may send scripts.
+    """
+    url: str
+    """URL of the art on the same server, valid for as long as the service keeps it."""
+    was_stored: bool
+    """True if the art was stored already, so that no conversion was needed."""
+    is_dark_on_light: bool = False
+    """True if the art is for a light background: with `invert=True`, or if the service chose so with `invert="auto"`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The head of a response, and the request that it answers."""
+
+    url: str
+    """Address of the service, as the caller gave it."""
+    request_url: str
+    options: Mapping[str, object]
+    status: int
+    headers: "Message"
+
+    @property
+    def has_art(self) -> bool:
+        """True if the body is the art that was asked for, unless it is damaged."""
+        return (
+            self.status == 200
+            and self.headers["Content-Location"] is not None
+            and self._cache_parameters is not None
+            and self.headers.get_content_type() == ("text/html" if self._is_document else "text/plain")
+            and self._is_plain
+        )
+
+    @property
+    def has_sentence(self) -> bool:
+        """True if the body of a response without art may be an error message of the service, not a proxy's page."""
+        return self.headers.get_content_type() == "text/plain" and self._is_plain and not self._redirect
+
+    def art_url(self) -> str:
+        """Return the absolute URL of the art. Raises ServiceError if it is not on the same server."""
+        location = self.headers["Content-Location"]
+        art_url = self._resolved(location)
+        if _origin(art_url) != _origin(self.url):
+            raise ServiceError(f"{self.url} sent an invalid address of the art", detail=quoted(f"Content-Location: {location}"))
+        return art_url
+
+    def art(self, body: bytes) -> Art:
+        """Return the art in the body of a response that `has_art`. Raises ServiceError, UnicodeDecodeError."""
+        text = body.decode("utf-8")
+        if not text.endswith("\n"):
+            raise ServiceError(f"incomplete response from {self.url}")
+        text = text.removesuffix("\n")
+        width = self.options.get("width")
+        flaw = _flaw(text, max_columns=width if isinstance(width, int) and not self._is_document else None)
+        if flaw:
+            raise ServiceError(f"invalid art from {self.url}: {flaw}")
+        chosen = self.headers["Asciist-Invert"]
+        return Art(
+            text=text,
+            url=self.art_url(),
+            was_stored="hit" in (self._cache_parameters or ()),
+            is_dark_on_light=self.options.get("invert") is True if chosen is None else chosen == "true",
+        )
+
+    def error(self, body: bytes) -> AsciistError:
+        """Return the error that a response without art is. `body` has its first bytes, more than MAX_ERROR_BYTES if there are.
+
+        It may be empty unless the response `has_sentence`.
+        """
+        if self._redirect:
+            there = quoted(urlsplit(self._redirect)._replace(query="", fragment="").geturl())
+            return ServiceError(f"{self.url} redirects to {there}: use that address if it is the service")
+        text = body.decode("utf-8", "replace").removesuffix("\n") if self.has_sentence else ""
+        sentence = text if len(body) <= MAX_ERROR_BYTES and text.isprintable() else ""
+        may_retry = self.status in (429, 503)
+        if 400 <= self.status < 500 and sentence and not may_retry:
+            return RejectedError(sentence)
+        unexpected = f"unexpected response from {self.url} with status {self.status}: is it an asciist service?"
+        message = sentence if self.status >= 400 and sentence else unexpected
+        return ServiceError(message, retry_after_seconds=self._retry_after_seconds() if may_retry else None)
+
+    @property
+    def _is_document(self) -> bool:
+        return self.options.get("color") == "html"
+
+    @property
+    def _is_plain(self) -> bool:
+        """True if the response has the coding that was asked for, which is none, and no misleading length."""
+        lengths = self.headers.get_all("Content-Length", [])
+        is_length_valid = len(lengths) <= 1 and all(re.fullmatch("[0-9]{1,15}", length.strip(" ")) for length in lengths)
+        return is_length_valid and self.headers.get("Content-Encoding", "identity") == "identity"
+
+    @property
+    def _redirect(self) -> str:
+        """The absolute URL to which the response redirects; empty if it does not."""
+        location = self.headers["Location"]
+        return self._resolved(location) if 300 <= self.status < 400 and location else ""
+
+    @property
+    def _cache_parameters(self) -> list[str] | None:
+        """Parameters of the service's member in Cache-Status (RFC 9211), to which caches on the way may add theirs."""
+        members = [member for line in self.headers.get_all("Cache-Status", []) for member in line.split(",")]
+        caches = [[part.strip() for part in member.split(";")] for member in members]
+        return next((parameters for name, *parameters in caches if name == "asciist"), None)
+
+    def _retry_after_seconds(self) -> float | None:
+        """The seconds in Retry-After (RFC 9110), or until the date in it; None if there are none."""
+        value = (self.headers["Retry-After"] or "").strip()
+        if re.fullmatch("[0-9]{1,9}", value):
+            return float(value)
+        from datetime import UTC, datetime
+        from email.utils import parsedate_to_datetime
+
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        return max(0.0, seconds)
+
+    def _resolved(self, location: str) -> str:
+        """Return the absolute URL of a Location or Content-Location header; empty if it is not a valid one."""
+        try:
+            resolved = urljoin(self.request_url, location)
+        except ValueError:
+            return ""
+        # `urljoin` removes some control characters.
+        is_valid = len(location) <= _MAX_URL_CHARACTERS and location.isprintable() and is_http_url(resolved)
+        return resolved if is_valid else ""
+
+
+def seconds_to_retry(error: ServiceError, *, attempts_left: int, seconds_left: float) -> float | None:
+    """Return the seconds to wait before the next request of a call; None if there is none.
+
+    A call retries if the service says when, soon enough. A random part of up to a quarter spreads the clients that it refused.
+    """
+    import random
+
+    if attempts_left <= 0 or error.retry_after_seconds is None or error.retry_after_seconds > _MAX_WAIT_SECONDS:
+        return None
+    seconds = error.retry_after_seconds * (1 + random.random() / 4)  # noqa: S311 - no secret
+    return seconds if seconds < seconds_left else None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
+
+
+def _flaw(text: str, max_columns: int | None) -> str:
+    """Describe why art is not safe to print on a terminal with `max_columns` columns; empty if it is."""
+    from asciist.options.kinds import fills_one_column
+
+    plain = _COLOUR_CODE.sub("", text)
+    character = next((each for each in set(plain) - {"\n"} if not fills_one_column(each)), None)
+    if character:
+        return f"it contains the character U+{ord(character):04X}"
+    columns = max(map(len, plain.split("\n")))
+    if max_columns is not None and columns > max_columns:
+        return f"it has {columns} columns instead of {max_columns}"
+    return ""
