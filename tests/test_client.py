@@ -114,7 +114,11 @@ def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(convert:
     ],
 )
 def test_every_conversion_option_is_accepted(convert: Convert, url: str, cat: bytes, options: dict[str, Any]) -> None:
-    assert convert(cat, url=url, **options).text == art(cat, **options)
+    converted = convert(cat, url=url, **options)
+    plain = art(cat, **options | {"color": "none"})
+
+    assert converted.text == art(cat, **options)
+    assert (converted.columns, converted.rows) == (30, plain.count("\n") + 1)
 
 
 def test_only_the_given_options_are_sent(convert: Convert, cat: bytes) -> None:
@@ -311,6 +315,13 @@ def test_the_proxy_of_the_environment_is_used() -> None:
 
     assert proxy.requests[0].startswith(b"PUT http://art.example/? HTTP/1.1\r\n")
     assert proxy.requests[1].startswith(b"PUT http://art.example/? HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("document", ["", "<pre>", "</pre><pre>\n", "<pre></pre>\n", "<pre\n"])
+def test_a_document_without_art_has_no_columns_and_rows(document: str) -> None:
+    hostile = Art(text=f"<!doctype html>{document}", url="http://art.example", was_stored=True)
+
+    assert (hostile.columns, hostile.rows) == (0, 0)
 
 
 def test_the_types_of_the_options_are_those_of_the_table() -> None:

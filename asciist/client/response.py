@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from asciist.client.request import is_http_url, quoted
 from asciist.errors import AsciistError, RejectedError, ServiceError
 from asciist.limits import Limits
+from asciist.size import size_of
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -49,6 +50,16 @@ class Art:
     """True if the art was stored already, so that no conversion was needed."""
     is_dark_on_light: bool = False
     """True if the art is for a light background: with `invert=True`, or if the service chose so with `invert="auto"`."""
+
+    @property
+    def columns(self) -> int:
+        """Characters in each row, without colours."""
+        return size_of(self.text)[0]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the art."""
+        return size_of(self.text)[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.header import ImageHeader
 from asciist.conversion.inspection import OpenedImage, inspect, open_image
 from asciist.conversion.rendering import RENDERERS
-from asciist.conversion.size import size_of
 from asciist.limits import Limits
 from asciist.options import AUTO, DEFAULT_STYLE, DEFAULT_WIDTH, STYLES, ConversionOptions
 
@@ -34,7 +33,6 @@ __all__ = [
     "open_image",
     "render",
     "resolve",
-    "size_of",
 ]
 
 ENGINE_VERSION: Final = 4

@@ -2,8 +2,8 @@
 
 Each field of `ConversionOptions` is a row of the table: it gives the option's name, type and default, and its metadata gives
 everything else. Parsing (HTTP and JSON), storage keys, messages, the OpenAPI document, the usage text, the command's `--help`,
-the controls on the page and the reference are generated from the rows. To add an option, add a field here and the code in
-`asciist.conversion` that applies it.
+the controls on the page and the reference are generated from the rows. To add an option, add a field here, the code in
+`asciist.conversion` that applies it, and its type to `asciist.client.Options`.
 """
 
 from collections.abc import Mapping

@@ -45,6 +45,7 @@ from asciist.protocol.ports import (
     timed,
 )
 from asciist.protocol.single_flight import SingleFlight
+from asciist.size import size_of
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import (
     ART_SERVED,
@@ -96,7 +97,7 @@ class ServedArt:
     @property
     def size(self) -> tuple[int, int]:
         """Columns and rows of the art."""
-        return conversion.size_of(self.art, self.options.color)
+        return size_of(self.art)
 
     @property
     def was_stored(self) -> bool:
