@@ -82,14 +82,11 @@ def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
 def options_from_text(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
     """Return the options in a query or a form. Raises BadOptionError, also for another name."""
     _check_names(values)
-    return _read_options(values, limits)
+    return _checked(_from_text(values, limits), limits)
 
 
-def _read_options(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
-    return _checked(
-        {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values},
-        limits,
-    )
+def _from_text(values: Mapping[str, str], limits: Limits) -> dict[str, Any]:
+    return {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values}
 
 
 def options_from_url(variant: str, width: str, limits: Limits) -> ConversionOptions:
@@ -101,22 +98,20 @@ def options_from_url(variant: str, width: str, limits: Limits) -> ConversionOpti
     return options
 
 
-def _options_from_json(values: Mapping[str, Any], limits: Limits) -> ConversionOptions:
-    """Return the options in a JSON object. For an option that is not required, null means the default.
+def _options_from_json(values: Mapping[str, Any], query: Mapping[str, str], limits: Limits) -> ConversionOptions:
+    """Return the options in a JSON object, and those in the query that it lacks. Null stands for an option that it lacks.
 
-    Raises BadRequestError, BadOptionError.
+    Raises BadRequestError if it lacks a required one, and BadOptionError.
     """
     for name, option in OPTIONS.items():
         if option.required_in_json and name not in values:
             raise BadRequestError(sentences.missing(name))
-    return _checked(
-        {
-            name: option.kind.from_json(name, values[name], limits)
-            for name, option in OPTIONS.items()
-            if name in values and (values[name] is not None or option.required_in_json)
-        },
-        limits,
-    )
+    in_object = {
+        name: option.kind.from_json(name, values[name], limits)
+        for name, option in OPTIONS.items()
+        if name in values and (values[name] is not None or option.required_in_json)
+    }
+    return _checked(_from_text(query, limits) | in_object, limits)
 
 
 def _check_names(names: Iterable[str], *more_names: str) -> None:
@@ -147,12 +142,9 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     if sends_json(request) or body[:64].lstrip().startswith(b"{"):  # no image format begins like this
         mark_as_json(request)
         with timed(metrics, PAYLOAD_DECODE_DURATION):
-            upload = _parse_json(body, limits)
-        _check_names(request.args)
-        return upload
+            return _parse_json(body, request.args, limits)
     _check_complete(body)
-    _check_names(request.args)
-    return Upload(image=_present(body), options=_read_options(request.args, limits))
+    return Upload(image=_present(body), options=options_from_text(request.args, limits))
 
 
 def _parse_form(request: Request, limits: Limits) -> Upload:
@@ -162,7 +154,7 @@ def _parse_form(request: Request, limits: Limits) -> Upload:
     fields = {name: text for name, text in sent.items() if text or name not in _NUMBERS}
     _check_names(fields, _IMAGE)
     image = file or fields.get(_IMAGE, "").encode()
-    return Upload(image=_present(image), options=_read_options(fields, limits))
+    return Upload(image=_present(image), options=_checked(_from_text(fields, limits), limits))
 
 
 def _form(request: Request) -> tuple[dict[str, str], bytes]:
@@ -189,7 +181,7 @@ def _form(request: Request) -> tuple[dict[str, str], bytes]:
     return form.to_dict(), files[_IMAGE].read() if _IMAGE in files else b""
 
 
-def _parse_json(body: bytes, limits: Limits) -> Upload:
+def _parse_json(body: bytes, query: Mapping[str, str], limits: Limits) -> Upload:
     cut = _long_string(body)
     if len(body) - (cut.stop - cut.start if cut else 0) > 2 * ENVELOPE_BYTES:
         raise BadRequestError(sentences.TOO_MUCH_JSON)
@@ -197,10 +189,11 @@ def _parse_json(body: bytes, limits: Limits) -> Upload:
     if not isinstance(payload, dict):
         raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
     _check_names(payload, _IMAGE)
+    _check_names(query)
     text = payload.get(_IMAGE)
     if text is None or text == "":
         raise BadRequestError(sentences.NO_IMAGE)
-    options = _options_from_json(payload, limits)
+    options = _options_from_json(payload, query, limits)
     image = _decode_long_base64(body, cut) if cut and text == _CUT_OUT else _decode_base64(text)
     return Upload(image=_present(image), options=options)
 

@@ -144,6 +144,17 @@ class TestConvert:
         ):
             assert response.get_json()["art"] == expected
 
+    def test_options_in_the_query_count_where_a_form_or_json_lacks_them(self, client: FlaskClient, cat: bytes) -> None:
+        query = "/?style=ramp&invert=true&width=30"
+        form = {"image": (BytesIO(cat), "cat.jpg"), "width": "20", "invert": "false"}
+        for response in (
+            client.post(query, json=payload(cat, width=20, invert=False, style=None), headers={"Accept": "text/plain"}),
+            client.post(query, data=form),
+        ):
+            assert response.text == art(cat, 20, style="ramp") + "\n"
+        assert error_message(client.post("/?style=oil", json=payload(cat, width=20))).startswith("style must be one of: ")
+        assert error_message(client.post("/?width=20", json=payload(cat))) == "no width provided"
+
     @pytest.mark.parametrize(
         ("text", "inverted"),
         [(text, True) for text in ("", "true", "True", "1", "yes", "on", "ON")]
