@@ -106,6 +106,76 @@ def test_the_command_test_converts_a_file_without_the_service() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, art(40), b"")
 
 
+def test_without_a_command_images_are_converted_without_the_service(unreachable_url: str) -> None:
+    for arguments in (("-w", "40", str(CAT)), (str(CAT), "--width", "40"), ("-w40", "--", str(CAT))):
+        run = asciist(*arguments, ASCIIST_URL=unreachable_url)
+        assert (run.returncode, run.stdout, run.stderr) == (0, art(40), b"")
+
+
+def test_without_arguments_an_image_is_read_from_a_pipe_or_a_file_and_otherwise_the_help_is_printed() -> None:
+    assert asciist(stdin=CAT.read_bytes()).stdout == art(70)
+    with CAT.open("rb") as image:
+        run = subprocess.run([sys.executable, "-m", "asciist.cli"], stdin=image, capture_output=True, check=False)
+    assert run.stdout == art(80)
+
+    run = asciist()
+    assert (run.returncode, run.stderr[:6]) == (2, b"Usage:")
+
+
+def test_a_file_with_the_name_of_a_command_is_converted_by_its_path(tmp_path: Path) -> None:
+    for name in ("serve", "-odd.jpg"):
+        (tmp_path / name).write_bytes(CAT.read_bytes())
+    run = subprocess.run(
+        [sys.executable, "-m", "asciist.cli", "--", "-odd.jpg", "serve"], cwd=tmp_path, capture_output=True, check=False
+    )
+
+    assert (run.returncode, run.stdout) == (0, b"==> -odd.jpg <==\n" + art(80) + b"\n==> serve <==\n" + art(80))
+    run = subprocess.run([sys.executable, "-m", "asciist.cli", "./serve"], cwd=tmp_path, capture_output=True, check=False)
+    assert run.stdout == art(80)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options"),
+    [
+        ("art.txt", (), {}),
+        ("art.ansi", (), {"color": "ansi"}),
+        ("art.ansi", ("--color", "ansi16"), {"color": "ansi16"}),
+        ("art.HTML", ("-s", "blocks"), {"color": "html", "style": "blocks", "invert": "auto"}),
+    ],
+)
+def test_the_suffix_of_the_output_selects_the_form_of_the_art(
+    tmp_path: Path, name: str, arguments: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    output = tmp_path / name
+    run = asciist("-o", str(output), *arguments, str(CAT))
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    assert output.read_bytes() == art(70, **options)
+
+
+def test_convert_writes_art_of_the_service_to_a_file(url: str, tmp_path: Path) -> None:
+    output = tmp_path / "art.ansi"
+
+    assert asciist("convert", "-u", url, "-o", str(output), str(CAT)).stdout == b""
+    assert output.read_bytes() == art(70, color="ansi")
+
+
+def test_an_output_in_a_file_does_not_depend_on_the_terminal_but_for_its_width(tmp_path: Path) -> None:
+    output = tmp_path / "art.ansi"
+
+    assert terminal_output("-o", str(output), str(CAT), COLORFGBG="0;15", NO_COLOR="1", LINES="5") == b""
+    assert output.read_bytes() == art(40, color="ansi")
+    assert terminal_output("-o", "-", str(CAT)) == art(40, color="ansi", height=23)
+
+
+def test_a_failed_conversion_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+    output = tmp_path / "art.txt"
+    output.write_text("before")
+
+    assert asciist("-o", str(output), str(NO_IMAGE)).returncode == 1
+    assert output.read_text() == "before"
+
+
 def test_the_command_test_reads_standard_input() -> None:
     assert asciist("test", "-w", "40", stdin=CAT.read_bytes()).stdout == art(40)
     assert asciist("test", "-w", "40", "-", stdin=CAT.read_bytes()).stdout == art(40)
@@ -166,9 +236,10 @@ def test_art_is_inverted_on_a_terminal_with_a_light_background(
 def test_art_fits_both_sides_of_the_terminal_unless_a_size_is_given(tmp_path: Path, url: str) -> None:
     tall = tmp_path / "tall.png"
     Image.linear_gradient("L").resize((100, 1000)).save(tall)
-    for command in (("test",), ("convert", "-u", url)):
+    for command in ((), ("test",), ("convert", "-u", url)):
         for arguments, options in (
             ((), {"width": 40, "height": 23}),
+            (("--fit", "fill"), {"width": 40, "height": 23, "fit": "fill"}),
             (("--width", "40"), {"width": 40}),
             (("--height", "9"), {"width": 40, "height": 9}),
         ):
@@ -267,22 +338,31 @@ def test_an_output_encoding_without_the_characters_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "status", "excerpt"),
     [
-        (("test", "nowhere.jpg"), None, 2, "nowhere.jpg"),
+        (("test", "nowhere.jpg"), None, 1, "asciist: nowhere.jpg: cannot read the file: No such file or directory"),
         (("test", "-w", "0", str(CAT)), None, 2, "1<=x<=1000"),
         (("test", "-w", "wide", str(CAT)), None, 2, "wide"),
-        (("test", str(CAT), "nowhere.jpg"), None, 2, "nowhere.jpg"),
+        (("test", "-w", "0", "nowhere.jpg"), None, 2, "1<=x<=1000"),
         (("test", "-s", "oil", str(CAT)), None, 1, "asciist: style must be one of: "),
         (("test", "-s", "ramp", "--chars", "漢字", str(CAT)), None, 1, "asciist: chars must be printable"),
         (("test", "--color", "cmyk", str(CAT)), None, 2, "'auto', 'none', 'ansi', 'html', 'ansi256', 'ansi16'"),
         (("test", __file__), None, 1, "asciist: unknown image format"),
         (("test",), b"", 1, "asciist: standard input is empty"),
         (("test",), CAT.read_bytes()[:5000], 1, "asciist: the image is damaged"),
-        (("test", str(Path(__file__).parent)), None, 2, "directory"),
-        (("test", "/dev/null"), None, 1, "asciist: the file is empty"),
+        (("test", str(Path(__file__).parent)), None, 1, "cannot read the file: Is a directory"),
+        (("test", "/dev/null"), None, 1, "asciist: /dev/null: the file is empty"),
         (("convert", "-u", "http://127.0.0.1:9", str(CAT)), None, 3, "asciist: cannot reach http://127.0.0.1:9"),
         (("convert", "-u", "ftp://example", str(CAT)), None, 1, "not an http address"),
         (("convert", "-u", "file:///etc/passwd", str(CAT)), None, 1, "not an http address"),
-        (("paint",), None, 2, "No such command"),
+        (("paint",), None, 1, "asciist: paint: cannot read the file: No such file or directory"),
+        (("sreve",), None, 2, "No such command 'sreve'. Did you mean 'serve'?"),
+        (("--stile", "ramp", str(CAT)), None, 2, "No such option '--stile'. Did you mean '--style'?"),
+        ((str(CAT), "-o", "art.gif"), None, 2, "'art.gif' must end with one of: .txt, .ansi, .html"),
+        ((str(CAT), "-o", "art"), None, 2, "'art' must end with one of: .txt, .ansi, .html"),
+        ((str(CAT), "-o", "art.txt", "--color", "ansi"), None, 2, "--color ansi does not suit a .txt file, which has: none"),
+        ((str(CAT), "-o", "art.html", "--color", "none"), None, 2, "--color none does not suit a .html file, which has: html"),
+        ((str(CAT), str(CAT), "-o", "art.txt"), None, 2, "--output takes the art of one FILE"),
+        ((str(CAT), "--json", "-o", "art.txt"), None, 2, "--json prints the art"),
+        ((str(CAT), "-o", "/nowhere/art.txt"), None, 1, "cannot write /nowhere/art.txt: No such file or directory"),
     ],
 )
 def test_errors_go_to_standard_error_without_a_traceback(
@@ -359,13 +439,13 @@ def test_the_art_of_several_files_has_their_names_as_titles(url: str) -> None:
 
 
 def test_a_file_that_fails_does_not_stop_the_others(url: str) -> None:
-    for command in (("test",), ("convert", "-u", url)):
-        run = asciist(*command, "-w", "40", str(NO_IMAGE), str(CAT), str(HORSE), str(NO_IMAGE))
+    for command in ((), ("convert", "-u", url)):
+        run = asciist(*command, "-w", "40", str(NO_IMAGE), str(CAT), str(HORSE), "nowhere.jpg", str(NO_IMAGE))
         assert run.returncode == 1
         assert run.stdout == f"==> {CAT} <==\n".encode() + art(40) + f"\n==> {HORSE} <==\n".encode() + art(40, HORSE)
-        errors = run.stderr.decode().splitlines()
-        assert len(errors) == 2
-        assert all(line.startswith(f"asciist: {NO_IMAGE}: unknown image format") for line in errors)
+        first, missing, last = run.stderr.decode().splitlines()
+        assert all(line.startswith(f"asciist: {NO_IMAGE}: unknown image format") for line in (first, last))
+        assert missing == "asciist: nowhere.jpg: cannot read the file: No such file or directory"
 
 
 def test_the_exit_status_is_the_highest_of_all_failures(unreachable_url: str, tmp_path: Path) -> None:
@@ -385,15 +465,23 @@ def test_a_file_name_is_printed_on_one_line_with_escapes(tmp_path: Path) -> None
     assert run.stdout.startswith(f"==> {tmp_path}/a\\nb\\x1b\\udcffé.jpg <==\n".encode() + art(40))
 
 
-def test_json_output_has_one_object_per_line(url: str) -> None:
-    run = asciist("test", "--json", "-w", "40", str(CAT), str(NO_IMAGE), str(HORSE))
-    first, failed, last = map(json.loads, run.stdout.splitlines())
+def test_json_output_has_one_object_per_line() -> None:
+    run = asciist("--json", "-w", "40", str(CAT), str(NO_IMAGE), "nowhere.jpg", str(HORSE))
+    first, failed, missing, last = map(json.loads, run.stdout.splitlines())
 
     assert (run.returncode, run.stderr) == (1, b"")
     assert first == {"file": str(CAT), "width": 40, "invert": False, "art": art(40).decode().removesuffix("\n")}
     assert failed["file"] == str(NO_IMAGE)
     assert failed["error"].startswith("unknown image format")
+    assert missing == {"file": "nowhere.jpg", "error": "cannot read the file: No such file or directory"}
     assert last["file"] == str(HORSE)
+
+
+def test_json_output_reports_an_invalid_option() -> None:
+    run = asciist("--json", "--background", "mauvish", str(CAT))
+
+    assert (run.returncode, run.stderr) == (1, b"")
+    assert json.loads(run.stdout) == {"error": "background must be auto, a colour such as #ff8800, or a colour's name in CSS"}
 
 
 def test_json_output_of_convert_has_the_url_of_the_art(url: str) -> None:
@@ -555,6 +643,11 @@ def test_bash_completes_commands_options_values_and_files() -> None:
     assert completions("asciist", "test", "--color", "a") == ["auto", "ansi", "ansi256", "ansi16"]
     assert completions("asciist", "completion", "") == ["bash", "zsh", "fish"]
     assert completions("asciist", "test", str(CAT), "exa") == ["files by default"]
+    assert completions("asciist", "exa") == ["files by default"]
+    assert completions("asciist", str(CAT), "co") == ["files by default"]
+    assert completions("asciist", "--st") == ["--style"]
+    assert completions("asciist", str(CAT), "--style", "b") == ["braille", "blocks"]
+    assert {"--width", "--output", "--version", "--help"} <= set(completions("asciist", "--"))
 
 
 @pytest.mark.parametrize(

@@ -537,8 +537,8 @@ def test_the_answer_of_a_hostile_proxy_is_an_error_of_one_sentence(asciist: Call
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(("convert", "-TEXT"), ("convert", "--TEXT"), ("convert", "TEXT.jpg"), ("convert", "--timeout", "TEXT")),
-        *(("TEXT",), ("--TEXT",), ("serve", "TEXT"), ("serve", "--host", "TEXT"), ("serve", "--port", "TEXT")),
+        *(("convert", "-TEXT"), ("convert", "--TEXT"), ("convert", "-o", "TEXT.jpg"), ("convert", "--timeout", "TEXT")),
+        *(("-TEXT",), ("--TEXT",), ("-o", "TEXT"), ("serve", "TEXT"), ("serve", "--host", "TEXT"), ("serve", "--port", "TEXT")),
         *(("completion", "TEXT"), ("completion", "bash", "TEXT"), ("test", "--json=TEXT"), ("test", "-w", "TEXT")),
         *(("test", "--style", "TEXT"), ("test", "--color", "TEXT"), ("test", "--chars", "TEXT")),
     ],

@@ -1,14 +1,17 @@
-"""The commands: serve, convert, test and completion."""
+"""The commands: one without a name, which converts images, and convert, test, serve and completion."""
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import click
 from click.exceptions import NoArgsIsHelpError
+from click.shell_completion import CompletionItem
 
 from asciist.cli.options import ChosenOptions, with_options
 from asciist.cli.output import FAILED, INTERRUPTED, UNAVAILABLE, convert_each, fail, upload_progress
@@ -72,7 +75,68 @@ def _printable_usage_errors() -> Iterator[None]:
         raise click.UsageError(printable(error.format_message()), error.ctx) from error
 
 
+def _is_image_piped() -> bool:
+    """Return whether standard input is a pipe or a file, rather than a terminal or /dev/null."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode if sys.stdin else 0
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+class _NamelessContext(click.Context):
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else ""
+
+
+class _Nameless(click.Command):
+    """A command of `_Main` without a name. Its help is that of the group."""
+
+    context_class = _NamelessContext
+
+    def get_help(self, ctx: click.Context) -> str:
+        return ctx.parent.get_help() if ctx.parent else super().get_help(ctx)
+
+
 class _Main(_CommandWithSections, click.Group):
+    """A group that runs the command `nameless` if its arguments do not begin with the name of a command."""
+
+    def __init__(self, *arguments: Any, nameless: _Nameless, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._nameless = nameless
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing and _is_image_piped():
+            args = ["-"]
+        names = {*self.commands, *(name for parameter in self.get_params(ctx) for name in parameter.opts)}
+        # Behind `--`, click leaves all arguments, also options, to `resolve_command`.
+        return super().parse_args(ctx, args if not args or args[0] in names else ["--", *args])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        is_misspelt = name.isalnum() and not os.path.lexists(name) and get_close_matches(name, self.commands)
+        if name in self.commands or (is_misspelt and not ctx.resilient_parsing):
+            return super().resolve_command(ctx, args)
+        return None, self._nameless, args
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, " ".join(self._nameless.collect_usage_pieces(ctx)))
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix=" " * len("Usage: "))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        parameters = (*self._nameless.params, *self.get_params(ctx))
+        records = [parameter.get_help_record(ctx) for parameter in parameters if isinstance(parameter, click.Option)]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record])
+        self.format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the names of commands and options. If none begins so, let the shell complete the names of files."""
+        found = {item.value: item for item in self._nameless.shell_complete(ctx, incomplete)}
+        found |= {item.value: item for item in super().shell_complete(ctx, incomplete)}
+        return list(found.values()) or [CompletionItem(incomplete, type="file")]
+
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         with _printable_usage_errors():
             return super().make_context(*arguments, **extra)
@@ -89,21 +153,42 @@ class _Main(_CommandWithSections, click.Group):
             raise SystemExit(INTERRUPTED) from None
 
 
+def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
+    """Convert images in this process and print the art."""
+    from asciist import conversion
+    from asciist.options import OPTIONS, with_defaults
+
+    given = options.for_conversion()
+    try:
+        chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
+    except AsciistError as error:
+        fail(error.public_message, as_json=options.as_json)
+
+    def convert_one(_name: str, image: bytes) -> dict[str, Any]:
+        decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))
+        resolved = conversion.resolve(decoded, chosen)
+        return {"width": chosen.width, "invert": resolved.invert, "art": conversion.render(decoded, resolved)}
+
+    convert_each(names, convert_one, as_json=options.as_json, output=options.output)
+
+
 @click.group(
     cls=_Main,
+    nameless=click.command(cls=_Nameless)(with_options(_convert_here)),
     context_settings={"help_option_names": ["-h", "--help"]},
     sections={
         "Examples": [
-            ("asciist convert photo.jpg", ""),
-            ("asciist convert --width 120 *.jpg > art.txt", ""),
-            ("asciist test --style braille photo.jpg", ""),
-            ("curl -s https://example.org/photo.jpg | asciist test", ""),
+            ("asciist photo.jpg", ""),
+            ("asciist --style braille --width 120 *.jpg", ""),
+            ("asciist -o art.html photo.jpg", ""),
+            ("asciist https://example.org/photo.jpg", ""),
+            ("asciist --json *.jpg | jq -r '.art // .error'", ""),
         ],
         "Exit status": [
             ("0", "All images were converted."),
-            (str(FAILED), "An image could not be read, converted or printed."),
+            (str(FAILED), "An image could not be read or converted, or its art not be written."),
             ("2", "Invalid usage."),
-            (str(UNAVAILABLE), "The service could not be reached or failed; retrying may help."),
+            (str(UNAVAILABLE), "The service, or the server of a URL, could not be reached or failed; retrying may help."),
             ("", "If several images fail, the highest of these."),
             (str(INTERRUPTED), "Interrupted with Ctrl-C."),
         ],
@@ -122,8 +207,13 @@ class _Main(_CommandWithSections, click.Group):
 def main() -> None:
     """Turn images into ASCII art.
 
-    Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. Art goes to standard output and fits the terminal. `convert` uses the
-    service, which stores the art under a URL; `test` works without it; `serve` runs the service.
+    Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. FILE may be an http or https URL. Without FILE, or if FILE is -, the image
+    is read from standard input. With several files, the name of each is printed above its art, and a file that fails does not
+    stop the others. Art goes to standard output and fits the terminal.
+
+    Without a command, images are converted in this process, and only URLs need a network. With --json, each object has the keys
+    file, width, invert (true if dark on light) and art, or, for a file that fails, file and error. For a file that has the name
+    of a command, write ./ before the name.
     """
 
 
@@ -235,47 +325,29 @@ def convert(url: str, timeout: int, options: ChosenOptions, names: tuple[str, ..
             "stored": art.was_stored,
         }
 
-    convert_each(names, convert_one, as_json=options.as_json)
+    convert_each(names, convert_one, as_json=options.as_json, output=options.output)
 
 
 @main.command(
     "test",
     cls=_CommandWithSections,
-    short_help="Convert images without the service.",
+    short_help="Convert images without the service, as without a command.",
     sections={
         "Examples": [
             ("asciist test photo.jpg", ""),
             ("asciist test --style ramp --chars ' .oO' --invert *.png", ""),
-            ("curl -s https://example.org/photo.jpg | asciist test", ""),
             ("asciist test --json photo.jpg | jq -r .art", ""),
         ],
     },
 )
 @with_options
-def convert_locally(options: ChosenOptions, names: tuple[str, ...]) -> None:
-    """Convert images in this process, without the service, and print the art.
-
-    Without FILE, or if FILE is -, the image is read from standard input. With several files, the name of each is printed above
-    its art, and a file that fails does not stop the others.
+def test(options: ChosenOptions, names: tuple[str, ...]) -> None:
+    """Convert images in this process, without the service, and print the art: the same as without a command.
 
     With --json, each object has the keys file, width, invert (true if dark on light) and art, or, for a file that fails, file
     and error.
     """
-    from asciist import conversion
-    from asciist.options import OPTIONS, with_defaults
-
-    given = options.for_conversion()
-    try:
-        chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
-    except AsciistError as error:
-        fail(error.public_message)
-
-    def convert_one(_name: str, image: bytes) -> dict[str, Any]:
-        decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))
-        resolved = conversion.resolve(decoded, chosen)
-        return {"width": chosen.width, "invert": resolved.invert, "art": conversion.render(decoded, resolved)}
-
-    convert_each(names, convert_one, as_json=options.as_json)
+    _convert_here(options, names)
 
 
 @main.command(

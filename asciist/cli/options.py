@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -21,6 +22,13 @@ _TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
 _TERMS_OF_16_COLOURS: Final = ("ansi", "cygwin", "konsole", "linux", "putty", "rxvt", "screen", "tmux", "xterm")
 """Beginnings of the values of TERM of terminals with at least 16 colours."""
 
+_COLOURS_BY_SUFFIX: Final[Mapping[str, tuple[str, ...]]] = {
+    ".txt": ("none",),
+    ".ansi": ("ansi", "ansi256", "ansi16"),
+    ".html": ("html",),
+}
+"""Formats of --output by suffix: the values of --color that each can have, the first by default."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenOptions:
@@ -29,6 +37,8 @@ class ChosenOptions:
     values: Mapping[str, Any]
     """Values by API name; None for an option that was not given."""
     as_json: bool
+    output: Path | None
+    """File for the art; None for standard output."""
 
     def for_conversion(self) -> dict[str, Any]:
         """Return the options of the conversion, keyed by their API names.
@@ -43,22 +53,26 @@ class ChosenOptions:
             chosen["height"] = min(max(1, shutil.get_terminal_size().lines - 1), Limits().max_width)
         chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
         if chosen["color"] == "auto":
-            chosen["color"] = _terminal_colour() if self._colours_allowed() else "none"
+            chosen["color"] = self._automatic_colour()
         if chosen["color"] == "none":
             del chosen["color"]
-        if chosen["invert"] is None and chosen.get("color") != "html" and not self.as_json and is_background_light():
+        if chosen["invert"] is None and chosen.get("color") != "html" and self._is_on_terminal() and is_background_light():
             chosen["invert"] = True
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _fits_terminal(self) -> bool:
-        """Return whether art is printed on a terminal, and not as a document or in JSON."""
-        is_text = self.values["color"] != "html" and not self.as_json
-        return is_text and sys.stdout is not None and sys.stdout.isatty()
+        """Return whether art is printed on a terminal, and not as a document."""
+        return self.values["color"] != "html" and self._is_on_terminal()
 
-    def _colours_allowed(self) -> bool:
-        """Return whether art is printed on a terminal and NO_COLOR (no-color.org) is not set."""
-        colour_wanted = not os.environ.get("NO_COLOR") and not self.as_json
-        return colour_wanted and sys.stdout is not None and sys.stdout.isatty()
+    def _automatic_colour(self) -> str:
+        """Return the colour of the suffix of --output, or of the terminal unless NO_COLOR (no-color.org) is set."""
+        if self.output:
+            return _COLOURS_BY_SUFFIX[self.output.suffix.lower()][0]
+        return _terminal_colour() if self._is_on_terminal() and not os.environ.get("NO_COLOR") else "none"
+
+    def _is_on_terminal(self) -> bool:
+        """Return whether art is printed on a terminal, and not in JSON."""
+        return not self.output and not self.as_json and sys.stdout is not None and sys.stdout.isatty()
 
 
 def _terminal_colour() -> str:
@@ -74,19 +88,45 @@ def _terminal_colour() -> str:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the conversion options, --json and FILE to `command`, which gets `options` (ChosenOptions) and `names` (of files)."""
+    """Add the conversion options, --output, --json and FILE to `command`, which gets `options` (ChosenOptions) and `names`."""
 
     @wraps(command)
-    def wrapper(*, as_json: bool, **arguments: Any) -> None:
+    def wrapper(*, as_json: bool, output: Path | None, **arguments: Any) -> None:
         values = {name: arguments.pop(name) for name in OPTIONS}
         for name in _OPTIONS_WITH_AUTO:
             if arguments.pop(f"{AUTO}_{name}"):
                 values[name] = AUTO
-        command(options=ChosenOptions(values=values, as_json=as_json), **arguments)
+        if output:
+            _check_output(output, color=values["color"], as_json=as_json, names=arguments["names"])
+        command(options=ChosenOptions(values=values, as_json=as_json, output=output), **arguments)
 
     for parameter in reversed(_PARAMETERS):
         wrapper = parameter(wrapper)
     return wrapper
+
+
+def _check_output(output: Path, *, color: str, as_json: bool, names: tuple[str, ...]) -> None:
+    """Raise UsageError if --output contradicts another option."""
+    colours = _COLOURS_BY_SUFFIX[output.suffix.lower()]
+    flaw = ""
+    if as_json:
+        flaw = "--json prints the art: it cannot be used with --output."
+    elif len(names) > 1:
+        flaw = "--output takes the art of one FILE."
+    elif color not in ("auto", *colours):
+        flaw = f"--color {color} does not suit a {output.suffix} file, which has: {', '.join(colours)}."
+    if flaw:
+        raise click.UsageError(flaw, click.get_current_context())
+
+
+def _output_file(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path | None:
+    """Return the file of --output, whose suffix is known; None for standard output."""
+    if value in (None, "-"):
+        return None
+    output = Path(value)
+    if output.suffix.lower() not in _COLOURS_BY_SUFFIX:
+        raise click.BadParameter(f"{value!r} must end with one of: {', '.join(_COLOURS_BY_SUFFIX)}")
+    return output
 
 
 def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -153,6 +193,15 @@ _PARAMETERS: Final = (
         click.option(f"--{AUTO}-{name}", is_flag=True, help=f"Let the image decide about --{name}.")
         for name in _OPTIONS_WITH_AUTO
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per FILE, one per line."),
-    click.argument("names", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True)),
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=click.Path(),
+        callback=_output_file,
+        help="Write the art to FILE, whose suffix selects text without colours (.txt), text with escape codes for colours "
+        "(.ansi) or an HTML document (.html). - is standard output.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per FILE, one per line, also for errors."),
+    click.argument("names", metavar="[FILE]...", nargs=-1, type=click.Path()),
 )

@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from asciist.cli.fetching import fetch, is_url
 from asciist.errors import AsciistError, ServiceError
 from asciist.errors.sentences import printable
 
@@ -27,9 +28,12 @@ _RESET: Final = "\x1b[0m"
 """The escape code that ends all colours."""
 
 
-def fail(message: str) -> NoReturn:
-    """Print an error and exit with status FAILED."""
-    _report(message)
+def fail(message: str, *, as_json: bool = False) -> NoReturn:
+    """Print an error that concerns all files, and exit with status FAILED."""
+    if as_json:
+        print(json.dumps({"error": message}), flush=True)
+    else:
+        _report(message)
     raise SystemExit(FAILED)
 
 
@@ -37,21 +41,28 @@ def _report(message: str) -> None:
     click.echo(f"asciist: {printable(message)}", err=True)
 
 
-def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[str, Any]], *, as_json: bool) -> NoReturn:
+def convert_each(
+    names: tuple[str, ...], convert: Callable[[str, bytes], dict[str, Any]], *, as_json: bool, output: Path | None
+) -> NoReturn:
     """Convert and print each file in turn, even if others fail; then exit with the highest status.
 
     `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`. It may raise
-    AsciistError.
+    AsciistError. Art is written to `output` instead of being printed, unless it is None.
     """
     names = names or ("-",)
     status = 0
     separator = ""
     try:
         for name in names:
+            prefix = f"{printable_name(name)}: " if name != "-" or len(names) > 1 else ""
             try:
-                result = convert(name, _read(name))
+                image = _read(name)
+                prefix = prefix if len(names) > 1 else ""  # it may be the options or the service that is wrong
+                result = convert(name, image)
                 if as_json:
                     _print(json.dumps({"file": name, **result}) + "\n")
+                elif output:
+                    _write(f"{_with_reset(result['art'])}\n", output)
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
                     _print(f"{title}{_with_reset(result['art'])}\n")
@@ -61,7 +72,6 @@ def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[st
                 if as_json:
                     _print(json.dumps({"file": name, "error": error.public_message}) + "\n")
                 else:
-                    prefix = f"{printable_name(name)}: " if len(names) > 1 else ""
                     _report(f"{prefix}{error.public_message}")
     except OSError as error:  # from standard output: any other OSError has become an AsciistError
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail too
@@ -71,6 +81,17 @@ def convert_each(names: tuple[str, ...], convert: Callable[[str, bytes], dict[st
 
 
 def _read(name: str) -> bytes:
+    if is_url(name):
+        source, image = "the answer", fetch(name)
+    else:
+        source, image = _read_file(name)
+    if not image:
+        raise AsciistError(f"{source} is empty")
+    return image
+
+
+def _read_file(name: str) -> tuple[str, bytes]:
+    """Return a description of the file, for error messages, and its bytes."""
     source = "standard input" if name == "-" else "the file"
     if name == "-" and (not sys.stdin or sys.stdin.isatty()):
         raise AsciistError("no image: name a FILE or pipe an image to standard input")
@@ -78,9 +99,14 @@ def _read(name: str) -> bytes:
         image = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise AsciistError(f"cannot read {source}: {error.strerror}") from error
-    if not image:
-        raise AsciistError(f"{source} is empty")
-    return image
+    return source, image
+
+
+def _write(text: str, output: Path) -> None:
+    try:
+        output.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise AsciistError(f"cannot write {printable(str(output))}: {error.strerror}") from error
 
 
 def _print(text: str) -> None:

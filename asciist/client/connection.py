@@ -22,31 +22,31 @@ _MAX_CONNECT_SECONDS: Final = 10
 
 
 class ResponseTooLargeError(Exception):
-    """The response exceeds MAX_RESPONSE_BYTES."""
+    """The response has more bytes than the opener allows."""
 
 
 @cache
-def opener() -> OpenerDirector:
-    """Return an opener that uses proxies as `urlopen` does.
+def opener(max_response_bytes: int = MAX_RESPONSE_BYTES) -> OpenerDirector:
+    """Return an opener that uses proxies as `urlopen` does. A response has at most `max_response_bytes`, with its head.
 
     Unlike `urlopen`, it does not follow redirects, raises no error for a status such as 404, and can read a response that the
     service sends before it has received the whole body. The timeout of `open` is that of the whole exchange. `open` and reading
     the response may raise OSError, HTTPException and ResponseTooLargeError.
     """
     director = OpenerDirector()
-    for handler in (_Proxies(), _Plain(), _Secure(), UnknownHandler()):
+    for handler in (_Proxies(), _Plain(max_response_bytes), _Secure(max_response_bytes), UnknownHandler()):
         director.add_handler(handler)
     return director
 
 
 class _Incoming(RawIOBase):
-    """The bytes that a socket receives, of which there are at most MAX_RESPONSE_BYTES."""
+    """The bytes that a socket receives, of which there are at most `max_bytes`."""
 
-    def __init__(self, connection: socket, seconds_left: Callable[[], float]) -> None:
+    def __init__(self, connection: socket, seconds_left: Callable[[], float], max_bytes: int) -> None:
         self._socket = connection
         self._stream = connection.makefile("rb", buffering=0)
         self._seconds_left = seconds_left
-        self._bytes_left = MAX_RESPONSE_BYTES
+        self._bytes_left = max_bytes
 
     def readable(self) -> bool:
         return True
@@ -71,13 +71,15 @@ class _Incoming(RawIOBase):
 class _Connection(HTTPConnection):
     """A connection for one request. `timeout` is the maximum of seconds from now to the end of the response."""
 
-    def __init__(self, host: str, *, timeout: float) -> None:
+    def __init__(self, host: str, *, timeout: float, max_response_bytes: int) -> None:
         super().__init__(host, timeout=min(timeout, _MAX_CONNECT_SECONDS))
         self._deadline = time.monotonic() + timeout
+        self._max_response_bytes = max_response_bytes
 
     def response_class(self, connection: socket, *arguments: Any, **options: Any) -> HTTPResponse:  # type: ignore[override]
         # A method takes the place of the class, because responses need the deadline.
-        return HTTPResponse(_Incoming(connection, self._seconds_left), *arguments, **options)  # type: ignore[arg-type] # no socket
+        incoming = _Incoming(connection, self._seconds_left, self._max_response_bytes)
+        return HTTPResponse(incoming, *arguments, **options)  # type: ignore[arg-type] # not a socket, but has its `makefile`
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         self.connect()
@@ -102,13 +104,22 @@ class _SecureConnection(_Connection, HTTPSConnection):
 
 
 class _Plain(HTTPHandler):
+    def __init__(self, max_response_bytes: int) -> None:
+        super().__init__()
+        self._max_response_bytes = max_response_bytes
+
     def http_open(self, req: Request) -> HTTPResponse:
-        return self.do_open(_Connection, req)  # type: ignore[arg-type] # called with a host and a timeout only
+        # `do_open` calls the class with a host, a timeout and these arguments only.
+        return self.do_open(_Connection, req, max_response_bytes=self._max_response_bytes)  # type: ignore[arg-type] # as said
 
 
 class _Secure(HTTPSHandler):
+    def __init__(self, max_response_bytes: int) -> None:
+        super().__init__()
+        self._max_response_bytes = max_response_bytes
+
     def https_open(self, req: Request) -> HTTPResponse:
-        return self.do_open(_SecureConnection, req)  # type: ignore[arg-type] # as above
+        return self.do_open(_SecureConnection, req, max_response_bytes=self._max_response_bytes)  # type: ignore[arg-type] # as above
 
 
 class _Proxies(ProxyHandler):
