@@ -8,11 +8,13 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import MISSING, Field, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import click
 from click.testing import CliRunner
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -37,6 +39,7 @@ DOCS: Final = Path(__file__).parent
 TEMPLATES: Final = {
     DOCS / "reference.md": "reference.md.jinja",
     DOCS / "decisions" / "README.md": "decisions.md.jinja",
+    DOCS / "asciist.1": "asciist.1.jinja",
 }
 """Template of each generated document."""
 
@@ -81,10 +84,13 @@ def render(path: Path) -> str:
         keep_trailing_newline=True,
         trim_blocks=True,
     )
+    environment.filters["roff"] = _roff
     paths = dereferenced(openapi_document(Limits(), "http://localhost:27244"))
     return environment.get_template(TEMPLATES[path]).render(
         table=_table,
         help_of=_help,
+        version=version("asciist"),
+        manual=_manual(),
         image_formats=formats.LISTED,
         calls=list(_calls(paths)),
         options=list(_options(paths)),
@@ -285,6 +291,56 @@ def _help(*arguments: str) -> str:
         cli.main, [*arguments, "--help"], prog_name="asciist", terminal_width=100, catch_exceptions=False
     )
     return result.output.rstrip("\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """A command in the manual page."""
+
+    usage: str
+    paragraphs: list[str]
+    options: list[tuple[str, str]]
+    """(flags, description) of each option."""
+    own_options: list[tuple[str, str]]
+    """Options that `asciist` itself does not have."""
+    sections: dict[str, list[tuple[str, str]]]
+
+
+def _manual() -> list[_Command]:
+    """Return the commands in the manual page. The first is `asciist` itself."""
+    context = click.Context(cli.main, info_name="asciist")
+    main = _command(context, cli.main.nameless, cli.main, known=[])
+    others = [
+        _command(click.Context(command, info_name=name, parent=context), command, command, known=main.options)
+        for name, command in cli.main.commands.items()
+    ]
+    return [main, *others]
+
+
+def _command(context: click.Context, parsed: click.Command, described: click.Command, known: list[tuple[str, str]]) -> _Command:
+    """Return the command that parses the arguments like `parsed` and has the text of `described`."""
+    options = [
+        record
+        for parameter in parsed.params
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context))
+    ]
+    return _Command(
+        usage=f"{context.command_path} {' '.join(parsed.collect_usage_pieces(context))}",
+        paragraphs=[_one_line(paragraph) for paragraph in inspect.cleandoc(described.help or "").split("\n\n")],
+        options=options,
+        own_options=[option for option in options if option not in known],
+        sections=getattr(described, "sections", {}),
+    )
+
+
+_ROFF: Final = str.maketrans({"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"})
+"""Escapes of characters that roff would replace by typographic ones, or that have a meaning in its macros."""
+
+
+def _roff(text: str) -> str:
+    """Return text for a line of a manual page."""
+    escaped = text.translate(_ROFF)
+    return f"\\&{escaped}" if escaped.startswith((".", " ")) else escaped
 
 
 def _decisions() -> Iterator[tuple[str, str]]:

@@ -45,10 +45,10 @@ class _CommandWithSections(click.Command):
 
     def __init__(self, *arguments: Any, sections: _Sections, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self._sections = sections
+        self.sections = sections
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        for title, rows in self._sections.items():
+        for title, rows in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
 
@@ -104,7 +104,7 @@ class _Main(_CommandWithSections, click.Group):
 
     def __init__(self, *arguments: Any, nameless: _Nameless, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
-        self._nameless = nameless
+        self.nameless = nameless
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing and _is_image_piped():
@@ -118,14 +118,14 @@ class _Main(_CommandWithSections, click.Group):
         is_misspelt = name.isalnum() and not os.path.lexists(name) and get_close_matches(name, self.commands)
         if name in self.commands or (is_misspelt and not ctx.resilient_parsing):
             return super().resolve_command(ctx, args)
-        return None, self._nameless, args
+        return None, self.nameless, args
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage(ctx.command_path, " ".join(self._nameless.collect_usage_pieces(ctx)))
+        formatter.write_usage(ctx.command_path, " ".join(self.nameless.collect_usage_pieces(ctx)))
         formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix=" " * len("Usage: "))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        parameters = (*self._nameless.params, *self.get_params(ctx))
+        parameters = (*self.nameless.params, *self.get_params(ctx))
         records = [parameter.get_help_record(ctx) for parameter in parameters if isinstance(parameter, click.Option)]
         with formatter.section("Options"):
             formatter.write_dl([record for record in records if record])
@@ -133,7 +133,7 @@ class _Main(_CommandWithSections, click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete the names of commands and options. If none begins so, let the shell complete the names of files."""
-        found = {item.value: item for item in self._nameless.shell_complete(ctx, incomplete)}
+        found = {item.value: item for item in self.nameless.shell_complete(ctx, incomplete)}
         found |= {item.value: item for item in super().shell_complete(ctx, incomplete)}
         return list(found.values()) or [CompletionItem(incomplete, type="file")]
 
