@@ -32,7 +32,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration lock pictures bench soak \
+.PHONY: help setup run dashboard test check format audit sbom wheel synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration lock pictures bench soak \
 	fuzz clean assembly artifact unpack fetch rollback watch delivery trial
 
 help: ## List the commands
@@ -41,12 +41,12 @@ help: ## List the commands
 setup: $(READY) ## Create the environment in .venv (other commands do so when they need it)
 
 # Serving needs few packages, installed in seconds. The packages to test and deploy are installed when first needed.
-$(SERVES): requirements/serve.txt pyproject.toml
+$(SERVES): requirements/serve.txt pyproject.toml migration/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "asciist needs Python 3.11 or newer, and $(PYTHON) is older or missing. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) has no venv module. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(INSTALL) --require-hashes --requirement requirements/serve.txt
-	$(INSTALL) --no-deps --no-build-isolation --editable .
+	$(INSTALL) --no-deps --no-build-isolation --editable . --editable migration
 	@touch $@
 
 $(READY): requirements.txt $(SERVES)
@@ -99,6 +99,12 @@ sbom: $(AUDIT)/.ready ## Write the software bill of materials of the service to 
 	@# A lock does not say which package needs which, and the tool warns about that.
 	@PYTHONWARNINGS=ignore::UserWarning $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/asciist.cdx.json \
 		requirements/web.txt
+
+# setuptools would add what is left in build/ from another build.
+wheel: $(SERVES) ## Build the wheel of the command and the service in dist/, ready for PyPI
+	@rm -rf build dist/asciist-*.whl
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --wheel-dir dist .
+	@ls dist/asciist-*.whl
 
 # A separate environment: what checks the packages is not among them.
 $(AUDIT)/.ready: requirements/audit.txt

@@ -289,8 +289,9 @@ def _own_wheel(sources: Sequence[Path], wheels: Path) -> Path:
         project = Path(temporary)
         for source in sources:
             _copy(source, project)
-        # An empty description, since a change to the README would otherwise replace every instance.
-        (project / "README.md").touch()
+        # An empty description, since a change to it would otherwise replace every instance.
+        (project / "docs").mkdir()
+        (project / "docs/package.md").touch()
         _normalize(project)
         before = set(wheels.iterdir())
         _pip("wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", wheels, project)

@@ -670,6 +670,24 @@ def test_the_help_of_completion_names_the_file_and_the_line_for_each_shell() -> 
         assert line in text
 
 
+def without_the_server(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command as in an installation without the extra `server`."""
+    packages = "cryptography datadog flask gevent gunicorn jinja2 obstore pybase64 pythonjsonlogger requests werkzeug"
+    script = (
+        f"import sys; sys.modules |= dict.fromkeys({packages.split()}); from asciist.cli import main; main(prog_name='asciist')"
+    )
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
+
+
+def test_only_serve_needs_the_packages_of_the_service(url: str) -> None:
+    assert without_the_server("-w", "40", str(CAT)).stdout == art(40)
+    assert without_the_server("convert", "-u", url, "-w", "40", str(CAT)).stdout == art(40)
+
+    serve = without_the_server("serve")
+    message = b"asciist: the packages of the service are not installed: install asciist[server]\n"
+    assert (serve.returncode, serve.stderr) == (1, message)
+
+
 def test_importing_the_command_imports_neither_http_nor_image_libraries() -> None:
     script = "import sys, asciist.cli; print([name for name in ('http', 'ssl', 'email', 'PIL') if name in sys.modules])"
 

@@ -47,12 +47,14 @@ def group(name: str) -> list[str]:
 
 
 def served() -> list[str]:
-    return [*PROJECT["project"]["dependencies"], *extra("aws")]
+    """The requirements of the service on one machine."""
+    return [*PROJECT["project"]["dependencies"], *extra("server")]
 
 
-def extra(cloud: str) -> list[str]:
-    """The requirements that one cloud adds to those of the service."""
-    return list(PROJECT["project"]["optional-dependencies"][cloud])
+def extra(name: str) -> list[str]:
+    """The requirements that an extra adds: the server, or a cloud to the server."""
+    requirements: list[str] = PROJECT["project"]["optional-dependencies"][name]
+    return [requirement for requirement in requirements if requirement != "asciist[server]"]
 
 
 def test_every_lock_is_compiled_from_something() -> None:
@@ -77,18 +79,18 @@ def test_a_subset_has_the_versions_of_the_lock_of_everything(lock: str) -> None:
 
 
 def test_each_lock_pins_every_declared_dependency() -> None:
-    assert declared([*served(), *extra("azure"), *group("dev")]) <= names("requirements.txt")
-    assert declared([*PROJECT["project"]["dependencies"], *group("build")]) <= names("requirements/serve.txt")
-    assert declared(served()) <= names("requirements/web.txt")
-    assert declared([*PROJECT["project"]["dependencies"], *extra("azure")]) <= names("requirements/web-azure.txt")
+    assert declared([*served(), *extra("aws"), *extra("azure"), *group("dev")]) <= names("requirements.txt")
+    assert declared([*served(), *group("build")]) <= names("requirements/serve.txt")
+    assert declared([*served(), *extra("aws")]) <= names("requirements/web.txt")
+    assert declared([*served(), *extra("azure")]) <= names("requirements/web-azure.txt")
     for name in ("worker", "audit", "azure", "bench", "emulator", "migration", "thumbor"):
         assert declared(group(name)) <= names(f"requirements/{name}.txt")
 
 
 def test_bounds_are_declared_once() -> None:
-    assert declared(group("worker")) < declared(PROJECT["project"]["dependencies"])
+    assert declared(group("worker")) < declared(served())
     assert not any(Requirement(text).specifier for text in group("worker"))
-    everything = [*served(), *extra("azure"), *(text for name in ("dev", "bench") for text in group(name))]
+    everything = [*served(), *extra("aws"), *extra("azure"), *(text for name in ("dev", "bench") for text in group(name))]
     bounds: dict[str, set[str]] = {}
     for requirement in map(Requirement, everything):
         bounds.setdefault(requirement.name.lower(), set()).add(str(requirement.specifier))
@@ -99,9 +101,16 @@ def test_bounds_are_declared_once() -> None:
 def test_packages_whose_internals_are_used_have_an_upper_bound() -> None:
     bounded = {"click", "datadog", "gevent", "gunicorn", "obstore", "pillow", "python-json-logger", "werkzeug"}
 
-    for requirement in map(Requirement, PROJECT["project"]["dependencies"]):
+    for requirement in map(Requirement, served()):
         operators = {specifier.operator for specifier in requirement.specifier}
         assert ("<" in operators) == (requirement.name in bounded), requirement
+
+
+def test_the_command_needs_no_package_of_the_service() -> None:
+    assert declared(PROJECT["project"]["dependencies"]) == {"click", "numpy", "pillow"}
+    assert declared(group("build")) == declared(
+        tomllib.loads((ROOT / "migration/pyproject.toml").read_text())["build-system"]["requires"]
+    )
 
 
 def test_the_worker_installs_no_package_of_the_web_tier() -> None:

@@ -252,8 +252,12 @@ def serve(host: str | None, port: int | None) -> None:
     By default, only this machine can connect, and images and art are stored in the user's cache directory. Ctrl-C stops the
     service once the requests in flight are answered.
     """
+    from importlib.util import find_spec
+
     from asciist.settings import Settings
 
+    if find_spec("gunicorn") is None:
+        fail("the packages of the service are not installed: install asciist[server]")
     environment = {**SERVER_ENVIRONMENT, **os.environ}
     if host is not None:
         environment["ASCIIST_HOST"] = host

@@ -292,16 +292,25 @@ def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture
         assert {name.split("/")[0] for name in own.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
 
 
-def test_the_wheel_of_a_checkout_has_only_the_packages_of_its_commands(tmp_path: Path) -> None:
+def test_the_wheel_of_a_checkout_is_ready_for_an_index(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "cdk.out")
     checkout = shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", tmp_path, checkout], check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    packages = {"asciist", "service", "migration", "observability"}
     with zipfile.ZipFile(wheel) as archive:
-        assert {name.split("/")[0] for name in archive.namelist()} == {*packages, "asciist-0.1.0.dist-info"}
-        assert "observability/slo.toml" in archive.namelist()
+        names = set(archive.namelist())
+        metadata = archive.read("asciist-0.1.0.dist-info/METADATA").decode()
+        commands = archive.read("asciist-0.1.0.dist-info/entry_points.txt").decode()
+
+    assert {name.split("/")[0] for name in names} == {
+        *("asciist", "service"),
+        *("asciist-0.1.0.data", "asciist-0.1.0.dist-info"),
+    }
+    assert "asciist-0.1.0.data/data/share/man/man1/asciist.1" in names
+    assert commands.split() == ["[console_scripts]", "asciist", "=", "asciist.cli:main"]
+    assert (ROOT / "docs/package.md").read_text() in metadata
+    assert not re.search(r"\]\((?!https://)", metadata)  # an index does not resolve relative links
 
 
 def test_a_release_is_not_installed_into_a_directory_with_files(release: Path, tmp_path: Path) -> None:
