@@ -32,7 +32,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom wheel synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration lock pictures bench soak \
+.PHONY: help setup run dashboard test check format audit sbom wheel try-container synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration lock pictures bench soak \
 	fuzz clean assembly artifact unpack fetch rollback watch delivery trial
 
 help: ## List the commands
@@ -105,6 +105,9 @@ wheel: $(SERVES) ## Build the wheel of the command and the service in dist/, rea
 	@rm -rf build dist/asciist-*.whl
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --wheel-dir dist .
 	@ls dist/asciist-*.whl
+
+try-container: $(SERVES) ## Build the image of Containerfile and try it: not root, read-only, healthy (needs root, buildah and debootstrap)
+	@tools/try-container
 
 # A separate environment: what checks the packages is not among them.
 $(AUDIT)/.ready: requirements/audit.txt
@@ -226,4 +229,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .rehearsal.json .fuzz .asciist-data .bundles cdk.out azure.out
+	rm -rf $(VENV) .container .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .rehearsal.json .fuzz .asciist-data .bundles cdk.out azure.out
