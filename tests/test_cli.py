@@ -481,7 +481,8 @@ def test_json_output_reports_an_invalid_option() -> None:
     run = asciist("--json", "--background", "mauvish", str(CAT))
 
     assert (run.returncode, run.stderr) == (1, b"")
-    assert json.loads(run.stdout) == {"error": "background must be auto, a colour such as #ff8800, or a colour's name in CSS"}
+    message = "background must be auto, a colour such as #ff8800, or a colour's name in CSS"
+    assert json.loads(run.stdout) == {"file": str(CAT), "error": message}
 
 
 def test_json_output_of_convert_has_the_url_of_the_art(url: str) -> None:

@@ -159,12 +159,9 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
     from asciist.options import OPTIONS, with_defaults
 
     given = options.for_conversion()
-    try:
-        chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
-    except AsciistError as error:
-        fail(error.public_message, as_json=options.as_json)
 
     def convert_one(_name: str, image: bytes) -> dict[str, Any]:
+        chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
         decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))
         resolved = conversion.resolve(decoded, chosen)
         return {"width": chosen.width, "invert": resolved.invert, "art": conversion.render(decoded, resolved)}
@@ -186,7 +183,7 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
         ],
         "Exit status": [
             ("0", "All images were converted."),
-            (str(FAILED), "An image could not be read or converted, or its art not be written."),
+            (str(FAILED), "An image could not be read or converted, or its art could not be written."),
             ("2", "Invalid usage."),
             (str(UNAVAILABLE), "The service, or the server of a URL, could not be reached or failed; retrying may help."),
             ("", "If several images fail, the highest of these."),

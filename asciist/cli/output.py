@@ -28,12 +28,9 @@ _RESET: Final = "\x1b[0m"
 """The escape code that ends all colours."""
 
 
-def fail(message: str, *, as_json: bool = False) -> NoReturn:
-    """Print an error that concerns all files, and exit with status FAILED."""
-    if as_json:
-        print(json.dumps({"error": message}), flush=True)
-    else:
-        _report(message)
+def fail(message: str) -> NoReturn:
+    """Print an error and exit with status FAILED."""
+    _report(message)
     raise SystemExit(FAILED)
 
 
