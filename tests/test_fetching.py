@@ -251,6 +251,16 @@ def test_a_redirect_from_https_to_http_is_not_followed(monkeypatch: pytest.Monke
     assert heads == []
 
 
+def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(lambda _: answer(body=CAT.read_bytes())) as (proxy, heads):
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        status, _, errors = asciist("http://photos.invalid/cat.jpg")
+
+    assert (status, errors) == (0, "")
+    assert heads[0].startswith(b"GET http://photos.invalid/cat.jpg HTTP/1.1\r\n")
+
+
 def test_names_that_are_not_ascii_are_encoded() -> None:
     with server(lambda path: answer(body=path.encode())) as (url, _):
         assert fetch(f"{url}/café au lait.jpg?größe=9") == b"/caf%C3%A9%20au%20lait.jpg?gr%C3%B6%C3%9Fe=9"
