@@ -91,12 +91,17 @@ class Deployment:
 
         Raises DeploymentError with CloudFormation's reason if it rolled back.
         """
-        app = ["--app", str(assembly)] if assembly else self.app(self.directory / "cdk.out")
+        app = ["--app", str(assembly)] if assembly else self.app(self.deployed)
         return self.cdk("deploy", "--all", "--require-approval", "never", *app)
 
-    def diff(self) -> str:
-        """Return what `deploy` would change, stack by stack, or an empty string if nothing."""
-        output = self.cdk("diff", *self.app(self.directory / "cdk.out"))
+    @property
+    def deployed(self) -> Path:
+        """The directory with the assembly of the last `deploy` from the sources."""
+        return self.directory / "cdk.out"
+
+    def diff(self, assembly: Path) -> str:
+        """Return what deploying an assembly would change, stack by stack, or an empty string if nothing."""
+        output = self.cdk("diff", "--app", str(assembly))
         if "Number of stacks with differences: 0" in output:
             return ""
         _, *stacks = re.split(r"^(?=Stack )", output, flags=re.MULTILINE)
@@ -177,6 +182,11 @@ class Deployment:
         """Return the options with which the CDK runs the app of the project, and writes the assembly to a directory."""
         context = [part for name, value in self.context.items() for part in ("-c", f"{name}={value}")]
         return ["--output", str(assembly), *context]
+
+
+def templates(assembly: Path) -> dict[str, str]:
+    """Return the template of each stack of an assembly by the name of its file."""
+    return {path.name: path.read_text() for path in assembly.glob("*.template.json")}
 
 
 def copy_of_the_project(into: Path) -> Path:

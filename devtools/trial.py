@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from devtools import smoke
 from devtools.capacity import Load as Demand
 from devtools.capacity import capacity
-from devtools.deployment import ROOT, Deployment, DeploymentError, Load, copy_of_the_project, light_load
+from devtools.deployment import ROOT, Deployment, DeploymentError, Load, copy_of_the_project, light_load, templates
 from stacks.environment import CHOICES, Environment
 from stacks.values import ContextError
 
@@ -247,9 +247,11 @@ class Trial:
         self.deployment.synthesize(self._before)
         for file in self._changed_files():
             file.write_text(file.read_text() + _CHANGE)
-        if not self.deployment.diff():
+        after = self.deployment.directory / "after"
+        self.deployment.synthesize(after)
+        if templates(after) == templates(self._before):
             raise TrialError("the changed release would change nothing")
-        self._under_load(self.deployment.deploy)
+        self._under_load(lambda: self.deployment.deploy(after))
 
     def _roll_back(self) -> None:
         """Deploy the assembly of the release before, as `make rollback` does, and check that it is what it was."""
@@ -260,7 +262,7 @@ class Trial:
         self._under_load(lambda: self.deployment.deploy(self._before))
         for file in self._changed_files():
             file.write_text(file.read_text().removesuffix(_CHANGE))
-        if changed := self.deployment.diff():
+        if changed := self.deployment.diff(self._before):
             raise TrialError(f"the roll-back has not restored the deployment:\n{changed}")
 
     def _changed_files(self) -> list[Path]:

@@ -56,10 +56,10 @@ def test_objects_are_created_changed_rolled_back_and_deleted_with_their_stack(tm
                 deploy(deployment)
             assert account.objects == before
 
-            deployment.cdk("destroy", "--app", str(deployment.directory / "cdk.out"), STACK, "--force")
+            deployment.cdk("destroy", "--app", str(deployment.deployed), STACK, "--force")
             assert {path.split("/")[3] for path in account.objects} == {"metrics"}
 
 
 def deploy(deployment: Deployment) -> None:
-    app = deployment.app(deployment.directory / "cdk.out")
+    app = deployment.app(deployment.deployed)
     deployment.cdk("deploy", STACK, "--exclusively", "--require-approval", "never", *app)
