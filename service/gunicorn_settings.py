@@ -119,6 +119,7 @@ def _let_others_finish() -> None:
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:
     """Close the service of this web process after its last request."""
-    service = getattr(worker.wsgi, "extensions", {}).get("asciist")
+    wsgi = getattr(worker, "wsgi", None)  # missing in a process that is stopped before it has loaded the application
+    service = getattr(wsgi, "extensions", {}).get("asciist")
     if service is not None:
         service.close()

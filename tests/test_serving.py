@@ -245,6 +245,13 @@ def test_hostile_images_cause_no_5xx_no_hang_and_no_peak_above_300_mb(tmp_path: 
         server.stop()
 
 
+def test_a_service_that_is_stopped_while_it_starts_logs_no_error(tmp_path: Path) -> None:
+    """It is ready with its first process, while the others still load the application."""
+    server = Server(tmp_path, ASCIIST_WORKERS="6")
+    assert server.stop() == 0
+    assert server.tracebacks == []
+
+
 def test_ctrl_c_finishes_in_flight_requests_and_a_restart_serves_their_art(tmp_path: Path, cat: bytes) -> None:
     server = Server(tmp_path)
     with server.connect() as connection:
