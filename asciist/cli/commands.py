@@ -204,9 +204,9 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
 def main() -> None:
     """Turn images into ASCII art.
 
-    Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. FILE may be an http or https URL. Without FILE, or if FILE is -, the image
-    is read from standard input. With several files, the name of each is printed above its art, and a file that fails does not
-    stop the others. Art goes to standard output and fits the terminal.
+    Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. FILE may be an http or https URL. Without FILE, or if FILE is -, the
+    image is read from standard input. With several files, the name of each is printed above its art, and a file that fails does
+    not stop the others. Art goes to standard output and fits the terminal.
 
     Without a command, images are converted in this process, and only URLs need a network. With --json, each object has the keys
     file, width, invert (true if dark on light) and art, or, for a file that fails, file and error. For a file that has the name

@@ -131,7 +131,8 @@ class Responder:
             except Exception as error:  # noqa: BLE001 - the message is redelivered, and the worker must survive
                 self._metrics.count(MESSAGES_FAULTED)
                 is_late = isinstance(error, OverloadedError)  # no converter was free, so a traceback would tell nothing more
-                _log.error("message processing failed: %s", error, exc_info=not is_late)
+                logs.add(error=str(error))
+                _log.error("message processing failed", exc_info=not is_late)
                 with suppress(AsciistError):
                     self._queue.extend(delivery, visibility_seconds=self._backoff(delivery.receive_count))
                 return False

@@ -19,7 +19,7 @@ FIELDS: Final = {
     "status": "HTTP status of the answer.",
     "duration_ms": "Milliseconds from a request's headers to its answer, without `upload_ms`; in a worker, for one message.",
     "upload_ms": "Milliseconds spent waiting for the client's bytes.",
-    "error": "Error message sent to the client.",
+    "error": "Error message sent to the client, or the reason why a worker failed.",
     "image": "Name of the image, the same for the same image: a keyed hash, not its digest. In the web tier.",
     "format": "Image format.",
     "bytes": "Size of the image file, in bytes.",
