@@ -16,6 +16,7 @@ from asciist.errors import (
     SlowUploadError,
     TooManyBytesError,
     UnavailableError,
+    UndrawableArtError,
     UnsupportedEncodingError,
     sentences,
 )
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 STATUSES: Final[dict[type[AsciistError], int]] = {
     RejectedError: 400,
     ArtifactNotFoundError: 404,
+    UndrawableArtError: 406,
     SlowUploadError: 408,
     TooManyBytesError: 413,
     UnsupportedEncodingError: 415,

@@ -7,17 +7,16 @@ text.
 Requires numpy, so `conversion.render` imports this module only for colour.
 """
 
-import pkgutil
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import reduce
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from asciist.conversion.document import document
 from asciist.conversion.memory import BAND_CELLS
 from asciist.conversion.palettes import dithered, nearest_of_16, nearest_of_256
 
@@ -33,33 +32,6 @@ _SPREAD_OF_16: Final = 32
 
 _NO_COLOUR: Final = 1 << 24
 """Marker for no colour; larger than any 0xRRGGBB."""
-
-_HEAD: Final = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>ASCII art</title>
-<style>
-{fonts}body{{margin:0;background:{background}}}
-pre{{margin:0;padding:1em;width:max-content;font:10px/1.2 {family}"DejaVu Sans Mono",Menlo,Consolas,monospace}}
-b{{font-weight:400{filled}}}
-</style>
-</head>
-<body>
-<pre role="img" aria-label="ASCII art, {columns} columns wide">
-"""
-_TAIL: Final = "</pre>\n</body>\n</html>"
-
-_FONT: Final = "@font-face{{font-family:blocks;src:url(data:font/woff2;base64,{font})}}\n"
-"""CSS of a font, in the document, whose blocks fill their cells: most fonts lack some of them, or draw them too small."""
-
-_BLOCKS: Final = (range(0x2580, 0x25A0), range(0x1FB00, 0x1FC00))
-"""Code points of Block Elements, and of Symbols for Legacy Computing."""
-
-_FILLED: Final = ";display:inline-block"
-"""CSS of cells with a background, which then fills the whole line height. The font of blocks fills it by itself."""
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -119,24 +91,7 @@ def html(art: str, colours: Image.Image, *, invert: bool) -> str:
         before = np.roll(has_colour, 1, axis=1) & ~is_first
         cells = _joined(_joined(closing, where=is_new & before), _joined(*style, _words(">"), where=is_new), band.glyphs)
         text.append(_text(cells, _joined(_joined(closing, where=has_colour[:, -1]), newline)))
-    background_colour = "#fff" if invert else "#000"
-    has_blocks = is_filled and any(ord(character) in block for character in set(art) for block in _BLOCKS)
-    head = _HEAD.format(
-        fonts=_FONT.format(font=_font()) if has_blocks else "",
-        family="blocks," if has_blocks else "",
-        background=background_colour,
-        filled=_FILLED if is_filled and not has_blocks else "",
-        columns=(art + "\n").index("\n"),
-    )
-    return f"{head}{''.join(text)}{_TAIL}"
-
-
-@cache
-def _font() -> str:
-    """The font that `tools/page-font` writes, in base64."""
-    font = pkgutil.get_data(__package__, "blocks.woff2")
-    assert font is not None, "the package has no data"  # noqa: S101 - None only for loaders without files
-    return b64encode(font).decode("ascii")
+    return document("".join(text), art, is_light=invert, has_backgrounds=is_filled)
 
 
 MODES: Final = {"ansi": ansi, "html": html, "ansi256": ansi256, "ansi16": ansi16}

@@ -46,6 +46,18 @@ def nearest_of_16(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return nearest
 
 
+def colour_of_index(index: int) -> int:
+    """Return the colour, 0xRRGGBB, that xterm shows for one of its 256 colours."""
+    if index < _CUBE:
+        channels = _ANSI[index]
+    elif index < _GREYS:
+        channels = _STEPS[[(index - _CUBE) // 36, (index - _CUBE) // 6 % 6, (index - _CUBE) % 6]]
+    else:
+        channels = np.full(3, 8 + 10 * (index - _GREYS))
+    red, green, blue = channels.tolist()
+    return int(red << 16 | green << 8 | blue)
+
+
 def _distances(colours: NDArray[np.uint8], others: NDArray[np.int64]) -> NDArray[np.int64]:
     distances: NDArray[np.int64] = ((colours.astype(np.int64) - others) ** 2).sum(-1)
     return distances

@@ -14,6 +14,7 @@
     │       ├── DamagedImageError      The image data cannot be decoded.
     │       └── TooManyPixelsError     The image has too many pixels, or would take too much memory.
     ├── ArtifactNotFoundError      The store has no object with that key.
+    ├── UndrawableArtError         The art cannot be drawn as a picture of that form.
     ├── OverloadedError            No capacity at the moment; retrying later may help.
     ├── ReadOnlyError              The service is in read-only mode.
     ├── DeadlineExceededError      The art was not ready before the deadline.
@@ -84,6 +85,10 @@ class ArtifactNotFoundError(AsciistError):
 
     def __init__(self, key: str) -> None:
         super().__init__(sentences.IMAGE_NOT_FOUND, detail=key)
+
+
+class UndrawableArtError(AsciistError):
+    """The art cannot be drawn as a picture: it has a character that the font lacks, or is too large for an SVG."""
 
 
 class OverloadedError(AsciistError):

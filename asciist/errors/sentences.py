@@ -198,3 +198,13 @@ def art_too_large(columns: int, rows: int, max_characters: int) -> str:
         f"the art would be {rows} rows of {columns} characters; the limit for this style and color is "
         f"{max_characters} characters: choose a smaller width"
     )
+
+
+def no_outline(character: str) -> str:
+    """For a picture of art with a character that the font of pictures lacks."""
+    return f"no picture of this art: the font lacks the character {character} (U+{ord(character):04X}); ask for text or HTML"
+
+
+def too_large_for_svg(max_cells: int) -> str:
+    """For an SVG of more characters than programs show in reasonable time."""
+    return f"no SVG of this art: it has more than {max_cells} characters; ask for PNG, text or HTML"
