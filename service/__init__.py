@@ -1,5 +1,6 @@
 """The web tier: a Flask application that converts images over HTTP."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -16,6 +17,7 @@ from asciist.settings import ANY_HOST, Settings, items_of
 from service import answers, compression, errors, headers, routes
 from service.admission import Admission
 from service.cors import CrossOriginHeaders
+from service.files import SUFFIXES, Files
 from service.hot_answers import HotAnswers, SharedCounter
 from service.request_log import log_requests, log_unparsed
 from service.uploads import UploadRequest, Uploads
@@ -54,6 +56,16 @@ class _CapabilityConverter(BaseConverter):
     regex = CAPABILITY_PATTERN
 
 
+class _ColumnsConverter(BaseConverter):
+    """A width before a suffix, which begins with a dot."""
+
+    regex = r"[^./]+"
+
+
+class _SuffixConverter(BaseConverter):
+    regex = "|".join(map(re.escape, sorted(SUFFIXES, key=len, reverse=True)))
+
+
 class _NameConverter(BaseConverter):
     """Any name. Unlike werkzeug's `path`, it may contain line breaks and begin with slashes."""
 
@@ -82,6 +94,7 @@ def create_app(
     deletions = deletions or SharedCounter()
     app = _Application(__name__)
     app.url_map.converters |= {"link": _LinkConverter, "capability": _CapabilityConverter, "name": _NameConverter}
+    app.url_map.converters |= {"columns": _ColumnsConverter, "suffix": _SuffixConverter}
     app.url_map.merge_slashes = False
     # The server uses the extensions too, for what it decides before the application runs.
     admission = app.extensions["asciist.admission"] = Admission(settings, metrics)
@@ -100,7 +113,7 @@ def create_app(
             store_problem=store_problem,
         )
     )
-    answers.register(app, settings)
+    answers.register(app, settings, Files(admission))
     errors.register(app, admission)
     app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
 

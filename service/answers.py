@@ -18,7 +18,9 @@ from asciist.errors import sentences
 from asciist.options import AUTO, DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.requester import ServedArt
 from asciist.settings import ANY_HOST, Settings
-from service import headers
+from service import files, headers
+from service.crawlers import fetches_previews
+from service.files import Files
 from service.hot_answers import SERVED
 from service.openapi import dereferenced, document
 from service.uploads import sends_json
@@ -36,6 +38,8 @@ class Form(Enum):
     JSON = "application/json"
     TEXT = "text/plain"
     HTML = "text/html"
+    PNG = "image/png"
+    SVG = "image/svg+xml"
 
 
 class Answer(Response):
@@ -48,10 +52,15 @@ class Answer(Response):
         return headers
 
 
-def register(app: Flask, settings: Settings) -> None:
+_FILES: Final = {Form.PNG: "png", Form.SVG: "svg"}
+"""Suffixes of the forms that are files."""
+
+
+def register(app: Flask, settings: Settings, art_files: Files) -> None:
     """Store what answers depend on in the configuration of `app`, and define the variables of its templates."""
     limits = app.config["limits"] = settings.limits
     app.config["any_host"] = settings.trusted_hosts == ANY_HOST
+    app.config["files"] = art_files
 
     @app.context_processor
     def template_variables() -> dict[str, Any]:
@@ -71,19 +80,47 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     `path` is that of its permanent URL. `image_path`, for whoever uploaded the image, converts it again and deletes it.
     """
     request.environ[SERVED] = served
-    form = _preferred_form()
-    is_document = served.options.color == "html" and form is not Form.JSON
+    form, varying = _form_of_art()
+    is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not fetches_previews(request.environ)
+    is_page = form is Form.HTML and not is_document
     if is_document:
         response = _art_document(served.art + "\n")
+    elif is_page:
+        response = page(served=served, path=path, image_path=image_path)
+    elif form in _FILES:
+        response = _file(served, _FILES[form])
     elif form is Form.JSON:
         response = _json(_description(served, path))
-    elif form is Form.HTML:
-        response = page(served=served, path=path, image_path=image_path)
     else:
         response = _text(served.art + "\n")
-    is_page = form is Form.HTML and not is_document
     may_be_shared = not is_page and not (form is Form.JSON and current_app.config["any_host"])
-    headers.for_art(response, served, path=path, image_path=image_path, is_page=is_page, may_be_shared=may_be_shared)
+    headers.for_art(
+        response,
+        served,
+        path=path,
+        image_path=image_path,
+        is_page=is_page,
+        may_be_shared=may_be_shared,
+        varying=varying,
+    )
+    response.add_etag()
+    return response
+
+
+def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
+    """Return stored art in the form that a suffix names. `path` is that of its permanent URL."""
+    request.environ[SERVED] = served
+    is_json = suffix == files.JSON_SUFFIX
+    response = _json(_description(served, path)) if is_json else _file(served, suffix)
+    headers.for_art(
+        response,
+        served,
+        path=f"{path}.{suffix}",
+        image_path="",
+        is_page=False,
+        may_be_shared=not (is_json and current_app.config["any_host"]),
+        varying="",
+    )
     response.add_etag()
     return response
 
@@ -109,7 +146,7 @@ def error_answer(status: int, message: str) -> Response:
             response = _json({"error": message})
         case Form.HTML:
             response = page(error=message)
-        case Form.TEXT:
+        case _:
             response = _text(message + "\n")
     response.status_code = status
     headers.for_error(response)
@@ -124,9 +161,12 @@ def deletion_answer() -> Response:
 
 
 def front_page() -> Response:
-    """Return the page to a browser and the usage text to other clients: Accept decides, then User-Agent."""
-    is_browser = "Mozilla/" in request.headers.get("User-Agent", "")
-    form = _preferred_form(default=Form.HTML if is_browser else Form.TEXT)
+    """Return the page to a browser and to a program that shows previews, and the usage text to other clients.
+
+    Accept decides, then User-Agent.
+    """
+    shows_pages = "Mozilla/" in request.headers.get("User-Agent", "") or fetches_previews(request.environ)
+    form = _preferred_form(default=Form.HTML if shows_pages else Form.TEXT)
     response = page() if form is Form.HTML else _text(render_template("usage.txt") + "\n")
     headers.for_front_page(response)
     return response
@@ -137,7 +177,7 @@ def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "
 
     `path` and `image_path` are as for `art_answer`.
     """
-    art = _ESCAPE_CODES.sub("", served.art) if served else _sample()
+    art = _characters(served) if served else _sample()
     columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
     # The style sheet needs the size of the art. The content security policy allows exactly this inline style, by its hash.
     art_style = f"#art{{--columns:{columns};--rows:{rows}}}"
@@ -153,6 +193,8 @@ def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "
             rows=rows,
             art_style=art_style,
             error=error,
+            card=f"{origin()}{path}.card.png" if served and files.is_drawable(art) else "",
+            card_size=files.CARD_SIZE,
         )
     )
     headers.for_page(response, inline_style=art_style)
@@ -193,6 +235,18 @@ def origin() -> str:
     return f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
 
 
+def _form_of_art() -> tuple[Form, str]:
+    """Return the form of art, and the request headers that chose it.
+
+    A program that shows previews gets the page, if it accepts anything, because the page describes its art to such programs.
+    """
+    is_read = request.method in ("GET", "HEAD")
+    form, of_preview = _preferred_form(), _preferred_form(default=Form.HTML)
+    if not is_read or form is of_preview:
+        return form, "Accept"
+    return of_preview if fetches_previews(request.environ) else form, "Accept, User-Agent"
+
+
 def _preferred_form(default: Form | None = None) -> Form:
     """Return the form that the Accept header prefers.
 
@@ -223,6 +277,18 @@ def _static_url(filename: str) -> str:
 @cache
 def _content_hash(filename: str) -> str:
     return hashlib.sha256(Path(current_app.root_path, "static", filename).read_bytes()).hexdigest()[:12]
+
+
+def _characters(served: ServedArt) -> str:
+    return files.text_of(served) if served.options.color == "html" else _ESCAPE_CODES.sub("", served.art)
+
+
+def _file(served: ServedArt, suffix: str) -> Response:
+    art_files: Files = current_app.config["files"]
+    response = Answer(art_files.file(served, suffix), content_type=files.CONTENT_TYPES[suffix])
+    if suffix in ("html", "svg"):
+        headers.for_art_document(response)
+    return response
 
 
 def _art_document(html: str) -> Response:

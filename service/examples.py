@@ -127,6 +127,15 @@ def examples(origin: str) -> dict[str, list[Example]]:
             )
         ],
         "storedArtOfVariant": [Example(title="By its URL", command=f'curl "{origin}{link}"', output=BLOCKS)],
+        "storedFile": [
+            Example(title="As text", command=f'curl "{origin}{link.replace("12&style=blocks", "16")}.txt"', output=ART),
+            Example(
+                title="As a picture",
+                command=f"""curl -o art.png -w '%{{content_type}}' "{origin}{link.replace("12&style=blocks", "16")}.png\"""",
+                output="image/png",
+            ),
+        ],
+        "storedFileOfVariant": [Example(title="As text", command=f'curl "{origin}{link}.txt"', output=BLOCKS)],
         "health": [Example(title="Liveness", command=f"curl {origin}/healthz", output="ok")],
         "readiness": [Example(title="Readiness", command=f"curl {origin}/readyz", output="ready")],
         "openapi": [Example(title="The OpenAPI document", command=f"curl {origin}/openapi.json")],

@@ -52,8 +52,8 @@ _DEFAULT_POLICY: Final = (
 """Content security policy of a response that is no page, but which a browser may show in one of its own, with inline styles."""
 
 _ART_DOCUMENT_POLICY: Final = f"{_DEFAULT_POLICY}; font-src data:; sandbox"
-"""Content security policy of art that is an HTML document: its colours are inline styles, it may contain a font, and it does
-nothing."""
+"""Content security policy of art that is an HTML document or an SVG: its colours are inline styles, it may contain a font, and
+it does nothing."""
 
 _OF_EVERY_RESPONSE: Final = (
     ("X-Content-Type-Options", "nosniff"),
@@ -73,11 +73,14 @@ OF_REFUSALS: Final = {**dict(_DEFAULTS), **dict(_OF_EVERY_RESPONSE), "Cache-Cont
 """Headers of answers to requests that are not parsed."""
 
 
-def for_art(response: Response, served: ServedArt, *, path: str, image_path: str, is_page: bool, may_be_shared: bool) -> None:
+def for_art(
+    response: Response, served: ServedArt, *, path: str, image_path: str, is_page: bool, may_be_shared: bool, varying: str
+) -> None:
     """Add the headers that describe art and let caches keep it, unless it has `image_path`, which is for one client.
 
     A page also changes with a release, so browsers revalidate it on each use and usually get a 304. Shared caches keep
-    only what `may_be_shared`: other answers contain a host name that the client chose.
+    only what `may_be_shared`: other answers contain a host name that the client chose. `varying` lists the request headers that
+    chose the form; it is empty if the URL did.
     """
     add = response.headers.add  # a third of the time of an assignment, which looks for a value to replace
     if image_path:
@@ -90,7 +93,8 @@ def for_art(response: Response, served: ServedArt, *, path: str, image_path: str
     add("Cache-Status", _CACHE_STATUS[served.source])
     if served.invert is not None:
         add(INVERT, "true" if served.invert else "false")
-    add("Vary", "Accept")
+    if varying:
+        add("Vary", varying)
 
 
 def for_error(response: Response) -> None:
@@ -134,7 +138,7 @@ def for_docs_page(response: Response) -> None:
 
 
 def for_art_document(response: Response) -> None:
-    """Allow art that is an HTML document its inline colours and nothing else: no scripts, forms, windows or storage."""
+    """Allow art that is an HTML document or an SVG its inline colours and nothing else: no scripts, forms or storage."""
     response.headers["Content-Security-Policy"] = _ART_DOCUMENT_POLICY
 
 

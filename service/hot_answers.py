@@ -17,6 +17,7 @@ from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import ArtSource, ServedArt
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import ART_SERVED
+from service.crawlers import fetches_previews
 
 SERVED: Final = "asciist.served"
 """Key of the ServedArt of an answer in a WSGI environment."""
@@ -33,7 +34,7 @@ _ENTRY_BYTES: Final = 4096
 _MAX_SECONDS: Final = 60.0
 """Maximum age of an answer. Art that another machine has deleted from the store is served for this long at most."""
 
-_PATH: Final = re.compile(rf"/{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}}")
+_PATH: Final = re.compile(rf"/{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}}(?:\.[a-z.]{{1,8}})?")
 
 _VARYING: Final = ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ORIGIN", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
 """Request headers on which an answer may depend."""
@@ -102,7 +103,7 @@ class HotAnswers:
             self._seen_deletions = self._deletions.value
             self._answers.clear()
             self._bytes = 0
-        key = (path, *[environ.get(name, "") for name in _VARYING])
+        key = (path, str(fetches_previews(environ)), *[environ.get(name, "") for name in _VARYING])
         answer = self._answers.get(key)
         if answer is None or answer.expires_at < self._clock():
             return self._pass_on(key, environ, start_response)

@@ -7,6 +7,7 @@ from asciist.limits import Limits
 from asciist.options import OPTIONS, STYLES
 from asciist.protocol.artifacts import VARIANT_PATTERN
 from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
+from service import files
 from service.examples import ART_NAME, HEART, SMALL, examples
 from service.headers import INVERT
 
@@ -26,6 +27,10 @@ _TAGS: Final = {
 _CHOSEN_INVERT: Final = "With invert=auto: true if the art has dark characters for a light background, else false."
 
 _RAW: Final[_Schema] = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+_PICTURES: Final = ("image/png", "image/svg+xml")
+"""Media types of pictures of art."""
 
 
 def document(limits: Limits, origin: str) -> _Schema:
@@ -119,6 +124,7 @@ def _conversion_paths() -> _Schema:
                     "400": _ref("responses", "InvalidOption"),
                     "404": _ref("responses", "ImageNotFound"),
                     "405": _ref("responses", "NoCapability"),
+                    "406": _ref("responses", "Undrawable"),
                     "503": _ref("responses", "Unavailable"),
                     "504": _ref("responses", "NotReadyInTime"),
                 },
@@ -148,9 +154,13 @@ def _stored_paths() -> _Schema:
         "304": _ref("responses", "NotModified"),
         "400": _ref("responses", "InvalidUrl"),
         "404": _ref("responses", "ArtNotFound"),
+        "406": _ref("responses", "Undrawable"),
         "503": _ref("responses", "Unavailable"),
     }
-    name, variant, width = (_ref("parameters", parameter) for parameter in ("ArtName", "Variant", "WidthInPath"))
+    file_answers = answers | {"200": _ref("responses", "StoredFile")}
+    name, variant, width, suffix = (
+        _ref("parameters", parameter) for parameter in ("ArtName", "Variant", "WidthInPath", "Suffix")
+    )
     return {
         "/{name}/width/{width}": {
             "get": _operation("Get stored art", "storedArt", answers, parameters=[name, width], tag=_STORED)
@@ -161,6 +171,20 @@ def _stored_paths() -> _Schema:
                 "storedArtOfVariant",
                 answers,
                 parameters=[name, variant, width],
+                tag=_STORED,
+            )
+        },
+        "/{name}/width/{width}.{suffix}": {
+            "get": _operation(
+                "Get a file of stored art", "storedFile", file_answers, parameters=[name, width, suffix], tag=_STORED
+            )
+        },
+        "/{name}/style/{variant}/width/{width}.{suffix}": {
+            "get": _operation(
+                "Get a file of stored art with non-default options",
+                "storedFileOfVariant",
+                file_answers,
+                parameters=[name, variant, width, suffix],
                 tag=_STORED,
             )
         },
@@ -210,6 +234,13 @@ def _path_parameters(limits: Limits) -> _Schema:
         "FileName": _path("name", any_name, "Any name, such as `curl -T` sends. It is ignored."),
         "Variant": _path("variant", variant, "All options except the width, as in Content-Location."),
         "WidthInPath": _path("width", width.schema(limits, with_default=False), width.description),
+        "Suffix": _path(
+            "suffix",
+            {"enum": list(files.SUFFIXES)},
+            "`png`: a picture; `svg`: one that is sharp at any size; `card.png`: one of 1200 x 630 pixels, for previews; "
+            "`html`: a document with the art alone; `ansi`: text with escape codes for its colours; `txt`: the characters "
+            "alone; `json`.",
+        ),
     }
 
 
@@ -282,6 +313,7 @@ def _responses() -> _Schema:
             "Link",
         ),
         "StoredArt": _art_answer("The art."),
+        "StoredFile": _art_answer("The art in the form that the suffix names."),
         "NotModified": {"description": "Not modified: the client's copy (If-None-Match) is current."},
         "InvalidUpload": _error(
             "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels, or an "
@@ -289,10 +321,13 @@ def _responses() -> _Schema:
             example="no width provided",
         ),
         "InvalidOption": _error("An option is unknown or has an invalid value, or the image is damaged."),
-        "InvalidUrl": _error("An option in the URL has an invalid value."),
+        "InvalidUrl": _error("An option in the URL has an invalid value, or the URL of a file has a query."),
         "ImageNotFound": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
         "ArtNotFound": _error("The art is not stored."),
         "NoCapability": _error("The path does not contain a capability."),
+        "Undrawable": _error(
+            "No picture of the art can be drawn: the font lacks one of its characters, or it is too large for an SVG."
+        ),
         "SlowUpload": _error("The request body did not arrive in time."),
         "TooLarge": _error("The image exceeds the byte limit."),
         "Compressed": _error("The request body is compressed."),
@@ -359,6 +394,7 @@ def _art_answer(description: str, *more_headers: str) -> _Schema:
         "art": SMALL,
     }
     answer["content"]["application/json"] = {"schema": _ref("schemas", "Art"), "example": example}
+    answer["content"] |= {form: {"schema": {"type": "string", "contentMediaType": form}} for form in _PICTURES}
     names = ("ETag", "Cache-Control", "Content-Location", "Cache-Status", *more_headers, INVERT)
     answer["headers"] = {name: _ref("headers", name) for name in names}
     return answer
@@ -382,6 +418,7 @@ def _ref(kind: str, name: str) -> _Schema:
 _CONVERSION_ANSWERS: Final = {
     "200": _ref("responses", "Art"),
     "400": _ref("responses", "InvalidUpload"),
+    "406": _ref("responses", "Undrawable"),
     "408": _ref("responses", "SlowUpload"),
     "413": _ref("responses", "TooLarge"),
     "415": _ref("responses", "Compressed"),

@@ -89,8 +89,10 @@ def _from_text(values: Mapping[str, str], limits: Limits) -> dict[str, Any]:
     return {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values}
 
 
-def options_from_url(variant: str, width: str, limits: Limits) -> ConversionOptions:
-    """Return the options in the URL of stored art. Raises BadOptionError."""
+def options_from_url(variant: str, width: str, limits: Limits, *, query: bytes = b"") -> ConversionOptions:
+    """Return the options in the URL of stored art. Raises BadOptionError, also for a query."""
+    if query:
+        raise BadOptionError(sentences.OPTIONS_OF_FILE)
     options = options_of_variant(variant, OPTIONS["width"].kind.from_text("width", width, limits))
     if options is None:
         raise BadOptionError(sentences.INVALID_OPTIONS_IN_URL)

@@ -64,11 +64,15 @@ def blueprint(
         return answers.deletion_answer()
 
     @routes.get("/<link:name>/width/<width>")
+    @routes.get("/<link:name>/width/<columns:width>.<suffix:suffix>")
     @routes.get("/<link:name>/style/<variant>/width/<width>")
-    def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
-        options = options_from_url(variant, width, limits)
+    @routes.get("/<link:name>/style/<variant>/width/<columns:width>.<suffix:suffix>")
+    def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE, suffix: str = "") -> Response:
+        # Any query is ignored in the link of a page, to which sites on which it is shared add parameters.
+        options = options_from_url(variant, width, limits, query=request.query_string if suffix else b"")
         served = requester.stored_art(links.digest_of_art(name, options), options)
-        return answers.art_answer(served, path=links.art_path(served.digest, options))
+        path = links.art_path(served.digest, options)
+        return answers.art_file(served, path=path, suffix=suffix) if suffix else answers.art_answer(served, path=path)
 
     @routes.get("/")
     def front_page() -> Response:

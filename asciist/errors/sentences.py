@@ -45,6 +45,7 @@ SHORT_BODY: Final = "the request body is shorter than its Content-Length"
 SHORT_CHUNKS: Final = "the request body ended before its last chunk"
 MALFORMED_CHUNKS: Final = "the chunks of the request body are malformed"
 INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Content-Location"
+OPTIONS_OF_FILE: Final = "a file of art has no options: remove the query (?), or convert the image again with other options"
 
 # The service.
 IMAGE_NOT_FOUND: Final = "image not found or expired: upload it again"

@@ -66,9 +66,15 @@ def cells_of(art: str, *, is_light: bool) -> Cells:
 
     `is_light` is True for art that is drawn for a light background.
     """
+    return Cells(rows=list(rows_of(art)), is_light=is_light)
+
+
+def rows_of(art: str) -> Iterator[list[Run]]:
+    """Yield the rows of stored art, for which see `cells_of`."""
     document = _DOCUMENT.search(art) if art.startswith("<!doctype html>") else None
     lines, parse = (document[1].removesuffix("\n"), _runs_of_html) if document else (art, _runs_of_text)
-    return Cells(rows=[list(parse(line)) for line in lines.split("\n")], is_light=is_light)
+    for line in lines.split("\n"):
+        yield list(parse(line))
 
 
 def _runs_of_html(line: str) -> Iterator[Run]:

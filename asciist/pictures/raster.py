@@ -58,19 +58,24 @@ def png(cells: Cells) -> Iterator[bytes]:
 def card(cells: Cells) -> Iterator[bytes]:
     """Yield a PNG of CARD_WIDTH x CARD_HEIGHT pixels with the art in its middle, for the preview of a link.
 
-    Of art that is taller than 3:4, it has the middle rows. Raises UndrawableArtError for a character that the font lacks.
+    Pieces are empty while the art is drawn. Of art that is taller than 3:4, it has the middle rows. Raises UndrawableArtError
+    for a character that the font lacks.
     """
     check_drawable(cells)
     cells = _middle(cells)
     cell = min(CARD_WIDTH // (cells.columns + 2), CARD_HEIGHT // (2 * len(cells.rows) + 2), _MAX_CARD_CELL)
-    pixels = np.concatenate(list(_bands(cells, max(cell, 1))))
+    bands = []
+    for band in _bands(cells, max(cell, 1)):
+        bands.append(band)
+        yield b""
+    pixels = np.concatenate(bands)
     if cell == 0:
         pixels = _reduced(pixels, max(-(-pixels.shape[1] // CARD_WIDTH), -(-pixels.shape[0] // CARD_HEIGHT)))
     height, width = pixels.shape[:2]
     canvas = _blank(cells, CARD_HEIGHT, CARD_WIDTH)
     top, left = (CARD_HEIGHT - height) // 2, (CARD_WIDTH - width) // 2
     canvas[top : top + height, left : left + width] = pixels
-    return _encoded(CARD_WIDTH, CARD_HEIGHT, cells, [canvas])
+    yield from _encoded(CARD_WIDTH, CARD_HEIGHT, cells, [canvas])
 
 
 def _middle(cells: Cells) -> Cells:

@@ -7,9 +7,6 @@ import { TEXT } from "./text.js";
 const MEGABYTE = 1e6;
 const PROGRESS_DELAY = 300; // milliseconds before the progress bar appears
 const TIMEOUT = 90_000; // milliseconds: longer than the longest upload and its conversion
-const CELL = { width: 16, height: 32 }; // pixels per character of a PNG; fewer if the canvas would be too large
-const MAX_CANVAS_PIXELS = 16e6; // every browser supports a canvas of this size
-const FONT = { name: "asciist mono", advance: 0.60205, ascent: 1942 / 2466 }; // advance in em, ascent in line heights
 const ESCAPE_CODE = /\x1b\[[\d;]*m/g;
 
 const $ = (id) => document.getElementById(id);
@@ -79,7 +76,7 @@ async function deleteImage() {
   const answer = await send("DELETE", image.address);
   if (answer.status !== 204) throw new UserError(sentence(answer), answer.status >= 500);
   delete image.address;
-  $("delete").hidden = $("permalink").hidden = $("copy-link").hidden = true;
+  $("delete").hidden = $("files").hidden = $("permalink").hidden = $("copy-link").hidden = true;
   history.replaceState(null, "", "/");
   showStatus(TEXT.deleted);
 }
@@ -236,6 +233,7 @@ function letKeyboardScroll() {
 function remember(drawn) {
   const lines = drawn.text.replace(ESCAPE_CODE, "").split("\n");
   shown = { ...drawn, image, columns: [...lines[0]].length, rows: lines.length };
+  if (shown.address) offerFiles();
 }
 
 function showSent(sent, total) {
@@ -266,72 +264,38 @@ function number(value, digits = 1) {
 
 // Copies and downloads
 
+const hasBackgrounds = () => runs(shown.text).some((line) => line.some((run) => run.background));
+
 /** Returns the art without colour. Characters that were chosen together with two colours need them: it is converted again. */
 async function plainText() {
-  const hasBackgrounds = runs(shown.text).some((line) => line.some((run) => run.background));
-  if (!hasBackgrounds) return shown.text.replace(ESCAPE_CODE, "");
-  return (await convert(shown.image, withColor(null))).text;
+  if (!hasBackgrounds()) return shown.text.replace(ESCAPE_CODE, "");
+  return (await convert(shown.image, withoutColor())).text;
 }
 
-async function asDocument() {
-  if (shown.query.has("color") && shown.image.address) return (await convert(shown.image, withColor("html"))).text;
-  const pre = document.createElement("pre");
-  pre.append(...$("art").cloneNode(true).childNodes);
-  const colours = shown.isLight ? "#111;background:#fff" : "#eee;background:#000";
-  const style = `body{margin:0;color:${colours}}pre{margin:0;padding:1em;font:10px/1.2 "DejaVu Sans Mono",Menlo,Consolas,monospace}`;
-  return `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>ASCII art</title>\n<style>${style}</style>\n${pre.outerHTML}\n</html>\n`;
-}
-
-function withColor(color) {
+function withoutColor() {
   const query = new URLSearchParams(shown.query);
   query.delete("color");
-  if (color) query.set("color", color);
   return query;
 }
 
-async function asPng() {
-  await document.fonts.load(`16px "${FONT.name}"`);
-  const { columns, rows } = shown;
-  const shrink = Math.min(1, Math.sqrt(MAX_CANVAS_PIXELS / ((columns + 2) * CELL.width * (rows + 1) * CELL.height)));
-  const width = Math.max(1, Math.floor(CELL.width * shrink));
-  const height = 2 * width;
-  const canvas = document.createElement("canvas");
-  canvas.width = (columns + 2) * width;
-  canvas.height = (rows + 1) * height;
-  const pen = canvas.getContext("2d");
-  pen.fillStyle = shown.isLight ? "#fff" : "#000";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.font = `${width / FONT.advance}px "${FONT.name}", monospace`;
-  for (const [row, line] of runs(shown.text).entries()) {
-    let left = width;
-    const top = (row + 0.5) * height;
-    for (const run of line) {
-      const characters = [...run.text];
-      if (run.background) {
-        pen.fillStyle = run.background;
-        pen.fillRect(left, top, characters.length * width, height);
-      }
-      pen.fillStyle = run.foreground ?? (shown.isLight ? "#111" : "#eee");
-      for (const character of characters) {
-        if (character === "▀") pen.fillRect(left, top, width, height / 2);
-        else if (character !== " ") pen.fillText(character, left, top + height * FONT.ascent);
-        left += width;
-      }
-    }
+/** Makes the links of files those of the art on the page. */
+function offerFiles() {
+  const name = (shown.image?.name ?? "asciist").replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-");
+  for (const link of document.querySelectorAll("[data-file]")) {
+    link.href = `${shown.address}.${link.dataset.file}`;
+    link.download = `${name}-${shown.columns}.${link.dataset.file}`;
   }
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  $("files").hidden = false;
 }
 
-const DOWNLOADS = {
-  txt: async () => new Blob([await plainText(), "\n"], { type: "text/plain" }),
-  html: async () => new Blob([await asDocument()], { type: "text/html" }),
-  png: asPng,
-};
-
-async function download(kind) {
+/** Downloads the text of art whose characters were chosen together with two colours: that of the art without colour. */
+async function downloadText(event) {
+  const isConvertible = shown.image.address || shown.image.file; // the art of a link that was opened is not
+  if (!hasBackgrounds() || !isConvertible) return;
+  event.preventDefault();
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await DOWNLOADS[kind]());
-  link.download = `${(shown.image?.name ?? "asciist").replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-")}-${shown.columns}.${kind}`;
+  link.download = event.target.download;
+  link.href = URL.createObjectURL(new Blob([await plainText(), "\n"], { type: "text/plain" }));
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), TIMEOUT);
 }
@@ -376,8 +340,8 @@ function listen() {
     $("zoom").setAttribute("aria-pressed", $("stage").classList.toggle("actual"));
     letKeyboardScroll();
   });
-  for (const button of document.querySelectorAll("[data-download]")) {
-    button.addEventListener("click", () => download(button.dataset.download).catch(showError));
+  for (const link of document.querySelectorAll("[data-file=txt]")) {
+    link.addEventListener("click", (event) => downloadText(event).catch(showError));
   }
   addEventListener("paste", ({ clipboardData, target }) => {
     const [file] = clipboardData.files;

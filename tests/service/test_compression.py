@@ -99,7 +99,7 @@ def test_accept_encoding_decides_the_coding(client: FlaskClient, url: str, accep
     response = client.get(url, headers={"Accept-Encoding": accept_encoding})
 
     assert response.headers.get("Content-Encoding") == encoding
-    assert set(response.vary.as_set()) == {"accept", "accept-encoding"}
+    assert set(response.vary.as_set()) == {"accept", "user-agent", "accept-encoding"}
     assert decoded(response) == client.get(url).data
 
 

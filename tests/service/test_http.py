@@ -236,7 +236,7 @@ class TestConvert:
 
 
 class TestResponseFormats:
-    @pytest.mark.parametrize("accept", ["", "*/*", "image/png", "application/json;q=0, text/plain;q=0"])
+    @pytest.mark.parametrize("accept", ["", "*/*", "image/gif", "application/json;q=0, text/plain;q=0"])
     def test_without_a_preference_json_gets_json_and_other_requests_get_text(
         self, client: FlaskClient, cat: bytes, accept: str
     ) -> None:
