@@ -1,6 +1,7 @@
 """The Python client and its asynchronous twin, tested against the service and against servers that respond in other ways."""
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -20,14 +21,16 @@ from urllib.request import urlopen
 
 import pytest
 
-from asciist import client
+from asciist import client, pictures
 from asciist.client import Art, aio
+from asciist.client.response import MAX_FILE_BYTES
 from asciist.conversion import ConversionOptions
 from asciist.conversion import convert as convert_here
 from asciist.errors import RejectedError, ServiceError
 from asciist.limits import Limits
 from asciist.options import OPTIONS
 from asciist.options.kinds import Flag
+from service.files import SUFFIXES
 
 ART = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\n"
@@ -45,6 +48,19 @@ def convert_with_asyncio(image: bytes, **arguments: Any) -> Art:
 @pytest.fixture(params=[client.convert, convert_with_asyncio], ids=["blocking", "asyncio"])
 def convert(request: pytest.FixtureRequest) -> Convert:
     function: Convert = request.param
+    return function
+
+
+Download = Callable[..., bytes]
+
+
+def download_with_asyncio(art: Art, suffix: Any, **arguments: Any) -> bytes:
+    return asyncio.run(aio.download(art, suffix, **arguments))
+
+
+@pytest.fixture(params=[client.download, download_with_asyncio], ids=["blocking", "asyncio"])
+def download(request: pytest.FixtureRequest) -> Download:
+    function: Download = request.param
     return function
 
 
@@ -90,6 +106,72 @@ def fake_server(*responses: bytes, reads_body: bool = True) -> Iterator[FakeServ
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+def test_art_can_be_downloaded_as_a_picture_and_other_files(download: Download, url: str, cat: bytes) -> None:
+    plain = client.convert(cat, url=url, width=40)
+
+    assert download(plain, "png").startswith(b"\x89PNG")
+    assert download(plain, "svg").startswith(b"<svg ")
+    assert download(plain, "txt").decode() == plain.text + "\n"
+    assert json.loads(download(plain, "json"))["art"] == plain.text
+    unusual = client.convert(cat, url=url, width=40, style="ramp", chars=" \N{CYRILLIC SMALL LETTER ZHE}")
+    with pytest.raises(RejectedError, match="the font lacks the character"):
+        download(unusual, "png")
+    with pytest.raises(RejectedError, match="art has no file with the suffix gif: use png, svg"):
+        download(plain, "gif")
+
+
+def test_the_suffixes_of_the_client_are_those_of_the_service() -> None:
+    assert set(get_args(client.Suffix)) == set(SUFFIXES)
+
+
+def test_the_largest_files_fit_the_limit_of_a_download() -> None:
+    limit, sextant = Limits().max_art_characters, "\N{BLOCK SEXTANT-1}"
+    assert len(json.dumps(sextant).strip('"')) * limit < MAX_FILE_BYTES
+
+    codes = [f"\x1b[{colours}m" for colours in ("97;40", "30;107")]
+    row = "".join(f"{codes[column % 2]}{chr(ord(sextant) + column % 60)}" for column in range(1000))
+    row_bytes = len(b"".join(pictures.file(row, "svg", is_light=False)))
+    largest = limit // ConversionOptions(width=1000, style="blocks", color="ansi16").cell_weight
+    assert row_bytes * largest / 1000 < MAX_FILE_BYTES
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2\r\nCache-Status: asciist; hit\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /name/width/2.png\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.png\r\nCache-Status: asciist; hit\r\nContent-Encoding: gzip\r\n",
+    ],
+)
+def test_a_download_from_another_server_is_an_error(download: Download, head: bytes) -> None:
+    with (
+        fake_server(head + b"Content-Length: 5\r\n\r\nhello", reads_body=False) as server,
+        pytest.raises(ServiceError, match=r"is it an asciist service|use that address if it is the service"),
+    ):
+        download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "png")
+
+
+def test_a_download_that_is_refused_for_lack_of_capacity_is_retried(download: Download) -> None:
+    busy = b"HTTP/1.1 503 Unavailable\r\nRetry-After: 0\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nbusy\n"
+    file = (
+        b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.txt\r\nCache-Status: asciist; hit\r\n"
+        b"Content-Length: 6\r\n\r\n.:\n:.\n"
+    )
+    with fake_server(busy, file, reads_body=False) as server:
+        assert download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "txt") == b".:\n:.\n"
+        assert len(server.requests) == 2
+
+
+def test_a_download_ends_early_with_an_error(download: Download) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.txt\r\nCache-Status: asciist; hit\r\nContent-Length: 9\r\n\r\n"
+    with (
+        fake_server(head + b".:\n", reads_body=False) as server,
+        pytest.raises(ServiceError, match="incomplete"),
+    ):
+        download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "txt")
 
 
 def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(convert: Convert, url: str, cat: bytes) -> None:

@@ -4,13 +4,14 @@
 
     from pathlib import Path
 
-    from asciist.client import convert
+    from asciist.client import convert, download
 
     art = convert(Path("examples/cat.jpg").read_bytes(), width=60)
     print(art.text)
     print(art.url)
+    Path("cat.png").write_bytes(download(art, "png"))
 
-Calls block, and may be made from several threads at once; `asciist.client.aio` has the same call for asyncio. Like `urllib`,
+Calls block, and may be made from several threads at once; `asciist.client.aio` has the same calls for asyncio. Like `urllib`,
 the client uses the proxies set in the environment (`https_proxy`, `no_proxy`). `asciist convert` is this client with a terminal
 interface.
 
@@ -22,26 +23,38 @@ Everything else is an error.
 import time
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from asciist.client.request import (
     DEFAULT_ATTEMPTS,
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_URL,
     Options,
+    Suffix,
+    file_url,
     headers_of,
+    headers_of_download,
     quoted,
     request_url,
     unreachable,
 )
-from asciist.client.response import MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, Art, Head, seconds_to_retry
+from asciist.client.response import (
+    MAX_ERROR_BYTES,
+    MAX_FILE_BYTES,
+    MAX_RESPONSE_BYTES,
+    Art,
+    Head,
+    seconds_to_retry,
+)
 from asciist.errors import ServiceError
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
     from urllib.request import Request
 
-__all__ = ["DEFAULT_ATTEMPTS", "DEFAULT_TIMEOUT_SECONDS", "DEFAULT_URL", "Art", "Options", "convert"]
+__all__ = ["DEFAULT_ATTEMPTS", "DEFAULT_TIMEOUT_SECONDS", "DEFAULT_URL", "Art", "Options", "Suffix", "convert", "download"]
+
+_Answer = TypeVar("_Answer", Art, bytes)
 
 
 def convert(
@@ -70,11 +83,47 @@ def convert(
     large, compressed or otherwise not the service's, or with text that is not safe on a terminal. Error messages are one line
     of printable text.
     """
+
+    def convert_once(timeout_seconds: float) -> Art:
+        from urllib.request import Request
+
+        request = Request(  # noqa: S310 - `request_url` checks the scheme
+            request_url(url, options), data=_Body(image, on_progress), method="PUT", headers=headers_of(image)
+        )
+        return _send(url, request, timeout_seconds, MAX_RESPONSE_BYTES, lambda response: _art(url, request, response, options))
+
+    return _with_retries(convert_once, timeout_seconds, attempts)
+
+
+def download(
+    art: Art, suffix: Suffix, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, attempts: int = DEFAULT_ATTEMPTS
+) -> bytes:
+    """Return art as a file that the service makes, such as `png`; the text files are UTF-8.
+
+    `timeout_seconds` and `attempts` are as for `convert`. The file is not checked: it is to be trusted as much as the server
+    is. In particular, `html`, `svg` and `ansi` of a hostile one may contain scripts or escape codes.
+
+    Raises RejectedError if a retry cannot help: the service no longer has the art or cannot draw it, or there is no such file.
+    Raises ServiceError if a retry may help, as for `convert`.
+    """
+    url = file_url(art.url, suffix)
+
+    def download_once(timeout_seconds: float) -> bytes:
+        from urllib.request import Request
+
+        request = Request(url, headers=headers_of_download())  # noqa: S310 - `file_url` checks the scheme
+        return _send(url, request, timeout_seconds, MAX_FILE_BYTES, lambda response: _file(url, request, response))
+
+    return _with_retries(download_once, timeout_seconds, attempts)
+
+
+def _with_retries(call: Callable[[float], _Answer], timeout_seconds: float, attempts: int) -> _Answer:
+    """Return what `call` returns, which gets the seconds that are left, and retry as long as the service asks for it."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         attempts -= 1
         try:
-            return _convert_once(image, url, deadline - time.monotonic(), on_progress, options)
+            return call(deadline - time.monotonic())
         except ServiceError as error:
             seconds = seconds_to_retry(error, attempts_left=attempts, seconds_left=deadline - time.monotonic())
             if seconds is None:
@@ -82,21 +131,18 @@ def convert(
         time.sleep(seconds)
 
 
-def _convert_once(
-    image: bytes, url: str, timeout_seconds: float, on_progress: Callable[[int, int], None] | None, options: Options
-) -> Art:
+def _send(
+    url: str, request: "Request", timeout_seconds: float, max_bytes: int, read: Callable[["HTTPResponse"], _Answer]
+) -> _Answer:
+    """Send a request and return what `read` makes of the response. Raises ServiceError for what goes wrong on the way."""
     from http.client import HTTPException, IncompleteRead
     from urllib.error import URLError
-    from urllib.request import Request
 
     from asciist.client.connection import ResponseTooLargeError, opener
 
-    request = Request(  # noqa: S310 - `request_url` checks the scheme
-        request_url(url, options), data=_Body(image, on_progress), method="PUT", headers=headers_of(image)
-    )
     try:
-        with opener().open(request, timeout=timeout_seconds) as response:
-            return _art(url, request, response, options)
+        with opener(max_bytes).open(request, timeout=timeout_seconds) as response:
+            return read(response)
     # The errors have no cause (`from None`), because a traceback would print what the server sent, with control characters.
     except URLError as error:
         raise ServiceError(unreachable(url, _reason(error.reason))) from None
@@ -107,7 +153,7 @@ def _convert_once(
     except HTTPException as error:
         raise ServiceError(f"{url} did not send a valid HTTP response", detail=quoted(repr(error))) from None
     except ResponseTooLargeError:
-        raise ServiceError(f"the response from {url} is larger than {MAX_RESPONSE_BYTES / 1e6:.0f} MB") from None
+        raise ServiceError(f"the response from {url} is larger than {max_bytes / 1e6:.0f} MB") from None
 
 
 class _Body(BytesIO):
@@ -131,6 +177,14 @@ def _art(url: str, request: "Request", response: "HTTPResponse", options: Option
         raise head.error(_read(response, MAX_ERROR_BYTES) if head.has_sentence else b"")
     head.art_url()  # before the body is read
     return head.art(_read(response))
+
+
+def _file(url: str, request: "Request", response: "HTTPResponse") -> bytes:
+    """Return the file in `response`. Raises RejectedError or ServiceError if the response is anything else."""
+    head = Head(url=url, request_url=request.full_url, options={}, status=response.status, headers=response.headers)
+    if not head.has_file:
+        raise head.error(_read(response, MAX_ERROR_BYTES) if head.has_sentence else b"")
+    return _read(response)
 
 
 def _read(response: "HTTPResponse", max_bytes: int | None = None) -> bytes:

@@ -5,22 +5,27 @@
     import asyncio
     from pathlib import Path
 
-    from asciist.client.aio import convert
+    from asciist.client.aio import convert, download
 
-    art = asyncio.run(convert(Path("examples/cat.jpg").read_bytes(), width=60))
-    print(art.text)
+    async def main():
+        art = await convert(Path("examples/cat.jpg").read_bytes(), width=60)
+        print(art.text)
+        Path("cat.png").write_bytes(await download(art, "png"))
 
-It makes the same call as `asciist.client`, which needs only the standard library, and trusts the server as little: the art, the
-headers and the memory for a response are bounded in bytes, and the whole call in time. A call that is cancelled ends at once.
+    asyncio.run(main())
+
+It makes the same calls as `asciist.client`, which needs only the standard library, and trusts the server as little: the art,
+the headers and the memory for a response are bounded in bytes, and the whole call in time. A call that is cancelled ends at
+once.
 """
 
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email.message import Message
 from functools import cache
-from typing import Final, Unpack
+from typing import Final, TypeVar, Unpack
 
 try:
     import httpx
@@ -32,15 +37,27 @@ from asciist.client.request import (
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_URL,
     Options,
+    Suffix,
+    file_url,
     headers_of,
+    headers_of_download,
     quoted,
     request_url,
     unreachable,
 )
-from asciist.client.response import MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, Art, Head, seconds_to_retry
-from asciist.errors import ServiceError
+from asciist.client.response import (
+    MAX_ERROR_BYTES,
+    MAX_FILE_BYTES,
+    MAX_RESPONSE_BYTES,
+    Art,
+    Head,
+    seconds_to_retry,
+)
+from asciist.errors import AsciistError, ServiceError
 
-__all__ = ["Art", "Options", "convert"]
+__all__ = ["Art", "Options", "Suffix", "convert", "download"]
+
+_Answer = TypeVar("_Answer", Art, bytes)
 
 _BLOCK_BYTES: Final = 16_384
 """Bytes of the image that are sent at a time."""
@@ -64,12 +81,36 @@ async def convert(
     same errors: RejectedError if a retry cannot help, and ServiceError if it may. The latter is also raised for an image so
     large that the service answers and closes the connection before it has received it: asyncio loses that answer.
     """
+
+    async def convert_once() -> Art:
+        address, upload = request_url(url, options), _Upload(image, on_progress)
+        return await _send(
+            url, "PUT", address, headers_of(image), lambda response: _art(url, address, response, options), upload=upload
+        )
+
+    return await _with_retries(url, convert_once, timeout_seconds, attempts)
+
+
+async def download(
+    art: Art, suffix: Suffix, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, attempts: int = DEFAULT_ATTEMPTS
+) -> bytes:
+    """Return art as a file that the service makes, as `asciist.client.download` does. Raises the same errors."""
+    url = file_url(art.url, suffix)
+
+    async def download_once() -> bytes:
+        return await _send(url, "GET", url, headers_of_download(), lambda response: _file(url, response))
+
+    return await _with_retries(url, download_once, timeout_seconds, attempts)
+
+
+async def _with_retries(url: str, call: Callable[[], Awaitable[_Answer]], timeout_seconds: float, attempts: int) -> _Answer:
+    """Return what `call` returns, within the time limit, and retry as long as the service asks for it."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         attempts -= 1
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await _convert_once(image, url, on_progress, options)
+                return await call()
         except TimeoutError:
             raise ServiceError(f"incomplete response from {url}: timed out") from None
         except ServiceError as error:
@@ -79,10 +120,17 @@ async def convert(
         await asyncio.sleep(seconds)
 
 
-async def _convert_once(image: bytes, url: str, on_progress: Callable[[int, int], None] | None, options: Options) -> Art:
-    address = request_url(url, options)
-    upload = _Upload(image, on_progress)
-    headers = headers_of(image) | {"Accept-Encoding": "identity"}  # httpx would ask for compression
+async def _send(
+    url: str,
+    method: str,
+    address: str,
+    headers: dict[str, str],
+    read: Callable[[httpx.Response], Awaitable[_Answer]],
+    *,
+    upload: "_Upload | None" = None,
+) -> _Answer:
+    """Send a request and return what `read` makes of the response. Raises ServiceError for what goes wrong on the way."""
+    headers = headers | {"Accept-Encoding": "identity"}  # httpx would ask for compression
     timeout = httpx.Timeout(None, connect=_MAX_CONNECT_SECONDS)  # the caller limits the whole
     # The errors have no cause (`from None`), because a traceback would print what the server sent, with control characters.
     try:
@@ -90,12 +138,16 @@ async def _convert_once(image: bytes, url: str, on_progress: Callable[[int, int]
     except (ValueError, ImportError, httpx.InvalidURL):  # whose messages may contain a password
         raise ServiceError(unreachable(url, "the address of the proxy in the environment is invalid")) from None
     try:
-        async with client, client.stream("PUT", address, content=upload, headers=headers) as response:
-            return await _art(url, address, response, options)
+        async with client, client.stream(method, address, content=upload, headers=headers) as response:
+            return await read(response)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
         raise ServiceError(unreachable(url, str(error) or "timed out")) from None
     except httpx.NetworkError as error:
-        hint = "" if upload.is_complete else ": it closed the connection while the image was sent, which may be too large"
+        hint = (
+            ""
+            if upload is None or upload.is_complete
+            else ": it closed the connection while the image was sent, which may be too large"
+        )
         raise ServiceError(f"incomplete response from {url}{hint}", detail=quoted(repr(error))) from None
     except UnicodeDecodeError as error:
         raise ServiceError(f"incomplete response from {url}", detail=quoted(repr(error))) from None
@@ -128,17 +180,37 @@ class _Upload:
 
 async def _art(url: str, address: str, response: httpx.Response, options: Options) -> Art:
     """Return the art in `response`. Raises RejectedError or ServiceError if the response is anything else."""
+    head = _head(url, address, response, options)
+    if not head.has_art:
+        raise await _error(head, response)
+    head.art_url()  # before the body is read
+    return head.art(await _body(url, response, MAX_RESPONSE_BYTES))
+
+
+async def _file(url: str, response: httpx.Response) -> bytes:
+    """Return the file in `response`. Raises RejectedError or ServiceError if the response is anything else."""
+    head = _head(url, url, response, {})
+    if not head.has_file:
+        raise await _error(head, response)
+    return await _body(url, response, MAX_FILE_BYTES)
+
+
+def _head(url: str, address: str, response: httpx.Response, options: Options) -> Head:
     headers = Message()
     for name, value in response.headers.multi_items():
         headers[name] = value
-    head = Head(url=url, request_url=address, options=options, status=response.status_code, headers=headers)
-    if not head.has_art:
-        raise head.error(await _read(response, MAX_ERROR_BYTES) if head.has_sentence else b"")
-    head.art_url()  # before the body is read
-    body = await _read(response, MAX_RESPONSE_BYTES)
-    if len(body) > MAX_RESPONSE_BYTES:
-        raise ServiceError(f"the response from {url} is larger than {MAX_RESPONSE_BYTES / 1e6:.0f} MB")
-    return head.art(body)
+    return Head(url=url, request_url=address, options=options, status=response.status_code, headers=headers)
+
+
+async def _error(head: Head, response: httpx.Response) -> AsciistError:
+    return head.error(await _read(response, MAX_ERROR_BYTES) if head.has_sentence else b"")
+
+
+async def _body(url: str, response: httpx.Response, max_bytes: int) -> bytes:
+    body = await _read(response, max_bytes)
+    if len(body) > max_bytes:
+        raise ServiceError(f"the response from {url} is larger than {max_bytes / 1e6:.0f} MB")
+    return body
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict, get_args
 from urllib.parse import urlencode, urlsplit
 
 from asciist.errors import BadOptionError, sentences
@@ -18,6 +18,10 @@ DEFAULT_ATTEMPTS: Final = 3
 
 _MAX_QUOTED_CHARACTERS: Final = 200
 """Maximum characters of a text of another origin in an error message."""
+
+
+Suffix = Literal["png", "svg", "card.png", "html", "ansi", "txt", "json"]
+"""Suffixes of the files of art: pictures, one for previews of links, a document, text with and without colours, and JSON."""
 
 
 class Options(TypedDict, total=False):
@@ -38,7 +42,7 @@ class Options(TypedDict, total=False):
 
 
 def headers_of(image: bytes) -> dict[str, str]:
-    """Return the headers of a request."""
+    """Return the headers of a request with an image."""
     return {
         "Accept": "text/plain",
         "Content-Length": str(len(image)),
@@ -47,9 +51,21 @@ def headers_of(image: bytes) -> dict[str, str]:
     }
 
 
+def headers_of_download() -> dict[str, str]:
+    """Return the headers of a request for a file of art."""
+    return {"Accept": "text/plain", "User-Agent": _user_agent()}  # the suffix selects the form; an error is to be text
+
+
 def request_url(url: str, options: Mapping[str, object]) -> str:
     """Return the URL to which an image is sent. Raises BadOptionError if `url` cannot be the address of a service."""
     return f"{base_url(url)}/?{_query(options)}"
+
+
+def file_url(art_url: str, suffix: Suffix) -> str:
+    """Return the URL of a file of art. Raises BadOptionError for an unknown suffix, or if `art_url` cannot be that of art."""
+    if suffix not in get_args(Suffix):
+        raise BadOptionError(f"art has no file with the suffix {quoted(suffix)}: use {', '.join(get_args(Suffix))}")
+    return f"{base_url(art_url)}.{suffix}"
 
 
 def base_url(url: str) -> str:

@@ -21,6 +21,9 @@ Art has at most 5 bytes for each of the characters that `Limits` counts, in rows
 rest is for the head, which `http.client` limits to 100 lines, and for the frame of an HTML document.
 """
 
+MAX_FILE_BYTES: Final = 20_000_000
+"""Maximum bytes of a response with a file of art, with its head."""
+
 MAX_ERROR_BYTES: Final = 2000
 """Maximum bytes of an error message, several times the length of the service's longest one."""
 
@@ -69,7 +72,9 @@ class Head:
     url: str
     """Address of the service, as the caller gave it."""
     request_url: str
+    """Address of the request."""
     options: Mapping[str, object]
+    """The options that were sent; none for a file."""
     status: int
     headers: "Message"
 
@@ -81,6 +86,18 @@ class Head:
             and self.headers["Content-Location"] is not None
             and self._cache_parameters is not None
             and self.headers.get_content_type() == ("text/html" if self._is_document else "text/plain")
+            and self._is_plain
+        )
+
+    @property
+    def has_file(self) -> bool:
+        """True if the body is the file of art that was asked for, unless it is damaged."""
+        location = self.headers["Content-Location"]
+        return (
+            self.status == 200
+            and location is not None
+            and self._resolved(location) == self.request_url
+            and self._cache_parameters is not None
             and self._is_plain
         )
 
