@@ -36,11 +36,22 @@ _KEY_HEADER: Final = "x-asciist-cdn-key"
 """Header with a secret, by which the firewall recognizes requests of the distribution."""
 _VIEWER_HEADER: Final = "x-asciist-viewer"
 """Header with the address of the client, which the distribution sets."""
+_PREVIEWS: Final = (
+    r"bot\b|facebookexternalhit|whatsapp|slack|telegram|mastodon|skypeuripreview|embedly|iframely|preview|pinterest|vkshare"
+)
+"""Regular expression of the names of programs that show previews; a test compares it with `service.crawlers`."""
 _SET_VIEWER: Final = f"""function handler(event) {{
   event.request.headers['{_VIEWER_HEADER}'] = {{ value: event.viewer.ip }};
+  var headers = event.request.headers;
+  var acceptsAnything = !headers.accept || headers.accept.value === '*/*';
+  if (acceptsAnything && headers['user-agent'] && /{_PREVIEWS}/i.test(headers['user-agent'].value)) {{
+    headers.accept = {{ value: 'text/html' }};
+  }}
   return event.request;
 }}
 """
+"""Function that sets the header. It also asks for the page on behalf of programs that show previews of links, because the cache
+does not distinguish answers by User-Agent."""
 _CACHED: Final = ("/*/width/*", "/static/*")
 """Paths whose responses may be cached, for as long as they say."""
 

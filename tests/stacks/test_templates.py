@@ -21,6 +21,7 @@ from asciist.settings import CALLBACK_PORTS, READ_ONLY_MARKER, Settings, Timeout
 from asciist.telemetry import metrics
 from devtools.capacity import Load, capacity
 from devtools.capacity.sizing import CPU_TARGET, IN_FLIGHT_TARGET, VCPUS
+from service.crawlers import _AGENTS
 from stacks.environment import Environment
 from tests.stacks.synthesis import FLAGS, bundle, choose, only, resources, synthesized
 from tests.stacks.test_datadog import WITH_FUNCTION, WITH_POLLERS
@@ -302,6 +303,12 @@ class TestEdge:
             (origin,) = config["Origins"]
             assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == ("https-only" if secure else "http-only")
             assert config.get("Aliases") == (["art.example"] if secure else None)
+
+    def test_the_cdn_asks_for_the_page_for_every_program_that_shows_previews(self) -> None:
+        """Its cache does not distinguish answers by User-Agent, as the service does."""
+        function = only(resources(choose(cdn=True), "AWS::CloudFront::Function"))["FunctionCode"]
+
+        assert f"/{_AGENTS.pattern}/i.test" in function
 
     def test_behind_the_cdn_the_firewall_counts_the_addresses_that_the_cdn_tells_and_trusts_nobody_else(self) -> None:
         acl = only(resources(WITH_CDN, "AWS::WAFv2::WebACL"))
