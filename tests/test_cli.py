@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from asciist import pictures
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.options import COLORS
@@ -151,6 +152,36 @@ def test_the_suffix_of_the_output_selects_the_form_of_the_art(
 
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
     assert output.read_bytes() == art(70, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options"),
+    [
+        ("art.png", (), {"color": "ansi", "invert": "auto"}),
+        ("art.SVG", ("--no-invert", "--color", "none"), {"invert": False}),
+        ("art.svg", ("--invert", "--color", "ansi16", "-s", "blocks"), {"invert": True, "color": "ansi16", "style": "blocks"}),
+    ],
+)
+def test_an_output_can_be_a_picture_on_the_background_that_suits_the_art(
+    url: str, tmp_path: Path, name: str, arguments: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    output = tmp_path / name
+    is_light = options["invert"] is not False  # the picture has more light than dark
+    drawn = b"".join(pictures.file(art(70, **options).decode()[:-1], output.suffix.lower()[1:], is_light=is_light))
+
+    for command in ((), ("convert", "-u", url)):
+        run = asciist(*command, "-o", str(output), *arguments, str(CAT))
+        assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+        assert output.read_bytes() == drawn
+
+
+def test_an_output_that_cannot_be_drawn_is_an_error(tmp_path: Path) -> None:
+    output = tmp_path / "art.png"
+    run = asciist("-o", str(output), "-s", "ramp", "--chars", " \N{CYRILLIC SMALL LETTER ZHE}", str(CAT))
+
+    assert run.returncode == 1
+    assert b"asciist: no picture of this art: the font lacks the character" in run.stderr
+    assert not output.exists()
 
 
 def test_convert_writes_art_of_the_service_to_a_file(url: str, tmp_path: Path) -> None:
@@ -356,10 +387,11 @@ def test_an_output_encoding_without_the_characters_is_an_error() -> None:
         (("paint",), None, 1, "asciist: paint: cannot read the file: No such file or directory"),
         (("sreve",), None, 2, "No such command 'sreve'. Did you mean 'serve'?"),
         (("--stile", "ramp", str(CAT)), None, 2, "No such option '--stile'. Did you mean '--style'?"),
-        ((str(CAT), "-o", "art.gif"), None, 2, "'art.gif' must end with one of: .txt, .ansi, .html"),
-        ((str(CAT), "-o", "art"), None, 2, "'art' must end with one of: .txt, .ansi, .html"),
+        ((str(CAT), "-o", "art.gif"), None, 2, "'art.gif' must end with one of: .txt, .ansi, .html, .png, .svg"),
+        ((str(CAT), "-o", "art"), None, 2, "'art' must end with one of: .txt, .ansi, .html, .png, .svg"),
         ((str(CAT), "-o", "art.txt", "--color", "ansi"), None, 2, "--color ansi does not suit a .txt file, which has: none"),
         ((str(CAT), "-o", "art.html", "--color", "none"), None, 2, "--color none does not suit a .html file, which has: html"),
+        ((str(CAT), "-o", "art.png", "--color", "html"), None, 2, "--color html does not suit a .png file, which has: ansi, "),
         ((str(CAT), str(CAT), "-o", "art.txt"), None, 2, "--output takes the art of one FILE"),
         ((str(CAT), "--json", "-o", "art.txt"), None, 2, "--json prints the art"),
         ((str(CAT), "-o", "/nowhere/art.txt"), None, 1, "cannot write /nowhere/art.txt: No such file or directory"),

@@ -177,7 +177,7 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
         "Examples": [
             ("asciist photo.jpg", ""),
             ("asciist --style braille --width 120 *.jpg", ""),
-            ("asciist -o art.html photo.jpg", ""),
+            ("asciist -o art.png photo.jpg", ""),
             ("asciist https://example.org/photo.jpg", ""),
             ("asciist --json *.jpg | jq -r '.art // .error'", ""),
         ],

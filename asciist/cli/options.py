@@ -22,10 +22,14 @@ _TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
 _TERMS_OF_16_COLOURS: Final = ("ansi", "cygwin", "konsole", "linux", "putty", "rxvt", "screen", "tmux", "xterm")
 """Beginnings of the values of TERM of terminals with at least 16 colours."""
 
+PICTURES: Final = (".png", ".svg")
+"""Suffixes of --output for pictures."""
+
 _COLOURS_BY_SUFFIX: Final[Mapping[str, tuple[str, ...]]] = {
     ".txt": ("none",),
     ".ansi": ("ansi", "ansi256", "ansi16"),
     ".html": ("html",),
+    **dict.fromkeys(PICTURES, ("ansi", "ansi256", "ansi16", "none")),
 }
 """Formats of --output by suffix: the values of --color that each can have, the first by default."""
 
@@ -44,8 +48,9 @@ class ChosenOptions:
         """Return the options of the conversion, keyed by their API names.
 
         The width and, on a terminal, the height default to those of the terminal, if neither is given. The colour `auto`
-        becomes what the terminal can show, and on a light terminal art is inverted. Other options that were not given are left
-        out: the service, which may be of another release, has its own defaults.
+        becomes what the terminal can show, and on a light terminal art is inverted. A picture has its own background, so the
+        image decides about it. Other options that were not given are left out: the service, which may be of another release,
+        has its own defaults.
         """
         chosen = dict(self.values)
         if chosen["width"] is None and chosen["height"] is None and self._fits_terminal():
@@ -56,8 +61,8 @@ class ChosenOptions:
             chosen["color"] = self._automatic_colour()
         if chosen["color"] == "none":
             del chosen["color"]
-        if chosen["invert"] is None and chosen.get("color") != "html" and self._is_on_terminal() and is_background_light():
-            chosen["invert"] = True
+        if chosen["invert"] is None:
+            chosen["invert"] = self._automatic_polarity(chosen.get("color"))
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _fits_terminal(self) -> bool:
@@ -69,6 +74,12 @@ class ChosenOptions:
         if self.output:
             return _COLOURS_BY_SUFFIX[self.output.suffix.lower()][0]
         return _terminal_colour() if self._is_on_terminal() and not os.environ.get("NO_COLOR") else "none"
+
+    def _automatic_polarity(self, color: str | None) -> Any:
+        """Return the value of `invert` for a terminal or a picture; None to leave it to the service."""
+        if self.output and self.output.suffix.lower() in PICTURES:
+            return AUTO
+        return True if color != "html" and self._is_on_terminal() and is_background_light() else None
 
     def _is_on_terminal(self) -> bool:
         """Return whether art is printed on a terminal, and not in JSON."""
@@ -200,7 +211,7 @@ _PARAMETERS: Final = (
         type=click.Path(),
         callback=_output_file,
         help="Write the art to FILE, whose suffix selects text without colours (.txt), text with escape codes for colours "
-        "(.ansi) or an HTML document (.html). - is standard output.",
+        "(.ansi), an HTML document (.html) or a picture (.png, .svg). - is standard output.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per FILE, one per line, also for errors."),
     click.argument("names", metavar="[FILE]...", nargs=-1, type=click.Path()),

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from asciist.cli.fetching import fetch, is_url
+from asciist.cli.options import PICTURES
 from asciist.errors import AsciistError, ServiceError
 from asciist.errors.sentences import printable
 
@@ -44,7 +45,7 @@ def convert_each(
     """Convert and print each file in turn, even if others fail; then exit with the highest status.
 
     `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`. It may raise
-    AsciistError. Art is written to `output` instead of being printed, unless it is None.
+    AsciistError. Art is written to `output` instead of being printed, unless it is None; the suffix selects its form.
     """
     names = names or ("-",)
     status = 0
@@ -59,7 +60,7 @@ def convert_each(
                 if as_json:
                     _print(json.dumps({"file": name, **result}) + "\n")
                 elif output:
-                    _write(f"{_with_reset(result['art'])}\n", output)
+                    _write(_file(result["art"], output, is_light=result["invert"]), output)
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
                     _print(f"{title}{_with_reset(result['art'])}\n")
@@ -99,9 +100,19 @@ def _read_file(name: str) -> tuple[str, bytes]:
     return source, image
 
 
-def _write(text: str, output: Path) -> None:
+def _file(art: str, output: Path, *, is_light: bool) -> bytes:
+    """Return art as a file with the suffix of `output`. Raises UndrawableArtError."""
+    suffix = output.suffix.lower()
+    if suffix not in PICTURES:
+        return f"{_with_reset(art)}\n".encode()
+    from asciist import pictures
+
+    return b"".join(pictures.file(art, suffix.removeprefix("."), is_light=is_light))
+
+
+def _write(content: bytes, output: Path) -> None:
     try:
-        output.write_text(text, encoding="utf-8", newline="\n")
+        output.write_bytes(content)
     except OSError as error:
         raise AsciistError(f"cannot write {printable(str(output))}: {error.strerror}") from error
 
