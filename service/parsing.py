@@ -26,6 +26,7 @@ from asciist.options.kinds import Integer
 from asciist.protocol.artifacts import options_of_variant
 from asciist.protocol.ports import Metrics, timed
 from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
+from service.files import SUFFIXES
 from service.uploads import ENVELOPE_BYTES, mark_as_json, sends_json
 
 _DATA_URL: Final = re.compile(rb"data:[^,\\]{0,200};base64,")
@@ -47,6 +48,9 @@ _FORM_STEP_BYTES: Final = 16_384
 
 _IMAGE: Final = "image"
 """Name of the image among the fields of a form and the keys of a JSON object."""
+
+_SUFFIXED: Final = re.compile(r"[0-9]+\.[A-Za-z]")
+"""Beginning of a width with a suffix. Those that files have do not get here."""
 
 _MAX_NAME_CHARACTERS: Final = 30
 """Maximum characters of an unknown name that an error message repeats, and for which a similar name is looked up."""
@@ -90,9 +94,11 @@ def _from_text(values: Mapping[str, str], limits: Limits) -> dict[str, Any]:
 
 
 def options_from_url(variant: str, width: str, limits: Limits, *, query: bytes = b"") -> ConversionOptions:
-    """Return the options in the URL of stored art. Raises BadOptionError, also for a query."""
+    """Return the options in the URL of stored art. Raises BadOptionError, also for a query or an unknown suffix."""
     if query:
         raise BadOptionError(sentences.OPTIONS_OF_FILE)
+    if _SUFFIXED.match(width):
+        raise BadOptionError(sentences.unknown_suffix(SUFFIXES))
     options = options_of_variant(variant, OPTIONS["width"].kind.from_text("width", width, limits))
     if options is None:
         raise BadOptionError(sentences.INVALID_OPTIONS_IN_URL)

@@ -138,6 +138,11 @@ def similar_option(name: str, similar: str) -> str:
     return f'unknown option "{printable(name)}": did you mean {similar}?'
 
 
+def unknown_suffix(suffixes: Iterable[str]) -> str:
+    """For a suffix of the URL of art that no file has."""
+    return f"art has no file with this suffix: use one of {', '.join(f'.{suffix}' for suffix in suffixes)}"
+
+
 def missing(name: str) -> str:
     """For an option that JSON requires and that is missing."""
     return f"no {name} provided"
