@@ -93,9 +93,12 @@ def _from_text(values: Mapping[str, str], limits: Limits) -> dict[str, Any]:
     return {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values}
 
 
-def options_from_url(variant: str, width: str, limits: Limits, *, query: bytes = b"") -> ConversionOptions:
-    """Return the options in the URL of stored art. Raises BadOptionError, also for a query or an unknown suffix."""
-    if query:
+def options_from_url(variant: str, width: str, limits: Limits, *, query: Iterable[str] = ()) -> ConversionOptions:
+    """Return the options in the URL of stored art. Raises BadOptionError, also for an option in the query or an unknown suffix.
+
+    `query` has the names in the query.
+    """
+    if any(name in OPTIONS for name in query):
         raise BadOptionError(sentences.OPTIONS_OF_FILE)
     if _SUFFIXED.match(width):
         raise BadOptionError(sentences.unknown_suffix(SUFFIXES))

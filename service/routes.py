@@ -68,8 +68,8 @@ def blueprint(
     @routes.get("/<link:name>/style/<variant>/width/<width>")
     @routes.get("/<link:name>/style/<variant>/width/<columns:width>.<suffix:suffix>")
     def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE, suffix: str = "") -> Response:
-        # Any query is ignored in the link of a page, to which sites on which it is shared add parameters.
-        options = options_from_url(variant, width, limits, query=request.query_string if suffix else b"")
+        # Sites on which a link is shared add parameters to it. Whoever asks for a file with options expects them to count.
+        options = options_from_url(variant, width, limits, query=request.args if suffix else ())
         served = requester.stored_art(links.digest_of_art(name, options), options)
         path = links.art_path(served.digest, options)
         return answers.art_file(served, path=path, suffix=suffix) if suffix else answers.art_answer(served, path=path)

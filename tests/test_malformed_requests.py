@@ -22,7 +22,7 @@ HEALTH_CHECK = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("store"), ASCIIST_METRICS="emf", ASCIIST_WORKERS="1")
+    server = Server(tmp_path_factory.mktemp("store"), ASCIIST_METRICS="emf", ASCIIST_WORKERS="1", ASCIIST_REQUEST_TIMEOUT="10")
     yield server
     server.stop()
     assert server.tracebacks == []

@@ -131,7 +131,7 @@ def test_a_file_is_made_once(client: FlaskClient, cat: bytes) -> None:
     assert len(kept._kept) == 1
 
 
-@pytest.mark.parametrize("query", ["width=80", "colour=ansi", "again"])
+@pytest.mark.parametrize("query", ["width=80", "fbclid=1&color=ansi", "style"])
 def test_a_file_takes_no_options_but_a_shared_link_may_have_parameters(client: FlaskClient, cat: bytes, query: str) -> None:
     url = permalink(client, cat)
     client.get(f"{url}.png")
@@ -139,7 +139,8 @@ def test_a_file_takes_no_options_but_a_shared_link_may_have_parameters(client: F
 
     assert answer.status_code == 400
     assert answer.text.startswith("a file of art has no options")
-    assert client.get(f"{url}?fbclid=1").data == client.get(url).data
+    for link in (url, f"{url}.png"):
+        assert client.get(f"{link}?fbclid=1&size=2").data == client.get(link).data
 
 
 def test_a_link_has_a_preview_with_an_absolute_url(client: FlaskClient, cat: bytes) -> None:
