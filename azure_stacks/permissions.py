@@ -24,6 +24,7 @@ _LISTED_PREFIX: Final = f"@Request[{_BLOBS}:prefix] StringLike"
 
 IMAGES: Final = "*/image"
 ART: Final = "*/width/*"
+LINKS: Final = "*/link"
 DIGEST: Final = f"{64 * '?'}/"
 """The prefix of the keys of one image. In conditions, as in AWS's policies, each ? stands for any one character."""
 
@@ -87,21 +88,22 @@ GRANTS: Final = (
         identity="web",
         scope="artifacts",
         actions=(f"{_BLOBS}/read", f"{_BLOBS}/write", f"{_BLOBS}/delete"),
-        reads=(ART,),
-        writes=(IMAGES,),
+        reads=(ART, LINKS),
+        writes=(IMAGES, LINKS),
         deletes=(IMAGES, ART),
         lists=DIGEST,
         configures=(_CONTAINER_WRITE,),
-        reason="storing uploads, serving stored art, and deleting an image and its art when its uploader asks for it",
+        reason="storing uploads and short links, serving art, and deleting an image and its art when its uploader asks for it",
     ),
     Grant(
         identity="web",
         scope="artifacts",
         needs="peer_store",
-        actions=(f"{_BLOBS}/read", f"{_BLOBS}/write"),
+        actions=(f"{_BLOBS}/read", f"{_BLOBS}/write", f"{_BLOBS}/delete"),
         reads=(READ_ONLY_MARKER,),
         writes=(ART,),
-        reason="the read-only mode, and copies of art of the peer store",
+        deletes=(LINKS,),
+        reason="the read-only mode, and copies of art and short links of the peer store",
     ),
     Grant(
         identity="web",
@@ -115,11 +117,11 @@ GRANTS: Final = (
         scope="artifacts",
         needs="peer_principal",
         actions=(f"{_BLOBS}/read", f"{_BLOBS}/delete"),
-        reads=(IMAGES, ART),
+        reads=(IMAGES, ART, LINKS),
         deletes=(IMAGES, ART),
         lists=DIGEST,
         configures=(_CONTAINER_WRITE,),
-        reason="copying images and art to the other deployment, and deleting them when their uploader asks for it there",
+        reason="copying what is stored to the other deployment, and deleting it when its uploader asks for it there",
     ),
     Grant(identity="web", scope="requests", actions=(f"{_MESSAGES}/add/action",), reason="publishing requests"),
     Grant(

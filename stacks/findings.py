@@ -44,6 +44,7 @@ def acknowledge(app: App, environment: Environment) -> None:
         **_REASONS,
         f"IAM5[Resource::{storage}:{_ARTIFACTS}/*/image]": "Images are named by their digests, which are unknown in advance.",
         f"IAM5[Resource::{storage}:{_ARTIFACTS}/*/width/*]": "Art is named by the digest of its image and by its options.",
+        f"IAM5[Resource::{storage}:{_ARTIFACTS}/*/link]": "Short links are named by digests of their codes.",
         f"IAM5[Resource::{storage}:{_ARTIFACTS}/reply-queues/*]": "The registry of reply queues, which are named at run time.",
         f"IAM5[Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:{environment.prefix}-reply-*]": (
             "Reply queues are created at run time, one per web process, all with this prefix."

@@ -23,6 +23,7 @@ from stacks.environment import Environment
 
 _IMAGES: Final = "*/image"
 _ART: Final = "*/width/*"
+_LINKS: Final = "*/link"
 _REPLY_QUEUE_NOTES: Final = "reply-queues/"
 _DIGEST: Final = 64 * "?"
 _MARKERS: Final = READ_ONLY_MARKER.rpartition("/")[0] + "/"
@@ -40,9 +41,9 @@ def reply_queue_prefix(environment: Environment) -> str:
 
 
 def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQueue, environment: Environment) -> None:
-    """Allow the web tier to store images, read art, publish requests, and manage reply queues and their registry."""
-    _allow(role, [artifacts.arn_for_objects(_IMAGES)], "s3:PutObject")
-    _allow(role, [artifacts.arn_for_objects(_ART)], "s3:GetObject")
+    """Allow the web tier to store images, read art, store and read links, publish requests, and manage reply queues."""
+    _allow(role, [artifacts.arn_for_objects(key) for key in (_IMAGES, _LINKS)], "s3:PutObject")
+    _allow(role, [artifacts.arn_for_objects(key) for key in (_ART, _LINKS)], "s3:GetObject")
     # Uploaders may have their image and its art deleted.
     _allow(role, [artifacts.arn_for_objects(key) for key in (_IMAGES, _ART)], "s3:DeleteObject")
     # In the folder of a known digest, it looks for an image that is to be converted again, and for the art to delete.
@@ -62,14 +63,16 @@ def grant_web(role: iam.IGrantable, *, artifacts: s3.IBucket, requests: sqs.IQue
     )
     if environment.peer_store:
         _allow(role, [artifacts.arn_for_objects(_ART)], "s3:PutObject")  # copies; those of images are allowed above
+        _allow(role, [artifacts.arn_for_objects(_LINKS)], "s3:DeleteObject")  # a copy whose source is gone
         _allow(role, [artifacts.arn_for_objects(READ_ONLY_MARKER)], "s3:GetObject")
         # Without permission to list, S3 would not tell that there is no marker.
         _allow(role, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringEquals": {"s3:prefix": _MARKERS}})
 
 
 def grant_peer(user: iam.IGrantable, *, artifacts: s3.IBucket) -> None:
-    """Allow another deployment's web tier to read images and art whose digest it knows, and to delete them."""
+    """Allow another deployment's web tier to read images, art and links whose digest it knows, and to delete images and art."""
     _allow(user, [artifacts.arn_for_objects(key) for key in (_IMAGES, _ART)], "s3:GetObject", "s3:DeleteObject")
+    _allow(user, [artifacts.arn_for_objects(_LINKS)], "s3:GetObject")
     _allow(user, [artifacts.bucket_arn], "s3:ListBucket", conditions={"StringLike": {"s3:prefix": f"{_DIGEST}/"}})
 
 

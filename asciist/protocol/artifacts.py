@@ -1,4 +1,5 @@
-"""Artifact keys and the format of stored art. An image is stored at `{sha256}/image`, and its art in the same folder.
+"""Artifact keys and the format of stored art. An image is stored at `{sha256}/image`, and its art in the same folder. What a
+short link shows is stored at `{sha256 of its code}/link`.
 
 No key is the folder of another key, because a store in a directory could not hold both.
 """
@@ -15,6 +16,8 @@ from asciist.options import DEFAULT_STYLE, OPTIONS, ConversionOptions
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 _IMAGE_KEY: Final = re.compile(r"([0-9a-f]{64})/image")
+
+_LINK: Final = "link"
 
 _VARIANT_OPTIONS: Final = [option for option in OPTIONS.values() if option.name != "width"]
 
@@ -42,6 +45,16 @@ def digest_of_image_key(key: str) -> str | None:
     """Return the digest in an image key, or None if the text is not an image key."""
     match = _IMAGE_KEY.fullmatch(key)
     return match[1] if match else None
+
+
+def link_key(code: str) -> str:
+    """Return the key of a short link. Whoever lists the store learns no code from it."""
+    return f"{digest_of(code.encode())}/{_LINK}"
+
+
+def is_link_key(key: str) -> bool:
+    """Return whether a key of the store is that of a short link."""
+    return key.endswith(f"/{_LINK}")
 
 
 def art_key(digest: str, options: ConversionOptions) -> str:

@@ -3,13 +3,18 @@
 A name of art is the digest of its image, encrypted together with the options of the art; a capability is the digest with a time
 at which it expires. Both are made by AES-SIV (RFC 5297), whose ciphertext is the same each time, so that equal art has equal
 URLs, and cannot be made or changed without the key. docs/decisions/0025 compares this with signed URLs.
+
+A short link has a code, which stands for the path of the URL of art. The store has the path under the code, for those links
+that somebody has asked for (docs/decisions/0045).
 """
 
 import base64
 import hashlib
 import hmac
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -24,6 +29,22 @@ NAME_PATTERN: Final = "[A-Za-z0-9_-]{64}"
 
 CAPABILITY_PATTERN: Final = "[A-Za-z0-9_-]{72}"
 """Regular expression of a capability: base64url of 54 bytes."""
+
+CODE_PATTERN: Final = "[0-9a-hjkmnp-tv-z]{4}(?:-[0-9a-hjkmnp-tv-z]{4}){2}"
+"""Regular expression of the code of a short link: three groups of four characters of Crockford's base 32."""
+
+SPELLING_PATTERN: Final = "[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}"
+"""Regular expression of what a person may write for a code."""
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: no i, l, o or u."""
+
+_GROUPS, _GROUP_CHARACTERS = 3, 4
+
+_CODE_BITS: Final = 5 * _GROUPS * _GROUP_CHARACTERS
+
+_AS_READ: Final = str.maketrans("oil", "011", "-")
+"""Translation of what a person may write: hyphens are left out, and characters that look like digits are digits."""
 
 _ART: Final = b"art"
 _IMAGE: Final = b"image"
@@ -63,6 +84,13 @@ class Links:
             raise ArtifactNotFoundError("no art has this name and these options")
         return content.hex()
 
+    def codes(self, path: str) -> Iterator[str]:
+        """Yield the codes for the path of the URL of some art, the same ones each time. The first is usually free."""
+        for number in count():
+            keyed = hmac.digest(self._id_key, b"code %d %s" % (number, path.encode()), "sha256")
+            bits = int.from_bytes(keyed) >> (8 * len(keyed) - _CODE_BITS)
+            yield _grouped("".join(_ALPHABET[bits >> shift & 31] for shift in range(_CODE_BITS - 5, -1, -5)))
+
     def image_path(self, digest: str) -> str:
         """Return the path that converts or deletes an image: a capability for whoever uploaded it."""
         expires_at = int(self._clock() + self._valid_seconds)
@@ -94,3 +122,19 @@ class Links:
             except InvalidTag:
                 continue
         return None
+
+
+def parts_of(path: str) -> tuple[str, str, str]:
+    """Return the name, the variant and the width in the path of the URL of art, which are not checked."""
+    name, *variant, _, width = path.removeprefix("/").split("/")
+    return name, variant[-1] if variant else DEFAULT_STYLE, width
+
+
+def code_as_read(spelling: str) -> str | None:
+    """Return the code that a person means who writes it in capitals, without hyphens or with O for 0; None if there is none."""
+    code = _grouped(spelling.lower().translate(_AS_READ))
+    return code if re.fullmatch(CODE_PATTERN, code) else None
+
+
+def _grouped(characters: str) -> str:
+    return "-".join(characters[start : start + _GROUP_CHARACTERS] for start in range(0, len(characters), _GROUP_CHARACTERS))

@@ -12,10 +12,11 @@ is not stored here, is copied from there (docs/decisions/0035-moving-the-data.md
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from asciist import conversion
@@ -29,7 +30,7 @@ from asciist.errors import (
 )
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
-from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
+from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key, link_key
 from asciist.protocol.copying import delete_everywhere, fetch, put_copy
 from asciist.protocol.hedging import MAX_ATTEMPTS, Hedging
 from asciist.protocol.messages import NO_TRACE, ConversionReply, ConversionRequest, Trace
@@ -197,6 +198,37 @@ class Requester:
         self._log_image(digest)
         logs.add(style=options.style, width=options.width)
         return self._count(_served(stored, digest, options, ArtSource.STORE))
+
+    def store_link(self, codes: Iterable[str], path: str) -> str:
+        """Store the path that a short link stands for, under the first of `codes` that is free, and return that code.
+
+        Nothing is written if the path is stored already. Raises ReadOnlyError, DeadlineExceededError or UnavailableError.
+        """
+        self._check_writable()
+        deadline = self._clock() + self._timeout_seconds
+        body = path.encode()
+        for code in codes:
+            key = link_key(code)
+            try:
+                stored = self._within(deadline, partial(self._store.get, key))
+            except ArtifactNotFoundError:
+                self._within(deadline, partial(self._store.put, key, body))
+                return code
+            if stored == body:
+                return code
+        raise UnavailableError("every code of the link stands for other art")
+
+    def find_link(self, code: str) -> str:
+        """Return the path that a short link stands for, here or in the peer store.
+
+        Raises ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
+        """
+        key = link_key(code)
+        deadline = self._clock() + self._timeout_seconds
+        try:
+            return self._within(deadline, lambda: self._store.get(key)).decode()
+        except ArtifactNotFoundError:
+            return self._read_through(key, deadline, may_fail_to_copy=True).decode()
 
     def delete(self, digest: str) -> None:
         """Delete an image and all its art, in the peer store too. It is no error if they are not stored.

@@ -12,7 +12,7 @@ import pytest
 
 import azure_stacks.__main__ as azure
 from asciist.options import ConversionOptions
-from asciist.protocol.artifacts import art_key, image_key
+from asciist.protocol.artifacts import art_key, image_key, link_key
 from asciist.settings import READ_ONLY_MARKER, Settings
 from azure_stacks.alarms import WITHOUT_SIGNAL, azure_alarms
 from azure_stacks.environment import Environment
@@ -408,6 +408,7 @@ OPERATIONS = ROOT / "docs/operations-azure.md"
 DIGEST = "0123456789abcdef" * 4
 IMAGE = image_key(DIGEST)
 ART = art_key(DIGEST, ConversionOptions(width=80))
+LINK = link_key("0123-4567-89ab")
 STYLED_ART = art_key(DIGEST, ConversionOptions(width=80, style="ramp", invert=True))
 
 Granted = dict[tuple[str, str], list[tuple[set[str], str]]]
@@ -505,14 +506,15 @@ def may(program: Program, identity: str, action: str, *, path: str = "", prefix:
         (IMAGE, {"write", "delete"}, {"read"}),
         (ART, {"read", "delete"}, {"read", "write"}),
         (STYLED_ART, {"read", "delete"}, {"read", "write"}),
+        (LINK, {"read", "write"}, set()),
         ("readiness", set(), set()),
         (READ_ONLY_MARKER, set(), set()),
         (f"{DIGEST}/image/other", set(), set()),
     ],
 )
 def test_each_tier_may_do_its_own_to_each_kind_of_blob(name: str, path: str, web: set[str], worker: set[str]) -> None:
-    if name == "prod":  # with a peer, it copies art, and looks for the marker
-        web = web | {ART: {"write"}, STYLED_ART: {"write"}, READ_ONLY_MARKER: {"read"}}.get(path, set())
+    if name == "prod":  # with a peer, it copies art and links, and looks for the marker
+        web = web | {ART: {"write"}, STYLED_ART: {"write"}, LINK: {"delete"}, READ_ONLY_MARKER: {"read"}}.get(path, set())
     for identity, expected in (("web", web), ("worker", worker)):
         assert actions_on(path, identity, synthesized(name)) == expected, identity
 
@@ -523,7 +525,8 @@ def actions_on(path: str, identity: str, program: Program) -> set[str]:
 
 def test_the_other_deployment_may_read_and_delete_what_it_can_name_and_nothing_else() -> None:
     program = synthesized("prod")
-    expected = {IMAGE: {"read", "delete"}, ART: {"read", "delete"}, READ_ONLY_MARKER: set(), "readiness": set()}
+    copied = {IMAGE: {"read", "delete"}, ART: {"read", "delete"}, LINK: {"read"}}
+    expected = {**copied, READ_ONLY_MARKER: set(), "readiness": set()}
 
     assert {path: actions_on(path, "peer", program) for path in expected} == expected
     for prefix, listed in {f"{DIGEST}/": True, "": False, "migration/": False, DIGEST: False}.items():

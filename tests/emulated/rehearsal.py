@@ -241,6 +241,8 @@ def try_what_is_not_permitted(deployment: Deployment, say: Say) -> None:
         ("s3", "get_object", {"Key": absent}, "", "find out whether art is absent or must not be read"),
         ("s3", "put_object", {"Key": absent}, "web worker" if has_peer else "worker", "store art"),
         ("s3", "delete_object", {"Key": absent}, "web", "delete art"),
+        ("s3", "put_object", {"Key": f"{other}/link"}, "web", "store a short link"),
+        ("s3", "get_object", {"Key": f"{other}/link"}, "web", "read a short link"),
         ("s3", "put_object", {"Key": "anything"}, "", "store anything else"),
         ("s3", "put_object", {"Key": READ_ONLY_MARKER}, "", "switch the read-only mode on"),
         ("s3", "list_objects_v2", {"Prefix": "migration/"}, "web" if has_peer else "", "find out that the mode is off"),

@@ -1,12 +1,15 @@
 """A link gives access to one thing, to whoever has it and to nobody else."""
 
+import re
 import secrets
+from itertools import islice
 
 import pytest
 
 from asciist.errors import ArtifactNotFoundError
 from asciist.options import ConversionOptions
-from asciist.protocol.links import Links
+from asciist.protocol.artifacts import options_of_variant
+from asciist.protocol.links import CODE_PATTERN, Links, code_as_read, parts_of
 from tests.clock import Clock
 
 DIGEST = secrets.token_hex(32)
@@ -107,3 +110,36 @@ def test_links_outlive_a_change_of_the_key_for_as_long_as_the_old_one_is_kept(cl
 def test_the_name_of_an_image_in_logs_depends_on_the_key(links: Links) -> None:
     assert links.image_id(DIGEST) == links.image_id(DIGEST)
     assert links.image_id(DIGEST) not in (DIGEST[:16], Links([NEW], valid_seconds=60).image_id(DIGEST))
+
+
+def test_the_codes_of_a_path_are_the_same_each_time_and_cannot_be_made_without_the_key(links: Links) -> None:
+    path, other = (links.art_path(DIGEST, ConversionOptions(width=width)) for width in (80, 81))
+    first, second = islice(links.codes(path), 2)
+
+    assert re.fullmatch(CODE_PATTERN, first)
+    assert list(islice(links.codes(path), 2)) == [first, second]
+    others = [links.codes(other), Links([NEW], valid_seconds=60).codes(path)]
+    assert len({first, second, *map(next, others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("7xfc-m5zm-q0z9", "7xfc-m5zm-q0z9"),
+        ("7XFCM5ZMQOZ9", "7xfc-m5zm-q0z9"),
+        ("IlL1-oO00-0000", "1111-0000-0000"),
+        ("7xfc-m5zm-q0zu", None),
+        ("7xfc-m5zm-q0z", None),
+        ("", None),
+    ],
+)
+def test_a_code_may_be_written_as_it_was_heard(written: str, code: str | None) -> None:
+    assert code_as_read(written) == code
+
+
+@pytest.mark.parametrize("options", [OPTIONS, ConversionOptions(width=9, style="ramp", invert=True)])
+def test_a_path_has_the_parts_of_its_link(links: Links, options: ConversionOptions) -> None:
+    name, variant, width = parts_of(links.art_path(DIGEST, options))
+
+    assert options_of_variant(variant, int(width)) == options
+    assert links.digest_of_art(name, options) == DIGEST

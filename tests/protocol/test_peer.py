@@ -8,7 +8,7 @@ import pytest
 from asciist.adapters.threads import ThreadedCalls
 from asciist.conversion import ConversionOptions
 from asciist.errors import ArtifactNotFoundError, AsciistError, ReadOnlyError, UnavailableError
-from asciist.protocol.artifacts import StoredArt, digest_of, image_key
+from asciist.protocol.artifacts import StoredArt, digest_of, image_key, link_key
 from asciist.protocol.copying import put_copy
 from asciist.protocol.read_only import VALID_SECONDS, ReadOnlySwitch
 from asciist.protocol.requester import ArtSource
@@ -49,6 +49,14 @@ def test_art_of_the_peer_is_served_and_copied(tiers: Tiers, peer: FlakyStore) ->
     peer.failing = lambda _call, _key: True
     assert tiers.requester.stored_art(DIGEST, OPTIONS).art == ART
     assert tiers.store.get(KEY) == StoredArt(ART).to_json()
+
+
+def test_a_short_link_of_the_peer_is_served_and_copied(tiers: Tiers, peer: FlakyStore) -> None:
+    peer.put(link_key("0123-4567-89ab"), b"/name/width/80")
+    assert tiers.requester.find_link("0123-4567-89ab") == "/name/width/80"
+
+    peer.failing = lambda _call, _key: True
+    assert tiers.requester.find_link("0123-4567-89ab") == "/name/width/80"
 
 
 def test_an_image_of_the_peer_is_copied_and_converted(tiers: Tiers, peer: FlakyStore) -> None:

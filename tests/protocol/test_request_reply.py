@@ -57,6 +57,19 @@ def test_a_stored_image_is_not_written_again_for_another_width(tiers: Tiers) -> 
     assert len(served.art.split("\n")[0]) == 40
 
 
+def test_a_short_link_is_stored_once_under_the_first_code_that_stands_for_no_other_art(tiers: Tiers) -> None:
+    codes = ["aaaa-aaaa-aaaa", "bbbb-bbbb-bbbb"]
+
+    assert tiers.requester.store_link(codes, "/one") == codes[0]
+    assert tiers.requester.store_link(codes, "/other") == codes[1]
+    tiers.store.calls.clear()
+    assert tiers.requester.store_link(codes, "/one") == codes[0]
+    assert [tiers.requester.find_link(code) for code in codes] == ["/one", "/other"]
+    assert {call for call, _ in tiers.store.calls} == {"get"}
+    with pytest.raises(ArtifactNotFoundError):
+        tiers.requester.find_link("cccc-cccc-cccc")
+
+
 def test_converting_costs_four_store_calls_and_serving_stored_art_costs_one(tiers: Tiers) -> None:
     tiers.start()
     image = image_key(digest_of(CAT))

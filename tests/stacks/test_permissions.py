@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 
 from asciist.options import ConversionOptions
-from asciist.protocol.artifacts import art_key, image_key
+from asciist.protocol.artifacts import art_key, image_key, link_key
 from asciist.settings import READ_ONLY_MARKER
 from stacks.environment import Environment
 from tests.stacks.policies import ACCOUNT, REGION, Statement, is_allowed, is_denied, resource_policies, roles
@@ -48,6 +48,7 @@ OBJECTS = {
     "image": IMAGE,
     "art": ART,
     "styled art": STYLED_ART,
+    "link": f"{BUCKET}/{link_key('0123-4567-89ab')}",
     "note": NOTE,
     "marker": MARKER,
     "other": f"{BUCKET}/readiness",
@@ -173,11 +174,14 @@ def tiers(environment: Environment) -> list[str]:
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_each_tier_may_make_its_own_calls_to_each_kind_of_object(kind: str, environment: Environment) -> None:
     web, worker = tiers(environment)
-    copies, reads_marker = ({"PutObject"}, {"GetObject"}) if environment.peer_store else (set(), set())
+    copies, takes_back, reads_marker = (
+        ({"PutObject"}, {"DeleteObject"}, {"GetObject"}) if environment.peer_store else (set(), set(), set())
+    )
     expected = {
         "image": ({"PutObject", "DeleteObject"}, {"GetObject"}),
         "art": ({"GetObject", "DeleteObject"} | copies, {"GetObject", "PutObject"}),
         "styled art": ({"GetObject", "DeleteObject"} | copies, {"GetObject", "PutObject"}),
+        "link": ({"GetObject", "PutObject"} | takes_back, set()),
         "note": ({"PutObject", "DeleteObject"}, set()),
         "marker": (reads_marker, set()),
         "other": (set(), set()),
@@ -225,7 +229,8 @@ def test_the_other_deployment_may_read_and_delete_what_it_can_name_and_nothing_e
     policy = roles(synthesized(PEER))["peer"]
     found = {kind: allowed_calls("peer", PEER, resource, "s3") for kind, resource in OBJECTS.items()}
 
-    assert {kind for kind, calls in found.items() if calls} == {"image", "art", "styled art"}
+    assert {kind for kind, calls in found.items() if calls} == {"image", "art", "styled art", "link"}
+    assert found["link"] == {"GetObject"}
     assert all(found[kind] == {"GetObject", "DeleteObject"} for kind in ("image", "art", "styled art"))
     for prefix, listed in {f"{DIGEST}/": True, "migration/": False, "": False, DIGEST: False}.items():
         assert is_allowed([policy], "s3:ListBucket", BUCKET, s3__prefix=prefix) is listed
