@@ -7,10 +7,10 @@ from typing import Final
 
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import SecurityError
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, ValidationError
 from werkzeug.sansio.utils import host_is_trusted
 
-from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN, Links
+from asciist.protocol.links import CAPABILITY_PATTERN, CODE_PATTERN, NAME_PATTERN, SPELLING_PATTERN, Links, code_as_read
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import ANY_HOST, Settings, items_of
@@ -56,6 +56,23 @@ class _CapabilityConverter(BaseConverter):
     regex = CAPABILITY_PATTERN
 
 
+class _CodeConverter(BaseConverter):
+    regex = CODE_PATTERN
+
+
+class _SpellingConverter(BaseConverter):
+    """The code of a short link as a person may spell it: in capitals, without hyphens, or with O for 0."""
+
+    regex = SPELLING_PATTERN
+    weight = _TRIED_LAST - 1
+
+    def to_python(self, value: str) -> str:
+        code = code_as_read(value)
+        if code is None:
+            raise ValidationError
+        return code
+
+
 class _ColumnsConverter(BaseConverter):
     """A width before a suffix, which begins with a dot."""
 
@@ -94,7 +111,12 @@ def create_app(
     deletions = deletions or SharedCounter()
     app = _Application(__name__)
     app.url_map.converters |= {"link": _LinkConverter, "capability": _CapabilityConverter, "name": _NameConverter}
-    app.url_map.converters |= {"columns": _ColumnsConverter, "suffix": _SuffixConverter}
+    app.url_map.converters |= {
+        "code": _CodeConverter,
+        "spelling": _SpellingConverter,
+        "columns": _ColumnsConverter,
+        "suffix": _SuffixConverter,
+    }
     app.url_map.merge_slashes = False
     # The server uses the extensions too, for what it decides before the application runs.
     admission = app.extensions["asciist.admission"] = Admission(settings, metrics)

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Flask, Response, current_app, make_response, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from asciist import formats
 from asciist.errors import sentences
-from asciist.options import AUTO, DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
+from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
+from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.requester import ServedArt
 from asciist.settings import ANY_HOST, Settings
 from service import files, headers
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
 """Terminal escape codes for colour, which are removed from art on a page."""
+
+
+_SAMPLE_WIDTHS: Final = (100, 64)
+"""Widths of the sample art on a wide and on a narrow screen, in columns, and the widths that the page first asks for."""
+
+
+_COLOURS: Final = {"none": "none", "ansi": "full", "html": "full", "ansi256": "256 colours", "ansi16": "16 colours"}
+"""Colour of art for a person, by the value of the option."""
 
 
 class Form(Enum):
@@ -81,12 +91,13 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     """
     request.environ[SERVED] = served
     form, varying = _form_of_art()
-    is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not fetches_previews(request.environ)
-    is_page = form is Form.HTML and not is_document
+    is_link = request.method in ("GET", "HEAD")
+    is_page = form is Form.HTML and (is_link or served.options.color != "html")
+    is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not is_page
     if is_document:
         response = _art_document(served.art + "\n")
     elif is_page:
-        response = page(served=served, path=path, image_path=image_path)
+        response = _art_page(served, path)
     elif form in _FILES:
         response = _file(served, _FILES[form])
     elif form is Form.JSON:
@@ -105,6 +116,11 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     )
     response.add_etag()
     return response
+
+
+def stored_answer(served: ServedArt, *, path: str, suffix: str) -> Response:
+    """Return stored art in the form that a suffix names or, without one, that the client prefers. `path` is that of its URL."""
+    return art_file(served, path=path, suffix=suffix) if suffix else art_answer(served, path=path)
 
 
 def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
@@ -139,13 +155,42 @@ def _description(served: ServedArt, path: str) -> dict[str, str | int | bool]:
     }
 
 
+def is_submitted_form() -> bool:
+    """Return whether the request comes from the form of the page, without the page's script."""
+    return request.mimetype == "multipart/form-data" and _preferred_form() is Form.HTML
+
+
+def redirection(path: str, *, is_permanent: bool = False) -> Response:
+    """Redirect to a path: with 303, after a form, to what it has made; permanently, to the right spelling of a link."""
+    response = _text(f"{origin()}{path}\n")
+    response.status_code = 301 if is_permanent else 303
+    headers.for_location(response, path)
+    return response
+
+
+def short_link(code: str) -> Response:
+    """Return the URL of a short link in the preferred form, or redirect a browser to it."""
+    path = f"/{code}"
+    form = _preferred_form()
+    if form is Form.HTML:
+        return redirection(path)
+    url = f"{origin()}{path}"
+    response = _json({"url": url}) if form is Form.JSON else _text(f"{url}\n")
+    response.status_code = 201
+    headers.for_location(response, path)
+    return response
+
+
 def error_answer(status: int, message: str) -> Response:
-    """Return an error in the preferred form: as JSON, as text, or on the page."""
+    """Return an error in the preferred form: as JSON, as text, or as a page.
+
+    The page for a form is the one with the form. For a link, there is nothing but the error.
+    """
     match _preferred_form():
         case Form.JSON:
             response = _json({"error": message})
         case Form.HTML:
-            response = page(error=message)
+            response = editor(error=message) if request.method == "POST" else _error_page(status, message)
         case _:
             response = _text(message + "\n")
     response.status_code = status
@@ -167,37 +212,82 @@ def front_page() -> Response:
     """
     shows_pages = "Mozilla/" in request.headers.get("User-Agent", "") or fetches_previews(request.environ)
     form = _preferred_form(default=Form.HTML if shows_pages else Form.TEXT)
-    response = page() if form is Form.HTML else _text(render_template("usage.txt") + "\n")
+    response = editor() if form is Form.HTML else _text(render_template("usage.txt") + "\n")
     headers.for_front_page(response)
     return response
 
 
-def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "", error: str = "") -> Response:
-    """Return the page: a form, an error if there is one, and the art of `served` or else the sample art.
-
-    `path` and `image_path` are as for `art_answer`.
-    """
-    art = _characters(served) if served else _sample()
-    columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
-    # The style sheet needs the size of the art. The content security policy allows exactly this inline style, by its hash.
-    art_style = f"#art{{--columns:{columns};--rows:{rows}}}"
+def editor(*, error: str = "") -> Response:
+    """Return the page with the form that converts images, an error if there is one, and the sample art."""
+    samples = {width: _sample(width) for width in _SAMPLE_WIDTHS}
+    art_style = "".join(map(_size_style, ("art", "narrow"), samples.values()))
     response = make_response(
         render_template(
-            "page.html",
-            chosen=served.options if served else ConversionOptions(width=DEFAULT_WIDTH, invert=AUTO),
-            served=served,
-            path=path,
-            image_path=image_path,
-            art=art,
-            columns=columns,
-            rows=rows,
+            "editor.html",
+            chosen=ConversionOptions(width=_SAMPLE_WIDTHS[0], invert=AUTO),
+            samples=samples,
             art_style=art_style,
             error=error,
-            card=f"{origin()}{path}.card.png" if served and files.is_drawable(art) else "",
-            card_size=files.CARD_SIZE,
         )
     )
     headers.for_page(response, inline_style=art_style)
+    return response
+
+
+def _art_page(served: ServedArt, path: str) -> Response:
+    """Return the page that a link opens: the art, how it was made, and what can be done with it. `path` is that of the link."""
+    art = _characters(served)
+    columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
+    art_style = _size_style("art", art)
+    is_coloured = served.options.color != "none"
+    response = make_response(
+        render_template(
+            "art.html",
+            served=served,
+            path=path,
+            is_short=re.fullmatch(CODE_PATTERN, path[1:]) is not None,
+            art=Markup(_coloured_elements(served)) if is_coloured else art,  # noqa: S704 - what made the document escapes
+            columns=columns,
+            rows=rows,
+            making=_making(served, columns, rows),
+            art_style=art_style,
+            card=f"{origin()}{path}.card.png" if files.is_drawable(art) else "",
+            card_size=files.CARD_SIZE,
+        )
+    )
+    headers.for_page(response, inline_style=art_style, has_colours=is_coloured)
+    return response
+
+
+def _size_style(element: str, art: str) -> str:
+    """Return the rule with the size of the art in an element, from which the style sheet fits it into its place.
+
+    The content security policy allows exactly this inline style, by its hash.
+    """
+    return f"#{element}{{--columns:{(art + chr(10)).index(chr(10))};--rows:{art.count(chr(10)) + 1}}}"
+
+
+def _making(served: ServedArt, columns: int, rows: int) -> dict[str, str]:
+    """Return how art was made, for a person: its size, and the options that the page offers, by their labels."""
+    chosen = served.options
+    others = {
+        option.label: "yes" if getattr(chosen, name) is True else str(getattr(chosen, name))
+        for name, option in OPTIONS.items()
+        if name not in ("width", "style", "color", "invert") and getattr(chosen, name) != option.default
+    }
+    return {
+        "Size": f"{columns} \u00d7 {rows} characters",
+        "Style": chosen.style,
+        "Colour": _COLOURS[chosen.color],
+        "Background": "light" if served.is_dark_on_light else "dark",
+        **others,
+    }
+
+
+def _error_page(status: int, message: str) -> Response:
+    """Return a page that says what is wrong with a link, and shows nothing else."""
+    response = make_response(render_template("error.html", status=status, message=message))
+    headers.for_page(response)
     return response
 
 
@@ -264,9 +354,9 @@ def _best_form(accepted: str, default: Form) -> Form:
 
 
 @cache
-def _sample() -> str:
-    """Return the art of the sample photograph."""
-    return Path(current_app.root_path, "static", "coffee.txt").read_text().rstrip("\n")
+def _sample(width: int) -> str:
+    """Return the art of the sample photograph in one of `_SAMPLE_WIDTHS`."""
+    return Path(current_app.root_path, "static", f"coffee-{width}.txt").read_text().rstrip("\n")
 
 
 def _static_url(filename: str) -> str:
@@ -281,6 +371,13 @@ def _content_hash(filename: str) -> str:
 
 def _characters(served: ServedArt) -> str:
     return files.text_of(served) if served.options.color == "html" else _ESCAPE_CODES.sub("", served.art)
+
+
+def _coloured_elements(served: ServedArt) -> str:
+    """Return coloured art as HTML elements: those of its document."""
+    art_files: Files = current_app.config["files"]
+    document = art_files.file(served, "html").decode()
+    return document.partition("<pre")[2].partition(">\n")[2].partition("</pre>")[0].rstrip("\n")
 
 
 def _file(served: ServedArt, suffix: str) -> Response:

@@ -42,7 +42,7 @@ SMALL: Final = _lines(
 
 
 ART_NAME: Final = "\u2026"
-"""Stands for the name of art in an output, which differs between deployments."""
+"""Stands for the name of art or the code of a short link in an output, which differ between deployments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,7 @@ def examples(origin: str) -> dict[str, list[Example]]:
     """
     sent = f"curl -s -o /dev/null --data-binary @heart.png '{origin}/?width=12&style=blocks'"
     link = f"""$({sent} -w '%header{{content-location}}')"""
+    of_defaults = link.replace("12&style=blocks", "16")
     image = f"""$({sent} -w '%header{{link}}' | tr -d '<' | cut -d '>' -f 1)"""
     return {
         "front": [Example(title="The usage text", command=f"curl {origin}")],
@@ -122,16 +123,28 @@ def examples(origin: str) -> dict[str, list[Example]]:
         "storedArt": [
             Example(
                 title="By its URL",
-                command=f'curl "{origin}{link.replace("12&style=blocks", "16")}"',
+                command=f'curl "{origin}{of_defaults}"',
                 output=ART,
             )
         ],
+        "sharedArt": [
+            Example(title="By its short link", command=f'curl "$(curl -s -X POST "{origin}{of_defaults}")"', output=ART)
+        ],
+        "sharedFile": [Example(title="As text", command=f'curl "$(curl -s -X POST "{origin}{of_defaults}").txt"', output=ART)],
+        "shortLink": [
+            Example(
+                title="A link to read aloud", command=f'curl -X POST "{origin}{of_defaults}"', output=f"{origin}/{ART_NAME}"
+            )
+        ],
+        "shortLinkOfVariant": [
+            Example(title="A link to read aloud", command=f'curl -X POST "{origin}{link}"', output=f"{origin}/{ART_NAME}")
+        ],
         "storedArtOfVariant": [Example(title="By its URL", command=f'curl "{origin}{link}"', output=BLOCKS)],
         "storedFile": [
-            Example(title="As text", command=f'curl "{origin}{link.replace("12&style=blocks", "16")}.txt"', output=ART),
+            Example(title="As text", command=f'curl "{origin}{of_defaults}.txt"', output=ART),
             Example(
                 title="As a picture",
-                command=f"""curl -o art.png -w '%{{content_type}}' "{origin}{link.replace("12&style=blocks", "16")}.png\"""",
+                command=f"""curl -o art.png -w '%{{content_type}}' "{origin}{of_defaults}.png\"""",
                 output="image/png",
             ),
         ],

@@ -36,7 +36,7 @@ _CACHE_STATUS: Final = {
 """Cache-Status (RFC 9211) of art from each source: stored, newly converted, or shared with an identical request."""
 
 _PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'{styles}{attributes}; font-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -116,6 +116,13 @@ def for_deletion(response: Response) -> None:
     del response.headers["Content-Type"]
 
 
+def for_location(response: Response, path: str) -> None:
+    """Give the client the path of what it asked for or has made, and keep this out of caches."""
+    response.headers["Location"] = path
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Accept"
+
+
 def for_health_check(response: Response) -> None:
     """Keep the answer to a health check out of caches."""
     response.headers["Cache-Control"] = "no-store"
@@ -126,10 +133,12 @@ def for_front_page(response: Response) -> None:
     response.headers["Vary"] = "Accept, User-Agent"
 
 
-def for_page(response: Response, *, inline_style: str) -> None:
-    """Allow the page its own script and files, and exactly this inline style sheet."""
+def for_page(response: Response, *, inline_style: str = "", has_colours: bool = False) -> None:
+    """Allow a page its own script and files, this inline style sheet if there is one, and the colours of art as attributes."""
     style_hash = base64.b64encode(hashlib.sha256(inline_style.encode()).digest()).decode()
-    response.headers["Content-Security-Policy"] = _PAGE_POLICY.format(style=style_hash)
+    styles = f" 'sha256-{style_hash}'" if inline_style else ""
+    attributes = "; style-src-attr 'unsafe-inline'" if has_colours else ""
+    response.headers["Content-Security-Policy"] = _PAGE_POLICY.format(styles=styles, attributes=attributes)
 
 
 def for_docs_page(response: Response) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asciist.options import ConversionOptions
-from asciist.protocol.links import NAME_PATTERN
+from asciist.protocol.links import CODE_PATTERN, NAME_PATTERN
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import ArtSource, ServedArt
 from asciist.telemetry import logs
@@ -34,7 +34,9 @@ _ENTRY_BYTES: Final = 4096
 _MAX_SECONDS: Final = 60.0
 """Maximum age of an answer. Art that another machine has deleted from the store is served for this long at most."""
 
-_PATH: Final = re.compile(rf"/{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}}(?:\.[a-z.]{{1,8}})?")
+_PATH: Final = re.compile(
+    rf"/(?:{CODE_PATTERN}|{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}})(?:\.[a-z.]{{1,8}})?"
+)
 
 _VARYING: Final = ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ORIGIN", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
 """Request headers on which an answer may depend."""

@@ -6,7 +6,7 @@ from asciist import formats
 from asciist.limits import Limits
 from asciist.options import OPTIONS, STYLES
 from asciist.protocol.artifacts import VARIANT_PATTERN
-from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
+from asciist.protocol.links import CAPABILITY_PATTERN, CODE_PATTERN, NAME_PATTERN
 from service import files
 from service.examples import ART_NAME, HEART, SMALL, examples
 from service.headers import INVERT
@@ -103,7 +103,7 @@ def _conversion_paths() -> _Schema:
             "post": _operation(
                 "Convert an image",
                 "convert",
-                _CONVERSION_ANSWERS,
+                {**_CONVERSION_ANSWERS, "303": _ref("responses", "SeeArt")},
                 parameters=options,
                 body={
                     "application/json": {"schema": _ref("schemas", "JsonRequest"), "example": {"width": 8, "image": HEART}},
@@ -158,12 +158,28 @@ def _stored_paths() -> _Schema:
         "503": _ref("responses", "Unavailable"),
     }
     file_answers = answers | {"200": _ref("responses", "StoredFile")}
-    name, variant, width, suffix = (
-        _ref("parameters", parameter) for parameter in ("ArtName", "Variant", "WidthInPath", "Suffix")
+    moved = {"301": _ref("responses", "Misspelled")}
+    shared_answers, shared_file_answers = answers | moved, file_answers | moved
+    sharing_answers = {
+        "201": _ref("responses", "ShortLink"),
+        "303": _ref("responses", "SeeArt"),
+        "405": _ref("responses", "NoName"),
+        **{status: answers[status] for status in ("400", "404", "503")},
+        "504": _ref("responses", "NotReadyInTime"),
+    }
+    name, variant, width, suffix, code = (
+        _ref("parameters", parameter) for parameter in ("ArtName", "Variant", "WidthInPath", "Suffix", "Code")
     )
     return {
+        "/{code}": {"get": _operation("Get shared art", "sharedArt", shared_answers, parameters=[code], tag=_STORED)},
+        "/{code}.{suffix}": {
+            "get": _operation(
+                "Get a file of shared art", "sharedFile", shared_file_answers, parameters=[code, suffix], tag=_STORED
+            )
+        },
         "/{name}/width/{width}": {
-            "get": _operation("Get stored art", "storedArt", answers, parameters=[name, width], tag=_STORED)
+            "get": _operation("Get stored art", "storedArt", answers, parameters=[name, width], tag=_STORED),
+            "post": _operation("Get a short link to art", "shortLink", sharing_answers, parameters=[name, width], tag=_STORED),
         },
         "/{name}/style/{variant}/width/{width}": {
             "get": _operation(
@@ -172,7 +188,14 @@ def _stored_paths() -> _Schema:
                 answers,
                 parameters=[name, variant, width],
                 tag=_STORED,
-            )
+            ),
+            "post": _operation(
+                "Get a short link to art with non-default options",
+                "shortLinkOfVariant",
+                sharing_answers,
+                parameters=[name, variant, width],
+                tag=_STORED,
+            ),
         },
         "/{name}/width/{width}.{suffix}": {
             "get": _operation(
@@ -229,6 +252,11 @@ def _path_parameters(limits: Limits) -> _Schema:
     any_name = {"type": "string", "minLength": 1}
     width = OPTIONS["width"]
     return {
+        "Code": _path(
+            "code",
+            {"type": "string", "pattern": f"^{CODE_PATTERN}$"},
+            "Code of a short link. Capitals, missing hyphens, and the letters O, I and L for digits lead to the right one.",
+        ),
         "ArtName": _path("name", art_name, "Name of this art, as in Content-Location. Nobody can guess it."),
         "Capability": _path("capability", capability, "Given to whoever uploaded the image, in Link (rel=edit). It expires."),
         "FileName": _path("name", any_name, "Any name, such as `curl -T` sends. It is ignored."),
@@ -282,6 +310,11 @@ def _answer_schemas() -> _Schema:
             "properties": required | {"invert": invert},
             "additionalProperties": False,
         },
+        "ShortLink": {
+            "type": "object",
+            "required": ["url"],
+            "properties": {"url": {"type": "string", "description": "URL of the short link."}},
+        },
         "Error": {
             "type": "object",
             "required": ["error"],
@@ -314,6 +347,16 @@ def _responses() -> _Schema:
         ),
         "StoredArt": _art_answer("The art."),
         "StoredFile": _art_answer("The art in the form that the suffix names."),
+        "ShortLink": {
+            "description": "The URL of the short link, which shows the same as the long one.",
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/json": {"schema": _ref("schemas", "ShortLink")},
+            },
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "The path of the short link."}},
+        },
+        "SeeArt": _text("Redirect of a browser, after its form, to the art."),
+        "Misspelled": _text("Redirect to the right spelling of the code."),
         "NotModified": {"description": "Not modified: the client's copy (If-None-Match) is current."},
         "InvalidUpload": _error(
             "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels, or an "
@@ -324,6 +367,7 @@ def _responses() -> _Schema:
         "InvalidUrl": _error("An option in the URL has an invalid value, or the URL of a file has a query."),
         "ImageNotFound": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
         "ArtNotFound": _error("The art is not stored."),
+        "NoName": _error("The path does not contain a name of art."),
         "NoCapability": _error("The path does not contain a capability."),
         "Undrawable": _error(
             "No picture of the art can be drawn: the font lacks one of its characters, or it is too large for an SVG."

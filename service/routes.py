@@ -13,8 +13,9 @@ from asciist.telemetry import logs
 from service import answers
 from service.admission import Admission
 from service.hot_answers import SharedCounter
-from service.parsing import options_from_text, options_from_url, parse_upload
+from service.parsing import options_from_text, parse_upload
 from service.request_log import trace_of
+from service.sharing import SharedLinks
 from service.uploads import Uploads
 
 
@@ -34,6 +35,8 @@ def blueprint(
     """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
     limits = settings.limits
+    shared = SharedLinks(requester, links, limits)
+    _add_routes_of_links(routes, shared)
 
     @routes.post("/")
     @routes.put("/")
@@ -45,8 +48,9 @@ def blueprint(
             upload = parse_upload(current_request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
             served = requester.convert(upload.image, upload.options, trace_of(current_request.environ))
-        image_path = links.image_path(served.digest)
-        return answers.art_answer(served, path=links.art_path(served.digest, served.options), image_path=image_path)
+        if answers.is_submitted_form():
+            return answers.redirection(shared.shortest_path(served))
+        return answers.art_answer(served, path=shared.long_path(served), image_path=links.image_path(served.digest))
 
     @routes.post("/image/<capability:capability>")
     def convert_stored_image(capability: str) -> Response:
@@ -55,24 +59,13 @@ def blueprint(
         logs.add(style=options.style, width=options.width)
         with admission.admit():
             served = requester.convert_stored_image(digest, options, trace_of(request.environ))
-        return answers.art_answer(served, path=links.art_path(digest, options), image_path=request.path)
+        return answers.art_answer(served, path=shared.long_path(served), image_path=request.path)
 
     @routes.delete("/image/<capability:capability>")
     def delete_image(capability: str) -> Response:
         requester.delete(links.digest_of_image(capability))
         deletions.increment()
         return answers.deletion_answer()
-
-    @routes.get("/<link:name>/width/<width>")
-    @routes.get("/<link:name>/width/<columns:width>.<suffix:suffix>")
-    @routes.get("/<link:name>/style/<variant>/width/<width>")
-    @routes.get("/<link:name>/style/<variant>/width/<columns:width>.<suffix:suffix>")
-    def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE, suffix: str = "") -> Response:
-        # Sites on which a link is shared add parameters to it. Whoever asks for a file with options expects them to count.
-        options = options_from_url(variant, width, limits, query=request.args if suffix else ())
-        served = requester.stored_art(links.digest_of_art(name, options), options)
-        path = links.art_path(served.digest, options)
-        return answers.art_file(served, path=path, suffix=suffix) if suffix else answers.art_answer(served, path=path)
 
     @routes.get("/")
     def front_page() -> Response:
@@ -95,3 +88,32 @@ def blueprint(
         return answers.docs_page()
 
     return routes
+
+
+def _add_routes_of_links(routes: Blueprint, shared: SharedLinks) -> None:
+    """Add the routes that show stored art by its links, and that make short ones."""
+
+    @routes.get("/<link:name>/width/<width>")
+    @routes.get("/<link:name>/width/<columns:width>.<suffix:suffix>")
+    @routes.get("/<link:name>/style/<variant>/width/<width>")
+    @routes.get("/<link:name>/style/<variant>/width/<columns:width>.<suffix:suffix>")
+    def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE, suffix: str = "") -> Response:
+        # Sites on which a link is shared add parameters to it. Whoever asks for a file with options expects them to count.
+        served = shared.art(name, variant, width, query=request.args if suffix else ())
+        return answers.stored_answer(served, path=shared.long_path(served), suffix=suffix)
+
+    @routes.post("/<link:name>/width/<width>")
+    @routes.post("/<link:name>/style/<variant>/width/<width>")
+    def share(name: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
+        return answers.short_link(shared.code(shared.art(name, variant, width)))
+
+    @routes.get("/<code:code>")
+    @routes.get("/<code:code>.<suffix:suffix>")
+    def shared_art(code: str, suffix: str = "") -> Response:
+        served = shared.art_of_code(code, query=request.args if suffix else ())
+        return answers.stored_answer(served, path=f"/{code}", suffix=suffix)
+
+    @routes.get("/<spelling:code>")
+    @routes.get("/<spelling:code>.<suffix:suffix>")
+    def misspelled_code(code: str, suffix: str = "") -> Response:
+        return answers.redirection(f"/{code}.{suffix}" if suffix else f"/{code}", is_permanent=True)

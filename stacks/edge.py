@@ -52,8 +52,8 @@ _SET_VIEWER: Final = f"""function handler(event) {{
 """
 """Function that sets the header. It also asks for the page on behalf of programs that show previews of links, because the cache
 does not distinguish answers by User-Agent."""
-_CACHED: Final = ("/*/width/*", "/static/*")
-"""Paths whose responses may be cached, for as long as they say."""
+_CACHED: Final = ("/*/width/*", "/????-????-????*", "/static/*")
+"""Paths whose responses may be cached, for as long as they say: of art, by long and by short links, and of static files."""
 
 
 class EdgeStack(Stack):

@@ -1,92 +1,33 @@
-// The page: converts an image without reloading, and draws it again whenever a control changes. It uses the public HTTP
-// API, and every URL that it shows also works without this script.
+// The editor: converts images without reloading, and draws the art again whenever a control changes. It uses the public HTTP API,
+// and every URL that it shows also works without this script.
 
 import { copyText } from "./clipboard.js";
+import { chooseColours, chosenColours, isLightPaper } from "./colours.js";
+import { convert, Cancelled, noAnswer, remove, send, TIMEOUT, UserError } from "./service.js";
 import { TEXT } from "./text.js";
 
 const MEGABYTE = 1e6;
+const MAX_IMAGES = 50; // at once
 const PROGRESS_DELAY = 300; // milliseconds before the progress bar appears
-const TIMEOUT = 90_000; // milliseconds: longer than the longest upload and its conversion
 const ESCAPE_CODE = /\x1b\[[\d;]*m/g;
+const INK = { dark: "#eceff3", light: "#111111" }; // as in the style sheet, by the background of the art
+const PAPER = { dark: "#0b0e13", light: "#ffffff" };
 
 const $ = (id) => document.getElementById(id);
 const form = $("form");
 const fields = form.elements;
 const maxBytes = Number(document.body.dataset.maxBytes);
+const isWide = matchMedia("(min-width: 50rem)"); // as in the style sheet
 
-let image = null; // the chosen image: {name, file}, and {address} once the service has it: that converts and deletes it
+// An image is {name, file} and, after a reload, has no file; {url} shows it; {address}, once the service has it, converts and
+// deletes it; {attempted} is the query of its latest conversion, with {art} or {error}; {refusal} is why it is not sent.
+let images = []; // those that were chosen together
+let image = null; // the one that the controls apply to
 let shown = null; // the art on the page: {image, text, query, address, isLight, columns, rows}; an error does not change it
-let conversion = null; // the conversion in progress: {controller, done}
-let outdated = false; // true if a control changed since the conversion began
-
-/** An error with a sentence for the user. `retryable`: the same action may work later. */
-class UserError extends Error {
-  constructor(sentence, retryable = false) {
-    super(sentence);
-    this.retryable = retryable;
-  }
-}
-class Cancelled extends Error {}
-const noAnswer = () => new UserError(TEXT.noAnswer, true);
-
-// Requests to the service
-
-/** Sends one request. Throws a UserError if there is no response. */
-function send(method, address, { body = null, signal = null, onProgress = null } = {}) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch reports no upload progress
-    const lost = () => reject(noAnswer());
-    request.open(method, address);
-    request.setRequestHeader("Accept", "text/plain");
-    request.timeout = TIMEOUT;
-    if (onProgress) request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
-    request.onload = () => resolve(request);
-    request.onerror = lost;
-    request.ontimeout = lost;
-    request.onabort = () => reject(new Cancelled());
-    if (signal?.aborted) return reject(new Cancelled());
-    signal?.addEventListener("abort", () => request.abort());
-    request.send(body);
-  });
-}
-
-/** Returns the art of an image with these options. Uploads the image only if the service does not have it. */
-async function convert(image, query, signal = null) {
-  let answer = null;
-  if (image.address) answer = await send("POST", `${image.address}?${query}`, { signal });
-  if (image.file && (!answer || answer.status === 404)) {
-    answer = await send("PUT", `/?${query}`, { body: image.file, signal, onProgress: showSent });
-  }
-  if (!answer) throw new UserError(TEXT.notYours);
-  if (answer.status === 404) throw new UserError(TEXT.imageGone);
-  if (answer.status !== 200) throw new UserError(sentence(answer), answer.status >= 500);
-  image.address = answer.getResponseHeader("Link")?.match(/<([^>]+)>; rel="edit"/)?.[1] ?? image.address;
-  return { text: artOf(answer), address: answer.getResponseHeader("Content-Location"), isLight: isLight(answer, query) };
-}
-
-/** Returns whether art has dark characters for a light background: as chosen by the service, or else as asked. */
-const isLight = (answer, query) => (answer.getResponseHeader("Asciist-Invert") ?? query.get("invert")) === "true";
-
-const artOf = (answer) => answer.responseText.replace(/\n$/, "");
-
-/** Deletes the image and all its art from the service. */
-async function deleteImage() {
-  conversion?.controller.abort();
-  await conversion?.done;
-  const answer = await send("DELETE", image.address);
-  if (answer.status !== 204) throw new UserError(sentence(answer), answer.status >= 500);
-  delete image.address;
-  $("delete").hidden = $("files").hidden = $("permalink").hidden = $("copy-link").hidden = true;
-  history.replaceState(null, "", "/");
-  showStatus(TEXT.deleted);
-}
-
-/** Returns the sentence of an error response. If a proxy sent a page instead, returns a sentence with the status. */
-function sentence(answer) {
-  const text = answer.responseText.trim();
-  const isSentence = text && text.length < 500 && answer.getResponseHeader("Content-Type")?.startsWith("text/plain");
-  return isSentence ? `${text[0].toUpperCase()}${text.slice(1)}.` : TEXT.failed(answer.status);
-}
+let wanted = new URLSearchParams(); // the options of the latest change
+let conversion = null; // the conversions in progress: {controller, done}
+let outdated = false; // true if a control changed since the conversion of `image` began
+let comparing = null; // true or false once the reader has chosen whether the original is shown
 
 /** Returns the values of the controls as query parameters. */
 function options() {
@@ -98,11 +39,21 @@ function options() {
   return query;
 }
 
+/** Sets the controls to the values of a query. */
+function setOptions(query) {
+  for (const field of form.querySelectorAll("[data-option]")) {
+    if (field.type === "checkbox") field.checked = query.has(field.name);
+    else if (query.has(field.name)) field.value = query.get(field.name);
+  }
+  showControls();
+}
+
 // From controls to art
 
-/** Converts the image with the current options. During a conversion, only the latest change is remembered. */
+/** Converts the image with the current options, and then the others. Of changes meanwhile, only the latest is remembered. */
 function update() {
   if (!form.checkValidity()) return;
+  wanted = options();
   outdated = true;
   if (conversion) return;
   const controller = new AbortController();
@@ -111,17 +62,11 @@ function update() {
 
 async function updateUntilCurrent(signal) {
   try {
-    while (outdated) {
-      outdated = false;
-      try {
-        await showArt(signal);
-      } catch (error) {
-        if (!outdated || error instanceof Cancelled) throw error; // ignore an error of options that are no longer chosen
-      }
+    image ??= await sample(); // a control was changed before an image was chosen
+    for (let next = image; next; next = outdated ? image : images.find(({ attempted }) => attempted !== wanted.toString())) {
+      if (next === image) outdated = false;
+      await attempt(next, signal);
     }
-    showError(null);
-    document.title = TEXT.title(shown.columns, shown.rows);
-    rememberImage();
   } catch (error) {
     outdated = false;
     showError(error);
@@ -130,45 +75,100 @@ async function updateUntilCurrent(signal) {
   }
 }
 
-async function showArt(signal) {
-  image ??= await sample(); // a control was changed before an image was chosen
-  const query = options();
+/** Converts one image with the wanted options. Throws if this was cancelled; another error is kept with the image. */
+async function attempt(tried, signal) {
+  const query = wanted;
   const began = performance.now();
-  $("doing").textContent = TEXT.waiting;
-  $("bar").removeAttribute("value");
-  const progressTimer = setTimeout(() => ($("progress").hidden = false), PROGRESS_DELAY);
+  const progress = tried === image ? startProgress() : null;
+  tried.attempted = query.toString();
+  tried.error = null;
   try {
-    draw({ query, ...(await convert(image, query, signal)) });
-    showStatus(TEXT.done(shown.columns, shown.rows, number((performance.now() - began) / 1000, 2)));
+    if (tried.refusal) throw tried.refusal;
+    const converted = await convert(tried, query, { signal, onProgress: (...sizes) => tried === image && showSent(...sizes) });
+    tried.art = describe({ image: tried, query, ...converted });
+  } catch (error) {
+    if (error instanceof Cancelled) throw error;
+    tried.error = error;
   } finally {
-    clearTimeout(progressTimer);
-    $("progress").hidden = true;
+    progress?.stop();
   }
+  listImages();
+  if (tried !== image || (tried.error && outdated)) return; // an error of options that are no longer chosen
+  showImage();
+  if (!tried.error) showStatus(TEXT.done(shown.columns, shown.rows, number((performance.now() - began) / 1000, 2)));
+  keepForReload();
 }
 
-/** Keeps the image's address with the entry of this page in the history of this tab, so that it outlives a reload. */
-function rememberImage() {
-  history.replaceState(image.address ? { address: image.address } : null, "", shown.address);
+/** Keeps the addresses of the images with the entry of this page in the history of this tab, so that they outlive a reload. */
+function keepForReload() {
+  const kept = images.filter(({ address }) => address);
+  const state = kept.length
+    ? { images: kept.map(({ name, address }) => ({ name, address })), chosen: kept.indexOf(image), query: wanted.toString() }
+    : null;
+  history.replaceState(state, "");
+}
+
+function restore({ images: kept, chosen, query }) {
+  images = kept.map((known) => ({ ...known }));
+  image = images[chosen] ?? images[0];
+  setOptions(new URLSearchParams(query));
+  listImages();
+  update();
 }
 
 async function sample() {
   const answer = await fetch(document.body.dataset.sample).catch(() => null);
   if (!answer?.ok) throw noAnswer();
-  return { name: TEXT.sampleName, file: await answer.blob() };
+  const file = await answer.blob();
+  images = [{ name: TEXT.sampleName, file, url: URL.createObjectURL(file), isSample: true }];
+  return images[0];
 }
 
-/** Converts an image that was chosen, dropped, pasted or photographed. */
-async function useImage(file) {
-  if (!file) return;
+/** Converts images that were chosen, dropped, pasted or photographed, in place of the previous ones. */
+async function useImages(files) {
+  const chosen = [...files];
+  if (!chosen.length) return;
   conversion?.controller.abort();
   await conversion?.done;
   showError(null);
-  if (file.size > maxBytes) {
-    return showError(new UserError(TEXT.tooLarge(number(file.size / MEGABYTE), number(maxBytes / MEGABYTE))));
-  }
-  if (file.size === 0) return showError(new UserError(TEXT.emptyFile));
-  image = { name: file.name || TEXT.pastedName, file };
+  const refusals = chosen.map(refusalOf);
+  if (chosen.length > MAX_IMAGES) return showError(new UserError(TEXT.tooMany(MAX_IMAGES)));
+  if (chosen.length === 1 && refusals[0]) return showError(refusals[0]);
+  for (const { url } of images) if (url) URL.revokeObjectURL(url);
+  images = chosen.map((file, number) => ({
+    name: file.name || TEXT.pastedName,
+    file,
+    url: URL.createObjectURL(file),
+    refusal: refusals[number],
+  }));
+  image = images[0];
+  listImages();
   update();
+}
+
+function refusalOf({ size }) {
+  if (size > maxBytes) return new UserError(TEXT.tooLarge(number(size / MEGABYTE), number(maxBytes / MEGABYTE)));
+  return size === 0 ? new UserError(TEXT.emptyFile) : null;
+}
+
+/** Makes another of the images the one that is shown and that the controls apply to. */
+function select(other) {
+  image = other;
+  listImages();
+  showImage();
+  keepForReload();
+  if (image.attempted !== wanted.toString()) update();
+}
+
+/** Deletes the image and all its art from the service. */
+async function deleteImage() {
+  conversion?.controller.abort();
+  await conversion?.done;
+  await remove(image);
+  image.art.address = null;
+  showImage();
+  keepForReload();
+  showStatus(TEXT.deleted);
 }
 
 // Drawing
@@ -192,11 +192,24 @@ function runs(art) {
   });
 }
 
-/** Shows art: {text, query, address, isLight}. */
-function draw(drawn) {
-  remember(drawn);
+/** Returns art with its size. */
+function describe(art) {
+  const lines = art.text.replace(ESCAPE_CODE, "").split("\n");
+  return { ...art, columns: [...lines[0]].length, rows: lines.length };
+}
+
+/** Shows the art of the image, if it has any, and its error, if it has one. */
+function showImage() {
+  showError(image.error);
+  showOriginal();
+  $("stage").classList.toggle("empty", !image.art && images.length > 1); // the art of another image would be misleading
+  if (image.art) draw(image.art);
+}
+
+function draw(art) {
+  shown = art;
   const lines = document.createDocumentFragment();
-  for (const [row, line] of runs(drawn.text).entries()) {
+  for (const [row, line] of runs(art.text).entries()) {
     if (row) lines.append("\n");
     for (const run of line) {
       if (!run.foreground && !run.background) {
@@ -210,16 +223,72 @@ function draw(drawn) {
       lines.append(span);
     }
   }
-  const art = $("art");
-  art.replaceChildren(lines);
-  art.style.setProperty("--columns", shown.columns);
-  art.style.setProperty("--rows", shown.rows);
-  art.setAttribute("aria-label", TEXT.artLabel(image.name, shown.columns, shown.rows));
-  $("stage").classList.toggle("light", drawn.isLight);
+  const drawing = $("art");
+  drawing.replaceChildren(lines);
+  setSize(art);
+  drawing.setAttribute("aria-label", TEXT.artLabel(art.image.name, art.columns, art.rows));
+  $("stage").classList.toggle("light", art.isLight);
+  showColours();
   letKeyboardScroll();
-  $("permalink").href = drawn.address;
-  $("permalink").hidden = $("copy-link").hidden = false;
-  $("delete").hidden = !image.address;
+  offerFiles();
+  $("permalink").hidden = $("copy-link").hidden = !art.address;
+  $("share").hidden = !art.address || !navigator.share;
+  if (art.address) $("permalink").href = art.address;
+  $("delete").hidden = !art.image.address;
+  showStatus(TEXT.size(art.columns, art.rows));
+  document.title = TEXT.title(art.columns, art.rows);
+}
+
+/** Tells the style sheet the size of the art, from which it fits the art into its place. */
+function setSize({ columns, rows }) {
+  $("art").style.setProperty("--columns", columns);
+  $("art").style.setProperty("--rows", rows);
+}
+
+/** Lists the images, if there are several, to choose the one that is shown. */
+function listImages() {
+  $("images").hidden = images.length < 2;
+  $("images").replaceChildren(...(images.length < 2 ? [] : images.map(listed)));
+}
+
+function listed(each) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.ariaCurrent = each === image ? "true" : null;
+  const note = each.error ? TEXT.failedImage : each.art ? "" : TEXT.waitingImage;
+  if (each.url) {
+    const picture = new Image();
+    picture.src = each.url;
+    picture.alt = "";
+    picture.onerror = () => picture.remove(); // a format that this browser does not show
+    button.append(picture);
+  }
+  const name = document.createElement("span");
+  name.textContent = each.name;
+  button.append(name);
+  if (note) button.append(Object.assign(document.createElement("small"), { textContent: note }));
+  button.onclick = () => select(each);
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
+}
+
+/** Shows the original beside the art or, on a phone, in its place. */
+function showOriginal() {
+  const canShow = !image || Boolean(image.url);
+  const isOfInterest = image && !image.refusal && (image.art || !image.error);
+  const shows = canShow && Boolean(isOfInterest) && (comparing ?? (isWide.matches && !image.isSample));
+  $("compare").hidden = !canShow;
+  $("compare").setAttribute("aria-pressed", shows);
+  $("views").classList.toggle("comparing", shows);
+  $("original").hidden = !shows;
+  if (!shows) return;
+  const picture = $("picture");
+  if (picture.src !== image.url) {
+    picture.hidden = false;
+    picture.src = image.url;
+  }
+  picture.alt = TEXT.original(image.name);
 }
 
 /** Makes the stage focusable if it scrolls: at actual size, or with tall art. */
@@ -230,10 +299,38 @@ function letKeyboardScroll() {
   else stage.removeAttribute("tabindex");
 }
 
-function remember(drawn) {
-  const lines = drawn.text.replace(ESCAPE_CODE, "").split("\n");
-  shown = { ...drawn, image, columns: [...lines[0]].length, rows: lines.length };
-  if (shown.address) offerFiles();
+/** Shows the chosen ink and paper, or those of the art, on the stage and in their controls. */
+function showColours() {
+  const colours = chosenColours();
+  const background = shown.isLight ? "light" : "dark";
+  const { style } = $("stage");
+  for (const [name, own] of [["ink", INK], ["paper", PAPER]]) {
+    if (colours && shown.address) style.setProperty(`--${name}`, colours[name]);
+    else style.removeProperty(`--${name}`);
+    $(name).value = colours?.[name] ?? own[background];
+  }
+  $("plain").hidden = !colours;
+}
+
+/** Applies an ink and a paper, or null for those of the art, and has the art drawn for a background as dark or light. */
+function setColours(colours) {
+  chooseColours(colours);
+  const invert = colours ? String(isLightPaper(colours)) : "auto";
+  if (fields.invert.value === invert) return showColours();
+  fields.invert.value = invert;
+  update();
+}
+
+function startProgress() {
+  $("doing").textContent = TEXT.waiting;
+  $("bar").removeAttribute("value");
+  const timer = setTimeout(() => ($("progress").hidden = false), PROGRESS_DELAY);
+  return {
+    stop() {
+      clearTimeout(timer);
+      $("progress").hidden = true;
+    },
+  };
 }
 
 function showSent(sent, total) {
@@ -269,36 +366,44 @@ const hasBackgrounds = () => runs(shown.text).some((line) => line.some((run) => 
 /** Returns the art without colour. Characters that were chosen together with two colours need them: it is converted again. */
 async function plainText() {
   if (!hasBackgrounds()) return shown.text.replace(ESCAPE_CODE, "");
-  return (await convert(shown.image, withoutColor())).text;
-}
-
-function withoutColor() {
   const query = new URLSearchParams(shown.query);
   query.delete("color");
-  return query;
+  return (await convert(shown.image, query)).text;
 }
 
 /** Makes the links of files those of the art on the page. */
 function offerFiles() {
-  const name = (shown.image?.name ?? "asciist").replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-");
+  $("files").hidden = !shown.address;
+  const name = shown.image.name.replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-");
   for (const link of document.querySelectorAll("[data-file]")) {
     link.href = `${shown.address}.${link.dataset.file}`;
     link.download = `${name}-${shown.columns}.${link.dataset.file}`;
   }
-  $("files").hidden = false;
 }
 
-/** Downloads the text of art whose characters were chosen together with two colours: that of the art without colour. */
-async function downloadText(event) {
-  const isConvertible = shown.image.address || shown.image.file; // the art of a link that was opened is not
-  if (!hasBackgrounds() || !isConvertible) return;
+/** Downloads a file that the service does not have: text without the colours it needs, or art in the chosen colours. */
+async function downloadOwn(event) {
+  const { file } = event.currentTarget.dataset;
+  const { download } = event.currentTarget;
+  const colours = chosenColours();
+  if (file === "txt" ? !hasBackgrounds() : !colours) return;
   event.preventDefault();
-  const link = document.createElement("a");
-  link.download = event.target.download;
-  link.href = URL.createObjectURL(new Blob([await plainText(), "\n"], { type: "text/plain" }));
+  const blob =
+    file === "txt"
+      ? new Blob([await plainText(), "\n"], { type: "text/plain" })
+      : await (await import("./recolour.js")).colouredFile(shown.address, file, colours, textAt);
+  const link = Object.assign(document.createElement("a"), { download, href: URL.createObjectURL(blob) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), TIMEOUT);
 }
+
+async function textAt(address) {
+  const answer = await send("GET", address);
+  if (answer.status !== 200) throw new UserError(answer.responseText || TEXT.failed(answer.status));
+  return answer.responseText;
+}
+
+const sharing = () => import("./share.js");
 
 async function copy(text) {
   await copyText(text);
@@ -318,34 +423,54 @@ function listen() {
   });
   form.addEventListener("input", ({ target }) => {
     if (target.type === "file") return;
+    if (target.type === "color") return setColours({ ink: $("ink").value, paper: $("paper").value });
     if (target === $("slider")) fields.width.value = target.value;
-    if (target === fields.width) $("slider").value = target.value;
-    enableFields();
+    showControls();
     update();
   });
   form.addEventListener("change", () => form.reportValidity());
   for (const id of ["image", "photo"]) {
     on(id, "change", ({ target }) => {
-      const [file] = target.files;
+      const files = [...target.files];
       target.value = ""; // so that choosing the same file again is a change
-      return useImage(file);
+      return useImages(files);
+    });
+  }
+  for (const button of document.querySelectorAll("[data-reset]")) {
+    button.addEventListener("click", () => {
+      for (const field of button.parentElement.querySelectorAll("[data-option]")) field.value = field.dataset.default;
+      showControls();
+      update();
     });
   }
   on("cancel", "click", () => conversion?.controller.abort());
   on("retry", "click", update);
   on("delete", "click", deleteImage);
   on("copy", "click", async () => copy(await plainText()));
-  on("copy-link", "click", () => copy(new URL(shown.address, location.href).href));
+  on("copy-link", "click", async () => showStatus(TEXT.copiedLink(await (await sharing()).copyUrl(shown.address))));
+  on("share", "click", async () => (await sharing()).share(shown.address));
+  on("permalink", "click", async (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // for a new tab, the long URL does as well
+    event.preventDefault();
+    location.assign(await (await sharing()).shortUrl(shown.address));
+  });
+  on("plain", "click", () => setColours(null));
+  on("compare", "click", async () => {
+    comparing = $("compare").getAttribute("aria-pressed") !== "true";
+    image ??= await sample();
+    showOriginal();
+    letKeyboardScroll();
+  });
+  on("picture", "error", ({ target }) => (target.hidden = true));
   on("zoom", "click", () => {
     $("zoom").setAttribute("aria-pressed", $("stage").classList.toggle("actual"));
     letKeyboardScroll();
   });
-  for (const link of document.querySelectorAll("[data-file=txt]")) {
-    link.addEventListener("click", (event) => downloadText(event).catch(showError));
+  for (const link of document.querySelectorAll("[data-file]")) {
+    link.addEventListener("click", (event) => downloadOwn(event).catch(showError));
   }
   addEventListener("paste", ({ clipboardData, target }) => {
-    const [file] = clipboardData.files;
-    if (file) useImage(file);
+    if (clipboardData.files.length) useImages(clipboardData.files);
     else if (!target.matches?.("input")) showError(new UserError(TEXT.emptyClipboard));
   });
   addEventListener("dragover", (event) => {
@@ -356,52 +481,45 @@ function listen() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     document.body.classList.remove("dropping");
-    const [item] = event.dataTransfer.items;
-    if (item?.webkitGetAsEntry()?.isDirectory) return showError(new UserError(TEXT.folder));
-    const [file] = event.dataTransfer.files;
-    if (file) useImage(file);
+    const { items, files } = event.dataTransfer;
+    if ([...items].some((item) => item.webkitGetAsEntry()?.isDirectory)) return showError(new UserError(TEXT.folder));
+    if (files.length) useImages(files);
     else showError(new UserError(TEXT.notAFile));
   });
 }
 
-/** Enables the fields that apply to the style and the colour. */
-function enableFields() {
+/** Enables the fields that apply to the style and the colour, and shows the values of the sliders. */
+function showControls() {
   const { style, color, paint, shapes } = fields;
   paint.disabled = !color.checked || style.value === "ramp";
   shapes.disabled = paint.disabled || paint.value === "text" || style.value !== "blocks";
   fields.chars.disabled = !fields.chars.dataset.styles.split(" ").includes(fields.style.value);
-}
-
-/** Shows the art of the link that was opened. Only whoever uploaded the image has the address that makes other art of it. */
-async function openLink(permalink) {
-  const known = document.body.dataset.image ? { address: document.body.dataset.image } : (history.state ?? {});
-  image = { name: TEXT.permalinkName, ...known };
-  const isLight = $("stage").classList.contains("light");
-  const linked = { text: $("art").textContent, query: options(), address: permalink, isLight };
-  remember(linked);
-  letKeyboardScroll();
-  rememberImage(); // the page may answer a form, and then has the URL /
-  $("delete").hidden = !image.address;
-  if (fields.color.checked) { // the art in the page has no colours
-    const answer = await send("GET", permalink);
-    if (answer.status === 200) draw({ ...linked, text: artOf(answer) });
-  }
+  $("slider").value = fields.width.value;
+  for (const output of form.querySelectorAll("output")) output.value = $(output.htmlFor.value).value;
 }
 
 function start() {
   document.documentElement.classList.add("scripting");
   fields.image.required = false; // an image may also be dropped or pasted
-  enableFields();
-  listen();
-  const { permalink } = document.body.dataset;
-  if (permalink) {
-    openLink(permalink).catch(showError);
+  fields.image.multiple = true;
+  const narrow = $("narrow");
+  const sampleArt = getComputedStyle(narrow).display === "none" ? $("art") : narrow;
+  shown = describe({ image: { name: TEXT.sampleName }, text: sampleArt.textContent, query: new URLSearchParams(), isLight: false });
+  if (sampleArt === narrow) {
+    $("art").replaceWith(narrow);
+    narrow.id = "art";
+    setSize(shown);
   } else {
-    remember({ text: $("art").textContent, query: new URLSearchParams(), address: null, isLight: false });
-    // About 7 pixels per character, or 5 in a narrow window such as that of a phone.
-    const room = $("stage").clientWidth;
-    fields.width.value = $("slider").value = Math.min(140, Math.max(60, Math.round(room / (room < 600 ? 5 : 7))));
+    narrow.remove();
   }
+  fields.width.value = shown.columns; // so that the first conversion has the width of what is seen
+  const colours = chosenColours();
+  if (colours) fields.invert.value = String(isLightPaper(colours));
+  showControls();
+  showColours();
+  showOriginal();
+  listen();
+  if (history.state?.images) restore(history.state);
 }
 
 start();

@@ -1,12 +1,13 @@
-// Every sentence that the page's script shows.
+// Every sentence that the scripts of the pages show.
 
 export const TEXT = {
   noAnswer: "The service does not answer. Check the connection and try again.",
   imageGone: "The service no longer has this image. Choose it again.",
   failed: (status) => `The service failed with status ${status}. Try again.`,
   tooLarge: (size, limit) => `The image is too large: ${size} MB, and the limit is ${limit} MB. Make it smaller and try again.`,
+  tooMany: (limit) => `At most ${limit} images can be converted at once. Choose fewer.`,
   emptyFile: "This file is empty. Choose an image.",
-  folder: "This is a folder. Drop a single image.",
+  folder: "This is a folder. Drop images.",
   notAFile: "This is not a file. Save the image first, then drop it here.",
   emptyClipboard: "There is no image in the clipboard. Copy one and paste it here.",
   pageFailed: "Something went wrong on this page.",
@@ -14,13 +15,16 @@ export const TEXT = {
   waiting: "Waiting for the art",
   sent: "Sent. Waiting for the art",
   done: (columns, rows, seconds) => `${columns} × ${rows} characters in ${seconds} s`,
+  size: (columns, rows) => `${columns} × ${rows} characters`,
   cancelled: "Cancelled.",
   deleted: "Deleted from the service. Copies of the art that browsers keep end within a day.",
-  notYours: "This link gives access to this art only. Choose the image to change its options.",
   copied: "Copied.",
+  copiedLink: (url) => `Copied: ${url}`,
   title: (columns, rows) => `ASCII art, ${columns} × ${rows}`,
   artLabel: (name, columns, rows) => `ASCII art of ${name}, ${columns} columns wide and ${rows} lines high`,
+  original: (name) => `The original: ${name}`,
   sampleName: "a cup of coffee",
   pastedName: "the pasted image",
-  permalinkName: "an image",
+  failedImage: "not converted",
+  waitingImage: "waiting",
 };

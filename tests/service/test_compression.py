@@ -125,7 +125,7 @@ def test_each_coding_has_a_strong_etag_of_its_own_that_gets_a_304(client: FlaskC
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("name", ["page.css", "page.js", "text.js", "coffee.txt"])
+@pytest.mark.parametrize("name", ["page.css", "page.js", "text.js", "coffee-100.txt"])
 def test_static_text_files_are_compressed_and_revalidated(client: FlaskClient, name: str, encoding: str) -> None:
     path, headers = f"/static/{name}", {"Accept-Encoding": encoding}
     with client.get(path) as plain, client.get(path, headers=headers) as first, client.get(path, headers=headers) as second:
@@ -163,7 +163,7 @@ def test_images_fonts_ranges_and_small_answers_are_not_compressed(client: FlaskC
 
 
 def test_pages_and_the_openapi_document_are_compressed(client: FlaskClient) -> None:
-    for path, accept in (("/", "text/html"), ("/docs", "*/*"), ("/openapi.json", "*/*"), ("/nowhere", "text/html")):
+    for path, accept in (("/", "text/html"), ("/docs", "*/*"), ("/openapi.json", "*/*")):
         plain = client.get(path, headers={"Accept": accept})
         compressed = client.get(path, headers={"Accept": accept, "Accept-Encoding": "gzip"})
         assert compressed.headers["Content-Encoding"] == "gzip"

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import re
 import threading
@@ -23,6 +24,7 @@ from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.limits import Limits
 from asciist.options import COLORS, OPTIONS
+from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.messages import NO_TRACE, Trace
 from asciist.protocol.requester import Requester, ServedArt
 from asciist.settings import Settings
@@ -186,7 +188,6 @@ class TestConvert:
             assert (described["art"], described["invert"]) == (art(image, 20, invert=is_dark_on_light), is_dark_on_light)
             page = client.get(converted.headers["Content-Location"], headers={"Accept": "text/html"}).text
             assert ('<div id="stage" class="light">' in page) == is_dark_on_light
-            assert '<option value="auto" selected>' in page
 
     @pytest.mark.parametrize("color", COLORS)
     @pytest.mark.parametrize("style", STYLES)
@@ -257,7 +258,8 @@ class TestResponseFormats:
             assert "Accept" in response.vary
 
     def test_a_browser_gets_a_page_with_escaped_art_and_no_inline_script(self, client: FlaskClient, cat: bytes) -> None:
-        response = client.post("/", data={"image": (BytesIO(cat), "cat.jpg"), "width": "30"}, headers=BROWSER)
+        form = {"image": (BytesIO(cat), "cat.jpg"), "width": "30"}
+        response = client.post("/", data=form, headers=BROWSER, follow_redirects=True)
         page, policy = response.text, response.headers["Content-Security-Policy"]
 
         assert str(escape(art(cat, 30))) in page
@@ -280,8 +282,8 @@ class TestResponseFormats:
         assert [re.split(r"[/?]", static_url)[2] for static_url in static_urls] == [
             "icon.svg",
             "page.css",
-            "page.js",
-            "coffee.webp",
+            "art.css",
+            "art.js",
         ]
         max_ages = dict.fromkeys(static_urls, 31_536_000) | {"/static/mono.woff2": 3600}
         for static_url, max_age in max_ages.items():
@@ -298,7 +300,8 @@ class TestResponseFormats:
         assert "&amp;</b>" in converted.text
         assert "&gt;</b>" in converted.text
         assert converted.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline';")
-        assert client.get(converted.headers["Content-Location"], headers={"Accept": accept}).data == converted.data
+        stored = client.get(converted.headers["Content-Location"], headers={"Accept": accept})
+        assert (stored.data == converted.data) is (accept != "text/html")  # a browser that opens a link gets its page
         error = client.post("/?width=0&color=html", data=cat)
         assert (error.status_code, error.mimetype) == (400, "text/plain")
 
@@ -309,23 +312,50 @@ class TestResponseFormats:
         assert response.get_json()["art"] == art(cat, 30, color="html", invert="auto")
         assert response.get_json()["invert"] is True
 
-    def test_a_page_shows_ansi_art_without_escape_codes(self, client: FlaskClient, cat: bytes) -> None:
-        page = client.post("/?width=30&color=ansi", data=cat, headers={"Accept": "text/html"})
-        text = client.post("/?width=30&color=ansi", data=cat)
+    @pytest.mark.parametrize("color", ["ansi", "html", "ansi256", "ansi16"])
+    def test_the_page_of_a_link_shows_colours_as_styles_of_elements(self, client: FlaskClient, cat: bytes, color: str) -> None:
+        link = client.post(f"/?width=30&color={color}&chars=%3Cb%3E%26&style=ramp&invert=true", data=cat)
+        page = client.get(link.headers["Content-Location"], headers=BROWSER)
+        shown = re.search(r"<pre [^>]*>(.*)</pre>", page.text, re.DOTALL)
 
-        assert str(escape(re.sub(r"\x1b\[[\d;]*m", "", text.text).rstrip("\n"))) in page.text
+        assert shown
+        text = client.get(f"{link.headers['Content-Location']}.txt").text
+        assert html.unescape(re.sub(r"</?b[^>]*>", "", shown[1])) + "\n" == text
+        assert "<b style=color:#" in shown[1]
         assert "\x1b" not in page.text
-        assert "\x1b[38;2;" in text.text
+        assert "style-src-attr 'unsafe-inline'" in page.headers["Content-Security-Policy"]
 
-    def test_a_page_keeps_the_submitted_options_in_its_form(self, client: FlaskClient, cat: bytes) -> None:
+    def test_the_page_of_a_link_says_how_the_art_was_made(self, client: FlaskClient, cat: bytes) -> None:
+        link = client.post("/?width=33&style=ramp&invert=true&contrast=20&chars=%3Cb%3E", data=cat).headers["Content-Location"]
+        page = client.get(link, headers=BROWSER)
+
+        assert dict(re.findall(r"<dt>(.*)</dt><dd>(.*)</dd>", page.text)) == {
+            "Size": "33 \N{MULTIPLICATION SIGN} 10 characters",
+            "Style": "ramp",
+            "Colour": "none",
+            "Background": "light",
+            "Draw with": "&lt;b&gt;",
+            "Contrast": "20",
+        }
+        assert '<div id="stage" class="light">' in page.text
+        assert "style-src-attr" not in page.headers["Content-Security-Policy"]
+
+    def test_a_submitted_form_is_answered_with_the_link_of_its_art(self, client: FlaskClient, cat: bytes) -> None:
         form = {"image": (BytesIO(cat), "cat.jpg"), "width": "33", "style": "braille", "invert": "on"}
-        page = client.post("/", data=form, headers=BROWSER).text
+        submitted = client.post("/", data=form, headers=BROWSER)
 
-        assert 'value="33"' in page
-        assert "<option selected>braille</option>" in page
-        assert '<option value="true" selected>light</option>' in page
-        assert '<div id="stage" class="light">' in page  # inverted art is shown on a light background
-        assert "checked" not in client.get("/", headers=BROWSER).text
+        assert submitted.status_code == 303
+        assert submitted.headers["Cache-Control"] == "no-store"
+        assert re.fullmatch(f"/{CODE_PATTERN}", submitted.headers["Location"])
+        shown = client.get(submitted.headers["Location"], headers={"Accept": "*/*"})
+        assert shown.text == art(cat, 33, style="braille", invert=True) + "\n"
+
+    def test_a_link_to_nothing_is_a_page_without_the_form(self, client: FlaskClient) -> None:
+        for path in (f"/{'0' * 64}/width/80", "/0123-4567-89ab", "/nowhere"):
+            page = client.get(path, headers=BROWSER)
+            assert (page.status_code, page.headers["Cache-Control"]) == (404, "no-store")
+            assert "There is nothing at this address." in page.text
+            assert not {"<form", "<pre", "<script"} & set(re.findall(r"<\w+", page.text))
 
     def test_a_browser_gets_an_error_as_a_page(self, client: FlaskClient) -> None:
         response = client.post("/", data={"image": (BytesIO(b"x"), "<b>.jpg"), "width": "30"}, headers=BROWSER)
@@ -936,8 +966,9 @@ class TestHeadAndOptions:
             ("/", "GET, HEAD, OPTIONS, POST, PUT"),
             ("/cat.jpg", "OPTIONS, PUT"),
             (f"/image/{'A' * 72}", "DELETE, OPTIONS, POST, PUT"),
-            (f"/{'0' * 64}/width/80", "GET, HEAD, OPTIONS, PUT"),
-            (f"/{'0' * 64}/style/ramp/width/80", "GET, HEAD, OPTIONS, PUT"),
+            (f"/{'0' * 64}/width/80", "GET, HEAD, OPTIONS, POST, PUT"),
+            (f"/{'0' * 64}/style/ramp/width/80", "GET, HEAD, OPTIONS, POST, PUT"),
+            ("/0123-4567-89ab", "GET, HEAD, OPTIONS, PUT"),
             ("/healthz", "GET, HEAD, OPTIONS, PUT"),
             ("/openapi.json", "GET, HEAD, OPTIONS, PUT"),
             ("/static/page.css", "GET, HEAD, OPTIONS, PUT"),

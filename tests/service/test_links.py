@@ -5,12 +5,15 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
 
-from asciist.protocol.links import CAPABILITY_PATTERN, NAME_PATTERN
+from asciist.protocol.artifacts import link_key
+from asciist.protocol.links import CAPABILITY_PATTERN, CODE_PATTERN, NAME_PATTERN
 from asciist.telemetry import logs
+from asciist.wiring import WebProcess
 from tests.links import image_path
 
 
@@ -65,6 +68,66 @@ def test_a_prober_with_a_file_cannot_ask_for_its_art_by_an_address(client: Flask
     assert client.put("/?width=80&style=ramp", data=cat).status_code == 200
     assert probe() == before
     assert {status for status, _, _ in before} == {404, 405}
+
+
+def test_a_short_link_shows_the_art_of_the_long_one_in_every_form(client: FlaskClient, cat: bytes) -> None:
+    uploaded = client.put("/?width=20&style=ramp", data=cat)
+    link = uploaded.headers["Content-Location"]
+    made = client.post(link)
+    short = made.headers["Location"]
+
+    assert (made.status_code, made.text) == (201, f"http://localhost{short}\n")
+    assert made.headers["Cache-Control"] == "no-store"
+    assert re.fullmatch(f"/{CODE_PATTERN}", short)
+    assert client.post(link).headers["Location"] == short
+    assert client.post(link, headers={"Accept": "application/json"}).get_json() == {"url": f"http://localhost{short}"}
+    assert client.post(link, headers={"Accept": "text/html"}).status_code == 303
+    for accept in ("text/plain", "application/json", "image/png"):
+        long_answer, short_answer = (client.get(path, headers={"Accept": accept}) for path in (link, short))
+        assert short_answer.headers["Content-Location"] == short
+        assert short_answer.headers["Vary"] == long_answer.headers["Vary"]
+        assert short_answer.data == long_answer.data.replace(link.encode(), short.encode())
+    assert client.get(f"{short}.svg").data == client.get(f"{link}.svg").data
+    assert client.get(f"{short}.svg?width=9").status_code == 400
+    assert client.get(f"{short}?utm_source=mail").data == uploaded.data
+
+
+@pytest.mark.parametrize(
+    "spell", [str.upper, lambda code: code.replace("-", ""), lambda code: code.replace("0", "O").replace("1", "l")]
+)
+def test_a_short_link_may_be_written_as_it_was_heard(client: FlaskClient, cat: bytes, spell: Callable[[str], str]) -> None:
+    for width in range(20, 30):
+        short = client.post(client.put(f"/?width={width}", data=cat).headers["Content-Location"]).headers["Location"]
+        if spell(short) != short:
+            break
+    for suffix in ("", ".txt"):
+        written = client.get(f"{spell(short)}{suffix}")
+        assert (written.status_code, written.headers["Location"]) == (301, f"{short}{suffix}")
+
+
+def test_an_unknown_code_and_one_of_deleted_art_look_the_same(client: FlaskClient, cat: bytes) -> None:
+    uploaded = client.put("/?width=20", data=cat)
+    short = client.post(uploaded.headers["Content-Location"]).headers["Location"]
+    assert client.get(short).data == uploaded.data
+    client.delete(image_path(uploaded.headers))
+
+    gone, unknown = client.get(short), client.get("/0123-4567-89ab")
+    assert (gone.status_code, gone.data) == (unknown.status_code, unknown.data) == (404, unknown.data)
+    assert client.post(uploaded.headers["Content-Location"]).status_code == 404
+    for path in ("/0123-4567-89abc", "/0123-4567-89au", "/0123_4567_89ab", "/0123-4567"):
+        assert client.get(path).status_code == 404
+
+
+def test_the_store_tells_neither_the_code_nor_the_image_of_a_short_link(
+    client: FlaskClient, embedded: WebProcess, cat: bytes
+) -> None:
+    uploaded = client.put("/?width=20", data=cat)
+    code = client.post(uploaded.headers["Content-Location"]).headers["Location"].removeprefix("/")
+
+    stored = b"".join(path.read_bytes() for path in embedded.settings.data_dir.rglob("*") if path.is_file())
+    assert link_key(code).encode() in stored
+    assert code.encode() not in stored
+    assert uploaded.headers["Content-Location"].encode() in stored  # in which the digest is encrypted
 
 
 def test_equal_art_has_one_link_in_every_form_of_request(client: FlaskClient, cat: bytes) -> None:

@@ -16,7 +16,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from asciist.conversion import STYLES
-from asciist.protocol.links import NAME_PATTERN
+from asciist.protocol.links import CODE_PATTERN, NAME_PATTERN
 from service.examples import ART_NAME, HEART
 from service.openapi import dereferenced
 from tests.serving import Server
@@ -115,7 +115,7 @@ def test_every_example_prints_the_output_shown(server: Server, tmp_path: Path) -
                 cwd=tmp_path,
             )
             assert (run.returncode, run.stderr) == (0, ""), sample
-            printed = re.sub(NAME_PATTERN, ART_NAME, run.stdout.removesuffix("\n"))
+            printed = re.sub(f"{NAME_PATTERN}|{CODE_PATTERN}", ART_NAME, run.stdout.removesuffix("\n"))
             assert printed == (sample["output"] or printed), sample
             assert len(printed) > 1
             run_count[sample["lang"]] += 1

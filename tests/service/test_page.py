@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from asciist import client, pictures
 from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
-from asciist.protocol.links import NAME_PATTERN
+from asciist.protocol.links import CODE_PATTERN
 from devtools.images import encoded, gradient
 from tests.serving import Server
 
@@ -113,7 +113,17 @@ def wait_for_width(page: Page, width: int, *, of: str = "") -> None:
     """
     expect(page.locator("#art")).to_have_attribute("aria-label", re.compile(f"ASCII art of {re.escape(of)}"))
     expect(page.locator("#status")).to_contain_text(f"{width} \N{MULTIPLICATION SIGN} ")
-    expect(page).to_have_url(re.compile(f"/width/{width}$"))
+    expect_link(page, f"/width/{width}$")
+
+
+def expect_link(page: Page, pattern: str) -> None:
+    """Wait until the page shows art whose permanent URL matches a pattern."""
+    expect(page.locator("#permalink")).to_have_attribute("href", re.compile(pattern))
+
+
+def link_of(page: Page) -> str:
+    """Return the path of the permanent URL of the art on the page."""
+    return str(page.locator("#permalink").get_attribute("href"))
 
 
 class TestChoosingAnImage:
@@ -212,7 +222,7 @@ class TestControls:
         page.get_by_label("Background").select_option("light")
         expect(page.locator("#stage")).to_have_class("light")
         if style != "structure":
-            expect(page).to_have_url(re.compile(f"/style/{style}.invert/width/60$"))
+            expect_link(page, f"/style/{style}.invert/width/60$")
         expect_art(page, cat, 60, style=style, invert=True)
 
     def test_the_background_follows_the_image_until_one_is_chosen(self, site: Site) -> None:
@@ -221,12 +231,11 @@ class TestControls:
             choose(page, (EXAMPLES / file).read_bytes(), file)
             wait_for_width(page, int(page.locator("#width").input_value()), of=file)
             expect(page.locator("#stage")).to_have_class("light" if is_light else "")
-            linked = site.open(page.url.removeprefix(site.url), java_script_enabled=False)
+            linked = site.open(link_of(page), java_script_enabled=False)
             expect(linked.locator("#stage")).to_have_class("light" if is_light else re.compile("^$"))
-            assert linked.get_by_label("Background").input_value() == "auto"
         page.get_by_label("Background").select_option("light")
         expect(page.locator("#stage")).to_have_class("light")
-        expect(page).to_have_url(re.compile(r"/style/structure\.invert/"))
+        expect_link(page, r"/style/structure\.invert/")
 
     def test_art_has_the_colours_of_the_image(self, site: Site) -> None:
         image = BytesIO()
@@ -237,7 +246,7 @@ class TestControls:
         page.locator("#style").select_option("ramp")
         page.get_by_label("In colour").check()
 
-        expect(page).to_have_url(re.compile(r"/style/ramp\.invert-auto\.ansi/width/8$"))
+        expect_link(page, r"/style/ramp\.invert-auto\.ansi/width/8$")
         expect(page.locator("#art span").first).to_have_css("color", "rgb(255, 0, 0)")
         assert shown(page) == "\n".join(["@" * 8] * 4)
         page.locator("#style").select_option("blocks")
@@ -249,11 +258,11 @@ class TestControls:
         page.locator("#width").fill("40")
         expect(page.locator("#paint")).to_be_disabled()
         page.get_by_label("In colour").check()
-        expect(page).to_have_url(re.compile(r"/style/structure\.invert-auto\.ansi/width/40$"))
+        expect_link(page, r"/style/structure\.invert-auto\.ansi/width/40$")
         cells = page.locator("#art span")
         expect(cells.first).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
         page.locator("#paint").select_option("text")
-        expect(page).to_have_url(re.compile(r"/style/structure\.invert-auto\.ansi\.text/width/40$"))
+        expect_link(page, r"/style/structure\.invert-auto\.ansi\.text/width/40$")
         expect(cells.first).to_have_css("background-color", "rgba(0, 0, 0, 0)")
 
     def test_the_font_of_the_page_has_every_block(self, site: Site, cat: bytes) -> None:
@@ -263,7 +272,7 @@ class TestControls:
         page.locator("#width").fill("60")
         page.locator("#style").select_option("blocks")
         page.get_by_label("In colour").check()
-        expect(page).to_have_url(re.compile(r"/style/blocks\.invert-auto\.ansi/width/60$"))
+        expect_link(page, r"/style/blocks\.invert-auto\.ansi/width/60$")
         widths = page.evaluate(
             """async () => {
                 await document.fonts.ready;
@@ -280,7 +289,7 @@ class TestControls:
         choose(page, cat)
         page.locator("#width").fill("30")
         page.locator("#style").select_option("ramp")
-        page.locator("summary").click()
+        page.get_by_text("More options").click()
         page.get_by_label("Draw with").fill(" .oO")
         expect_art(page, cat, 30, style="ramp", chars=" .oO")
         page.get_by_label("Draw with").fill("漢")
@@ -305,11 +314,12 @@ class TestControls:
         wait_for_width(page, int(page.locator("#width").input_value()))
         page.locator("h1 a").focus()
         reached = []
-        for _ in range(19):
+        for _ in range(22):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "More options", "copy"]
-        assert reached[9:16] == [".png", ".svg", ".html", ".txt", "zoom", "copy-link", "permalink"]
+        assert reached[:8] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "Adjustments"]
+        assert reached[8:13] == ["More options", "Ink and paper", "copy-link", "copy", ".png"]
+        assert reached[13:20] == [".svg", ".html", ".txt", "compare", "zoom", "delete", "permalink"]
 
         page.locator("#slider").focus()
         before = int(page.locator("#slider").input_value())
@@ -326,14 +336,16 @@ class TestExports:
         page.get_by_label("In colour").check()
         for style in ("structure", "blocks"):
             page.locator("#style").select_option(style)
-            expect(page).to_have_url(re.compile(f"/style/{style}.invert-auto.ansi/width/40$"))
-            page.get_by_role("button", name="Copy", exact=True).click()
+            expect_link(page, f"/style/{style}.invert-auto.ansi/width/40$")
+            page.get_by_role("button", name="Copy text").click()
             expect(page.get_by_role("status")).to_have_text("Copied.")
             assert page.evaluate("navigator.clipboard.readText()") == art(cat, 40, style=style)
 
         page.get_by_role("button", name="Copy link").click()
-        expect(page.get_by_role("status")).to_have_text("Copied.")
-        assert page.evaluate("navigator.clipboard.readText()") == page.url
+        expect(page.get_by_role("status")).to_have_text(re.compile(f"^Copied: {site.url}/{CODE_PATTERN}$"))
+        url = page.evaluate("navigator.clipboard.readText()")
+        assert page.get_by_role("status").text_content() == f"Copied: {url}"
+        assert shown(site.open(url.removeprefix(site.url))) == shown(page)
 
     def test_copy_works_without_the_clipboard_api(self, site: Site, cat: bytes) -> None:
         page = site.open(permissions=["clipboard-read", "clipboard-write"])
@@ -341,7 +353,7 @@ class TestExports:
         wait_for_width(page, int(page.locator("#width").input_value()))
         page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
         page.evaluate("document.addEventListener('copy', () => { window.copied = String(document.activeElement.value); })")
-        page.get_by_role("button", name="Copy", exact=True).click()
+        page.get_by_role("button", name="Copy text").click()
         expect(page.get_by_role("status")).to_have_text("Copied.")
         assert page.evaluate("window.copied") == shown(page)
 
@@ -390,7 +402,7 @@ class TestExports:
         wait_for_width(page, 40, of="cat.jpg")
         page.get_by_label("In colour").check()
         page.locator("#style").select_option("blocks")
-        expect(page).to_have_url(re.compile(r"/style/blocks\.invert-auto\.ansi/width/40$"))
+        expect_link(page, r"/style/blocks\.invert-auto\.ansi/width/40$")
 
         assert self.download(page, "txt")[1].decode() == art(cat, 40, style="blocks") + "\n"
         document = self.download(page, "html")[1].decode()
@@ -409,7 +421,7 @@ class TestExports:
         page.locator("#width").fill("40")
         page.get_by_label("In colour").check()
         page.locator("#style").select_option("blocks")
-        expect(page).to_have_url(re.compile(r"/style/blocks\.invert-auto\.ansi/width/40$"))
+        expect_link(page, r"/style/blocks\.invert-auto\.ansi/width/40$")
         choose(page, b"no image", "broken.jpg")
         expect(page.get_by_role("alert")).to_be_visible()
 
@@ -432,25 +444,15 @@ class TestExports:
         choose(page, cat)
         page.locator("#width").fill("44")
         page.get_by_label("Background").select_option("light")
-        expect(page).to_have_url(re.compile(r"/style/structure\.invert/width/44$"))
-        address = page.url.removeprefix(site.url)
-        assert page.get_by_role("link", name="Permanent link").get_attribute("href") == address
+        expect_link(page, r"/style/structure\.invert/width/44$")
+        link = link_of(page)
 
-        for linked in (site.open(address), site.open(address, java_script_enabled=False)):
+        for linked in (site.open(link), site.open(link, java_script_enabled=False)):
             assert shown(linked) == art(cat, 44, invert=True)
-            assert linked.locator("#width").input_value() == "44"
-            assert linked.get_by_label("Background").input_value() == "true"
             assert linked.title() == "ASCII art, 44 \N{MULTIPLICATION SIGN} 14"
-        linked = site.open(address)
-        expect(linked.get_by_role("button", name="Delete")).to_be_hidden()
-        linked.locator("#slider").fill("45")
-        expect(linked.locator("#complaint")).to_have_text(
-            "This link gives access to this art only. Choose the image to change its options."
-        )
-        assert shown(linked) == art(cat, 44, invert=True)
+            expect(linked.locator("#stage")).to_have_class("light")
+            expect(linked.locator("form:visible input")).to_have_count(0)
         assert len(site.requested("PUT")) == 1
-        choose(linked, cat)
-        wait_for_width(linked, 45)
 
     def test_the_uploader_can_change_the_art_without_another_upload_after_a_reload(self, site: Site, cat: bytes) -> None:
         page = site.open()
@@ -471,14 +473,15 @@ class TestExports:
         for width in (44, 45):
             page.locator("#width").fill(str(width))
             wait_for_width(page, width)
-            addresses.append(page.url.removeprefix(site.url))
+            addresses.append(link_of(page))
         page.get_by_role("button", name="Delete").click()
 
         expect(page.locator("#status")).to_have_text(re.compile("^Deleted from the service"))
         expect(page.get_by_role("button", name="Delete")).to_be_hidden()
-        expect(page.get_by_role("link", name="Permanent link")).to_be_hidden()
+        for hidden in ("#permalink", "#copy-link", "#files"):
+            expect(page.locator(hidden)).to_be_hidden()
         for address in addresses:
-            expect(site.open(address).locator("#complaint")).to_have_text("image not found or expired: upload it again")
+            expect(site.open(address).locator("#complaint")).to_contain_text("There is nothing at this address.")
 
     def test_the_permanent_link_of_coloured_art_shows_its_colours(self, site: Site, cat: bytes) -> None:
         page = site.open()
@@ -486,16 +489,18 @@ class TestExports:
         page.get_by_label("In colour").check()
         choose(page, cat)
         wait_for_width(page, 44, of="cat.jpg")
-        colour = page.locator("#art span").first.get_attribute("style")
+        colour = page.locator("#art span").first.evaluate("span => getComputedStyle(span).color")
 
-        linked = site.open(page.url.removeprefix(site.url))
-        expect(linked.locator("#art span").first).to_have_attribute("style", str(colour))
+        for script in (True, False):
+            linked = site.open(link_of(page), java_script_enabled=script)
+            expect(linked.locator("#art b").first).to_have_css("color", colour)
 
-    def test_a_link_to_missing_art_shows_an_error(self, site: Site) -> None:
-        page = site.open(f"/{'0' * 64}/width/44")
-
-        expect(page.locator("#complaint")).to_have_text("image not found or expired: upload it again")
-        assert page.locator("#image").is_enabled()
+    def test_a_link_to_nothing_says_so_and_shows_nothing_else(self, site: Site) -> None:
+        for path in (f"/{'0' * 64}/width/44", "/0123-4567-89ab"):
+            page = site.open(path)
+            expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
+            expect(page.locator("#complaint")).to_contain_text("There is nothing at this address.")
+            expect(page.locator("form, pre, button")).to_have_count(0)
 
     def test_the_page_asks_for_an_image_that_has_expired(self, site: Site, cat: bytes) -> None:
         page = site.open()
@@ -634,6 +639,177 @@ class TestErrors:
         page.unroute_all(behavior="ignoreErrors")
 
 
+class TestSeveralImages:
+    def test_each_image_is_converted_and_has_its_own_art_link_and_files(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.locator("#width").fill("40")
+        horse = (EXAMPLES / "horse.png").read_bytes()
+        page.set_input_files("#image", [EXAMPLES / "cat.jpg", EXAMPLES / "horse.png"])
+        listed = page.get_by_role("list", name="Images").get_by_role("button")
+
+        expect_art(page, cat, 40)
+        expect(listed).to_have_text(["cat.jpg", "horse.png"])  # "waiting" follows a name until its art is there
+        link = link_of(page)
+        listed.nth(1).click()
+        expect_art(page, horse, 40)
+        expect(listed.nth(1)).to_have_attribute("aria-current", "true")
+        assert link_of(page) != link
+        assert page.locator("[data-file=png]").get_attribute("download") == "horse-40.png"
+        page.locator("#width").fill("41")
+        expect_art(page, horse, 41)
+        listed.nth(0).click()
+        expect_art(page, cat, 41)
+        assert len(site.requested("PUT")) == 2 + 1  # the sample, at 40 columns, and each image once
+
+    def test_an_image_that_cannot_be_converted_is_named_and_does_not_stop_the_others(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        files = [("broken.jpg", b"no image"), ("empty.jpg", b""), ("cat.jpg", cat)]
+        page.set_input_files("#image", [{"name": name, "mimeType": "image/jpeg", "buffer": body} for name, body in files])
+        listed = page.get_by_role("list", name="Images").get_by_role("button")
+
+        expect(listed).to_have_text(["broken.jpgnot converted", "empty.jpgnot converted", "cat.jpg"])
+        expect(page.get_by_role("alert")).to_contain_text("Unknown image format")
+        expect(page.locator("#art")).to_be_hidden()  # it would be that of something else
+        listed.nth(1).click()
+        expect(page.get_by_role("alert")).to_contain_text("This file is empty.")
+        listed.nth(2).click()
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect_art(page, cat, int(page.locator("#width").input_value()))
+
+    def test_the_images_outlive_a_reload(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.set_input_files("#image", [EXAMPLES / "horse.png", EXAMPLES / "cat.jpg"])
+        listed = page.get_by_role("list", name="Images").get_by_role("button")
+        expect(listed).to_have_text(["horse.png", "cat.jpg"])
+        listed.nth(1).click()
+        page.reload()
+
+        expect(listed).to_have_text(["horse.png", "cat.jpg"])
+        expect_art(page, cat, int(page.locator("#width").input_value()))
+        assert len(site.requested("PUT")) == 2
+
+
+class TestOriginal:
+    def test_the_original_is_beside_the_art_on_a_wide_screen(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        expect(page.locator("#original")).to_be_hidden()
+        choose(page, cat)
+        original = page.get_by_role("img", name="The original: cat.jpg")
+        expect(original).to_be_visible()
+        expect_art(page, cat, 100)
+        left, right = original.bounding_box(), page.locator("#stage").bounding_box()
+        assert left
+        assert right
+        assert left["x"] + left["width"] <= right["x"]
+        page.get_by_role("button", name="Original").click()
+        expect(original).to_be_hidden()
+
+    def test_a_phone_shows_the_original_in_place_of_the_art(self, site: Site, cat: bytes) -> None:
+        page = site.open(**PHONE)
+        choose(page, cat)
+        expect_art(page, cat, 64)
+        original, drawing = page.get_by_role("img", name="The original: cat.jpg"), page.locator("#art")
+        expect(original).to_be_hidden()
+        page.get_by_role("button", name="Original").click()
+        expect(original).to_be_visible()
+        expect(drawing).to_be_hidden()
+        page.get_by_role("button", name="Original").click()
+        expect(drawing).to_be_visible()
+
+    def test_an_original_that_the_browser_does_not_show_is_replaced_by_a_sentence(self, site: Site) -> None:
+        page = site.open()
+        choose(page, encoded(gradient(64, 48), "TIFF"), "scan.tiff")
+        expect(page.get_by_text("This browser cannot show the original.")).to_be_visible()
+
+
+class TestInkAndPaper:
+    def test_they_apply_to_the_art_and_to_its_files_and_are_remembered(self, site: Site, cat: bytes) -> None:
+        page = site.open()
+        page.locator("#width").fill("40")
+        choose(page, cat)
+        wait_for_width(page, 40, of="cat.jpg")
+        page.get_by_text("Ink and paper").click()
+        page.get_by_label("Ink").fill("#ffcc00")
+        page.get_by_label("Paper").fill("#001133")
+        expect_art(page, cat, 40, invert=False)  # light on dark, as the colours are
+        expect(page.locator("#stage")).to_have_css("background-color", "rgb(0, 17, 51)")
+        expect(page.locator("#art")).to_have_css("color", "rgb(255, 204, 0)")
+        files = {kind: TestExports().download(page, kind)[1] for kind in ("svg", "html", "png")}
+        assert all(colour in files["svg"] for colour in (b'fill="#001133"', b'fill="#ffcc00"'))
+        assert b"background:#001133;color:#ffcc00" in files["html"]
+        picture = Image.open(BytesIO(files["png"])).convert("RGB")
+        assert picture.width == 42 * 16
+        assert {(0, 17, 51), (255, 204, 0)} <= {colour for _, colour in picture.getcolors(picture.width * picture.height)}
+
+        page.reload()
+        expect(page.locator("#stage")).to_have_css("background-color", "rgb(0, 17, 51)")
+        page.get_by_text("Ink and paper").click()
+        page.get_by_role("button", name="As drawn").click()
+        expect_art(page, cat, 40)
+        expect(page.locator("#stage")).to_have_css("background-color", "rgb(255, 255, 255)")
+
+
+class TestFirstWidth:
+    @pytest.mark.parametrize(("device", "width"), [(DESKTOP, 100), (PHONE, 64)], ids=["desktop", "phone"])
+    def test_the_control_has_the_width_of_the_sample_and_of_the_first_conversion(
+        self, site: Site, cat: bytes, device: dict[str, Any], width: int
+    ) -> None:
+        page = site.open(**device)
+        assert shown(page).index("\n") == width
+        assert page.locator("#width").input_value() == page.locator("#slider").input_value() == str(width)
+        choose(page, cat)
+        expect_art(page, cat, width)
+        assert all(f"width={width}&" in path for path in site.requested("PUT"))
+
+
+class TestRecipient:
+    """The page of a link, as somebody sees it who did not make the art."""
+
+    @pytest.fixture
+    def link(self, site: Site, server: Server, cat: bytes) -> str:
+        long_url = client.convert(cat, url=server.url, width=90).url
+        return str(site.browser.new_context().request.post(long_url).headers["location"])
+
+    @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+    def test_the_art_and_the_next_step_fit_the_first_screen(self, site: Site, link: str, device: dict[str, Any]) -> None:
+        page = site.open(link, **device)
+        drawing, window = page.get_by_role("img", name="ASCII art, 90 columns wide and 29 lines high"), device["viewport"]
+        box = drawing.bounding_box()
+        assert box
+        assert max(box["width"] / window["width"], box["height"] / window["height"]) > 0.6
+        assert box["y"] + box["height"] < window["height"]
+        expect(page.get_by_role("link", name="Make your own")).to_be_in_viewport()
+        assert page.evaluate("document.documentElement.scrollWidth") == window["width"]
+        expect(page.locator("dl")).to_contain_text("Size90 \N{MULTIPLICATION SIGN} 29 characters")
+
+    def test_the_link_is_shown_copied_and_shared(self, site: Site, link: str) -> None:
+        page = site.open(link, permissions=["clipboard-read", "clipboard-write"])
+        expect(page.locator("#link")).to_have_text(f"{site.url.removeprefix('http://')}{link}")
+        expect(page.get_by_role("button", name="Share")).to_be_hidden()  # this browser has nothing to share with
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.get_by_role("status")).to_have_text(f"Copied: {site.url}{link}")
+        assert page.evaluate("navigator.clipboard.readText()") == f"{site.url}{link}"
+
+        context = page.context
+        context.add_init_script("navigator.share = async (shared) => { window.shared = shared; }")
+        page.reload()
+        page.get_by_role("button", name="Share").click()
+        assert page.evaluate("window.shared") == {"title": page.title(), "url": f"{site.url}{link}"}
+        assert site.requested("POST") == []
+
+    def test_make_your_own_opens_the_editor(self, site: Site, link: str) -> None:
+        page = site.open(link)
+        page.get_by_role("link", name="Make your own").click()
+        expect(page.get_by_text("Choose an image")).to_be_visible()
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+    def test_axe_finds_no_accessibility_violations(self, site: Site, link: str, scheme: str, device: dict[str, Any]) -> None:
+        for path in (link, "/0123-4567-89ab"):
+            page = site.open(path, **device, color_scheme=scheme)
+            assert Axe().run(page).response["violations"] == []
+
+
 class TestWithoutScript:
     @pytest.fixture
     def page(self, site: Site) -> Page:
@@ -647,25 +823,35 @@ class TestWithoutScript:
         page.locator("#style").select_option("ramp")
         page.get_by_role("button", name="Convert").click()
 
-        assert shown(page) == art(cat, 50, style="ramp")
-        assert page.locator("#style").input_value() == "ramp"
-        page.get_by_role("link", name="Permanent link").click()
-        assert re.fullmatch(rf"{site.url}/{NAME_PATTERN}/style/ramp.invert-auto/width/50", page.url)
-        assert shown(page) == art(cat, 50, style="ramp")
+        assert re.fullmatch(f"{site.url}/{CODE_PATTERN}", page.url)
+        assert shown(page) == art(cat, 50, style="ramp", invert="auto")
+        page.reload()
+        assert len(site.requested("POST")) == 1
+        page.get_by_role("link", name="Make your own").click()
+        expect(page.get_by_role("button", name="Convert")).to_be_visible()
 
-    def test_coloured_art_is_a_separate_document(self, page: Page, cat: bytes) -> None:
+    def test_coloured_art_has_its_colours(self, page: Page, cat: bytes) -> None:
         page.set_input_files("#image", EXAMPLES / "cat.jpg")
         page.get_by_label("In colour").check()
         page.get_by_role("button", name="Convert").click()
 
-        expect(page.locator("pre b").nth(100)).to_be_attached()
-        assert page.locator("pre").text_content() == re.sub(r"\x1b\[[\d;]*m", "", art(cat, 80, color="ansi")) + "\n"
+        expect(page.locator("#art b").nth(100)).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
+        assert shown(page) == re.sub(r"\x1b\[[\d;]*m", "", art(cat, 100, color="ansi"))
+
+    def test_a_long_link_can_be_made_short(self, page: Page, site: Site, server: Server, cat: bytes) -> None:
+        page.goto(client.convert(cat, url=server.url, width=44).url)
+        page.get_by_role("button", name="Get a short link").click()
+
+        assert re.fullmatch(f"{site.url}/{CODE_PATTERN}", page.url)
+        expect(page.locator("#link")).to_have_text(page.url.removeprefix("http://"))
+        expect(page.get_by_role("button", name="Get a short link")).to_have_count(0)
 
     def test_an_error_is_shown(self, page: Page) -> None:
         page.set_input_files("#image", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
         page.get_by_role("button", name="Convert").click()
 
         expect(page.locator("#complaint")).to_have_text("unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP")
+        expect(page.get_by_role("button", name="Convert")).to_be_visible()
 
 
 class TestAppearance:
@@ -712,23 +898,26 @@ class TestAppearance:
     def test_a_height_and_a_fit_can_be_chosen(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
-        page.locator("summary").click()
+        page.get_by_text("More options").click()
         page.locator("#width").fill("40")
         page.get_by_label("Most rows").fill("9")
         page.get_by_label("Fit").select_option("cover")
         expect_art(page, cat, 40, height=9, fit="cover")
-        expect(page).to_have_url(re.compile(r"\.height-9\.cover/width/40$"))
+        expect_link(page, r"\.height-9\.cover/width/40$")
 
     def test_sliders_adjust_the_art_while_they_move(self, site: Site, cat: bytes) -> None:
         page = site.open()
         choose(page, cat)
-        page.locator("summary").click()
+        page.get_by_text("Adjustments").click()
         page.locator("#width").fill("40")
         page.get_by_label("Contrast").fill("60")
         expect_art(page, cat, 40, contrast=60)
         page.get_by_label("Brightness").fill("-30")
         expect_art(page, cat, 40, contrast=60, brightness=-30)
-        expect(page).to_have_url(re.compile(r"\.brightness--30\.contrast-60/width/40$"))
+        expect_link(page, r"\.brightness--30\.contrast-60/width/40$")
+        expect(page.locator("output[for=brightness]")).to_have_text("-30")
+        page.get_by_role("button", name="Reset").click()
+        expect_art(page, cat, 40)
 
     def test_art_can_be_shown_at_its_actual_size(self, site: Site, cat: bytes) -> None:
         page = site.open(**PHONE)
@@ -750,7 +939,7 @@ class TestAppearance:
         page = site.open(**PHONE)
         choose(page, b"no image")
         expect(page.get_by_role("alert")).to_be_visible()
-        page.locator("summary").click()
+        page.get_by_text("More options").click()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         choose(page, cat)
         expect(page.get_by_role("alert")).to_be_hidden()
@@ -772,7 +961,7 @@ class TestAppearance:
         assert violations() == []
         choose(page, b"no image")
         expect(page.get_by_role("alert")).to_be_visible()
-        page.locator("summary").click()
+        page.get_by_text("More options").click()
         assert violations() == []
         page.get_by_label("In colour").check()
         choose(page, cat)
@@ -790,16 +979,19 @@ class TestAppearance:
         assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {"/static/icon.svg"} == {
             "/",
             "/static/clipboard.js",
+            "/static/colours.js",
             "/static/mono.woff2",
             "/static/page.css",
             "/static/page.js",
+            "/static/service.js",
             "/static/text.js",
         }  # not every headless browser requests the icon
         assert sum(sizes.values()) <= 60_000, sizes
 
     def test_the_sample_is_the_output_of_the_current_engine(self) -> None:
         assert (STATIC / "coffee.webp").read_bytes() == (EXAMPLES / "coffee.webp").read_bytes()
-        assert (STATIC / "coffee.txt").read_text() == art((STATIC / "coffee.webp").read_bytes(), 100) + "\n"
+        for width in (100, 64):
+            assert (STATIC / f"coffee-{width}.txt").read_text() == art((STATIC / "coffee.webp").read_bytes(), width) + "\n"
 
 
 class TestDocs:

@@ -288,7 +288,7 @@ def test_the_release_has_every_wheel_for_the_instance(architecture: Architecture
     assert {wheel.name.split("-")[0].replace("_", "-") for wheel in wheels} == {"asciist", *locked}
     assert all(wheel.name.endswith(("-any.whl", f"_{machine}.whl")) for wheel in wheels)
     with zipfile.ZipFile(next(wheel for wheel in wheels if wheel.name.startswith("asciist-"))) as own:
-        assert {"service/templates/page.html", "asciist/py.typed", "asciist/poller.py"} <= set(own.namelist())
+        assert {"service/templates/editor.html", "asciist/py.typed", "asciist/poller.py"} <= set(own.namelist())
         assert {name.split("/")[0] for name in own.namelist()} == {"asciist", "service", "asciist-0.1.0.dist-info"}
 
 

@@ -293,7 +293,7 @@ class TestEdge:
             assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
             assert set(keyed["HeadersConfig"]["Headers"]) == {"Accept", "Origin"}
             assert keyed["QueryStringsConfig"] == {"QueryStringBehavior": "all"}
-            assert {behavior["PathPattern"] for behavior in cached} == {"/*/width/*", "/static/*"}
+            assert {behavior["PathPattern"] for behavior in cached} == {"/*/width/*", "/????-????-????*", "/static/*"}
             disabled, all_viewer = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "216adef6-5c7f-47e4-b989-5492eafa07d3"
             assert config["DefaultCacheBehavior"]["CachePolicyId"] == disabled
             for behavior in (*cached, config["DefaultCacheBehavior"]):
