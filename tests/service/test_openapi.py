@@ -45,7 +45,7 @@ def test_a_fuzzer_finds_no_response_outside_the_contract(tmp_path: Path) -> None
     finally:
         server.stop()
     assert run.returncode == 0, run.stdout
-    assert "Tested: 13" in run.stdout
+    assert "Tested: 17" in run.stdout
 
 
 @pytest.fixture(scope="module")
