@@ -3,6 +3,7 @@
 Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conversion before moving either bound. With Pillow
 12.0.0 and 12.3.0 these parts work too, but 7 of the 224 goldens differ, all in the style `blocks`.
 
+- The plugins for GIF, PNG and WebP composite the frames of an animation, if these are sought and loaded in order.
 - Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`. The signature has
   already determined the format, so only that plugin is imported, which shortens a cold start, and no other decoder is tried.
 - `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
@@ -35,6 +36,16 @@ Image.MAX_IMAGE_PIXELS = None
 def open_as(image_format: str, file: bytes) -> ImageFile:
     """Read the header of `file` with the plugin for a format of `Container.format`. Raises whatever the plugin raises."""
     return _plugin(image_format)(BytesIO(file))
+
+
+def open_animation(image_format: str, file: bytes) -> ImageFile:
+    """Open an animation with the plugin for GIF, PNG or WEBP, which composites its frames.
+
+    Raises whatever the plugin raises.
+    """
+    name = {"GIF": "Gif", "PNG": "Png", "WEBP": "WebP"}[image_format]
+    plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
+    return plugin(BytesIO(file))
 
 
 def _plugin(image_format: str) -> type[ImageFile]:

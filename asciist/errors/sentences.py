@@ -117,6 +117,14 @@ def too_much_memory(width: int, height: int, *, kind: str, columns: int, needed:
     )
 
 
+def too_large_animation(width: int, height: int, *, needed: int, limit: int) -> str:
+    """For an animation whose conversion would take too much memory."""
+    return (
+        f"{_too_many_pixels(width, height)}, and drawing its frames would take {needed / 1e6:.0f} MB of memory; "
+        f"the limit is {limit / 1e6:g}: send a smaller animation, or leave out animate"
+    )
+
+
 def _too_many_pixels(width: int, height: int) -> str:
     return f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels"
 
