@@ -19,6 +19,7 @@ from asciist.client import DEFAULT_TIMEOUT_SECONDS, DEFAULT_URL
 from asciist.errors import AsciistError
 from asciist.errors.sentences import printable
 from asciist.limits import Limits
+from asciist.options import ConversionOptions
 
 SERVER_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
@@ -153,7 +154,7 @@ class _Main(_CommandWithSections, click.Group):
             raise SystemExit(INTERRUPTED) from None
 
 
-def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
+def _convert_here(options: ChosenOptions, names: tuple[str, ...], *, animate: bool = False) -> None:
     """Convert images in this process and print the art."""
     from asciist import conversion
     from asciist.options import OPTIONS, with_defaults
@@ -162,6 +163,10 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
 
     def convert_one(_name: str, image: bytes) -> dict[str, Any]:
         chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
+        if animate and chosen.color == "html":
+            raise AsciistError("an animation cannot be an HTML document: choose another --color")
+        if animate and (drawn := _animation(image, chosen)):
+            return drawn
         decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))
         resolved = conversion.resolve(decoded, chosen)
         return {"width": chosen.width, "invert": resolved.invert, "art": conversion.render(decoded, resolved)}
@@ -338,17 +343,48 @@ def convert(url: str, timeout: int, options: ChosenOptions, names: tuple[str, ..
             ("asciist test photo.jpg", ""),
             ("asciist test --style ramp --chars ' .oO' --invert *.png", ""),
             ("asciist test --json photo.jpg | jq -r .art", ""),
+            ("asciist test --animate cartoon.gif", ""),
         ],
     },
 )
+@click.option(
+    "--animate",
+    is_flag=True,
+    help="Play an animated GIF, PNG or WebP on a terminal, or print its frames with form feeds between.",
+)
 @with_options
-def test(options: ChosenOptions, names: tuple[str, ...]) -> None:
+def test(options: ChosenOptions, names: tuple[str, ...], *, animate: bool) -> None:
     """Convert images in this process, without the service, and print the art: the same as without a command.
 
     With --json, each object has the keys file, width, invert (true if dark on light) and art, or, for a file that fails, file
-    and error.
+    and error. With --animate, that of an animation has, instead of art, plays (0 if endless), shown_frames of image_frames, and
+    frames, each with art and milliseconds.
+
+    An animation plays in place, as often as its file says, until Ctrl-C. Of several files, each plays once.
     """
-    _convert_here(options, names)
+    if animate and options.output:
+        fail("an animation cannot be written to a file")
+    _convert_here(options, names, animate=animate)
+
+
+def _animation(image: bytes, options: ConversionOptions) -> dict[str, Any] | None:
+    """Return the fields of an animation; None for a still image. Raises AsciistError."""
+    from asciist.animations import Animation
+    from asciist.conversion import animating
+
+    opened = animating.open_animation(image, options, Limits())
+    if opened is None:
+        return None
+    drawn = animating.draw(opened)
+    animation = Animation.from_text(drawn.text)
+    return {
+        "width": options.width,
+        "invert": drawn.invert,
+        "plays": animation.plays,
+        "shown_frames": animation.shown_frames,
+        "image_frames": animation.image_frames,
+        "frames": [{"art": frame.art, "milliseconds": frame.milliseconds} for frame in animation.frames],
+    }
 
 
 @main.command(

@@ -13,6 +13,7 @@ import click
 
 from asciist.cli.fetching import fetch, is_url
 from asciist.cli.options import PICTURES
+from asciist.cli.playing import play
 from asciist.errors import AsciistError, ServiceError
 from asciist.errors.sentences import printable
 
@@ -44,8 +45,9 @@ def convert_each(
 ) -> NoReturn:
     """Convert and print each file in turn, even if others fail; then exit with the highest status.
 
-    `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`. It may raise
-    AsciistError. Art is written to `output` instead of being printed, unless it is None; the suffix selects its form.
+    `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`, or `plays` and
+    `frames` of an animation. It may raise AsciistError. Art is written to `output` instead of being printed, unless it is None;
+    the suffix selects its form.
     """
     names = names or ("-",)
     status = 0
@@ -63,7 +65,8 @@ def convert_each(
                     _write(_file(result["art"], output, is_light=result["invert"]), output)
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
-                    _print(f"{title}{_with_reset(result['art'])}\n")
+                    _print(title)
+                    _show(result, is_only_file=len(names) == 1)
                     separator = "\n"
             except AsciistError as error:
                 status = max(status, UNAVAILABLE if isinstance(error, ServiceError) else FAILED)
@@ -124,6 +127,19 @@ def _print(text: str) -> None:
         raise AsciistError(
             f"standard output uses {sys.stdout.encoding}, which lacks characters of this art: try PYTHONIOENCODING=utf-8"
         ) from error
+
+
+def _show(result: dict[str, Any], *, is_only_file: bool) -> None:
+    """Print art. An animation is played on a terminal, once if there are other files.
+
+    Elsewhere, its frames are printed with form feeds between.
+    """
+    if "frames" not in result:
+        _print(f"{_with_reset(result['art'])}\n")
+    elif sys.stdout.isatty():
+        play(result["frames"], _print, plays=result["plays"] if is_only_file else 1)
+    else:
+        _print("\f\n".join(f"{_with_reset(frame['art'])}\n" for frame in result["frames"]))
 
 
 def _with_reset(art: str) -> str:
