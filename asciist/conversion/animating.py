@@ -123,7 +123,9 @@ def open_animation(image: bytes, options: ConversionOptions, limits: Limits) -> 
         stored, opened.header, options, file_bytes=len(image), characters=MAX_CHARACTERS, samples=_MAX_SHEET_SAMPLES
     )
     if memory_bytes > limits.max_conversion_bytes:
-        raise TooManyPixelsError(sentences.too_large_animation(*canvas, needed=memory_bytes, limit=limits.max_conversion_bytes))
+        raise TooManyPixelsError(
+            sentences.too_large_animation(*canvas, columns=columns, needed=memory_bytes, limit=limits.max_conversion_bytes)
+        )
     return OpenedAnimation(
         file=file, canvas=canvas, header=opened.header, options=options, count=count, memory_bytes=memory_bytes
     )

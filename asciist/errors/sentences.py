@@ -117,11 +117,11 @@ def too_much_memory(width: int, height: int, *, kind: str, columns: int, needed:
     )
 
 
-def too_large_animation(width: int, height: int, *, needed: int, limit: int) -> str:
+def too_large_animation(width: int, height: int, *, columns: int, needed: int, limit: int) -> str:
     """For an animation whose conversion would take too much memory."""
     return (
-        f"{_too_many_pixels(width, height)}, and drawing its frames would take {needed / 1e6:.0f} MB of memory; "
-        f"the limit is {limit / 1e6:g}: send a smaller animation, or leave out animate"
+        f"drawing the frames of this animation, of {width}x{height} pixels each, at width {columns} would take "
+        f"{needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: choose a smaller width, or send a smaller animation"
     )
 
 

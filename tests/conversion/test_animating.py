@@ -261,8 +261,19 @@ def test_the_cells_of_all_frames_are_bounded() -> None:
     assert animation.shown_frames == animating.MAX_CELLS // (500 * 187)
 
 
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_frames_are_turned_upright(image_format: str) -> None:
+    orientation = Image.Exif()
+    orientation[0x112] = 6
+    image = file_of(moving_square(), image_format, exif=orientation)
+
+    first = drawn(image, style="ramp").frames[0].art
+
+    assert first == convert(image, ConversionOptions(width=40, style="ramp"), Limits())
+
+
 def test_an_animation_that_needs_too_much_memory_is_refused_before_it_is_decoded() -> None:
-    with pytest.raises(TooManyPixelsError, match=r"drawing its frames would take .* MB of memory"):
+    with pytest.raises(TooManyPixelsError, match=r"of 4000x3000 pixels each, at width 40 would take \d+ MB of memory"):
         drawn(tiny_frames((4000, 3000), 0, 0))
 
 
