@@ -4,8 +4,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from functools import cache, lru_cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +16,9 @@ from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from asciist import formats
+from asciist.animations import Animation, first_frame, is_animation
+from asciist.animations.documents import Moving, moving
+from asciist.animations.documents import document as document_of
 from asciist.errors import sentences
 from asciist.options import AUTO, DEFAULT_WIDTH, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.requester import ServedArt
@@ -23,6 +28,7 @@ from service.crawlers import fetches_previews
 from service.files import Files
 from service.hot_answers import SERVED
 from service.openapi import dereferenced, document
+from service.streams import Streams
 from service.uploads import sends_json
 
 if TYPE_CHECKING:
@@ -59,6 +65,7 @@ _FILES: Final = {Form.PNG: "png", Form.SVG: "svg"}
 def register(app: Flask, settings: Settings, art_files: Files) -> None:
     """Store what answers depend on in the configuration of `app`, and define the variables of its templates."""
     limits = app.config["limits"] = settings.limits
+    app.config["streams"] = Streams()
     app.config["any_host"] = settings.trusted_hosts == ANY_HOST
     app.config["files"] = art_files
 
@@ -79,20 +86,23 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
 
     `path` is that of its permanent URL. `image_path`, for whoever uploaded the image, converts it again and deletes it.
     """
-    request.environ[SERVED] = served
     form, varying = _form_of_art()
+    animation = Animation.from_text(served.art) if is_animation(served.art) else None
     is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not fetches_previews(request.environ)
     is_page = form is Form.HTML and not is_document
-    if is_document:
-        response = _art_document(served.art + "\n")
+    is_streamed = animation is not None and form is Form.TEXT and served.options.color != "html"
+    if animation and is_streamed:
+        response = _stream(animation)
+    elif is_document:
+        response = _art_document((document_of(animation) if animation else served.art) + "\n")
     elif is_page:
-        response = page(served=served, path=path, image_path=image_path)
+        response = page(served=served, animation=animation, path=path, image_path=image_path)
     elif form in _FILES:
         response = _file(served, _FILES[form])
     elif form is Form.JSON:
         response = _json(_description(served, path))
     else:
-        response = _text(served.art + "\n")
+        response = _text(_still(served).art + "\n")
     may_be_shared = not is_page and not (form is Form.JSON and current_app.config["any_host"])
     headers.for_art(
         response,
@@ -103,6 +113,10 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
         may_be_shared=may_be_shared,
         varying=varying,
     )
+    if is_streamed:
+        headers.for_stream(response)
+        return response
+    request.environ[SERVED] = served
     response.add_etag()
     return response
 
@@ -125,7 +139,7 @@ def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
     return response
 
 
-def _description(served: ServedArt, path: str) -> dict[str, str | int | bool]:
+def _description(served: ServedArt, path: str) -> dict[str, Any]:
     """Return the fields of an answer in JSON: what describes the art, and the art last, because it is long."""
     columns, rows = served.size
     return {
@@ -135,8 +149,22 @@ def _description(served: ServedArt, path: str) -> dict[str, str | int | bool]:
         "style": served.options.style,
         **({} if served.invert is None else {"invert": served.invert}),
         "stored": served.was_stored,
-        "art": served.art,
+        **(_movement(Animation.from_text(served.art), served.options) if is_animation(served.art) else {"art": served.art}),
     }
+
+
+def _movement(animation: Animation, options: ConversionOptions) -> dict[str, Any]:
+    """Return the art of an animation in JSON, and the fields that a still image has not."""
+    numbers = {"plays": animation.plays, "shown_frames": animation.shown_frames, "image_frames": animation.image_frames}
+    if options.color == "html":
+        return {**numbers, "art": document_of(animation)}
+    frames = [{"milliseconds": frame.milliseconds, "art": frame.art} for frame in animation.frames]
+    return {**numbers, "art": animation.frames[0].art, "frames": frames}
+
+
+def _still(served: ServedArt) -> ServedArt:
+    """Return art with the first frame of an animation alone."""
+    return replace(served, art=first_frame(served.art)) if is_animation(served.art) else served
 
 
 def error_answer(status: int, message: str) -> Response:
@@ -172,13 +200,21 @@ def front_page() -> Response:
     return response
 
 
-def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "", error: str = "") -> Response:
+def page(
+    *,
+    served: ServedArt | None = None,
+    animation: Animation | None = None,
+    path: str = "",
+    image_path: str = "",
+    error: str = "",
+) -> Response:
     """Return the page: a form, an error if there is one, and the art of `served` or else the sample art.
 
-    `path` and `image_path` are as for `art_answer`.
+    `animation` is what `served` has, if it moves. `path` and `image_path` are as for `art_answer`.
     """
-    art = _characters(served) if served else _sample()
+    art = _characters(_still(served)) if served else _sample()
     columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
+    moves = _moving(animation) if served and animation and served.options.color != "html" else None
     # The style sheet needs the size of the art. The content security policy allows exactly this inline style, by its hash.
     art_style = f"#art{{--columns:{columns};--rows:{rows}}}"
     response = make_response(
@@ -192,13 +228,20 @@ def page(*, served: ServedArt | None = None, path: str = "", image_path: str = "
             columns=columns,
             rows=rows,
             art_style=art_style,
+            moves=moves,
             error=error,
             card=f"{origin()}{path}.card.png" if served and files.is_drawable(art) else "",
             card_size=files.CARD_SIZE,
         )
     )
-    headers.for_page(response, inline_style=art_style)
+    headers.for_page(response, art_style, *([moves.style] if moves else []))
     return response
+
+
+def _moving(animation: Animation) -> Moving:
+    """Return an animation for the page, without colours."""
+    frames = [escape(_ESCAPE_CODES.sub("", frame.art), quote=False).split("\n") for frame in animation.frames]
+    return moving(frames, [frame.milliseconds for frame in animation.frames], plays=animation.plays)
 
 
 def contract() -> dict[str, Any]:
@@ -297,7 +340,15 @@ def _art_document(html: str) -> Response:
     return response
 
 
-def _json(fields: Mapping[str, str | int | bool]) -> Response:
+def _stream(animation: Animation) -> Response:
+    streams: Streams = current_app.config["streams"]
+    stream = streams.begin(animation)
+    response = Answer(stream, content_type="text/plain; charset=utf-8")
+    response.content_length = stream.length
+    return response
+
+
+def _json(fields: Mapping[str, Any]) -> Response:
     return Answer(json.dumps(fields, separators=(",", ":")) + "\n", content_type="application/json")
 
 

@@ -36,7 +36,7 @@ _CACHE_STATUS: Final = {
 """Cache-Status (RFC 9211) of art from each source: stored, newly converted, or shared with an identical request."""
 
 _PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{style}'; font-src 'self'; img-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self' {styles}; font-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -97,6 +97,12 @@ def for_art(
         add("Vary", varying)
 
 
+def for_stream(response: Response) -> None:
+    """Keep an animation that plays while it is sent out of caches, which would send it all at once."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would wait for the end
+
+
 def for_error(response: Response) -> None:
     """Keep an error out of caches; for a 503, tell the client when to retry."""
     response.headers["Cache-Control"] = "no-store"
@@ -126,10 +132,11 @@ def for_front_page(response: Response) -> None:
     response.headers["Vary"] = "Accept, User-Agent"
 
 
-def for_page(response: Response, *, inline_style: str) -> None:
-    """Allow the page its own script and files, and exactly this inline style sheet."""
-    style_hash = base64.b64encode(hashlib.sha256(inline_style.encode()).digest()).decode()
-    response.headers["Content-Security-Policy"] = _PAGE_POLICY.format(style=style_hash)
+def for_page(response: Response, *inline_styles: str) -> None:
+    """Allow the page its own script and files, and exactly these inline style sheets."""
+    hashes = (base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in inline_styles)
+    styles = " ".join(f"'sha256-{style_hash}'" for style_hash in hashes)
+    response.headers["Content-Security-Policy"] = _PAGE_POLICY.format(styles=styles)
 
 
 def for_docs_page(response: Response) -> None:

@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     fit: Literal["contain", "cover", "fill"] | None
     brightness: int | None
     contrast: int | None
+    animate: bool | None
 
 
 def headers_of(image: bytes) -> dict[str, str]:

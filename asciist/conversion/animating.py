@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from asciist.animations import AnimationWriter
+from asciist.animations import MAX_CHARACTERS, AnimationWriter
 from asciist.conversion import colouring, decoding, painting, pillow_internals, polarity
 from asciist.conversion.containers.animated import AnimatedFile, find_frames
 from asciist.conversion.damage import damaged, rejecting_damage
@@ -35,8 +35,6 @@ MAX_PIXELS: Final = 24_000_000
 """Maximum pixels of all frames, each as large as the canvas: 78 frames of 640x480, or 185 of 480x270."""
 MAX_CELLS: Final = 250_000
 """Maximum cells of all frames: 78 frames of 80x40, or 130 of 80x24."""
-MAX_CHARACTERS: Final = 4_000_000
-"""Maximum characters of all the lines that change: 50 frames of 80x40 cells that all change, in 24-bit colour."""
 
 _MAX_SHEETS: Final = 8
 _MAX_SHEET_SAMPLES: Final = 4_000_000

@@ -17,6 +17,7 @@ const maxBytes = Number(document.body.dataset.maxBytes);
 let image = null; // the chosen image: {name, file}, and {address} once the service has it: that converts and deletes it
 let shown = null; // the art on the page: {image, text, query, address, isLight, columns, rows}; an error does not change it
 let conversion = null; // the conversion in progress: {controller, done}
+let playing; // the timer of the next frame of an animation
 let outdated = false; // true if a control changed since the conversion began
 
 /** An error with a sentence for the user. `retryable`: the same action may work later. */
@@ -32,12 +33,12 @@ const noAnswer = () => new UserError(TEXT.noAnswer, true);
 // Requests to the service
 
 /** Sends one request. Throws a UserError if there is no response. */
-function send(method, address, { body = null, signal = null, onProgress = null } = {}) {
+function send(method, address, { body = null, signal = null, onProgress = null, accept = "text/plain" } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch reports no upload progress
     const lost = () => reject(noAnswer());
     request.open(method, address);
-    request.setRequestHeader("Accept", "text/plain");
+    request.setRequestHeader("Accept", accept);
     request.timeout = TIMEOUT;
     if (onProgress) request.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     request.onload = () => resolve(request);
@@ -53,21 +54,32 @@ function send(method, address, { body = null, signal = null, onProgress = null }
 /** Returns the art of an image with these options. Uploads the image only if the service does not have it. */
 async function convert(image, query, signal = null) {
   let answer = null;
-  if (image.address) answer = await send("POST", `${image.address}?${query}`, { signal });
+  const accept = accepted(query);
+  if (image.address) answer = await send("POST", `${image.address}?${query}`, { signal, accept });
   if (image.file && (!answer || answer.status === 404)) {
-    answer = await send("PUT", `/?${query}`, { body: image.file, signal, onProgress: showSent });
+    answer = await send("PUT", `/?${query}`, { body: image.file, signal, onProgress: showSent, accept });
   }
   if (!answer) throw new UserError(TEXT.notYours);
   if (answer.status === 404) throw new UserError(TEXT.imageGone);
   if (answer.status !== 200) throw new UserError(sentence(answer), answer.status >= 500);
   image.address = answer.getResponseHeader("Link")?.match(/<([^>]+)>; rel="edit"/)?.[1] ?? image.address;
-  return { text: artOf(answer), address: answer.getResponseHeader("Content-Location"), isLight: isLight(answer, query) };
+  return { ...artOf(answer), address: answer.getResponseHeader("Content-Location"), isLight: isLight(answer, query) };
 }
 
 /** Returns whether art has dark characters for a light background: as chosen by the service, or else as asked. */
 const isLight = (answer, query) => (answer.getResponseHeader("Asciist-Invert") ?? query.get("invert")) === "true";
 
-const artOf = (answer) => answer.responseText.replace(/\n$/, "");
+/** Returns the type of an answer: text would play an animation while it is sent. */
+const accepted = (query) => (query.has("animate") ? "application/json" : "text/plain");
+
+const isJson = (answer) => answer.getResponseHeader("Content-Type")?.startsWith("application/json");
+
+/** Returns {text}, and of an animation also {frames, plays}. */
+function artOf(answer) {
+  if (!isJson(answer)) return { text: answer.responseText.replace(/\n$/, "") };
+  const { art, frames, plays } = JSON.parse(answer.responseText);
+  return { text: art, frames, plays };
+}
 
 /** Deletes the image and all its art from the service. */
 async function deleteImage() {
@@ -83,10 +95,13 @@ async function deleteImage() {
 
 /** Returns the sentence of an error response. If a proxy sent a page instead, returns a sentence with the status. */
 function sentence(answer) {
+  if (isJson(answer)) return capitalised(JSON.parse(answer.responseText).error);
   const text = answer.responseText.trim();
   const isSentence = text && text.length < 500 && answer.getResponseHeader("Content-Type")?.startsWith("text/plain");
-  return isSentence ? `${text[0].toUpperCase()}${text.slice(1)}.` : TEXT.failed(answer.status);
+  return isSentence ? capitalised(text) : TEXT.failed(answer.status);
 }
+
+const capitalised = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 /** Returns the values of the controls as query parameters. */
 function options() {
@@ -192,11 +207,10 @@ function runs(art) {
   });
 }
 
-/** Shows art: {text, query, address, isLight}. */
-function draw(drawn) {
-  remember(drawn);
+/** Fills the stage with art. */
+function fill(text) {
   const lines = document.createDocumentFragment();
-  for (const [row, line] of runs(drawn.text).entries()) {
+  for (const [row, line] of runs(text).entries()) {
     if (row) lines.append("\n");
     for (const run of line) {
       if (!run.foreground && !run.background) {
@@ -210,8 +224,27 @@ function draw(drawn) {
       lines.append(span);
     }
   }
+  $("art").replaceChildren(lines);
+}
+
+/** Plays the frames of an animation, unless the reader prefers reduced motion. */
+function play({ frames, plays }) {
+  clearTimeout(playing);
+  if (!frames || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const show = (number) => {
+    if (number) fill(frames[number % frames.length].art);
+    if (plays && number === plays * frames.length - 1) return;
+    playing = setTimeout(show, frames[number % frames.length].milliseconds, number + 1);
+  };
+  show(0);
+}
+
+/** Shows art: {text, query, address, isLight}, and of an animation also {frames, plays}. */
+function draw(drawn) {
+  remember(drawn);
+  fill(drawn.text);
+  play(drawn);
   const art = $("art");
-  art.replaceChildren(lines);
   art.style.setProperty("--columns", shown.columns);
   art.style.setProperty("--rows", shown.rows);
   art.setAttribute("aria-label", TEXT.artLabel(image.name, shown.columns, shown.rows));
@@ -377,14 +410,15 @@ async function openLink(permalink) {
   const known = document.body.dataset.image ? { address: document.body.dataset.image } : (history.state ?? {});
   image = { name: TEXT.permalinkName, ...known };
   const isLight = $("stage").classList.contains("light");
+  for (const look of $("art").querySelectorAll("i + i")) look.remove(); // an animation: the first frame is left
   const linked = { text: $("art").textContent, query: options(), address: permalink, isLight };
   remember(linked);
   letKeyboardScroll();
   rememberImage(); // the page may answer a form, and then has the URL /
   $("delete").hidden = !image.address;
-  if (fields.color.checked) { // the art in the page has no colours
-    const answer = await send("GET", permalink);
-    if (answer.status === 200) draw({ ...linked, text: artOf(answer) });
+  if (fields.color.checked || fields.animate.checked) { // the art in the page has no colours
+    const answer = await send("GET", permalink, { accept: accepted(linked.query) });
+    if (answer.status === 200) draw({ ...linked, ...artOf(answer) });
   }
 }
 

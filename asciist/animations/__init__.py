@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Self
 
+MAX_CHARACTERS: Final = 4_000_000
+"""Maximum characters of all the lines that change: 50 frames of 80x40 cells that all change, in 24-bit colour."""
+
 _MARK: Final = "\x1c"
 _VERSION: Final = "1"
 
@@ -71,6 +74,15 @@ class Animation:
 def is_animation(text: str) -> bool:
     """Return whether a text is that of an animation, and not the art of a still image."""
     return text.startswith(_MARK)
+
+
+def first_frame(text: str) -> str:
+    """Return the art of the first frame of an animation's text. Raises ValueError if it is malformed."""
+    _, _, lines = text.partition("\n")
+    head = _FRAME.fullmatch(lines.partition("\n")[0])
+    if head is None:
+        raise ValueError("a malformed frame")
+    return next(_frames(iter(lines.split("\n", int(head[2]) + 1)))).art
 
 
 def _frames(lines: Iterator[str]) -> Iterator[Frame]:
