@@ -62,7 +62,7 @@ def convert_each(
                 if as_json:
                     _print(json.dumps({"file": name, **result}) + "\n")
                 elif output:
-                    _write(_file(result["art"], output, is_light=result["invert"]), output)
+                    _write(_file(result, output), output)
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
                     _print(title)
@@ -103,14 +103,14 @@ def _read_file(name: str) -> tuple[str, bytes]:
     return source, image
 
 
-def _file(art: str, output: Path, *, is_light: bool) -> bytes:
+def _file(result: dict[str, Any], output: Path) -> bytes:
     """Return art as a file with the suffix of `output`. Raises UndrawableArtError."""
     suffix = output.suffix.lower()
     if suffix not in PICTURES:
-        return f"{_with_reset(art)}\n".encode()
+        return _text(result).encode()
     from asciist import pictures
 
-    return b"".join(pictures.file(art, suffix.removeprefix("."), is_light=is_light))
+    return b"".join(pictures.file(result["art"], suffix.removeprefix("."), is_light=result["invert"]))
 
 
 def _write(content: bytes, output: Path) -> None:
@@ -130,16 +130,17 @@ def _print(text: str) -> None:
 
 
 def _show(result: dict[str, Any], *, is_only_file: bool) -> None:
-    """Print art. An animation is played on a terminal, once if there are other files.
-
-    Elsewhere, its frames are printed with form feeds between.
-    """
-    if "frames" not in result:
-        _print(f"{_with_reset(result['art'])}\n")
-    elif sys.stdout.isatty():
+    """Print art. An animation is played on a terminal, once if there are other files."""
+    if "frames" in result and sys.stdout.isatty():
         play(result["frames"], _print, plays=result["plays"] if is_only_file else 1)
     else:
-        _print("\f\n".join(f"{_with_reset(frame['art'])}\n" for frame in result["frames"]))
+        _print(_text(result))
+
+
+def _text(result: dict[str, Any]) -> str:
+    """Return art as text. The frames of an animation have form feeds between."""
+    frames = result.get("frames", [result])
+    return "\f\n".join(f"{_with_reset(frame['art'])}\n" for frame in frames)
 
 
 def _with_reset(art: str) -> str:
