@@ -17,7 +17,10 @@ _ANSWER_SECONDS: Final = 60
 _KEPT_BYTES: Final = 32_000_000
 """Maximum bytes of the animations that one process is sending."""
 
-_STREAM_BYTES: Final = 100_000
+_STREAM_BYTES: Final = 20_000_000
+"""Maximum bytes of an animation that is repeated: 20 seconds of moving cells of 80x30 in 24-bit colour."""
+
+_LEAST_BYTES: Final = 100_000
 """Bytes that an animation counts for at least, beside its text: one process sends at most 320 at once."""
 
 
@@ -32,7 +35,9 @@ class Streams:
         if self._kept_bytes >= _KEPT_BYTES:
             raise OverloadedError
         # Other requests proceed between two frames. `time.sleep` is looked up late, because gevent replaces it.
-        return Stream(self, perform(animation, max_seconds=STREAM_SECONDS, pause=lambda: time.sleep(0)))
+        return Stream(
+            self, perform(animation, max_seconds=STREAM_SECONDS, max_bytes=_STREAM_BYTES, pause=lambda: time.sleep(0))
+        )
 
     def keep(self, change: int) -> None:
         """Count the bytes of an animation that begins, and those of one that has ended as negative."""
@@ -45,7 +50,7 @@ class Stream:
     def __init__(self, streams: Streams, played: Performance) -> None:
         self._streams = streams
         self._played = played
-        self._kept_bytes = _STREAM_BYTES + sum(len(moment.text) for moment in played.moments)
+        self._kept_bytes = _LEAST_BYTES + sum(len(moment.text) for moment in played.moments)
         streams.keep(self._kept_bytes)
 
     @property

@@ -777,7 +777,7 @@ def animation(tmp_path: Path) -> Path:
     return blinking(tmp_path / "blinking.png", loop=2)
 
 
-ANIMATE = ("test", "--animate", "--style", "ramp", "--width", "8", "--no-invert", "--color", "none")
+ANIMATE = ("--animate", "--style", "ramp", "--width", "8", "--no-invert", "--color", "none")
 
 
 def test_an_animation_plays_on_a_terminal_and_shows_the_cursor_again(animation: Path) -> None:
@@ -822,11 +822,14 @@ def test_json_output_has_the_frames_of_an_animation(animation: Path) -> None:
     assert (result["plays"], result["shown_frames"], result["image_frames"], "art" in result) == (2, 3, 3, False)
 
 
-def test_an_animation_cannot_be_a_document(animation: Path) -> None:
-    failed = asciist(*ANIMATE, "--color", "html", str(animation))
+def test_an_animation_is_a_document_that_plays(animation: Path, tmp_path: Path) -> None:
+    written = tmp_path / "blinking.html"
+    assert asciist("--animate", "--width", "8", "--no-invert", "--output", str(written), str(animation)).stdout == b""
+    printed = asciist("test", "--animate", "--width", "8", "--no-invert", "--color", "html", str(animation)).stdout
 
-    assert (failed.returncode, failed.stdout) == (1, b"")
-    assert failed.stderr == b"asciist: an animation cannot be an HTML document: choose another --color\n"
+    assert written.read_bytes() == printed
+    assert printed.count(b"@keyframes") == 3
+    assert printed.count(b"step-end 2 forwards") == 3
 
 
 def test_an_animation_that_is_taller_than_the_terminal_is_an_error(animation: Path) -> None:

@@ -6,6 +6,8 @@ The cursor waits below the art after each frame, with the terminal's own colours
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from math import inf
 from typing import Final, NamedTuple
 
 from asciist.animations import Animation
@@ -19,15 +21,20 @@ _NEAR: Final = 4
 """Cells that stand still between two that change, from which on a code that moves the cursor is shorter than these cells."""
 
 
-class _Cell(NamedTuple):
-    character: str
-    foreground: str
-    background: str
-    """Parameters of the codes for its colours; empty for the terminal's own."""
+_Colours = tuple[str, str]
+"""Parameters of the codes for the foreground and the background; empty for the terminal's own."""
+
+_OWN: Final[_Colours] = ("", "")
+
+
+class _Line(NamedTuple):
+    text: str
+    colours: Sequence[_Colours]
+    """The colours of each character."""
 
 
 class Moment(NamedTuple):
-    """What is written at once, and the time until the next."""
+    """Text that is written at once, and the time until the next."""
 
     text: bytes
     seconds: float
@@ -63,26 +70,31 @@ class Performance:
         yield Moment(self.end, 0.0)
 
 
-def perform(animation: Animation, *, max_seconds: float, pause: Callable[[], None] = lambda: None) -> Performance:
-    """Write what plays an animation for at most `max_seconds`. `pause` is called after each frame is written.
+def perform(
+    animation: Animation, *, max_seconds: float, max_bytes: int, pause: Callable[[], None] = lambda: None
+) -> Performance:
+    """Write what plays an animation for at most `max_seconds`, and in at most `max_bytes` unless it is played once.
+
+    `pause` is called again and again in between, so that others may proceed.
 
     The animation is repeated as often as the time allows, but not more often than its file says. One that is longer is cut off.
     """
     frames = list(_within(animation, max_seconds))
     rows = len(frames[0][0])
     moments = []
-    shown: list[list[_Cell]] = []
+    shown: Sequence[str] = ()
     for lines, seconds in [*frames, frames[0]]:
-        cells = [_cells(line) for line in lines]
-        moments.append(Moment(f"{'' if shown else _CLEAR}{_changes(shown, cells)}\x1b[{rows + 1};1H".encode(), seconds))
-        shown = cells
+        pieces = _changes(shown, lines, pause) if shown else _whole(lines)
+        moments.append(Moment(f"{''.join(pieces)}\x1b[{rows + 1};1H".encode(), seconds))
+        shown = lines
         pause()
     *first_play, first_again = moments
-    plays = max(1, int(max_seconds / sum(seconds for _, seconds in frames))) if len(frames) > 1 else 1
+    play_bytes = sum(len(moment.text) for moment in moments)
+    plays = min(max_seconds / sum(seconds for _, seconds in frames), max_bytes / play_bytes, animation.plays or inf)
     return Performance(
         moments=first_play,
         first_again=first_again,
-        plays=min(plays, animation.plays or plays),
+        plays=max(1, int(plays)) if len(frames) > 1 else 1,
         end=f"\x1b[{rows};1H\n".encode(),
     )
 
@@ -98,49 +110,69 @@ def _within(animation: Animation, max_seconds: float) -> Iterator[tuple[Sequence
         left -= seconds
 
 
-def _cells(line: str) -> list[_Cell]:
-    """Return the cells of a line of art, with or without escape codes."""
+def _whole(lines: Sequence[str]) -> Iterator[str]:
+    """Yield what shows lines on a screen with other text."""
+    yield _CLEAR
+    for row, line in enumerate(lines):
+        yield f"{_position(row, 0)}{line}"
+
+
+def _changes(before: Sequence[str], after: Sequence[str], pause: Callable[[], None]) -> Iterator[str]:
+    """Yield what replaces the cells that differ, and restores the terminal's own colours."""
+    current = _OWN
+    for row, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old != new:
+            line = _line(new)
+            for first, end in _differing(_line(old), line):
+                yield _position(row, first)
+                for colours, cells in groupby(range(first, end), key=line.colours.__getitem__):
+                    if colours != current:
+                        yield _code(current, colours)
+                        current = colours
+                    yield "".join(map(line.text.__getitem__, cells))
+            pause()
+    if current != _OWN:
+        yield _RESET
+
+
+def _position(row: int, column: int) -> str:
+    return f"\x1b[{row + 1};{column + 1}H"
+
+
+def _line(line: str) -> _Line:
+    """Read a line of art, with or without escape codes."""
     text, *coded = _CODE.split(line)
-    cells = [_Cell(character, "", "") for character in text]
+    colours = [_OWN] * len(text)
     foreground = background = ""
     for parameters, run in zip(coded[::2], coded[1::2], strict=True):
         for colour in _COLOUR.findall(parameters):
             if colour == "0":
                 foreground = background = ""
-            elif colour.startswith("4") or (len(colour) == 3 and colour.isdigit()):
+            elif colour.startswith(("4", "10")):
                 background = colour
             else:
                 foreground = colour
-        cells += [_Cell(character, foreground, background) for character in run]
-    return cells
+        text += run
+        colours += [(foreground, background)] * len(run)
+    return _Line(text, colours)
 
 
-def _changes(before: Sequence[Sequence[_Cell]], after: Sequence[Sequence[_Cell]]) -> str:
-    """Return what replaces the cells that differ, and restores the terminal's own colours."""
-    text: list[str] = []
-    foreground = background = ""
-    for row, cells in enumerate(after):
-        old = before[row] if row < len(before) else ()
-        place = None
-        for column, cell in enumerate(cells):
-            if column < len(old) and old[column] == cell:
-                continue
-            if place is None or column - place > _NEAR:
-                text.append(f"\x1b[{row + 1};{column + 1}H")
-                place = column
-            for each in cells[place : column + 1]:
-                if (each.foreground, each.background) != (foreground, background):
-                    text.append(_code(each, foreground, background))
-                    foreground, background = each.foreground, each.background
-                text.append(each.character)
-            place = column + 1
-    return "".join([*text, _RESET if foreground or background else ""])
+def _differing(old: _Line, new: _Line) -> list[tuple[int, int]]:
+    """Return (first, end) of the runs of columns in which two lines differ, with the few columns between runs that are near."""
+    runs: list[tuple[int, int]] = []
+    pairs = zip(old.text, new.text, old.colours, new.colours, strict=True)
+    for column, (old_text, new_text, old_colours, new_colours) in enumerate(pairs):
+        if old_text == new_text and old_colours == new_colours:
+            continue
+        if runs and column - runs[-1][1] <= _NEAR:
+            runs[-1] = (runs[-1][0], column + 1)
+        else:
+            runs.append((column, column + 1))
+    return runs
 
 
-def _code(cell: _Cell, foreground: str, background: str) -> str:
-    """Return the escape code that changes the given colours to those of a cell."""
-    is_reset = (foreground and not cell.foreground) or (background and not cell.background)
-    wanted = (cell.foreground, cell.background)
-    current = ("", "") if is_reset else (foreground, background)
-    codes = [new for new, old in zip(wanted, current, strict=True) if new != old]
-    return f"\x1b[{';'.join(['0'] * bool(is_reset) + codes)}m"
+def _code(current: _Colours, wanted: _Colours) -> str:
+    """Return the escape code that changes the colours."""
+    is_reset = any(old and not new for old, new in zip(current, wanted, strict=True))
+    codes = [new for old, new in zip(_OWN if is_reset else current, wanted, strict=True) if new != old]
+    return f"\x1b[{';'.join(['0'] * is_reset + codes)}m"
