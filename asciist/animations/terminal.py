@@ -6,6 +6,7 @@ The cursor waits below the art after each frame, with the terminal's own colours
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from math import inf
 from typing import Final, NamedTuple
@@ -83,8 +84,9 @@ def perform(
     rows = len(frames[0][0])
     moments = []
     shown: Sequence[str] = ()
+    read = lru_cache(maxsize=2 * rows)(_line)  # a line that changes is read twice: as the new one, and as the old one
     for lines, seconds in [*frames, frames[0]]:
-        pieces = _changes(shown, lines, pause) if shown else _whole(lines)
+        pieces = _changes(shown, lines, read, pause) if shown else _whole(lines)
         moments.append(Moment(f"{''.join(pieces)}\x1b[{rows + 1};1H".encode(), seconds))
         shown = lines
         pause()
@@ -117,13 +119,15 @@ def _whole(lines: Sequence[str]) -> Iterator[str]:
         yield f"{_position(row, 0)}{line}"
 
 
-def _changes(before: Sequence[str], after: Sequence[str], pause: Callable[[], None]) -> Iterator[str]:
+def _changes(
+    before: Sequence[str], after: Sequence[str], read: Callable[[str], _Line], pause: Callable[[], None]
+) -> Iterator[str]:
     """Yield what replaces the cells that differ, and restores the terminal's own colours."""
     current = _OWN
     for row, (old, new) in enumerate(zip(before, after, strict=True)):
         if old != new:
-            line = _line(new)
-            for first, end in _differing(_line(old), line):
+            line = read(new)
+            for first, end in _differing(read(old), line):
                 yield _position(row, first)
                 for colours, cells in groupby(range(first, end), key=line.colours.__getitem__):
                     if colours != current:

@@ -180,7 +180,8 @@ class Head:
         match fields:
             case {"frames": [*entries], "plays": int(plays), "shown_frames": int(shown), "image_frames": int(total)} if entries:
                 frames = [frame for frame in map(_frame, entries) if frame is not None]
-                if len(frames) == len(entries) and min(plays, shown, total) >= 0:
+                rows = {frame.text.count("\n") for frame in frames}
+                if len(frames) == len(entries) and len(rows) == 1 and min(plays, shown, total) >= 0:
                     return frames[0].text, Animation(frames=frames, plays=plays, shown_frames=shown, image_frames=total)
             case {"art": str(text), **others} if "frames" not in others:
                 return text, None
