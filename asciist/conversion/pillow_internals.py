@@ -43,7 +43,9 @@ def open_animation(image_format: str, file: bytes) -> ImageFile:
 
     Raises whatever the plugin raises.
     """
-    name = {"GIF": "Gif", "PNG": "Png", "WEBP": "WebP"}[image_format]
+    if image_format == "GIF":
+        return _animated_gif()(BytesIO(file))
+    name = {"PNG": "Png", "WEBP": "WebP"}[image_format]
     plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
     return plugin(BytesIO(file))
 
@@ -58,6 +60,28 @@ def _plugin(image_format: str) -> type[ImageFile]:
     name = image_format.capitalize()
     plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
     return plugin
+
+
+@cache
+def _animated_gif() -> type[ImageFile]:
+    """Pillow's GIF plugin, which composites all frames but the first in RGB, also if the first one is grey.
+
+    Pillow does so only if the first frame has colours. A grey canvas and a frame with a palette of its own would get two modes.
+    """
+    from PIL.GifImagePlugin import GifImageFile  # noqa: PLC0415 - only the plugin in use is imported
+
+    class AnimatedGifFile(GifImageFile):
+        def _seek(self, frame: int, update_image: bool = True) -> None:
+            if frame == 1 and update_image and self.mode == "L":
+                if self.dispose:
+                    self.im.paste(self.dispose, self.dispose_extent)
+                    self.dispose = None
+                transparency = self.info.pop("transparency", None)
+                self._mode = "RGB" if transparency is None else "RGBA"
+                self.im = self.im.convert("RGB") if transparency is None else self.im.convert_transparent("RGBA", transparency)
+            super()._seek(frame, update_image)
+
+    return AnimatedGifFile
 
 
 @cache
