@@ -229,7 +229,7 @@ def test_an_animation_has_its_frames(convert: Convert, url: str, color: Any) -> 
     assert (converted.animation.plays, converted.animation.shown_frames, converted.animation.image_frames) == (3, 3, 3)
     assert converted.text == expected.frames[0].art
     assert (converted.columns, converted.rows) == (20, 5)
-    assert converted.url.endswith(".animate/width/20")
+    assert converted.url.endswith(".m/width/20")
 
 
 def test_a_still_image_has_no_frames_and_a_document_moves_by_itself(convert: Convert, url: str, cat: bytes) -> None:

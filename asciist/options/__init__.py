@@ -293,7 +293,7 @@ class ConversionOptions:
     animate: bool = field(
         default=False,
         metadata=_row(
-            Flag(),
+            Flag(key="m"),
             summary="move, if the image is an animation",
             description=(
                 "Draw the frames of an animated GIF, PNG or WebP, and not the first one alone. Text plays in a "
