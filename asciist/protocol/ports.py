@@ -134,7 +134,7 @@ class Conversion:
     pixels: int = 0
     """Width times height of the image, times the frames that are drawn; 0 if it was rejected for its header."""
     decode_ms: float | None = None
-    """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded, and for an animation."""
+    """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded, or is an animation."""
     render_ms: float | None = None
     """Milliseconds from decoded pixels to art, or for all of an animation; None if there is no art."""
     aborted: tuple[str, ...] = ()

@@ -79,6 +79,16 @@ def test_text_plays_on_a_terminal_with_its_exact_length(client: FlaskClient) -> 
     assert (screen.row, screen.column) == (5, 0)
 
 
+def test_every_form_is_made_from_one_artifact(client: FlaskClient) -> None:
+    image = blinking(20, loop=1)
+    address = client.post("/?width=20&animate=true", data=image, headers=JSON).get_json()["url"]
+
+    for form in ("application/json", "text/html", "text/plain"):
+        for answer in (client.get(address, headers={"Accept": form}), client.head(address, headers={"Accept": form})):
+            assert (answer.status_code, answer.mimetype) == (200, form)
+            assert answer.headers["Cache-Status"] == "asciist; hit"
+
+
 def test_a_still_image_stays_what_it_is(client: FlaskClient, cat: bytes) -> None:
     still = client.post("/?width=20", data=cat)
     animated = client.post("/?width=20&animate=true", data=cat)
