@@ -832,6 +832,13 @@ def test_an_animation_is_a_document_that_plays(animation: Path, tmp_path: Path) 
     assert printed.count(b"step-end 2 forwards") == 3
 
 
+def test_a_picture_of_an_animation_is_refused(animation: Path, tmp_path: Path) -> None:
+    failed = asciist("--animate", "--output", str(tmp_path / "blinking.png"), str(animation))
+
+    assert failed.returncode == 2
+    assert b"a .png file cannot move" in failed.stderr.lower()
+
+
 def test_an_animation_that_is_taller_than_the_terminal_is_an_error(animation: Path) -> None:
     master, slave = pty.openpty()
     failed = subprocess.run(

@@ -89,6 +89,30 @@ def test_every_form_is_made_from_one_artifact(client: FlaskClient) -> None:
             assert answer.headers["Cache-Status"] == "asciist; hit"
 
 
+@pytest.mark.parametrize("color", ["none", "ansi", "html"])
+def test_files_of_an_animation_show_its_first_frame_or_move(client: FlaskClient, color: str) -> None:
+    image = blinking()
+    query = f"/?width=20&style=ramp&invert=false&color={color}"
+    still = client.post(query, data=image, headers=JSON).get_json()["url"]
+    moving = client.post(f"{query}&animate=true", data=image, headers=JSON).get_json()["url"]
+
+    for suffix in ("txt", "ansi", "png", "svg", "card.png"):
+        assert client.get(f"{moving}.{suffix}").data == client.get(f"{still}.{suffix}").data
+    html = client.get(f"{moving}.html")
+    assert (html.status_code, html.data.count(b"@keyframes") >= 3) == (200, True)
+    assert ("frames" in client.get(f"{moving}.json").get_json()) is (color != "html")
+    accepted = client.get(moving, headers={"Accept": "image/png"})
+    assert accepted.data == client.get(f"{moving}.png").data
+
+
+def test_a_preview_of_a_link_shows_the_first_frame(client: FlaskClient) -> None:
+    url = client.post("/?width=20&color=html&animate=true", data=blinking(), headers=JSON).get_json()["url"]
+    page = client.get(url, headers={"User-Agent": "Slackbot 1.0", "Accept": "*/*"}).get_data(as_text=True)
+
+    assert "card.png" in page
+    assert "<style" not in page.partition('<pre id="art"')[2].partition("</pre>")[0]
+
+
 def test_a_still_image_stays_what_it_is(client: FlaskClient, cat: bytes) -> None:
     still = client.post("/?width=20", data=cat)
     animated = client.post("/?width=20&animate=true", data=cat)
