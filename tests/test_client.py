@@ -246,6 +246,16 @@ def test_a_rejection_of_an_animation_has_the_message_of_the_service(convert: Con
         convert(moving(), url=url, chars="é", animate=True)
 
 
+@pytest.mark.parametrize("error", [["x"], {"a": 1}, None, "a\x1b[2Jb", "two\nlines"])
+def test_an_error_in_json_is_a_sentence_or_none_of_the_service_s(convert: Convert, error: object) -> None:
+    body = json.dumps({"error": error})
+    with (
+        fake_server(http_response("400 X", body, "application/json")) as server,
+        pytest.raises(ServiceError, match="unexpected response"),
+    ):
+        convert(b"image", url=server.url, animate=True)
+
+
 FRAME = {"milliseconds": 60, "art": "ab\ncd"}
 
 

@@ -144,7 +144,8 @@ class Head:
     @property
     def has_sentence(self) -> bool:
         """True if the body of a response without art may be an error message of the service, not a proxy's page."""
-        return self.headers.get_content_type() in ("text/plain", _JSON) and self._is_plain and not self._redirect
+        forms = {"text/plain", _JSON} if wants_frames(self.options) else {"text/plain"}
+        return self.headers.get_content_type() in forms and self._is_plain and not self._redirect
 
     def art_url(self) -> str:
         """Return the absolute URL of the art. Raises ServiceError if it is not on the same server."""
@@ -214,7 +215,8 @@ class Head:
     def _sentence(self, body: bytes) -> str:
         if self.headers.get_content_type() == "text/plain":
             return body.decode("utf-8", "replace").removesuffix("\n")
-        return str((_json(body) or {}).get("error", ""))
+        sentence = (_json(body) or {}).get("error")
+        return sentence if isinstance(sentence, str) else ""
 
     @property
     def _is_document(self) -> bool:
