@@ -306,11 +306,12 @@ class TestControls:
         wait_for_width(page, int(page.locator("#width").input_value()))
         page.locator("h1 a").focus()
         reached = []
-        for _ in range(19):
+        for _ in range(20):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert reached[:9] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "More options", "copy"]
-        assert reached[9:16] == [".png", ".svg", ".html", ".txt", "zoom", "copy-link", "permalink"]
+        controls = ["image", "width", "slider", "style", "invert", "color", "animate", "More options", "copy"]
+        assert reached[:10] == ["HTTP API", *controls]
+        assert reached[10:17] == [".png", ".svg", ".html", ".txt", "zoom", "copy-link", "permalink"]
 
         page.locator("#slider").focus()
         before = int(page.locator("#slider").input_value())
