@@ -4,8 +4,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from functools import cache, lru_cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +17,9 @@ from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from asciist import formats
+from asciist.animations import Animation, first_frame, is_animation
+from asciist.animations.documents import document as document_of
+from asciist.animations.documents import moving
 from asciist.errors import sentences
 from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.links import CODE_PATTERN
@@ -25,6 +30,7 @@ from service.crawlers import fetches_previews
 from service.files import Files
 from service.hot_answers import SERVED
 from service.openapi import dereferenced, document
+from service.streams import Streams
 from service.uploads import sends_json
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ _FILES: Final = {Form.PNG: "png", Form.SVG: "svg"}
 def register(app: Flask, settings: Settings, art_files: Files) -> None:
     """Store what answers depend on in the configuration of `app`, and define the variables of its templates."""
     limits = app.config["limits"] = settings.limits
+    app.config["streams"] = Streams()
     app.config["any_host"] = settings.trusted_hosts == ANY_HOST
     app.config["files"] = art_files
 
@@ -89,13 +96,16 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
 
     `path` is that of its permanent URL. `image_path`, for whoever uploaded the image, converts it again and deletes it.
     """
-    request.environ[SERVED] = served
     form, varying = _form_of_art()
+    animation = Animation.from_text(served.art) if is_animation(served.art) else None
     is_link = request.method in ("GET", "HEAD")
     is_page = form is Form.HTML and (is_link or served.options.color != "html")
     is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not is_page
-    if is_document:
-        response = _art_document(served.art + "\n")
+    is_streamed = animation is not None and form is Form.TEXT and served.options.color != "html"
+    if animation and is_streamed:
+        response = _stream(animation)
+    elif is_document:
+        response = _art_document((document_of(animation) if animation else served.art) + "\n")
     elif is_page:
         response = _art_page(served, path)
     elif form in _FILES:
@@ -103,7 +113,7 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     elif form is Form.JSON:
         response = _json(_description(served, path))
     else:
-        response = _text(served.art + "\n")
+        response = _text(_still(served).art + "\n")
     may_be_shared = not is_page and not (form is Form.JSON and current_app.config["any_host"])
     headers.for_art(
         response,
@@ -114,6 +124,10 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
         may_be_shared=may_be_shared,
         varying=varying,
     )
+    if is_streamed:
+        headers.for_stream(response)
+        return response
+    request.environ[SERVED] = served
     response.add_etag()
     return response
 
@@ -141,7 +155,7 @@ def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
     return response
 
 
-def _description(served: ServedArt, path: str) -> dict[str, str | int | bool]:
+def _description(served: ServedArt, path: str) -> dict[str, Any]:
     """Return the fields of an answer in JSON: what describes the art, and the art last, because it is long."""
     columns, rows = served.size
     return {
@@ -151,7 +165,7 @@ def _description(served: ServedArt, path: str) -> dict[str, str | int | bool]:
         "style": served.options.style,
         **({} if served.invert is None else {"invert": served.invert}),
         "stored": served.was_stored,
-        "art": served.art,
+        **(_movement(Animation.from_text(served.art), served.options) if is_animation(served.art) else {"art": served.art}),
     }
 
 
@@ -179,6 +193,20 @@ def short_link(code: str) -> Response:
     response.status_code = 201
     headers.for_location(response, path)
     return response
+
+
+def _movement(animation: Animation, options: ConversionOptions) -> dict[str, Any]:
+    """Return the art of an animation in JSON, and the fields that a still image has not."""
+    numbers = {"plays": animation.plays, "shown_frames": animation.shown_frames, "image_frames": animation.image_frames}
+    if options.color == "html":
+        return {**numbers, "art": document_of(animation)}
+    frames = [{"milliseconds": frame.milliseconds, "art": frame.art} for frame in animation.frames]
+    return {**numbers, "art": animation.frames[0].art, "frames": frames}
+
+
+def _still(served: ServedArt) -> ServedArt:
+    """Return art with the first frame of an animation alone."""
+    return replace(served, art=first_frame(served.art)) if is_animation(served.art) else served
 
 
 def error_answer(status: int, message: str) -> Response:
@@ -230,23 +258,25 @@ def editor(*, error: str = "") -> Response:
             error=error,
         )
     )
-    headers.for_page(response, inline_style=art_style)
+    headers.for_page(response, art_style)
     return response
 
 
 def _art_page(served: ServedArt, path: str) -> Response:
     """Return the page that a link opens: the art, how it was made, and what can be done with it. `path` is that of the link."""
-    art = _characters(served)
+    art = _characters(_still(served))
     columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
     art_style = _size_style("art", art)
     is_coloured = served.options.color != "none"
+    elements, motion = _coloured(served) if is_coloured else _moving(served) if is_animation(served.art) else ("", "")
     response = make_response(
         render_template(
             "art.html",
             served=served,
             path=path,
             is_short=re.fullmatch(CODE_PATTERN, path[1:]) is not None,
-            art=Markup(_coloured_elements(served)) if is_coloured else art,  # noqa: S704 - what made the document escapes
+            art=Markup(elements) if elements else art,  # noqa: S704 - what made the document escapes
+            motion=Markup(motion),  # noqa: S704 - has only names and numbers
             columns=columns,
             rows=rows,
             making=_making(served, columns, rows),
@@ -255,7 +285,7 @@ def _art_page(served: ServedArt, path: str) -> Response:
             card_size=files.CARD_SIZE,
         )
     )
-    headers.for_page(response, inline_style=art_style, has_colours=is_coloured)
+    headers.for_page(response, art_style, *([motion] if motion else []), has_colours=is_coloured)
     return response
 
 
@@ -373,11 +403,20 @@ def _characters(served: ServedArt) -> str:
     return files.text_of(served) if served.options.color == "html" else _ESCAPE_CODES.sub("", served.art)
 
 
-def _coloured_elements(served: ServedArt) -> str:
-    """Return coloured art as HTML elements: those of its document."""
+def _coloured(served: ServedArt) -> tuple[str, str]:
+    """Return coloured art as HTML elements, and the style sheet that moves them, if any: those of its document."""
     art_files: Files = current_app.config["files"]
     document = art_files.file(served, "html").decode()
-    return document.partition("<pre")[2].partition(">\n")[2].partition("</pre>")[0].rstrip("\n")
+    lines, _, rest = document.partition("<pre")[2].partition(">\n")[2].partition("</pre>")
+    return lines.rstrip("\n"), rest.partition("<style>")[2].partition("</style>")[0]
+
+
+def _moving(served: ServedArt) -> tuple[str, str]:
+    """Return an animation without colours as HTML elements, and the style sheet that moves them."""
+    animation = Animation.from_text(served.art)
+    frames = [escape(frame.art, quote=False).split("\n") for frame in animation.frames]
+    moved = moving(frames, [frame.milliseconds for frame in animation.frames], plays=animation.plays)
+    return "\n".join(moved.lines), moved.style
 
 
 def _file(served: ServedArt, suffix: str) -> Response:
@@ -394,7 +433,15 @@ def _art_document(html: str) -> Response:
     return response
 
 
-def _json(fields: Mapping[str, str | int | bool]) -> Response:
+def _stream(animation: Animation) -> Response:
+    streams: Streams = current_app.config["streams"]
+    stream = streams.begin(animation)
+    response = Answer(stream, content_type="text/plain; charset=utf-8")
+    response.content_length = stream.length
+    return response
+
+
+def _json(fields: Mapping[str, Any]) -> Response:
     return Answer(json.dumps(fields, separators=(",", ":")) + "\n", content_type="application/json")
 
 

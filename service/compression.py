@@ -72,6 +72,8 @@ def _encoding(response: Response, request: Request) -> str:
     vary = response.headers.get("Vary")
     response.headers["Vary"] = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
     accepted = request.environ.get("HTTP_ACCEPT_ENCODING")
+    if response.is_streamed and not response.direct_passthrough:  # an animation, which plays while it is sent
+        return "identity"
     if not accepted or response.status_code in (204, 206, 304) or "Content-Encoding" in response.headers:
         return "identity"
     return _preferred_encoding(accepted) if (response.content_length or 0) >= _MIN_BYTES else "identity"

@@ -8,8 +8,11 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
+from asciist.animations import Animation, first_frame, is_animation
+from asciist.animations.documents import document
 from asciist.options import ConversionOptions
 from asciist.protocol.requester import ServedArt
 from service.admission import Admission
@@ -69,15 +72,39 @@ class Files:
     def _make(self, key: _Key, served: ServedArt) -> bytes:
         from asciist import pictures  # noqa: PLC0415 - imports numpy, which few requests need
 
+        art = served.art
+        if is_animation(art):
+            if key[-1] == "html":
+                return self._keep(key, f"{_moving_document(served)}\n".encode())
+            art = first_frame(art)
         pieces = []
-        for piece in pictures.file(served.art, key[-1], is_light=served.is_dark_on_light):
+        for piece in pictures.file(art, key[-1], is_light=served.is_dark_on_light):
             pieces.append(piece)
             time.sleep(0)
-        made = self._kept[key] = b"".join(pieces)
+        return self._keep(key, b"".join(pieces))
+
+    def _keep(self, key: _Key, made: bytes) -> bytes:
+        """Keep a file, and return it."""
+        self._kept[key] = made
         self._bytes += len(made) + _ENTRY_BYTES
         while self._bytes > _MAX_BYTES:
             self._bytes -= len(self._kept.popitem(last=False)[1]) + _ENTRY_BYTES
         return made
+
+
+def _moving_document(served: ServedArt) -> str:
+    """Return the HTML document of an animation of any colour. Other requests proceed between two frames."""
+    from asciist import pictures  # noqa: PLC0415 - as above
+
+    animation = Animation.from_text(served.art)
+    if served.options.color == "html":
+        return document(animation)
+    frames = []
+    for frame in animation.frames:
+        html = pictures.html(pictures.cells_of(frame.art, is_light=served.is_dark_on_light))
+        frames.append(replace(frame, lines=html.split("\n")))
+        time.sleep(0)
+    return document(replace(animation, frames=frames))
 
 
 def text_of(served: ServedArt) -> str:

@@ -97,6 +97,12 @@ def for_art(
         add("Vary", varying)
 
 
+def for_stream(response: Response) -> None:
+    """Keep an animation that plays while it is sent out of caches, which would send it all at once."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would wait for the end
+
+
 def for_error(response: Response) -> None:
     """Keep an error out of caches; for a 503, tell the client when to retry."""
     response.headers["Cache-Control"] = "no-store"
@@ -133,10 +139,10 @@ def for_front_page(response: Response) -> None:
     response.headers["Vary"] = "Accept, User-Agent"
 
 
-def for_page(response: Response, *, inline_style: str = "", has_colours: bool = False) -> None:
-    """Allow a page its own script and files, this inline style sheet if there is one, and the colours of art as attributes."""
-    style_hash = base64.b64encode(hashlib.sha256(inline_style.encode()).digest()).decode()
-    styles = f" 'sha256-{style_hash}'" if inline_style else ""
+def for_page(response: Response, *inline_styles: str, has_colours: bool = False) -> None:
+    """Allow a page its own script and files, exactly these inline style sheets, and the colours of art as attributes."""
+    hashes = (base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in inline_styles)
+    styles = "".join(f" 'sha256-{style_hash}'" for style_hash in hashes)
     attributes = "; style-src-attr 'unsafe-inline'" if has_colours else ""
     response.headers["Content-Security-Policy"] = _PAGE_POLICY.format(styles=styles, attributes=attributes)
 

@@ -303,11 +303,32 @@ def _answer_schemas() -> _Schema:
         "art": {"type": "string", "description": "The art: rows joined by newlines, or an HTML document with color=html."},
     }
     invert = {"type": "boolean", "description": _CHOSEN_INVERT}
+    count = {"type": "integer", "minimum": 0}
+    of_animation = {
+        "plays": count | {"description": "Times that the frames of an animation are shown; 0 for endless repetition."},
+        "shown_frames": count | {"description": "Frames of the image that the art shows, from the first."},
+        "image_frames": count | {"description": "Frames of the image."},
+        "frames": {
+            "type": "array",
+            "minItems": 1,
+            "items": _ref("schemas", "Frame"),
+            "description": "The frames of an animation, unless it is an HTML document. `art` is the first one.",
+        },
+    }
     return {
+        "Frame": {
+            "type": "object",
+            "required": ["milliseconds", "art"],
+            "properties": {
+                "milliseconds": {"type": "integer", "minimum": 1, "description": "Time for which the frame is shown."},
+                "art": {"type": "string", "description": "The frame, like the art of a still image."},
+            },
+            "additionalProperties": False,
+        },
         "Art": {
             "type": "object",
             "required": list(required),
-            "properties": required | {"invert": invert},
+            "properties": required | {"invert": invert} | of_animation,
             "additionalProperties": False,
         },
         "ShortLink": {

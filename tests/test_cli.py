@@ -763,3 +763,94 @@ def test_serve_reports_every_invalid_setting() -> None:
         "did you mean ASCIIST_DATA_DIR?",
     ):
         assert excerpt in run.stderr.decode()
+
+
+def blinking(path: Path, *, loop: int) -> Path:
+    """Write an animation that shows black, white and black for 30 ms each."""
+    frames = [Image.new("L", (80, 40), level) for level in (0, 255, 0)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=30, loop=loop)
+    return path
+
+
+@pytest.fixture
+def animation(tmp_path: Path) -> Path:
+    return blinking(tmp_path / "blinking.png", loop=2)
+
+
+ANIMATE = ("--animate", "--style", "ramp", "--width", "8", "--no-invert", "--color", "none")
+
+
+def test_an_animation_plays_on_a_terminal_and_shows_the_cursor_again(animation: Path) -> None:
+    written = terminal_output(*ANIMATE, str(animation))
+
+    assert written.startswith(b"\x1b[?25l")
+    assert written.endswith(b"\x1b[?25h")
+    assert b"".join(re.findall(rb"\x1b\[2A\r(.)", written)) == b" @ @ "
+
+
+def test_ctrl_c_ends_an_endless_animation_and_shows_the_cursor_again(tmp_path: Path) -> None:
+    endless = blinking(tmp_path / "endless.png", loop=0)
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "asciist.cli", *ANIMATE, str(endless)], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave
+    ) as command:
+        os.close(slave)
+        written = b""
+        while written.count(b"@") < 100:
+            written += os.read(master, 1000)
+        command.send_signal(signal.SIGINT)
+        with suppress(OSError):
+            while chunk := os.read(master, 1000):
+                written += chunk
+    os.close(master)
+
+    assert written.endswith(b"\x1b[?25h")
+    assert command.returncode == -signal.SIGINT
+
+
+def test_the_frames_of_an_animation_are_printed_with_form_feeds_between_in_a_pipe(animation: Path) -> None:
+    blank, full = b"        \n" * 2, b"@@@@@@@@\n" * 2
+
+    assert asciist(*ANIMATE, str(animation)).stdout == b"\f\n".join((blank, full, blank))
+    assert asciist(*ANIMATE, str(HORSE)).stdout == art(8, HORSE, style="ramp")
+
+
+def test_json_output_has_the_frames_of_an_animation(animation: Path) -> None:
+    result = json.loads(asciist(*ANIMATE, "--json", str(animation)).stdout)
+
+    assert [(frame["art"][0], frame["milliseconds"]) for frame in result["frames"]] == [(" ", 30), ("@", 30), (" ", 30)]
+    assert (result["plays"], result["shown_frames"], result["image_frames"], "art" in result) == (2, 3, 3, False)
+
+
+def test_an_animation_is_a_document_that_plays(animation: Path, tmp_path: Path) -> None:
+    written = tmp_path / "blinking.html"
+    assert asciist("--animate", "--width", "8", "--no-invert", "--output", str(written), str(animation)).stdout == b""
+    printed = asciist("test", "--animate", "--width", "8", "--no-invert", "--color", "html", str(animation)).stdout
+
+    assert written.read_bytes() == printed
+    assert printed.count(b"@keyframes") == 3
+    assert printed.count(b"step-end 2 forwards") == 3
+
+
+def test_a_picture_of_an_animation_is_refused(animation: Path, tmp_path: Path) -> None:
+    failed = asciist("--animate", "--output", str(tmp_path / "blinking.png"), str(animation))
+
+    assert failed.returncode == 2
+    assert b"a .png file cannot move" in failed.stderr.lower()
+
+
+def test_an_animation_that_is_taller_than_the_terminal_is_an_error(animation: Path) -> None:
+    master, slave = pty.openpty()
+    failed = subprocess.run(
+        [sys.executable, "-m", "asciist.cli", *ANIMATE, str(animation)],
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "COLUMNS": "40", "LINES": "2"},
+    )
+    os.close(slave)
+    os.close(master)
+
+    assert failed.returncode == 1
+    assert failed.stderr == b"asciist: the terminal has too few lines for an animation of 2: choose a smaller --height\n"

@@ -14,17 +14,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib.metadata import version
+from io import BytesIO
 from itertools import chain, repeat
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 from urllib.request import urlopen
 
 import pytest
+from PIL import Image
 
 from asciist import client, pictures
+from asciist.animations import Animation
 from asciist.client import Art, aio
 from asciist.client.response import MAX_FILE_BYTES
-from asciist.conversion import ConversionOptions
+from asciist.conversion import ConversionOptions, animating
 from asciist.conversion import convert as convert_here
 from asciist.errors import RejectedError, ServiceError
 from asciist.limits import Limits
@@ -201,6 +204,87 @@ def test_every_conversion_option_is_accepted(convert: Convert, url: str, cat: by
 
     assert converted.text == art(cat, **options)
     assert (converted.columns, converted.rows) == (30, plain.count("\n") + 1)
+
+
+def moving(image_format: str = "GIF") -> bytes:
+    """An animation of a square that moves over a black ground, 60 ms a frame, three times."""
+    frames = [Image.new("L", (80, 40)) for _ in range(3)]
+    for number, frame in enumerate(frames):
+        frame.paste(255, (20 * number, 10, 20 * number + 10, 30))
+    file = BytesIO()
+    frames[0].save(file, image_format, save_all=True, append_images=frames[1:], duration=60, loop=3)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("color", ["none", "ansi"])
+def test_an_animation_has_its_frames(convert: Convert, url: str, color: Any) -> None:
+    converted = convert(moving("PNG"), url=url, width=20, style="ramp", color=color, animate=True)
+    opened = animating.open_animation(moving("PNG"), ConversionOptions(width=20, style="ramp", color=color), Limits())
+    assert opened
+    expected = Animation.from_text(animating.draw(opened).text)
+
+    assert converted.animation
+    assert [frame.text for frame in converted.animation.frames] == [frame.art for frame in expected.frames]
+    assert [frame.milliseconds for frame in converted.animation.frames] == [60, 60, 60]
+    assert (converted.animation.plays, converted.animation.shown_frames, converted.animation.image_frames) == (3, 3, 3)
+    assert converted.text == expected.frames[0].art
+    assert (converted.columns, converted.rows) == (20, 5)
+    assert converted.url.endswith(".m/width/20")
+
+
+def test_a_still_image_has_no_frames_and_a_document_moves_by_itself(convert: Convert, url: str, cat: bytes) -> None:
+    still = convert(cat, url=url, width=20, animate=True)
+    document = convert(moving(), url=url, width=20, color="html", animate=True)
+
+    assert (still.text, still.animation) == (art(cat, width=20), None)
+    assert "@keyframes" in document.text
+    assert document.animation is None
+
+
+def test_a_rejection_of_an_animation_has_the_message_of_the_service(convert: Convert, url: str) -> None:
+    with pytest.raises(RejectedError, match="chars must be printable ASCII"):
+        convert(moving(), url=url, chars="é", animate=True)
+
+
+@pytest.mark.parametrize("error", [["x"], {"a": 1}, None, "a\x1b[2Jb", "two\nlines"])
+def test_an_error_in_json_is_a_sentence_or_none_of_the_service_s(convert: Convert, error: object) -> None:
+    body = json.dumps({"error": error})
+    with (
+        fake_server(http_response("400 X", body, "application/json")) as server,
+        pytest.raises(ServiceError, match="unexpected response"),
+    ):
+        convert(b"image", url=server.url, animate=True)
+
+
+FRAME = {"milliseconds": 60, "art": "ab\ncd"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"frames": [], "plays": 0, "shown_frames": 0, "image_frames": 0},
+        {"frames": [FRAME, {"milliseconds": 60}], "plays": 0, "shown_frames": 2, "image_frames": 2},
+        {"frames": [FRAME | {"milliseconds": 0}], "plays": 0, "shown_frames": 1, "image_frames": 1},
+        {"frames": [FRAME | {"milliseconds": 1e300}], "plays": 0, "shown_frames": 1, "image_frames": 1},
+        {"frames": [FRAME, FRAME | {"art": "ab"}], "plays": 0, "shown_frames": 2, "image_frames": 2},
+        {"frames": [FRAME | {"art": "a\x1b[2Jb"}], "plays": 0, "shown_frames": 1, "image_frames": 1},
+        {"frames": [FRAME | {"art": 1000 * "a"}], "plays": 0, "shown_frames": 1, "image_frames": 1},
+        {"frames": [FRAME], "plays": -1, "shown_frames": 1, "image_frames": 1},
+        {"frames": 5 * [FRAME], "plays": "x", "shown_frames": 1, "image_frames": 1},
+        {"art": ["ab"]},
+        {"frames": 100_000 * [[]]},
+        [],
+    ],
+)
+def test_frames_that_are_not_the_service_s_are_an_error(convert: Convert, fields: object) -> None:
+    answer = ART.replace(b"text/plain; charset=utf-8", b"application/json").partition(b"Content-Length")[0]
+    body = json.dumps(fields).encode() + b"\n"
+    location = b"Content-Location: /5eed/width/2\r\nCache-Status: asciist; fwd=miss; stored\r\n"
+    with (
+        fake_server(answer + location + f"Content-Length: {len(body)}\r\n\r\n".encode() + body) as server,
+        pytest.raises(ServiceError, match="invalid art from"),
+    ):
+        convert(b"image", url=server.url, width=80, animate=True)
 
 
 def test_only_the_given_options_are_sent(convert: Convert, cat: bytes) -> None:
@@ -414,7 +498,7 @@ def test_the_types_of_the_options_are_those_of_the_table() -> None:
         values = [value for kind in get_args(hints[name]) for value in get_args(kind) or [kind] if value is not NoneType]
         schema = option.schema(Limits())
         if isinstance(option.kind, Flag):
-            assert values == [bool, "auto"]
+            assert values == [bool, "auto"][: 1 + option.kind.has_auto]
         elif "enum" in schema:
             assert values == schema["enum"]
         else:

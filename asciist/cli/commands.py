@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -19,6 +19,10 @@ from asciist.client import DEFAULT_TIMEOUT_SECONDS, DEFAULT_URL
 from asciist.errors import AsciistError
 from asciist.errors.sentences import printable
 from asciist.limits import Limits
+from asciist.options import ConversionOptions
+
+if TYPE_CHECKING:
+    from asciist.client import Animation
 
 SERVER_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
@@ -162,11 +166,35 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
 
     def convert_one(_name: str, image: bytes) -> dict[str, Any]:
         chosen = with_defaults({name: OPTIONS[name].kind.from_json(name, value, Limits()) for name, value in given.items()})
+        if chosen.animate and (drawn := _animation(image, chosen)):
+            return drawn
         decoded = conversion.decode(conversion.open_image(image, chosen, Limits()))
         resolved = conversion.resolve(decoded, chosen)
         return {"width": chosen.width, "invert": resolved.invert, "art": conversion.render(decoded, resolved)}
 
     convert_each(names, convert_one, as_json=options.as_json, output=options.output)
+
+
+def _animation(image: bytes, options: ConversionOptions) -> dict[str, Any] | None:
+    """Return the fields of an animation; None for a still image. Raises AsciistError."""
+    from asciist.animations import Animation
+    from asciist.animations.documents import document
+    from asciist.conversion import animating
+
+    opened = animating.open_animation(image, options, Limits())
+    if opened is None:
+        return None
+    drawn = animating.draw(opened)
+    animation = Animation.from_text(drawn.text)
+    art: dict[str, Any] = {"frames": [{"art": frame.art, "milliseconds": frame.milliseconds} for frame in animation.frames]}
+    return {
+        "width": options.width,
+        "invert": drawn.invert,
+        "plays": animation.plays,
+        "shown_frames": animation.shown_frames,
+        "image_frames": animation.image_frames,
+        **({"art": document(animation)} if options.color == "html" else art),
+    }
 
 
 @click.group(
@@ -178,6 +206,7 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
             ("asciist photo.jpg", ""),
             ("asciist --style braille --width 120 *.jpg", ""),
             ("asciist -o art.png photo.jpg", ""),
+            ("asciist --animate cartoon.gif", ""),
             ("asciist https://example.org/photo.jpg", ""),
             ("asciist --json *.jpg | jq -r '.art // .error'", ""),
         ],
@@ -207,6 +236,10 @@ def main() -> None:
     Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. FILE may be an http or https URL. Without FILE, or if FILE is -, the
     image is read from standard input. With several files, the name of each is printed above its art, and a file that fails does
     not stop the others. Art goes to standard output and fits the terminal.
+
+    With --animate, an animated GIF, PNG or WebP plays on a terminal, in place and as often as its file says, until Ctrl-C. Of
+    several files, each plays once. In a pipe or a file, its frames are text with form feeds between, or an HTML document that
+    plays.
 
     Without a command, images are converted in this process, and only URLs need a network. With --json, each object has the keys
     file, width, invert (true if dark on light) and art, or, for a file that fails, file and error. For a file that has the name
@@ -321,12 +354,22 @@ def convert(url: str, timeout: int, options: ChosenOptions, names: tuple[str, ..
         return {
             "width": chosen["width"],
             "invert": art.is_dark_on_light,
-            "art": art.text,
+            **(_movement(art.animation) if art.animation else {"art": art.text}),
             "url": art.url,
             "stored": art.was_stored,
         }
 
     convert_each(names, convert_one, as_json=options.as_json, output=options.output)
+
+
+def _movement(animation: "Animation") -> dict[str, Any]:
+    """Return the fields of an animation from the service."""
+    return {
+        "plays": animation.plays,
+        "shown_frames": animation.shown_frames,
+        "image_frames": animation.image_frames,
+        "frames": [{"art": frame.text, "milliseconds": frame.milliseconds} for frame in animation.frames],
+    }
 
 
 @main.command(
@@ -346,7 +389,8 @@ def test(options: ChosenOptions, names: tuple[str, ...]) -> None:
     """Convert images in this process, without the service, and print the art: the same as without a command.
 
     With --json, each object has the keys file, width, invert (true if dark on light) and art, or, for a file that fails, file
-    and error.
+    and error. With --animate, that of an animation has, instead of art, plays (0 if endless), shown_frames of image_frames, and
+    frames, each with art and milliseconds.
     """
     _convert_here(options, names)
 

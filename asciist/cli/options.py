@@ -108,7 +108,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             if arguments.pop(f"{AUTO}_{name}"):
                 values[name] = AUTO
         if output:
-            _check_output(output, color=values["color"], as_json=as_json, names=arguments["names"])
+            _check_output(output, values, as_json=as_json, names=arguments["names"])
         command(options=ChosenOptions(values=values, as_json=as_json, output=output), **arguments)
 
     for parameter in reversed(_PARAMETERS):
@@ -116,9 +116,10 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def _check_output(output: Path, *, color: str, as_json: bool, names: tuple[str, ...]) -> None:
+def _check_output(output: Path, values: Mapping[str, Any], *, as_json: bool, names: tuple[str, ...]) -> None:
     """Raise UsageError if --output contradicts another option."""
     colours = _COLOURS_BY_SUFFIX[output.suffix.lower()]
+    color = values["color"]
     flaw = ""
     if as_json:
         flaw = "--json prints the art: it cannot be used with --output."
@@ -126,6 +127,8 @@ def _check_output(output: Path, *, color: str, as_json: bool, names: tuple[str, 
         flaw = "--output takes the art of one FILE."
     elif color not in ("auto", *colours):
         flaw = f"--color {color} does not suit a {output.suffix} file, which has: {', '.join(colours)}."
+    elif values["animate"] and output.suffix.lower() in PICTURES:
+        flaw = f"A {output.suffix} file cannot move: use .html, or leave out --animate."
     if flaw:
         raise click.UsageError(flaw, click.get_current_context())
 

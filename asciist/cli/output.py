@@ -13,6 +13,7 @@ import click
 
 from asciist.cli.fetching import fetch, is_url
 from asciist.cli.options import PICTURES
+from asciist.cli.playing import play
 from asciist.errors import AsciistError, ServiceError
 from asciist.errors.sentences import printable
 
@@ -44,8 +45,9 @@ def convert_each(
 ) -> NoReturn:
     """Convert and print each file in turn, even if others fail; then exit with the highest status.
 
-    `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`. It may raise
-    AsciistError. Art is written to `output` instead of being printed, unless it is None; the suffix selects its form.
+    `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`, or `plays` and
+    `frames` of an animation. It may raise AsciistError. Art is written to `output` instead of being printed, unless it is None;
+    the suffix selects its form.
     """
     names = names or ("-",)
     status = 0
@@ -60,10 +62,11 @@ def convert_each(
                 if as_json:
                     _print(json.dumps({"file": name, **result}) + "\n")
                 elif output:
-                    _write(_file(result["art"], output, is_light=result["invert"]), output)
+                    _write(_file(result, output), output)
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
-                    _print(f"{title}{_with_reset(result['art'])}\n")
+                    _print(title)
+                    _show(result, is_only_file=len(names) == 1)
                     separator = "\n"
             except AsciistError as error:
                 status = max(status, UNAVAILABLE if isinstance(error, ServiceError) else FAILED)
@@ -100,14 +103,14 @@ def _read_file(name: str) -> tuple[str, bytes]:
     return source, image
 
 
-def _file(art: str, output: Path, *, is_light: bool) -> bytes:
+def _file(result: dict[str, Any], output: Path) -> bytes:
     """Return art as a file with the suffix of `output`. Raises UndrawableArtError."""
     suffix = output.suffix.lower()
     if suffix not in PICTURES:
-        return f"{_with_reset(art)}\n".encode()
+        return _text(result).encode()
     from asciist import pictures
 
-    return b"".join(pictures.file(art, suffix.removeprefix("."), is_light=is_light))
+    return b"".join(pictures.file(result["art"], suffix.removeprefix("."), is_light=result["invert"]))
 
 
 def _write(content: bytes, output: Path) -> None:
@@ -124,6 +127,20 @@ def _print(text: str) -> None:
         raise AsciistError(
             f"standard output uses {sys.stdout.encoding}, which lacks characters of this art: try PYTHONIOENCODING=utf-8"
         ) from error
+
+
+def _show(result: dict[str, Any], *, is_only_file: bool) -> None:
+    """Print art. An animation is played on a terminal, once if there are other files."""
+    if "frames" in result and sys.stdout.isatty():
+        play(result["frames"], _print, plays=result["plays"] if is_only_file else 1)
+    else:
+        _print(_text(result))
+
+
+def _text(result: dict[str, Any]) -> str:
+    """Return art as text. The frames of an animation have form feeds between."""
+    frames = result.get("frames", [result])
+    return "\f\n".join(f"{_with_reset(frame['art'])}\n" for frame in frames)
 
 
 def _with_reset(art: str) -> str:

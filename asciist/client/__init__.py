@@ -41,9 +41,11 @@ from asciist.client.request import (
 from asciist.client.response import (
     MAX_ERROR_BYTES,
     MAX_FILE_BYTES,
-    MAX_RESPONSE_BYTES,
+    Animation,
     Art,
+    Frame,
     Head,
+    max_response_bytes,
     seconds_to_retry,
 )
 from asciist.errors import ServiceError
@@ -52,7 +54,18 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
     from urllib.request import Request
 
-__all__ = ["DEFAULT_ATTEMPTS", "DEFAULT_TIMEOUT_SECONDS", "DEFAULT_URL", "Art", "Options", "Suffix", "convert", "download"]
+__all__ = [
+    "DEFAULT_ATTEMPTS",
+    "DEFAULT_TIMEOUT_SECONDS",
+    "DEFAULT_URL",
+    "Animation",
+    "Art",
+    "Frame",
+    "Options",
+    "Suffix",
+    "convert",
+    "download",
+]
 
 _Answer = TypeVar("_Answer", Art, bytes)
 
@@ -88,9 +101,11 @@ def convert(
         from urllib.request import Request
 
         request = Request(  # noqa: S310 - `request_url` checks the scheme
-            request_url(url, options), data=_Body(image, on_progress), method="PUT", headers=headers_of(image)
+            request_url(url, options), data=_Body(image, on_progress), method="PUT", headers=headers_of(image, options)
         )
-        return _send(url, request, timeout_seconds, MAX_RESPONSE_BYTES, lambda response: _art(url, request, response, options))
+        return _send(
+            url, request, timeout_seconds, max_response_bytes(options), lambda response: _art(url, request, response, options)
+        )
 
     return _with_retries(convert_once, timeout_seconds, attempts)
 

@@ -48,9 +48,9 @@ from asciist.client.request import (
 from asciist.client.response import (
     MAX_ERROR_BYTES,
     MAX_FILE_BYTES,
-    MAX_RESPONSE_BYTES,
     Art,
     Head,
+    max_response_bytes,
     seconds_to_retry,
 )
 from asciist.errors import AsciistError, ServiceError
@@ -85,7 +85,12 @@ async def convert(
     async def convert_once() -> Art:
         address, upload = request_url(url, options), _Upload(image, on_progress)
         return await _send(
-            url, "PUT", address, headers_of(image), lambda response: _art(url, address, response, options), upload=upload
+            url,
+            "PUT",
+            address,
+            headers_of(image, options),
+            lambda response: _art(url, address, response, options),
+            upload=upload,
         )
 
     return await _with_retries(url, convert_once, timeout_seconds, attempts)
@@ -184,7 +189,7 @@ async def _art(url: str, address: str, response: httpx.Response, options: Option
     if not head.has_art:
         raise await _error(head, response)
     head.art_url()  # before the body is read
-    return head.art(await _body(url, response, MAX_RESPONSE_BYTES))
+    return head.art(await _body(url, response, max_response_bytes(options)))
 
 
 async def _file(url: str, response: httpx.Response) -> bytes:

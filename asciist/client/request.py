@@ -39,12 +39,18 @@ class Options(TypedDict, total=False):
     fit: Literal["contain", "cover", "fill"] | None
     brightness: int | None
     contrast: int | None
+    animate: bool | None
 
 
-def headers_of(image: bytes) -> dict[str, str]:
+def wants_frames(options: Mapping[str, object]) -> bool:
+    """Return whether a call gets an animation as frames, and not as text or a document."""
+    return options.get("animate") is True and options.get("color") != "html"
+
+
+def headers_of(image: bytes, options: Mapping[str, object]) -> dict[str, str]:
     """Return the headers of a request with an image."""
     return {
-        "Accept": "text/plain",
+        "Accept": "application/json" if wants_frames(options) else "text/plain",  # which would play while it is sent
         "Content-Length": str(len(image)),
         "Content-Type": "application/octet-stream",
         "User-Agent": _user_agent(),

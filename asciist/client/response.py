@@ -1,18 +1,20 @@
 """Judges the responses of a server that is not trusted: each is the art that was asked for, or an error."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from asciist.client.request import is_http_url, quoted
+from asciist.client.request import is_http_url, quoted, wants_frames
 from asciist.errors import AsciistError, RejectedError, ServiceError
 from asciist.limits import Limits
 from asciist.size import size_of
 
 if TYPE_CHECKING:
     from email.message import Message
+
+_JSON: Final = "application/json"
 
 MAX_RESPONSE_BYTES: Final = 5 * Limits().max_art_characters + 100_000
 """Maximum bytes of a response, with its head and the framing of its chunks.
@@ -23,6 +25,17 @@ rest is for the head, which `http.client` limits to 100 lines, and for the frame
 
 MAX_FILE_BYTES: Final = 20_000_000
 """Maximum bytes of a response with a file of art, with its head."""
+_MAX_ANIMATION_BYTES: Final = 15_000_000
+"""Maximum bytes of a response with an animation: 250,000 cells of at most 54 bytes in JSON, of which 12 are the character."""
+
+_MAX_JSON_BYTES: Final = 100_000
+"""Maximum bytes of JSON outside its strings. The values of more would take many times the memory of their text."""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+"""A string of JSON."""
+
+_MAX_FRAME_MILLISECONDS: Final = 18_000_000
+"""Maximum time of a frame: that of 300 frames of the image, of a minute each, that look the same."""
 
 MAX_ERROR_BYTES: Final = 2000
 """Maximum bytes of an error message, several times the length of the service's longest one."""
@@ -35,6 +48,30 @@ _MAX_WAIT_SECONDS: Final = 10
 
 _COLOUR_CODE: Final = re.compile(r"\x1b\[[0-9;]{0,60}m")
 """A Select Graphic Rendition sequence (ISO 6429), which changes the colour and weight of the text after it and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A frame of an animation."""
+
+    text: str
+    """Like the text of art, with as many columns and rows in each frame."""
+    milliseconds: int
+    """Time for which it is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Animation:
+    """The frames of an animation."""
+
+    frames: Sequence[Frame]
+    """At least one. Frames that look the same are one."""
+    plays: int
+    """Times that the frames are shown; 0 for endless repetition."""
+    shown_frames: int
+    """Frames of the image that the art shows, from the first."""
+    image_frames: int
+    """Frames of the image. They are more than `shown_frames` if they are too many, or some cannot be decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +90,9 @@ class Art:
     """True if the art was stored already, so that no conversion was needed."""
     is_dark_on_light: bool = False
     """True if the art is for a light background: with `invert=True`, or if the service chose so with `invert="auto"`."""
+    animation: Animation | None = None
+    """With `animate=True`, the frames of an animation; `text` is the first of them. None for a still image, and with
+    `color="html"`, where the document moves."""
 
     @property
     def columns(self) -> int:
@@ -85,7 +125,7 @@ class Head:
             self.status == 200
             and self.headers["Content-Location"] is not None
             and self._cache_parameters is not None
-            and self.headers.get_content_type() == ("text/html" if self._is_document else "text/plain")
+            and self.headers.get_content_type() == self._content_type
             and self._is_plain
         )
 
@@ -104,7 +144,8 @@ class Head:
     @property
     def has_sentence(self) -> bool:
         """True if the body of a response without art may be an error message of the service, not a proxy's page."""
-        return self.headers.get_content_type() == "text/plain" and self._is_plain and not self._redirect
+        forms = {"text/plain", _JSON} if wants_frames(self.options) else {"text/plain"}
+        return self.headers.get_content_type() in forms and self._is_plain and not self._redirect
 
     def art_url(self) -> str:
         """Return the absolute URL of the art. Raises ServiceError if it is not on the same server."""
@@ -119,18 +160,40 @@ class Head:
         text = body.decode("utf-8")
         if not text.endswith("\n"):
             raise ServiceError(f"incomplete response from {self.url}")
+        animation = None
+        if self._content_type == _JSON:
+            text, animation = self._frames(body)
         text = text.removesuffix("\n")
-        width = self.options.get("width")
-        flaw = _flaw(text, max_columns=width if isinstance(width, int) and not self._is_document else None)
-        if flaw:
-            raise ServiceError(f"invalid art from {self.url}: {flaw}")
+        for each in [text] if animation is None else {frame.text for frame in animation.frames}:
+            self._check(each)
         chosen = self.headers["Asciist-Invert"]
         return Art(
             text=text,
             url=self.art_url(),
             was_stored="hit" in (self._cache_parameters or ()),
             is_dark_on_light=self.options.get("invert") is True if chosen is None else chosen == "true",
+            animation=animation,
         )
+
+    def _frames(self, body: bytes) -> tuple[str, Animation | None]:
+        """Return the art in JSON and, unless the image is still, the frames. Raises ServiceError."""
+        fields = _json(body)
+        match fields:
+            case {"frames": [*entries], "plays": int(plays), "shown_frames": int(shown), "image_frames": int(total)} if entries:
+                frames = [frame for frame in map(_frame, entries) if frame is not None]
+                rows = {frame.text.count("\n") for frame in frames}
+                if len(frames) == len(entries) and len(rows) == 1 and min(plays, shown, total) >= 0:
+                    return frames[0].text, Animation(frames=frames, plays=plays, shown_frames=shown, image_frames=total)
+            case {"art": str(text), **others} if "frames" not in others:
+                return text, None
+        raise ServiceError(f"invalid art from {self.url}: it is not the JSON of an animation")
+
+    def _check(self, text: str) -> None:
+        """Raise ServiceError if art is not safe to print, or wider than was asked for."""
+        width = self.options.get("width")
+        flaw = _flaw(text, max_columns=width if isinstance(width, int) and not self._is_document else None)
+        if flaw:
+            raise ServiceError(f"invalid art from {self.url}: {flaw}")
 
     def error(self, body: bytes) -> AsciistError:
         """Return the error that a response without art is. `body` has its first bytes, more than MAX_ERROR_BYTES if there are.
@@ -140,7 +203,7 @@ class Head:
         if self._redirect:
             there = quoted(urlsplit(self._redirect)._replace(query="", fragment="").geturl())
             return ServiceError(f"{self.url} redirects to {there}: use that address if it is the service")
-        text = body.decode("utf-8", "replace").removesuffix("\n") if self.has_sentence else ""
+        text = self._sentence(body) if self.has_sentence else ""
         sentence = text if len(body) <= MAX_ERROR_BYTES and text.isprintable() else ""
         may_retry = self.status in (429, 503)
         if 400 <= self.status < 500 and sentence and not may_retry:
@@ -149,9 +212,21 @@ class Head:
         message = sentence if self.status >= 400 and sentence else unexpected
         return ServiceError(message, retry_after_seconds=self._retry_after_seconds() if may_retry else None)
 
+    def _sentence(self, body: bytes) -> str:
+        if self.headers.get_content_type() == "text/plain":
+            return body.decode("utf-8", "replace").removesuffix("\n")
+        sentence = (_json(body) or {}).get("error")
+        return sentence if isinstance(sentence, str) else ""
+
     @property
     def _is_document(self) -> bool:
         return self.options.get("color") == "html"
+
+    @property
+    def _content_type(self) -> str:
+        if wants_frames(self.options):
+            return _JSON
+        return "text/html" if self._is_document else "text/plain"
 
     @property
     def _is_plain(self) -> bool:
@@ -210,6 +285,32 @@ def seconds_to_retry(error: ServiceError, *, attempts_left: int, seconds_left: f
         return None
     seconds = error.retry_after_seconds * (1 + random.random() / 4)  # noqa: S311 - no secret
     return seconds if seconds < seconds_left else None
+
+
+def max_response_bytes(options: Mapping[str, object]) -> int:
+    """Return the maximum bytes of a response, with its head and the framing of its chunks."""
+    return _MAX_ANIMATION_BYTES if options.get("animate") is True else MAX_RESPONSE_BYTES
+
+
+def _json(body: bytes) -> dict[str, Any] | None:
+    """Return a JSON object; None if the text is another one, or more than the strings of it are long."""
+    import json
+
+    if len(_STRING.sub(b"", body)) > _MAX_JSON_BYTES:
+        return None
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _frame(entry: object) -> Frame | None:
+    """Return a frame in JSON; None if it is malformed."""
+    match entry:
+        case {"art": str(text), "milliseconds": int(milliseconds)} if 0 < milliseconds <= _MAX_FRAME_MILLISECONDS:
+            return Frame(text=text, milliseconds=milliseconds)
+    return None
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -128,28 +128,33 @@ def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -
             pillow_internals.decoded_mode(source) != source.mode
         ):  # happens with a GIF whose frame data continues after the end of the frame
             raise damaged("decoded to another mode than announced")
-        ground = _ground(source, opened.options)
-        if opened.options.is_cropping:
-            box = _cropped(box, header.as_stored(*_pixels_of(header.grid(opened.options))))
-        luma, colour, colour_box = _luma(source, ground), None, box
-        if in_colour and source.mode not in GREY_MODES:
-            across, down = header.colour_reduction(opened.options, source.size)
-            colour, colour_box = (
-                _colour(source, ground, across, down),
-                (box[0] / across, box[1] / down, box[2] / across, box[3] / down),
-            )
+        image = compose(source, header, opened.options, ground_for(source, opened.options), box)
         evens_light &= not in_colour and not source.has_transparency_data  # a ground is not paper
-        if luma is not source:
+        if image.luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
-        return DecodedImage(
-            header=header,
-            luma=luma,
-            box=box,
-            colour=colour,
-            colour_box=colour_box,
-            adjustment=adjustment(brightness=opened.options.brightness, contrast=opened.options.contrast),
-            paper=lighting.paper_of(luma, box) if evens_light else None,
-        )
+        return replace(image, paper=lighting.paper_of(image.luma, image.box)) if evens_light else image
+
+
+def compose(source: Image.Image, header: ImageHeader, options: ConversionOptions, ground: Colour, box: Box) -> DecodedImage:
+    """Composite the pixels of a loaded image, or of a loaded frame, over a ground.
+
+    `box` is the part of `source` that the image fills. The result may share the pixels of `source`.
+    """
+    if options.is_cropping:
+        box = _cropped(box, header.as_stored(*_pixels_of(header.grid(options))))
+    luma, colour, colour_box = _luma(source, ground), None, box
+    if options.color != "none" and source.mode not in GREY_MODES:
+        across, down = header.colour_reduction(options, source.size)
+        colour = _colour(source, ground, across, down)
+        colour_box = (box[0] / across, box[1] / down, box[2] / across, box[3] / down)
+    return DecodedImage(
+        header=header,
+        luma=luma,
+        box=box,
+        colour=colour,
+        colour_box=colour_box,
+        adjustment=adjustment(brightness=options.brightness, contrast=options.contrast),
+    )
 
 
 def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int], *, in_colour: bool) -> Box:
@@ -183,8 +188,8 @@ def _cropped(box: Box, shape: tuple[int, int]) -> Box:
     return left, upper, left + cropped_width, upper + cropped_height
 
 
-def _ground(source: Image.Image, options: ConversionOptions) -> Colour:
-    """The colour of the option `background`, `#rrggbb`, or the one that suits the image and its art."""
+def ground_for(source: Image.Image, options: ConversionOptions) -> Colour:
+    """The colour of the option `background`, `#rrggbb`, or the one that suits the loaded image and its art."""
     if not source.has_transparency_data:
         return BLACK
     if options.background == AUTO:

@@ -6,6 +6,8 @@ stay clean. All arithmetic is in integers, so the dots are the same on every mac
 """
 
 import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageChops, ImageFilter
@@ -45,22 +47,48 @@ _SPREAD_OF_PHOTOGRAPHS: Final = 112
 """Width of the range of thresholds, of 256. A wider range shows more midtones and fewer details."""
 
 
-def render_braille(image: DecodedImage, options: ConversionOptions) -> str:
-    """Lines of `options.width` braille patterns, joined by newlines."""
-    return _draw(image, options, _BRAILLE_BITS, _BRAILLE)
+@dataclass(frozen=True, kw_only=True)
+class Patterns:
+    """The characters of a style, by the dots that are lit."""
+
+    bits: tuple[tuple[int, int], ...]
+    """The bit of each dot, by row and column."""
+    characters: str
+    """Patterns by their bits."""
 
 
-def render_blocks(image: DecodedImage, options: ConversionOptions) -> str:
-    """Lines of `options.width` quadrant blocks, joined by newlines."""
-    return _draw(image, options, _BLOCK_BITS, _BLOCKS)
+BRAILLE: Final = Patterns(bits=_BRAILLE_BITS, characters=_BRAILLE)
+BLOCKS: Final = Patterns(bits=_BLOCK_BITS, characters=_BLOCKS)
 
 
-def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int, int], ...], patterns: str) -> str:
+@dataclass(frozen=True)
+class Tuning:
+    """The choice for one image, or for all frames of an animation."""
+
+    curve: Sequence[int]
+    """The brightness, 0 to 255, for each luma."""
+    spread: int
+    """Width of the range of thresholds, of 256."""
+
+
+def sample(image: DecodedImage, options: ConversionOptions, patterns: Patterns) -> Image.Image:
+    """A sample of luma for each dot, mode L."""
     columns, rows = image.header.grid(options)
-    luma = image.sample_luma(2 * columns, len(bits) * rows, Image.Resampling.LANCZOS)
-    histogram = luma.histogram()
-    lit = luma.point(_curve(histogram, options.invert is True)).filter(_SHARPEN)
-    dots = ImageChops.subtract(lit, thresholds(*luma.size, spread=_spread(histogram))).tobytes()
+    return image.sample_luma(2 * columns, len(patterns.bits) * rows, Image.Resampling.LANCZOS)
+
+
+def tune(sampled: Image.Image, options: ConversionOptions) -> Tuning:
+    """Choose the brightness of levels for samples of one image or of several, one below the other."""
+    histogram = sampled.histogram()
+    return Tuning(_curve(histogram, options.invert is True), _spread(histogram))
+
+
+def draw(sampled: Image.Image, tuning: Tuning, patterns: Patterns) -> str:
+    """Lines of patterns, joined by newlines."""
+    bits = patterns.bits
+    columns, rows = sampled.width // 2, sampled.height // len(bits)
+    lit = sampled.point(tuning.curve).filter(_SHARPEN)
+    dots = ImageChops.subtract(lit, thresholds(*sampled.size, spread=tuning.spread)).tobytes()
     # One plane for each dot of a cell, with a byte per cell: the dot's bit or 0. The union of the planes gives the cells.
     cells = 0
     for row, pair in enumerate(bits):
@@ -68,7 +96,7 @@ def _draw(image: DecodedImage, options: ConversionOptions, bits: tuple[tuple[int
         lines = b"".join(dots[start : start + 2 * columns] for start in starts)
         for column, bit in enumerate(pair):
             cells |= int.from_bytes(lines[column::2].translate(b"\0" + bytes([bit]) * 255), "little")
-    text, _ = codecs.charmap_decode(cells.to_bytes(columns * rows, "little"), "strict", patterns)
+    text, _ = codecs.charmap_decode(cells.to_bytes(columns * rows, "little"), "strict", patterns.characters)
     return "\n".join(text[start : start + columns] for start in range(0, len(text), columns))
 
 

@@ -83,6 +83,17 @@ _PAINTING_BYTES_PER_CELL: Final = 48
 _PAINTING_BYTES_PER_SAMPLE: Final = 6
 """Memory of the samples as an array, and while they are copied into it."""
 
+_FRAME_FILE_COPIES: Final = 4
+"""Copies of an animation's file: its frames, the file with the first ones, the decoder's, and a piece."""
+_FRAME_BYTES_PER_PIXEL: Final = 20
+"""Memory of compositing a frame: the canvas before it, what is restored after it, and copies of its part of the canvas."""
+_COPIES_OF_TEXT: Final = 3
+"""Copies of the lines of an animation: each, all of them, and as a message."""
+_COPIES_OF_SAMPLES: Final = 4
+"""Copies of the samples of some frames: for either polarity, one below the other, and while they are compared."""
+_CHANGING_BYTES_PER_CELL: Final = 400
+"""Memory of comparing a frame's parts of cells with those drawn last, and of the characters and colours of both."""
+
 _LINE_END_CHARACTERS: Final = 10
 """Maximum characters that colour adds to a row."""
 
@@ -119,6 +130,26 @@ def conversion_bytes(stored: StoredImage, header: ImageHeader, options: Conversi
     """
     most = max(file_bytes, _most_beside_file(stored, header, options))
     return int(_FIXED_BYTES + _RETAINED * (_FILE_COPIES * file_bytes + most))
+
+
+def animation_bytes(
+    stored: StoredImage, header: ImageHeader, options: ConversionOptions, *, file_bytes: int, characters: int, samples: int
+) -> int:
+    """Estimate the peak memory of drawing an animation, in bytes.
+
+    `stored` describes a composited frame. `characters` is the most text that is kept, and `samples` the most samples from which
+    the choices for all frames are made.
+    """
+    columns, rows = header.grid(options)
+    kept = (
+        _FRAME_FILE_COPIES * file_bytes
+        + _FRAME_BYTES_PER_PIXEL * stored.width * stored.height
+        + _COPIES_OF_TEXT * _character_bytes(options) * characters
+        + _CHANGING_BYTES_PER_CELL * columns * rows
+    )
+    return int(
+        _FIXED_BYTES + _RETAINED * (kept + max(_COPIES_OF_SAMPLES * samples, _most_beside_file(stored, header, options)))
+    )
 
 
 @lru_cache(maxsize=256)  # many images have the same size

@@ -3,6 +3,7 @@
 Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conversion before moving either bound. With Pillow
 12.0.0 and 12.3.0 these parts work too, but 7 of the 224 goldens differ, all in the style `blocks`.
 
+- The plugins for GIF, PNG and WebP composite the frames of an animation, if these are sought and loaded in order.
 - Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`. The signature has
   already determined the format, so only that plugin is imported, which shortens a cold start, and no other decoder is tried.
 - `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
@@ -37,6 +38,18 @@ def open_as(image_format: str, file: bytes) -> ImageFile:
     return _plugin(image_format)(BytesIO(file))
 
 
+def open_animation(image_format: str, file: bytes) -> ImageFile:
+    """Open an animation with the plugin for GIF, PNG or WEBP, which composites its frames.
+
+    Raises whatever the plugin raises.
+    """
+    if image_format == "GIF":
+        return _animated_gif()(BytesIO(file))
+    name = {"PNG": "Png", "WEBP": "WebP"}[image_format]
+    plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
+    return plugin(BytesIO(file))
+
+
 def _plugin(image_format: str) -> type[ImageFile]:
     if image_format == "WEBP":
         return _one_frame_webp()
@@ -47,6 +60,28 @@ def _plugin(image_format: str) -> type[ImageFile]:
     name = image_format.capitalize()
     plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
     return plugin
+
+
+@cache
+def _animated_gif() -> type[ImageFile]:
+    """Pillow's GIF plugin, which composites all frames but the first in RGB, also if the first one is grey.
+
+    Pillow does so only if the first frame has colours. A grey canvas and a frame with a palette of its own would get two modes.
+    """
+    from PIL.GifImagePlugin import GifImageFile  # noqa: PLC0415 - only the plugin in use is imported
+
+    class AnimatedGifFile(GifImageFile):
+        def _seek(self, frame: int, update_image: bool = True) -> None:
+            if frame == 1 and update_image and self.mode == "L":
+                if self.dispose:
+                    self.im.paste(self.dispose, self.dispose_extent)
+                    self.dispose = None
+                transparency = self.info.pop("transparency", None)
+                self._mode = "RGB" if transparency is None else "RGBA"
+                self.im = self.im.convert("RGB") if transparency is None else self.im.convert_transparent("RGBA", transparency)
+            super()._seek(frame, update_image)
+
+    return AnimatedGifFile
 
 
 @cache

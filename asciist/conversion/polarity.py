@@ -5,6 +5,7 @@ an image on paper most pixels are light and the details dark; then the histogram
 black, which is a negative skewness. docs/decisions/0037-polarity.md compares this with other rules.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from PIL import Image
@@ -14,12 +15,16 @@ _FIFTHS: Final = 5
 
 
 def is_better_dark_on_light(luma: Image.Image) -> bool:
-    """Return whether an image in mode L is shown better in dark characters on a light background.
+    """Return whether an image in mode L is shown better in dark characters on a light background."""
+    return has_dark_details(luma.histogram())
+
+
+def has_dark_details(histogram: Sequence[int]) -> bool:
+    """Return whether luma with this histogram is that of an image, or of an animation, on a light ground.
 
     The skewness is that of the population, m3 / m2^1.5 with the central moments m2 and m3. All sums are integers, so the result
     is the same on every machine.
     """
-    histogram = luma.histogram()
     count = sum(histogram)
     total = sum(level * pixels for level, pixels in enumerate(histogram))
     # Deviations from the mean times `count`, so that they are integers.

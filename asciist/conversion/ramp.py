@@ -13,11 +13,17 @@ SAMPLES_PER_COLUMN: Final = 2
 """From a JPEG decoded at one pixel per column, up to 10% of the characters differ from a full decode; at two, under 4% do."""
 
 
-def render(image: DecodedImage, options: ConversionOptions) -> str:
-    """Lines of `options.width` characters, joined by newlines."""
+def sample(image: DecodedImage, options: ConversionOptions) -> Image.Image:
+    """The luma of each cell, mode L."""
     columns, rows = image.header.grid(options)
-    luma = image.sample_luma(columns, rows, Image.Resampling.LANCZOS).tobytes()
-    cells, _ = codecs.charmap_decode(luma, "strict", _character_of_luma(options.characters, options.invert is True))
+    return image.sample_luma(columns, rows, Image.Resampling.LANCZOS)
+
+
+def draw(sampled: Image.Image, options: ConversionOptions) -> str:
+    """Lines of characters, joined by newlines."""
+    table = _character_of_luma(options.characters, options.invert is True)
+    cells, _ = codecs.charmap_decode(sampled.tobytes(), "strict", table)
+    columns = sampled.width
     return "\n".join(cells[start : start + columns] for start in range(0, len(cells), columns))
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
+
+from PIL import Image
 
 from asciist.conversion import dots, ramp
 from asciist.conversion.decoding import DecodedImage
@@ -11,25 +14,57 @@ from asciist.options import ConversionOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Renderer:
-    """The function that draws a style, and the resolution that it needs."""
+    """The steps that draw a style, without colour, and the resolution that it needs."""
 
     samples_per_column: int
     """Minimum pixels per column of art in the decoded image, if the original has as many."""
-    render: Callable[[DecodedImage, ConversionOptions], str]
-    """Draws art, without colour, from the pixels."""
+    sample: Callable[[DecodedImage, ConversionOptions], Image.Image]
+    """Samples the brightness of an image, in mode L."""
+    tune: Callable[[Image.Image, ConversionOptions], Any]
+    """Chooses what depends on the image as a whole, from its samples or those of several images, one below the other."""
+    draw: Callable[[Image.Image, ConversionOptions, Any], str]
+    """Draws art from the samples, with what `tune` has chosen."""
     evens_light: bool = True
     """False if a page in uneven light is drawn as it is."""
+    is_tuned: bool = True
+    """False if nothing depends on the image as a whole."""
+
+    def render(self, image: DecodedImage, options: ConversionOptions) -> str:
+        """Draw the art of an image: lines joined by newlines."""
+        sampled = self.sample(image, options)
+        return self.draw(sampled, options, self.tune(sampled, options))
 
 
-def _render_structure(image: DecodedImage, options: ConversionOptions) -> str:
-    from asciist.conversion import structure  # noqa: PLC0415 - imports numpy, which no other style needs
+def _structure(step: str) -> Callable[..., Any]:
+    """Return a function of the module `structure`, which is imported when it is called."""
 
-    return structure.render(image, options)
+    def call(*arguments: Any) -> Any:
+        from asciist.conversion import structure  # noqa: PLC0415 - imports numpy, which no other style needs
+
+        return getattr(structure, step)(*arguments)
+
+    return call
+
+
+def _of_dots(patterns: dots.Patterns, *, samples_per_column: int) -> Renderer:
+    return Renderer(
+        samples_per_column=samples_per_column,
+        sample=partial(dots.sample, patterns=patterns),
+        tune=dots.tune,
+        draw=lambda sampled, _options, tuning: dots.draw(sampled, tuning, patterns),
+    )
 
 
 RENDERERS: Final = {
-    "structure": Renderer(samples_per_column=4, render=_render_structure),
-    "ramp": Renderer(samples_per_column=ramp.SAMPLES_PER_COLUMN, render=ramp.render, evens_light=False),
-    "braille": Renderer(samples_per_column=dots.BRAILLE_SAMPLES_PER_COLUMN, render=dots.render_braille),
-    "blocks": Renderer(samples_per_column=dots.BLOCKS_SAMPLES_PER_COLUMN, render=dots.render_blocks),
+    "structure": Renderer(samples_per_column=4, sample=_structure("sample"), tune=_structure("tune"), draw=_structure("draw")),
+    "ramp": Renderer(
+        samples_per_column=ramp.SAMPLES_PER_COLUMN,
+        sample=ramp.sample,
+        tune=lambda _sampled, _options: None,
+        draw=lambda sampled, options, _tuning: ramp.draw(sampled, options),
+        evens_light=False,
+        is_tuned=False,
+    ),
+    "braille": _of_dots(dots.BRAILLE, samples_per_column=dots.BRAILLE_SAMPLES_PER_COLUMN),
+    "blocks": _of_dots(dots.BLOCKS, samples_per_column=dots.BLOCKS_SAMPLES_PER_COLUMN),
 }

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageChops
+from PIL import Image, ImageChops
 
 from asciist.conversion import refining
 from asciist.conversion.decoding import DecodedImage
@@ -79,29 +79,62 @@ _EIGHTHS: Final = np.kron(np.eye(4), np.kron(np.ones((2, 1)), np.kron(np.eye(2),
 """(32, 8): matrix that sums the samples of a cell in each eighth of it (two across, four down)."""
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """The choice for one image, or for all frames of an animation."""
+
+    preset: Preset
+    curve: bytes
+    """The tone, 0 to 255, for each luma."""
+
+
 def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> str:
     """Lines of `options.width` characters, joined by newlines, drawn with the best preset."""
+    sampled = sample(image, options)
+    return draw(sampled, options, tune(sampled, options, presets))
+
+
+def sample(image: DecodedImage, options: ConversionOptions) -> Image.Image:
+    """The brightness to draw, with `invert` the share of ink: COLUMNS x ROWS samples for each cell, mode L."""
     columns, rows = image.header.grid(options)
-    bank = _bank_of(options.characters)
     sampled = image.mean_luma(columns * COLUMNS, rows * ROWS)
-    if options.invert:
-        sampled = ImageChops.invert(sampled)
-    samples = np.frombuffer(sampled.tobytes(), _SAMPLES).reshape(rows, ROWS, columns)
-    means = np.asarray(sampled.reduce((COLUMNS, ROWS)))
-    surroundings = _surroundings(means)
+    return ImageChops.invert(sampled) if options.invert else sampled
+
+
+def tune(sampled: Image.Image, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> Tuning:
+    """Choose a preset, and its curve, for samples of one image or of several, one below the other."""
     curves = _tone_curves(sampled.histogram(), presets)
-    best = _best(presets, curves, samples, surroundings, bank) if len(presets) > 1 else 0
+    best = 0
+    if len(presets) > 1:
+        samples, means = _samples_and_means(sampled)
+        best = _best(presets, curves, samples, _surroundings(means), _bank_of(options.characters))
+    return Tuning(presets[best], curves[best])
+
+
+def draw(sampled: Image.Image, options: ConversionOptions, tuning: Tuning) -> str:
+    """Lines of characters, joined by newlines."""
+    bank = _bank_of(options.characters)
+    samples, means = _samples_and_means(sampled)
+    surroundings = _surroundings(means)
+    rows, columns = means.shape
     at_once = max(1, _MATCHED_AT_ONCE // columns)
     matcher = _Matcher(bank, at_once * columns)
     nearest = np.empty((rows, columns), np.uint8)
     for top in range(0, rows, at_once):
         part = slice(top, top + at_once)
         cells = _cells(samples[part], surroundings[part])
-        nearest[part] = matcher.nearest(cells, curves[best], presets[best]).reshape(-1, columns)
+        nearest[part] = matcher.nearest(cells, tuning.curve, tuning.preset).reshape(-1, columns)
     art = np.full((rows, columns + 1), ord("\n"), np.uint8)
     eighths = np.asarray(sampled.reduce((COLUMNS // refining.COLUMNS, ROWS // refining.ROWS)))
     art[:, :-1] = bank.characters.take(refining.refined(nearest, eighths, means, surroundings, bank.refining))
     return art.tobytes()[:-1].decode("ascii")
+
+
+def _samples_and_means(sampled: Image.Image) -> tuple[_Words, _Bytes]:
+    """(rows, 8, columns): four samples of a cell each; (rows, columns): the mean of each cell."""
+    columns, rows = sampled.width // COLUMNS, sampled.height // ROWS
+    samples = np.frombuffer(sampled.tobytes(), _SAMPLES).reshape(rows, ROWS, columns)
+    return samples, np.asarray(sampled.reduce((COLUMNS, ROWS)))
 
 
 @lru_cache(maxsize=16)

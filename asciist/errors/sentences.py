@@ -117,6 +117,14 @@ def too_much_memory(width: int, height: int, *, kind: str, columns: int, needed:
     )
 
 
+def too_large_animation(width: int, height: int, *, columns: int, needed: int, limit: int) -> str:
+    """For an animation whose conversion would take too much memory."""
+    return (
+        f"drawing the frames of this animation, of {width}x{height} pixels each, at width {columns} would take "
+        f"{needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: choose a smaller width, or send a smaller animation"
+    )
+
+
 def _too_many_pixels(width: int, height: int) -> str:
     return f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels"
 

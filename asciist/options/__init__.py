@@ -290,6 +290,20 @@ class ConversionOptions:
             message_version=3,
         ),
     )
+    animate: bool = field(
+        default=False,
+        metadata=_row(
+            Flag(key="m"),
+            summary="move, if the image is an animation",
+            description=(
+                "Draw the frames of an animated GIF, PNG or WebP, and not the first one alone. Text plays in a "
+                "terminal, for at most 20 seconds; an HTML document plays without a script; JSON lists the frames and their "
+                "times. No effect on a still image."
+            ),
+            label="Animate",
+            message_version=4,
+        ),
+    )
 
     def check(self, limits: Limits) -> None:
         """Raise BadOptionError if a value is invalid, or `chars` does not suit the style."""

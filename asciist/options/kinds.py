@@ -138,6 +138,8 @@ class Flag:
     """True or false, or `auto` if the kind has it; false by default."""
 
     has_auto: bool = False
+    key: str = ""
+    """The value true in a storage key; empty for the name of the option. The longest key has room for one more character."""
 
     _VALUES: ClassVar[dict[str, BoolOrAuto]] = {
         **dict.fromkeys(("", "true", "1", "yes", "on"), True),  # `?invert` has no value, a ticked box in a form "on"
@@ -160,10 +162,10 @@ class Flag:
             raise BadOptionError(sentences.not_a_truth_value(name, or_auto=self.has_auto))
 
     def key_pattern(self, name: str, default: BoolOrAuto) -> str:
-        return f"({name}(?:-{AUTO})?)" if self.has_auto else f"({name})"
+        return f"({name}(?:-{AUTO})?)" if self.has_auto else f"({self.key or name})"
 
     def to_key(self, name: str, value: BoolOrAuto) -> str:
-        return f"{name}-{AUTO}" if value == AUTO else name
+        return f"{name}-{AUTO}" if value == AUTO else self.key or name
 
     def from_key(self, text: str) -> BoolOrAuto:
         return AUTO if text.endswith(f"-{AUTO}") else True

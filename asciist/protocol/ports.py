@@ -132,11 +132,11 @@ class Conversion:
     format: str = ""
     """Image format in lower case, such as `jpeg`; empty if the image was rejected for its header."""
     pixels: int = 0
-    """Width times height of the image; 0 if it was rejected for its header."""
+    """Width times height of the image, times the frames that are drawn; 0 if it was rejected for its header."""
     decode_ms: float | None = None
-    """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded."""
+    """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded, or is an animation."""
     render_ms: float | None = None
-    """Milliseconds from decoded pixels to art; None if there is no art."""
+    """Milliseconds from decoded pixels to art, or for all of an animation; None if there is no art."""
     aborted: tuple[str, ...] = ()
     """Causes for which processes ended that had begun this conversion: `crash`, `killed`, `memory` or `time` for each."""
 

@@ -237,8 +237,9 @@ class Responder:
     def _record(self, converted: Conversion, style: str) -> None:
         for cause in converted.aborted:
             self._metrics.count(CONVERSIONS_ABORTED, cause=cause)
-        if converted.decode_ms is not None:
+        if converted.decode_ms is not None or converted.render_ms is not None:
             self._metrics.count(CONVERSION_PIXELS, converted.pixels, format=converted.format)
+        if converted.decode_ms is not None:
             self._metrics.distribution(IMAGE_DECODE_DURATION, converted.decode_ms, format=converted.format)
         if converted.render_ms is not None:
             self._metrics.distribution(CONVERSION_DURATION, converted.render_ms, style=style)

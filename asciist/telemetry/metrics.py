@@ -78,7 +78,10 @@ IMAGE_DECODE_DURATION: Final = _distribution(
     "format",
 )
 CONVERSION_DURATION: Final = _distribution(
-    "asciist.conversion.duration", "millisecond", "Time to convert decoded pixels to art.", "style"
+    "asciist.conversion.duration",
+    "millisecond",
+    "Time to convert decoded pixels to art; for an animation, to decode and draw its frames in turn.",
+    "style",
 )
 CONVERSION_PIXELS: Final = _count(
     "asciist.conversion.pixels",

@@ -13,7 +13,9 @@ document.documentElement.classList.add("scripting");
 $("share").hidden = !navigator.share;
 $("share").addEventListener("click", () => share(path));
 $("copy").addEventListener("click", async () => {
-  await copyText($("art").textContent);
+  const art = $("art").cloneNode(true);
+  for (const look of art.querySelectorAll("i + i")) look.remove(); // of an animation, the first frame is left
+  await copyText(art.textContent);
   say(TEXT.copied);
 });
 $("copy-link").addEventListener("click", async () => say(TEXT.copiedLink(await copyUrl(path))));

@@ -26,6 +26,7 @@ let image = null; // the one that the controls apply to
 let shown = null; // the art on the page: {image, text, query, address, isLight, columns, rows}; an error does not change it
 let wanted = new URLSearchParams(); // the options of the latest change
 let conversion = null; // the conversions in progress: {controller, done}
+let playing; // the timer of the next frame of an animation
 let outdated = false; // true if a control changed since the conversion of `image` began
 let comparing = null; // true or false once the reader has chosen whether the original is shown
 
@@ -206,10 +207,10 @@ function showImage() {
   if (image.art) draw(image.art);
 }
 
-function draw(art) {
-  shown = art;
+/** Fills the stage with art. */
+function fill(text) {
   const lines = document.createDocumentFragment();
-  for (const [row, line] of runs(art.text).entries()) {
+  for (const [row, line] of runs(text).entries()) {
     if (row) lines.append("\n");
     for (const run of line) {
       if (!run.foreground && !run.background) {
@@ -223,10 +224,27 @@ function draw(art) {
       lines.append(span);
     }
   }
-  const drawing = $("art");
-  drawing.replaceChildren(lines);
+  $("art").replaceChildren(lines);
+}
+
+/** Plays the frames of an animation, unless the reader prefers reduced motion. */
+function play({ frames, plays }) {
+  clearTimeout(playing);
+  if (!frames || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  const show = (number) => {
+    if (number) fill(frames[number % frames.length].art);
+    if (plays && number === plays * frames.length - 1) return;
+    playing = setTimeout(show, frames[number % frames.length].milliseconds, number + 1);
+  };
+  show(0);
+}
+
+function draw(art) {
+  shown = art;
+  fill(art.text);
+  play(art);
   setSize(art);
-  drawing.setAttribute("aria-label", TEXT.artLabel(art.image.name, art.columns, art.rows));
+  $("art").setAttribute("aria-label", TEXT.artLabel(art.image.name, art.columns, art.rows));
   $("stage").classList.toggle("light", art.isLight);
   showColours();
   letKeyboardScroll();

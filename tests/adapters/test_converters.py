@@ -21,6 +21,7 @@ from asciist import conversion
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.pool import ConverterPool, TaskSocket
+from asciist.conversion import animating
 from asciist.errors import OverloadedError, UnavailableError, sentences
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
@@ -107,6 +108,20 @@ class TestEveryConverter:
         assert (converted.rejection, converted.format, converted.pixels) == (None, "jpeg", 451 * 300)
         assert converted.decode_ms is not None
         assert converted.render_ms is not None
+
+    def test_draws_the_frames_of_an_animation_in_one_conversion(self, converter: Converter, cat: bytes) -> None:
+        image = encoded(gradient(200, 100), "GIF", save_all=True, append_images=[gradient(100, 200).resize((200, 100))])
+        moving = ConversionOptions(width=40, animate=True, invert="auto")
+        converted = converter.convert(image, moving, wait_seconds=30)
+        opened = animating.open_animation(image, moving, Limits())
+        assert opened
+
+        assert converted.art == animating.draw(opened).text
+        assert (converted.format, converted.pixels, converted.decode_ms) == ("gif", 2 * 200 * 100, None)
+        assert converted.invert is not None
+        assert converted.render_ms is not None
+        still = converter.convert(cat, moving, wait_seconds=30)
+        assert still.art == converter.convert(cat, ConversionOptions(width=40, invert="auto"), wait_seconds=30).art
 
     @pytest.mark.parametrize(
         ("image", "reason"),
@@ -264,6 +279,14 @@ class TestPool:
         for options in (OPTIONS, coloured):
             converted = running.pool.convert(image, options, wait_seconds=60)
             assert (converted.rejection, converted.aborted) == (None, ())
+
+    def test_the_largest_animation_that_is_accepted_is_converted(self, running: Pool) -> None:
+        frames = [Image.effect_noise((220, 160), 200).resize((2200, 1600), Image.Resampling.NEAREST) for _ in range(3)]
+        image = encoded(frames[0].convert("RGB"), "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+        converted = running.pool.convert(image, ConversionOptions(width=80, animate=True), wait_seconds=60)
+
+        assert (converted.rejection, converted.aborted) == (None, ())
+        assert converted.pixels == 3 * 2200 * 1600
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ NEWER = [
     {"fit": "fill"},
     {"brightness": -1},
     {"contrast": 1},
+    {"animate": True},
 ]
 """Options that the previous release does not know."""
 

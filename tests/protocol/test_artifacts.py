@@ -108,6 +108,7 @@ def test_the_longest_variant_fits_a_file_name() -> None:
         "fit": "cover",
         "brightness": -100,
         "contrast": -100,
+        "animate": True,
     }
     assert {*longest, "width", "style"} == {*OPTIONS_TABLE}
     for style in STYLES:

@@ -102,8 +102,16 @@ def test_a_message_has_the_options_of_its_version_only() -> None:
     newer = json.loads(replace(REQUEST, options=replace(REQUEST.options, height=9)).to_json())
 
     assert {"width", "style", "invert", "color", "chars"} == fields & OPTIONS.keys()
-    assert newer.keys() & OPTIONS.keys() == OPTIONS.keys()
+    assert newer.keys() & OPTIONS.keys() == OPTIONS.keys() - {"animate"}
     assert newer["version"] == 3
+
+
+def test_an_animation_needs_a_worker_that_draws_its_frames() -> None:
+    """A worker that knows version 3 would store the art of a still image under the key of the animation."""
+    animated = replace(REQUEST, options=replace(REQUEST.options, animate=True))
+
+    assert json.loads(animated.to_json())["version"] == 4
+    assert ConversionRequest.from_json(animated.to_json()) == animated
 
 
 def test_only_options_of_a_newer_release_need_a_newer_version() -> None:
@@ -132,10 +140,10 @@ def test_a_value_that_older_releases_do_not_know_needs_version_3(newer: dict[str
     assert ConversionRequest.from_json(request.to_json()) == request
 
 
-@pytest.mark.parametrize("version", [0, 4, "2", None, [2]])
+@pytest.mark.parametrize("version", [0, 5, "2", None, [2]])
 def test_an_unknown_version_is_rejected(version: object) -> None:
     reply = ConversionReply(correlation_id="a", art="@")
-    with pytest.raises(MalformedMessageError, match="this release reads 1, 2, 3"):
+    with pytest.raises(MalformedMessageError, match="this release reads 1, 2, 3, 4"):
         ConversionRequest.from_json(json.dumps(json.loads(REQUEST.to_json()) | {"version": version}))
     with pytest.raises(MalformedMessageError, match="this release reads 1"):
         ConversionReply.from_json(json.dumps(json.loads(reply.to_json()) | {"version": version}))

@@ -18,6 +18,7 @@ from asciist.conversion import STYLES, ConversionOptions, convert
 from asciist.limits import Limits
 from asciist.protocol.links import CODE_PATTERN
 from devtools.images import encoded, gradient
+from tests.service.test_animating import blinking
 from tests.serving import Server
 
 pytestmark = pytest.mark.slow
@@ -314,12 +315,12 @@ class TestControls:
         wait_for_width(page, int(page.locator("#width").input_value()))
         page.locator("h1 a").focus()
         reached = []
-        for _ in range(22):
+        for _ in range(23):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert reached[:8] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "Adjustments"]
-        assert reached[8:13] == ["More options", "Ink and paper", "copy-link", "copy", ".png"]
-        assert reached[13:20] == [".svg", ".html", ".txt", "compare", "zoom", "delete", "permalink"]
+        assert reached[:8] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "animate"]
+        assert reached[8:14] == ["Adjustments", "More options", "Ink and paper", "copy-link", "copy", ".png"]
+        assert reached[14:21] == [".svg", ".html", ".txt", "compare", "zoom", "delete", "permalink"]
 
         page.locator("#slider").focus()
         before = int(page.locator("#slider").input_value())
@@ -807,6 +808,55 @@ class TestRecipient:
         for path in (link, "/0123-4567-89ab"):
             page = site.open(path, **device, color_scheme=scheme)
             assert Axe().run(page).response["violations"] == []
+
+
+def frame_of(page: Page) -> str:
+    """Return the art that is visible."""
+    return page.locator("#art").inner_text()
+
+
+class TestAnimation:
+    """An animation moves on the page, with and without its script, for those who do not prefer reduced motion."""
+
+    IMAGE = blinking(100, frames=2)
+
+    def changes(self, page: Page, before: str) -> bool:
+        page.wait_for_function("before => document.getElementById('art').innerText !== before", arg=before)
+        return True
+
+    def test_it_plays_while_it_is_chosen(self, site: Site) -> None:
+        page = site.open()
+        page.get_by_label("Animate").check()
+        choose(page, self.IMAGE, "square.png")
+        wait_for_width(page, int(page.locator("#width").input_value()), of="square.png")
+        assert self.changes(page, frame_of(page))
+        linked = site.open(link_of(page))
+        assert self.changes(linked, frame_of(linked))
+        page.get_by_label("Animate").uncheck()
+        wait_for_width(page, int(page.locator("#width").input_value()), of="square.png")
+        expect(page.locator("#permalink")).not_to_have_attribute("href", re.compile(r"\.m/"))
+        still = frame_of(page)
+        page.wait_for_timeout(300)
+        assert frame_of(page) == still
+
+    def test_it_stands_still_for_those_who_prefer_reduced_motion(self, site: Site) -> None:
+        link = client.convert(self.IMAGE, url=site.url, width=40, animate=True).url.removeprefix(site.url)
+        for script in (True, False):
+            page = site.open(link, java_script_enabled=script, reduced_motion="reduce")
+            still = frame_of(page)
+            page.wait_for_timeout(300)
+            assert frame_of(page) == still
+
+    @pytest.mark.parametrize("color", ["none", "html"])
+    def test_it_plays_without_a_script(self, site: Site, color: Any) -> None:
+        link = client.convert(self.IMAGE, url=site.url, width=40, color=color, animate=True).url.removeprefix(site.url)
+        page = site.open(link, java_script_enabled=False)
+        art = page.locator("pre")
+        seen = {art.inner_text() for _ in range(20) if page.wait_for_timeout(25) is None}
+
+        # A browser adds line breaks to the text of what lies in one place.
+        assert {len(text.replace("\n", "")) for text in seen} == {40 * 10}
+        assert len(seen) == 2
 
 
 class TestWithoutScript:

@@ -27,6 +27,8 @@ class InProcessConverter:
     def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
         image_format, pixels, decode_ms = "", 0, None
         try:
+            if options.animate and (animation := self._animation(image, options, wait_seconds=wait_seconds)):
+                return animation
             opened = conversion.open_image(image, options, self._limits)
             image_format, pixels = opened.header.format.lower(), opened.header.pixels
             with self._memory.reserve(opened.memory_bytes, wait_seconds=wait_seconds):
@@ -46,6 +48,24 @@ class InProcessConverter:
             format=image_format,
             pixels=pixels,
             decode_ms=decode_ms,
+            render_ms=_milliseconds_since(started),
+        )
+
+    def _animation(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion | None:
+        """Convert an animation; None for a still image. Its frames are decoded and drawn in turn, so only the sum is timed."""
+        from asciist.conversion import animating  # noqa: PLC0415 - imports numpy, which not every style needs
+
+        opened = animating.open_animation(image, options, self._limits)
+        if opened is None:
+            return None
+        with self._memory.reserve(opened.memory_bytes, wait_seconds=wait_seconds):
+            started = time.perf_counter()
+            drawn = animating.draw(opened)
+        return Conversion(
+            art=drawn.text,
+            invert=drawn.invert if options.invert == AUTO else None,
+            format=opened.header.format.lower(),
+            pixels=opened.pixels,
             render_ms=_milliseconds_since(started),
         )
 

@@ -20,6 +20,7 @@ from typing import Final
 
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
+from asciist.animations import MAX_CHARACTERS
 from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
@@ -164,7 +165,7 @@ def confine(limits: Limits) -> None:
     conversion = (
         limits.max_conversion_bytes
         + _COPIES_OF_AN_IMAGE * limits.max_image_bytes
-        + _BYTES_PER_CHARACTER * limits.max_art_characters
+        + _BYTES_PER_CHARACTER * max(limits.max_art_characters, MAX_CHARACTERS)
     )
     _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + conversion + _SPARE_BYTES)
     _limit(resource.RLIMIT_CORE, 0)

@@ -1,0 +1,259 @@
+"""Draw the frames of an animation, so that only those cells change where the image does.
+
+The frames are decoded one at a time. What depends on an image as a whole (light or dark characters, the tone curve, the ground)
+is chosen once for all of them. A cell is drawn again when its samples differ visibly from those with which it was last drawn:
+noise does not make it flicker, and a slow change adds up until it shows. docs/decisions/0044-animations.md has the reasons.
+
+Requires numpy, and is imported for animations only.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from asciist.animations import MAX_CHARACTERS, AnimationWriter
+from asciist.conversion import colouring, decoding, painting, pillow_internals, polarity
+from asciist.conversion.containers.animated import AnimatedFile, find_frames
+from asciist.conversion.damage import damaged, rejecting_damage
+from asciist.conversion.decoding import DecodedImage
+from asciist.conversion.header import ImageHeader
+from asciist.conversion.inspection import open_image
+from asciist.conversion.memory import StoredImage, animation_bytes
+from asciist.conversion.rendering import RENDERERS
+from asciist.errors import DamagedImageError, TooManyPixelsError, sentences
+from asciist.limits import Limits
+from asciist.options import AUTO, STYLES, ConversionOptions
+
+MAX_FRAMES: Final = 300
+"""Maximum frames of an animation, from the first: 30 seconds at ten frames a second."""
+MAX_PIXELS: Final = 24_000_000
+"""Maximum pixels of all frames, each as large as the canvas: 78 frames of 640x480, or 185 of 480x270."""
+MAX_CELLS: Final = 250_000
+"""Maximum cells of all frames: 78 frames of 80x40, or 130 of 80x24."""
+
+_MAX_SHEETS: Final = 8
+_MAX_SHEET_SAMPLES: Final = 4_000_000
+"""Maximum frames, and samples of them, from which the choices for all frames are made."""
+
+_ACROSS, _DOWN = 2, 4
+"""Parts of a cell that are compared with those it was last drawn from."""
+_VISIBLE: Final = 16
+"""Difference of a part, in levels of luma or of a channel of colour, from which on a cell is drawn again. Less is noise of the
+compression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedAnimation:
+    """An animation within the limits, ready to be drawn with `options`."""
+
+    file: AnimatedFile
+    canvas: tuple[int, int]
+    """(width, height) in pixels, as stored."""
+    header: ImageHeader
+    options: ConversionOptions
+    count: int
+    """Frames that are within the bounds, from the first: at least two."""
+    memory_bytes: int
+    """Estimated peak memory of decoding the frames and drawing their art, in bytes."""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all frames that are drawn."""
+        return self.count * self.header.pixels
+
+    def frames(self) -> Iterator[DecodedImage]:
+        """Decode the frames, each valid until the next one. A damaged frame ends the animation.
+
+        Raises DamagedImageError if the first frame is damaged.
+        """
+        with rejecting_damage():
+            source = pillow_internals.open_animation(self.file.format, self.file.first(self.count))
+        ground = None
+        box = (0.0, 0.0, float(self.canvas[0]), float(self.canvas[1]))
+        for number in range(self.count):
+            try:
+                with rejecting_damage():
+                    source.seek(number)
+                    source.load()
+                    if source.size != self.canvas or pillow_internals.decoded_mode(source) != source.mode:
+                        raise damaged("a frame of another size or mode than announced")
+                    if ground is None:
+                        ground = decoding.ground_for(source, self.options)
+                    frame = decoding.compose(source, self.header, self.options, ground, box)
+            except DamagedImageError:
+                if number == 0:
+                    raise
+                return
+            yield frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnAnimation:
+    """The art of an animation."""
+
+    text: str
+    """As `asciist.animations.Animation.from_text` reads it."""
+    invert: bool
+    """True if the art is in dark characters on a light background."""
+
+
+def open_animation(image: bytes, options: ConversionOptions, limits: Limits) -> OpenedAnimation | None:
+    """Check an image and its animation against the limits. None if it has fewer than two frames that can be drawn.
+
+    Raises the errors of `open_image`.
+    """
+    opened = open_image(image, options, limits)
+    canvas = opened.source.size
+    file = find_frames(image, opened.header.format, canvas)
+    if file is None:
+        return None
+    columns, rows = opened.header.grid(options)
+    most = min(MAX_FRAMES, MAX_PIXELS // (canvas[0] * canvas[1]), MAX_CELLS // (columns * rows))
+    # The frame after the first is drawn in any case; both are within the limits of a still image.
+    count = min(len(file.frames), max(2, most))
+    stored = StoredImage(*canvas, mode="RGBA", has_transparency=True)
+    memory_bytes = animation_bytes(
+        stored, opened.header, options, file_bytes=len(image), characters=MAX_CHARACTERS, samples=_MAX_SHEET_SAMPLES
+    )
+    if memory_bytes > limits.max_conversion_bytes:
+        raise TooManyPixelsError(
+            sentences.too_large_animation(*canvas, columns=columns, needed=memory_bytes, limit=limits.max_conversion_bytes)
+        )
+    return OpenedAnimation(
+        file=file, canvas=canvas, header=opened.header, options=options, count=count, memory_bytes=memory_bytes
+    )
+
+
+def draw(animation: OpenedAnimation) -> DrawnAnimation:
+    """Draw the frames. Raises DamagedImageError."""
+    options, tuning = _choose(animation)
+    cells = _Cells(options, tuning)
+    writer = AnimationWriter(max_characters=MAX_CHARACTERS)
+    for image, encoded in zip(animation.frames(), animation.file.frames, strict=False):
+        art = cells.draw(image)
+        if art is None:
+            writer.prolong(encoded.milliseconds)
+        elif not writer.add(art, encoded.milliseconds):
+            break
+    text = writer.text(plays=animation.file.plays, image_frames=len(animation.file.frames))
+    return DrawnAnimation(text=text, invert=options.invert is True)
+
+
+def _choose(animation: OpenedAnimation) -> tuple[ConversionOptions, Any]:
+    """Return the options without `auto`, and what the renderer chooses for all frames."""
+    options = animation.options
+    renderer = RENDERERS[options.style]
+    is_tuned = renderer.is_tuned and options.colours != 2
+    if not is_tuned and options.invert != AUTO:
+        return options, None
+    candidates = [replace(options, invert=invert) for invert in (False, True)] if options.invert == AUTO else [options]
+    sheets: list[list[Image.Image]] = [[] for _ in candidates]
+    histogram = [0] * 256
+    chosen = _sheet_frames(animation)
+    for number, image in enumerate(animation.frames()):
+        if number in chosen:
+            histogram = [sum(pair) for pair in zip(histogram, image.luma.histogram(), strict=True)]
+            for candidate, sheet in zip(candidates, sheets, strict=True):
+                if is_tuned:
+                    sheet.append(renderer.sample(_drawn(image, candidate), candidate))
+        if number >= max(chosen):
+            break
+    best = 1 if options.invert == AUTO and polarity.has_dark_details(histogram) else 0
+    return candidates[best], renderer.tune(_sheet(sheets[best]), candidates[best]) if is_tuned else None
+
+
+def _sheet_frames(animation: OpenedAnimation) -> set[int]:
+    """Numbers of the frames from which the choices are made, spread evenly. The first is one of them, as it may be the only one
+    that is not damaged."""
+    columns, rows = animation.header.grid(animation.options)
+    samples = columns * rows * prod(STYLES[animation.options.style].grid)
+    sheets = max(1, min(_MAX_SHEETS, animation.count, _MAX_SHEET_SAMPLES // samples))
+    return {number * animation.count // sheets for number in range(sheets)}
+
+
+def _sheet(images: list[Image.Image]) -> Image.Image:
+    """Images of one size, one below the other."""
+    width, height = images[0].size
+    sheet = Image.new("L", (width, height * len(images)))
+    for number, image in enumerate(images):
+        sheet.paste(image, (0, number * height))
+    return sheet
+
+
+def _drawn(image: DecodedImage, options: ConversionOptions) -> DecodedImage:
+    """The image whose brightness is drawn."""
+    return image if options.color == "none" else image.by_strongest_channel(invert=options.invert is True)
+
+
+class _Cells:
+    """The cells of the frame that is shown."""
+
+    def __init__(self, options: ConversionOptions, tuning: Any) -> None:
+        self._options: Final = options
+        self._tuning: Final = tuning
+        self._parts: NDArray[np.int16] | None = None
+        """(rows, _DOWN, columns, _ACROSS, channels): what each cell was last drawn from."""
+        self._characters: NDArray[np.uint32] | None = None
+        """(rows, columns): code points."""
+        self._colours: NDArray[np.uint8] | None = None
+        """(rows, colours, columns, channels)"""
+
+    def draw(self, image: DecodedImage) -> str | None:
+        """Draw the cells that have changed visibly, and return the art of the whole frame; None if no cell has."""
+        options = self._options
+        grid = image.header.grid(options)
+        parts = _parts_of(image, options, grid)
+        if self._parts is None:
+            changed = np.ones((grid[1], grid[0]), np.bool_)
+        else:
+            changed = (np.abs(parts - self._parts) >= _VISIBLE).any(axis=(1, 3, 4))
+            if not changed.any():
+                return None
+        art, colours = self._draw_all(image, grid)
+        if self._parts is None or self._characters is None:
+            self._parts, self._characters, self._colours = parts, art, colours
+        else:
+            self._parts = np.where(changed[:, np.newaxis, :, np.newaxis, np.newaxis], parts, self._parts)
+            self._characters = np.where(changed, art, self._characters)
+            if colours is not None and self._colours is not None:
+                self._colours = np.where(changed[:, np.newaxis, :, np.newaxis], colours, self._colours)
+        return self._text()
+
+    def _draw_all(self, image: DecodedImage, grid: tuple[int, int]) -> tuple[NDArray[np.uint32], NDArray[np.uint8] | None]:
+        options = self._options
+        columns, rows = grid
+        colours: Image.Image | None = None
+        if options.colours == 2:
+            art, colours = painting.paint(image, options)
+        else:
+            renderer = RENDERERS[options.style]
+            art = renderer.draw(renderer.sample(_drawn(image, options), options), options, self._tuning)
+            if options.colours:
+                colours = image.sample_colour(columns, rows)
+        code_points = np.frombuffer(art.replace("\n", "").encode("utf-32-le"), "<u4").reshape(rows, columns)
+        return code_points, None if colours is None else np.asarray(colours).reshape(rows, -1, columns, 3)
+
+    def _text(self) -> str:
+        assert self._characters is not None  # noqa: S101 - called after a frame is drawn
+        rows = self._characters.astype("<u4")
+        art = "\n".join(row.tobytes().decode("utf-32-le") for row in rows)
+        if self._colours is None:
+            return art
+        colours = Image.fromarray(self._colours.reshape(-1, *self._colours.shape[2:]))
+        return colouring.MODES[self._options.color](art, colours, invert=self._options.invert is True)
+
+
+def _parts_of(image: DecodedImage, options: ConversionOptions, grid: tuple[int, int]) -> NDArray[np.int16]:
+    """(rows, _DOWN, columns, _ACROSS, channels): the mean of each part of each cell."""
+    columns, rows = grid
+    across, down = _ACROSS * columns, _DOWN * rows
+    sampled = (
+        image.sample_luma(across, down, Image.Resampling.BOX) if options.color == "none" else image.sample_colour(across, down)
+    )
+    parts: NDArray[np.int16] = np.asarray(sampled).astype(np.int16).reshape(rows, _DOWN, columns, _ACROSS, -1)
+    return parts
