@@ -33,9 +33,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium. Without one, a test that needs it fails with the message of `tools/browser`."""
+    """A headless Chromium. Without one, a test that needs it fails with the message of `tools/browser`.
+
+    It ends with its module: Playwright's event loop counts as running, so tests of other modules could not run theirs.
+    """
     try:
         with browser.chromium() as running:
             yield running
