@@ -11,6 +11,7 @@ leaves the deployment in place. The trial works on a copy of the checkout.
 import argparse
 import contextlib
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -243,8 +244,11 @@ class Trial:
             self._observe("the firewall refuses an address that sends too much", self._flood)
 
     def _upgrade(self) -> None:
-        """Deploy a changed release of both tiers, and keep an assembly of the one before."""
-        self.deployment.synthesize(self._before)
+        """Deploy a changed release of both tiers, and keep the assembly of the one before."""
+        if self.deployment.deployed.exists():
+            shutil.copytree(self.deployment.deployed, self._before, dirs_exist_ok=True)
+        else:  # deployed by an earlier trial
+            self.deployment.synthesize(self._before)
         for file in self._changed_files():
             file.write_text(file.read_text() + _CHANGE)
         after = self.deployment.directory / "after"

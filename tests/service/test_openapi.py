@@ -36,7 +36,7 @@ def test_a_fuzzer_finds_no_response_outside_the_contract(tmp_path: Path) -> None
     fuzzer = str(Path(sys.executable).with_name("schemathesis"))
     try:
         run = subprocess.run(
-            [fuzzer, "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--max-examples", "60", "--no-color"],
+            [fuzzer, "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--max-examples", "40", "--no-color"],
             capture_output=True,
             text=True,
             check=False,

@@ -134,7 +134,6 @@ def test_the_function_fits_into_lambda(architecture: Architecture, tmp_path: Pat
 @pytest.mark.parametrize(
     ("build", "target"),
     [
-        (function_bundle, function_target("arm64")),
         (function_bundle, function_target("x86_64")),
         (release_bundle, Target(architecture="arm64", python=INSTANCE_PYTHON)),
     ],
