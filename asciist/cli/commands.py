@@ -237,9 +237,9 @@ def main() -> None:
     image is read from standard input. With several files, the name of each is printed above its art, and a file that fails does
     not stop the others. Art goes to standard output and fits the terminal.
 
-    With --animate, an animated GIF, PNG or WebP plays on a terminal, in place and as often as its file says, until Ctrl-C. Of
-    several files, each plays once. In a pipe or a file, its frames are text with form feeds between, or an HTML document that
-    plays.
+    With --animate, an animated GIF, PNG, WebP or AVIF plays on a terminal, in place and as often as its file says, until
+    Ctrl-C. Of several files, each plays once. In a pipe or a file, its frames are text with form feeds between, or an HTML
+    document that plays.
 
     Without a command, images are converted in this process, and only URLs need a network. With --json, each object has the keys
     file, width, invert (true if dark on light) and art, or, for a file that fails, file and error. For a file that has the name

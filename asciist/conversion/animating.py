@@ -32,7 +32,7 @@ from asciist.options import AUTO, STYLES, ConversionOptions
 MAX_FRAMES: Final = 300
 """Maximum frames of an animation, from the first: 30 seconds at ten frames a second."""
 MAX_PIXELS: Final = 24_000_000
-"""Maximum pixels of all frames, each as large as the canvas: 78 frames of 640x480, or 185 of 480x270."""
+"""Maximum pixels of all decoded frames, each as large as the canvas: 78 frames of 640x480, or 185 of 480x270."""
 MAX_CELLS: Final = 250_000
 """Maximum cells of all frames: 78 frames of 80x40, or 130 of 80x24."""
 
@@ -105,7 +105,7 @@ class DrawnAnimation:
 def open_animation(image: bytes, options: ConversionOptions, limits: Limits) -> OpenedAnimation | None:
     """Check an image and its animation against the limits. None if it has fewer than two frames that can be drawn.
 
-    Raises the errors of `open_image`.
+    Raises the errors of `open_image`, and DamagedImageError if the frames of an AVIF cannot be read.
     """
     opened = open_image(image, options, limits)
     canvas = opened.source.size
@@ -113,10 +113,10 @@ def open_animation(image: bytes, options: ConversionOptions, limits: Limits) -> 
     if file is None:
         return None
     columns, rows = opened.header.grid(options)
-    most = min(MAX_FRAMES, MAX_PIXELS // (canvas[0] * canvas[1]), MAX_CELLS // (columns * rows))
+    most = min(MAX_FRAMES, file.frames_within(MAX_PIXELS // (canvas[0] * canvas[1])), MAX_CELLS // (columns * rows))
     # The frame after the first is drawn in any case; both are within the limits of a still image.
     count = min(len(file.frames), max(2, most))
-    stored = StoredImage(*canvas, mode="RGBA", has_transparency=True)
+    stored = StoredImage(*canvas, mode="RGBA", has_transparency=True, decoder_bytes=file.decoder_bytes)
     memory_bytes = animation_bytes(
         stored, opened.header, options, file_bytes=len(image), characters=MAX_CHARACTERS, samples=_MAX_SHEET_SAMPLES
     )

@@ -85,8 +85,10 @@ _PAINTING_BYTES_PER_SAMPLE: Final = 6
 
 _FRAME_FILE_COPIES: Final = 4
 """Copies of an animation's file: its frames, the file with the first ones, the decoder's, and a piece."""
-_FRAME_BYTES_PER_PIXEL: Final = 20
-"""Memory of compositing a frame: the canvas before it, what is restored after it, and copies of its part of the canvas."""
+_FRAME_BYTES_PER_PIXEL: Final = {"AVIF": 4}
+"""Memory of the frame before the one that is decoded."""
+_COMPOSITED_FRAME_BYTES_PER_PIXEL: Final = 20
+"""Memory of compositing a frame of another format: the canvas before it, what is restored after it, and copies of its part."""
 _COPIES_OF_TEXT: Final = 3
 """Copies of the lines of an animation: each, all of them, and as a message."""
 _COPIES_OF_SAMPLES: Final = 4
@@ -137,19 +139,19 @@ def animation_bytes(
 ) -> int:
     """Estimate the peak memory of drawing an animation, in bytes.
 
-    `stored` describes a composited frame. `characters` is the most text that is kept, and `samples` the most samples from which
-    the choices for all frames are made.
+    `stored` describes a composited frame, and its `decoder_bytes` are kept from one frame to the next. `characters` is the most
+    text that is kept, and `samples` the most samples from which the choices for all frames are made.
     """
     columns, rows = header.grid(options)
     kept = (
         _FRAME_FILE_COPIES * file_bytes
-        + _FRAME_BYTES_PER_PIXEL * stored.width * stored.height
+        + stored.decoder_bytes
+        + _FRAME_BYTES_PER_PIXEL.get(header.format, _COMPOSITED_FRAME_BYTES_PER_PIXEL) * stored.width * stored.height
         + _COPIES_OF_TEXT * _character_bytes(options) * characters
         + _CHANGING_BYTES_PER_CELL * columns * rows
     )
-    return int(
-        _FIXED_BYTES + _RETAINED * (kept + max(_COPIES_OF_SAMPLES * samples, _most_beside_file(stored, header, options)))
-    )
+    most = _most_beside_file(stored._replace(decoder_bytes=0), header, options)
+    return int(_FIXED_BYTES + _RETAINED * (kept + max(_COPIES_OF_SAMPLES * samples, most)))
 
 
 @lru_cache(maxsize=256)  # many images have the same size

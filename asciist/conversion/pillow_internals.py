@@ -3,7 +3,8 @@
 Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conversion before moving either bound. With Pillow
 12.0.0 and 12.3.0 these parts work too, but 7 of the 224 goldens differ, all in the style `blocks`.
 
-- The plugins for GIF, PNG and WebP composite the frames of an animation, if these are sought and loaded in order.
+- The plugins for GIF, PNG and WebP composite the frames of an animation, and the one for AVIF decodes them, if these are sought
+  and loaded in order.
 - Plugin classes (`PIL.PngImagePlugin.PngImageFile` and others) are called directly, not through `Image.open`. The signature has
   already determined the format, so only that plugin is imported, which shortens a cold start, and no other decoder is tried.
 - `Image.MAX_IMAGE_PIXELS` is cleared: Pillow checks it before our limits apply.
@@ -20,6 +21,7 @@ Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conv
 import importlib
 from functools import cache
 from io import BytesIO
+from types import ModuleType
 from typing import Any, Final
 
 from PIL import Image
@@ -39,12 +41,14 @@ def open_as(image_format: str, file: bytes) -> ImageFile:
 
 
 def open_animation(image_format: str, file: bytes) -> ImageFile:
-    """Open an animation with the plugin for GIF, PNG or WEBP, which composites its frames.
+    """Open an animation with the plugin for GIF, PNG, WEBP or AVIF, which composites its frames.
 
     Raises whatever the plugin raises.
     """
     if image_format == "GIF":
         return _animated_gif()(BytesIO(file))
+    if image_format == "AVIF":
+        return _one_thread_avif().AvifImageFile(BytesIO(file))
     name = {"PNG": "Png", "WEBP": "WebP"}[image_format]
     plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
     return plugin(BytesIO(file))
@@ -106,16 +110,23 @@ def _one_frame_webp() -> type[ImageFile]:
 
 
 @cache
-def _one_frame_avif() -> type[ImageFile]:
-    """Pillow's AVIF plugin with one thread, but releasing libavif's decoder after the first frame.
-
-    The decoder holds the samples of the frame, up to eight bytes per pixel. Another thread would add its own buffers and stack.
-    """
+def _one_thread_avif() -> ModuleType:
+    """Pillow's AVIF plugin with one thread. Another thread would add its own buffers and stack."""
     from PIL import AvifImagePlugin  # noqa: PLC0415 - only the plugin in use is imported
 
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    return AvifImagePlugin
 
-    class OneFrameAvifFile(AvifImagePlugin.AvifImageFile):
+
+@cache
+def _one_frame_avif() -> type[ImageFile]:
+    """Pillow's AVIF plugin with one thread, but releasing libavif's decoder after the first frame.
+
+    The decoder holds the samples of the frame, up to eight bytes per pixel.
+    """
+    plugin: type[ImageFile] = _one_thread_avif().AvifImageFile
+
+    class OneFrameAvifFile(plugin):
         def _open(self) -> None:
             super()._open()
             self._decoder = _OneFrameDecoder(self._decoder)

@@ -82,6 +82,10 @@ UNSUPPORTED_TIFF: Final = (
     "this kind of TIFF is not supported: save it as RGB with 8 bits per channel, and with LZW, ZIP or no compression"
 )
 UNSUPPORTED_AVIF: Final = "this kind of AVIF is not supported: save the image again as an AVIF, or as PNG"
+UNREADABLE_AVIF_FRAMES: Final = (
+    "the frames of this animated AVIF cannot be read: "
+    "convert it to an animated GIF, or send it without animate to see its still image"
+)
 HEIC: Final = (
     "HEIC images are not supported: export the photograph as JPEG; "
     "to make an iPhone take JPEGs, choose Settings > Camera > Formats > Most Compatible"

@@ -296,7 +296,7 @@ class ConversionOptions:
             Flag(key="m"),
             summary="move, if the image is an animation",
             description=(
-                "Draw the frames of an animated GIF, PNG or WebP, and not the first one alone. Text plays in a "
+                "Draw the frames of an animated GIF, PNG, WebP or AVIF, and not the first one alone. Text plays in a "
                 "terminal, for at most 20 seconds; an HTML document plays without a script; JSON lists the frames and their "
                 "times. No effect on a still image."
             ),

@@ -1,16 +1,18 @@
-"""Animated GIF, PNG and WebP files: the frames are found without decoding them, and the first ones become a new file.
+"""Animated GIF, PNG, WebP and AVIF files: the frames are found without decoding them, and the first ones become a new file.
 
 The new file has only what determines the pixels of these frames. A frame that is truncated, or reaches outside the canvas,
 ends the animation, as does one over the bounds on blocks. Frames of a PNG whose still image is not the first of them are not
-read, and AVIF sequences are not, because their frames lie in the tables of a video.
+read.
 """
 
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
+from asciist.conversion.containers import avif_track
 from asciist.conversion.containers.bounds import MAX_BLOCKS
 
 _SHORTEST_DELAY: Final = 10
@@ -36,6 +38,8 @@ class EncodedFrame:
     """The part of the file."""
     milliseconds: int
     """Time for which it is shown, 11 to 60,000."""
+    coded_frames: int = 1
+    """Frames that are decoded for it. An AVIF may have hidden ones, and alpha counts as another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +47,19 @@ class AnimatedFile:
     """The frames of an animation."""
 
     format: str
-    """GIF, PNG or WEBP."""
+    """GIF, PNG, WEBP or AVIF."""
     frames: Sequence[EncodedFrame]
     """The frames that can be decoded: at least two."""
     plays: int
     """Times that the frames are shown; 0 for endless repetition."""
     build: Callable[[Sequence[bytes | memoryview]], bytes]
     """Builds a file from the data of the first frames."""
+    decoder_bytes: int = 0
+    """Memory of the decoder for the frames that it keeps for later ones to refer to: of an AVIF."""
+
+    def frames_within(self, coded_frames: int) -> int:
+        """The number of first frames for which at most so many are decoded."""
+        return sum(total <= coded_frames for total in accumulate(frame.coded_frames for frame in self.frames))
 
     def first(self, count: int) -> bytes:
         """The file with its first `count` frames alone."""
@@ -59,7 +69,7 @@ class AnimatedFile:
 def find_frames(image: bytes, image_format: str, canvas: tuple[int, int]) -> AnimatedFile | None:
     """Find the frames of a file that `unpack` accepts. None if it has fewer than two that can be decoded.
 
-    `canvas` is (width, height) of the image as stored.
+    `canvas` is (width, height) of the image as stored. Raises DamagedImageError for an AVIF whose track cannot be read.
     """
     finder = _FINDERS.get(image_format)
     animated = None if finder is None else finder(image, canvas)
@@ -247,8 +257,21 @@ def _webp(image: bytes, canvas: tuple[int, int]) -> AnimatedFile:
     return AnimatedFile(format="WEBP", frames=frames if header and animation else [], plays=plays, build=build)
 
 
+def _avif(image: bytes, canvas: tuple[int, int]) -> AnimatedFile | None:
+    track = avif_track.read(image, canvas)
+    if track is None:
+        return None
+    frames = [
+        EncodedFrame(data=sample, milliseconds=_milliseconds(asked), coded_frames=coded_frames)
+        for sample, asked, coded_frames in zip(track.samples, track.milliseconds, track.coded_frames, strict=True)
+    ]
+    plays = min(track.plays, _MAX_PLAYS)
+    return AnimatedFile(format="AVIF", frames=frames, plays=plays, build=track.build, decoder_bytes=track.decoder_bytes)
+
+
 _FINDERS: Final[dict[str, Callable[[bytes, tuple[int, int]], AnimatedFile | None]]] = {
     "GIF": _gif,
     "PNG": _png,
     "WEBP": _webp,
+    "AVIF": _avif,
 }

@@ -4,8 +4,8 @@ A coded image is a sequence header, which has the size and the format of the sam
 byte with its type, an optional byte of extension, and an optional length.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
@@ -19,12 +19,23 @@ _KEPT: Final = frozenset({_SEQUENCE_HEADER, _FRAME_HEADER, _TILE_GROUP, _FRAME, 
 _MAX_FRAMES: Final = 4
 """Maximum frames of an image: one, or one for each layer of a progressive image. Each costs the time and memory of an image."""
 
+_MAX_SAMPLE_FRAMES: Final = 8
+"""Maximum frames of a sample of a track: the one that is shown, and hidden ones before it that later frames refer to."""
+_REFERENCES: Final = 8
+"""Frames that a decoder keeps for later ones to refer to."""
+_FRAME_SIDE: Final = 128
+"""dav1d rounds the sides of a frame up to multiples of so many pixels."""
+_BLOCKS_BYTES_PER_PIXEL: Final = 0.2
+"""Memory of dav1d for the motion and the segments of the blocks of a frame that it keeps."""
+
 _MAX_SEQUENCE_HEADER_BYTES: Final = 512
 """Bytes read of a sequence header. The largest possible one, with 32 operating points, has fewer."""
 _READ_FRAME_HEADER_BYTES: Final = 32
 """Bytes of the header of a frame that contain the fields that are read."""
 
 _KEY_FRAME, _SWITCH_FRAME = 0, 3
+_SHOWS_EARLIER_FRAME: Final = 0x80
+"""Flag in the first byte of a frame header without reduced headers: an earlier frame is shown, and none is coded."""
 _MAX_TILES: Final = 64
 """Maximum tiles of a frame in each direction."""
 _MIN_TILE: Final = 64
@@ -76,6 +87,13 @@ class Sequence:
         chroma = 0 if self.is_monochrome else 2 * ceil(self.width / across) * ceil(self.height / down)
         return (1 if self.depth == 8 else 2) * (self.width * self.height + chroma)
 
+    @property
+    def animation_bytes(self) -> int:
+        """Memory of dav1d for the frames that it keeps while it decodes a track: references, the new one and the one shown."""
+        width, height = (ceil(side / _FRAME_SIDE) * _FRAME_SIDE for side in (self.width, self.height))
+        frame_bytes = replace(self, width=width, height=height).sample_bytes + ceil(_BLOCKS_BYTES_PER_PIXEL * width * height)
+        return (_REFERENCES + 2 + self.has_film_grain) * frame_bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodedImage:
@@ -93,26 +111,58 @@ def read(data: memoryview) -> CodedImage:
 
     Raises DamagedImageError unless it has one sequence header, and one to four frames of the size in it.
     """
-    header: memoryview | None = None
-    sequence: Sequence | None = None
-    kept: list[memoryview] = []
-    frames, tiles = 0, 0
-    for kind, unit, content in _units(data):
-        if kind not in _KEPT:
-            continue
-        if kind == _SEQUENCE_HEADER:
-            if header is not None and header != content:
-                raise damaged("AV1 with several sequence headers")
-            header, sequence = content, _sequence(_Bits(content[:_MAX_SEQUENCE_HEADER_BYTES]))
-        elif sequence is None:
-            raise damaged("AV1 without a sequence header")
-        elif kind in (_FRAME, _FRAME_HEADER):
-            frames += 1
-            tiles = max(tiles, _tiles(_Bits(content[:_READ_FRAME_HEADER_BYTES]), sequence))
-        kept.append(unit)
-    if sequence is None or not 0 < frames <= _MAX_FRAMES:
-        raise damaged("AV1 without a frame, or with too many")
-    return CodedImage(sequence=sequence, frames=frames, tiles=tiles, data=b"".join(kept))
+    return _Reader(max_frames=_MAX_FRAMES, shows_earlier_frames=False).read(data)
+
+
+def sample_reader() -> Callable[[memoryview], CodedImage]:
+    """Return a function that reads the samples of a track one after the other.
+
+    It raises DamagedImageError, or IndexError if the data is truncated, unless all of them have one sequence header, the first
+    begins with it, and each has one to eight frames of the size in it.
+    """
+    return _Reader(max_frames=_MAX_SAMPLE_FRAMES, shows_earlier_frames=True).read
+
+
+class _Reader:
+    """Reads the units of coded images that share a sequence header."""
+
+    def __init__(self, *, max_frames: int, shows_earlier_frames: bool) -> None:
+        self._max_frames: Final = max_frames
+        self._shows_earlier_frames: Final = shows_earlier_frames
+        self._header: memoryview | None = None
+        self._sequence: Sequence | None = None
+        self._units = 0
+
+    def read(self, data: memoryview) -> CodedImage:
+        kept: list[memoryview] = []
+        frames, tiles = 0, 0
+        for kind, unit, content in _units(data):
+            self._units += 1
+            if self._units > MAX_BLOCKS:
+                raise damaged("too many AV1 units")
+            if kind not in _KEPT:
+                continue
+            if kind == _SEQUENCE_HEADER:
+                self._read_sequence(content)
+            elif self._sequence is None:
+                raise damaged("AV1 without a sequence header")
+            elif kind in (_FRAME, _FRAME_HEADER):
+                frames += 1
+                if not self._shows_earlier_frame(content, self._sequence):
+                    tiles = max(tiles, _tiles(_Bits(content[:_READ_FRAME_HEADER_BYTES]), self._sequence))
+            kept.append(unit)
+        if self._sequence is None or not 0 < frames <= self._max_frames:
+            raise damaged("AV1 without a frame, or with too many")
+        return CodedImage(sequence=self._sequence, frames=frames, tiles=tiles, data=b"".join(kept))
+
+    def _shows_earlier_frame(self, content: memoryview, sequence: Sequence) -> bool:
+        """Return whether the header of a frame only shows an earlier one, and that is allowed."""
+        return self._shows_earlier_frames and not sequence.has_reduced_headers and bool(content[0] & _SHOWS_EARLIER_FRAME)
+
+    def _read_sequence(self, content: memoryview) -> None:
+        if self._header is not None and self._header != content:
+            raise damaged("AV1 with several sequence headers")
+        self._header, self._sequence = content, _sequence(_Bits(content[:_MAX_SEQUENCE_HEADER_BYTES]))
 
 
 class _Bits:

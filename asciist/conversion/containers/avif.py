@@ -8,13 +8,12 @@ decide how much memory a decoder takes.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from asciist.conversion.containers import av1
 from asciist.conversion.containers.av1 import CodedImage
-from asciist.conversion.containers.bounds import MAX_BLOCKS
+from asciist.conversion.containers.boxes import box, first_boxes, full_box, read_boxes
 from asciist.conversion.containers.container import Container
 from asciist.conversion.damage import damaged
 from asciist.conversion.memory import StoredImage
@@ -24,12 +23,12 @@ _MAX_ENTRIES: Final = 1024
 """Maximum entries read of each list in `meta`: enough for a grid of 256 coded images, its alpha, and metadata."""
 _MAX_TILES: Final = 256
 """Maximum images of a grid."""
-_TILE_BYTES: Final = 18_000
+TILE_BYTES: Final = 18_000
 """Memory of dav1d for each AV1 tile of a coded image, most of it for probabilities."""
 _MAX_SIDE: Final = 32_768
 """Maximum pixels of an image in width, and in height, that libavif decodes."""
 
-_ALPHA: Final = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
+ALPHA: Final = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 """Types of an auxiliary image that is alpha."""
 _COLOUR_BOX_BYTES: Final = 11
 """Bytes of the content of a box with the code points of a colour space."""
@@ -73,7 +72,7 @@ class _Picture:
         samples = sum(
             tile.sequence.sample_bytes * (tile.frames + copies - 1 + tile.sequence.has_film_grain) for tile in self.tiles
         )
-        return samples + _TILE_BYTES * sum(tile.tiles for tile in self.tiles)
+        return samples + TILE_BYTES * sum(tile.tiles for tile in self.tiles)
 
 
 class _Fields:
@@ -112,7 +111,7 @@ class _Meta:
 
     def __init__(self, image: bytes) -> None:
         self._image = memoryview(image)
-        boxes = dict(reversed([*_boxes(_meta_box(self._image)[4:])]))  # the first box of each type
+        boxes = first_boxes(_meta_box(self._image)[4:])
         self._data = boxes.get(b"idat", memoryview(b""))
         self.items: dict[int, _Item] = {}
         for kind, read in (
@@ -144,7 +143,7 @@ class _Meta:
     def alpha_of(self, number: int) -> int | None:
         """Return the number of the item that is the alpha of another; None if there is none."""
         for candidate, item in self.items.items():
-            is_alpha = item.properties.get(b"auxC", b"")[4:].startswith(_ALPHA)
+            is_alpha = item.properties.get(b"auxC", b"")[4:].startswith(ALPHA)
             if is_alpha and number in item.references.get(b"auxl", ()):
                 return candidate
         return None
@@ -153,7 +152,7 @@ class _Meta:
         fields = _Fields(content)
         fields.read_version()
         fields.count(4 if fields.version else 2)
-        for kind, entry in _boxes(content[8 if fields.version else 6 :]):
+        for kind, entry in read_boxes(content[8 if fields.version else 6 :]):
             if kind == b"infe":
                 fields = _Fields(entry)
                 fields.read_version()
@@ -179,17 +178,17 @@ class _Meta:
         fields = _Fields(content)
         fields.read_version()
         size = 4 if fields.version else 2
-        for kind, entry in _boxes(content[4:]):
+        for kind, entry in read_boxes(content[4:]):
             fields = _Fields(entry)
             numbers = self.item(fields.number(size)).references.setdefault(kind, [])
             numbers += [fields.number(size) for _ in range(fields.count(2))]
 
     def _read_properties(self, content: memoryview) -> None:
-        boxes = [*_boxes(content)]
+        boxes = [*read_boxes(content)]
         properties = [(b"", b"")]  # the first has the number 1
         for kind, entry in boxes:
             if kind == b"ipco":
-                properties += [(name, bytes(value[:_MAX_ENTRIES])) for name, value in _boxes(entry)]
+                properties += [(name, bytes(value[:_MAX_ENTRIES])) for name, value in read_boxes(entry)]
         for kind, entry in boxes:
             if kind == b"ipma":
                 self._read_associations(entry, properties)
@@ -218,9 +217,9 @@ def unpack(image: bytes) -> Container:
     if max(colour.width, colour.height) > _MAX_SIDE:
         raise TooManyPixelsError(sentences.too_long_side(colour.width, colour.height, _MAX_SIDE))
     file = _File()
-    file.add(colour, _colour_space(item.properties.get(b"colr", b"")))
+    file.add(colour, colour_space(item.properties.get(b"colr", b"")))
     if alpha is not None:
-        number = file.add(alpha, [_full_box(b"auxC", _ALPHA[0])])
+        number = file.add(alpha, [full_box(b"auxC", ALPHA[0])])
         file.refer(b"auxl", number, [1])
         if alpha_number in item.references.get(b"prem", ()):
             file.refer(b"prem", 1, [number])
@@ -243,38 +242,18 @@ def unpack(image: bytes) -> Container:
 def _meta_box(image: memoryview) -> memoryview:
     """Content of the box `meta`. Raises UnknownFormatError for an animation without it, which has no primary item."""
     is_animation = False
-    for kind, content in _boxes(image):
+    for kind, content in read_boxes(image):
         if kind == b"meta":
             return content
         is_animation = is_animation or kind == b"moov"
     raise UnknownFormatError(sentences.UNSUPPORTED_AVIF) if is_animation else damaged("AVIF without a meta box")
 
 
-def _colour_space(content: bytes) -> list[bytes]:
+def colour_space(content: bytes) -> list[bytes]:
     """The box with the code points of a colour space, without its reserved bits; none for a colour profile."""
     if content[:4] != b"nclx" or len(content) != _COLOUR_BOX_BYTES:
         return []
-    return [_box(b"colr", content[:-1], bytes([content[-1] & 0x80]))]
-
-
-def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield (type, content) of each box. Raises DamagedImageError if one exceeds `data`."""
-    position = 0
-    for _ in range(MAX_BLOCKS):
-        if position == len(data):
-            return
-        length, kind = struct.unpack_from(">I4s", data, position)
-        start, end = position + 8, position + length
-        if length == 1:
-            start += 8
-            end = position + struct.unpack_from(">Q", data, position + 8)[0]
-        elif length == 0:
-            end = len(data)
-        if not start <= end <= len(data):
-            raise damaged("AVIF box past the end of the file")
-        yield kind, data[start:end]
-        position = end
-    raise damaged("too many AVIF boxes")
+    return [box(b"colr", content[:-1], bytes([content[-1] & 0x80]))]
 
 
 def _picture(meta: _Meta, item: _Item) -> _Picture:
@@ -327,13 +306,13 @@ class _File:
         """Add a picture with further properties; return its number."""
         sequence = picture.tiles[0].sequence
         channels = 1 if sequence.is_monochrome else 3
-        depths = _full_box(b"pixi", bytes([channels] + channels * [sequence.depth]))
-        size = _full_box(b"ispe", struct.pack(">II", picture.width, picture.height))
+        depths = full_box(b"pixi", bytes([channels] + channels * [sequence.depth]))
+        size = full_box(b"ispe", struct.pack(">II", picture.width, picture.height))
         if not picture.grid:
-            return self._add(b"av01", picture.tiles[0].data, [size, depths, _configuration(picture.tiles[0]), *properties])
+            return self._add(b"av01", picture.tiles[0].data, [size, depths, configuration(picture.tiles[0]), *properties])
         number = self._add(b"grid", picture.grid, [size, depths, *properties])
-        size = _full_box(b"ispe", struct.pack(">II", sequence.width, sequence.height))
-        parts = [self._add(b"av01", tile.data, [size, depths, _configuration(tile)]) for tile in picture.tiles]
+        size = full_box(b"ispe", struct.pack(">II", sequence.width, sequence.height))
+        parts = [self._add(b"av01", tile.data, [size, depths, configuration(tile)]) for tile in picture.tiles]
         self.refer(b"dimg", number, parts)
         return number
 
@@ -345,11 +324,11 @@ class _File:
 
     def refer(self, kind: bytes, number: int, others: list[int]) -> None:
         """Add a reference from an item to others."""
-        self._references.append(_box(kind, struct.pack(f">HH{len(others)}H", number, len(others), *others)))
+        self._references.append(box(kind, struct.pack(f">HH{len(others)}H", number, len(others), *others)))
 
     def written(self) -> bytes:
         """Return the file."""
-        brands = _box(b"ftyp", b"avif\0\0\0\0avifmif1miaf")
+        brands = box(b"ftyp", b"avif\0\0\0\0avifmif1miaf")
         start = len(brands) + len(self._meta(0)) + 8
         return b"".join([brands, self._meta(start), struct.pack(">I4s", 8 + sum(map(len, self._data)), b"mdat"), *self._data])
 
@@ -358,37 +337,29 @@ class _File:
         places, entries, associations = [], [], []
         for number, (kind, data, indices) in enumerate(zip(self._kinds, self._data, self._associations, strict=True), 1):
             places.append(struct.pack(">HHHII", number, 0, 1, start, len(data)))
-            entries.append(_full_box(b"infe", struct.pack(">HH4sB", number, 0, kind, 0), version=2))
+            entries.append(full_box(b"infe", struct.pack(">HH4sB", number, 0, kind, 0), version=2))
             associations.append(struct.pack(f">HB{len(indices)}H", number, len(indices), *indices))
             start += len(data)
         count = struct.pack(">H", len(self._kinds))
-        return _full_box(
+        return full_box(
             b"meta",
-            _full_box(b"hdlr", b"\0\0\0\0pict" + bytes(13)),
-            _full_box(b"pitm", b"\0\1"),
-            _full_box(b"iloc", b"\x44\0", count, *places),
-            _full_box(b"iinf", count, *entries),
-            _full_box(b"iref", *self._references) if self._references else b"",
-            _box(
+            full_box(b"hdlr", b"\0\0\0\0pict" + bytes(13)),
+            full_box(b"pitm", b"\0\1"),
+            full_box(b"iloc", b"\x44\0", count, *places),
+            full_box(b"iinf", count, *entries),
+            full_box(b"iref", *self._references) if self._references else b"",
+            box(
                 b"iprp",
-                _box(b"ipco", *self._properties),
-                _full_box(b"ipma", b"\0\0", count, *associations, flags=1),
+                box(b"ipco", *self._properties),
+                full_box(b"ipma", b"\0\0", count, *associations, flags=1),
             ),
         )
 
 
-def _configuration(tile: CodedImage) -> bytes:
+def configuration(tile: CodedImage) -> bytes:
     """The property with the configuration of a decoder (AV1 in ISOBMFF section 2.3.3)."""
     sequence = tile.sequence
     across, down = sequence.subsampling
     flags = (sequence.tier, sequence.depth > 8, sequence.depth == 12, sequence.is_monochrome, across, down, 0, 0)
     packed = sum(bool(flag) << 7 - index for index, flag in enumerate(flags))
-    return _box(b"av1C", bytes([0x81, sequence.profile << 5 | sequence.level, packed, 0]))
-
-
-def _box(kind: bytes, *content: bytes) -> bytes:
-    return b"".join([struct.pack(">I4s", 8 + sum(map(len, content)), kind), *content])
-
-
-def _full_box(kind: bytes, *content: bytes, version: int = 0, flags: int = 0) -> bytes:
-    return _box(kind, struct.pack(">I", version << 24 | flags), *content)
+    return box(b"av1C", bytes([0x81, sequence.profile << 5 | sequence.level, packed, 0]))
