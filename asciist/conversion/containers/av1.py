@@ -89,10 +89,13 @@ class Sequence:
 
     @property
     def animation_bytes(self) -> int:
-        """Memory of dav1d for the frames that it keeps while it decodes a track: references, the new one and the one shown."""
+        """Memory of dav1d for the frames that it keeps while it decodes a track: references, the new one and the one shown.
+
+        Film grain, and columns that are scaled, take another one.
+        """
         width, height = (ceil(side / _FRAME_SIDE) * _FRAME_SIDE for side in (self.width, self.height))
         frame_bytes = replace(self, width=width, height=height).sample_bytes + ceil(_BLOCKS_BYTES_PER_PIXEL * width * height)
-        return (_REFERENCES + 2 + self.has_film_grain) * frame_bytes
+        return (_REFERENCES + 2 + self.has_film_grain + self.may_scale) * frame_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +163,10 @@ class _Reader:
         return self._shows_earlier_frames and not sequence.has_reduced_headers and bool(content[0] & _SHOWS_EARLIER_FRAME)
 
     def _read_sequence(self, content: memoryview) -> None:
-        if self._header is not None and self._header != content:
+        if self._header is None:
+            self._header, self._sequence = content, _sequence(_Bits(content[:_MAX_SEQUENCE_HEADER_BYTES]))
+        elif self._header != content:
             raise damaged("AV1 with several sequence headers")
-        self._header, self._sequence = content, _sequence(_Bits(content[:_MAX_SEQUENCE_HEADER_BYTES]))
 
 
 class _Bits:

@@ -50,6 +50,7 @@ class AvifTrack:
     decoder_bytes: int
     """Memory of the decoders for the frames that they keep."""
     layers: Sequence["_Layer"]
+    """Colour, and alpha if there is one."""
 
     def build(self, samples: Sequence[bytes | memoryview]) -> bytes:
         """Return a file with the first samples."""
@@ -262,7 +263,7 @@ def _entries(content: memoryview, layout: str) -> Iterator[tuple[int, ...]]:
 
 
 def _layers_of(sample: bytes | memoryview) -> list[bytes]:
-    """Split a sample into that of each layer."""
+    """Split the data of a sample into its layers."""
     layers, position = [], 0
     while position < len(sample):
         end = position + 4 + struct.unpack_from(">I", sample, position)[0]
