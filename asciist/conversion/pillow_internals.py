@@ -21,7 +21,6 @@ Tried with the Pillow releases from OLDEST_TRIED to NEWEST_TRIED. Run tests/conv
 import importlib
 from functools import cache
 from io import BytesIO
-from types import ModuleType
 from typing import Any, Final
 
 from PIL import Image
@@ -48,8 +47,8 @@ def open_animation(image_format: str, file: bytes) -> ImageFile:
     if image_format == "GIF":
         return _animated_gif()(BytesIO(file))
     if image_format == "AVIF":
-        return _one_thread_avif().AvifImageFile(BytesIO(file))
-    name = {"PNG": "Png", "WEBP": "WebP"}[image_format]
+        _limit_avif_threads()
+    name = {"PNG": "Png", "WEBP": "WebP", "AVIF": "Avif"}[image_format]
     plugin: type[ImageFile] = getattr(importlib.import_module(f"PIL.{name}ImagePlugin"), f"{name}ImageFile")
     return plugin(BytesIO(file))
 
@@ -110,28 +109,29 @@ def _one_frame_webp() -> type[ImageFile]:
 
 
 @cache
-def _one_thread_avif() -> ModuleType:
-    """Pillow's AVIF plugin with one thread. Another thread would add its own buffers and stack."""
-    from PIL import AvifImagePlugin  # noqa: PLC0415 - only the plugin in use is imported
-
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    return AvifImagePlugin
-
-
-@cache
 def _one_frame_avif() -> type[ImageFile]:
     """Pillow's AVIF plugin with one thread, but releasing libavif's decoder after the first frame.
 
     The decoder holds the samples of the frame, up to eight bytes per pixel.
     """
-    plugin: type[ImageFile] = _one_thread_avif().AvifImageFile
+    from PIL.AvifImagePlugin import AvifImageFile  # noqa: PLC0415 - only the plugin in use is imported
 
-    class OneFrameAvifFile(plugin):
+    _limit_avif_threads()
+
+    class OneFrameAvifFile(AvifImageFile):
         def _open(self) -> None:
             super()._open()
             self._decoder = _OneFrameDecoder(self._decoder)
 
     return OneFrameAvifFile
+
+
+@cache
+def _limit_avif_threads() -> None:
+    """Make Pillow's AVIF plugin use one thread. Another thread would add its own buffers and stack."""
+    from PIL import AvifImagePlugin  # noqa: PLC0415 - only the plugin in use is imported
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 @cache
