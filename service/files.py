@@ -23,6 +23,11 @@ _MAX_BYTES: Final = 16_000_000
 _ENTRY_BYTES: Final = 1024
 """Bytes of the place of a file, at most about."""
 
+_MAX_MOVING_BYTES: Final = 100_000_000
+"""Maximum bytes of a moving PNG before compression, as `asciist.pictures` counts them: 50,000 cells in colour, which take at
+most 33 us and 325 bytes each, so about 2 s of CPU time and less than 20 MB. Animations without colour, of which a cell takes at
+most 8 us, are always within it."""
+
 _TEXT: Final = "text/plain; charset=utf-8"
 
 CONTENT_TYPES: Final = {
@@ -72,13 +77,17 @@ class Files:
     def _make(self, key: _Key, served: ServedArt) -> bytes:
         from asciist import pictures  # noqa: PLC0415 - imports numpy, which few requests need
 
-        art = served.art
-        if is_animation(art):
-            if key[-1] == "html":
-                return self._keep(key, f"{_moving_document(served)}\n".encode())
-            art = first_frame(art)
+        art, suffix, is_light = served.art, key[-1], served.is_dark_on_light
+        if is_animation(art) and suffix == "html":
+            return self._keep(key, f"{_moving_document(served)}\n".encode())
+        if is_animation(art) and suffix == "png":
+            animation = Animation.from_text(art)
+            frames = ((frame.art, frame.milliseconds) for frame in animation.frames)
+            drawn = pictures.moving_png(frames, plays=animation.plays, is_light=is_light, max_bytes=_MAX_MOVING_BYTES)
+        else:
+            drawn = pictures.file(first_frame(art) if is_animation(art) else art, suffix, is_light=is_light)
         pieces = []
-        for piece in pictures.file(art, key[-1], is_light=served.is_dark_on_light):
+        for piece in drawn:
             pieces.append(piece)
             time.sleep(0)
         return self._keep(key, b"".join(pieces))

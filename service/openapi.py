@@ -265,9 +265,9 @@ def _path_parameters(limits: Limits) -> _Schema:
         "Suffix": _path(
             "suffix",
             {"enum": list(files.SUFFIXES)},
-            "`png`: a picture; `svg`: one that is sharp at any size; `card.png`: one of 1200 x 630 pixels, for previews; "
-            "`html`: a document with the art alone; `ansi`: text with escape codes for its colours; `txt`: the characters "
-            "alone; `json`.",
+            "`png`: a picture, which moves if the art does; `svg`: one that is sharp at any size; `card.png`: one of "
+            "1200 x 630 pixels, for previews; `html`: a document with the art alone; `ansi`: text with escape codes for its "
+            "colours; `txt`: the characters alone; `json`.",
         ),
     }
 

@@ -832,11 +832,19 @@ def test_an_animation_is_a_document_that_plays(animation: Path, tmp_path: Path) 
     assert printed.count(b"step-end 2 forwards") == 3
 
 
-def test_a_picture_of_an_animation_is_refused(animation: Path, tmp_path: Path) -> None:
-    failed = asciist("--animate", "--output", str(tmp_path / "blinking.png"), str(animation))
+def test_an_animation_is_a_png_that_plays(animation: Path, tmp_path: Path) -> None:
+    written = tmp_path / "art.png"
+    assert asciist(*ANIMATE, "--output", str(written), str(animation)).stdout == b""
+
+    with Image.open(written) as picture:
+        assert (picture.n_frames, picture.info["loop"], picture.info["duration"]) == (3, 2, 30)
+
+
+def test_an_svg_of_an_animation_is_refused(animation: Path, tmp_path: Path) -> None:
+    failed = asciist("--animate", "--output", str(tmp_path / "blinking.svg"), str(animation))
 
     assert failed.returncode == 2
-    assert b"a .png file cannot move" in failed.stderr.lower()
+    assert b"a .svg file cannot move: use .png or .html" in failed.stderr.lower()
 
 
 def test_an_animation_that_is_taller_than_the_terminal_is_an_error(animation: Path) -> None:

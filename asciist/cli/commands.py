@@ -207,6 +207,7 @@ def _animation(image: bytes, options: ConversionOptions) -> dict[str, Any] | Non
             ("asciist --style braille --width 120 *.jpg", ""),
             ("asciist -o art.png photo.jpg", ""),
             ("asciist --animate cartoon.gif", ""),
+            ("asciist -o art.png --animate cartoon.gif", ""),
             ("asciist https://example.org/photo.jpg", ""),
             ("asciist --json *.jpg | jq -r '.art // .error'", ""),
         ],
@@ -239,7 +240,7 @@ def main() -> None:
 
     With --animate, an animated GIF, PNG, WebP or AVIF plays on a terminal, in place and as often as its file says, until
     Ctrl-C. Of several files, each plays once. In a pipe or a file, its frames are text with form feeds between, or an HTML
-    document that plays.
+    document or a PNG that plays.
 
     Without a command, images are converted in this process, and only URLs need a network. With --json, each object has the keys
     file, width, invert (true if dark on light) and art, or, for a file that fails, file and error. For a file that has the name

@@ -127,8 +127,8 @@ def _check_output(output: Path, values: Mapping[str, Any], *, as_json: bool, nam
         flaw = "--output takes the art of one FILE."
     elif color not in ("auto", *colours):
         flaw = f"--color {color} does not suit a {output.suffix} file, which has: {', '.join(colours)}."
-    elif values["animate"] and output.suffix.lower() in PICTURES:
-        flaw = f"A {output.suffix} file cannot move: use .html, or leave out --animate."
+    elif values["animate"] and output.suffix.lower() == ".svg":
+        flaw = f"A {output.suffix} file cannot move: use .png or .html, or leave out --animate."
     if flaw:
         raise click.UsageError(flaw, click.get_current_context())
 

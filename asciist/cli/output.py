@@ -110,6 +110,9 @@ def _file(result: dict[str, Any], output: Path) -> bytes:
         return _text(result).encode()
     from asciist import pictures
 
+    if "frames" in result:
+        frames = ((frame["art"], frame["milliseconds"]) for frame in result["frames"])
+        return b"".join(pictures.moving_png(frames, plays=result["plays"], is_light=result["invert"]))
     return b"".join(pictures.file(result["art"], suffix.removeprefix("."), is_light=result["invert"]))
 
 

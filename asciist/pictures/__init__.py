@@ -3,17 +3,19 @@
 Pure, like the conversion: no I/O, no clock, no environment. The input is the text of the art as it is stored: characters alone,
 with escape codes, or an HTML document. The image is not needed, so nothing is converted again.
 
-`svg`, `png` and `card` yield pieces, a row of art at a time, so that memory stays small and a caller may pause in between.
+`svg`, `png`, `moving_png` and `card` yield pieces, a row of art at a time, so that memory stays small and a caller may pause
+in between.
 """
 
 from collections.abc import Iterator
 
 from asciist.pictures.cells import Cells, cells_of, rows_of
 from asciist.pictures.markup import ansi, html, text
+from asciist.pictures.moving import moving_png
 from asciist.pictures.raster import CARD_HEIGHT, CARD_WIDTH, card, png
 from asciist.pictures.vector import svg
 
-__all__ = ["CARD_HEIGHT", "CARD_WIDTH", "Cells", "ansi", "card", "cells_of", "file", "html", "png", "svg", "text"]
+__all__ = ["CARD_HEIGHT", "CARD_WIDTH", "Cells", "ansi", "card", "cells_of", "file", "html", "moving_png", "png", "svg", "text"]
 
 _ESCAPE = "\x1b"
 

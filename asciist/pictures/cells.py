@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
@@ -71,10 +71,16 @@ def cells_of(art: str, *, is_light: bool) -> Cells:
 
 def rows_of(art: str) -> Iterator[list[Run]]:
     """Yield the rows of stored art, for which see `cells_of`."""
+    lines, parse = lines_of(art)
+    for line in lines:
+        yield list(parse(line))
+
+
+def lines_of(art: str) -> tuple[list[str], Callable[[str], Iterator[Run]]]:
+    """Return the lines of stored art, for which see `cells_of`, and what parses each of them. A line needs no other."""
     document = _DOCUMENT.search(art) if art.startswith("<!doctype html>") else None
     lines, parse = (document[1].removesuffix("\n"), _runs_of_html) if document else (art, _runs_of_text)
-    for line in lines.split("\n"):
-        yield list(parse(line))
+    return lines.split("\n"), parse
 
 
 def _runs_of_html(line: str) -> Iterator[Run]:

@@ -6,12 +6,11 @@ The outlines are those of DejaVu Sans Mono and of the page's font; `tools/pictur
 import json
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final
 
 from asciist.errors import UndrawableArtError, sentences
-from asciist.pictures.cells import Cells
 
 UNITS: Final = 1000
 """Width of a cell in the outlines. Its height is twice that."""
@@ -43,9 +42,9 @@ def is_drawable(character: str) -> bool:
     return character in _outlines() or 0 <= ord(character) - _FIRST_BRAILLE < _BRAILLE_PATTERNS
 
 
-def check_drawable(cells: Cells) -> None:
-    """Raise UndrawableArtError if the art has a character without an outline."""
-    missing = sorted(each for each in cells.characters if not is_drawable(each))
+def check_drawable(characters: Iterable[str]) -> None:
+    """Raise UndrawableArtError if one of the characters has no outline."""
+    missing = sorted(each for each in characters if not is_drawable(each))
     if missing:
         raise UndrawableArtError(sentences.no_outline(missing[0]))
 

@@ -1,21 +1,16 @@
-"""Draw art as PNG.
+"""Draw art as PNG, a row of art at a time. Art without colour has a palette of shades from the ground to the ink."""
 
-The PNG is written a row of art at a time, which Pillow cannot do: it needs the whole picture in memory. Art without
-colour has a palette of 16 shades from the ground to the ink, so it takes 4 bits for each pixel.
-"""
-
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from math import isqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asciist.pictures.cells import Cells, Run
+from asciist.pictures.encoding import SHADES, Pixels, still
 from asciist.pictures.outlines import UNITS, check_drawable, polygons
 
 _MAX_PIXELS: Final = 8_000_000
@@ -34,12 +29,55 @@ _CARD_ROWS: Final = (2, 3)
 
 _OVERSAMPLING: Final = 4
 """Samples of a pixel, in each direction, of which its shade is the mean."""
-_SHADES: Final = 16
-_LEVEL: Final = 6
-"""Compression level: 9 takes three times as long for a few percent."""
 
-_Pixels = NDArray[np.uint8]
-"""(height, width) numbers of shades, or (height, width, 3) colours."""
+
+class Row(NamedTuple):
+    """A row of art, filled with blanks to the width of the picture, or some of its columns."""
+
+    code_points: NDArray[np.uint32]
+    """(columns,)"""
+    colours: NDArray[np.uint8]
+    """(2, columns, 3): foreground and background."""
+
+    @classmethod
+    def of(cls, runs: list[Run], columns: int, cells: Cells) -> "Row":
+        """Return a row of `cells`, which have the colours of characters that have none."""
+        text = "".join(run.text for run in runs).ljust(columns)
+        colours = np.empty((2, columns, 3), np.uint8)
+        colours[0], colours[1] = channels(cells.ink), channels(cells.ground)
+        start = 0
+        for characters, *layers in runs:
+            for layer, colour in zip(colours, layers, strict=True):
+                if colour is not None:
+                    layer[start : start + len(characters)] = channels(colour)
+            start += len(characters)
+        return cls(np.frombuffer(text.encode("utf-32-le"), "<u4"), colours)
+
+
+class Brush:
+    """Draws rows of art. `cell` is the width of a cell in pixels."""
+
+    def __init__(self, characters: Iterable[str], cell: int, *, is_coloured: bool) -> None:
+        """`characters` are those that occur, which are drawable."""
+        known = sorted({*characters, " "})
+        self._code_points: Final = np.array([ord(character) for character in known])
+        self._shapes: Final = np.stack([_coverage(character, cell) for character in known])
+        self._cell: Final = cell
+        self._is_coloured: Final = is_coloured
+
+    def draw(self, row: Row) -> Pixels:
+        """Return the pixels of a row."""
+        shown = self._shapes[np.searchsorted(self._code_points, row.code_points)]
+        coverage: Pixels = shown.swapaxes(0, 1).reshape(2 * self._cell, -1)
+        return self._coloured(coverage, row) if self._is_coloured else coverage // (256 // SHADES)
+
+    def _coloured(self, coverage: Pixels, row: Row) -> Pixels:
+        """Return (height, width, 3) pixels. `coverage` is (height, width), from 0 to 255."""
+        foreground, background = row.colours.astype(np.float32).repeat(self._cell, axis=1)
+        colour = coverage[..., np.newaxis] * ((foreground - background) / 255)
+        colour += background + np.float32(0.5)
+        pixels: Pixels = colour.astype(np.uint8)
+        return pixels
 
 
 def png(cells: Cells) -> Iterator[bytes]:
@@ -48,11 +86,22 @@ def png(cells: Cells) -> Iterator[bytes]:
     A cell is twice as high as wide, and 16 pixels wide, or fewer for art so large that the picture would have more than
     8 megapixels. Raises UndrawableArtError for a character that the font lacks.
     """
-    check_drawable(cells)
-    area = 2 * (cells.columns + 2) * (len(cells.rows) + 1)
-    cell = min(max(isqrt(_MAX_PIXELS // area), _MIN_CELL), _MAX_CELL)
-    width, height = (cells.columns + 2) * cell, (len(cells.rows) + 1) * 2 * cell
-    return _encoded(width, height, cells, _with_margin(_bands(cells, cell), cells, cell))
+    check_drawable(cells.characters)
+    cell = cell_width(cells.columns, len(cells.rows))
+    size = size_in_pixels(cells.columns, len(cells.rows), cell)
+    ground = cells.ground if cells.is_coloured else None
+    return still(size, palette(cells, is_coloured=cells.is_coloured), with_margin(_bands(cells, cell), size[0], cell, ground))
+
+
+def cell_width(columns: int, rows: int) -> int:
+    """Return the width, in pixels, of the cells of a PNG."""
+    area = 2 * (columns + 2) * (rows + 1)
+    return min(max(isqrt(_MAX_PIXELS // area), _MIN_CELL), _MAX_CELL)
+
+
+def size_in_pixels(columns: int, rows: int, cell: int) -> tuple[int, int]:
+    """Return (width, height) of a picture with its margin."""
+    return (columns + 2) * cell, (rows + 1) * 2 * cell
 
 
 def card(cells: Cells) -> Iterator[bytes]:
@@ -61,7 +110,7 @@ def card(cells: Cells) -> Iterator[bytes]:
     Pieces are empty while the art is drawn. Of art that is taller than 3:4, it has the middle rows. Raises UndrawableArtError
     for a character that the font lacks.
     """
-    check_drawable(cells)
+    check_drawable(cells.characters)
     cells = _middle(cells)
     cell = min(CARD_WIDTH // (cells.columns + 2), CARD_HEIGHT // (2 * len(cells.rows) + 2), _MAX_CARD_CELL)
     bands = []
@@ -72,10 +121,10 @@ def card(cells: Cells) -> Iterator[bytes]:
     if cell == 0:
         pixels = _reduced(pixels, max(-(-pixels.shape[1] // CARD_WIDTH), -(-pixels.shape[0] // CARD_HEIGHT)))
     height, width = pixels.shape[:2]
-    canvas = _blank(cells, CARD_HEIGHT, CARD_WIDTH)
+    canvas = _blank(CARD_HEIGHT, CARD_WIDTH, cells.ground if cells.is_coloured else None)
     top, left = (CARD_HEIGHT - height) // 2, (CARD_WIDTH - width) // 2
     canvas[top : top + height, left : left + width] = pixels
-    yield from _encoded(CARD_WIDTH, CARD_HEIGHT, cells, [canvas])
+    yield from still((CARD_WIDTH, CARD_HEIGHT), palette(cells, is_coloured=cells.is_coloured), [canvas])
 
 
 def _middle(cells: Cells) -> Cells:
@@ -84,45 +133,23 @@ def _middle(cells: Cells) -> Cells:
     return replace(cells, rows=cells.rows[start : start + most])
 
 
-def _reduced(pixels: _Pixels, factor: int) -> _Pixels:
+def _reduced(pixels: Pixels, factor: int) -> Pixels:
     """Return a picture of which each pixel is the mean of (factor x factor) pixels."""
     height, width = (length // factor for length in pixels.shape[:2])
     parts = pixels[: height * factor, : width * factor].reshape(height, factor, width, factor, -1)
-    reduced: _Pixels = parts.mean((1, 3)).round().astype(np.uint8).reshape(height, width, *pixels.shape[2:])
+    reduced: Pixels = parts.mean((1, 3)).round().astype(np.uint8).reshape(height, width, *pixels.shape[2:])
     return reduced
 
 
-def _bands(cells: Cells, cell: int) -> Iterator[_Pixels]:
+def _bands(cells: Cells, cell: int) -> Iterator[Pixels]:
     """Yield the pixels of each row of art. `cell` is the width of a cell in pixels."""
-    characters = sorted(cells.characters | {" "})
-    code_points = np.array([ord(character) for character in characters])
-    shapes = np.stack([_coverage(character, cell) for character in characters])
-    for row in cells.rows:
-        text = "".join(run.text for run in row).ljust(cells.columns)
-        shown = shapes[np.searchsorted(code_points, np.frombuffer(text.encode("utf-32-le"), "<u4"))]
-        coverage: _Pixels = shown.swapaxes(0, 1).reshape(2 * cell, -1)
-        yield _coloured(coverage, row, cells, cell) if cells.is_coloured else coverage // (256 // _SHADES)
-
-
-def _coloured(coverage: _Pixels, row: list[Run], cells: Cells, cell: int) -> _Pixels:
-    """Return the pixels of a row, (height, width, 3), in its colours. `coverage` is (height, width), from 0 to 255."""
-    colours = np.empty((2, cells.columns, 3), np.float32)
-    colours[0], colours[1] = _channels(cells.ink), _channels(cells.ground)
-    start = 0
-    for text, *layers in row:
-        for layer, colour in zip(colours, layers, strict=True):
-            if colour is not None:
-                layer[start : start + len(text)] = _channels(colour)
-        start += len(text)
-    foreground, background = colours.repeat(cell, axis=1)
-    colour = coverage[..., np.newaxis] * ((foreground - background) / 255)
-    colour += background + np.float32(0.5)
-    pixels: _Pixels = colour.astype(np.uint8)
-    return pixels
+    brush = Brush(cells.characters, cell, is_coloured=cells.is_coloured)
+    for runs in cells.rows:
+        yield brush.draw(Row.of(runs, cells.columns, cells))
 
 
 @lru_cache(maxsize=4096)  # at most some 800 characters, in the few widths of cell that are common
-def _coverage(character: str, cell: int) -> _Pixels:
+def _coverage(character: str, cell: int) -> Pixels:
     """Return (2 * cell, cell) shares of pixels that a character covers, from 0 to 255.
 
     A sample is inside the character if an odd number of its edges cross the sample's row to the left of it.
@@ -139,59 +166,36 @@ def _coverage(character: str, cell: int) -> _Pixels:
         column = np.clip(np.ceil(x * width / UNITS - 0.5), 0, width).astype(np.intp)
         np.add.at(crossings, (row, column), 1)
     inside = (crossings.cumsum(axis=1)[:, :-1] & 1).reshape(2 * cell, _OVERSAMPLING, cell, _OVERSAMPLING)
-    coverage: _Pixels = (inside.mean((1, 3)) * 255).round().astype(np.uint8)
+    coverage: Pixels = (inside.mean((1, 3)) * 255).round().astype(np.uint8)
     return coverage
 
 
-def _blank(cells: Cells, height: int, width: int) -> _Pixels:
-    """Return pixels in the colour of the ground."""
-    if not cells.is_coloured:
+def _blank(height: int, width: int, ground: int | None) -> Pixels:
+    """Return pixels in the colour of the ground; None for a picture with a palette."""
+    if ground is None:
         return np.zeros((height, width), np.uint8)
-    return np.full((height, width, 3), _channels(cells.ground), np.uint8)
+    return np.full((height, width, 3), channels(ground), np.uint8)
 
 
-def _with_margin(bands: Iterable[_Pixels], cells: Cells, cell: int) -> Iterator[_Pixels]:
-    edge = _blank(cells, cell, (cells.columns + 2) * cell)
-    side = _blank(cells, 2 * cell, cell)
+def with_margin(bands: Iterable[Pixels], width: int, cell: int, ground: int | None) -> Iterator[Pixels]:
+    """Yield the pixels of a picture from those of its rows of art. `ground` is None for a picture with a palette."""
+    edge = _blank(cell, width, ground)
+    side = _blank(2 * cell, cell, ground)
     yield edge
     for band in bands:
         yield np.concatenate([side, band, side], axis=1)
     yield edge
 
 
-def _encoded(width: int, height: int, cells: Cells, bands: Iterable[_Pixels]) -> Iterator[bytes]:
-    """Yield a PNG (RFC 2083) in pieces."""
-    depth, colour_type = (8, 2) if cells.is_coloured else (4, 3)  # bits of a channel, and truecolour or indexed
-    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, colour_type, 0, 0, 0))
-    if not cells.is_coloured:
-        yield _chunk(b"PLTE", _palette(cells))
-    compressor = zlib.compressobj(_LEVEL)
-    for band in bands:
-        data = compressor.compress(_scanlines(band))
-        if data:
-            yield _chunk(b"IDAT", data)
-    yield _chunk(b"IDAT", compressor.flush()) + _chunk(b"IEND", b"")
-
-
-def _scanlines(pixels: _Pixels) -> bytes:
-    """Return rows of a PNG, each after the byte that says that it is not filtered: text repeats, and compresses best so."""
-    if pixels.ndim == 2:
-        even = np.pad(pixels, ((0, 0), (0, pixels.shape[1] % 2)))
-        rows: _Pixels = even[:, ::2] * np.uint8(_SHADES) + even[:, 1::2]
-    else:
-        rows = pixels.reshape(len(pixels), -1)
-    return np.pad(rows, ((0, 0), (1, 0))).tobytes()
-
-
-def _palette(cells: Cells) -> bytes:
-    ground, ink = np.array(_channels(cells.ground)), np.array(_channels(cells.ink))
-    shades = ground + (ink - ground) * np.arange(_SHADES)[:, np.newaxis] / (_SHADES - 1)
+def palette(cells: Cells, *, is_coloured: bool) -> bytes | None:
+    """Return the shades from the ground to the ink, in 3 bytes each; None for a picture in colour."""
+    if is_coloured:
+        return None
+    ground, ink = np.array(channels(cells.ground)), np.array(channels(cells.ink))
+    shades = ground + (ink - ground) * np.arange(SHADES)[:, np.newaxis] / (SHADES - 1)
     return bytes(shades.round().astype(np.uint8).tobytes())
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _channels(colour: int) -> tuple[int, int, int]:
+def channels(colour: int) -> tuple[int, int, int]:
+    """Return red, green and blue of 0xRRGGBB."""
     return colour >> 16, colour >> 8 & 255, colour & 255

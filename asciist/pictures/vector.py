@@ -28,7 +28,7 @@ def svg(cells: Cells) -> Iterator[str]:
     """
     if cells.columns * len(cells.rows) > _MAX_CELLS:
         raise UndrawableArtError(sentences.too_large_for_svg(_MAX_CELLS))
-    check_drawable(cells)
+    check_drawable(cells.characters)
     return _pieces(cells)
 
 

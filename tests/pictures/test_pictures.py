@@ -2,14 +2,18 @@
 
 import io
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont, ImageSequence
 
 from asciist import conversion, pictures
 from asciist.conversion import ConversionOptions
@@ -52,6 +56,92 @@ def test_art_for_a_light_ground_is_dark_on_white() -> None:
 
     assert (shades[16:48, 16:32] == LIGHT).all()
     assert (shades[:16] == 255).all()
+
+
+COLOURS = st.sampled_from(["38;2;1;2;3", "48;2;200;100;0", "31;42"])
+CELLS = {
+    "none": st.sampled_from("ab ░"),
+    "ansi": st.builds("\x1b[0;{}m{}\x1b[0m".format, COLOURS, st.sampled_from("ab▚")),
+    "html": st.builds(
+        "<b style=color:#{};background:#{}>{}</b>".format,
+        st.sampled_from(["000000", "fedcba"]),
+        st.sampled_from(["808080", "dc143c"]),
+        st.sampled_from("a▚"),
+    ),
+}
+
+
+@st.composite
+def films(draw: st.DrawFn) -> list[tuple[str, int]]:
+    """Frames of 5x3 cells, of which few change, in one of the forms in which art is stored, and their milliseconds."""
+    form = draw(st.sampled_from(sorted(CELLS)))
+    frame = draw(st.lists(CELLS[form], min_size=15, max_size=15))
+    frames = []
+    for _ in range(draw(st.integers(1, 5))):
+        for place, cell in draw(st.dictionaries(st.integers(0, 14), CELLS[form], max_size=3)).items():
+            frame[place] = cell
+        lines = "\n".join("".join(frame[start : start + 5]) for start in (0, 5, 10))
+        text = f"<!doctype html>\n<pre>\n{lines}\n</pre>" if form == "html" else lines
+        frames.append((text, draw(st.integers(11, 2000))))
+    return frames
+
+
+@settings(max_examples=40, deadline=None)
+@given(films(), st.integers(0, 3), st.booleans())
+def test_each_frame_of_a_moving_png_is_its_still_picture(frames: list[tuple[str, int]], plays: int, is_light: bool) -> None:
+    expected: list[tuple[bytes, int]] = []
+    for art, milliseconds in frames:
+        pixels = opened(pictures.png(cells(art, is_light=is_light))).convert("RGB").tobytes()
+        if expected and expected[-1][0] == pixels:
+            expected[-1] = pixels, expected[-1][1] + milliseconds
+        else:
+            expected.append((pixels, milliseconds))
+
+    picture = opened(pictures.moving_png(frames, plays=plays, is_light=is_light))
+
+    assert getattr(picture, "n_frames", 1) == len(expected)
+    shown = [
+        (frame.convert("RGB").tobytes(), round(frame.info.get("duration", 0))) for frame in ImageSequence.Iterator(picture)
+    ]
+    if len(expected) > 1:
+        assert (shown, picture.info["loop"]) == (expected, plays)
+    else:  # a plain PNG
+        assert (shown, "loop" in picture.info) == ([(expected[0][0], 0)], False)
+
+
+def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the type and the data of each chunk of a PNG."""
+    found, start = [], 8
+    while start < len(png):
+        length, kind = struct.unpack_from(">I4s", png, start)
+        data = png[start + 8 : start + 8 + length]
+        assert struct.unpack_from(">I", png, start + 8 + length)[0] == zlib.crc32(kind + data)
+        found.append((kind, data))
+        start += 12 + length
+    return found
+
+
+def test_a_frame_of_a_moving_png_is_the_rectangle_of_cells_that_change() -> None:
+    frames = [("abcde\nabcde\nabcde", 100), ("abcde\naXcYe\nabZde", 70_000)]
+
+    found = chunks(b"".join(pictures.moving_png(frames, plays=0, is_light=False)))
+
+    first, second = (struct.unpack(">5I2H2B", data) for kind, data in found if kind == b"fcTL")
+    assert first == (0, 7 * 16, 4 * 32, 0, 0, 100, 1000, 0, 0)
+    assert second == (1, 3 * 16, 2 * 32, 2 * 16, 16 + 32, 7000, 100, 0, 0)  # 70,000/1000 would need more than 16 bits
+    numbers = [struct.unpack_from(">I", data)[0] for kind, data in found if kind in (b"fcTL", b"fdAT")]
+    assert numbers == list(range(len(numbers)))
+
+
+def test_a_moving_png_of_too_many_bytes_is_the_still_png_of_its_first_frame() -> None:
+    frames = [("ab\ncd", 100), ("aX\ncd", 100), ("aX\ncX", 100)]
+    most = (4 + 1 + 1) * 16 * 32 // 2
+
+    def moving(max_bytes: int) -> bytes:
+        return b"".join(pictures.moving_png(frames, plays=0, is_light=False, max_bytes=max_bytes))
+
+    assert getattr(Image.open(io.BytesIO(moving(most))), "n_frames", 1) == 3
+    assert moving(most - 1) == b"".join(pictures.png(cells(frames[0][0])))
 
 
 @pytest.mark.parametrize("color", COLOURED_MODES)
@@ -138,6 +228,8 @@ def test_art_that_cannot_be_drawn_is_refused_with_a_sentence() -> None:
     for draw in (pictures.png, pictures.card, pictures.svg):
         with pytest.raises(UndrawableArtError, match=r"the font lacks the character ж \(U\+0436\)"):
             list(draw(cells("aж")))
+    with pytest.raises(UndrawableArtError, match=r"the font lacks the character ж \(U\+0436\)"):
+        list(pictures.moving_png([("a", 100), ("ж", 100)], plays=0, is_light=False))
     with pytest.raises(UndrawableArtError, match="more than 250000 characters"):
         list(pictures.svg(cells("\n".join(["x" * 1000] * 251))))
 

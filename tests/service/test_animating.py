@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from asciist.animations import Animation, AnimationWriter
 from asciist.conversion import ConversionOptions, animating
 from asciist.errors import OverloadedError
 from asciist.limits import Limits
-from service import streams
+from service import files, streams
 from service.streams import Streams
 from tests.screen import Screen
 from tests.serving import Server
@@ -41,6 +41,12 @@ def drawn(image: bytes, **options: Any) -> Animation:
     opened = animating.open_animation(image, ConversionOptions(**options), Limits())
     assert opened is not None
     return Animation.from_text(animating.draw(opened).text)
+
+
+def decoded(png: bytes) -> list[tuple[bytes, float]]:
+    """Return the pixels and the milliseconds of each frame of a PNG, 0 for a still one."""
+    picture = Image.open(BytesIO(png))
+    return [(frame.convert("RGB").tobytes(), frame.info.get("duration", 0)) for frame in ImageSequence.Iterator(picture)]
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP"])
@@ -96,13 +102,25 @@ def test_files_of_an_animation_show_its_first_frame_or_move(client: FlaskClient,
     still = client.post(query, data=image, headers=JSON).get_json()["url"]
     moving = client.post(f"{query}&animate=true", data=image, headers=JSON).get_json()["url"]
 
-    for suffix in ("txt", "ansi", "png", "svg", "card.png"):
+    for suffix in ("txt", "ansi", "svg", "card.png"):
         assert client.get(f"{moving}.{suffix}").data == client.get(f"{still}.{suffix}").data
     html = client.get(f"{moving}.html")
     assert (html.status_code, html.data.count(b"@keyframes") >= 3) == (200, True)
     assert ("frames" in client.get(f"{moving}.json").get_json()) is (color != "html")
     accepted = client.get(moving, headers={"Accept": "image/png"})
     assert accepted.data == client.get(f"{moving}.png").data
+    frames = decoded(accepted.data)
+    assert [milliseconds for _, milliseconds in frames] == [40, 40, 40]
+    assert frames[0][0] == decoded(client.get(f"{still}.png").data)[0][0]
+
+
+def test_a_png_whose_frames_change_too_much_shows_the_first_one(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = "/?width=20&style=ramp&invert=false"
+    still = client.post(query, data=blinking(), headers=JSON).get_json()["url"]
+    monkeypatch.setattr(files, "_MAX_MOVING_BYTES", 20 * 5 * 16 * 32 // 2)  # the first frame, and no cell more
+    moving = client.post(f"{query}&animate=true", data=blinking(), headers=JSON).get_json()["url"]
+
+    assert client.get(f"{moving}.png").data == client.get(f"{still}.png").data
 
 
 def test_a_preview_of_a_link_shows_the_first_frame(client: FlaskClient) -> None:
