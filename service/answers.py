@@ -25,6 +25,7 @@ from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.requester import ServedArt
 from asciist.settings import ANY_HOST, Settings
+from asciist.size import size_of
 from service import files, headers
 from service.crawlers import fetches_previews
 from service.files import Files
@@ -97,15 +98,15 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     `path` is that of its permanent URL. `image_path`, for whoever uploaded the image, converts it again and deletes it.
     """
     form, varying = _form_of_art()
-    animation = Animation.from_text(served.art) if is_animation(served.art) else None
+    is_animated = is_animation(served.art)
     is_link = request.method in ("GET", "HEAD")
     is_page = form is Form.HTML and (is_link or served.options.color != "html")
     is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not is_page
-    is_streamed = animation is not None and form is Form.TEXT and served.options.color != "html"
-    if animation and is_streamed:
-        response = _stream(animation)
+    is_streamed = is_animated and form is Form.TEXT and served.options.color != "html"
+    if is_streamed:
+        response = _stream(Animation.from_text(served.art))
     elif is_document:
-        response = _art_document((document_of(animation) if animation else served.art) + "\n")
+        response = _art_document((document_of(Animation.from_text(served.art)) if is_animated else served.art) + "\n")
     elif is_page:
         response = _art_page(served, path)
     elif form in _FILES:
@@ -113,7 +114,7 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     elif form is Form.JSON:
         response = _json(_description(served, path))
     else:
-        response = _text(_still(served).art + "\n")
+        response = _text(served.art + "\n")
     may_be_shared = not is_page and not (form is Form.JSON and current_app.config["any_host"])
     headers.for_art(
         response,
@@ -248,7 +249,7 @@ def front_page() -> Response:
 def editor(*, error: str = "") -> Response:
     """Return the page with the form that converts images, an error if there is one, and the sample art."""
     samples = {width: _sample(width) for width in _SAMPLE_WIDTHS}
-    art_style = "".join(map(_size_style, ("art", "narrow"), samples.values()))
+    art_style = "".join(map(_size_style, ("art", "narrow"), map(size_of, samples.values())))
     response = make_response(
         render_template(
             "editor.html",
@@ -265,8 +266,8 @@ def editor(*, error: str = "") -> Response:
 def _art_page(served: ServedArt, path: str) -> Response:
     """Return the page that a link opens: the art, how it was made, and what can be done with it. `path` is that of the link."""
     art = _characters(_still(served))
-    columns, rows = (art + "\n").index("\n"), art.count("\n") + 1
-    art_style = _size_style("art", art)
+    columns, rows = size = served.size
+    art_style = _size_style("art", size)
     is_coloured = served.options.color != "none"
     elements, motion = _coloured(served) if is_coloured else _moving(served) if is_animation(served.art) else ("", "")
     response = make_response(
@@ -289,12 +290,13 @@ def _art_page(served: ServedArt, path: str) -> Response:
     return response
 
 
-def _size_style(element: str, art: str) -> str:
-    """Return the rule with the size of the art in an element, from which the style sheet fits it into its place.
+def _size_style(element: str, size: tuple[int, int]) -> str:
+    """Return the rule with the columns and rows of the art in an element, from which the style sheet fits it into its place.
 
     The content security policy allows exactly this inline style, by its hash.
     """
-    return f"#{element}{{--columns:{(art + chr(10)).index(chr(10))};--rows:{art.count(chr(10)) + 1}}}"
+    columns, rows = size
+    return f"#{element}{{--columns:{columns};--rows:{rows}}}"
 
 
 def _making(served: ServedArt, columns: int, rows: int) -> dict[str, str]:
