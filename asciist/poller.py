@@ -1,7 +1,8 @@
-"""Worker tier on EC2 instances: a process that consumes the request queue until it is asked to stop.
+"""Worker tier on EC2 instances: a process that consumes the request queue until it is asked to
+stop.
 
-It tells systemd when it works, and then every few seconds that it still does. If it cannot work, it says why and ends, so that
-systemd starts it again, and ends the instance if that does not help.
+It notifies systemd once it is working, and then every few seconds. On a fatal error it logs the
+reason and exits; systemd restarts it and, after repeated failures, terminates the instance.
 """
 
 import logging
@@ -19,14 +20,15 @@ from asciist.telemetry import logs
 from asciist.wiring import build_responder
 
 _CHECK_SECONDS: Final = 2.0
-_MAX_DENIED_SECONDS: Final = 60.0
-"""Seconds for which the queue may refuse the process: the policies of a new role take some to be known everywhere."""
+_MAX_DENIED_SECONDS: Final = 60.0  # the policies of a new role take a while to propagate
+"""Maximum seconds for which the queue may refuse the process."""
 
 _log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Poll with `Settings.workers` threads until SIGTERM or SIGINT; then finish the messages in progress and return."""
+    """Poll with `Settings.workers` threads until SIGTERM or SIGINT; then finish the messages in
+    progress and return."""
     logs.configure()
     try:
         settings = Settings.from_environment()
@@ -46,7 +48,8 @@ def main() -> None:
 
 
 def _watch(responder: Responder, stop_requested: threading.Event, *, threads: int) -> str:
-    """Wait until the process is asked to stop, or cannot work. Return the reason why it cannot, or an empty string."""
+    """Wait for a request to stop or for a fatal error. Return the reason of the error, or an empty
+    string."""
     is_ready = False
     while True:
         if not is_ready and responder.has_consumed():
@@ -63,11 +66,15 @@ def _watch(responder: Responder, stop_requested: threading.Event, *, threads: in
 
 
 def _tell_systemd(message: str) -> None:
-    """Send a message to systemd, if it started this process (https://man7.org/linux/man-pages/man3/sd_notify.3.html)."""
+    """Notify systemd, if it started this process
+    (https://man7.org/linux/man-pages/man3/sd_notify.3.html)."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
-            notifying.sendto(message.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
+            notifying.sendto(
+                message.encode(),
+                address.replace("@", "\0", 1) if address.startswith("@") else address,
+            )
 
 
 if __name__ == "__main__":

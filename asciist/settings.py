@@ -1,7 +1,7 @@
 """Configuration, read once from environment variables into frozen dataclasses.
 
-The variable `ASCIIST_<FIELD>` sets a field of `Settings` or `Limits`; `HOST` and `PORT` are accepted too. One SettingsError
-reports all invalid variables.
+The variable `ASCIIST_<FIELD>` sets a field of `Settings` or `Limits`; `HOST` and `PORT` are
+accepted too. One SettingsError reports all invalid variables.
 """
 
 import ipaddress
@@ -12,14 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from asciist.errors import SettingsError
 from asciist.limits import Limits
+from asciist.timeouts import Timeouts
 
 _PREFIX: Final = "ASCIIST_"
 _UNPREFIXED_ALIASES: Final = {"ASCIIST_HOST": "HOST", "ASCIIST_PORT": "PORT"}
-_CLIENT_VARIABLES: Final = frozenset({"ASCIIST_URL"})  # read by `asciist convert`, not by the service
+# read by `asciist convert`, not by the service
+_CLIENT_VARIABLES: Final = frozenset({"ASCIIST_URL"})
 CLOUDS: Final = ("aws", "azure")
 BACKENDS: Final = ("embedded", *CLOUDS)
 REPLY_PATHS: Final = ("queue", "callback")
@@ -27,97 +29,27 @@ ANY_ORIGIN: Final = "*"
 NO_ORIGIN: Final = "none"
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+")
 _PRIVATE_NETWORKS: Final = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"
-"""The private networks of RFC 1918, and the unique local addresses of IPv6."""
+"""Private networks of RFC 1918, and the unique local addresses of IPv6."""
 _LOOPBACK: Final = "127.0.0.0/8"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANY_HOST: Final = "*"
 _HOST: Final = re.compile(r"\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 METRICS_SINKS: Final = ("dogstatsd", "emf", "dogstatsd+emf", "none")
 SECRETS: Final = frozenset({"ASCIIST_LINK_KEYS"})
-"""Variables whose values are shown to nobody."""
+"""Variables whose values are never shown."""
 READ_ONLY_MARKER: Final = "migration/read-only"
 """Key of the marker of the read-only mode, in the store of its deployment."""
 MIN_KEY_CHARACTERS: Final = 32
 """Minimum length of a secret in `Settings.link_keys`."""
+Tier = Literal["web", "worker"]
+_READ_BY: Final = "tiers that read the setting in a deployment; by default both"
+_WEB: Final[Mapping[str, tuple[Tier, ...]]] = {_READ_BY: ("web",)}
+_WORKER: Final[Mapping[str, tuple[Tier, ...]]] = {_READ_BY: ("worker",)}
+_MACHINE: Final[Mapping[str, tuple[Tier, ...]]] = {_READ_BY: ()}
+"""Metadata of a setting that no tier of a deployment receives: each machine determines its value,
+or only the embedded backend uses it."""
 CALLBACK_PORTS: Final = 16
 """Number of ports for callbacks: more than the web processes of the largest useful machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeouts:
-    """Durations in seconds that depend on each other, all derived from the request timeout, and the maximum receive count."""
-
-    request: int = 10
-    """Maximum seconds from a complete upload to its answer; determines the deadline in the message."""
-
-    @property
-    def worker(self) -> int:
-        """Maximum seconds that a worker spends on one message: at most 10, and never more than the request timeout.
-
-        An answer after the deadline would be useless.
-        """
-        return min(self.request, 10)
-
-    @property
-    def visibility(self) -> int:
-        """Visibility timeout of the request queue, in seconds.
-
-        AWS recommends six times the function's timeout, so that throttled invocations do not expose a message to a second
-        worker.
-        """
-        return 6 * self.worker
-
-    @property
-    def max_receive_count(self) -> int:
-        """Deliveries before a message becomes a dead letter. With their backoff, they fit into the default request timeout."""
-        return 5
-
-    @property
-    def upload(self) -> int:
-        """Maximum seconds for a request body to arrive: by default 60, enough for 10 MB over a 1.4 Mbit/s uplink."""
-        return 6 * self.request
-
-    @property
-    def upload_idle(self) -> int:
-        """Maximum seconds without a byte of a request body. A client that is slower is gone, or its Content-Length is wrong."""
-        return self.request
-
-    @property
-    def gunicorn(self) -> int:
-        """Seconds without a heartbeat after which gunicorn replaces a web process; longer than any request waits."""
-        return self.request + 5
-
-    @property
-    def load_balancer_idle(self) -> int:
-        """Idle timeout of the load balancer, in seconds.
-
-        Longer than a web process takes to answer or to be replaced, so that clients get a response, not a closed connection.
-        """
-        return self.gunicorn + 45
-
-    @property
-    def keep_alive(self) -> int:
-        """Seconds that the web tier keeps an idle connection open.
-
-        Longer than the load balancer does, so that the load balancer never sends a request on a connection just closed.
-        """
-        return self.load_balancer_idle + 5
-
-    @property
-    def graceful_stop(self) -> int:
-        """Seconds for in-flight requests to finish when a process is asked to stop: twice the request timeout."""
-        return 2 * self.request
-
-    @property
-    def deregistration_delay(self) -> int:
-        """Seconds that the load balancer lets a deregistered target finish its requests: longer than the slowest upload takes
-        with its answer. It takes no longer than the requests do."""
-        return self.upload + self.request + 10
-
-    @property
-    def reply_retention(self) -> int:
-        """Seconds that SQS keeps an unread reply: the request timeout, or 60, the minimum of SQS, if that is longer."""
-        return max(60, self.request)
 
 
 def _available_cores() -> int:
@@ -136,106 +68,126 @@ class Settings:
     """Settings of one process, in either tier."""
 
     backend: str = "embedded"
-    """Backend for artifacts, messages and replies: `embedded` keeps all of them on this machine, `aws` uses S3 and SQS, `azure`
-    Blob Storage and Storage Queue.
+    """Backend for artifacts, messages and replies: `embedded` keeps all of them on this machine,
+    `aws` uses S3 and SQS, `azure` Blob Storage and Storage Queue.
 
-    The variables of each cloud's own libraries give the credentials: for `azure`, `AZURE_STORAGE_ACCOUNT_NAME`, and
-    `AZURE_STORAGE_ACCOUNT_KEY` or the machine's managed identity, which `AZURE_CLIENT_ID` names if it has several.
+    Credentials come from the usual variables of each cloud. For `azure`:
+    `AZURE_STORAGE_ACCOUNT_NAME`, and `AZURE_STORAGE_ACCOUNT_KEY` or the machine's managed identity;
+    `AZURE_CLIENT_ID` selects one of several identities.
     """
     bucket: str = ""
-    """Name of the S3 bucket or of the Blob Storage container for artifacts. Required when the backend is `aws` or `azure`."""
+    """Name of the S3 bucket or of the Blob Storage container for artifacts. Required when the
+    backend is `aws` or `azure`."""
     request_queue_url: str = ""
-    """URL of the request queue, in SQS or Storage Queue. Required when the backend is `aws` or `azure`.
+    """URL of the request queue, in SQS or Storage Queue. Required when the backend is `aws` or
+    `azure`.
 
     On Azure, dead letters go to the queue with the same URL and `-dead-letters` after it.
     """
-    reply_path: str = "queue"
-    """Reply path: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the web process).
+    reply_path: str = field(default="queue", metadata=_WEB)
+    """Reply path: `queue` (an SQS queue per web process) or `callback` (HTTP from the worker to the
+    web process).
 
-    Web processes have this setting; a worker answers to the address that a request names. The backend `azure` has `callback`
-    only.
+    Web processes use this setting; a worker replies to the address in the request. The backend
+    `azure` supports `callback` only.
     """
-    reply_queue_prefix: str = "asciist-reply-"
-    """Prefix of the names of reply queues. IAM roles may access only queues with this prefix."""
+    reply_queue_prefix: str = field(default="asciist-reply-", metadata=_WEB)
+    """Prefix of the names of reply queues. IAM roles grant access only to queues with this
+    prefix."""
     callback_first_port: int = 28_000
-    """First of 16 consecutive TCP ports for callbacks. Each web process on a machine listens on one of them."""
-    callback_networks: str = _PRIVATE_NETWORKS
-    """Networks to which workers send callbacks, separated by commas. A reply to any other address is not sent.
+    """First of 16 consecutive TCP ports for callbacks. Each web process on a machine listens on one
+    of them."""
+    callback_networks: str = field(default=_PRIVATE_NETWORKS, metadata=_WORKER)
+    """Networks to which workers send callbacks, separated by commas. A reply to any other address
+    is not sent.
 
-    They must be private, or `127.0.0.0/8` if both tiers are on one machine. The stacks set the network of the deployment.
+    They must be private, or `127.0.0.0/8` if both tiers are on one machine. The stacks set the
+    network of the deployment.
     """
-    instance: str = field(default_factory=socket.gethostname)
+    instance: str = field(default_factory=socket.gethostname, metadata=_MACHINE)
     """Name or address of this machine, by default its host name.
 
     Workers send callbacks to this address, and the names of reply queues contain it.
     """
-    data_dir: Path = field(default_factory=_default_data_dir)
-    """Directory of the embedded store. It is safe to delete at any time: missing art is converted again.
+    data_dir: Path = field(default_factory=_default_data_dir, metadata=_MACHINE)
+    """Directory of the embedded store. Safe to delete at any time: missing art is converted again.
 
-    The default is `asciist` in the user's cache directory, or `/var/cache/asciist` for an account without a home directory.
+    The default is `asciist` in the user's cache directory, or `/var/cache/asciist` for an account
+    without a home directory.
     """
-    store_max_bytes: int = 1_000_000_000
-    """Maximum bytes of the embedded store on disk, at least 16,000,000. The oldest images and art are deleted to keep to it.
+    store_max_bytes: int = field(default=1_000_000_000, metadata=_MACHINE)
+    """Maximum bytes of the embedded store on disk, at least 16,000,000. The oldest images and art
+    are deleted to stay within it.
 
     The store also leaves 256 MB of the disk free, or a quarter of a disk of less than 1 GB.
     """
-    store_max_days: int = 30
+    store_max_days: int = field(default=30, metadata=_WEB)
     """Maximum age of images and art in the embedded store, in days. Older ones are deleted."""
-    host: str = "127.0.0.1"
+    host: str = field(default="127.0.0.1", metadata=_WEB)
     """IP address to listen on. The default accepts connections from this machine only."""
-    port: int = 27244
+    port: int = field(default=27244, metadata=_WEB)
     """TCP port to listen on."""
-    workers: int = field(default_factory=_available_cores)
-    """Number of web processes on this machine, each with a converter process if the backend is embedded; in a poller, number of
-    concurrent conversions.
+    workers: int = field(default_factory=_available_cores, metadata=_MACHINE)
+    """Number of web processes on this machine; each has a converter process if the backend is
+    embedded. In a poller, number of concurrent conversions.
 
     The default is the number of CPU cores available to the process.
     """
     request_timeout: int = 10
-    """Maximum seconds from a complete upload to its answer, from 1 to 50. It determines the other timeouts (see `Timeouts`)."""
-    max_requests_in_flight: int = 64
-    """Maximum conversion requests in progress in one web process. Further requests are refused at once with 503."""
-    max_upload_bytes_in_flight: int = 100_000_000
+    """Maximum seconds from a complete upload to its answer, from 1 to 50. It determines the other
+    timeouts (see `Timeouts`)."""
+    max_requests_in_flight: int = field(default=64, metadata=_WEB)
+    """Maximum conversion requests in progress in one web process. Further requests are refused at
+    once with 503."""
+    max_upload_bytes_in_flight: int = field(default=100_000_000, metadata=_WEB)
     """Maximum bytes of request bodies held in one web process.
 
-    If more arrive, the upload that has been idle for longest ends; if none is idle, the new one is refused with 503.
+    Above it, the upload idle for longest is ended; if none is idle, the new upload is refused with
+    503.
     """
     metrics: str = "dogstatsd"
     """Destination of metrics: `dogstatsd`, `emf`, `dogstatsd+emf` or `none`.
 
-    `dogstatsd` sends them to a Datadog agent; `emf` logs them in CloudWatch's embedded metric format.
+    `dogstatsd` sends them to a Datadog agent; `emf` logs them in CloudWatch's embedded metric
+    format.
     """
     metrics_namespace: str = "asciist"
     """CloudWatch namespace of the metrics. Used with `emf` only."""
-    link_keys: str = field(default="", repr=False)
-    """Secrets of at least 32 characters, separated by commas, with which links are made; the same in every web process.
+    link_keys: str = field(default="", repr=False, metadata=_WEB)
+    """Secrets for links, separated by commas, of at least 32 characters each; the same in every web
+    process.
 
-    The first makes links and all are accepted, so that links outlive a change of the first. By default, the embedded backend
-    makes a key and keeps it in the data directory; the backends `aws` and `azure` need one in the web tier.
+    The first one creates links and all are accepted, so that links survive a change of the first.
+    By default, the embedded backend creates a key and stores it in the data directory; the backends
+    `aws` and `azure` require one in the web tier.
     """
-    cors_origins: str = ANY_ORIGIN
-    """Web sites whose programs may use the service from a browser: `*` for all, `none`, or origins separated by commas.
+    cors_origins: str = field(default=ANY_ORIGIN, metadata=_WEB)
+    """Web sites whose scripts may use the service: `*` for all, `none`, or origins separated by
+    commas.
 
     An origin is `https://art.example.org`, without a path. The service's own page always works.
     """
-    trusted_hosts: str = ANY_HOST
-    """Host names in the URLs of the service: `*` for any, or names in lower case, without ports, separated by commas.
+    trusted_hosts: str = field(default=ANY_HOST, metadata=_WEB)
+    """Host names in the URLs of the service: `*` for any, or names in lower case, without ports,
+    separated by commas.
 
-    `.example.org` is `example.org` and all names below it. A request for another host gets a 400, unless it is a health check.
+    `.example.org` is `example.org` and all names below it. A request for another host gets a 400,
+    unless it is a health check.
     """
-    peer_store: str = ""
-    """Store of the deployment from or to which artifacts are being moved, such as `s3://bucket` or `azure://container`; empty
-    for none.
+    peer_store: str = field(default="", metadata=_WEB)
+    """Store of another deployment during a migration of artifacts, such as `s3://bucket` or
+    `azure://container`; empty for none.
 
-    Images and art that are asked for by a link and are not stored are copied from there. A deletion deletes in both stores.
-    Needed by web processes only (see the [migration of the data](migration.md#the-data)).
+    Images and art requested by a link but missing here are copied from it. A deletion deletes in
+    both stores. Needed by web processes only (see the [migration of the
+    data](migration.md#the-data)).
     """
-    read_only: str = ""
-    """Marker of the read-only mode, an object such as `s3://bucket/migration/read-only` or a file such as
-    `file:///run/asciist/read-only`; empty if there is no such mode.
+    read_only: str = field(default="", metadata=_WEB)
+    """Marker of the read-only mode, an object such as `s3://bucket/migration/read-only` or a file
+    such as `file:///run/asciist/read-only`; empty if there is no such mode.
 
-    While it exists, the service serves what is stored and refuses conversions and deletions with 503. It notices a change
-    within five seconds. Needed by web processes only.
+    While it exists, the service serves stored art and refuses conversions and deletions with 503.
+    It notices a change within five seconds. Needed by web processes only.
     """
     limits: Limits = field(default_factory=Limits)
     """Upper bounds on each request."""
@@ -251,7 +203,8 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read settings from environment variables. Raises SettingsError, which lists every invalid or unknown variable."""
+        """Read settings from environment variables. Raises SettingsError, which lists every invalid
+        or unknown variable."""
         problems = _unknown_variables(environment)
         own, limits = _read(cls, environment, problems), _read(Limits, environment, problems)
         backend = own.get("backend")
@@ -265,10 +218,47 @@ class Settings:
             raise SettingsError("; ".join(problems))
         return cls(**own, limits=Limits(**limits))
 
+    @classmethod
+    def from_values(cls, values: Mapping[str, int | str]) -> "Settings":
+        """Return settings with these values, by field of `Settings` or `Limits`, of the right
+        types. Raises SettingsError, which lists every invalid value."""
+        problems = [
+            f"{key} = {value!r} {problem}"
+            for key, value in values.items()
+            if (problem := _validation_error(key, value))
+        ]
+        if problems:
+            raise SettingsError("; ".join(problems))
+        own: dict[str, Any] = dict(values)
+        limits = {f.name: own.pop(f.name) for f in fields(Limits) if f.name in own}
+        return cls(**own, limits=Limits(**limits))
+
     def to_environment(self) -> dict[str, str]:
         """Return the variables from which `from_environment` recreates these settings."""
-        values = {name: str(getattr(owner, key)) for owner in (self, self.limits) for name, key, _ in _variables(type(owner))}
+        values = {
+            name: str(getattr(owner, key))
+            for owner in (self, self.limits)
+            for name, key, _ in _variables(type(owner))
+        }
         return {name: value for name, value in values.items() if value}
+
+    def to_tier_environment(self, tier: Tier) -> dict[str, str]:
+        """Return the variables of the settings that a tier of a deployment reads and that differ
+        from the defaults."""
+        defaults = Settings()
+        return {
+            f"{_PREFIX}{f.name.upper()}": str(getattr(owner, f.name))
+            for owner, default in ((self, defaults), (self.limits, defaults.limits))
+            for f in fields(owner)
+            if f.name != "limits"
+            and tier in f.metadata.get(_READ_BY, (tier,))
+            and getattr(owner, f.name) != getattr(default, f.name)
+        }
+
+
+def setting_types() -> dict[str, type]:
+    """Return the type of each field of `Settings` and `Limits` that can be set, by its name."""
+    return {key: kind for owner in (Settings, Limits) for _, key, kind in _variables(owner)}
 
 
 def items_of(text: str) -> list[str]:
@@ -282,7 +272,8 @@ def parse_networks(text: str) -> list[Network]:
 
 
 def _variables(owner: type) -> list[tuple[str, str, type]]:
-    """Return (variable, field name, type) of each field of a settings class that a variable can set."""
+    """Yield (variable, field name, type) for each field of a settings class that a variable can
+    set."""
     return [
         (f"{_PREFIX}{f.name.upper()}", f.name, f.type)
         for f in fields(owner)
@@ -291,7 +282,8 @@ def _variables(owner: type) -> list[tuple[str, str, type]]:
 
 
 def _read(owner: type, environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    """Read the fields of a settings class that are set in the environment; append a description of each error to `problems`."""
+    """Read the fields of a settings class from the environment; append a description of each error
+    to `problems`."""
     values: dict[str, Any] = {}
     for name, key, kind in _variables(owner):
         text = environment.get(name) or environment.get(_UNPREFIXED_ALIASES.get(name, name))
@@ -328,18 +320,20 @@ def _validation_error(key: str, value: object) -> str:
 
 @dataclass(frozen=True)
 class _List:
-    """A setting that is a list with commas."""
+    """Setting with a comma-separated list."""
 
     is_valid: Callable[[str], object]
-    """Return True for a valid item."""
+    """Checks an item."""
     expected: str
-    """Problem of a list that has an invalid item."""
+    """Problem reported for a list with an invalid item."""
     others: tuple[str, ...] = ()
-    """Texts that stand for more than a list."""
+    """Texts accepted in place of a list."""
 
     def problem(self, text: str) -> str:
         """Describe why a list is invalid; empty if it is valid."""
-        return "" if text in self.others or all(map(self.is_valid, items_of(text))) else self.expected
+        return (
+            "" if text in self.others or all(map(self.is_valid, items_of(text))) else self.expected
+        )
 
 
 def _is_private_network(text: str) -> bool:
@@ -348,11 +342,16 @@ def _is_private_network(text: str) -> bool:
     except ValueError:
         return False
     allowed = parse_networks(f"{_PRIVATE_NETWORKS},{_LOOPBACK}")
-    return any(network.network_address in outer and network.prefixlen >= outer.prefixlen for outer in allowed)
+    return any(
+        network.network_address in outer and network.prefixlen >= outer.prefixlen
+        for outer in allowed
+    )
 
 
 _LISTS: Final = {
-    "callback_networks": _List(_is_private_network, "is not a list of private networks such as 10.0.0.0/16,fd00::/8"),
+    "callback_networks": _List(
+        _is_private_network, "is not a list of private networks such as 10.0.0.0/16,fd00::/8"
+    ),
     "cors_origins": _List(
         _ORIGIN.fullmatch,
         "is not *, none or a list of origins such as https://art.example.org,http://localhost:3000",
@@ -360,10 +359,13 @@ _LISTS: Final = {
     ),
     "link_keys": _List(
         lambda item: len(item) >= MIN_KEY_CHARACTERS,
-        f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand -hex 32)",
+        f"has a key of less than {MIN_KEY_CHARACTERS} characters (make one with: openssl rand"
+        " -hex 32)",
     ),
     "trusted_hosts": _List(
-        _HOST.fullmatch, "is not * or a list of host names such as art.example.org,.example.com", (ANY_HOST,)
+        _HOST.fullmatch,
+        "is not * or a list of host names such as art.example.org,.example.com",
+        (ANY_HOST,),
     ),
 }
 _URLS: Final = {
@@ -371,20 +373,27 @@ _URLS: Final = {
     "read_only": re.compile(r"[a-z][a-z0-9+.-]*://\S*/[^\s/]+"),
 }
 """Settings that are URLs."""
-_EXAMPLES: Final = {"peer_store": "s3://bucket or azure://container", "read_only": "s3://bucket/migration/read-only"}
+_EXAMPLES: Final = {
+    "peer_store": "s3://bucket or azure://container",
+    "read_only": "s3://bucket/migration/read-only",
+}
 _RANGES: Final = {
     "port": (1, 65_535),
     "callback_first_port": (1024, 65_535 - CALLBACK_PORTS),
     "request_timeout": (1, 50),
-    "store_max_bytes": (16_000_000, None),  # room for the largest image, and for the log of the database
+    # room for the largest image, and for the log of the database
+    "store_max_bytes": (16_000_000, None),
 }
 """(minimum, maximum) of numeric settings. All others must be at least 1."""
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    known = {name for owner in (Settings, Limits) for name, _, _ in _variables(owner)} | _CLIENT_VARIABLES
+    known = {
+        name for owner in (Settings, Limits) for name, _, _ in _variables(owner)
+    } | _CLIENT_VARIABLES
     unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name not in known)
     return [
-        f"{name} is not a known setting" + "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, n=1))
+        f"{name} is not a known setting"
+        + "".join(f" (did you mean {near}?)" for near in get_close_matches(name, known, n=1))
         for name in unknown
     ]

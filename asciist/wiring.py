@@ -1,4 +1,5 @@
-"""The composition root: builds a web process or a worker from settings. The only module that imports the adapters."""
+"""The composition root: builds a web process or a worker from settings. The only module that
+imports the adapters."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from asciist.protocol.links import Links
 
 _READINESS_SECONDS: Final = 2.0
-"""Maximum seconds that a check of readiness waits for the store."""
+"""Maximum seconds that a readiness check waits for the store."""
 
 _TASKS_AHEAD: Final = 4
-"""Conversions that a web process hands to the converters beyond their number."""
+"""Conversions that a web process queues at its converters beyond their number."""
 
 _SECONDS_PER_DAY: Final = 86_400
 
@@ -79,19 +80,22 @@ class WebProcess:
     responder: Responder | None = None
     """The worker tier, if it is embedded in this process."""
     call: BoundedCall = call_directly
-    """Makes a call to the store that may not answer."""
+    """Runs calls to the store with a time limit."""
     worker_is_ready: Callable[[], bool] = lambda: True
     """Returns True if the worker tier can answer, or is not embedded in this process."""
     store_problem: Callable[[], str] = str
-    """Returns why art is not being stored, in words for clients; empty if it is, or if a failing store fails the requests."""
+    """Returns the reason why no art is being stored, as a message for clients; empty if art is
+    stored, or if a failing store fails the requests."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_healthy(self) -> bool:
-        """Return whether the parts of this process work: its inbox and its worker, if it has one. Calls nothing else."""
+        """Return True if the inbox and the embedded worker, if any, of this process work. Calls no
+        dependency."""
         return self.inbox.is_alive() and self.worker_is_ready()
 
     def is_ready(self) -> bool:
-        """Return whether a request can be answered now: this process is healthy, and the store answers."""
+        """Return whether a request can be answered now: this process is healthy, and the store
+        answers."""
         try:
             self.call(lambda: self.store.get("readiness"), _READINESS_SECONDS)
         except ArtifactNotFoundError:
@@ -101,7 +105,8 @@ class WebProcess:
         return self.is_healthy()
 
     def close(self) -> None:
-        """Stop the background threads and flush the metrics. Call it after the last request has been answered."""
+        """Stop the background threads and flush the metrics. Call it after the last request has
+        been answered."""
         for close in self._closing:
             close()
         self.inbox.close()
@@ -109,31 +114,42 @@ class WebProcess:
 
 
 def shared_tasks(settings: Settings) -> TaskSocket | None:
-    """Return what all web processes of this machine share, to be created before they are forked; None if they share nothing."""
+    """Return the queue shared by all web processes of this machine, to be created before they are
+    forked; None if they share nothing."""
     return TaskSocket() if settings.backend == "embedded" else None
 
 
 def link_keys(settings: Settings) -> tuple[str, ...]:
-    """Return the secrets of the links, which all web processes need. Raises SettingsError if there are none.
+    """Return the secrets of the links, which all web processes need. Raises SettingsError if there
+    are none.
 
-    The embedded backend makes one at its first start. If it cannot be kept, links are valid until the service stops.
+    The embedded backend creates one at its first start. If it cannot be saved, links are valid
+    until the service stops.
     """
     if settings.link_keys:
         return tuple(items_of(settings.link_keys))
     if settings.backend != "embedded":
-        raise SettingsError(f"ASCIIST_LINK_KEYS is required by web processes when ASCIIST_BACKEND={settings.backend}")
-    from asciist.adapters.local_store.link_key import secret_in  # noqa: PLC0415 - only this backend needs it
+        raise SettingsError(
+            "ASCIIST_LINK_KEYS is required by web processes when"
+            f" ASCIIST_BACKEND={settings.backend}"
+        )
+    # Only this backend needs it.
+    from asciist.adapters.local_store.link_key import secret_in  # noqa: PLC0415
 
     return (secret_in(settings.data_dir / "link.key"),)
 
 
-def build_web_process(settings: Settings, tasks: TaskSocket | None = None, keys: Sequence[str] | None = None) -> WebProcess:
-    """Build and start one web process, whose links have these keys, by default `link_keys`.
+def build_web_process(
+    settings: Settings, tasks: TaskSocket | None = None, keys: Sequence[str] | None = None
+) -> WebProcess:
+    """Build and start one web process with these link keys, by default those of `link_keys`.
 
-    With `tasks`, the embedded backend converts images in processes of their own, of which this web process starts one. Without,
-    it converts them in threads of this process. Raises UnavailableError, SettingsError.
+    With `tasks`, the embedded backend converts images in separate processes, one of them started by
+    this web process. Without, it converts them in threads of this process. Raises UnavailableError,
+    SettingsError.
     """
-    from asciist.protocol.links import Links  # noqa: PLC0415 - workers do not have the library that it imports
+    # Workers do not have the library that it imports.
+    from asciist.protocol.links import Links  # noqa: PLC0415
 
     valid_seconds = settings.store_max_days * _SECONDS_PER_DAY
     links = Links(link_keys(settings) if keys is None else keys, valid_seconds=valid_seconds)
@@ -149,8 +165,9 @@ def build_web_process(settings: Settings, tasks: TaskSocket | None = None, keys:
 def build_responder(settings: Settings, *, is_frozen_between_messages: bool = False) -> Responder:
     """Build the worker tier's Responder, not yet started. Raises UnavailableError.
 
-    Set `is_frozen_between_messages` for a Lambda function: no thread writes its EMF metrics, so the caller must flush them
-    before the function is frozen. It has one converter process, which is a fork of this one.
+    Set `is_frozen_between_messages` for a Lambda function: no thread writes its EMF metrics, so the
+    caller must flush them before the function is frozen. It has one converter process, forked from
+    this one.
     """
     # First, because a process should have no threads when it is forked.
     converter = ConverterPool(
@@ -160,23 +177,34 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     )
     metrics = _metrics(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
-        # An embedded reply address is valid only in the process that created it, so all replies of this Responder are orphaned.
+        # An embedded reply address is valid only in the process that created it, so all replies of
+        # this Responder are orphaned.
         queue = _embedded_queue(settings)
         local_store = _local_store(settings, metrics)
         return _embedded_responder(local_store, queue, EmbeddedReplies(metrics), metrics, converter)
 
-    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415 - only these backends need it
+    # Only these backends need it.
+    from asciist.adapters.callback import CallbackSender  # noqa: PLC0415
 
-    callbacks = CallbackSender(ports=settings.callback_ports, networks=parse_networks(settings.callback_networks))
+    callbacks = CallbackSender(
+        ports=settings.callback_ports, networks=parse_networks(settings.callback_networks)
+    )
     if settings.backend == "azure":
         store, requests = _store_and_queue_on_azure(settings)
-        return Responder(store=store, queue=requests, replies=callbacks, metrics=metrics, converter=converter)
+        return Responder(
+            store=store, queue=requests, replies=callbacks, metrics=metrics, converter=converter
+        )
 
-    from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
+    # Only this backend needs it.
+    from asciist.adapters.aws import Sqs, SqsReplySender, SqsRequestQueue  # noqa: PLC0415
     from asciist.adapters.reply_paths import ReplyToAnyAddress  # noqa: PLC0415 - as above
 
     sqs = Sqs(call_seconds=settings.timeouts.request)
-    replies = ReplyToAnyAddress(request_queue_url=settings.request_queue_url, queues=SqsReplySender(sqs), callbacks=callbacks)
+    replies = ReplyToAnyAddress(
+        request_queue_url=settings.request_queue_url,
+        queues=SqsReplySender(sqs),
+        callbacks=callbacks,
+    )
     return Responder(
         store=ObjectStore.in_bucket(settings.bucket),
         queue=SqsRequestQueue(settings.request_queue_url, sqs),
@@ -197,13 +225,18 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
     if tasks:
         # The line of the web tier, in the same log, has the same request id and fields.
         logging.getLogger(Responder.__module__).setLevel(logging.WARNING)
-    responder = _embedded_responder(store, queue, replies, metrics, pool or InProcessConverter(settings.limits))
-    # Enough to keep every converter of the machine busy, and for the next images to wait at the converters.
+    responder = _embedded_responder(
+        store, queue, replies, metrics, pool or InProcessConverter(settings.limits)
+    )
+    # Enough to keep every converter of the machine busy, and for the next images to wait at the
+    # converters.
     responder.start(settings.workers + (_TASKS_AHEAD if pool else 0))
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, replies, metrics, links=links, call=call, switch=switch),
+        requester=_requester(
+            settings, store, queue, replies, metrics, links=links, call=call, switch=switch
+        ),
         links=links,
         store=store,
         inbox=replies,
@@ -221,7 +254,8 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
 
 
 def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
-    from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415 - only this backend needs it
+    # Only this backend needs it.
+    from asciist.adapters.aws import Sqs, SqsReplyInbox, SqsRequestQueue  # noqa: PLC0415
     from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - as above
 
     metrics = _metrics(settings)
@@ -239,15 +273,20 @@ def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
             metrics=metrics,
         )
     else:
-        inbox = CallbackInbox(host=settings.instance, ports=settings.callback_ports, metrics=metrics)
+        inbox = CallbackInbox(
+            host=settings.instance, ports=settings.callback_ports, metrics=metrics
+        )
     return _web_in_cloud(settings, links, store=store, queue=queue, inbox=inbox, metrics=metrics)
 
 
 def _web_on_azure(settings: Settings, links: "Links") -> WebProcess:
-    from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415 - only these backends need it
+    # Only these backends need it.
+    from asciist.adapters.callback import CallbackInbox  # noqa: PLC0415
 
     if settings.reply_path != "callback":
-        raise SettingsError("ASCIIST_REPLY_PATH=callback is required by web processes when ASCIIST_BACKEND=azure")
+        raise SettingsError(
+            "ASCIIST_REPLY_PATH=callback is required by web processes when ASCIIST_BACKEND=azure"
+        )
     metrics = _metrics(settings)
     store, queue = _store_and_queue_on_azure(settings)
     inbox = CallbackInbox(host=settings.instance, ports=settings.callback_ports, metrics=metrics)
@@ -281,7 +320,9 @@ def _web_in_cloud(
     return WebProcess(
         settings=settings,
         metrics=metrics,
-        requester=_requester(settings, store, queue, inbox, metrics, links=links, call=call, switch=switch),
+        requester=_requester(
+            settings, store, queue, inbox, metrics, links=links, call=call, switch=switch
+        ),
         links=links,
         call=call,
         store=store,
@@ -293,21 +334,25 @@ def _web_in_cloud(
 def _metrics(settings: Settings, *, is_frozen_between_messages: bool = False) -> Metrics:
     sinks: list[Metrics] = []
     if "dogstatsd" in settings.metrics:
-        from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415 - takes 0.1 s of a cold start
+        # Takes 0.1 s of a cold start.
+        from asciist.adapters.dogstatsd import DogStatsDMetrics  # noqa: PLC0415
 
         sinks.append(DogStatsDMetrics())
     if "emf" in settings.metrics:
         from asciist.adapters.emf import EmfMetrics  # noqa: PLC0415 - only this sink needs it
 
         flush_interval = None if is_frozen_between_messages else 10.0
-        sinks.append(EmfMetrics(namespace=settings.metrics_namespace, flush_interval_seconds=flush_interval))
+        sinks.append(
+            EmfMetrics(namespace=settings.metrics_namespace, flush_interval_seconds=flush_interval)
+        )
     if not sinks:
         return EmbeddedMetrics()
     return sinks[0] if len(sinks) == 1 else _CombinedMetrics(sinks)
 
 
 def _local_store(settings: Settings, metrics: Metrics) -> _LocalStore:
-    from asciist.adapters.local_store import LocalStore  # noqa: PLC0415 - only this backend needs it
+    # Only this backend needs it.
+    from asciist.adapters.local_store import LocalStore  # noqa: PLC0415
 
     return LocalStore(
         settings.data_dir,
@@ -319,7 +364,9 @@ def _local_store(settings: Settings, metrics: Metrics) -> _LocalStore:
 
 def _embedded_queue(settings: Settings) -> EmbeddedQueue:
     timeouts = settings.timeouts
-    return EmbeddedQueue(visibility_seconds=timeouts.visibility, max_receive_count=timeouts.max_receive_count)
+    return EmbeddedQueue(
+        visibility_seconds=timeouts.visibility, max_receive_count=timeouts.max_receive_count
+    )
 
 
 def _requester(
@@ -348,13 +395,15 @@ def _requester(
 
 
 def _threaded_calls(settings: Settings) -> BoundedCall:
-    from asciist.adapters.threads import ThreadedCalls  # noqa: PLC0415 - not needed by an embedded store alone
+    # Not needed by an embedded store alone.
+    from asciist.adapters.threads import ThreadedCalls  # noqa: PLC0415
 
     return ThreadedCalls(settings.max_requests_in_flight)
 
 
 def _read_only_switch(settings: Settings) -> ReadOnlySwitch | None:
-    """Return the started switch of the read-only mode; None if there is no such mode. Raises SettingsError."""
+    """Return the switch of the read-only mode, started; None without such a mode. Raises
+    SettingsError."""
     if not settings.read_only:
         return None
     folder, _, key = settings.read_only.rpartition("/")
@@ -373,7 +422,19 @@ def _read_only_switch(settings: Settings) -> ReadOnlySwitch | None:
 
 
 def _embedded_responder(
-    store: _LocalStore, queue: RequestQueue, replies: ReplySender, metrics: Metrics, converter: Converter
+    store: _LocalStore,
+    queue: RequestQueue,
+    replies: ReplySender,
+    metrics: Metrics,
+    converter: Converter,
 ) -> Responder:
-    """Return a Responder that trusts its store, which is on this machine and has checksums of its own."""
-    return Responder(store=store, queue=queue, replies=replies, metrics=metrics, converter=converter, checks_images=False)
+    """Return a Responder that does not check images: the store on this machine has its own
+    checksums."""
+    return Responder(
+        store=store,
+        queue=queue,
+        replies=replies,
+        metrics=metrics,
+        converter=converter,
+        checks_images=False,
+    )

@@ -1,1 +1,2 @@
-"""Measurements behind the figures in the documentation. `make bench` runs them; the test suite does not."""
+"""Measurements behind the figures in the documentation. `make bench` runs them; the test suite does
+not."""

@@ -1,4 +1,5 @@
-"""Run the measurements, print them, and write bench/results.md. Sections that are not run keep their previous results."""
+"""Run the measurements, print them, and write bench/results.md. Sections that are not run keep
+their previous results."""
 
 import argparse
 import importlib
@@ -15,14 +16,23 @@ from pathlib import Path
 from typing import Final
 
 from asciist.cli import SERVER_ENVIRONMENT
-from devtools.provenance import machine, revision
+from tools.testing.provenance import machine, revision
 
 ROOT: Final = Path(__file__).parent.parent
 Report = Callable[[], Iterable[str]]
 """A measurement: yields Markdown lines as it runs."""
 
 RESULTS: Final = Path(__file__).with_name("results.md")
-SECTIONS: Final = ("latency", "coldstart", "page", "metrics", "service", "speed", "fidelity", "sheets", "hostile")
+SECTIONS: Final = (
+    "coldstart",
+    "page",
+    "metrics",
+    "service",
+    "speed",
+    "fidelity",
+    "sheets",
+    "hostile",
+)
 """Modules of this package that define `report() -> Iterator[str]`, in their order in results.md."""
 
 _HEAD: Final = """\
@@ -35,7 +45,8 @@ allocator keeps small blocks.
 
 
 def sections_of(text: str) -> dict[str, str]:
-    """Split a results file into sections; map each lower-case name to its text, heading included."""
+    """Split a results file into sections; map each lower-case name to its text, heading
+    included."""
     found = {}
     for part in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
         found[part.partition("\n")[0].removeprefix("## ").lower()] = part.rstrip("\n") + "\n"
@@ -43,13 +54,15 @@ def sections_of(text: str) -> dict[str, str]:
 
 
 def merged(old: str, new: dict[str, str]) -> str:
-    """Return the results file `old` with the sections of `new` replaced or added, in the order of SECTIONS."""
+    """Return the results file `old` with the sections of `new` replaced or added, in the order of
+    SECTIONS."""
     sections = sections_of(old) | new
     return "\n".join([_HEAD, *(sections[name] for name in SECTIONS if name in sections)])
 
 
 def run(sections: Mapping[str, Report], results: Path) -> list[str]:
-    """Run and print each section and write it to `results`, keeping the file's other sections. Return the names that failed."""
+    """Run and print each section and write it to `results`, keeping the file's other sections.
+    Return the names that failed."""
     failed = []
     for name, report in sections.items():
         start = time.monotonic()
@@ -79,14 +92,17 @@ def _measured(name: str, report: Report) -> Iterator[str]:
 
 
 def _load(name: str) -> Report:
-    """Return a report that imports its module when it runs, so that a failing import fails that section only."""
+    """Return a report that imports its module when it runs, so that a failing import fails that
+    section only."""
     return lambda: importlib.import_module(f"bench.{name}").report()
 
 
 def main() -> int:
-    if not SERVER_ENVIRONMENT.items() <= os.environ.items():  # libraries read these variables on import, so restart with them
+    # libraries read these variables on import, so restart with them
+    if not SERVER_ENVIRONMENT.items() <= os.environ.items():
         arguments = [sys.executable, "-m", "bench", *sys.argv[1:]]
-        os.execve(sys.executable, arguments, {**os.environ, **SERVER_ENVIRONMENT})  # noqa: S606 - no shell is needed
+        # No shell is needed.
+        os.execve(sys.executable, arguments, {**os.environ, **SERVER_ENVIRONMENT})  # noqa: S606
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("section", nargs="*", help=f"one of {', '.join(SECTIONS)}; default: all")
     names = parser.parse_args().section or SECTIONS

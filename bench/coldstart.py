@@ -1,8 +1,10 @@
-"""Time until a new instance of the function has converted its first image, compared with the least that such a function needs.
+"""Time until a new instance of the function has converted its first image, compared with a
+baseline.
 
-Each step is timed in fresh processes, in turns: one that imports boto3, Pillow and NumPy and makes a client for
-S3 and one for SQS, as any worker of this kind would; and the worker, up to its second conversion. Lambda adds the start of its
-virtual machine, and its processors differ. The calls to S3 and SQS, which depend on the network, are left out.
+Each step is timed in fresh processes, in turns. The baseline imports boto3, Pillow and NumPy and
+creates clients for S3 and SQS, as any such worker must. The worker is timed up to its second
+conversion. Lambda adds the start of its virtual machine, and its processors differ. Calls to S3 and
+SQS are left out, because they depend on the network.
 
     python -m bench.coldstart
 """
@@ -18,7 +20,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 ROUNDS: Final = 15
-_IMAGE: Final = ROOT / "examples" / "cat.jpg"
+_IMAGE: Final = ROOT / "docs" / "examples" / "cat.jpg"
 _ENVIRONMENT: Final = {
     "ASCIIST_BACKEND": "aws",
     "ASCIIST_BUCKET": "bucket",
@@ -31,13 +33,16 @@ _ENVIRONMENT: Final = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 _STEPS: Final = {
-    "least": """
+    "least": (
+        """
 import boto3, numpy
 from PIL import Image
 boto3.client("s3"), boto3.client("sqs")
 done("imports and clients")
-""",
-    "worker": f"""
+"""
+    ),
+    "worker": (
+        f"""
 import lambda_worker.handler
 done("imports")
 responder = lambda_worker.handler._responder()
@@ -48,7 +53,8 @@ responder._converter.convert(image, ConversionOptions(width=80), wait_seconds=10
 done("first conversion")
 responder._converter.convert(image, ConversionOptions(width=80), wait_seconds=10)
 done("second conversion")
-""",
+"""
+    ),
 }
 _TIMER: Final = """
 import json, os, time
@@ -61,13 +67,16 @@ def done(name):
 
 
 def report() -> Iterator[str]:
-    """Yield Markdown lines: a table of times, and their ratios to the least."""
+    """Yield Markdown lines: a table of times, and their ratios to the baseline."""
     measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in _STEPS}
     for _ in range(ROUNDS):
         for kind, steps in _STEPS.items():
             measured[kind].append(_times(steps))
     least = _median(measured["least"], "imports and clients")
-    yield f"Medians of {ROUNDS} fresh processes of each kind, in turns; the photograph has 451x300 px."
+    yield (
+        f"Medians of {ROUNDS} fresh processes of each kind, in turns; the photograph has"
+        " 451x300 px."
+    )
     yield ""
     yield "| | ms | of the least |"
     yield "|---|--:|--:|"
@@ -75,7 +84,9 @@ def report() -> Iterator[str]:
     for name in measured["worker"][0]:
         milliseconds = _median(measured["worker"], name)
         yield f"| {name} | {milliseconds:.0f} | {milliseconds / least:.2f} |"
-    total = statistics.median(1000 * (sum(times.values()) - times["second conversion"]) for times in measured["worker"])
+    total = statistics.median(
+        1000 * (sum(times.values()) - times["second conversion"]) for times in measured["worker"]
+    )
     yield f"| **until the first conversion is done** | {total:.0f} | {total / least:.2f} |"
 
 

@@ -1,6 +1,8 @@
-"""Images of the bench that code draws: line art, logos, screenshots, pages and lettering by Pillow, plots by matplotlib.
+"""Images of the bench that code draws: line art, logos, screenshots, pages and lettering by Pillow,
+plots by matplotlib.
 
-Every drawing is deterministic. `GRAPHICS` needs only Pillow and numpy, `PLOTS` the matplotlib of the bench's environment.
+Every drawing is deterministic. `GRAPHICS` needs only Pillow and numpy, `PLOTS` the matplotlib of
+the bench's environment.
 """
 
 import io
@@ -11,11 +13,13 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-_OVERSAMPLING: Final = 3  # graphics are drawn three times as large and averaged, which gives antialiased edges
+# graphics are drawn three times as large and averaged, which gives antialiased edges
+_OVERSAMPLING: Final = 3
 
 
 class _Canvas:
-    """A drawing surface that takes coordinates of the finished image, and draws in three times the size for antialiasing."""
+    """A drawing surface with the coordinates of the finished image. It draws at three times the
+    size, for antialiasing."""
 
     def __init__(self, width: int, height: int, background: str | None) -> None:
         """`background` is a colour, or None for a transparent ground."""
@@ -27,11 +31,22 @@ class _Canvas:
     def finished(self) -> Image.Image:
         return self._image.resize(self._size, Image.Resampling.BOX)
 
-    def box(self, left: float, top: float, right: float, bottom: float, *, fill: str, radius: float = 0) -> None:
-        self._draw.rounded_rectangle(self._scaled(left, top, right, bottom), radius * _OVERSAMPLING, fill=fill)
+    def box(
+        self, left: float, top: float, right: float, bottom: float, *, fill: str, radius: float = 0
+    ) -> None:
+        self._draw.rounded_rectangle(
+            self._scaled(left, top, right, bottom), radius * _OVERSAMPLING, fill=fill
+        )
 
     def ellipse(
-        self, x: float, y: float, x_radius: float, y_radius: float, *, fill: str | None = None, outline: str | None = None
+        self,
+        x: float,
+        y: float,
+        x_radius: float,
+        y_radius: float,
+        *,
+        fill: str | None = None,
+        outline: str | None = None,
     ) -> None:
         """Draw an ellipse around the centre (x, y), filled, or with an outline of 4 px."""
         box = self._scaled(x - x_radius, y - y_radius, x + x_radius, y + y_radius)
@@ -41,18 +56,33 @@ class _Canvas:
         self._draw.polygon(self._scaled(*points), fill=fill)
 
     def line(self, *points: float, fill: str, width: float = 3) -> None:
-        self._draw.line(self._scaled(*points), fill=fill, width=round(width * _OVERSAMPLING), joint="curve")
+        self._draw.line(
+            self._scaled(*points), fill=fill, width=round(width * _OVERSAMPLING), joint="curve"
+        )
 
     def arc(
-        self, x: float, y: float, x_radius: float, y_radius: float, *, start: float, end: float, fill: str, width: float
+        self,
+        x: float,
+        y: float,
+        x_radius: float,
+        y_radius: float,
+        *,
+        start: float,
+        end: float,
+        fill: str,
+        width: float,
     ) -> None:
         box = self._scaled(x - x_radius, y - y_radius, x + x_radius, y + y_radius)
         self._draw.arc(box, start, end, fill=fill, width=round(width * _OVERSAMPLING))
 
-    def text(self, x: float, y: float, words: str, *, size: float, fill: str, anchor: str = "lm") -> None:
+    def text(
+        self, x: float, y: float, words: str, *, size: float, fill: str, anchor: str = "lm"
+    ) -> None:
         """Draw text in the font that Pillow includes."""
         font = ImageFont.load_default(size * _OVERSAMPLING)
-        self._draw.text((x * _OVERSAMPLING, y * _OVERSAMPLING), words, font=font, fill=fill, anchor=anchor)
+        self._draw.text(
+            (x * _OVERSAMPLING, y * _OVERSAMPLING), words, font=font, fill=fill, anchor=anchor
+        )
 
     @staticmethod
     def _scaled(*values: float) -> list[float]:
@@ -70,11 +100,15 @@ def _house() -> Image.Image:
     canvas.line(215, 393, 215, 290, 285, 287, 285, 392, fill=ink)
     canvas.ellipse(273, 340, 4, 4, fill=ink)
     for left in (145, 320):
-        canvas.line(left, 300, left, 245, left + 50, 243, left + 50, 298, left, 300, fill=ink, width=2)
+        canvas.line(
+            left, 300, left, 245, left + 50, 243, left + 50, 298, left, 300, fill=ink, width=2
+        )
         canvas.line(left + 25, 244, left + 25, 299, fill=ink, width=2)
         canvas.line(left, 272, left + 50, 270, fill=ink, width=2)
     for step in range(1, 16):
-        canvas.line(260 + 9 * step, 120 + 6 * step, 470 + 8 * step, 105 + 5.6 * step, fill=ink, width=1)
+        canvas.line(
+            260 + 9 * step, 120 + 6 * step, 470 + 8 * step, 105 + 5.6 * step, fill=ink, width=1
+        )
     canvas.line(500, 118, 500, 70, 530, 68, 530, 142, fill=ink)
     canvas.line(40, 400, 50, 300, fill=ink, width=6)
     for angle in range(0, 360, 20):
@@ -124,18 +158,36 @@ def _screenshot() -> Image.Image:
         if index == 0:
             canvas.box(10, 66, 190, 104, fill="#2563eb", radius=8)
         canvas.text(28, 85 + 50 * index, folder, size=22, fill="white")
-    subjects = ("Quarterly figures", "Lunch on Friday?", "Your order has shipped", "Build passed", "Minutes of the meeting")
+    subjects = (
+        "Quarterly figures",
+        "Lunch on Friday?",
+        "Your order has shipped",
+        "Build passed",
+        "Minutes of the meeting",
+    )
     for index, subject in enumerate(subjects):
         top = 60 + 82 * index
         canvas.box(220, top, 560, top + 70, fill="white" if index else "#dbeafe", radius=6)
-        canvas.ellipse(252, top + 35, 20, 20, fill=("#8b5cf6", "#ec4899", "#14b8a6", "#f97316", "#64748b")[index])
+        canvas.ellipse(
+            252,
+            top + 35,
+            20,
+            20,
+            fill=("#8b5cf6", "#ec4899", "#14b8a6", "#f97316", "#64748b")[index],
+        )
         canvas.text(285, top + 22, subject, size=20, fill="#111827")
         canvas.text(285, top + 48, "Hello, please find attached the", size=15, fill="#6b7280")
     canvas.box(580, 60, 940, 580, fill="white", radius=6)
     canvas.text(600, 92, subjects[0], size=28, fill="#111827")
     canvas.line(600, 116, 920, 116, fill="#d1d5db", width=2)
     for index in range(14):
-        canvas.box(600, 136 + 24 * index, 600 + (320, 300, 310, 250, 0, 315, 290)[index % 7], 146 + 24 * index, fill="#9ca3af")
+        canvas.box(
+            600,
+            136 + 24 * index,
+            600 + (320, 300, 310, 250, 0, 315, 290)[index % 7],
+            146 + 24 * index,
+            fill="#9ca3af",
+        )
     canvas.box(600, 510, 720, 556, fill="#2563eb", radius=10)
     canvas.text(660, 533, "Reply", size=22, fill="white", anchor="mm")
     canvas.box(740, 510, 860, 556, fill="#e5e7eb", radius=10)
@@ -149,7 +201,29 @@ def _face() -> Image.Image:
     canvas.ellipse(240, 270, 180, 205, fill="black")
     canvas.ellipse(240, 270, 172, 197, fill="#fcd34d")
     canvas.polygon(
-        70, 210, 95, 90, 170, 120, 215, 50, 270, 110, 340, 60, 365, 125, 420, 110, 412, 215, 330, 160, 160, 160, fill="#7c2d12"
+        70,
+        210,
+        95,
+        90,
+        170,
+        120,
+        215,
+        50,
+        270,
+        110,
+        340,
+        60,
+        365,
+        125,
+        420,
+        110,
+        412,
+        215,
+        330,
+        160,
+        160,
+        160,
+        fill="#7c2d12",
     )
     for x in (170, 310):
         canvas.ellipse(x, 245, 46, 54, fill="black")
@@ -202,7 +276,7 @@ def _shapes() -> Image.Image:
 
 
 def _diagram() -> Image.Image:
-    """Boxes and arrows, light on dark."""
+    """Light boxes and arrows on a dark background."""
     canvas = _Canvas(720, 420, "#0f172a")
     boxes = {"web": (110, 90), "queue": (360, 90), "worker": (610, 90), "store": (360, 330)}
     arrows = ((195, 90, 275, 90), (445, 90, 525, 90), (150, 140, 285, 290), (570, 140, 435, 290))
@@ -223,7 +297,12 @@ def _scanned_letter() -> Image.Image:
     """A typed page, askew."""
     canvas = _Canvas(620, 800, "white")
     canvas.text(70, 90, "Dear Ms Okafor,", size=24, fill="#222222")
-    words = ("the report that you asked for", "in March is ready", "and covers the three sites", "on the northern line")
+    words = (
+        "the report that you asked for",
+        "in March is ready",
+        "and covers the three sites",
+        "on the northern line",
+    )
     for row in range(16):
         if row % 6 == 5:
             continue
@@ -245,7 +324,12 @@ def _scanned_form() -> Image.Image:
         canvas.line(220, y + 18, 660, y + 18, fill=ink, width=2)
     for column, label in enumerate(("yes", "no", "unknown")):
         x = 60 + 190 * column
-        for edge in ((x, 440, x + 34, 440), (x + 34, 440, x + 34, 474), (x + 34, 474, x, 474), (x, 474, x, 440)):
+        for edge in (
+            (x, 440, x + 34, 440),
+            (x + 34, 440, x + 34, 474),
+            (x + 34, 474, x, 474),
+            (x, 474, x, 440),
+        ):
             canvas.line(*edge, fill=ink, width=3)
         canvas.text(x + 48, 457, label, size=22, fill=ink)
     canvas.line(62, 452, 76, 470, 108, 424, fill="#1e3a8a", width=6)
@@ -255,7 +339,8 @@ def _scanned_form() -> Image.Image:
 
 
 def photographed(page: Image.Image, *, seed: int) -> Image.Image:
-    """Lay uneven light, a shadow at one edge, a little blur and noise over a page, as a camera under a lamp does."""
+    """Add uneven light, a shadow at one edge, a little blur and noise to a page, like a photograph
+    by lamplight."""
     pixels = np.asarray(page.convert("RGB").filter(ImageFilter.GaussianBlur(0.7)), np.float64)
     height, width, _ = pixels.shape
     y, x = np.mgrid[0:height, 0:width]
@@ -284,7 +369,12 @@ def _staves() -> Image.Image:
             canvas.line(x + 10, y, x + 10, y - 46, fill="black", width=3)
             if note % 4 in (0, 2):
                 canvas.line(
-                    x + 10, y - 46, x + 64, top + 64 - 8 * ((3 * (note + 1) + 2 * stave) % 8) - 46, fill="black", width=6
+                    x + 10,
+                    y - 46,
+                    x + 64,
+                    top + 64 - 8 * ((3 * (note + 1) + 2 * stave) % 8) - 46,
+                    fill="black",
+                    width=6,
                 )
     return canvas.finished()
 
@@ -308,7 +398,7 @@ def _crossword() -> Image.Image:
 
 
 def _spirograph() -> Image.Image:
-    """Thin black curves on white that cross each other at every angle."""
+    """Thin black curves on white, crossing at every angle."""
     canvas = _Canvas(560, 560, "white")
     for inner, colour in ((83, "black"), (52, "#444444")):
         points = []
@@ -331,7 +421,9 @@ def _bicycle() -> Image.Image:
         canvas.ellipse(x, 310, 115, 115, outline=ink)
         for angle in range(0, 360, 24):
             turn = math.radians(angle)
-            canvas.line(x, 310, x + 112 * math.cos(turn), 310 + 112 * math.sin(turn), fill=ink, width=1)
+            canvas.line(
+                x, 310, x + 112 * math.cos(turn), 310 + 112 * math.sin(turn), fill=ink, width=1
+            )
     canvas.line(180, 310, 270, 160, 470, 160, 330, 310, 180, 310, fill=ink, width=5)
     canvas.line(330, 310, 255, 135, fill=ink, width=5)
     canvas.line(540, 310, 460, 120, 500, 100, 525, 110, fill=ink, width=5)
@@ -354,7 +446,12 @@ def _blueprint() -> Image.Image:
     canvas.line(480, 450, 480, 300, 680, 300, fill=ink, width=4)
     canvas.arc(250, 260, 70, 70, start=0, end=90, fill=ink, width=2)
     canvas.arc(480, 300, 60, 60, start=180, end=270, fill=ink, width=2)
-    for room, x, y in (("kitchen", 200, 165), ("living", 500, 180), ("bath", 580, 375), ("bedroom", 270, 370)):
+    for room, x, y in (
+        ("kitchen", 200, 165),
+        ("living", 500, 180),
+        ("bath", 580, 375),
+        ("bedroom", 270, 370),
+    ):
         canvas.text(x, y, room, size=30, fill=ink, anchor="mm")
     canvas.line(80, 485, 680, 485, fill=ink, width=2)
     canvas.text(380, 485, "12.40 m", size=20, fill=ink, anchor="mm")
@@ -383,11 +480,19 @@ def _editor() -> Image.Image:
     """A code editor with a dark theme: a sidebar, line numbers, coloured words."""
     canvas = _Canvas(900, 560, "#1e1e2e")
     canvas.box(0, 0, 190, 560, fill="#181825")
-    for row, name in enumerate(("src", "  app.py", "  queue.py", "  store.py", "tests", "  test_app.py", "README.md")):
+    for row, name in enumerate(
+        ("src", "  app.py", "  queue.py", "  store.py", "tests", "  test_app.py", "README.md")
+    ):
         if row == 2:
             canvas.box(0, 30 + 36 * row, 190, 62 + 36 * row, fill="#313244")
         canvas.text(16, 46 + 36 * row, name, size=19, fill="#cdd6f4")
-    words = (("def", "#cba6f7"), ("receive", "#89b4fa"), ("(self)", "#cdd6f4"), ("->", "#94e2d5"), ("Message", "#f9e2af"))
+    words = (
+        ("def", "#cba6f7"),
+        ("receive", "#89b4fa"),
+        ("(self)", "#cdd6f4"),
+        ("->", "#94e2d5"),
+        ("Message", "#f9e2af"),
+    )
     for row in range(16):
         y = 30 + 33 * row
         canvas.text(230, y, str(row + 1), size=18, fill="#6c7086", anchor="rm")
@@ -424,7 +529,7 @@ def _dialog() -> Image.Image:
 
 
 def _poster() -> Image.Image:
-    """Lettering of one luma: red and green words of equal brightness, which grey alone does not separate."""
+    """Lettering of one luma: red and green words of equal brightness, indistinguishable in grey."""
     canvas = _Canvas(640, 400, "#2e8b2e")
     canvas.text(320, 130, "OPEN", size=170, fill="#d43a2f", anchor="mm")
     canvas.box(0, 230, 640, 400, fill="#d43a2f")
@@ -477,7 +582,8 @@ def _logo_white() -> Image.Image:
 
 
 def _logo_two_tones() -> Image.Image:
-    """A logo of a dark blue and a light orange part on a transparent ground: no ground suits both by brightness alone."""
+    """A logo with a dark blue and a light orange part on a transparent ground. Judged by
+    brightness, no ground suits both."""
     canvas = _Canvas(600, 240, None)
     canvas.box(20, 30, 200, 210, fill="#172554", radius=36)
     canvas.polygon(60, 170, 110, 60, 160, 170, fill="#fdba74")
@@ -487,7 +593,8 @@ def _logo_two_tones() -> Image.Image:
 
 
 def _badge() -> Image.Image:
-    """White letters on a red disc on black: the disc is darker than the letters by little in a grey picture."""
+    """White letters on a red disc on black. In grey, the disc is only slightly darker than the
+    letters."""
     canvas = _Canvas(480, 480, "black")
     canvas.ellipse(240, 240, 215, 215, fill="#dc2626")
     canvas.text(240, 240, "404", size=190, fill="white", anchor="mm")
@@ -556,16 +663,18 @@ GRAPHICS: Final[dict[str, Callable[[], Image.Image]]] = {
     "staves": _staves,
     "terminal": _terminal,
 }
-"""Drawings by Pillow. Those whose names start with `logo_` have a transparent ground."""
+"""Drawings by Pillow. Names starting with `logo_` mark drawings with a transparent ground."""
 
 SEEDS_OF_PHOTOGRAPHS: Final = {"scanned_letter": 1, "scanned_form": 2}
 """Seed of the noise of each drawing that is `photographed`."""
 
 
-def _plot(draw: Callable[[Any], None], *, style: str = "default", size: tuple[float, float] = (7, 5)) -> Image.Image:
-    """Return the figure that `draw` fills, at 100 dpi."""
+def _plot(
+    draw: Callable[[Any], None], *, style: str = "default", size: tuple[float, float] = (7, 5)
+) -> Image.Image:
+    """Return the figure filled by `draw`, at 100 dpi."""
     import matplotlib.style  # noqa: PLC0415 - in the bench's environment only
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - imported on first use
 
     with matplotlib.style.context(style):
         figure = Figure(figsize=size, dpi=100)
@@ -609,7 +718,9 @@ def _heat(figure: Any) -> None:
 def _contours(figure: Any) -> None:
     axes = figure.subplots()
     y, x = np.mgrid[-3:3:120j, -3:3:120j]
-    height = 3 * (1 - x) ** 2 * np.exp(-(x**2) - (y + 1) ** 2) - 10 * (x / 5 - x**3 - y**5) * np.exp(-(x**2) - y**2)
+    height = 3 * (1 - x) ** 2 * np.exp(-(x**2) - (y + 1) ** 2) - 10 * (
+        x / 5 - x**3 - y**5
+    ) * np.exp(-(x**2) - y**2)
     axes.contour(x, y, height, levels=12, colors="black")
 
 
@@ -621,8 +732,12 @@ def _wireframe(figure: Any) -> None:
 
 
 def _italics(figure: Any) -> None:
-    figure.text(0.5, 0.66, "Quiet Gardens", ha="center", size=62, family="DejaVu Serif", style="italic")
-    figure.text(0.5, 0.3, "an evening of music", ha="center", size=34, family="STIXGeneral", style="italic")
+    figure.text(
+        0.5, 0.66, "Quiet Gardens", ha="center", size=62, family="DejaVu Serif", style="italic"
+    )
+    figure.text(
+        0.5, 0.3, "an evening of music", ha="center", size=34, family="STIXGeneral", style="italic"
+    )
 
 
 def _formula(figure: Any) -> None:

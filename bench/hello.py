@@ -1,4 +1,5 @@
-"""The smallest Flask application, to measure what Flask and gunicorn cost with the service's settings."""
+"""The smallest Flask application, to measure the cost of Flask and gunicorn with the service's
+settings."""
 
 from flask import Flask
 

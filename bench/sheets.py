@@ -1,4 +1,5 @@
-"""Sheets that show a picture beside its art by our styles, and by chafa and jp2a with the options that score best on it.
+"""Sheets that show a picture beside its art: our styles, and chafa and jp2a with their best-scoring
+options.
 
 python -m bench.sheets    # writes bench/sheets/*.png
 """
@@ -31,7 +32,8 @@ CHOSEN: Final = (
     "rendered_screenshot",
 )
 
-_PANEL_WIDTH: Final = 480  # three quarters of the 640 px that are scored: glyphs stay legible and files small
+# three quarters of the 640 px that are scored: glyphs stay legible and files small
+_PANEL_WIDTH: Final = 480
 _CAPTION_HEIGHT: Final = 22
 _GAP: Final = 8
 _GREYS: Final = 16  # halves the file size without a visible difference
@@ -51,11 +53,21 @@ class _Panels:
         ours = [engine for engine in OURS if engine.name in {"structure", "ramp"}]
         panels = [self._drawn(engine.name, engine.draw) for engine in ours]
         for program in ("chafa", "jp2a"):
-            plain = [peer for peer in PEERS if peer.characters == "ascii" and not peer.is_coloured and not peer.dark_on_light]
-            candidates = [
-                self._drawn(peer.name, peer.draw) for peer in plain if peer.program == program and installed_version(peer)
+            plain = [
+                peer
+                for peer in PEERS
+                if peer.characters == "ascii" and not peer.is_coloured and not peer.dark_on_light
             ]
-            panels.append(max(candidates, key=lambda panel: panel[0]) if candidates else (0, f"{program}: missing", None))
+            candidates = [
+                self._drawn(peer.name, peer.draw)
+                for peer in plain
+                if peer.program == program and installed_version(peer)
+            ]
+            panels.append(
+                max(candidates, key=lambda panel: panel[0])
+                if candidates
+                else (0, f"{program}: missing", None)
+            )
         ours_first = sorted(panels[: len(ours)], key=lambda panel: -panel[0])
         for _, caption, pixels in [*ours_first, *panels[len(ours) :]]:
             yield caption, np.zeros_like(self._reference.canvas) if pixels is None else pixels
@@ -81,7 +93,9 @@ def sheet(picture: Picture) -> Image.Image:
     for index, (caption, pixels) in enumerate(panels):
         left = index * (_PANEL_WIDTH + _GAP)
         pen.text((left + 4, _CAPTION_HEIGHT / 2), caption, font=font, fill=255, anchor="lm")
-        panel = Image.fromarray((255 * pixels).astype(np.uint8)).resize((_PANEL_WIDTH, panel_height), Image.Resampling.BOX)
+        panel = Image.fromarray((255 * pixels).astype(np.uint8)).resize(
+            (_PANEL_WIDTH, panel_height), Image.Resampling.BOX
+        )
         canvas.paste(panel, (left, _CAPTION_HEIGHT))
     return canvas
 
@@ -100,7 +114,10 @@ def report() -> Iterator[str]:
     SHEETS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         chosen = [picture for picture in pictures(Path(directory)) if picture.name in CHOSEN]
-        yield "Each sheet shows the image, the styles of asciist, and chafa and jp2a with the options that score best on it, at"
+        yield (
+            "Each sheet shows the image, the styles of asciist, and chafa and jp2a with the options"
+            " that score best on it, at"
+        )
         yield f"width {MAIN_WIDTH} in {MAIN_FONT}, at three quarters of the size that is scored:"
         yield ""
         for picture in chosen:

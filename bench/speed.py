@@ -1,8 +1,10 @@
-"""Time of a conversion compared with the fastest known decode of the same file, and time of imports.
+"""Time of a conversion compared with the fastest known decode of the same file, and time of
+imports.
 
-The baseline for a JPEG is libjpeg-turbo (simplejpeg) decoding only the luma at the same reduction; for PNG and WebP it is
-Pillow's own load. Each pair runs alternately in one process; the ratio is that of the medians. The images are made from one
-photograph of scikit-image, enlarged and with noise added so that the files have as many bytes per pixel as those of a camera.
+The baseline for a JPEG is libjpeg-turbo (simplejpeg) decoding only the luma at the same reduction;
+for PNG and WebP it is Pillow's own load. Each pair runs alternately in one process; the ratio is
+that of the medians. The images are made from one photograph of scikit-image, enlarged and with
+added noise, so that they compress like photographs of a camera.
 """
 
 import statistics
@@ -21,24 +23,32 @@ import simplejpeg
 import skimage.data
 from PIL import Image
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
-from devtools.images import encoded
+from tools.testing.drawing import convert
+from tools.testing.images import encoded
 
-EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "rocket.jpg"
+EXAMPLE: Final = Path(__file__).parent.parent / "docs" / "examples" / "rocket.jpg"
 SECONDS_PER_ROW: Final = 4.0
 MIN_ROUNDS, MAX_ROUNDS = 7, 400
 
-SIZES: Final = {"0.3 MP": (640, 480), "2 MP": (1632, 1224), "12 MP": (4000, 3000), "24 MP": (6000, 4000)}
-_NOISE: Final = 5.0  # standard deviation, of 255 levels: gives about 0.2 to 0.3 bytes per pixel at quality 85
+SIZES: Final = {
+    "0.3 MP": (640, 480),
+    "2 MP": (1632, 1224),
+    "12 MP": (4000, 3000),
+    "24 MP": (6000, 4000),
+}
+# standard deviation, of 255 levels: gives about 0.2 to 0.3 bytes per pixel at quality 85
+_NOISE: Final = 5.0
 
 STRUCTURE_GOALS: Final[dict[str, dict[int, float | None]]] = {
     "0.3 MP": {80: 1.2, 200: 3.5},
     "12 MP": {80: None, 200: None},
 }
-"""Maximum milliseconds that the style structure may take more than ramp, by size of the image and width of the art.
+"""Maximum difference in milliseconds between the styles structure and ramp, by image size and width
+of the art.
 
-Without a goal for 12 MP, because the styles decode that photograph at different sizes.
+12 MP has no goal, because the styles decode that photograph at different sizes.
 """
 
 _LIMITS: Final = Limits(max_image_bytes=100_000_000)
@@ -60,8 +70,11 @@ def report() -> Iterator[str]:
 
 @cache
 def photograph(width: int, height: int) -> Image.Image:
-    """Return a photograph of the given size. If that enlarges the original, noise with a fixed seed is added."""
-    image = Image.fromarray(skimage.data.stereo_motorcycle()[0]).resize((width, height), Image.Resampling.LANCZOS)
+    """Return a photograph of the given size. If that enlarges the original, noise with a fixed seed
+    is added."""
+    image = Image.fromarray(skimage.data.stereo_motorcycle()[0]).resize(
+        (width, height), Image.Resampling.LANCZOS
+    )
     if width < 741:  # the width of the original
         return image
     noise = np.random.default_rng(0).normal(0, _NOISE, (height, width, 1))
@@ -90,14 +103,16 @@ def art(image: bytes, width: int = 80, style: str = "ramp") -> Call:
 
 
 def luma_of_jpeg(image: bytes, reduction: int) -> Call:
-    """Return a call that decodes the luma of a JPEG file with simplejpeg, at 1/reduction of its size."""
+    """Return a call that decodes the luma of a JPEG file with simplejpeg, at 1/reduction of its
+    size."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(image)
     least = {"min_width": -(-width // reduction), "min_height": -(-height // reduction)}
     return lambda: simplejpeg.decode_jpeg(image, colorspace="GRAY", **least)
 
 
 def reduction_for(size: tuple[int, int], width: int, samples_per_column: int) -> int:
-    """Return the largest reduction (8, 4, 2 or 1) that leaves `samples_per_column` samples, as the decoder chooses it."""
+    """Return the largest reduction (8, 4, 2 or 1) that leaves `samples_per_column` samples. The
+    decoder chooses it the same way."""
     rows = width * size[1] // (2 * size[0])
     spare = min(size[0] // (width * samples_per_column), size[1] // (rows * samples_per_column))
     return max(reduction for reduction in (1, 2, 4, 8) if reduction <= max(1, spare))
@@ -109,7 +124,8 @@ def loaded(image: bytes) -> Call:
 
 
 def row(name: str, baseline: Call, ours: Call, goal: float | None) -> str:
-    """Time a conversion and its baseline; return a table row. `goal` is the maximum ratio, or None if there is no goal."""
+    """Time a conversion and its baseline; return a table row. `goal` is the maximum ratio, or None
+    if there is no goal."""
     baseline_ms, our_ms = alternate(baseline, ours)
     ratio = our_ms / baseline_ms
     verdict = "|" if goal is None else f"{goal:.2f} | {'yes' if ratio <= goal else 'no'}"
@@ -124,12 +140,16 @@ def _head(title: str, baseline: str, ours: str) -> Iterator[str]:
 
 
 def _jpegs() -> Iterator[str]:
-    yield from _head("JPEG, style ramp at width 80", "simplejpeg, luma at the same reduction", "asciist")
+    yield from _head(
+        "JPEG, style ramp at width 80", "simplejpeg, luma at the same reduction", "asciist"
+    )
     for name, size in SIZES.items():
         for quality in (85, 95):
             jpeg = encoded(photograph(*size), "JPEG", quality=quality)
             baseline = luma_of_jpeg(jpeg, reduction_for(size, 80, 2))
-            label = f"{name}, quality {quality}, {len(jpeg) / (size[0] * size[1]):.2f} bytes per pixel"
+            label = (
+                f"{name}, quality {quality}, {len(jpeg) / (size[0] * size[1]):.2f} bytes per pixel"
+            )
             yield row(label, baseline, art(jpeg), 1.15 if name == "0.3 MP" else 1.10)
     yield ""
 
@@ -138,7 +158,9 @@ def _progressive() -> Iterator[str]:
     size = SIZES["12 MP"]
     yield from _head("Progressive JPEG of 12 MP", "simplejpeg, luma of all scans", "asciist")
     for name, subsampling in (("4:2:0", 2), ("4:4:4", 0)):
-        jpeg = encoded(photograph(*size), "JPEG", quality=85, progressive=True, subsampling=subsampling)
+        jpeg = encoded(
+            photograph(*size), "JPEG", quality=85, progressive=True, subsampling=subsampling
+        )
         for style, samples in (("ramp", 2), ("structure", 4)):
             for width in (80, 200):
                 reduction = reduction_for(size, width, samples)
@@ -159,8 +181,13 @@ def _structure() -> Iterator[str]:
         for width, goal in goals.items():
             ramp_ms, structure_ms = alternate(art(jpeg, width), art(jpeg, width, "structure"))
             difference = structure_ms - ramp_ms
-            verdict = "|" if goal is None else f"{goal:.1f} | {'yes' if difference <= goal else 'no'}"
-            yield f"| JPEG of {name}, width {width} | {ramp_ms:.2f} | {structure_ms:.2f} | {difference:.2f} | {verdict} |"
+            verdict = (
+                "|" if goal is None else f"{goal:.1f} | {'yes' if difference <= goal else 'no'}"
+            )
+            yield (
+                f"| JPEG of {name}, width {width} | {ramp_ms:.2f} | {structure_ms:.2f} |"
+                f" {difference:.2f} | {verdict} |"
+            )
     yield ""
 
 
@@ -203,14 +230,19 @@ def _other_decoders() -> Iterator[str]:
 def _imports() -> Iterator[str]:
     """Time the start of fresh interpreters that import different modules; yield a table."""
     first_art = "from asciist.conversion import *; from asciist.limits import Limits; import sys; "
-    first_art += "convert(open(sys.argv[1], 'rb').read(), ConversionOptions(width=80, style='ramp'), Limits()); "
+    first_art += (
+        "convert(open(sys.argv[1], 'rb').read(), ConversionOptions(width=80, style='ramp'),"
+        " Limits()); "
+    )
     first_art += "assert 'numpy' not in sys.modules"
     programs = {
         "the interpreter alone": "pass",
         "asciist.conversion": "import asciist.conversion",
         "asciist.conversion, and converting a JPEG of 0.2 MP": first_art,
         "asciist.conversion and numpy": "import asciist.conversion, numpy",
-        "asciist.conversion, numpy and imagecodecs": "import asciist.conversion, numpy; from imagecodecs import spng_decode",
+        "asciist.conversion, numpy and imagecodecs": (
+            "import asciist.conversion, numpy; from imagecodecs import spng_decode"
+        ),
     }
     spent: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(12):

@@ -1,9 +1,11 @@
-"""A screen as a terminal shows it: text with colours, drawn in cells of 8x16 px.
+"""A screen as shown by a terminal: text with colours, drawn in cells of 8x16 px.
 
-Printable ASCII is drawn with the glyphs of `bench.scoring`. Blocks, quadrants, eighths, shades, sextants and braille patterns
-are drawn exactly: each part or dot fills its share of the cell. Many terminals draw blocks so; the dots of a braille font are
-smaller. Any other character, such as a wedge, comes from the first font that has it: those of `bench.scoring`, then GNU
-Unifont, whose cell is 8x16 px too. A character that no font has raises GlyphMissingError: it would count as a blank.
+Printable ASCII is drawn with the glyphs of `bench.scoring`. Blocks, quadrants, eighths, shades,
+sextants and braille patterns are drawn exactly: each part or dot fills its share of the cell. Many
+terminals draw blocks this way; the dots of a braille font are smaller. Any other character, such as
+a wedge, comes from the first font that contains it: the fonts of `bench.scoring`, then GNU Unifont,
+whose cell is 8x16 px too. A character missing from all fonts raises GlyphMissingError, because it
+would count as a blank.
 """
 
 import re
@@ -26,23 +28,27 @@ _OVERSAMPLING: Final = 8
 _ESCAPE: Final = re.compile(r"\x1b\[([0-9;:?]*)([A-Za-z])|(\r?\n)|([^\x1b\r\n])")
 _BASIC: Final = np.array(
     [
-        (0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), (229, 229, 229),
-        (127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0), (92, 92, 255), (255, 0, 255), (0, 255, 255), (255, 255, 255),
+        (0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0),
+    (0, 0, 238), (205, 0, 205), (0, 205, 205), (229, 229, 229),
+        (127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0),
+    (92, 92, 255), (255, 0, 255), (0, 255, 255), (255, 255, 255),
     ],
     np.uint8,
 )  # fmt: skip
-"""The 16 colours as xterm shows them by default."""
+"""The 16 default colours of xterm."""
 
 _SEXTANTS: Final = [bits for bits in range(1, 63) if bits not in {0b010101, 0b101010}]
-"""Patterns of U+1FB00 to U+1FB3B, by bits from the upper left to the lower right; the two columns are blocks of their own."""
+"""Patterns of U+1FB00 to U+1FB3B, by bits from the upper left to the lower right. The two solid
+columns are missing, because they are block elements."""
 _BRAILLE: Final = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))
-"""Column and row of the dot of each bit of a braille pattern; Unicode 16 section 21.1."""
+"""Column and row of the dot for each bit of a braille pattern; Unicode 16 section 21.1."""
 _QUADRANTS: Final = (4, 8, 1, 13, 9, 7, 11, 2, 6, 14)
 """Patterns of U+2596 to U+259F: 1 upper left, 2 upper right, 4 lower left, 8 lower right."""
 
 
 class GlyphMissingError(Exception):
-    """A character that no installed font has; the message says which, and how to install the fonts."""
+    """No installed font contains a character; the message names it and says how to install the
+    fonts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,8 @@ class Screen:
     background: NDArray[np.uint8]
 
     def coverage(self, font: str) -> Floats:
-        """Return how much of each pixel the characters cover, shape (16 * rows, 8 * columns), values from 0 to 1.
+        """Return the share of each pixel that the characters cover, shape (16 * rows, 8 * columns),
+        values from 0 to 1.
 
         Raises GlyphMissingError and FontMissingError.
         """
@@ -67,17 +74,21 @@ class Screen:
         return cells.transpose(0, 2, 1, 3).reshape(rows * CELL_HEIGHT, columns * CELL_WIDTH)
 
     def pixels(self, font: str) -> Floats:
-        """Return the sRGB pixels, shape (16 * rows, 8 * columns, 3), values from 0 to 1. Raises as `coverage`."""
+        """Return the sRGB pixels, shape (16 * rows, 8 * columns, 3), values from 0 to 1. Raises the
+        errors of `coverage`."""
         coverage = self.coverage(font)[:, :, None]
         foreground, background = (
-            (colours.astype(np.float32) / 255).repeat(CELL_HEIGHT, axis=0).repeat(CELL_WIDTH, axis=1)
+            (colours.astype(np.float32) / 255)
+            .repeat(CELL_HEIGHT, axis=0)
+            .repeat(CELL_WIDTH, axis=1)
             for colours in (self.foreground, self.background)
         )
         return coverage * foreground + (1 - coverage) * background
 
 
 def screen(art: str, columns: int, *, dark_on_light: bool = False) -> Screen:
-    """Show text with the colours of its escape codes (SGR of ISO 6429 and ISO 8613-6) on a black, or a white, terminal.
+    """Render text with the colours of its escape codes (SGR of ISO 6429 and ISO 8613-6) on a black
+    or white terminal.
 
     Short lines are padded with blanks and long ones cut. Other escape codes are ignored.
     """
@@ -95,15 +106,24 @@ def screen(art: str, columns: int, *, dark_on_light: bool = False) -> Screen:
         elif character:
             if column < columns:
                 characters[row, column] = character
-                foreground[row, column], background[row, column] = reversed(colours) if reverse else colours
+                foreground[row, column], background[row, column] = (
+                    reversed(colours) if reverse else colours
+                )
             column += 1
         elif final == "m":
             reverse = _select(codes, colours, default, reverse=reverse)
     return Screen(characters=characters, foreground=foreground, background=background)
 
 
-def _select(codes: str, colours: list[NDArray[np.uint8]], default: tuple[NDArray[np.uint8], ...], *, reverse: bool) -> bool:
-    """Apply one SGR sequence to `colours`, foreground and background; return whether they are exchanged."""
+def _select(
+    codes: str,
+    colours: list[NDArray[np.uint8]],
+    default: tuple[NDArray[np.uint8], ...],
+    *,
+    reverse: bool,
+) -> bool:
+    """Apply one SGR sequence to `colours`, foreground and background; return True if they are
+    swapped."""
     numbers = iter([int(code or 0) for code in re.split("[;:]", codes)])
     for number in numbers:
         if number == 0:
@@ -148,7 +168,12 @@ def _glyph(character: str, font: str) -> Floats:
     if 0x1FB00 <= code <= 0x1FB3B:
         bits = _SEXTANTS[code - 0x1FB00]
         return _boxes(
-            [(x / 2, y / 3, x / 2 + 1 / 2, y / 3 + 1 / 3) for y in range(3) for x in range(2) if bits >> 2 * y + x & 1]
+            [
+                (x / 2, y / 3, x / 2 + 1 / 2, y / 3 + 1 / 3)
+                for y in range(3)
+                for x in range(2)
+                if bits >> 2 * y + x & 1
+            ]
         )
     if 0x2800 <= code <= 0x28FF:
         dots = [dot for bit, dot in enumerate(_BRAILLE) if code >> bit & 1]
@@ -163,8 +188,20 @@ def _block(code: int) -> Floats:
         return np.full((CELL_HEIGHT, CELL_WIDTH), (code - 0x2590) / 4, np.float32)
     if code >= 0x2596:
         bits = _QUADRANTS[code - 0x2596]
-        return _boxes([(x / 2, y / 2, x / 2 + 1 / 2, y / 2 + 1 / 2) for y in (0, 1) for x in (0, 1) if bits >> 2 * y + x & 1])
-    special = {0x2580: (0, 0, 1, 0.5), 0x2590: (0.5, 0, 1, 1), 0x2594: (0, 0, 1, 1 / 8), 0x2595: (7 / 8, 0, 1, 1)}
+        return _boxes(
+            [
+                (x / 2, y / 2, x / 2 + 1 / 2, y / 2 + 1 / 2)
+                for y in (0, 1)
+                for x in (0, 1)
+                if bits >> 2 * y + x & 1
+            ]
+        )
+    special = {
+        0x2580: (0, 0, 1, 0.5),
+        0x2590: (0.5, 0, 1, 1),
+        0x2594: (0, 0, 1, 1 / 8),
+        0x2595: (7 / 8, 0, 1, 1),
+    }
     if code in special:
         return _boxes([special[code]])
     if code <= 0x2588:
@@ -183,7 +220,7 @@ def _boxes(boxes: list[tuple[float, float, float, float]]) -> Floats:
 
 
 def _overlap(start: float, end: float, size: int) -> Floats:
-    """Return how much of each of `size` pixels lies between `start` and `end`."""
+    """Return the share of each of `size` pixels that lies between `start` and `end`."""
     edges = np.arange(size)
     return np.clip(np.minimum(end, edges + 1) - np.maximum(start, edges), 0, 1).astype(np.float32)
 
@@ -192,7 +229,9 @@ def _from_fonts(character: str) -> Floats:
     for file in (*FONTS.values(), *_FALLBACKS):
         if file.exists() and ord(character) in _code_points(file):
             return _drawn(character, file)
-    raise GlyphMissingError(f"no font has {character!r} (U+{ord(character):04X}): apt-get install fonts-unifont")
+    raise GlyphMissingError(
+        f"no font has {character!r} (U+{ord(character):04X}): apt-get install fonts-unifont"
+    )
 
 
 @cache
@@ -209,6 +248,10 @@ def _drawn(character: str, file: Path) -> Floats:
     face = ImageFont.truetype(str(file), width / advance)
     ascent, descent = face.getmetrics()
     cell = Image.new("L", (width, height))
-    ImageDraw.Draw(cell).text((0, (height - ascent - descent) / 2 + ascent), character, font=face, fill=255, anchor="ls")
-    pixels = np.asarray(cell, np.float32).reshape(CELL_HEIGHT, _OVERSAMPLING, CELL_WIDTH, _OVERSAMPLING)
+    ImageDraw.Draw(cell).text(
+        (0, (height - ascent - descent) / 2 + ascent), character, font=face, fill=255, anchor="ls"
+    )
+    pixels = np.asarray(cell, np.float32).reshape(
+        CELL_HEIGHT, _OVERSAMPLING, CELL_WIDTH, _OVERSAMPLING
+    )
     return pixels.mean((1, 3)) / 255

@@ -1,12 +1,14 @@
-"""Generate the documents whose tables come from the code: `python -m docs.generate`.
+"""Generate the documents with tables that come from the code: `python -m docs.generate`.
 
-docs/templates/ has a template with the prose of each document. This module collects the rows of the tables. Other documents
-have generated parts, between two comments.
+docs/templates/ contains a template with the prose of each document; this module collects the rows
+of the tables. Other documents have generated parts, between two comments.
 """
 
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from importlib.metadata import version
@@ -19,19 +21,20 @@ from click.testing import CliRunner
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from asciist import cli, formats
+from asciist.art.forms import FORMS
 from asciist.errors import AsciistError
 from asciist.limits import Limits
 from asciist.options import COLORS, STYLES, ConversionOptions
 from asciist.settings import BACKENDS, METRICS_SINKS, REPLY_PATHS, Settings
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import CATALOGUE
-from azure_stacks import environment as azure
-from azure_stacks.alarms import WITHOUT_SIGNAL, Metric, Query, azure_alarms
-from devtools.capacity import Load, as_text, capacity
-from observability.alarms import ALARMS
+from operations.capacity import Load, capacity
+from operations.observability.alarms import ALARMS
 from service.errors import STATUSES
 from service.openapi import dereferenced
 from service.openapi import document as openapi_document
+from stacks.azure import environment as azure
+from stacks.azure.alarms import WITHOUT_SIGNAL, Metric, Query, azure_alarms
 from stacks.environment import CHOICES, Sizes
 from stacks.environment import Environment as Deployment
 
@@ -46,7 +49,8 @@ TEMPLATES: Final = {
 _RATES: Final = (0.0, 10.0, 1000.0, 100_000.0, 1_000_000.0)
 """Requests per second of the columns of the table of costs."""
 _REQUESTS_OF_A_SLICE: Final = 3125
-"""Requests per second of a slice, in docs/decisions/0029-a-hundred-thousand-requests-a-second.md."""
+"""Requests per second of a slice, as in
+docs/decisions/0029-a-hundred-thousand-requests-a-second.md."""
 
 _COMPUTED_DEFAULTS: Final = {
     "data_dir": "`~/.cache/asciist`",
@@ -56,24 +60,27 @@ _COMPUTED_DEFAULTS: Final = {
 """Defaults that depend on the machine."""
 
 _CHOICES: Final = {"backend": BACKENDS, "metrics": METRICS_SINKS, "reply_path": REPLY_PATHS}
-"""Values of settings that accept only these."""
+"""Values of settings that accept only these values."""
 
 _BODY_NAMES: Final = {
     "application/json": "JSON",
     "application/octet-stream": "raw",
     "multipart/form-data": "form",
 }
-"""Names that the reference uses for the content types of request bodies."""
+"""Names of the content types of request bodies in the reference."""
 
 _HTTP_ERRORS: Final = {
     404: "No resource has this URL.",
     405: "The URL does not accept this method. `Allow` lists the methods it accepts.",
     414: "The URL is longer than 8 kB.",
     417: "`Expect` is not `100-continue`.",
-    431: "There are more than 100 headers, one has more than 8 kB, or all together have more than 16 kB.",
+    431: (
+        "There are more than 100 headers, one has more than 8 kB, or all together have more than"
+        " 16 kB."
+    ),
     500: "Internal error. The service's log has the details.",
 }
-"""Meaning of the statuses that have no class in `asciist.errors`."""
+"""Meaning of the statuses without a class in `asciist.errors`."""
 
 
 def render(path: Path) -> str:
@@ -94,6 +101,7 @@ def render(path: Path) -> str:
         image_formats=formats.LISTED,
         calls=list(_calls(paths)),
         options=list(_options(paths)),
+        forms=FORMS.values(),
         cell_weights=list(_cell_weights()),
         color_titles=[f"`{color}`" for color in COLORS],
         limits=list(_variables(Limits)),
@@ -101,17 +109,23 @@ def render(path: Path) -> str:
         environment=list(_keys()),
         sizes=[(f"`{name}`", meaning) for name, meaning in _field_docstrings(Sizes).items()],
         errors=sorted(_errors()),
-        metrics=[(f"`{metric.name}`", metric.type, metric.unit, _code_list(metric.tags)) for metric in CATALOGUE.values()],
+        metrics=[
+            (f"`{metric.name}`", metric.type, metric.unit, _code_list(metric.tags))
+            for metric in CATALOGUE.values()
+        ],
         log_fields=[(f"`{name}`", meaning) for name, meaning in logs.FIELDS.items()],
         decisions=list(_decisions()),
     )
 
 
 def render_parts(path: Path) -> str:
-    """Return the text of the document at `path` with its generated parts as they are now."""
+    """Return the text of the document at `path` with its generated parts brought up to date."""
     text = path.read_text()
     for name, part in PARTS[path].items():
-        start, end = f"<!-- Generated by `python -m docs.generate`: {name} -->\n", f"<!-- End of {name} -->\n"
+        start, end = (
+            f"<!-- Generated by `python -m docs.generate`: {name} -->\n",
+            f"<!-- End of {name} -->\n",
+        )
         before, found_start, rest = text.partition(start)
         _, found_end, after = rest.partition(end)
         if not (found_start and found_end):
@@ -121,49 +135,72 @@ def render_parts(path: Path) -> str:
 
 
 def _cost_of_dev() -> str:
-    return _output(
-        "--environment dev --requests-per-second 0", as_text([capacity(Load(requests_per_second=0), _deployment("dev"))])
-    )
+    return _output("--environment dev --requests-per-second 0")
 
 
 def _cost_of_prod() -> str:
-    columns = [capacity(Load(requests_per_second=rate), _deployment("prod")) for rate in _RATES]
-    return _output(f"--environment prod --requests-per-second {' '.join(f'{rate:.0f}' for rate in _RATES)}", as_text(columns))
+    rates = " ".join(f"{rate:.0f}" for rate in _RATES)
+    return _output(f"--environment prod --requests-per-second {rates}")
 
 
 def _cost_of_slices() -> str:
-    """Return a table of the design for the highest rates: what each of its steps costs."""
+    """Return a table with the cost of each step towards the highest rates."""
     today = _deployment("prod")
     callback = replace(today, replies="callback")
     a_day = replace(callback, sizes=replace(today.sizes, artifact_days=1))
     rows = []
     for rate in _RATES[-2:]:
         slices = round(rate / _REQUESTS_OF_A_SLICE)
-        steps = (("one deployment", today, 1), ("replies by callback", callback, 1), ("images kept for a day", a_day, 1))
+        steps = (
+            ("one deployment", today, 1),
+            ("replies by callback", callback, 1),
+            ("images kept for a day", a_day, 1),
+        )
         for name, deployment, parts in (*steps, (f"{slices} slices", a_day, slices)):
             usd = parts * capacity(Load(requests_per_second=rate / parts), deployment).usd_a_month
-            rows.append((f"{rate:,.0f}", name, f"{usd:,.0f}", f"{1000 * usd / rate / (730 * 3600):.4f}"))
-    return _table(("requests/s", "each step with those above it", "USD a month", "USD for a thousand requests"), rows)
+            rows.append(
+                (f"{rate:,.0f}", name, f"{usd:,.0f}", f"{1000 * usd / rate / (730 * 3600):.4f}")
+            )
+    return _table(
+        (
+            "requests/s",
+            "each step with those above it",
+            "USD a month",
+            "USD for a thousand requests",
+        ),
+        rows,
+    )
 
 
 def _deployment(name: str) -> Deployment:
-    """Return a deployment that needs no domain and nobody to page."""
+    """Return a valid deployment without a domain and without a recipient of alarms."""
     return Deployment.load(name, {"plain_http": "true", "pages_nobody": "true"})
 
 
-def _output(arguments: str, output: str) -> str:
-    return f"```\n$ .venv/bin/python -m bench.capacity {arguments}\n{output}\n```"
+def _output(arguments: str) -> str:
+    """Return a command of operations.capacity and its output."""
+    command = [sys.executable, "-m", "bench.capacity", *arguments.split()]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=DOCS.parent)
+    return f"```\n$ .venv/bin/python -m bench.capacity {arguments}\n{output.stdout}```"
 
 
 def _azure_keys() -> str:
-    """Return the keys of the file of a deployment on Azure."""
-    rows = [(f"`{name}`", meaning) for name, meaning in _field_docstrings(azure.Environment).items() if name != "environment"]
-    rows += [(f"`{name}` in `[sizes]`", meaning) for name, meaning in _field_docstrings(azure.Sizes).items()]
+    """Return the keys of a deployment's file on Azure."""
+    rows = [
+        (f"`{name}`", meaning)
+        for name, meaning in _field_docstrings(azure.Environment).items()
+        if name != "environment"
+    ]
+    rows += [
+        (f"`{name}` in `[sizes]`", meaning)
+        for name, meaning in _field_docstrings(azure.Sizes).items()
+    ]
     return _table(("key", "meaning"), rows)
 
 
 def _azure_alarms() -> str:
-    """Return the alarms that apply to Azure, each with its signal there, or why it has none."""
+    """Return the alarms that apply to Azure, each with its signal there, or the reason why there is
+    none."""
     signals = azure_alarms(azure.Environment.load("dev"))
     rows = [
         (
@@ -177,21 +214,31 @@ def _azure_alarms() -> str:
 
 
 def _azure_signal(signal: Metric | Query) -> str:
-    return f"`{signal.name}`" if isinstance(signal, Metric) else f"a query of `{signal.text.partition(' ')[0]}`"
+    return (
+        f"`{signal.name}`"
+        if isinstance(signal, Metric)
+        else f"a query of `{signal.text.partition(' ')[0]}`"
+    )
 
 
 PARTS: Final[dict[Path, dict[str, Callable[[], str]]]] = {
     DOCS / "operations.md": {"cost of dev": _cost_of_dev, "cost of prod": _cost_of_prod},
     DOCS / "operations-azure.md": {"keys": _azure_keys, "alarms": _azure_alarms},
-    DOCS / "decisions" / "0029-a-hundred-thousand-requests-a-second.md": {"cost of slices": _cost_of_slices},
+    DOCS / "decisions" / "0029-a-hundred-thousand-requests-a-second.md": {
+        "cost of slices": _cost_of_slices
+    },
 }
-"""Generated parts of the documents that have some, by name."""
+"""Generated parts, by document and name."""
 
 
 def _table(titles: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Return a Markdown table, without a newline at its end."""
     titles = list(titles)
-    cells = [titles, ["---" for _ in titles], *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    cells = [
+        titles,
+        ["---" for _ in titles],
+        *([str(cell).replace("|", "\\|") for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
@@ -203,8 +250,15 @@ def _calls(paths: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (call, summary, request bodies, statuses) of each operation."""
     for path, operations in paths.items():
         for method, operation in operations.items():
-            bodies = ", ".join(_BODY_NAMES[body] for body in operation.get("requestBody", {}).get("content", {}))
-            yield f"`{method.upper()} {path}`", operation["summary"], bodies, ", ".join(operation["responses"])
+            bodies = ", ".join(
+                _BODY_NAMES[body] for body in operation.get("requestBody", {}).get("content", {})
+            )
+            yield (
+                f"`{method.upper()} {path}`",
+                operation["summary"],
+                bodies,
+                ", ".join(operation["responses"]),
+            )
 
 
 def _options(paths: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -213,12 +267,19 @@ def _options(paths: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         schema = parameter["schema"]
         value = schema.get("default", "")
         default = str(value).lower() if isinstance(value, bool) else str(value)
-        yield f"`{parameter['name']}`", _values(schema), f"`{default}`" if default else "", parameter["description"]
+        yield (
+            f"`{parameter['name']}`",
+            _values(schema),
+            f"`{default}`" if default else "",
+            parameter["description"],
+        )
 
 
 def _values(schema: dict[str, Any]) -> str:
     if "enum" in schema:
-        return _code_list(str(value).lower() if isinstance(value, bool) else value for value in schema["enum"])
+        return _code_list(
+            str(value).lower() if isinstance(value, bool) else value for value in schema["enum"]
+        )
     if schema["type"] == "integer":
         return f"{schema['minimum']} to {schema['maximum']}"
     if schema["type"] == "boolean":
@@ -227,9 +288,12 @@ def _values(schema: dict[str, Any]) -> str:
 
 
 def _cell_weights() -> Iterator[tuple[object, ...]]:
-    """Yield (style, characters for which a cell counts in each of `COLORS`)."""
+    """Yield (style, characters that a cell counts for in each of `COLORS`)."""
     for style in STYLES:
-        yield f"`{style}`", *(ConversionOptions(width=1, style=style, color=color).cell_weight for color in COLORS)
+        yield (
+            f"`{style}`",
+            *(ConversionOptions(width=1, style=style, color=color).cell_weight for color in COLORS),
+        )
 
 
 def _variables(owner: type) -> Iterator[tuple[str, str, str]]:
@@ -237,18 +301,26 @@ def _variables(owner: type) -> Iterator[tuple[str, str, str]]:
     meanings = _field_docstrings(owner)
     for field in fields(owner):
         if field.name != "limits":
-            choices = f" One of {_code_list(_CHOICES[field.name])}." if field.name in _CHOICES else ""
+            choices = (
+                f" One of {_code_list(_CHOICES[field.name])}." if field.name in _CHOICES else ""
+            )
             yield f"`ASCIIST_{field.name.upper()}`", _default(field), meanings[field.name] + choices
 
 
 def _keys() -> Iterator[tuple[str, str, str]]:
-    """Yield (key, default, meaning) of each key of a deployment's file, except for its sizes."""
+    """Yield (key, default, meaning) of each key of a deployment's file, without its sizes."""
     meanings = _field_docstrings(Deployment)
     for field in fields(Deployment):
         if field.default is not MISSING:
             choices = f" One of {_code_list(CHOICES[field.name])}." if field.name in CHOICES else ""
-            default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-            yield f"`{field.name}`", f"`{default}`" if default else "", meanings[field.name] + choices
+            default = (
+                str(field.default).lower() if isinstance(field.default, bool) else field.default
+            )
+            yield (
+                f"`{field.name}`",
+                f"`{default}`" if default else "",
+                meanings[field.name] + choices,
+            )
 
 
 def _default(field: "Field[Any]") -> str:
@@ -259,11 +331,17 @@ def _default(field: "Field[Any]") -> str:
 
 def _field_docstrings(owner: type) -> dict[str, str]:
     """Return the docstring below each field of a dataclass, on one line."""
-    definition = next(node for node in ast.walk(ast.parse(inspect.getsource(owner))) if isinstance(node, ast.ClassDef))
+    definition = next(
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(owner)))
+        if isinstance(node, ast.ClassDef)
+    )
     docstrings = {}
     for field, docstring in pairwise(definition.body):
         match field, docstring:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                value=ast.Constant(value=str(text))
+            ):
                 docstrings[name] = _one_line(text)
     return docstrings
 
@@ -278,7 +356,11 @@ def _errors() -> Iterator[tuple[int, str, str]]:
 
 
 def _leaves(error: type[AsciistError]) -> Iterator[type[AsciistError]]:
-    subclasses = [subclass for subclass in error.__subclasses__() if subclass.__module__ == AsciistError.__module__]
+    subclasses = [
+        subclass
+        for subclass in error.__subclasses__()
+        if subclass.__module__ == AsciistError.__module__
+    ]
     if not subclasses:
         yield error
     for subclass in subclasses:
@@ -286,9 +368,13 @@ def _leaves(error: type[AsciistError]) -> Iterator[type[AsciistError]]:
 
 
 def _help(*arguments: str) -> str:
-    """Return what the `asciist` command prints for `arguments` on a terminal of 100 columns."""
+    """Return the output of the `asciist` command for `arguments` on a terminal of 100 columns."""
     result = CliRunner().invoke(
-        cli.main, [*arguments, "--help"], prog_name="asciist", terminal_width=100, catch_exceptions=False
+        cli.main,
+        [*arguments, "--help"],
+        prog_name="asciist",
+        terminal_width=100,
+        catch_exceptions=False,
     )
     return result.output.rstrip("\n")
 
@@ -302,7 +388,7 @@ class _Command:
     options: list[tuple[str, str]]
     """(flags, description) of each option."""
     own_options: list[tuple[str, str]]
-    """Options that `asciist` itself does not have."""
+    """Options that `asciist` itself does not accept."""
     sections: dict[str, list[tuple[str, str]]]
 
 
@@ -311,14 +397,25 @@ def _manual() -> list[_Command]:
     context = click.Context(cli.main, info_name="asciist")
     main = _command(context, cli.main.nameless, cli.main, known=[])
     others = [
-        _command(click.Context(command, info_name=name, parent=context), command, command, known=main.options)
+        _command(
+            click.Context(command, info_name=name, parent=context),
+            command,
+            command,
+            known=main.options,
+        )
         for name, command in cli.main.commands.items()
     ]
     return [main, *others]
 
 
-def _command(context: click.Context, parsed: click.Command, described: click.Command, known: list[tuple[str, str]]) -> _Command:
-    """Return the command that parses the arguments like `parsed` and has the text of `described`."""
+def _command(
+    context: click.Context,
+    parsed: click.Command,
+    described: click.Command,
+    known: list[tuple[str, str]],
+) -> _Command:
+    """Return the command that parses its arguments like `parsed` and is described by
+    `described`."""
     options = [
         record
         for parameter in parsed.params
@@ -326,15 +423,21 @@ def _command(context: click.Context, parsed: click.Command, described: click.Com
     ]
     return _Command(
         usage=f"{context.command_path} {' '.join(parsed.collect_usage_pieces(context))}",
-        paragraphs=[_one_line(paragraph) for paragraph in inspect.cleandoc(described.help or "").split("\n\n")],
+        paragraphs=[
+            _one_line(paragraph)
+            for paragraph in inspect.cleandoc(described.help or "").split("\n\n")
+        ],
         options=options,
         own_options=[option for option in options if option not in known],
         sections=getattr(described, "sections", {}),
     )
 
 
-_ROFF: Final = str.maketrans({"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"})
-"""Escapes of characters that roff would replace by typographic ones, or that have a meaning in its macros."""
+_ROFF: Final = str.maketrans(
+    {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", '"': "\\(dq"}
+)
+"""Escapes of characters that roff would replace with typographic ones, or that its macros
+interpret."""
 
 
 def _roff(text: str) -> str:

@@ -1,8 +1,9 @@
-"""Take the screenshots in docs/images of the page: page.webp (animated), page-phone.png, and the gallery.
+"""Take the screenshots of the page in docs/images: page.webp (animated), page-phone.png, and the
+gallery.
 
     python -m docs.pictures
 
-Each gallery picture in docs/gallery.md is the art that the command below it makes.
+Each picture of the gallery is the output of the command below it in docs/gallery.md.
 """
 
 import json
@@ -14,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from devtools.browser import chromium
-from devtools.server import temporary_server
+from tools.testing.browser import chromium
+from tools.testing.server import temporary_server
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -41,7 +42,15 @@ class Film:
     def save(self, path: Path) -> None:
         """Write the animation as WebP."""
         first, *others = self._frames
-        first.save(path, save_all=True, append_images=others, duration=self._durations, loop=0, quality=60, method=6)
+        first.save(
+            path,
+            save_all=True,
+            append_images=others,
+            duration=self._durations,
+            loop=0,
+            quality=60,
+            method=6,
+        )
 
 
 def wait_for_art(page: Page, columns: int) -> None:
@@ -50,7 +59,7 @@ def wait_for_art(page: Page, columns: int) -> None:
 
 
 def film(browser: Browser, url: str) -> None:
-    """Write page.webp: an image is dropped, the slider moves, and the styles change."""
+    """Write page.webp: drop an image, move the slider, and change the styles."""
     page = browser.new_page(viewport=SIZE, color_scheme="light")
     page.goto(url)
     page.wait_for_load_state("networkidle")
@@ -59,7 +68,7 @@ def film(browser: Browser, url: str) -> None:
     page.evaluate("document.body.classList.add('dropping')")
     shots.take(700)
     page.evaluate("document.body.classList.remove('dropping')")
-    page.set_input_files("#image", ROOT / "examples" / "astronaut.jpg")
+    page.set_input_files("#image", ROOT / "docs" / "examples" / "astronaut.jpg")
     wait_for_art(page, int(page.locator("#width").input_value()))
     shots.take(1500)
     for columns in (*range(90, 29, -10), *range(40, 161, 15)):
@@ -68,11 +77,14 @@ def film(browser: Browser, url: str) -> None:
         shots.take(120)
     shots.take(1200)
     for style, is_coloured in (("structure", True), ("braille", False), ("blocks", True)):
-        page.locator("#color").set_checked(False)  # with ten thousand coloured spans, Playwright takes seconds for a click
+        # with ten thousand coloured spans, Playwright takes seconds for a click
+        page.locator("#color").set_checked(False)
         page.locator("#style").select_option(style)
         page.locator("#color").set_checked(is_coloured)
         variant = ".".join([style, "invert-auto", *(["ansi"] if is_coloured else [])])
-        expect(page.locator("#permalink")).to_have_attribute("href", re.compile(re.escape(f"/style/{variant}/")))
+        expect(page.locator("#permalink")).to_have_attribute(
+            "href", re.compile(re.escape(f"/style/{variant}/"))
+        )
         shots.take(1700)
     shots.save(IMAGES / "page.webp")
     page.close()
@@ -81,10 +93,14 @@ def film(browser: Browser, url: str) -> None:
 def phone(browser: Browser, url: str) -> None:
     """Write page-phone.png: the page on a phone, dark, with coloured art."""
     page = browser.new_page(
-        viewport={"width": 390, "height": 780}, device_scale_factor=2, is_mobile=True, has_touch=True, color_scheme="dark"
+        viewport={"width": 390, "height": 780},
+        device_scale_factor=2,
+        is_mobile=True,
+        has_touch=True,
+        color_scheme="dark",
     )
     page.goto(url)
-    page.set_input_files("#image", ROOT / "examples" / "coffee.webp")
+    page.set_input_files("#image", ROOT / "docs" / "examples" / "coffee.webp")
     wait_for_art(page, int(page.locator("#width").input_value()))
     page.locator("#color").check()
     expect(page.locator("#permalink")).to_have_attribute("href", re.compile("ansi"))
@@ -94,14 +110,20 @@ def phone(browser: Browser, url: str) -> None:
 
 
 def gallery(browser: Browser, url: str) -> None:
-    """Write the pictures of docs/gallery.md: run each command, open the art on the page, and download it as PNG."""
+    """Write the pictures of docs/gallery.md: run each command, open the art on the page, and
+    download it as PNG."""
     (IMAGES / "gallery").mkdir(parents=True, exist_ok=True)
     text = (ROOT / "docs" / "gallery.md").read_text()
     page = browser.new_page(viewport=SIZE)
     for name, command in re.findall(r"\]\(images/gallery/(\S+)\)\n\n```sh\n(.+)\n```", text):
-        curl = "curl --silent --show-error --fail-with-body --output /dev/null --write-out '%{header_json}' "
+        curl = (
+            "curl --silent --show-error --fail-with-body --output /dev/null --write-out"
+            " '%{header_json}' "
+        )
         local_command = command.replace("http://localhost:27244", url).replace("curl ", curl, 1)
-        answer = subprocess.run(["bash", "-c", local_command], cwd=ROOT, capture_output=True, text=True, check=True)
+        answer = subprocess.run(
+            ["bash", "-c", local_command], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         page.goto(url + json.loads(answer.stdout)["content-location"][0])
         if "color=" in command:
             expect(page.locator("#art b").first).to_be_attached()
@@ -109,7 +131,10 @@ def gallery(browser: Browser, url: str) -> None:
             page.get_by_role("link", name=".png").click()
         picture = Image.open(download.value.path()).convert("RGB")
         height = picture.height * GALLERY_WIDTH // picture.width
-        save(picture.resize((GALLERY_WIDTH, height), Image.Resampling.LANCZOS), IMAGES / "gallery" / name)
+        save(
+            picture.resize((GALLERY_WIDTH, height), Image.Resampling.LANCZOS),
+            IMAGES / "gallery" / name,
+        )
     page.close()
 
 

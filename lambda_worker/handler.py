@@ -1,4 +1,5 @@
-"""Lambda function that processes the messages of an SQS event and returns the ids of those that failed.
+"""Lambda function that processes the messages of an SQS event and returns the ids of failed
+messages.
 
 Lambda deletes all messages but those in `batchItemFailures`, which SQS redelivers.
 """
@@ -25,7 +26,8 @@ class BatchResponse(TypedDict):
     batchItemFailures: list[ItemFailure]
 
 
-def handler(event: dict[str, Any], context: object) -> BatchResponse:  # noqa: ARG001 - signature of a Lambda handler
+# Signature of a Lambda handler.
+def handler(event: dict[str, Any], context: object) -> BatchResponse:  # noqa: ARG001
     """Entry point named in the function's configuration."""
     return respond_to_batch(event, _responder())
 
@@ -49,10 +51,13 @@ def respond_to_batch(event: dict[str, Any], responder: Responder) -> BatchRespon
 
 
 def _age_seconds(attributes: dict[str, str]) -> float | None:
-    """Return the age of a message at its first delivery; None for a later one, whose time SQS does not tell."""
+    """Return the age of a message at its first delivery; None for a redelivery, whose time SQS does
+    not report."""
     if attributes["ApproximateReceiveCount"] != "1":
         return None
-    return (int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])) / 1000
+    return (
+        int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])
+    ) / 1000
 
 
 @cache

@@ -10,23 +10,32 @@ from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BaseConverter, ValidationError
 from werkzeug.sansio.utils import host_is_trusted
 
-from asciist.protocol.links import CAPABILITY_PATTERN, CODE_PATTERN, NAME_PATTERN, SPELLING_PATTERN, Links, code_as_read
+from asciist.art.forms import FORMS
+from asciist.protocol.links import (
+    CAPABILITY_PATTERN,
+    CODE_PATTERN,
+    NAME_PATTERN,
+    SPELLING_PATTERN,
+    Links,
+    code_as_read,
+)
 from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import ANY_HOST, Settings, items_of
-from service import answers, compression, errors, headers, routes
-from service.admission import Admission
-from service.cors import CrossOriginHeaders
-from service.files import SUFFIXES, Files
-from service.hot_answers import HotAnswers, SharedCounter
-from service.request_log import log_requests, log_unparsed
-from service.uploads import UploadRequest, Uploads
+from . import answers, compression, errors, headers, routes
+from .admission import Admission
+from .cors import CrossOriginHeaders
+from .files import Files
+from .hot_answers import HotAnswers, SharedCounter
+from .request_log import log_requests, log_unparsed
+from .uploads import UploadRequest, Uploads
 
 _TRIED_LAST: Final = 1000
 """Weight of a URL converter that werkzeug tries after all others."""
 
 _OF_ANY_HOST: Final = ("asciist.liveness", "asciist.readiness")
-"""Endpoints for which any host name is trusted: load balancers address health checks to an IP address."""
+"""Endpoints for which any host name is trusted: load balancers address health checks to an IP
+address."""
 
 
 class _Application(Flask):
@@ -35,8 +44,13 @@ class _Application(Flask):
 
     def make_default_options_response(self) -> Response:
         response = super().make_default_options_response()
-        # `OPTIONS *` asks for the methods of the server as a whole. The path `/` accepts all of them.
-        methods = self.url_map.bind("").allowed_methods("/") if request.environ["PATH_INFO"] == "*" else response.allow
+        # `OPTIONS *` asks for the methods of the server as a whole. The path `/` accepts all of
+        # them.
+        methods = (
+            self.url_map.bind("").allowed_methods("/")
+            if request.environ["PATH_INFO"] == "*"
+            else response.allow
+        )
         response.headers["Allow"] = ", ".join(sorted(methods))
         response.status_code = 204
         del response.headers["Content-Type"]  # the answer has no body
@@ -45,7 +59,11 @@ class _Application(Flask):
     def get_send_file_max_age(self, filename: str | None) -> int:
         if "v" in request.args:
             return headers.HASHED_STATIC_MAX_AGE
-        return headers.SCRIPT_MAX_AGE if filename and filename.endswith(".js") else headers.STATIC_MAX_AGE
+        return (
+            headers.SCRIPT_MAX_AGE
+            if filename and filename.endswith(".js")
+            else headers.STATIC_MAX_AGE
+        )
 
 
 class _LinkConverter(BaseConverter):
@@ -61,7 +79,8 @@ class _CodeConverter(BaseConverter):
 
 
 class _SpellingConverter(BaseConverter):
-    """The code of a short link as a person may spell it: in capitals, without hyphens, or with O for 0."""
+    """The code of a short link in any accepted spelling: in capitals, without hyphens, or with O
+    for 0."""
 
     regex = SPELLING_PATTERN
     weight = _TRIED_LAST - 1
@@ -74,13 +93,13 @@ class _SpellingConverter(BaseConverter):
 
 
 class _ColumnsConverter(BaseConverter):
-    """A width before a suffix, which begins with a dot."""
+    """A width followed by a suffix, which begins with a dot."""
 
     regex = r"[^./]+"
 
 
 class _SuffixConverter(BaseConverter):
-    regex = "|".join(map(re.escape, sorted(SUFFIXES, key=len, reverse=True)))
+    regex = "|".join(map(re.escape, sorted(FORMS, key=len, reverse=True)))
 
 
 class _NameConverter(BaseConverter):
@@ -104,13 +123,17 @@ def create_app(
 ) -> Flask:
     """Return the WSGI application.
 
-    `is_ready` returns True if a request sent now can be answered, `is_healthy` if this process does its part in that.
-    `store_problem` returns why art is not being stored; empty
-    if it is. `deletions` counts those of all processes that share it.
+    `is_ready` returns True if a request sent now can be answered, and `is_healthy` if this process
+    itself works. `store_problem` returns why art is not being stored; empty if it is. `deletions`
+    counts the deletions of all processes that share it.
     """
     deletions = deletions or SharedCounter()
     app = _Application(__name__)
-    app.url_map.converters |= {"link": _LinkConverter, "capability": _CapabilityConverter, "name": _NameConverter}
+    app.url_map.converters |= {
+        "link": _LinkConverter,
+        "capability": _CapabilityConverter,
+        "name": _NameConverter,
+    }
     app.url_map.converters |= {
         "code": _CodeConverter,
         "spelling": _SpellingConverter,
@@ -137,18 +160,23 @@ def create_app(
     )
     answers.register(app, settings, Files(admission))
     errors.register(app, admission)
-    app.wsgi_app = log_requests(HotAnswers(app.wsgi_app, metrics, deletions, links.image_id), metrics)  # type: ignore[assignment, method-assign]  # Flask's documented way
+    # Flask's documented way.
+    hot_answers = HotAnswers(app.wsgi_app, metrics, deletions, links.image_id)
+    app.wsgi_app = log_requests(hot_answers, metrics)  # type: ignore[assignment, method-assign]
 
     if settings.trusted_hosts != ANY_HOST:
         _check_hosts(app, items_of(settings.trusted_hosts))
     cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
-    app.extensions["asciist.refusal_headers"] = headers.OF_REFUSALS | cross_origin_headers.for_every_request()
+    app.extensions["asciist.refusal_headers"] = (
+        headers.OF_REFUSALS | cross_origin_headers.for_every_request()
+    )
     app.extensions["asciist.log_unparsed"] = partial(log_unparsed, metrics)
 
     @app.after_request
     def finish(response: Response) -> Response:
-        # The proxy `request` looks up its object at each use, which takes as long as the rest of these functions.
-        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
+        # The proxy `request` looks up its object at each use, which takes as long as the rest of
+        # these functions. The method is documented.
+        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
         cross_origin_headers.add(response, current_request)
         compression.encode(response, current_request)
         return response
@@ -159,7 +187,8 @@ def create_app(
 def _check_hosts(app: Flask, trusted_hosts: list[str]) -> None:
     """Make `app` refuse requests for other hosts.
 
-    Flask's own setting TRUSTED_HOSTS has no exceptions, distinguishes upper and lower case, and allows no page as the answer.
+    Flask's own setting TRUSTED_HOSTS has no exceptions, distinguishes upper and lower case, and
+    allows no page as the answer.
     """
 
     @app.before_request

@@ -1,7 +1,8 @@
-"""Admission control: which requests for a conversion one web process takes on.
+"""Admission control: decides which conversion requests a web process accepts.
 
-A request is refused on arrival if as many as the process may hold are in progress, if those in progress are expected to take
-too long, or if the request itself has been waiting too long for the process to notice it.
+A request is refused on arrival if the process already holds the maximum, if the requests in
+progress are expected to take too long, or if the request itself has waited too long for the process
+to notice it.
 """
 
 import logging
@@ -18,16 +19,16 @@ from asciist.settings import Settings
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT, REQUESTS_SHED
 
 _MAX_AGE_SECONDS: Final = 1.0
-"""Maximum seconds between the arrival of a request and the moment at which the process notices it."""
+"""Maximum seconds between the arrival of a request and its notice by the process."""
 
 _MAX_WAIT: Final = 0.5
 """Maximum expected time in the service, as a share of the request timeout."""
 
 _BUSY: Final = 16
-"""Requests in progress from which on the rate of completions is that of a saturated service."""
+"""Minimum requests in progress at which the completion rate is that of a saturated service."""
 
 _PROMISE_SECONDS: Final = 0.25
-"""Maximum seconds for which a promised place is kept."""
+"""Maximum seconds for which an admission slot is reserved by a promise."""
 
 _SMOOTHING: Final = 0.1
 """Weight of the latest value in the moving average of the seconds between two completions."""
@@ -41,18 +42,22 @@ _log = logging.getLogger(__name__)
 class Admission:
     """Bounds the requests for a conversion in progress in one process."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._metrics = metrics
         self._most = settings.max_requests_in_flight
         self._longest_wait_seconds = _MAX_WAIT * settings.request_timeout
         self._clock = clock
         self._lock = threading.Lock()
         self._in_progress = 0
-        self._promised: deque[float] = deque()  # times at which requests passed the door that have not been admitted yet
+        # times of the promises of slots that are not admitted yet
+        self._promised: deque[float] = deque()
         self._seconds_per_request = 0.0
         self._refused = 0  # since the last log line
         self._next_log_at = 0.0
-        self._completed_at: float | None = None  # time of the last completion, if the process was busy then
+        # time of the last completion, if the process was busy then
+        self._completed_at: float | None = None
 
     @property
     def is_full(self) -> bool:
@@ -69,14 +74,15 @@ class Admission:
         )
 
     def refuses(self, age_seconds: float) -> bool:
-        """Return whether a request that arrived `age_seconds` ago is refused before it is parsed, and count it if so."""
+        """Return whether a request that arrived `age_seconds` ago is refused before it is parsed,
+        and count it if so."""
         if not self.is_full and age_seconds <= _MAX_AGE_SECONDS:
             return False
         self.count_refused_unparsed(age_seconds)
         return True
 
     def promise_place(self) -> float:
-        """Keep a place for a request that was not refused and will be admitted at once, because all of it has arrived.
+        """Reserve an admission slot for a request that was not refused and has arrived completely.
 
         Return the promise, for `end_promise`.
         """
@@ -85,18 +91,19 @@ class Admission:
         return promise
 
     def end_promise(self, promise: float) -> None:
-        """End a promise when its request is answered. One that was refused for its headers, say, has not taken its place."""
+        """End a promise when its request is answered. It may never have taken its slot, for example
+        if its headers were refused."""
         with suppress(ValueError):
             self._promised.remove(promise)
 
     def count_refused_unparsed(self, age_seconds: float = 0.0) -> None:
-        """Count a request that is refused before it is parsed, and which the request log therefore does not see."""
+        """Count a request refused before parsing, which the request log does not see."""
         self._metrics.count(REQUESTS, status="503")
         self._metrics.distribution(REQUEST_DURATION, 1000 * age_seconds, status="503")
         self.count_refused()
 
     def count_refused(self) -> None:
-        """Count a refused request, and log from time to time how many there were."""
+        """Count a refused request, and log the number of refusals from time to time."""
         self._metrics.count(REQUESTS_SHED)
         self._refused += 1
         now = self._clock()
@@ -106,7 +113,7 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Hold one of the places for the duration of a `with` block. Raises OverloadedError."""
+        """Hold an admission slot for the duration of a `with` block. Raises OverloadedError."""
         with self._lock:
             if self._promised:
                 self._promised.popleft()
@@ -130,5 +137,7 @@ class Admission:
             return
         now = self._clock()
         if self._completed_at is not None:
-            self._seconds_per_request += _SMOOTHING * (now - self._completed_at - self._seconds_per_request)
+            self._seconds_per_request += _SMOOTHING * (
+                now - self._completed_at - self._seconds_per_request
+            )
         self._completed_at = now

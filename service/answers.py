@@ -1,13 +1,10 @@
-"""Responses: art and errors in the form that the client prefers, the usage text and the pages."""
+"""Responses: art and errors in the client's preferred form, the usage text and the pages."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from enum import Enum
 from functools import cache, lru_cache
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,46 +14,28 @@ from werkzeug.datastructures import Headers, MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from asciist import formats
-from asciist.animations import Animation, first_frame, is_animation
-from asciist.animations.documents import document as document_of
-from asciist.animations.documents import moving
+from asciist.art import Frame, forms
+from asciist.art.forms import Form, Policy
+from asciist.art.pictures import CARD_SIZE
 from asciist.errors import sentences
 from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.requester import ServedArt
 from asciist.settings import ANY_HOST, Settings
-from asciist.size import size_of
-from service import files, headers
-from service.crawlers import fetches_previews
-from service.files import Files
-from service.hot_answers import SERVED
-from service.openapi import dereferenced, document
-from service.streams import Streams
-from service.uploads import sends_json
+from . import headers
+from .crawlers import fetches_previews
+from .files import Files
+from .hot_answers import SERVED
+from .openapi import dereferenced, document
+from .streams import Streams
+from .uploads import sends_json
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_ESCAPE_CODES: Final = re.compile(r"\x1b\[[0-9;]*m")
-"""Terminal escape codes for colour, which are removed from art on a page."""
-
-
 _SAMPLE_WIDTHS: Final = (100, 64)
-"""Widths of the sample art on a wide and on a narrow screen, in columns, and the widths that the page first asks for."""
-
-
-_COLOURS: Final = {"none": "none", "ansi": "full", "html": "full", "ansi256": "256 colours", "ansi16": "16 colours"}
-"""Colour of art for a person, by the value of the option."""
-
-
-class Form(Enum):
-    """Forms of an answer, with their media types."""
-
-    JSON = "application/json"
-    TEXT = "text/plain"
-    HTML = "text/html"
-    PNG = "image/png"
-    SVG = "image/svg+xml"
+"""Widths of the sample art on a wide and on a narrow screen, in columns. The page's first
+conversion uses them, too."""
 
 
 class Answer(Response):
@@ -69,12 +48,21 @@ class Answer(Response):
         return headers
 
 
-_FILES: Final = {Form.PNG: "png", Form.SVG: "svg"}
-"""Suffixes of the forms that are files."""
+def _by_media_type() -> dict[str, Form]:
+    accepted: dict[str, Form] = {}
+    for form in (forms.JSON, forms.TXT, forms.HTML, *forms.FORMS.values()):
+        accepted.setdefault(form.media_type, form)
+    return accepted
+
+
+_ACCEPTED: Final = _by_media_type()
+"""Forms that Accept can select, by media type. `TXT` stands for text in the colours of the request,
+and `HTML` for a page."""
 
 
 def register(app: Flask, settings: Settings, art_files: Files) -> None:
-    """Store what answers depend on in the configuration of `app`, and define the variables of its templates."""
+    """Store the settings of answers in the configuration of `app`, and define the variables of its
+    templates."""
     limits = app.config["limits"] = settings.limits
     app.config["streams"] = Streams()
     app.config["any_host"] = settings.trusted_hosts == ANY_HOST
@@ -85,6 +73,7 @@ def register(app: Flask, settings: Settings, art_files: Files) -> None:
         return {
             "limits": limits,
             "formats": formats,
+            "forms": forms.FORMS,
             "options": OPTIONS,
             "styles": STYLES,
             "origin": origin(),
@@ -95,27 +84,21 @@ def register(app: Flask, settings: Settings, art_files: Files) -> None:
 def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Response:
     """Return art in the preferred form, with its caching headers.
 
-    `path` is that of its permanent URL. `image_path`, for whoever uploaded the image, converts it again and deletes it.
+    `path` is the path of its permanent URL. `image_path`, given only to the uploader, converts the
+    image again and deletes it.
     """
     form, varying = _form_of_art()
-    is_animated = is_animation(served.art)
-    is_link = request.method in ("GET", "HEAD")
-    is_page = form is Form.HTML and (is_link or served.options.color != "html")
-    is_document = served.options.color == "html" and form in (Form.HTML, Form.TEXT) and not is_page
-    is_streamed = is_animated and form is Form.TEXT and served.options.color != "html"
-    if is_streamed:
-        response = _stream(Animation.from_text(served.art))
-    elif is_document:
-        response = _art_document((document_of(Animation.from_text(served.art)) if is_animated else served.art) + "\n")
-    elif is_page:
+    of_colour = forms.of_colour(served.options.color)
+    is_page = form is forms.HTML and (_is_read() or of_colour is not forms.HTML)
+    form = of_colour if form is forms.TXT else form
+    is_streamed = served.art.movement is not None and form.media_type == "text/plain"
+    if is_page:
         response = _art_page(served, path)
-    elif form in _FILES:
-        response = _file(served, _FILES[form])
-    elif form is Form.JSON:
-        response = _json(_description(served, path))
+    elif is_streamed:
+        response = _stream(served, form)
     else:
-        response = _text(served.art + "\n")
-    may_be_shared = not is_page and not (form is Form.JSON and current_app.config["any_host"])
+        response = _in_form(served, form, path)
+    may_be_shared = not is_page and not (form is forms.JSON and current_app.config["any_host"])
     headers.for_art(
         response,
         served,
@@ -134,22 +117,23 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
 
 
 def stored_answer(served: ServedArt, *, path: str, suffix: str) -> Response:
-    """Return stored art in the form that a suffix names or, without one, that the client prefers. `path` is that of its URL."""
+    """Return stored art in the form named by a suffix, else in the client's preferred form. `path`
+    is the path of its URL."""
     return art_file(served, path=path, suffix=suffix) if suffix else art_answer(served, path=path)
 
 
 def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
-    """Return stored art in the form that a suffix names. `path` is that of its permanent URL."""
+    """Return stored art in the form named by a suffix. `path` is the path of its permanent URL."""
     request.environ[SERVED] = served
-    is_json = suffix == files.JSON_SUFFIX
-    response = _json(_description(served, path)) if is_json else _file(served, suffix)
+    form = forms.FORMS[suffix]
+    response = _in_form(served, form, path)
     headers.for_art(
         response,
         served,
         path=f"{path}.{suffix}",
         image_path="",
         is_page=False,
-        may_be_shared=not (is_json and current_app.config["any_host"]),
+        may_be_shared=not (form is forms.JSON and current_app.config["any_host"]),
         varying="",
     )
     response.add_etag()
@@ -157,8 +141,9 @@ def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
 
 
 def _description(served: ServedArt, path: str) -> dict[str, Any]:
-    """Return the fields of an answer in JSON: what describes the art, and the art last, because it is long."""
-    columns, rows = served.size
+    """Return the fields of an answer in JSON: the description of the art, and the art last, because
+    it is long."""
+    columns, rows = served.art.size
     return {
         "url": f"{origin()}{path}",
         "columns": columns,
@@ -166,17 +151,19 @@ def _description(served: ServedArt, path: str) -> dict[str, Any]:
         "style": served.options.style,
         **({} if served.invert is None else {"invert": served.invert}),
         "stored": served.was_stored,
-        **(_movement(Animation.from_text(served.art), served.options) if is_animation(served.art) else {"art": served.art}),
+        **_drawn(served, forms.of_colour(served.options.color)),
     }
 
 
 def is_submitted_form() -> bool:
-    """Return whether the request comes from the form of the page, without the page's script."""
-    return request.mimetype == "multipart/form-data" and _preferred_form() is Form.HTML
+    """Return True if the request comes from the page's form, submitted without the page's
+    script."""
+    return request.mimetype == "multipart/form-data" and _preferred_form() is forms.HTML
 
 
 def redirection(path: str, *, is_permanent: bool = False) -> Response:
-    """Redirect to a path: with 303, after a form, to what it has made; permanently, to the right spelling of a link."""
+    """Redirect to a path: after a form, with 303 to its result; permanently, to the canonical
+    spelling of a link."""
     response = _text(f"{origin()}{path}\n")
     response.status_code = 301 if is_permanent else 303
     headers.for_location(response, path)
@@ -187,39 +174,40 @@ def short_link(code: str) -> Response:
     """Return the URL of a short link in the preferred form, or redirect a browser to it."""
     path = f"/{code}"
     form = _preferred_form()
-    if form is Form.HTML:
+    if form is forms.HTML:
         return redirection(path)
     url = f"{origin()}{path}"
-    response = _json({"url": url}) if form is Form.JSON else _text(f"{url}\n")
+    response = _json({"url": url}) if form is forms.JSON else _text(f"{url}\n")
     response.status_code = 201
     headers.for_location(response, path)
     return response
 
 
-def _movement(animation: Animation, options: ConversionOptions) -> dict[str, Any]:
-    """Return the art of an animation in JSON, and the fields that a still image has not."""
-    numbers = {"plays": animation.plays, "shown_frames": animation.shown_frames, "image_frames": animation.image_frames}
-    if options.color == "html":
-        return {**numbers, "art": document_of(animation)}
-    frames = [{"milliseconds": frame.milliseconds, "art": frame.art} for frame in animation.frames]
-    return {**numbers, "art": animation.frames[0].art, "frames": frames}
-
-
-def _still(served: ServedArt) -> ServedArt:
-    """Return art with the first frame of an animation alone."""
-    return replace(served, art=first_frame(served.art)) if is_animation(served.art) else served
+def _drawn(served: ServedArt, form: Form) -> dict[str, Any]:
+    """Return art as text in JSON; for an animation, with its additional fields."""
+    movement = served.art.movement
+    if movement is None:
+        return {"art": _written(served, form).decode().removesuffix("\n")}
+    numbers = vars(movement)
+    if form is forms.HTML:
+        return {**numbers, "art": _written(served, form).decode().removesuffix("\n")}
+    texts = _files().texts(served, form, is_admitted=not _is_read())
+    frames = [{"milliseconds": milliseconds, "art": text} for text, milliseconds in texts]
+    return {**numbers, "art": texts[0][0], "frames": frames}
 
 
 def error_answer(status: int, message: str) -> Response:
     """Return an error in the preferred form: as JSON, as text, or as a page.
 
-    The page for a form is the one with the form. For a link, there is nothing but the error.
+    For a form, the page contains the form again. For a link, it contains only the error.
     """
     match _preferred_form():
-        case Form.JSON:
+        case forms.JSON:
             response = _json({"error": message})
-        case Form.HTML:
-            response = editor(error=message) if request.method == "POST" else _error_page(status, message)
+        case forms.HTML:
+            response = (
+                editor(error=message) if request.method == "POST" else _error_page(status, message)
+            )
         case _:
             response = _text(message + "\n")
     response.status_code = status
@@ -235,21 +223,23 @@ def deletion_answer() -> Response:
 
 
 def front_page() -> Response:
-    """Return the page to a browser and to a program that shows previews, and the usage text to other clients.
+    """Return the page to browsers and preview crawlers, and the usage text to other clients.
 
     Accept decides, then User-Agent.
     """
-    shows_pages = "Mozilla/" in request.headers.get("User-Agent", "") or fetches_previews(request.environ)
-    form = _preferred_form(default=Form.HTML if shows_pages else Form.TEXT)
-    response = editor() if form is Form.HTML else _text(render_template("usage.txt") + "\n")
+    shows_pages = "Mozilla/" in request.headers.get("User-Agent", "") or fetches_previews(
+        request.environ
+    )
+    form = _preferred_form(default=forms.HTML if shows_pages else forms.TXT)
+    response = editor() if form is forms.HTML else _text(render_template("usage.txt") + "\n")
     headers.for_front_page(response)
     return response
 
 
 def editor(*, error: str = "") -> Response:
-    """Return the page with the form that converts images, an error if there is one, and the sample art."""
+    """Return the page with the conversion form, an error if given, and the sample art."""
     samples = {width: _sample(width) for width in _SAMPLE_WIDTHS}
-    art_style = "".join(map(_size_style, ("art", "narrow"), map(size_of, samples.values())))
+    art_style = "".join(map(_size_style, ("art", "narrow"), map(_size_of, samples.values())))
     response = make_response(
         render_template(
             "editor.html",
@@ -264,34 +254,40 @@ def editor(*, error: str = "") -> Response:
 
 
 def _art_page(served: ServedArt, path: str) -> Response:
-    """Return the page that a link opens: the art, how it was made, and what can be done with it. `path` is that of the link."""
-    art = _characters(_still(served))
-    columns, rows = size = served.size
-    art_style = _size_style("art", size)
-    is_coloured = served.options.color != "none"
-    elements, motion = _coloured(served) if is_coloured else _moving(served) if is_animation(served.art) else ("", "")
+    """Return the page behind a link: the art, how it was made, and actions on it. `path` is the
+    path of the link."""
+    art = served.art
+    columns, rows = art.size
+    art_style = _size_style("art", art.size)
+    elements, motion = "", ""
+    if art.is_coloured or art.movement is not None:
+        elements, motion = _files().elements(served, is_admitted=not _is_read())
     response = make_response(
         render_template(
             "art.html",
             served=served,
             path=path,
             is_short=re.fullmatch(CODE_PATTERN, path[1:]) is not None,
-            art=Markup(elements) if elements else art,  # noqa: S704 - what made the document escapes
+            # What made the elements escapes.
+            art=Markup(elements.removesuffix("\n")) if elements else art.text,  # noqa: S704
             motion=Markup(motion),  # noqa: S704 - has only names and numbers
             columns=columns,
             rows=rows,
             making=_making(served, columns, rows),
             art_style=art_style,
-            card=f"{origin()}{path}.card.png" if files.is_drawable(art) else "",
-            card_size=files.CARD_SIZE,
+            card=f"{origin()}{path}.card.png" if forms.is_drawable(art) else "",
+            card_size=CARD_SIZE,
         )
     )
-    headers.for_page(response, art_style, *([motion] if motion else []), has_colours=is_coloured)
+    headers.for_page(
+        response, art_style, *([motion] if motion else []), has_colours=art.is_coloured
+    )
     return response
 
 
 def _size_style(element: str, size: tuple[int, int]) -> str:
-    """Return the rule with the columns and rows of the art in an element, from which the style sheet fits it into its place.
+    """Return a CSS rule with the columns and rows of the art in an element, for the style sheet to
+    fit it into the available space.
 
     The content security policy allows exactly this inline style, by its hash.
     """
@@ -300,38 +296,43 @@ def _size_style(element: str, size: tuple[int, int]) -> str:
 
 
 def _making(served: ServedArt, columns: int, rows: int) -> dict[str, str]:
-    """Return how art was made, for a person: its size, and the options that the page offers, by their labels."""
+    """Return a description of how art was made, for a person: its size, and the options that the
+    page offers, by their labels."""
     chosen = served.options
     others = {
         option.label: "yes" if getattr(chosen, name) is True else str(getattr(chosen, name))
         for name, option in OPTIONS.items()
-        if name not in ("width", "style", "color", "invert") and getattr(chosen, name) != option.default
+        if name not in ("width", "style", "color", "invert")
+        and getattr(chosen, name) != option.default
     }
     return {
         "Size": f"{columns} \u00d7 {rows} characters",
         "Style": chosen.style,
-        "Colour": _COLOURS[chosen.color],
-        "Background": "light" if served.is_dark_on_light else "dark",
+        "Colour": "full" if served.art.is_coloured else "none",
+        "Background": "light" if served.art.is_light else "dark",
         **others,
     }
 
 
 def _error_page(status: int, message: str) -> Response:
-    """Return a page that says what is wrong with a link, and shows nothing else."""
+    """Return a page that says only what is wrong with a link."""
     response = make_response(render_template("error.html", status=status, message=message))
     headers.for_page(response)
     return response
 
 
 def contract() -> dict[str, Any]:
-    """Return the OpenAPI document of this service, with the address that the client used as its server."""
+    """Return the OpenAPI document of this service, with the address used by the client as its
+    server."""
     return document(current_app.config["limits"], origin())
 
 
 def docs_page() -> Response:
     """Return the OpenAPI document as an HTML page."""
     described = contract()
-    response = make_response(render_template("docs.html", contract=described, paths=dereferenced(described)))
+    response = make_response(
+        render_template("docs.html", contract=described, paths=dereferenced(described))
+    )
     headers.for_docs_page(response)
     return response
 
@@ -345,44 +346,54 @@ def health_answer(status: int, text: str) -> Response:
 
 
 def readiness_answer(*, is_ready: bool, store_problem: str) -> Response:
-    """Return the answer to a readiness check. `store_problem` is why art is not being stored; empty if it is."""
+    """Return the answer to a readiness check. `store_problem` is the reason why art is not being
+    stored; empty if it is."""
     if not is_ready:
         return health_answer(503, "not ready")
-    return health_answer(200, sentences.ready_without_storing(store_problem) if store_problem else "ready")
+    return health_answer(
+        200, sentences.ready_without_storing(store_problem) if store_problem else "ready"
+    )
 
 
 def origin() -> str:
-    """Return the address of the service as the client sees it, such as `https://host`. For display only: clients control it."""
+    """Return the address of the service as the client sees it, such as `https://host`. For display
+    only: clients control it."""
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
     return f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
 
 
 def _form_of_art() -> tuple[Form, str]:
-    """Return the form of art, and the request headers that chose it.
+    """Return the form of art, and the request headers that selected it.
 
-    A program that shows previews gets the page, if it accepts anything, because the page describes its art to such programs.
+    Preview crawlers that accept anything get the page, because it describes its art to them.
     """
-    is_read = request.method in ("GET", "HEAD")
-    form, of_preview = _preferred_form(), _preferred_form(default=Form.HTML)
-    if not is_read or form is of_preview:
+    form, of_preview = _preferred_form(), _preferred_form(default=forms.HTML)
+    if not _is_read() or form is of_preview:
         return form, "Accept"
     return of_preview if fetches_previews(request.environ) else form, "Accept, User-Agent"
 
 
-def _preferred_form(default: Form | None = None) -> Form:
-    """Return the form that the Accept header prefers.
+def _is_read() -> bool:
+    """Return True if the request reads stored art, and was not admitted as a conversion."""
+    return request.method in ("GET", "HEAD")
 
-    Without a preference, return `default`, or if it is None, JSON for a JSON request and text for any other.
+
+def _preferred_form(default: Form | None = None) -> Form:
+    """Return the form preferred by the Accept header.
+
+    Without a preference, return `default`, or if it is None, JSON for a JSON request and text for
+    any other.
     """
-    default = default or (Form.JSON if sends_json(request) else Form.TEXT)
+    default = default or (forms.JSON if sends_json(request) else forms.TXT)
     accepted = request.environ.get("HTTP_ACCEPT", "")
     return _best_form(accepted, default) if accepted else default
 
 
 @lru_cache(maxsize=128)
 def _best_form(accepted: str, default: Form) -> Form:
-    forms = [default, *(form for form in Form if form is not default)]
-    return Form(parse_accept_header(accepted, MIMEAccept).best_match([form.value for form in forms]) or default.value)
+    media_types = [default.media_type, *(each for each in _ACCEPTED if each != default.media_type)]
+    best = parse_accept_header(accepted, MIMEAccept).best_match(media_types)
+    return _ACCEPTED[best] if best else default
 
 
 @cache
@@ -398,47 +409,41 @@ def _static_url(filename: str) -> str:
 
 @cache
 def _content_hash(filename: str) -> str:
-    return hashlib.sha256(Path(current_app.root_path, "static", filename).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(Path(current_app.root_path, "static", filename).read_bytes()).hexdigest()[
+        :12
+    ]
 
 
-def _characters(served: ServedArt) -> str:
-    return files.text_of(served) if served.options.color == "html" else _ESCAPE_CODES.sub("", served.art)
+def _size_of(text: str) -> tuple[int, int]:
+    return Frame(text=text).size
 
 
-def _coloured(served: ServedArt) -> tuple[str, str]:
-    """Return coloured art as HTML elements, and the style sheet that moves them, if any: those of its document."""
+def _files() -> Files:
     art_files: Files = current_app.config["files"]
-    document = art_files.file(served, "html").decode()
-    lines, _, rest = document.partition("<pre")[2].partition(">\n")[2].partition("</pre>")
-    return lines.rstrip("\n"), rest.partition("<style>")[2].partition("</style>")[0]
+    return art_files
 
 
-def _moving(served: ServedArt) -> tuple[str, str]:
-    """Return an animation without colours as HTML elements, and the style sheet that moves them."""
-    animation = Animation.from_text(served.art)
-    frames = [escape(frame.art, quote=False).split("\n") for frame in animation.frames]
-    moved = moving(frames, [frame.milliseconds for frame in animation.frames], plays=animation.plays)
-    return "\n".join(moved.lines), moved.style
-
-
-def _file(served: ServedArt, suffix: str) -> Response:
-    art_files: Files = current_app.config["files"]
-    response = Answer(art_files.file(served, suffix), content_type=files.CONTENT_TYPES[suffix])
-    if suffix in ("html", "svg"):
+def _in_form(served: ServedArt, form: Form, path: str) -> Response:
+    """Return an answer with art in a form. `path` is the path of its permanent URL."""
+    if form is forms.JSON:
+        return _json(_description(served, path))
+    response = Answer(_written(served, form), content_type=form.content_type)
+    if form.policy is Policy.DOCUMENT:
         headers.for_art_document(response)
     return response
 
 
-def _art_document(html: str) -> Response:
-    response = Answer(html, content_type="text/html; charset=utf-8")
-    headers.for_art_document(response)
-    return response
+def _written(served: ServedArt, form: Form) -> bytes:
+    """Return art in the form of a file."""
+    if form.media_type == "text/plain" and not served.art.is_coloured:
+        return f"{served.art.text}\n".encode()
+    return _files().file(served, form, is_admitted=not _is_read())
 
 
-def _stream(animation: Animation) -> Response:
+def _stream(served: ServedArt, form: Form) -> Response:
     streams: Streams = current_app.config["streams"]
-    stream = streams.begin(animation)
-    response = Answer(stream, content_type="text/plain; charset=utf-8")
+    stream = streams.begin(served.art, form)
+    response = Answer(stream, content_type=form.content_type)
     response.content_length = stream.length
     return response
 

@@ -1,4 +1,4 @@
-"""Asks the kernel when a connection received data, and how much of it waits to be read."""
+"""Asks the kernel when a connection last received data, and how many bytes are unread."""
 
 import array
 import fcntl
@@ -8,19 +8,23 @@ import termios
 from typing import Any, Final
 
 _LAST_RECEIVED: Final = struct.Struct("=8x12I")
-"""The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data was received last."""
+"""The first fields of Linux's `struct tcp_info`; the last of them is the milliseconds since data
+was last received."""
 
 
 def seconds_since_data(connection: Any) -> float:
-    """Return how long ago a TCP connection received data last; 0 where the system does not tell. Raises OSError."""
+    """Return the seconds since a TCP connection last received data; 0 where the system does not
+    report it. Raises OSError."""
     if not hasattr(socket, "TCP_INFO"):
         return 0.0
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
-    return float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
+    return (
+        float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
+    )
 
 
 def unread_bytes(connection: Any) -> int:
-    """Return how many bytes a connection has received that have not been read. Raises OSError."""
+    """Return the number of received but unread bytes of a connection. Raises OSError."""
     size = array.array("i", [0])
     fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
     return size[0]

@@ -1,4 +1,4 @@
-"""Programs that fetch a link to show a preview of it."""
+"""Crawlers that fetch a link to show a preview."""
 
 import re
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ _AGENTS: Final = re.compile(
     r"bot\b|facebookexternalhit|whatsapp|slack|telegram|mastodon|skypeuripreview|embedly|iframely|preview|pinterest|vkshare",
     re.IGNORECASE,
 )
-"""Parts of the User-Agent of such programs: those of chats, social networks and search engines."""
+"""Parts of the User-Agent of chats, social networks and search engines."""
 
 
 def fetches_previews(environ: Mapping[str, Any]) -> bool:
-    """Return whether a request, as a WSGI environment, comes from a program that shows previews of pages.
+    """Return whether a request, as a WSGI environment, comes from a crawler that shows previews of
+    pages.
 
-    Most of them send no Accept that tells them from curl.
+    Most crawlers send no Accept header that distinguishes them from curl.
     """
     return _AGENTS.search(environ.get("HTTP_USER_AGENT", "")) is not None

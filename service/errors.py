@@ -21,9 +21,9 @@ from asciist.errors import (
     sentences,
 )
 from asciist.telemetry import logs
-from service import headers
-from service.admission import Admission
-from service.answers import error_answer
+from . import headers
+from .admission import Admission
+from .answers import error_answer
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +47,13 @@ _HTTP_SENTENCES: Final = {
     405: sentences.METHOD_NOT_ALLOWED,
     413: sentences.REQUEST_TOO_LARGE,
 }
-"""Sentences for errors that Flask and werkzeug raise, by status. Other statuses have their standard name, in lower case."""
+"""Sentences for errors raised by Flask and werkzeug, by status. Other statuses have their standard
+name, in lower case."""
 
 
 def status_of(error: AsciistError) -> int:
-    """Return the HTTP status of an error: that of its class, or of the nearest listed base, or else 500."""
+    """Return the HTTP status of an error: the status of its class or of the nearest listed base,
+    else 500."""
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
@@ -63,10 +65,11 @@ def _answer_read_only(error: ReadOnlyError) -> Response:
 
 
 def register(app: Flask, admission: Admission) -> None:
-    """Make `app` answer every error in the form that the client prefers. Internal details are only logged.
+    """Make `app` answer every error in the form that the client prefers. Internal details are only
+    logged.
 
-    `admission` counts the requests refused for lack of capacity. Neither they nor those refused in read-only mode are errors in
-    the log.
+    `admission` counts requests refused for lack of capacity. The log does not record these, or
+    refusals in read-only mode, as errors.
     """
     app.register_error_handler(ReadOnlyError, _answer_read_only)
 
@@ -76,10 +79,13 @@ def register(app: Flask, admission: Admission) -> None:
         if isinstance(error, OverloadedError):
             admission.count_refused()
         elif status >= 500:
-            is_late = isinstance(error, DeadlineExceededError)  # its traceback would only show where the request waited
+            # its traceback would only show where the request waited
+            is_late = isinstance(error, DeadlineExceededError)
             _log.error("%s", error, exc_info=None if is_late else error)
         logs.add(error=error.public_message)
-        return error_answer(status, error.public_message if status != 500 else sentences.INTERNAL_ERROR)
+        return error_answer(
+            status, error.public_message if status != 500 else sentences.INTERNAL_ERROR
+        )
 
     @app.errorhandler(SecurityError)
     def answer_untrusted_host(_error: SecurityError) -> Response:
@@ -90,7 +96,8 @@ def register(app: Flask, admission: Admission) -> None:
     def answer_http_error(error: HTTPException) -> Response:
         status = error.code or 500
         if isinstance(error, MethodNotAllowed) and request.method in ("GET", "HEAD"):
-            return error_answer(404, sentences.NOT_FOUND)  # an unknown path, which the route of PUT matches
+            # an unknown path, which the route of PUT matches
+            return error_answer(404, sentences.NOT_FOUND)
         response = error_answer(status, _HTTP_SENTENCES.get(status, error.name.lower()))
         for name, value in error.get_headers():
             if name in ("Allow", "Location"):

@@ -1,4 +1,5 @@
-"""Example commands for every operation of the API, shown in its documentation. A test runs each and compares its output."""
+"""Example commands for every operation of the API, shown in its documentation. A test runs each and
+compares its output."""
 
 import json
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ SMALL: Final = _lines(
 
 
 ART_NAME: Final = "\u2026"
-"""Stands for the name of art or the code of a short link in an output, which differ between deployments."""
+"""Placeholder in outputs for the name of art or the code of a short link, which differ between
+deployments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A call in up to three languages, to be run in the directory of `heart.png`. Each prints the same."""
+    """A call in up to three languages, to be run in the directory of `heart.png`. Each prints the
+    same."""
 
     title: str
     command: str
@@ -55,19 +58,21 @@ class Example:
     python: str = ""
     """Standard library only, unless the title says otherwise."""
     javascript: str = ""
-    """Module for Node.js; what it calls is the same in a browser, where a file comes from a form or a drop."""
+    """Module for Node.js. Browsers support the same calls; their files come from a form or a
+    drop."""
     output: str = ""
-    """Output without the final newline; empty if it is too long to show. Contains `ART_NAME` in place of the name of art."""
+    """Output without the final newline; empty if it is too long to show. Contains `ART_NAME` in
+    place of the name of art."""
 
     @property
     def sources(self) -> dict[str, str]:
-        """The sources that there are, by language."""
+        """The available sources, by language."""
         sources = {"Shell": self.command, "Python": self.python, "JavaScript": self.javascript}
         return {language: source for language, source in sources.items() if source}
 
 
 def examples(origin: str) -> dict[str, list[Example]]:
-    """Return the examples by operation id, in an order in which they can be run.
+    """Return the examples by operation id, in an order that runs.
 
     `origin` is the address of the service, such as `https://host`.
     """
@@ -90,7 +95,13 @@ def examples(origin: str) -> dict[str, list[Example]]:
                 output='unknown option "colour": did you mean color?',
             ),
         ],
-        "convertNamed": [Example(title="A file", command=f"curl -T heart.png '{origin}/heart.png?width=16'", output=ART)],
+        "convertNamed": [
+            Example(
+                title="A file",
+                command=f"curl -T heart.png '{origin}/heart.png?width=16'",
+                output=ART,
+            )
+        ],
         "convertStoredImage": [
             Example(
                 title="Another style, without uploading the image again",
@@ -112,7 +123,9 @@ def examples(origin: str) -> dict[str, list[Example]]:
             Example(
                 title="The image and all its art",
                 command=f"""curl -X DELETE -w '%{{http_code}}' "{origin}{image}\"""",
-                python=_lines(*_python_upload(origin), "print(urlopen(Request(url, method='DELETE')).status)"),
+                python=_lines(
+                    *_python_upload(origin), "print(urlopen(Request(url, method='DELETE')).status)"
+                ),
                 javascript=_lines(
                     *_javascript_upload(origin),
                     "console.log((await fetch(url, { method: 'DELETE' })).status);",
@@ -128,18 +141,36 @@ def examples(origin: str) -> dict[str, list[Example]]:
             )
         ],
         "sharedArt": [
-            Example(title="By its short link", command=f'curl "$(curl -s -X POST "{origin}{of_defaults}")"', output=ART)
+            Example(
+                title="By its short link",
+                command=f'curl "$(curl -s -X POST "{origin}{of_defaults}")"',
+                output=ART,
+            )
         ],
-        "sharedFile": [Example(title="As text", command=f'curl "$(curl -s -X POST "{origin}{of_defaults}").txt"', output=ART)],
+        "sharedFile": [
+            Example(
+                title="As text",
+                command=f'curl "$(curl -s -X POST "{origin}{of_defaults}").txt"',
+                output=ART,
+            )
+        ],
         "shortLink": [
             Example(
-                title="A link to read aloud", command=f'curl -X POST "{origin}{of_defaults}"', output=f"{origin}/{ART_NAME}"
+                title="A link to read aloud",
+                command=f'curl -X POST "{origin}{of_defaults}"',
+                output=f"{origin}/{ART_NAME}",
             )
         ],
         "shortLinkOfVariant": [
-            Example(title="A link to read aloud", command=f'curl -X POST "{origin}{link}"', output=f"{origin}/{ART_NAME}")
+            Example(
+                title="A link to read aloud",
+                command=f'curl -X POST "{origin}{link}"',
+                output=f"{origin}/{ART_NAME}",
+            )
         ],
-        "storedArtOfVariant": [Example(title="By its URL", command=f'curl "{origin}{link}"', output=BLOCKS)],
+        "storedArtOfVariant": [
+            Example(title="By its URL", command=f'curl "{origin}{link}"', output=BLOCKS)
+        ],
         "storedFile": [
             Example(title="As text", command=f'curl "{origin}{of_defaults}.txt"', output=ART),
             Example(
@@ -148,7 +179,9 @@ def examples(origin: str) -> dict[str, list[Example]]:
                 output="image/png",
             ),
         ],
-        "storedFileOfVariant": [Example(title="As text", command=f'curl "{origin}{link}.txt"', output=BLOCKS)],
+        "storedFileOfVariant": [
+            Example(title="As text", command=f'curl "{origin}{link}.txt"', output=BLOCKS)
+        ],
         "health": [Example(title="Liveness", command=f"curl {origin}/healthz", output="ok")],
         "readiness": [Example(title="Readiness", command=f"curl {origin}/readyz", output="ready")],
         "openapi": [Example(title="The OpenAPI document", command=f"curl {origin}/openapi.json")],
@@ -209,7 +242,9 @@ def _conversions(origin: str) -> list[Example]:
         ),
         Example(
             title="JSON that describes the art",
-            command=f"curl -H 'Accept: application/json' --data-binary @heart.png '{origin}/?width=8'",
+            command=(
+                f"curl -H 'Accept: application/json' --data-binary @heart.png '{origin}/?width=8'"
+            ),
             python=_lines(
                 "import json",
                 "from pathlib import Path",
@@ -230,7 +265,9 @@ def _conversions(origin: str) -> list[Example]:
                 "});",
                 "console.log(JSON.stringify(await answer.json()));",
             ),
-            output=json.dumps(described | {"stored": True}, separators=(",", ":"), ensure_ascii=False),
+            output=json.dumps(
+                described | {"stored": True}, separators=(",", ":"), ensure_ascii=False
+            ),
         ),
         Example(
             title="JSON without a width",
@@ -241,7 +278,7 @@ def _conversions(origin: str) -> list[Example]:
 
 
 def _python_upload(origin: str) -> list[str]:
-    """Return the lines that upload the image, after which `url` is that of the image."""
+    """Return the lines that upload the image and set `url` to the image's URL."""
     return [
         "from pathlib import Path",
         "from urllib.parse import urljoin",
@@ -256,7 +293,7 @@ def _python_upload(origin: str) -> list[str]:
 
 
 def _javascript_upload(origin: str) -> list[str]:
-    """Return the lines that upload the image, after which `url` is that of the image."""
+    """Return the lines that upload the image and set `url` to the image's URL."""
     return [
         "import { openAsBlob } from 'node:fs';",
         "",

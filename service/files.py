@@ -1,130 +1,122 @@
-"""Files of art: the forms that its permanent URL has by suffix, made from the stored text.
+"""Files of art: forms of stored art that are expensive to write.
 
-A web process makes them itself: most take a few milliseconds, and a message to a worker would take longer. Those that it made
-last are kept, one is made at a time, and between the rows of art other requests proceed.
+A web process renders them itself: most take a few milliseconds, and a message to a worker would
+take longer. The latest files are cached. One is rendered at a time, and other requests proceed
+between the rows of art.
 """
 
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from typing import Final, TypeVar
 
-from asciist.animations import Animation, first_frame, is_animation
-from asciist.animations.documents import document
+from asciist.art import forms
+from asciist.art.forms import Form
 from asciist.options import ConversionOptions
 from asciist.protocol.requester import ServedArt
-from service.admission import Admission
+from .admission import Admission
 
 _MAX_BYTES: Final = 16_000_000
-"""Maximum bytes of the files that one process keeps, with what it takes to keep them."""
+"""Maximum bytes of the files cached by one process, including overhead."""
 
 _ENTRY_BYTES: Final = 1024
-"""Bytes of the place of a file, at most about."""
+"""Approximate maximum overhead of a cached file, in bytes."""
 
 _MAX_MOVING_BYTES: Final = 100_000_000
-"""Maximum bytes of a moving PNG before compression, as `asciist.pictures` counts them: 50,000 cells in colour, which take at
-most 33 us and 325 bytes each, so about 2 s of CPU time and less than 20 MB. Animations without colour, of which a cell takes at
-most 8 us, are always within it."""
+"""Maximum bytes of an animated PNG before compression, as counted by `asciist.art`: 65,000 cells in
+colour, in about 2 s of CPU time and less than 20 MB."""
 
-_TEXT: Final = "text/plain; charset=utf-8"
+_ELEMENTS: Final = "elements"
+"""Name of the elements of a page in the cache; they are not a file."""
 
-CONTENT_TYPES: Final = {
-    "png": "image/png",
-    "svg": "image/svg+xml",
-    "card.png": "image/png",
-    "html": "text/html; charset=utf-8",
-    "ansi": _TEXT,
-    "txt": _TEXT,
-}
-"""Content types of files by suffix."""
-
-JSON_SUFFIX: Final = "json"
-"""Suffix of the answer in JSON, which is not made from cells."""
-
-SUFFIXES: Final = (*CONTENT_TYPES, JSON_SUFFIX)
-"""Suffixes of a permanent URL, after a dot."""
-
-CARD_SIZE: Final = (1200, 630)
-"""Width and height of `card.png` in pixels, as `asciist.pictures` draws it."""
+_Piece = TypeVar("_Piece")
 
 _Key = tuple[str, ConversionOptions, bool, str]
 
 
 class Files:
-    """Makes files, and keeps the latest ones."""
+    """Renders files, and caches the latest ones."""
 
     def __init__(self, admission: Admission) -> None:
-        """A file that is not kept is made in one of the places of `admission`."""
+        """Rendering a file that is not cached takes a slot of `admission`, unless its request
+        already has one."""
         self._admission = admission
         self._lock = threading.Lock()
-        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[bytes, ...]] = OrderedDict()
         self._bytes = 0
 
-    def file(self, served: ServedArt, suffix: str) -> bytes:
-        """Return the file of art that has a suffix of CONTENT_TYPES. Raises UndrawableArtError, OverloadedError."""
-        key = (served.digest, served.options, served.is_dark_on_light, suffix)
+    def file(self, served: ServedArt, form: Form, *, is_admitted: bool = False) -> bytes:
+        """Return art in a form. Raises UndrawableArtError, OverloadedError."""
+
+        def make() -> tuple[bytes]:
+            return (b"".join(_paused(form.written(served.art, _MAX_MOVING_BYTES))),)
+
+        return self._made(served, form.suffix, make, is_admitted=is_admitted)[0]
+
+    def elements(self, served: ServedArt, *, is_admitted: bool = False) -> tuple[str, str]:
+        """Return the HTML elements of art on a page, and the style sheet that plays them; empty for
+        still art. Raises OverloadedError."""
+        from asciist.art import html  # noqa: PLC0415 - for colours it imports numpy
+
+        def make() -> tuple[bytes, ...]:
+            *_, made = _paused(html.elements(served.art))
+            return tuple(text.encode() for text in made or ())
+
+        lines, style = self._made(served, _ELEMENTS, make, is_admitted=is_admitted)
+        return lines.decode(), style.decode()
+
+    def texts(
+        self, served: ServedArt, form: Form, *, is_admitted: bool = False
+    ) -> list[tuple[str, int]]:
+        """Return each frame of an animation in a textual form, and its milliseconds. Raises
+        OverloadedError."""
+
+        def make() -> tuple[bytes, ...]:
+            return tuple(
+                f"{milliseconds} {text}".encode()
+                for text, milliseconds in _paused(forms.texts(served.art, form))
+            )
+
+        made = self._made(served, f"{form.suffix} frames", make, is_admitted=is_admitted)
+        frames = (frame.decode().partition(" ") for frame in made)
+        return [(text, int(milliseconds)) for milliseconds, _, text in frames]
+
+    def _made(
+        self,
+        served: ServedArt,
+        name: str,
+        make: Callable[[], tuple[bytes, ...]],
+        *,
+        is_admitted: bool,
+    ) -> tuple[bytes, ...]:
+        key = (served.digest, served.options.as_drawn(), served.art.is_light, name)
         kept = self._kept.get(key)
         if kept is not None:
             with suppress(KeyError):  # another thread has dropped it
                 self._kept.move_to_end(key)
             return kept
-        # One at a time, because several would take as long together, and as much memory as all of them.
-        with self._admission.admit(), self._lock:
-            return self._kept.get(key) or self._make(key, served)
+        # One at a time, because several would take as long together, and as much memory as all of
+        # them.
+        with nullcontext() if is_admitted else self._admission.admit(), self._lock:
+            return self._kept.get(key) or self._keep(key, make())
 
-    def _make(self, key: _Key, served: ServedArt) -> bytes:
-        from asciist import pictures  # noqa: PLC0415 - imports numpy, which few requests need
-
-        art, suffix, is_light = served.art, key[-1], served.is_dark_on_light
-        if is_animation(art) and suffix == "html":
-            return self._keep(key, f"{_moving_document(served)}\n".encode())
-        if is_animation(art) and suffix == "png":
-            animation = Animation.from_text(art)
-            frames = ((frame.art, frame.milliseconds) for frame in animation.frames)
-            drawn = pictures.moving_png(frames, plays=animation.plays, is_light=is_light, max_bytes=_MAX_MOVING_BYTES)
-        else:
-            drawn = pictures.file(first_frame(art) if is_animation(art) else art, suffix, is_light=is_light)
-        pieces = []
-        for piece in drawn:
-            pieces.append(piece)
-            time.sleep(0)
-        return self._keep(key, b"".join(pieces))
-
-    def _keep(self, key: _Key, made: bytes) -> bytes:
-        """Keep a file, and return it."""
+    def _keep(self, key: _Key, made: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Cache a rendered file, and return it."""
         self._kept[key] = made
-        self._bytes += len(made) + _ENTRY_BYTES
+        self._bytes += _size(made)
         while self._bytes > _MAX_BYTES:
-            self._bytes -= len(self._kept.popitem(last=False)[1]) + _ENTRY_BYTES
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
         return made
 
 
-def _moving_document(served: ServedArt) -> str:
-    """Return the HTML document of an animation of any colour. Other requests proceed between two frames."""
-    from asciist import pictures  # noqa: PLC0415 - as above
-
-    animation = Animation.from_text(served.art)
-    if served.options.color == "html":
-        return document(animation)
-    frames = []
-    for frame in animation.frames:
-        html = pictures.html(pictures.cells_of(frame.art, is_light=served.is_dark_on_light))
-        frames.append(replace(frame, lines=html.split("\n")))
+def _paused(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
+    """Let other requests proceed after each piece."""
+    for piece in pieces:
+        yield piece
         time.sleep(0)
-    return document(replace(animation, frames=frames))
 
 
-def text_of(served: ServedArt) -> str:
-    """Return the characters of art, in lines joined by newlines."""
-    from asciist import pictures  # noqa: PLC0415 - as above
-
-    return pictures.text(pictures.cells_of(served.art, is_light=served.is_dark_on_light))
-
-
-def is_drawable(art: str) -> bool:
-    """Return whether pictures of art with these characters can be drawn."""
-    from asciist.pictures.outlines import is_drawable  # noqa: PLC0415 - as above
-
-    return all(map(is_drawable, set(art) - {"\n"}))
+def _size(made: tuple[bytes, ...]) -> int:
+    return sum(map(len, made)) + _ENTRY_BYTES

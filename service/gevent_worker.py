@@ -1,11 +1,15 @@
-"""The gunicorn worker of the service: one process with an event loop, in which a waiting client costs next to nothing.
+"""The gunicorn worker of the service: one process with an event loop, in which a waiting client
+costs next to nothing.
 
-It adds to gunicorn's gevent worker what a server needs that faces slow clients and more requests than it can serve:
+It adds to gunicorn's gevent worker what a server needs that faces slow clients and more requests
+than it can serve:
 
 - time limits for the head of a request, for an idle connection and for reading the answer;
-- a bound on connections: beyond it, the connection that has waited longest for its head gives way, or else an idle upload;
+- a bound on connections: beyond it, the connection that has waited longest for its head gives way,
+  or else an idle upload;
 - refusal of uploads before anything is parsed, while the application takes on no more;
-- answers to malformed requests that look like all others of the service, and never count as its failure;
+- answers to malformed requests that look like all others of the service, and never count as its
+  failure;
 - a graceful stop that does not wait for idle connections.
 """
 
@@ -29,49 +33,54 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
-from service.arrivals import seconds_since_data, unread_bytes
-from service.outbox import Answer, Outbox
-from service.refusal import Refusal, rejection, request_bytes
+from .arrivals import seconds_since_data, unread_bytes
+from .outbox import Answer, Outbox
+from .refusal import Refusal, rejection, request_bytes
 
 HEAD_SECONDS: Final = 10
-"""Maximum seconds for the head of a request, from its first byte or from the start of the connection."""
+"""Maximum seconds for the head of a request, from its first byte or from the start of the
+connection."""
 
 _SPREAD: Final = 0.2
-"""Share by which a time limit is shortened at random: thousands of slow clients that connected together do not end together."""
+"""Maximum random reduction of a time limit, as a share, so that thousands of slow clients that
+connected together do not end together."""
 
+# gunicorn's own bound is a hundred times that of a single header, 800 kB, and a list in Accept
+# takes a millisecond to parse for each kilobyte
 _HEADERS_BYTES: Final = 16_384
-"""Maximum bytes of all headers of a request, and of all its trailers, within a few kilobytes. Gunicorn's own bound is a hundred
-times that of a single header, 800 kB, and a list in Accept takes a millisecond to parse for each kilobyte."""
+"""Approximate maximum bytes of all headers of a request, and of all its trailers."""
 
 _PEEKED_BYTES: Final = 2048
-"""Bytes at the start of a request in which the refusal looks for the method and for JSON."""
+"""Bytes at the start of a request that the refusal searches for the method and for JSON."""
 
-_ACCEPTED_AT_ONCE: Final = 8
-"""Connections accepted at a time by a busy process. One that is not busy accepts a single one, to leave others to its peers."""
+_ACCEPTED_AT_ONCE: Final = 8  # an idle process accepts one, to leave others to its peers
+"""Connections accepted at a time by a busy process."""
 
 _LAST_REQUEST_SECONDS: Final = 3.0
-"""Seconds during which a stopping process goes on to read requests from idle connections.
+"""Seconds during which a stopping process still reads requests from idle connections.
 
-A proxy may send a request on one while this process closes it, and may not repeat it. So its health checks, which fail because
-nobody accepts connections any more, must take the process out of use in less time.
+A proxy may send a request on a connection that this process is closing, and may not repeat it. The
+proxy's health checks fail once nobody accepts connections, and must take the process out of use in
+less time.
 """
 
+# closing a connection with unread data would lose the answer
 _UNREAD_BODY_BYTES: Final = 16_000_000
-"""Maximum bytes that are read, and thrown away, of a body that was refused: a closed connection would lose the answer."""
+"""Maximum bytes of a refused body that are read and discarded."""
 
-_SKIPPED_AT_ONCE: Final = 65_536
-"""Bytes of such a body that are read at a time. The parser copies what it has received each time."""
+_SKIPPED_AT_ONCE: Final = 65_536  # the parser copies everything received so far each time
+"""Bytes of a refused body read at a time."""
 
+# by default it takes megabytes, which a thousand clients that do not read would fill with answers
 _SEND_BUFFER_BYTES: Final = 65_536
-"""Bytes of answers that the system buffers for a client; Linux takes twice as much. By default it takes megabytes, which a
-thousand clients that do not read would fill with answers."""
+"""Bytes of answers that the system buffers for a client; Linux takes twice as much."""
 
 _ANSWER_SECONDS: Final = 60
-"""Maximum seconds that a client takes to read an answer: as long as it may take to send an image."""
+"""Maximum seconds for a client to read an answer: as long as an upload may take."""
 
 
 class Gate(Protocol):
-    """The application's decision on requests for a conversion."""
+    """Interface to the application's decision on conversion requests."""
 
     @property
     def is_full(self) -> bool: ...
@@ -82,7 +91,7 @@ class Gate(Protocol):
 
 
 class Bodies(Protocol):
-    """The application's reception of request bodies."""
+    """Interface to the application's reception of request bodies."""
 
     def read_ahead(self, environ: MutableMapping[str, Any]) -> None: ...
     def release(self, environ: MutableMapping[str, Any]) -> None: ...
@@ -90,10 +99,13 @@ class Bodies(Protocol):
 
 
 class _Listener(StreamServer):
-    """A listening socket that makes room if the process runs out of descriptors all the same."""
+    """Listening socket that frees a connection if the process runs out of file descriptors."""
 
-    def __init__(self, listener: Any, *, handle: Callable[..., None], make_room: Callable[[], bool]) -> None:
-        # The worker itself bounds the connections, because those in the backlog would get no answer.
+    def __init__(
+        self, listener: Any, *, handle: Callable[..., None], make_room: Callable[[], bool]
+    ) -> None:
+        # The worker itself bounds the connections, because those in the backlog would get no
+        # answer.
         super().__init__(listener, handle=handle, spawn=Pool())
         self._make_room = make_room
 
@@ -109,7 +121,8 @@ class _Listener(StreamServer):
 
 
 class _CachedConfig:
-    """Gunicorn's configuration, which does not change any more. Gunicorn looks up dozens of its settings for each request."""
+    """Cached copy of gunicorn's configuration, which no longer changes. Gunicorn looks up dozens of
+    settings for each request."""
 
     def __init__(self, config: Any) -> None:
         self._config = config
@@ -137,19 +150,22 @@ class WebWorker(GeventWorker):
     """Serves HTTP/1.1 with one greenlet for each connection."""
 
     def run(self) -> None:
-        """Serve until asked to stop; then finish the requests in progress, within the graceful timeout."""
+        """Serve until asked to stop; then finish the requests in progress, within the graceful
+        timeout."""
         # Another application than that of this service has neither.
         extensions = getattr(self.wsgi, "extensions", {})
         self._gate: Gate | None = extensions.get("asciist.admission")
         self._bodies: Bodies | None = extensions.get("asciist.uploads")
         self._config: Any = _CachedConfig(self.cfg)
         self._refusal = Refusal(extensions.get("asciist.refusal_headers", {}))
-        self._log_unparsed: Callable[[int, str], str] = extensions.get("asciist.log_unparsed", lambda _status, _message: "")
+        self._log_unparsed: Callable[[int, str], str] = extensions.get(
+            "asciist.log_unparsed", lambda _status, _message: ""
+        )
         self._outbox = Outbox()
         self._awaiting: dict[Any, None] = {}
-        """Connections that wait for the head of a request; the one that has waited longest comes first."""
+        """Connections waiting for the head of a request; the one waiting longest comes first."""
         self._promises: dict[Any, float] = {}
-        """Promises of places for the requests of connections."""
+        """Admission slots promised to the requests of connections."""
         self._open = 0
         self._started_at = time.monotonic()
         hub = gevent.get_hub()
@@ -157,7 +173,8 @@ class WebWorker(GeventWorker):
         servers = []
         for listener in self.sockets:
             listener.setblocking(True)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # inherited by connections
+            # inherited by connections
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             handle = partial(self.handle, listener.getsockname())
             servers.append(_Listener(listener, handle=handle, make_room=self._make_room))
         for server in servers:
@@ -172,7 +189,8 @@ class WebWorker(GeventWorker):
         self._finish(servers)
 
     def _finish(self, servers: Sequence[StreamServer]) -> None:
-        # A client may be sending its next request. The answer then tells it that the connection ends, and nothing is lost.
+        # A client may be sending its next request. The answer then tells it that the connection
+        # ends, and nothing is lost.
         self._wait_for_connections(servers, _LAST_REQUEST_SECONDS)
         for connection in list(self._awaiting):
             _cut_off(connection)
@@ -214,7 +232,8 @@ class WebWorker(GeventWorker):
         try:
             while (req := self._next_request(parser, client, wait_seconds)) is not None:
                 self.handle_request(name, req, client, addr)
-                # An answer that began before the process was asked to stop invited the client to send another request.
+                # An answer that began before the process was asked to stop invited the client to
+                # send another request.
                 wait_seconds = self.cfg.keepalive if self.alive else _LAST_REQUEST_SECONDS
         except (StopIteration, NoMoreData):
             return
@@ -234,9 +253,10 @@ class WebWorker(GeventWorker):
         self._refusal.reject(client, status, message, self._log_unparsed(status, message))
 
     def _next_request(self, parser: Any, client: Any, wait_seconds: float) -> Any:
-        """Return the next request of a connection that the application takes on; None if there is none.
+        """Return the next accepted request of a connection; None if there is none.
 
-        Raises TimeoutError if no byte comes within `wait_seconds`, _SlowHeadError, and the errors of the parser.
+        Raises TimeoutError if no byte comes within `wait_seconds`, _SlowHeadError, and the errors
+        of the parser.
         """
         self._awaiting[client] = None
         if parser.mesg and not _skip_body(parser.mesg.body):
@@ -254,7 +274,7 @@ class WebWorker(GeventWorker):
                 if not is_upload or self._gate is None:
                     break
                 if not self._gate.refuses(self._age_seconds(client)):
-                    # A body that is still on its way, perhaps for long, keeps no place from others.
+                    # A body that is still arriving, perhaps slowly, occupies no slot.
                     size = request_bytes(start)
                     if size is not None and unread_bytes(client) >= size:
                         self._promises[client] = self._gate.promise_place()
@@ -274,7 +294,13 @@ class WebWorker(GeventWorker):
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Answer one request. Raises StopIteration if the connection must close."""
         answer, environ = wsgi.create(
-            req, sock, addr, listener_name, self._config, response_class=Answer, response_args=(self._outbox,)
+            req,
+            sock,
+            addr,
+            listener_name,
+            self._config,
+            response_class=Answer,
+            response_args=(self._outbox,),
         )
         environ["wsgi.multithread"] = True
         if self._bodies is not None:
@@ -322,11 +348,13 @@ class WebWorker(GeventWorker):
             self._gate.end_promise(promise)
 
     def _age_seconds(self, client: Any) -> float:
-        """Return how long the request has waited for this process. Before its start, it waited for no other requests."""
+        """Return the seconds that the request has waited for this process since the process's
+        start."""
         return min(seconds_since_data(client), time.monotonic() - self._started_at)
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for the head of a request, or else end an idle upload.
+        """Close the connection waiting longest for the head of a request, or else end an idle
+        upload.
 
         Return whether there was one.
         """
@@ -343,17 +371,19 @@ class _SlowHeadError(Exception):
 
 
 def _has_lost_its_place(req: Any) -> bool:
-    """Return whether the beginning of the next request on the connection is unknown.
+    """Return True if the start of the next request on the connection is unknown.
 
-    It is if the body was malformed or came too slowly, and if it has chunks that nobody has read: for a megabyte in chunks of a
-    byte, the parser takes seconds, and an error in one of them would be a second answer to this request.
+    It is if the body was malformed or too slow, or has unread chunks: for a megabyte in chunks of a
+    byte, the parser takes seconds, and an error in one of them would cause a second answer to this
+    request.
     """
     reader = req.body.reader
     return req.body.failed or (isinstance(reader, ChunkedReader) and reader.parser is not None)
 
 
 def _skip_body(body: Any) -> bool:
-    """Read what the application did not read of a body, lest it be taken for a request. Return False if it is too much."""
+    """Read the unread rest of a body, so that it is not parsed as a request. Return False if it is
+    too large."""
     unread_bytes = _UNREAD_BODY_BYTES
     with suppress(TimeoutError), gevent.Timeout(HEAD_SECONDS, TimeoutError):
         while unread_bytes > 0:

@@ -1,6 +1,8 @@
-"""Keeps the latest answers with stored art in memory, because a URL of art is often requested many times in a row.
+"""Caches the latest answers with stored art in memory, because a URL of art is often requested many
+times in a row.
 
-Such an answer depends on nothing but the URL and a few request headers. Serving it from here skips Flask and the store.
+Such an answer depends only on the URL and a few request headers. Serving it from here skips Flask
+and the store.
 """
 
 import mmap
@@ -17,7 +19,7 @@ from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import ArtSource, ServedArt
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import ART_SERVED
-from service.crawlers import fetches_previews
+from .crawlers import fetches_previews
 
 SERVED: Final = "asciist.served"
 """Key of the ServedArt of an answer in a WSGI environment."""
@@ -26,23 +28,30 @@ ROUTE: Final = "asciist.route"
 """Key of the route of a request that did not reach Flask, in a WSGI environment."""
 
 _MAX_BYTES: Final = 16_000_000
-"""Maximum bytes of all answers kept, with what it takes to keep them."""
+"""Maximum bytes of all cached answers, including overhead."""
 
 _ENTRY_BYTES: Final = 4096
-"""Bytes of an answer's headers and of its place, at most about."""
+"""Approximate maximum bytes of an answer's headers and its overhead in the cache."""
 
 _MAX_SECONDS: Final = 60.0
-"""Maximum age of an answer. Art that another machine has deleted from the store is served for this long at most."""
+"""Maximum age of an answer, in seconds. Art deleted from the store by another machine may be served
+for this long."""
 
 _PATH: Final = re.compile(
-    rf"/(?:{CODE_PATTERN}|{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}})(?:\.[a-z.]{{1,8}})?"
+    rf"/(?:{CODE_PATTERN}|{NAME_PATTERN}/(?:style/[^/]{{1,400}}/)?width/[0-9]{{1,4}})(?:\.[a-z0-9.]{{1,8}})?"
 )
 
-_VARYING: Final = ("HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING", "HTTP_ORIGIN", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
+_VARYING: Final = (
+    "HTTP_ACCEPT",
+    "HTTP_ACCEPT_ENCODING",
+    "HTTP_ORIGIN",
+    "HTTP_HOST",
+    "HTTP_X_FORWARDED_PROTO",
+)
 """Request headers on which an answer may depend."""
 
 _EXCLUDING: Final = ("HTTP_IF_NONE_MATCH", "HTTP_RANGE", "QUERY_STRING")
-"""Parts of a request that are left to the application."""
+"""Request headers and variables that exclude a request from the cache."""
 
 _Environ = MutableMapping[str, Any]
 _Application = Callable[[Any, Any], Iterable[bytes]]
@@ -58,17 +67,17 @@ class _Answer:
     route: str
     expires_at: float
     kept_bytes: int
-    """Bytes of memory for the answer and its key, roughly."""
+    """Approximate bytes of memory for the answer and its key."""
 
 
 class SharedCounter:
-    """A number that this process shares with all that it forks afterwards."""
+    """A counter shared with all processes that this process forks later."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, 8)
 
     def increment(self) -> None:
-        """Change the value. Of two processes that do so at the same time, one may be ignored."""
+        """Increment the counter. Of two simultaneous increments, one may be lost."""
         self._memory[:] = ((self.value + 1) % 2**64).to_bytes(8)
 
     @property
@@ -77,7 +86,8 @@ class SharedCounter:
 
 
 class HotAnswers:
-    """WSGI application that answers repeated requests for stored art itself, and passes all others on."""
+    """WSGI application that answers repeated requests for stored art itself, and passes all others
+    on."""
 
     def __init__(
         self,
@@ -87,7 +97,8 @@ class HotAnswers:
         image_id: Callable[[str], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """All answers are dropped when `deletions` changes. `image_id` returns the name of an image in logs."""
+        """All answers are dropped when `deletions` changes. `image_id` returns the name of an image
+        in logs."""
         self._application = application
         self._metrics = metrics
         self._deletions = deletions
@@ -99,7 +110,11 @@ class HotAnswers:
 
     def __call__(self, environ: _Environ, start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] != "GET" or not _PATH.fullmatch(path) or any(environ.get(name) for name in _EXCLUDING):
+        if (
+            environ["REQUEST_METHOD"] != "GET"
+            or not _PATH.fullmatch(path)
+            or any(environ.get(name) for name in _EXCLUDING)
+        ):
             return self._application(environ, start_response)
         if self._seen_deletions != self._deletions.value:
             self._seen_deletions = self._deletions.value
@@ -117,7 +132,9 @@ class HotAnswers:
         start_response("200 OK", list(answer.headers))
         return [answer.body]
 
-    def _pass_on(self, key: tuple[str, ...], environ: _Environ, start_response: Any) -> Iterable[bytes]:
+    def _pass_on(
+        self, key: tuple[str, ...], environ: _Environ, start_response: Any
+    ) -> Iterable[bytes]:
         started: list[Any] = []
         deletions = self._deletions.value
 
@@ -134,7 +151,8 @@ class HotAnswers:
         body = b"".join(parts)
         getattr(parts, "close", lambda: None)()
         _, headers, route = started
-        # Clients choose the key: without its length, empty art in many variants would take any amount of memory.
+        # Clients choose the key: without its length, empty art in many variants would take any
+        # amount of memory.
         kept_bytes = len(body) + sum(map(len, key)) + _ENTRY_BYTES
         expires_at = self._clock() + _MAX_SECONDS
         answer = _Answer(

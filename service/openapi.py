@@ -1,15 +1,16 @@
-"""The HTTP contract as an OpenAPI document, generated from the limits and options that requests are checked against."""
+"""The HTTP contract as an OpenAPI document, generated from the limits and options that requests are
+checked against."""
 
 from typing import Any, Final
 
 from asciist import formats
+from asciist.art.forms import FORMS
 from asciist.limits import Limits
 from asciist.options import OPTIONS, STYLES
 from asciist.protocol.artifacts import VARIANT_PATTERN
 from asciist.protocol.links import CAPABILITY_PATTERN, CODE_PATTERN, NAME_PATTERN
-from service import files
-from service.examples import ART_NAME, HEART, SMALL, examples
-from service.headers import INVERT
+from .examples import ART_NAME, HEART, SMALL, examples
+from .headers import INVERT
 
 _Schema = dict[str, Any]
 
@@ -24,19 +25,23 @@ _TAGS: Final = {
 }
 """Descriptions of the tags, in their order."""
 
-_CHOSEN_INVERT: Final = "With invert=auto: true if the art has dark characters for a light background, else false."
+_CHOSEN_INVERT: Final = (
+    "With invert=auto: true if the art has dark characters for a light background, else false."
+)
 
 _RAW: Final[_Schema] = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
-_PICTURES: Final = ("image/png", "image/svg+xml")
+_PICTURES: Final = tuple({form.media_type: None for form in FORMS.values() if form.is_picture})
 """Media types of pictures of art."""
 
 
 def document(limits: Limits, origin: str) -> _Schema:
-    """Return the OpenAPI 3.1 document of every route in `service.routes`, for a service at the address `origin`.
+    """Return the OpenAPI 3.1 document of every route in `service.routes`, for a service at the
+    address `origin`.
 
-    What several operations share is in `components`; `dereferenced` puts it where it is used.
+    Parts shared by several operations are in `components`; `dereferenced` inserts them where they
+    are used.
     """
     contract: _Schema = {
         "openapi": "3.1.0",
@@ -45,10 +50,12 @@ def document(limits: Limits, origin: str) -> _Schema:
             "version": "1",
             "summary": "Turns an image into ASCII art.",
             "description": (
-                f"Send an image ({formats.LISTED}) of up to {limits.max_image_bytes / 1e6:g} MB and get its ASCII art. "
-                "The bytes decide the image format, not the Content-Type. The Accept header chooses the form of the answer. "
-                "Without a preference, a JSON request gets JSON and any other request gets text. Answers are compressed with "
-                "zstd or gzip if Accept-Encoding allows it. Paths that accept GET accept HEAD, and every path accepts OPTIONS."
+                f"Send an image ({formats.LISTED}) of up to {limits.max_image_bytes / 1e6:g} MB and"
+                " get its ASCII art. The bytes decide the image format, not the Content-Type. The"
+                " Accept header chooses the form of the answer. Without a preference, a JSON"
+                " request gets JSON and any other request gets text. Answers are compressed with"
+                " zstd or gzip if Accept-Encoding allows it. Paths that accept GET accept HEAD,"
+                " and every path accepts OPTIONS."
             ),
         },
         "servers": [{"url": origin}],
@@ -65,7 +72,12 @@ def document(limits: Limits, origin: str) -> _Schema:
     for operations in contract["paths"].values():
         for operation in operations.values():
             operation["x-codeSamples"] = [
-                {"lang": language, "label": example.title, "source": source, "output": example.output}
+                {
+                    "lang": language,
+                    "label": example.title,
+                    "source": source,
+                    "output": example.output,
+                }
                 for example in samples.get(operation["operationId"], ())
                 for language, source in example.sources.items()
             ]
@@ -73,7 +85,8 @@ def document(limits: Limits, origin: str) -> _Schema:
 
 
 def dereferenced(contract: _Schema) -> _Schema:
-    """Return `paths` of an OpenAPI document of this module with what each reference in them refers to, in its place."""
+    """Return `paths` of an OpenAPI document of this module, with each reference replaced by its
+    target."""
 
     def resolve(node: Any) -> Any:
         if isinstance(node, list):
@@ -97,7 +110,12 @@ def _conversion_paths() -> _Schema:
             "get": _operation(
                 "Get the page (browsers) or the usage text (other clients)",
                 "front",
-                {"200": _text_or_page("The page for a browser, recognised by Accept or User-Agent; otherwise the usage text.")},
+                {
+                    "200": _text_or_page(
+                        "The page for a browser, recognised by Accept or User-Agent; otherwise the"
+                        " usage text."
+                    )
+                },
                 tag=_SERVICE,
             ),
             "post": _operation(
@@ -106,7 +124,10 @@ def _conversion_paths() -> _Schema:
                 {**_CONVERSION_ANSWERS, "303": _ref("responses", "SeeArt")},
                 parameters=options,
                 body={
-                    "application/json": {"schema": _ref("schemas", "JsonRequest"), "example": {"width": 8, "image": HEART}},
+                    "application/json": {
+                        "schema": _ref("schemas", "JsonRequest"),
+                        "example": {"width": 8, "image": HEART},
+                    },
                     "application/octet-stream": {"schema": _ref("schemas", "Image")},
                     "multipart/form-data": {"schema": _ref("schemas", "FormRequest")},
                 },
@@ -168,18 +189,35 @@ def _stored_paths() -> _Schema:
         "504": _ref("responses", "NotReadyInTime"),
     }
     name, variant, width, suffix, code = (
-        _ref("parameters", parameter) for parameter in ("ArtName", "Variant", "WidthInPath", "Suffix", "Code")
+        _ref("parameters", parameter)
+        for parameter in ("ArtName", "Variant", "WidthInPath", "Suffix", "Code")
     )
     return {
-        "/{code}": {"get": _operation("Get shared art", "sharedArt", shared_answers, parameters=[code], tag=_STORED)},
+        "/{code}": {
+            "get": _operation(
+                "Get shared art", "sharedArt", shared_answers, parameters=[code], tag=_STORED
+            )
+        },
         "/{code}.{suffix}": {
             "get": _operation(
-                "Get a file of shared art", "sharedFile", shared_file_answers, parameters=[code, suffix], tag=_STORED
+                "Get a file of shared art",
+                "sharedFile",
+                shared_file_answers,
+                parameters=[code, suffix],
+                tag=_STORED,
             )
         },
         "/{name}/width/{width}": {
-            "get": _operation("Get stored art", "storedArt", answers, parameters=[name, width], tag=_STORED),
-            "post": _operation("Get a short link to art", "shortLink", sharing_answers, parameters=[name, width], tag=_STORED),
+            "get": _operation(
+                "Get stored art", "storedArt", answers, parameters=[name, width], tag=_STORED
+            ),
+            "post": _operation(
+                "Get a short link to art",
+                "shortLink",
+                sharing_answers,
+                parameters=[name, width],
+                tag=_STORED,
+            ),
         },
         "/{name}/style/{variant}/width/{width}": {
             "get": _operation(
@@ -199,7 +237,11 @@ def _stored_paths() -> _Schema:
         },
         "/{name}/width/{width}.{suffix}": {
             "get": _operation(
-                "Get a file of stored art", "storedFile", file_answers, parameters=[name, width, suffix], tag=_STORED
+                "Get a file of stored art",
+                "storedFile",
+                file_answers,
+                parameters=[name, width, suffix],
+                tag=_STORED,
             )
         },
         "/{name}/style/{variant}/width/{width}.{suffix}": {
@@ -215,22 +257,49 @@ def _stored_paths() -> _Schema:
 
 
 def _service_paths() -> _Schema:
-    openapi = {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    openapi = {
+        "description": "OpenAPI 3.1.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
     alive = "Check that the process is alive; its dependencies are not checked"
     ready = "Check that the process can answer requests"
     return {
-        "/healthz": {"get": _operation(alive, "health", {"200": _text("Alive."), "503": _text("Not healthy.")}, tag=_SERVICE)},
-        "/readyz": {"get": _operation(ready, "readiness", {"200": _text("Ready."), "503": _text("Not ready.")}, tag=_SERVICE)},
-        "/openapi.json": {"get": _operation("Get this document", "openapi", {"200": openapi}, tag=_SERVICE)},
+        "/healthz": {
+            "get": _operation(
+                alive,
+                "health",
+                {"200": _text("Alive."), "503": _text("Not healthy.")},
+                tag=_SERVICE,
+            )
+        },
+        "/readyz": {
+            "get": _operation(
+                ready,
+                "readiness",
+                {"200": _text("Ready."), "503": _text("Not ready.")},
+                tag=_SERVICE,
+            )
+        },
+        "/openapi.json": {
+            "get": _operation("Get this document", "openapi", {"200": openapi}, tag=_SERVICE)
+        },
         "/docs": {
-            "get": _operation("Get this document as a page", "docs", {"200": _of_form("text/html", "The page.")}, tag=_SERVICE)
+            "get": _operation(
+                "Get this document as a page",
+                "docs",
+                {"200": _of_form("text/html", "The page.")},
+                tag=_SERVICE,
+            )
         },
     }
 
 
 def _option_schemas(limits: Limits) -> _Schema:
-    """Return the schema of each option. Whether an option that JSON requires has a default depends on where it is sent."""
-    return {option.name: option.schema(limits, with_default=not option.required_in_json) for option in OPTIONS.values()}
+    """Return the schema of each option. An option required in JSON may have a default elsewhere."""
+    return {
+        option.name: option.schema(limits, with_default=not option.required_in_json)
+        for option in OPTIONS.values()
+    }
 
 
 def _option_parameters() -> _Schema:
@@ -238,7 +307,10 @@ def _option_parameters() -> _Schema:
         option.name: {
             "name": option.name,
             "in": "query",
-            "schema": _ref("schemas", option.name) | ({"default": option.default} if option.required_in_json else {}),
+            "schema": (
+                _ref("schemas", option.name)
+                | ({"default": option.default} if option.required_in_json else {})
+            ),
             "description": option.description,
         }
         for option in OPTIONS.values()
@@ -255,25 +327,35 @@ def _path_parameters(limits: Limits) -> _Schema:
         "Code": _path(
             "code",
             {"type": "string", "pattern": f"^{CODE_PATTERN}$"},
-            "Code of a short link. Capitals, missing hyphens, and the letters O, I and L for digits lead to the right one.",
+            "Code of a short link. Capitals, missing hyphens, and the letters O, I and L for digits"
+            " lead to the right one.",
         ),
-        "ArtName": _path("name", art_name, "Name of this art, as in Content-Location. Nobody can guess it."),
-        "Capability": _path("capability", capability, "Given to whoever uploaded the image, in Link (rel=edit). It expires."),
+        "ArtName": _path(
+            "name", art_name, "Name of this art, as in Content-Location. Nobody can guess it."
+        ),
+        "Capability": _path(
+            "capability",
+            capability,
+            "Given to whoever uploaded the image, in Link (rel=edit). It expires.",
+        ),
         "FileName": _path("name", any_name, "Any name, such as `curl -T` sends. It is ignored."),
-        "Variant": _path("variant", variant, "All options except the width, as in Content-Location."),
+        "Variant": _path(
+            "variant", variant, "All options except the width, as in Content-Location."
+        ),
         "WidthInPath": _path("width", width.schema(limits, with_default=False), width.description),
         "Suffix": _path(
             "suffix",
-            {"enum": list(files.SUFFIXES)},
-            "`png`: a picture, which moves if the art does; `svg`: one that is sharp at any size; `card.png`: one of "
-            "1200 x 630 pixels, for previews; `html`: a document with the art alone; `ansi`: text with escape codes for its "
-            "colours; `txt`: the characters alone; `json`.",
+            {"enum": list(FORMS)},
+            " ".join(f"`{form.suffix}`: {form.description}" for form in FORMS.values()),
         ),
     }
 
 
 def _request_schemas() -> _Schema:
-    options = {name: _ref("schemas", name) | {"description": option.description} for name, option in OPTIONS.items()}
+    options = {
+        name: _ref("schemas", name) | {"description": option.description}
+        for name, option in OPTIONS.items()
+    }
     required = [option.name for option in OPTIONS.values() if option.required_in_json]
     base64 = {"type": "string", "contentEncoding": "base64"}
     return {
@@ -299,20 +381,37 @@ def _answer_schemas() -> _Schema:
         "columns": {"type": "integer", "minimum": 1, "description": "Characters in each row."},
         "rows": {"type": "integer", "minimum": 1, "description": "Rows of the art."},
         "style": {"enum": list(STYLES), "description": "Style in which the art is drawn."},
-        "stored": {"type": "boolean", "description": "True if the art was stored already, so that nothing was converted."},
-        "art": {"type": "string", "description": "The art: rows joined by newlines, or an HTML document with color=html."},
+        "stored": {
+            "type": "boolean",
+            "description": "True if the art was stored already, so that nothing was converted.",
+        },
+        "art": {
+            "type": "string",
+            "description": "The art: rows joined by newlines, or an HTML document with color=html.",
+        },
     }
     invert = {"type": "boolean", "description": _CHOSEN_INVERT}
     count = {"type": "integer", "minimum": 0}
     of_animation = {
-        "plays": count | {"description": "Times that the frames of an animation are shown; 0 for endless repetition."},
-        "shown_frames": count | {"description": "Frames of the image that the art shows, from the first."},
+        "plays": (
+            count
+            | {
+                "description": (
+                    "Times that the frames of an animation are shown; 0 for endless repetition."
+                )
+            }
+        ),
+        "shown_frames": (
+            count | {"description": "Frames of the image that the art shows, from the first."}
+        ),
         "image_frames": count | {"description": "Frames of the image."},
         "frames": {
             "type": "array",
             "minItems": 1,
             "items": _ref("schemas", "Frame"),
-            "description": "The frames of an animation, unless it is an HTML document. `art` is the first one.",
+            "description": (
+                "The frames of an animation, unless it is an HTML document. `art` is the first one."
+            ),
         },
     }
     return {
@@ -320,8 +419,15 @@ def _answer_schemas() -> _Schema:
             "type": "object",
             "required": ["milliseconds", "art"],
             "properties": {
-                "milliseconds": {"type": "integer", "minimum": 1, "description": "Time for which the frame is shown."},
-                "art": {"type": "string", "description": "The frame, like the art of a still image."},
+                "milliseconds": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "Time for which the frame is shown.",
+                },
+                "art": {
+                    "type": "string",
+                    "description": "The frame, like the art of a still image.",
+                },
             },
             "additionalProperties": False,
         },
@@ -339,7 +445,9 @@ def _answer_schemas() -> _Schema:
         "Error": {
             "type": "object",
             "required": ["error"],
-            "properties": {"error": {"type": "string", "description": "What is wrong, and what to do."}},
+            "properties": {
+                "error": {"type": "string", "description": "What is wrong, and what to do."}
+            },
             "additionalProperties": False,
         },
     }
@@ -351,19 +459,38 @@ def _headers() -> _Schema:
         "ETag": text | {"description": "Strong validator of the answer."},
         "Cache-Control": text | {"description": "How long, and by whom, the answer may be kept."},
         "Content-Location": text | {"description": "Path of the permanent URL of the art."},
-        "Cache-Status": text
-        | {"description": "Source of the art (RFC 9211): stored, converted, or shared with another request."},
-        "Link": text | {"description": "With rel=edit: path that converts the image again (POST) and deletes it (DELETE)."},
+        "Cache-Status": (
+            text
+            | {
+                "description": (
+                    "Source of the art (RFC 9211): stored, converted, or shared with another"
+                    " request."
+                )
+            }
+        ),
+        "Link": (
+            text
+            | {
+                "description": (
+                    "With rel=edit: path that converts the image again (POST) and deletes it"
+                    " (DELETE)."
+                )
+            }
+        ),
         INVERT: {"schema": {"enum": ["true", "false"]}, "description": _CHOSEN_INVERT},
-        "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to retry."},
+        "Retry-After": {
+            "schema": {"type": "integer"},
+            "description": "Seconds after which to retry.",
+        },
     }
 
 
 def _responses() -> _Schema:
     return {
         "Art": _art_answer(
-            "The art. Content-Location holds its permanent URL. Link holds, with rel=edit, a URL that converts the image again "
-            "(POST) and deletes it (DELETE). It is for whoever uploaded the image.",
+            "The art. Content-Location holds its permanent URL. Link holds, with rel=edit, a URL"
+            " that converts the image again (POST) and deletes it (DELETE). It is for whoever"
+            " uploaded the image.",
             "Link",
         ),
         "StoredArt": _art_answer("The art."),
@@ -374,30 +501,47 @@ def _responses() -> _Schema:
                 "text/plain": {"schema": {"type": "string"}},
                 "application/json": {"schema": _ref("schemas", "ShortLink")},
             },
-            "headers": {"Location": {"schema": {"type": "string"}, "description": "The path of the short link."}},
+            "headers": {
+                "Location": {
+                    "schema": {"type": "string"},
+                    "description": "The path of the short link.",
+                }
+            },
         },
         "SeeArt": _text("Redirect of a browser, after its form, to the art."),
         "Misspelled": _text("Redirect to the right spelling of the code."),
-        "NotModified": {"description": "Not modified: the client's copy (If-None-Match) is current."},
+        "NotModified": {
+            "description": "Not modified: the client's copy (If-None-Match) is current."
+        },
         "InvalidUpload": _error(
-            "The request cannot be processed: no image, no width, unsupported format, damaged image, too many pixels, or an "
-            "unknown or invalid option.",
+            "The request cannot be processed: no image, no width, unsupported format, damaged"
+            " image, too many pixels, or an unknown or invalid option.",
             example="no width provided",
         ),
-        "InvalidOption": _error("An option is unknown or has an invalid value, or the image is damaged."),
-        "InvalidUrl": _error("An option in the URL has an invalid value, or the URL of a file has a query."),
-        "ImageNotFound": _error("The image is not stored, or the capability is not valid or has expired. Upload the image."),
+        "InvalidOption": _error(
+            "An option is unknown or has an invalid value, or the image is damaged."
+        ),
+        "InvalidUrl": _error(
+            "An option in the URL has an invalid value, or the URL of a file has a query."
+        ),
+        "ImageNotFound": _error(
+            "The image is not stored, or the capability is not valid or has expired. Upload the"
+            " image."
+        ),
         "ArtNotFound": _error("The art is not stored."),
         "NoName": _error("The path does not contain a name of art."),
         "NoCapability": _error("The path does not contain a capability."),
         "Undrawable": _error(
-            "No picture of the art can be drawn: the font lacks one of its characters, or it is too large for an SVG."
+            "No picture of the art can be drawn: the font lacks one of its characters, or it is too"
+            " large for an SVG."
         ),
         "SlowUpload": _error("The request body did not arrive in time."),
         "TooLarge": _error("The image exceeds the byte limit."),
         "Compressed": _error("The request body is compressed."),
         "Unavailable": _error(
-            "Overloaded or read-only, or a dependency is unavailable. Retry after Retry-After seconds.", retry=True
+            "Overloaded or read-only, or a dependency is unavailable. Retry after Retry-After"
+            " seconds.",
+            retry=True,
         ),
         "NotReadyInTime": _error("The answer was not ready in time."),
     }
@@ -423,7 +567,12 @@ def _operation(
     body: _Schema | None = None,
     tag: str,
 ) -> _Schema:
-    operation: _Schema = {"tags": [tag], "summary": summary, "operationId": operation_id, "responses": responses}
+    operation: _Schema = {
+        "tags": [tag],
+        "summary": summary,
+        "operationId": operation_id,
+        "responses": responses,
+    }
     if parameters:
         operation["parameters"] = parameters
     if body:
@@ -432,7 +581,13 @@ def _operation(
 
 
 def _path(name: str, schema: _Schema, description: str) -> _Schema:
-    return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": schema,
+        "description": description,
+    }
 
 
 def _text(description: str) -> _Schema:
@@ -459,7 +614,9 @@ def _art_answer(description: str, *more_headers: str) -> _Schema:
         "art": SMALL,
     }
     answer["content"]["application/json"] = {"schema": _ref("schemas", "Art"), "example": example}
-    answer["content"] |= {form: {"schema": {"type": "string", "contentMediaType": form}} for form in _PICTURES}
+    answer["content"] |= {
+        form: {"schema": {"type": "string", "contentMediaType": form}} for form in _PICTURES
+    }
     names = ("ETag", "Cache-Control", "Content-Location", "Cache-Status", *more_headers, INVERT)
     answer["headers"] = {name: _ref("headers", name) for name in names}
     return answer

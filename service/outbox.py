@@ -1,4 +1,4 @@
-"""Sends answers, and bounds the memory of those that clients do not read."""
+"""Sends answers, and bounds the memory of unread answers."""
 
 import os
 import socket
@@ -13,14 +13,15 @@ from typing import Any, Final
 from gunicorn.http.wsgi import Response
 
 _UNREAD_BYTES: Final = 64_000_000
-"""Maximum bytes of answers, besides those in the system's buffers, that wait for their clients in one process."""
+"""Maximum bytes of unread answers in one process, besides the system's buffers."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-"""Value of SO_LINGER with which closing a connection discards unsent data and resets it."""
+"""Value of SO_LINGER that makes closing a connection discard unsent data and reset it."""
 
 
 class Outbox:
-    """Answers that clients have not read yet. If they hold too much memory, the one that waits longest is cut off."""
+    """Answers that clients have not read yet. If they exceed their limit on memory, the answer
+    waiting longest is cut off."""
 
     def __init__(self) -> None:
         self._waiting: dict[Any, int] = {}
@@ -30,11 +31,16 @@ class Outbox:
         """Send an answer, waiting for the client. Raises OSError."""
         sent = 0
         with suppress(BlockingIOError):
-            sent = os.writev(client.fileno(), (head, body))  # what fits into the system's buffer needs no waiting
+            # what fits into the system's buffer needs no waiting
+            sent = os.writev(client.fileno(), (head, body))
         if sent == len(head) + len(body):
             return
-        # No copy of the body, which other clients may be waiting for, too.
-        rest = memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head + body)[sent:]
+        # Does not copy the body, because other clients may be waiting for it too.
+        rest = (
+            memoryview(body)[sent - len(head) :]
+            if sent >= len(head)
+            else memoryview(head + body)[sent:]
+        )
         self._waiting[client] = len(rest)
         self._bytes += len(rest)
         while self._bytes > _UNREAD_BYTES:
@@ -45,7 +51,7 @@ class Outbox:
         try:
             client.sendall(rest)
         except OSError:
-            # Otherwise the system would go on to hold what it has of the answer, and wait for the client.
+            # Otherwise the system would keep its part of the answer, and wait for the client.
             with suppress(OSError):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             raise
@@ -58,7 +64,7 @@ class Outbox:
 
 @lru_cache(maxsize=1)
 def _http_date(seconds: int) -> str:
-    """Return a time in the format of HTTP. It is the same for a second, and formatting it takes 5 µs."""
+    """Return a time in the format of HTTP. Cached for a second, because formatting takes 5 µs."""
     return formatdate(seconds, usegmt=True)
 
 
@@ -71,8 +77,10 @@ class Answer(Response):
         self._head = b""
 
     def process_headers(self, headers: Iterable[tuple[str, str]]) -> None:
-        """Take the headers of the application. Flask's cannot contain line breaks, so they are not searched for them again."""
-        own: list[tuple[str, str]] = self.headers  # type: ignore[assignment]  # its stub says Iterable
+        """Take the headers of the application. They are not searched for line breaks: Flask has
+        already rejected them."""
+        # Its stub says Iterable.
+        own: list[tuple[str, str]] = self.headers  # type: ignore[assignment]
         for name, value in headers:
             if name == "Content-Length":
                 self.response_length = int(value)
@@ -92,7 +100,11 @@ class Answer(Response):
 
     def send_headers(self) -> None:
         if not self.headers_sent:
-            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+            lines = [
+                *self.default_headers(),
+                *(f"{name}: {value}\r\n" for name, value in self.headers),
+                "\r\n",
+            ]
             self._head = "".join(lines).encode("latin-1")
             self.headers_sent = True
 

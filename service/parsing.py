@@ -19,6 +19,7 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 
+from asciist.art.forms import FORMS
 from asciist.errors import BadOptionError, BadRequestError, TooManyBytesError, sentences
 from asciist.limits import Limits
 from asciist.options import OPTIONS, ConversionOptions, with_defaults
@@ -26,8 +27,7 @@ from asciist.options.kinds import Integer
 from asciist.protocol.artifacts import options_of_variant
 from asciist.protocol.ports import Metrics, timed
 from asciist.telemetry.metrics import PAYLOAD_DECODE_DURATION
-from service.files import SUFFIXES
-from service.uploads import ENVELOPE_BYTES, mark_as_json, sends_json
+from .uploads import ENVELOPE_BYTES, mark_as_json, sends_json
 
 _DATA_URL: Final = re.compile(rb"data:[^,\\]{0,200};base64,")
 _WIDE_ESCAPE: Final = re.compile(r"\\u(?!00)")
@@ -35,48 +35,57 @@ _WIDE_ESCAPE: Final = re.compile(r"\\u(?!00)")
 _WHITE_SPACE: Final = b" \t\r\n"
 
 _CUT_OUT: Final = secrets.token_hex(128)
-"""Stands for the long string of a JSON body. Clients cannot guess it, and it is too long to be the value of an option."""
+"""Replacement for the long string of a JSON body. Clients cannot guess it, and it is too long to be
+the value of an option."""
 
 _MAX_PARTS: Final = 16
 """Maximum parts of a form: an image and the options, with room to spare."""
 
 _PART_BYTES: Final = 32_768
-"""Maximum bytes of the headers of a part, and of a part that is no file. A header of three bytes takes a hundred in memory."""
+"""Maximum bytes of the headers of a part, and of a part other than a file. A header of three bytes
+takes a hundred in memory."""
 
 _FORM_STEP_BYTES: Final = 16_384
-"""Bytes of a form that are parsed at a time; together with the unparsed rest of the step before, they count as headers."""
+"""Bytes of a form parsed at a time; together with the unparsed rest of the previous step, they
+count as headers."""
 
 _IMAGE: Final = "image"
 """Name of the image among the fields of a form and the keys of a JSON object."""
 
 _SUFFIXED: Final = re.compile(r"[0-9]+\.[A-Za-z]")
-"""Beginning of a width with a suffix. Those that files have do not get here."""
+"""Beginning of a width with an unknown suffix; suffixes of files are handled elsewhere."""
 
 _MAX_NAME_CHARACTERS: Final = 30
-"""Maximum characters of an unknown name that an error message repeats, and for which a similar name is looked up."""
+"""Maximum characters of an unknown name that an error message repeats, and for which a similar name
+is looked up."""
 
 _MIN_SIMILARITY: Final = 0.7
-"""Minimum ratio of `difflib` for a suggestion. At its default, 0.6, `cols` would be taken for `color`."""
+"""Minimum ratio of `difflib` for a suggestion. At its default, 0.6, `cols` would be taken for
+`color`."""
 
 _STRIPPED: Final = (b"\0", b"\r", b"\n")
-"""Bytes that `curl -d @file` leaves out. Every image contains a zero, in a length or a size, usually among its first bytes."""
+"""Bytes dropped by `curl -d @file`. Every image contains a zero, in a length or a size, usually
+among its first bytes."""
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-"""First bytes of a PNG, with line breaks that show whether they were changed."""
+"""First bytes of a PNG, with line breaks that reveal whether they were converted."""
 
-_NUMBERS: Final = frozenset(name for name, option in OPTIONS.items() if isinstance(option.kind, Integer))
+_NUMBERS: Final = frozenset(
+    name for name, option in OPTIONS.items() if isinstance(option.kind, Integer)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """An image to convert, and the options to convert it with."""
+    """An image, and the options for its conversion."""
 
     image: bytes
     options: ConversionOptions
 
 
 def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
-    """Return the image and the options in the body. Raises BadRequestError, BadOptionError, TooManyBytesError."""
+    """Return the image and the options in the body. Raises BadRequestError, BadOptionError,
+    TooManyBytesError."""
     upload = _parse(request, limits, metrics)
     if len(upload.image) > limits.max_image_bytes:
         raise TooManyBytesError(sentences.too_many_bytes(limits.max_image_bytes))
@@ -84,24 +93,31 @@ def parse_upload(request: Request, limits: Limits, metrics: Metrics) -> Upload:
 
 
 def options_from_text(values: Mapping[str, str], limits: Limits) -> ConversionOptions:
-    """Return the options in a query or a form. Raises BadOptionError, also for another name."""
+    """Return the options in a query or a form. Raises BadOptionError, also for an unknown name."""
     _check_names(values)
     return _checked(_from_text(values, limits), limits)
 
 
 def _from_text(values: Mapping[str, str], limits: Limits) -> dict[str, Any]:
-    return {name: option.kind.from_text(name, values[name], limits) for name, option in OPTIONS.items() if name in values}
+    return {
+        name: option.kind.from_text(name, values[name], limits)
+        for name, option in OPTIONS.items()
+        if name in values
+    }
 
 
-def options_from_url(variant: str, width: str, limits: Limits, *, query: Iterable[str] = ()) -> ConversionOptions:
-    """Return the options in the URL of stored art. Raises BadOptionError, also for an option in the query or an unknown suffix.
+def options_from_url(
+    variant: str, width: str, limits: Limits, *, query: Iterable[str] = ()
+) -> ConversionOptions:
+    """Return the options in the URL of stored art. Raises BadOptionError, also for an option in the
+    query or an unknown suffix.
 
-    `query` has the names in the query.
+    `query` contains the names in the query.
     """
     if any(name in OPTIONS for name in query):
         raise BadOptionError(sentences.OPTIONS_OF_FILE)
     if _SUFFIXED.match(width):
-        raise BadOptionError(sentences.unknown_suffix(SUFFIXES))
+        raise BadOptionError(sentences.unknown_suffix(FORMS))
     options = options_of_variant(variant, OPTIONS["width"].kind.from_text("width", width, limits))
     if options is None:
         raise BadOptionError(sentences.INVALID_OPTIONS_IN_URL)
@@ -109,10 +125,13 @@ def options_from_url(variant: str, width: str, limits: Limits, *, query: Iterabl
     return options
 
 
-def _options_from_json(values: Mapping[str, Any], query: Mapping[str, str], limits: Limits) -> ConversionOptions:
-    """Return the options in a JSON object, and those in the query that it lacks. Null stands for an option that it lacks.
+def _options_from_json(
+    values: Mapping[str, Any], query: Mapping[str, str], limits: Limits
+) -> ConversionOptions:
+    """Return the options in a JSON object, completed from the query. Null counts as a missing
+    option.
 
-    Raises BadRequestError if it lacks a required one, and BadOptionError.
+    Raises BadRequestError without a required option, and BadOptionError.
     """
     for name, option in OPTIONS.items():
         if option.required_in_json and name not in values:
@@ -126,9 +145,10 @@ def _options_from_json(values: Mapping[str, Any], query: Mapping[str, str], limi
 
 
 def _check_names(names: Iterable[str], *more_names: str) -> None:
-    """Raise BadOptionError for the first name that is neither that of an option nor among `more_names`.
+    """Raise BadOptionError for the first name that is neither an option's nor in `more_names`.
 
-    One name is compared with the known ones, and only if it is short: clients choose how many there are, and how long.
+    Only one name is compared with the known ones, and only if it is short, because clients choose
+    the number and length of names.
     """
     for name in names:
         if name in OPTIONS or name in more_names:
@@ -137,7 +157,11 @@ def _check_names(names: Iterable[str], *more_names: str) -> None:
         if len(name) > _MAX_NAME_CHARACTERS:
             raise BadOptionError(sentences.unknown_option("", known))
         similar = get_close_matches(name.lower(), known, n=1, cutoff=_MIN_SIMILARITY)
-        raise BadOptionError(sentences.similar_option(name, similar[0]) if similar else sentences.unknown_option(name, known))
+        raise BadOptionError(
+            sentences.similar_option(name, similar[0])
+            if similar
+            else sentences.unknown_option(name, known)
+        )
 
 
 def _checked(values: dict[str, Any], limits: Limits) -> ConversionOptions:
@@ -150,7 +174,8 @@ def _parse(request: Request, limits: Limits, metrics: Metrics) -> Upload:
     if request.mimetype == "multipart/form-data":
         return _parse_form(request, limits)
     body = request.stream.read()
-    if sends_json(request) or body[:64].lstrip().startswith(b"{"):  # no image format begins like this
+    # no image format begins like this
+    if sends_json(request) or body[:64].lstrip().startswith(b"{"):
         mark_as_json(request)
         with timed(metrics, PAYLOAD_DECODE_DURATION):
             return _parse_json(body, request.args, limits)
@@ -173,10 +198,12 @@ def _form(request: Request) -> tuple[dict[str, str], bytes]:
 
     Raises TooManyBytesError, or BadOptionError for a file with another name.
 
-    `request.form` would accept half a megabyte of headers for each part, and keep them until the request is answered.
+    `request.form` would accept half a megabyte of headers for each part, and hold them until the
+    request is answered.
     """
     parser = MultiPartParser(
-        stream_factory=lambda *_, **__: io.BytesIO(),  # in memory, because a disk may be full or slow
+        # in memory, because a disk may be full or slow
+        stream_factory=lambda *_, **__: io.BytesIO(),
         max_form_memory_size=_PART_BYTES,
         buffer_size=_FORM_STEP_BYTES,
         max_form_parts=_MAX_PARTS,
@@ -210,16 +237,19 @@ def _parse_json(body: bytes, query: Mapping[str, str], limits: Limits) -> Upload
 
 
 def _long_string(body: bytes) -> slice | None:
-    """Return the place of the string, without its quotes, that makes up nearly all of a large JSON body; None if there is none.
+    """Return the position of the string, without its quotes, that makes up nearly all of a large
+    JSON body; None without one.
 
-    Only the rest is parsed, because values may take forty times the memory of their text (of `[],[],[],`, say). If the rest has
-    at most ENVELOPE_BYTES, the string begins before the byte at this index and ends after it. What precedes an escaped quote
-    in the string counts as rest.
+    Only the rest is parsed, because values may take forty times the memory of their text (of
+    `[],[],[],`, say). If the rest has at most ENVELOPE_BYTES, the string begins before the byte at
+    this index and ends after it. Everything before an escaped quote in the string counts as rest.
     """
     if len(body) <= 2 * ENVELOPE_BYTES:
         return None
     start, stop = body.rfind(b'"', 0, ENVELOPE_BYTES) + 1, body.find(b'"', ENVELOPE_BYTES)
-    return slice(start, stop) if 0 < start < stop and not body.endswith(b"\\", start, stop) else None
+    return (
+        slice(start, stop) if 0 < start < stop and not body.endswith(b"\\", start, stop) else None
+    )
 
 
 def _from_json(document: bytes | str) -> Any:
@@ -231,18 +261,24 @@ def _from_json(document: bytes | str) -> Any:
 
 
 def _present(image: bytes) -> bytes:
-    """Return `image`. Raises BadRequestError if it is empty, which a client is told before any error in its options."""
+    """Return `image`. Raises BadRequestError if it is empty; this error precedes errors in the
+    options."""
     if not image:
         raise BadRequestError(sentences.NO_IMAGE)
     return image
 
 
 def _check_complete(body: bytes) -> None:
-    """Raise BadRequestError for a file that lost bytes on its way: a PNG its line breaks, or a binary file also its zeros.
+    """Raise BadRequestError for a file that lost bytes on its way: a PNG its line breaks, or a
+    binary file also its zeros.
 
-    The latter is how `curl -d @file` sends it.
+    `curl -d @file` causes the latter.
     """
-    if body.startswith(_PNG_SIGNATURE[:4]) and not body.startswith(_PNG_SIGNATURE) and len(body) > len(_PNG_SIGNATURE):
+    if (
+        body.startswith(_PNG_SIGNATURE[:4])
+        and not body.startswith(_PNG_SIGNATURE)
+        and len(body) > len(_PNG_SIGNATURE)
+    ):
         raise BadRequestError(sentences.STRIPPED_BODY)
     if any(byte in body for byte in _STRIPPED):
         return
@@ -253,25 +289,30 @@ def _check_complete(body: bytes) -> None:
 
 
 def _reject_constant(name: str) -> None:
-    """Refuse NaN and Infinity, which are not JSON although Python's parser accepts them. Raises ValueError."""
+    """Refuse NaN and Infinity, which are not JSON although Python's parser accepts them. Raises
+    ValueError."""
     raise ValueError(f"{name} is not JSON")
 
 
 def _decode_long_base64(body: bytes, place: slice) -> bytes:
-    """Decode a string of a JSON body, without a copy of it if it contains no escape sequences."""
+    """Decode a string of a JSON body, without copying it if it contains no escape sequences."""
     prefix = _DATA_URL.match(body, place.start, place.stop)
     with suppress(binascii.Error):
-        return pybase64.b64decode(memoryview(body)[prefix.end() if prefix else place.start : place.stop], validate=True)
+        return pybase64.b64decode(
+            memoryview(body)[prefix.end() if prefix else place.start : place.stop], validate=True
+        )
     return _decode_base64(_unescaped(memoryview(body)[place.start - 1 : place.stop + 1]))
 
 
 def _unescaped(string: memoryview) -> Any:
-    """Return the value of a JSON string that may be base64, and so takes no more memory than its escape sequences."""
+    """Return the value of a JSON string. Raises BadRequestError for characters beyond Latin-1,
+    which base64 never contains."""
     try:
         text = str(string, "ascii")
     except UnicodeDecodeError as error:
         raise BadRequestError(sentences.IMAGE_NOT_BASE64) from error
-    if _WIDE_ESCAPE.search(text):  # a single such character would make the value four times as large
+    # a single such character would make the value four times as large
+    if _WIDE_ESCAPE.search(text):
         raise BadRequestError(sentences.IMAGE_NOT_BASE64)
     return _from_json(text)
 
@@ -289,7 +330,8 @@ def _decode_base64(text: object) -> bytes:
         del text  # which may be large
         with suppress(binascii.Error):
             return pybase64.b64decode(encoded, validate=True)
-        # The command `base64` wraps its lines, so white space is allowed; other characters outside base64 are not.
+        # The command `base64` wraps its lines, so white space is allowed; other characters outside
+        # base64 are not.
         return pybase64.b64decode(encoded.translate(None, _WHITE_SPACE), validate=True)
     except ValueError as error:  # binascii.Error is one
         raise BadRequestError(sentences.IMAGE_NOT_BASE64) from error

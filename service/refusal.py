@@ -1,6 +1,6 @@
-"""Answers to requests that are not parsed: the server is overloaded, or they are malformed.
+"""Answers to unparsed requests: the server is overloaded, or the request is malformed.
 
-The answer of an overloaded server, 503, is prepared in advance, so that it costs little.
+The overload answer, 503, is prepared in advance to make it cheap.
 """
 
 import os
@@ -19,27 +19,29 @@ from gunicorn.http import errors as http
 from asciist.errors import sentences
 
 _LINGER_SECONDS: Final = 1.0
-_LINGER_BYTES: Final = 16_000_000
-"""Bounds on what is read, and thrown away, after a refusal: a connection closed with unread data would lose the answer. The
-largest request body fits."""
+_LINGER_BYTES: Final = 16_000_000  # closing a connection with unread data would lose the answer
+"""Maximum bytes read and discarded after a refusal. The largest request body fits."""
 
 _CHUNK_BYTES: Final = 262_144
 _DISCARD: Final = socket.MSG_TRUNC if sys.platform == "linux" else 0
-"""Flag with which Linux throws data away without copying it (tcp(7))."""
+"""Flag that makes Linux discard data without copying it (tcp(7))."""
 
-_MOVED: Final = 0.1
-"""Share of refused connections that are closed although they could be kept: the next ones of their clients may reach a process
-that is less busy."""
+_MOVED: Final = 0.1  # the clients' next requests may reach a less busy process
+"""Share of refused connections that are closed although they could stay open."""
 
+# for a larger one, a new connection is cheaper than reading the rest
 _KEPT_BYTES: Final = 1_000_000
-"""Maximum size of a refused request after which its connection is kept: a new one would cost more than reading so much."""
+"""Maximum size of a refused request whose connection stays open."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,7})\r\n")
+# Either the connection ends anyway, or the size of the request is uncertain, as with two lengths,
+# folded lines or a transfer coding.
 _NOT_KEPT: Final = re.compile(
-    rb" http/1\.0\r\n|transfer-encoding|expect|close|(?<!\r)\n|\n[ \t]|content-length.*content-length", re.DOTALL
+    rb" http/1\.0\r\n|transfer-encoding|expect|close|(?<!\r)\n|\n["
+    rb" \t]|content-length.*content-length",
+    re.DOTALL,
 )
-"""Parts of a head, in lower case, because of which its connection is not kept: it ends anyway, or the size of the request may
-be another than it seems, as with two lengths, with lines that go on in the next one, or with a transfer coding."""
+"""Parts of a head, in lower case, that make its connection close."""
 
 REJECTIONS: Final = {
     http.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_REQUEST_LINE),
@@ -51,58 +53,70 @@ REJECTIONS: Final = {
     http.ExpectationFailed: (HTTPStatus.EXPECTATION_FAILED, sentences.UNSUPPORTED_EXPECTATION),
     http.LimitRequestHeaders: (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, sentences.LARGE_HEAD),
 }
-"""Status and message of an error of the parser. For the errors that are not listed, headers are the cause."""
+"""Status and message for errors of the parser. Errors not listed concern the headers."""
 
 _JSON: Final = b'{"error":"%b"}\n' % sentences.BUSY.encode()
 _TEXT: Final = sentences.BUSY.encode() + b"\n"
 
 
 class Refusal:
-    """The answers, with `headers` in addition to their own."""
+    """Prepared answers, with `headers` in addition to their own."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         self._answers = {
             (as_json, is_kept): _answer(
-                b"503 Service Unavailable", b"keep-alive" if is_kept else b"close", *form, b"Retry-After: 2\r\n" + self._headers
+                b"503 Service Unavailable",
+                b"keep-alive" if is_kept else b"close",
+                *form,
+                b"Retry-After: 2\r\n" + self._headers,
             )
-            for as_json, form in ((True, (b"application/json", _JSON)), (False, (b"text/plain; charset=utf-8", _TEXT)))
+            for as_json, form in (
+                (True, (b"application/json", _JSON)),
+                (False, (b"text/plain; charset=utf-8", _TEXT)),
+            )
             for is_kept in (True, False)
         }
         self._discarded = bytearray(_CHUNK_BYTES)
 
     def send(self, client: Any, start: bytes = b"", *, may_keep: bool = True) -> bool:
-        """Answer 503, and read the rest of the request, whose first bytes are `start`. Raises OSError.
+        """Answer 503, and read the rest of the request, which begins with `start`. Raises OSError.
 
-        Return whether the connection can be used for the next request. If not, the client has had time to read the answer.
+        Return True if the connection can carry another request. If not, the client has had time to
+        read the answer.
         """
-        size = request_bytes(start) if may_keep and random.random() >= _MOVED else None  # noqa: S311 - not a secret
+        # Not a secret.
+        size = request_bytes(start) if may_keep and random.random() >= _MOVED else None  # noqa: S311
         client.settimeout(_LINGER_SECONDS)
-        # Not `sendall`, which could wait: a client whose buffer has no room for this answer does not read the earlier ones.
+        # Not `sendall`, which could wait: a client whose buffer is too full for this answer does
+        # not read the earlier ones.
         os.write(client.fileno(), self._answers[b"application/json" in start, size is not None])
         if size is None:
             client.shutdown(socket.SHUT_WR)
         return self._read(client, size or _LINGER_BYTES) and size is not None
 
     def reject(self, client: Any, status: HTTPStatus, message: str, request_id: str) -> None:
-        """Answer a request that cannot be parsed, and end its connection. Raises OSError.
+        """Answer an unparsable request, and end its connection. Raises OSError.
 
-        The answer is text, because the form that the client prefers is unknown.
+        The answer is text, because the client's preferred form is unknown.
         """
         line, more = f"{status.value} {status.phrase}", f"X-Request-Id: {request_id}\r\n"
         text = b"text/plain; charset=utf-8"
-        answer = _answer(line.encode(), b"close", text, f"{message}\n".encode(), more.encode() + self._headers)
+        answer = _answer(
+            line.encode(), b"close", text, f"{message}\n".encode(), more.encode() + self._headers
+        )
         os.write(client.fileno(), answer)  # not `sendall`, as above
         self.end(client)
 
     def end(self, client: Any) -> None:
-        """End a connection whose client may still be sending, so that it has time to read the answer. Raises OSError."""
+        """End a connection whose client may still be sending, so that it has time to read the
+        answer. Raises OSError."""
         client.settimeout(_LINGER_SECONDS)
         client.shutdown(socket.SHUT_WR)
         self._read(client, _LINGER_BYTES)
 
     def _read(self, client: Any, size: int) -> bool:
-        """Read and throw away `size` bytes. Return whether they came in time."""
+        """Read and discard `size` bytes. Return True if they arrived in time."""
         size -= client.recv_into(self._discarded, min(size, _CHUNK_BYTES), _DISCARD)
         if not size:
             return True
@@ -118,7 +132,8 @@ class Refusal:
 
 
 def request_bytes(start: bytes) -> int | None:
-    """Return the bytes of the request that begins with `start`; None if they are unknown, or its connection is not kept."""
+    """Return the size of the request that begins with `start`; None if it is unknown, or its
+    connection will close."""
     head_bytes = start.find(b"\r\n\r\n") + 4
     if head_bytes < 4:
         return None
@@ -130,10 +145,15 @@ def request_bytes(start: bytes) -> int | None:
 
 
 def rejection(error: http.ParseException) -> tuple[HTTPStatus, str]:
-    """Return the status and the message for a request that the parser does not accept."""
+    """Return the status and the message for a request that the parser rejects."""
     return REJECTIONS.get(type(error), (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_HEADER))
 
 
-def _answer(status: bytes, connection: bytes, media_type: bytes, body: bytes, more_headers: bytes) -> bytes:
-    head = b"HTTP/1.1 %b\r\nServer: asciist\r\nConnection: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n"
+def _answer(
+    status: bytes, connection: bytes, media_type: bytes, body: bytes, more_headers: bytes
+) -> bytes:
+    head = (
+        b"HTTP/1.1 %b\r\nServer: asciist\r\nConnection: %b\r\nContent-Type: %b\r\nContent-Length:"
+        b" %d\r\n%b\r\n"
+    )
     return head % (status, connection, media_type, len(body), more_headers) + body

@@ -1,4 +1,5 @@
-"""The request log and the request metrics: each request gets an id, is timed, counted and logged once."""
+"""The request log and the request metrics: each request gets an id, and is timed, counted and
+logged once."""
 
 import logging
 import re
@@ -11,18 +12,19 @@ from asciist.protocol.messages import Trace
 from asciist.protocol.ports import Metrics
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import REQUEST_DURATION, REQUESTS, UPLOAD_DURATION
-from service import headers
-from service.hot_answers import ROUTE
-from service.uploads import STARTED
+from . import headers
+from .hot_answers import ROUTE
+from .uploads import STARTED
 
 _log = logging.getLogger(__name__)
 
 _Environ = MutableMapping[str, Any]
 _Application = Callable[[Any, Any], Iterable[bytes]]
 
+# they do no work and would skew error rates and latencies
 _HEALTH_CHECKS: Final = ("/healthz", "/readyz")
-"""Paths of health checks. Like OPTIONS requests, which browsers send before those of other sites' programs, they are neither
-counted nor logged: they do no work and would skew error rates and latencies."""
+"""Paths of health checks, which are neither counted nor logged. OPTIONS requests (CORS preflights)
+are not either."""
 
 _TRACE: Final = "asciist.trace"
 """Key of the request's Trace in a WSGI environment."""
@@ -39,10 +41,13 @@ _TRACING_HEADERS: Final = (
     "x-datadog-origin",
     "x-datadog-tags",
 )
-"""Tracing headers of W3C, Zipkin, AWS and Datadog: they are logged and sent to the worker."""
-_TRACING_VARIABLES: Final = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in _TRACING_HEADERS)
+"""Tracing headers of W3C, Zipkin, AWS and Datadog; logged and sent to the worker."""
+_TRACING_VARIABLES: Final = tuple(
+    (f"HTTP_{name.upper().replace('-', '_')}", name) for name in _TRACING_HEADERS
+)
 _TRACING_HEADER: Final = re.compile(r"[ -~]{1,512}")
-"""Accepted value of a tracing header: up to 512 printable ASCII characters, the length that W3C asks for in tracestate."""
+"""Accepted value of a tracing header: up to 512 printable ASCII characters, the length that W3C
+requires for tracestate."""
 
 
 def trace_of(environ: _Environ) -> Trace:
@@ -61,9 +66,14 @@ def log_requests(application: _Application, metrics: Metrics) -> _Application:
         started = environ.get(STARTED) or time.perf_counter()
         trace = environ[_TRACE] = _trace(environ)
 
-        def record(status: str, response_headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        def record(
+            status: str, response_headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Any:
             headers.for_every_response(response_headers, trace.request_id)
-            if environ["PATH_INFO"] not in _HEALTH_CHECKS and environ["REQUEST_METHOD"] != "OPTIONS":
+            if (
+                environ["PATH_INFO"] not in _HEALTH_CHECKS
+                and environ["REQUEST_METHOD"] != "OPTIONS"
+            ):
                 _record(environ, status[:3], 1000 * (time.perf_counter() - started), metrics)
             return start_response(status, response_headers, exc_info)
 
@@ -75,7 +85,7 @@ def log_requests(application: _Application, metrics: Metrics) -> _Application:
 
 
 def log_unparsed(metrics: Metrics, status: int, message: str) -> str:
-    """Count and log a request that cannot be parsed, and is answered with `message`. Return its new id."""
+    """Count and log an unparsable request, answered with `message`. Return its new id."""
     request_id = secrets.token_hex(16)
     metrics.count(REQUESTS, status=str(status))
     metrics.distribution(REQUEST_DURATION, 0.0, status=str(status))
@@ -105,9 +115,12 @@ def _record(environ: _Environ, status: str, duration: float, metrics: Metrics) -
 
 
 def _trace(environ: _Environ) -> Trace:
-    """Return the tracing headers and the request id: that of the client or a proxy if it is valid, or else a new one."""
+    """Return the tracing headers and the request id: a valid id of the client or a proxy, or else a
+    new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
-    received = {name: environ[variable] for variable, name in _TRACING_VARIABLES if variable in environ}
+    received = {
+        name: environ[variable] for variable, name in _TRACING_VARIABLES if variable in environ
+    }
     return Trace(
         request_id=given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16),
         headers={name: text for name, text in received.items() if _TRACING_HEADER.fullmatch(text)},

@@ -10,13 +10,13 @@ from asciist.protocol.ports import Metrics
 from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from asciist.telemetry import logs
-from service import answers
-from service.admission import Admission
-from service.hot_answers import SharedCounter
-from service.parsing import options_from_text, parse_upload
-from service.request_log import trace_of
-from service.sharing import SharedLinks
-from service.uploads import Uploads
+from . import answers
+from .admission import Admission
+from .hot_answers import SharedCounter
+from .parsing import options_from_text, parse_upload
+from .request_log import trace_of
+from .sharing import SharedLinks
+from .uploads import Uploads
 
 
 def blueprint(
@@ -42,15 +42,20 @@ def blueprint(
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
-        # The proxy `request` looks up its object at each use, which adds up.
-        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - documented
-        with uploads.receive(current_request), admission.admit():
+        # The proxy `request` looks up its object at each use, which adds up. The method is
+        # documented. Noqa: SLF001.
+        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+        with uploads.receive(current_request), admission.admit():  # a slow client holds no slot
             upload = parse_upload(current_request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
-            served = requester.convert(upload.image, upload.options, trace_of(current_request.environ))
+            served = requester.convert(
+                upload.image, upload.options, trace_of(current_request.environ)
+            )
         if answers.is_submitted_form():
             return answers.redirection(shared.shortest_path(served))
-        return answers.art_answer(served, path=shared.long_path(served), image_path=links.image_path(served.digest))
+        return answers.art_answer(
+            served, path=shared.long_path(served), image_path=links.image_path(served.digest)
+        )
 
     @routes.post("/image/<capability:capability>")
     def convert_stored_image(capability: str) -> Response:
@@ -64,7 +69,7 @@ def blueprint(
     @routes.delete("/image/<capability:capability>")
     def delete_image(capability: str) -> Response:
         requester.delete(links.digest_of_image(capability))
-        deletions.increment()
+        deletions.increment()  # every process drops its cached answers
         return answers.deletion_answer()
 
     @routes.get("/")
@@ -73,7 +78,11 @@ def blueprint(
 
     @routes.get("/healthz")
     def liveness() -> Response:
-        return answers.health_answer(200, "ok") if is_healthy() else answers.health_answer(503, "not healthy")
+        return (
+            answers.health_answer(200, "ok")
+            if is_healthy()
+            else answers.health_answer(503, "not healthy")
+        )
 
     @routes.get("/readyz")
     def readiness() -> Response:
@@ -91,14 +100,17 @@ def blueprint(
 
 
 def _add_routes_of_links(routes: Blueprint, shared: SharedLinks) -> None:
-    """Add the routes that show stored art by its links, and that make short ones."""
+    """Add the routes that show stored art by its links, and that create short links."""
 
     @routes.get("/<link:name>/width/<width>")
     @routes.get("/<link:name>/width/<columns:width>.<suffix:suffix>")
     @routes.get("/<link:name>/style/<variant>/width/<width>")
     @routes.get("/<link:name>/style/<variant>/width/<columns:width>.<suffix:suffix>")
-    def stored_art(name: str, width: str, variant: str = DEFAULT_STYLE, suffix: str = "") -> Response:
-        # Sites on which a link is shared add parameters to it. Whoever asks for a file with options expects them to count.
+    def stored_art(
+        name: str, width: str, variant: str = DEFAULT_STYLE, suffix: str = ""
+    ) -> Response:
+        # Sites on which a link is shared add parameters to it. Whoever asks for a file with options
+        # expects them to count.
         served = shared.art(name, variant, width, query=request.args if suffix else ())
         return answers.stored_answer(served, path=shared.long_path(served), suffix=suffix)
 
@@ -113,6 +125,7 @@ def _add_routes_of_links(routes: Blueprint, shared: SharedLinks) -> None:
         served = shared.art_of_code(code, query=request.args if suffix else ())
         return answers.stored_answer(served, path=f"/{code}", suffix=suffix)
 
+    # Tried after all other routes, which may have names of this form.
     @routes.get("/<spelling:code>")
     @routes.get("/<spelling:code>.<suffix:suffix>")
     def misspelled_code(code: str, suffix: str = "") -> Response:

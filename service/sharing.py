@@ -1,4 +1,4 @@
-"""Finds stored art by its links, and makes short links."""
+"""Finds stored art by its links, and creates short links."""
 
 from collections.abc import Iterable
 
@@ -6,11 +6,11 @@ from asciist.errors import DeadlineExceededError, ReadOnlyError, UnavailableErro
 from asciist.limits import Limits
 from asciist.protocol.links import Links, parts_of
 from asciist.protocol.requester import Requester, ServedArt
-from service.parsing import options_from_url
+from .parsing import options_from_url
 
 
 class SharedLinks:
-    """The links of one deployment, with the art that they show."""
+    """Links of one deployment, and the art behind them."""
 
     def __init__(self, requester: Requester, links: Links, limits: Limits) -> None:
         self._requester = requester
@@ -18,7 +18,8 @@ class SharedLinks:
         self._limits = limits
 
     def art(self, name: str, variant: str, width: str, *, query: Iterable[str] = ()) -> ServedArt:
-        """Return the art of a long link. `query` has the names in the query of a request for a file.
+        """Return the art of a long link. `query` contains the names in the query of a request for a
+        file.
 
         Raises BadOptionError, ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
         """
@@ -35,7 +36,7 @@ class SharedLinks:
         return self._links.art_path(served.digest, served.options)
 
     def code(self, served: ServedArt) -> str:
-        """Return the code of the short link of art, which is stored if it is not yet.
+        """Return the code of the short link of art, storing the link if necessary.
 
         Raises ReadOnlyError, DeadlineExceededError or UnavailableError.
         """
@@ -43,8 +44,10 @@ class SharedLinks:
         return self._requester.store_link(self._links.codes(path), path)
 
     def shortest_path(self, served: ServedArt) -> str:
-        """Return the path of the short link of art, or that of the long one, which does as well, if none can be stored."""
+        """Return the path of the short link of art, or the long path if no short link can be
+        stored."""
         try:
             return f"/{self.code(served)}"
+        # The art is stored already, and its long link works.
         except (ReadOnlyError, DeadlineExceededError, UnavailableError):
             return self.long_path(served)

@@ -1,8 +1,8 @@
 """Receives request bodies, and bounds the bytes held at a time and the duration of an upload.
 
-A client may send slowly, stop in the middle, or send less than its Content-Length. An upload ends after
-`Timeouts.upload_idle` seconds without a byte, and after `Timeouts.upload` seconds in any case. If all uploads together hold
-more bytes than they may, the one that has been idle for longest ends.
+A client may send slowly, stop in the middle, or send less than its Content-Length. An upload ends
+after `Timeouts.upload_idle` seconds without a byte, and after `Timeouts.upload` seconds in any
+case. If all uploads together exceed their limit on bytes, the one idle for longest ends.
 """
 
 import io
@@ -30,35 +30,38 @@ from asciist.errors import (
 )
 from asciist.limits import Limits
 from asciist.settings import Settings
-from service.arrivals import seconds_since_data
+from .arrivals import seconds_since_data
 
 _STEP_BYTES: Final = 65_536
 """Bytes read at a time. They are reserved before they are read."""
 
+# if each is a chunk of its own, gunicorn's parser takes 14 ms for them
 _CHUNKED_STEP_BYTES: Final = 8192
-"""Bytes of a chunked body read at a time. If each is a chunk of its own, gunicorn's parser takes 14 ms for them."""
+"""Bytes of a chunked body read at a time."""
 
 _SLICE_SECONDS: Final = 0.005
+# not zero: the event loop may then look for their data only at every fiftieth pause
 _PAUSE_SECONDS: Final = 0.001
-"""Time after which the parser of chunks pauses, and the length of the pause, in which other requests proceed. Not zero, because
-the event loop then may look for their data only at every fiftieth pause."""
+"""Seconds after which the parser of chunks pauses, and the length of the pause, in which other
+requests proceed."""
 
 _IDLE_SECONDS: Final = 1.0
-"""Seconds without a byte after which an upload may be ended for the sake of another."""
+"""Seconds without a byte after which an upload may be evicted."""
 
 _SPREAD: Final = 0.2
-"""Share by which the idle time is shortened at random."""
+"""Maximum random reduction of the idle time, as a share."""
 
 
 STARTED: Final = "asciist.started"
-"""Key of the time, by `time.perf_counter`, at which the head of a request was complete, in a WSGI environment."""
+"""Key in a WSGI environment of the time at which the head of a request was complete, by
+`time.perf_counter`."""
 
 _UPLOAD: Final = "asciist.upload"
-"""Key of the `_Upload` in a WSGI environment."""
+"""Key in a WSGI environment of the `_Upload`."""
 
 
 ENVELOPE_BYTES: Final = 65_536
-"""Bytes that a JSON or multipart body may have in addition to the image."""
+"""Bytes that a JSON or multipart body may add to the image."""
 
 
 def _body_limit(request: Request, limits: Limits) -> int:
@@ -79,7 +82,7 @@ class _Input(Protocol):
 
 
 class UploadRequest(Request):
-    """A request whose body is in memory."""
+    """Request with its body in memory."""
 
     has_json_body = False
     """True once the body is recognised as JSON, whatever its Content-Type."""
@@ -88,12 +91,13 @@ class UploadRequest(Request):
 
 
 def sends_json(request: Request) -> bool:
-    """Return True if the body is JSON. Then the answer is JSON too, unless the Accept header prefers another form."""
+    """Return True if the body is JSON. The answer is then JSON too, unless the Accept header
+    prefers another form."""
     return request.is_json or (isinstance(request, UploadRequest) and request.has_json_body)
 
 
 def mark_as_json(request: Request) -> None:
-    """Record that the body is JSON, although the Content-Type may not say so."""
+    """Record that the body is JSON, whatever the Content-Type says."""
     if isinstance(request, UploadRequest):
         request.has_json_body = True
 
@@ -103,30 +107,31 @@ class _Upload:
     """The body of one request, complete or in progress."""
 
     connection: socket.socket | None
-    """Socket from which it comes, if any."""
+    """Socket of the client, if any."""
     ends_at: float
-    """Time at which it is cut off."""
+    """Time at which the upload is cut off."""
     reserved_bytes: int = 0
     active_at: float = field(default_factory=time.monotonic)
-    """Time of the last byte, as far as it is known: there may have been one since."""
+    """Time of the last known byte; a later byte may not be known yet."""
     was_evicted: bool = False
-    """True if it was cut off for the sake of another."""
+    """True if the upload was cut off in favour of another."""
     parts: list[bytes] = field(default_factory=list)
     error: AsciistError | None = None
-    """Error because of which the body is not complete; None if it is."""
+    """Reason why the body is incomplete; None if it is complete."""
     seconds: float = 0.0
     """Seconds spent waiting for the client's bytes."""
 
     def is_idle(self) -> bool:
-        """Return whether no byte has arrived for a while."""
+        """Return whether no byte has arrived for `_IDLE_SECONDS`."""
         now = time.monotonic()
         if self.active_at <= now - _IDLE_SECONDS and self.connection is not None:
-            with suppress(OSError):  # what is read at a time takes a slow client longer
+            with suppress(OSError):  # a slow client takes longer to send one step
                 self.active_at = max(self.active_at, now - seconds_since_data(self.connection))
         return self.active_at <= now - _IDLE_SECONDS
 
     def check(self) -> None:
-        """Raise the error, if there is one, and forget it: it refers to the frames that it passes, and so to the bytes here."""
+        """Raise the error, if any, and drop it: its traceback refers to frames, and through them to
+        the body."""
         error, self.error = self.error, None
         try:
             if error is not None:
@@ -135,14 +140,15 @@ class _Upload:
             del error
 
     def cut_off(self) -> None:
-        """Shut down the reading side: a blocking read returns, and the client still gets an answer."""
+        """Shut down the reading side: a blocking read returns, and the client can still read an
+        answer."""
         if self.connection is not None:
             with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RD)
 
 
 def _read(source: _Input, size: int) -> tuple[bytes, str]:
-    """Read a part of a body. Return it and an empty string, or no bytes and an error message. Raises SlowUploadError."""
+    """Read a part of a body. Return (bytes, "") or (b"", error message). Raises SlowUploadError."""
     try:
         return source.read(size), ""
     except TimeoutError as error:
@@ -159,18 +165,19 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._timeouts = settings.timeouts
         self._free_bytes = settings.max_upload_bytes_in_flight
-        self._ending_bytes = 0  # of uploads that were ended, and give back their bytes once they are answered
+        # ended uploads, which release their bytes once they are answered
+        self._ending_bytes = 0
         self._limits = settings.limits
         self._lock = threading.Lock()
         self._uploads: OrderedDict[_Upload, None] = OrderedDict()
-        """Bodies being read; the one that has been idle for longest comes first, as far as it is known."""
+        """Bodies being read; the one idle for longest comes first, as far as known."""
         self._watch_is_started = False
 
     def read_ahead(self, environ: MutableMapping[str, Any]) -> None:
-        """Read the body of a request whose length is declared, before any of the application runs for it.
+        """Read the body of a request with a declared length, before the application runs.
 
-        The server calls it, because a request that waits for its body costs least at this point. What goes wrong is raised by
-        `receive`, which also refuses a body that is too long.
+        The server calls it because waiting for a body costs least at this point. `receive` raises
+        any error, and also refuses a body that is too long.
         """
         environ[STARTED] = time.perf_counter()
         declared = environ.get("CONTENT_LENGTH", "")
@@ -179,12 +186,15 @@ class Uploads:
 
     @contextmanager
     def receive(self, request: Request) -> Iterator[None]:
-        """Read the whole body into memory, from which `request` then reads it, and hold its bytes for a `with` block.
+        """Read the whole body into memory for `request`, and hold its bytes for a `with` block.
 
-        Raises SlowUploadError, BadRequestError if the body ends early, TooManyBytesError, UnsupportedEncodingError if it is
-        compressed, OverloadedError if there is no memory for it.
+        Raises SlowUploadError; BadRequestError if the body ends early; TooManyBytesError;
+        UnsupportedEncodingError if it is compressed; OverloadedError if there is no memory for it.
         """
-        if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        if request.headers.get("Content-Encoding", "identity").strip().lower() not in (
+            "",
+            "identity",
+        ):
             raise UnsupportedEncodingError(sentences.COMPRESSED_BODY)
         max_bytes = _body_limit(request, self._limits)
         declared = request.content_length
@@ -207,7 +217,7 @@ class Uploads:
                 self.release(request.environ)
 
     def release(self, environ: MutableMapping[str, Any]) -> None:
-        """Give back the bytes of a request, if it still holds any."""
+        """Release the bytes of a request, if it still holds any."""
         upload: _Upload | None = environ.pop(_UPLOAD, None)
         if upload is not None:
             with self._lock:
@@ -215,19 +225,24 @@ class Uploads:
                 self._ending_bytes -= upload.reserved_bytes if upload.was_evicted else 0
 
     def make_room(self) -> bool:
-        """End the upload that has been idle for longest, to have its connection. Return whether there was one."""
+        """End the upload idle for longest to free its connection. Return whether there was one."""
         with self._lock:
             return self._evict_longest_idle()
 
-    def _read(self, environ: MutableMapping[str, Any], declared: int | None, max_bytes: int) -> _Upload:
+    def _read(
+        self, environ: MutableMapping[str, Any], declared: int | None, max_bytes: int
+    ) -> _Upload:
         """Return an upload with its parts, or with an error."""
         connection: socket.socket | None = environ.get("gunicorn.socket")
         started = time.monotonic()
-        upload = environ[_UPLOAD] = _Upload(connection=connection, ends_at=started + self._timeouts.upload)
+        upload = environ[_UPLOAD] = _Upload(
+            connection=connection, ends_at=started + self._timeouts.upload
+        )
         if connection is not None:
             self._watch()
             # Spread, because thousands of idle uploads that began together must not end together.
-            seconds = self._timeouts.upload_idle * random.uniform(1 - _SPREAD, 1)  # noqa: S311 - not a secret
+            # Not a secret.
+            seconds = self._timeouts.upload_idle * random.uniform(1 - _SPREAD, 1)  # noqa: S311
             connection.settimeout(seconds)
         with self._lock:
             self._uploads[upload] = None
@@ -244,12 +259,16 @@ class Uploads:
             connection.settimeout(self._timeouts.upload)
         return upload
 
-    def _read_parts(self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int) -> None:
+    def _read_parts(
+        self, source: _Input, upload: _Upload, declared: int | None, max_bytes: int
+    ) -> None:
         received = 0
         problem = ""
         resumed_at = time.monotonic()
         while (declared is None or received < declared) and not upload.was_evicted:
-            step = _CHUNKED_STEP_BYTES if declared is None else min(_STEP_BYTES, declared - received)
+            step = (
+                _CHUNKED_STEP_BYTES if declared is None else min(_STEP_BYTES, declared - received)
+            )
             self._reserve(upload, step)
             part, problem = _read(source, step)
             if not part:
@@ -278,7 +297,8 @@ class Uploads:
                 self._uploads.move_to_end(upload)
 
     def _reserve(self, upload: _Upload, size: int) -> None:
-        """Reserve bytes for a part of an upload; if there are too few, end the upload that has been idle for longest."""
+        """Reserve bytes for a part of an upload; if there are too few, end the upload idle for
+        longest."""
         with self._lock:
             self._free_bytes -= size
             upload.reserved_bytes += size
@@ -289,7 +309,8 @@ class Uploads:
                     raise OverloadedError
 
     def _evict_longest_idle(self, excluded: _Upload | None = None) -> bool:
-        """End the upload that has been idle for longest. Return False if all are active. The caller holds the lock."""
+        """End the upload idle for longest. Return False if all are active. The caller holds the
+        lock."""
         for upload in list(self._uploads):
             if upload is excluded:
                 continue
@@ -310,10 +331,13 @@ class Uploads:
     def _watch(self) -> None:
         if not self._watch_is_started:
             self._watch_is_started = True
-            threading.Thread(target=self._end_slow_uploads, name="upload-watch", daemon=True).start()
+            threading.Thread(
+                target=self._end_slow_uploads, name="upload-watch", daemon=True
+            ).start()
 
     def _end_slow_uploads(self) -> None:
-        """Cut off every upload past its end. The socket's timeout bounds each wait for bytes, but not the whole body."""
+        """Cut off every overdue upload. The socket's timeout bounds each wait for bytes, but not
+        the whole body."""
         while True:
             time.sleep(1)
             now = time.monotonic()

@@ -5,7 +5,7 @@ from flask import Flask
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from asciist.wiring import build_web_process
-from service import create_app, gunicorn_settings
+from . import create_app, gunicorn_settings
 
 
 def application() -> Flask:

@@ -1,4 +1,4 @@
-"""Renders the panels of `observability/panels.py` as a CloudWatch dashboard."""
+"""Renders the panels of `operations/observability/panels.py` as a CloudWatch dashboard."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,9 +7,9 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from observability.alarms import Alarm
-from observability.objective import OBJECTIVE
-from observability.panels import MEASURED, SECTIONS, Panel
+from operations.observability.alarms import Alarm
+from operations.observability.objective import OBJECTIVE
+from operations.observability.panels import MEASURED, SECTIONS, Panel
 from stacks.environment import Environment
 from stacks.views import HOUR, Views
 
@@ -19,10 +19,16 @@ _HEADER_HEIGHT: Final = 9
 
 
 def add_dashboard(
-    scope: Construct, *, environment: Environment, views: Views, alarms: Mapping[Alarm, cloudwatch.AlarmBase]
+    scope: Construct,
+    *,
+    environment: Environment,
+    views: Views,
+    alarms: Mapping[Alarm, cloudwatch.AlarmBase],
 ) -> None:
     """Add the dashboard of a deployment to the stack `scope`, under the deployment's name."""
-    dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=environment.prefix, default_interval=Duration.hours(3))
+    dashboard = cloudwatch.Dashboard(
+        scope, "Dashboard", dashboard_name=environment.prefix, default_interval=Duration.hours(3)
+    )
     dashboard.add_widgets(
         _widget(MEASURED, environment, views, height=_HEADER_HEIGHT),
         cloudwatch.AlarmStatusWidget(
@@ -33,11 +39,23 @@ def add_dashboard(
             width=_WIDTH // _COLUMNS,
             height=_HEADER_HEIGHT,
         ),
-        cloudwatch.TextWidget(markdown=_preface(environment, list(alarms)), width=_WIDTH // _COLUMNS, height=_HEADER_HEIGHT),
+        cloudwatch.TextWidget(
+            markdown=_preface(environment, list(alarms)),
+            width=_WIDTH // _COLUMNS,
+            height=_HEADER_HEIGHT,
+        ),
     )
     for section in SECTIONS:
-        panels = [panel for panel in section.panels if panel.applies_to("cloudwatch", worker=environment.worker)]
-        dashboard.add_widgets(cloudwatch.TextWidget(markdown=f"## {section.question}\n{section.hint}", width=_WIDTH, height=2))
+        panels = [
+            panel
+            for panel in section.panels
+            if panel.applies_to("cloudwatch", worker=environment.worker)
+        ]
+        dashboard.add_widgets(
+            cloudwatch.TextWidget(
+                markdown=f"## {section.question}\n{section.hint}", width=_WIDTH, height=2
+            )
+        )
         for start in range(0, len(panels), _COLUMNS):
             row = panels[start : start + _COLUMNS]
             dashboard.add_widgets(*(_widget(panel, environment, views) for panel in row))
@@ -46,18 +64,23 @@ def add_dashboard(
 def _preface(environment: Environment, alarms: list[Alarm]) -> str:
     lines = [
         f"# {environment.prefix}",
-        f"If **{MEASURED.title}** has no value, nothing is measured: no panel or alarm proves that all is well.",
+        (
+            f"If **{MEASURED.title}** has no value, nothing is measured: no panel or alarm proves"
+            " that all is well."
+        ),
         "",
         "What to do when an alarm fires:",
     ]
     for alarm in alarms:
         url = f"{environment.runbook}#{alarm.anchor}"
-        # The default is a path in the repository, to which the dashboard cannot link.
+        # The default is a path in the repository; the dashboard cannot link to it.
         lines.append(f"- [{alarm.title}]({url})" if "://" in url else f"- {alarm.title}: `{url}`")
     return "\n".join(lines)
 
 
-def _widget(panel: Panel, environment: Environment, views: Views, *, height: int = 6) -> cloudwatch.IWidget:
+def _widget(
+    panel: Panel, environment: Environment, views: Views, *, height: int = 6
+) -> cloudwatch.IWidget:
     lines = panel.lines_for(worker=environment.worker)
     common: dict[str, Any] = {"title": panel.title, "width": _WIDTH // _COLUMNS, "height": height}
     if panel.span == "objective":
@@ -70,11 +93,17 @@ def _widget(panel: Panel, environment: Environment, views: Views, *, height: int
     if panel.kind == "value":
         # The last value of a running sum, or one value for the whole time range.
         return cloudwatch.SingleValueWidget(
-            metrics=metrics, full_precision=bool(panel.unit), set_period_to_time_range=panel.span != "objective", **common
+            metrics=metrics,
+            full_precision=bool(panel.unit),
+            set_period_to_time_range=panel.span != "objective",
+            **common,
         )
     return cloudwatch.GraphWidget(
         left=metrics,
-        left_annotations=[cloudwatch.HorizontalAnnotation(label=label, value=value) for label, value in panel.marks.items()],
+        left_annotations=[
+            cloudwatch.HorizontalAnnotation(label=label, value=value)
+            for label, value in panel.marks.items()
+        ],
         left_y_axis=None if panel.span else cloudwatch.YAxisProps(min=0),
         **common,
     )

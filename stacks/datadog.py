@@ -7,35 +7,48 @@ import re
 from pathlib import Path
 from typing import Final
 
-from aws_cdk import ArnFormat, CfnWaitConditionHandle, CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import (
+    ArnFormat,
+    CfnWaitConditionHandle,
+    CustomResource,
+    Duration,
+    RemovalPolicy,
+    Stack,
+)
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from asciist.settings import Settings
-from observability import datadog
+from operations.observability import datadog
 from stacks.environment import Environment
 from stacks.limits import alarm_limits
 from stacks.logs import log_group
 from stacks.permissions import function_role, grant_secrets
 
 _EXTENSION_VERSION: Final = 103
-"""Version of the extension's layers: https://github.com/DataDog/datadog-lambda-extension/releases."""
+"""Version of the extension's layers:
+https://github.com/DataDog/datadog-lambda-extension/releases."""
 _EXTENSION_ACCOUNT: Final = "464622532012"
 """Datadog's account, which publishes the layers."""
 
+# Datadog sometimes needs minutes to recognise a new metric
 _FUNCTION_TIMEOUT: Final = Duration.minutes(14)
-"""Datadog sometimes needs minutes to recognise a new metric; Lambda's limit is 15 minutes."""
+"""Timeout of the function, below Lambda's maximum of 15 minutes."""
 _SERVICE_TIMEOUT: Final = Duration.minutes(15)
-"""Time that CloudFormation waits for a function that was killed, instead of its default of an hour."""
+"""Time that CloudFormation waits for a killed function, instead of its default of an hour."""
 
 
 class DatadogStack(Stack):
-    """A custom resource for each object in Datadog, which is created, updated, rolled back and deleted with the deployment.
+    """A custom resource for each object in Datadog: created, updated, rolled back and deleted with
+    the deployment.
 
-    Without Datadog, the stack has nothing but a placeholder, so that the next deployment deletes the objects of an earlier one.
+    Without Datadog, the stack contains only a placeholder, so that deploying it deletes the objects
+    of an earlier deployment.
     """
 
-    def __init__(self, scope: Construct, name: str, *, environment: Environment, settings: Settings) -> None:
+    def __init__(
+        self, scope: Construct, name: str, *, environment: Environment, settings: Settings
+    ) -> None:
         super().__init__(scope, name)
         if not environment.datadog:
             CfnWaitConditionHandle(self, "Nothing")  # a stack has at least one resource
@@ -47,7 +60,9 @@ class DatadogStack(Stack):
             for name, definition in datadog.metric_configurations().items()
         ]
         objective = self._object("Slo", "Objective", datadog.slo(environment.environment))
-        dashboard = datadog.dashboard(environment.environment, worker=environment.worker, runbook=environment.runbook)
+        dashboard = datadog.dashboard(
+            environment.environment, worker=environment.worker, runbook=environment.runbook
+        )
         self._object("Dashboard", "Dashboard", dashboard).node.add_dependency(*metrics)
         objective.node.add_dependency(*metrics)
         monitors = datadog.monitors(
@@ -73,11 +88,17 @@ class DatadogStack(Stack):
             self,
             "Api",
             role=function_role(self, "ApiRole", log_group=log),
-            description="Creates, updates and deletes the dashboard, monitors and objective in Datadog",
-            runtime=lambda_.Runtime(f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON),
+            description=(
+                "Creates, updates and deletes the dashboard, monitors and objective in Datadog"
+            ),
+            runtime=lambda_.Runtime(
+                f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON
+            ),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
             handler="handler.handler",
-            code=lambda_.Code.from_asset(str(Path(__file__).with_name("datadog_api")), exclude=["__pycache__"]),
+            code=lambda_.Code.from_asset(
+                str(Path(__file__).with_name("datadog_api")), exclude=["__pycache__"]
+            ),
             memory_size=256,
             timeout=_FUNCTION_TIMEOUT,
             retry_attempts=0,  # a second attempt would create a second object
@@ -91,19 +112,24 @@ class DatadogStack(Stack):
         grant_secrets(function, environment.datadog_api_key, environment.datadog_app_key)
         return function
 
-    def _object(self, kind: str, name: str, definition: datadog.Definition, *, shared: bool = False) -> CustomResource:
-        """One object in Datadog. A shared object outlives the stack, because all deployments in the account use it."""
+    def _object(
+        self, kind: str, name: str, definition: datadog.Definition, *, shared: bool = False
+    ) -> CustomResource:
+        """One object in Datadog. A shared object outlives the stack, because all deployments in the
+        account use it."""
         made = CustomResource(
             self,
             "".join(word.capitalize() for word in re.split(r"[\W_]+", name)),
             resource_type=f"Custom::Datadog{kind}",
             service_token=self._provider.function_arn,
             service_timeout=_SERVICE_TIMEOUT,
-            # A JSON text, because CloudFormation turns numbers and booleans of properties into strings.
+            # A JSON text, because CloudFormation turns numbers and booleans of properties into
+            # strings.
             properties={"Kind": kind.lower(), "Definition": self.to_json_string(definition)},
             removal_policy=RemovalPolicy.RETAIN if shared else RemovalPolicy.DESTROY,
         )
-        made.node.add_dependency(self._provider)  # including its permissions and its limit on retries
+        # including its permissions and its limit on retries
+        made.node.add_dependency(self._provider)
         return made
 
 
@@ -120,7 +146,7 @@ def datadog_variables(environment: Environment) -> dict[str, str]:
 
 
 def add_extension(function: lambda_.Function, environment: Environment) -> None:
-    """Add Datadog's extension, which is the agent inside a function; do nothing without Datadog."""
+    """Add Datadog's extension, the agent for functions; do nothing without Datadog."""
     if not environment.datadog:
         return
     arm = "-ARM" if environment.architecture == "arm64" else ""

@@ -1,11 +1,12 @@
 """The roles that the workflows of GitHub Actions assume, one for each environment.
 
-They are an app of their own, which an administrator deploys once per account:
+They form a separate app, which an administrator deploys once per account:
 
     make delivery REPOSITORY=owner/name ENVIRONMENTS=prod
 
-A role is assumed with a token that GitHub signs (OpenID Connect), so no key is stored anywhere. It may do what `cdk deploy`,
-the smoke test and `devtools.watch` do: assume the CDK's bootstrap roles, and read outputs and alarms.
+A job assumes its role with a token signed by GitHub (OpenID Connect), so no key is stored anywhere.
+The role permits `cdk deploy`, the smoke test and `operations.watch`: assuming the CDK's bootstrap
+roles, and reading outputs and alarms.
 """
 
 import re
@@ -24,39 +25,58 @@ NAME: Final = "asciist-delivery"
 """Name of the stack."""
 
 BOOTSTRAP_ROLES: Final = ("deploy", "file-publishing", "lookup")
-"""Bootstrap roles of the CDK that a deployment assumes. It publishes no container image, so `image-publishing` is not one."""
+"""Bootstrap roles of the CDK used by a deployment. `image-publishing` is missing, because no
+container image is published."""
 
 EVERY_ENVIRONMENT: Final = tuple(sorted(file.stem for file in ENVIRONMENTS.glob("*.toml")))
 
 _HOST: Final = "token.actions.githubusercontent.com"
 _AUDIENCE: Final = "sts.amazonaws.com"  # what configure-aws-credentials asks a token for
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+@\d+/[\w.-]+@\d+", re.ASCII)
-_QUALIFIER: Final = "hnb659fds"  # the CDK's default, which is part of the names of the bootstrap roles
+# the CDK's default, which is part of the names of the bootstrap roles
+_QUALIFIER: Final = "hnb659fds"
 
 _REASONS: Final = {
-    "IAM5[Resource::*]": "CloudWatch describes composite alarms only to callers that may describe all alarms.",
+    "IAM5[Resource::*]": (
+        "CloudWatch describes composite alarms only to callers that may describe all alarms."
+    ),
     **{
-        f"IAM5[Resource::arn:<AWS::Partition>:cloudformation:<AWS::Region>:<AWS::AccountId>:stack/asciist-{name}-*/*]": (
-            "The id of a stack is not known in advance."
-        )
+        "IAM5[Resource::arn:<AWS::Partition>:cloudformation:<AWS::Region>:<AWS::AccountId>"
+        f":stack/asciist-{name}-*/*]": ("The id of a stack is not known in advance.")
         for name in EVERY_ENVIRONMENT
     },
 }
 
 
 class DeliveryStack(Stack):
-    """GitHub's identity provider, and a role for the jobs of each of some environments."""
+    """GitHub's identity provider, and a role for the jobs of each environment."""
 
-    def __init__(self, scope: Construct, name: str, *, repository: str, provider: str, environments: Sequence[str]) -> None:
-        """`repository` is the beginning of the subject of its tokens: `owner/name`, or with numbers `owner@1/name@2`.
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        repository: str,
+        provider: str,
+        environments: Sequence[str],
+    ) -> None:
+        """`repository` is the beginning of the subject of its tokens: `owner/name`, or with ids
+        `owner@1/name@2`.
 
-        `provider` is the ARN of GitHub's provider in the account, or empty to create it. An account can have only one.
+        `provider` is the ARN of GitHub's provider in the account, or empty to create it. An account
+        can have only one.
         """
-        super().__init__(scope, name, description="Roles that the workflows of GitHub Actions assume to deploy asciist")
+        super().__init__(
+            scope,
+            name,
+            description="Roles that the workflows of GitHub Actions assume to deploy asciist",
+        )
         identity = (
             iam.OidcProviderNative.from_oidc_provider_arn(self, "GitHub", provider)
             if provider
-            else iam.OidcProviderNative(self, "GitHub", url=f"https://{_HOST}", client_ids=[_AUDIENCE])
+            else iam.OidcProviderNative(
+                self, "GitHub", url=f"https://{_HOST}", client_ids=[_AUDIENCE]
+            )
         )
         for environment in environments:
             self._add_role(environment, identity.oidc_provider_arn, repository)
@@ -67,7 +87,8 @@ class DeliveryStack(Stack):
             f"{environment.capitalize()}Role",
             role_name=f"{NAME}-{environment}",
             description=f"Deploys asciist to {environment} from GitHub",
-            max_session_duration=Duration.hours(2),  # replacing ten instances can take longer than the default, an hour
+            # replacing ten instances can take longer than the default, an hour
+            max_session_duration=Duration.hours(2),
             assumed_by=iam.FederatedPrincipal(
                 provider,
                 {
@@ -89,9 +110,14 @@ class DeliveryStack(Stack):
                 ],
             )
         )
-        stacks = f"arn:{self.partition}:cloudformation:{self.region}:{self.account}:stack/asciist-{environment}-*/*"
-        role.add_to_policy(iam.PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[stacks]))
-        role.add_to_policy(iam.PolicyStatement(actions=["cloudwatch:DescribeAlarms"], resources=["*"]))
+        of_stacks = f"arn:{self.partition}:cloudformation:{self.region}:{self.account}:stack"
+        stacks = f"{of_stacks}/asciist-{environment}-*/*"
+        role.add_to_policy(
+            iam.PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[stacks])
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(actions=["cloudwatch:DescribeAlarms"], resources=["*"])
+        )
         CfnOutput(
             self,
             f"{environment.capitalize()}RoleArn",
@@ -100,17 +126,33 @@ class DeliveryStack(Stack):
         )
 
 
-def compose(app: App, *, repository: str, provider: str = "", environments: Sequence[str] = EVERY_ENVIRONMENT) -> App:
-    """Add the stack to `app`. Raises ValueError if an argument is not what its name says."""
+def compose(
+    app: App,
+    *,
+    repository: str,
+    provider: str = "",
+    environments: Sequence[str] = EVERY_ENVIRONMENT,
+) -> App:
+    """Add the stack to `app`. Raises ValueError if an argument is malformed."""
     if not _REPOSITORY.fullmatch(repository):
-        raise ValueError(f"REPOSITORY must be owner/name, or owner@number/name@number, not {repository!r}")
-    if provider and not re.fullmatch(rf"arn:[\w-]+:iam::\d{{12}}:oidc-provider/{re.escape(_HOST)}", provider):
+        raise ValueError(
+            f"REPOSITORY must be owner/name, or owner@number/name@number, not {repository!r}"
+        )
+    if provider and not re.fullmatch(
+        rf"arn:[\w-]+:iam::\d{{12}}:oidc-provider/{re.escape(_HOST)}", provider
+    ):
         raise ValueError(f"PROVIDER must be the ARN of the provider of {_HOST}, not {provider!r}")
     if unknown := set(environments) - set(EVERY_ENVIRONMENT):
-        raise ValueError(f"ENVIRONMENTS must be some of {','.join(EVERY_ENVIRONMENT)}, not {','.join(sorted(unknown))}")
+        raise ValueError(
+            f"ENVIRONMENTS must be some of {','.join(EVERY_ENVIRONMENT)}, not"
+            f" {','.join(sorted(unknown))}"
+        )
     DeliveryStack(app, NAME, repository=repository, provider=provider, environments=environments)
     Validations.of(app).acknowledge(
-        *(Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason) for rule, reason in _REASONS.items())
+        *(
+            Acknowledgment(id=f"AwsSolutions-{rule}", reason=reason)
+            for rule, reason in _REASONS.items()
+        )
     )
     Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
     return app
@@ -124,7 +166,8 @@ def main() -> None:
             app,
             repository=str(context.get("repository", "")),
             provider=str(context.get("provider", "")),
-            environments=[name for name in str(context.get("environments", "")).split(",") if name] or EVERY_ENVIRONMENT,
+            environments=[name for name in str(context.get("environments", "")).split(",") if name]
+            or EVERY_ENVIRONMENT,
         )
     except ValueError as error:
         sys.exit(f"asciist: {error}")

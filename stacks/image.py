@@ -1,8 +1,9 @@
-"""The image (AMI) of the instances: which one is the newest, and the command that pins it.
+"""The image (AMI) of the instances: finds the newest one, and pins it.
 
     python -m stacks.image ENVIRONMENT
 
-writes the id of the newest Amazon Linux 2023 into the file of an environment. The next deployment replaces the instances.
+writes the id of the newest Amazon Linux 2023 into the file of an environment. The next deployment
+replaces the instances.
 """
 
 import argparse
@@ -20,7 +21,8 @@ _PINNED: Final = re.compile(r'^image = "[^"\n]*"', re.MULTILINE)
 
 
 def pin_newest(name: str) -> tuple[str, str]:
-    """Write the newest image into an environment's file, and return the ids of the old and the new one.
+    """Write the newest image into an environment's file, and return the ids of the old and the new
+    one.
 
     Calls AWS with the credentials and the region of the process. Raises ContextError.
     """
@@ -37,14 +39,19 @@ def pin_newest(name: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stacks.image", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m stacks.image", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("environment", help="name of a file of environments/, such as prod")
     name = parser.parse_args().environment
     try:
         old, new = pin_newest(name)
     except ContextError as error:
         sys.exit(f"asciist: {error}")
-    print(f"environments/{name}.toml: image {new} {'is the newest' if old == new else 'instead of ' + (old or 'none')}")
+    print(
+        f"environments/{name}.toml: image"
+        f" {new} {'is the newest' if old == new else 'instead of ' + (old or 'none')}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A group of EC2 instances that run one systemd unit of the release, used by both tiers."""
+"""A group of EC2 instances that run one systemd unit of the release. Both tiers use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +21,14 @@ from stacks.logs import log_group
 from stacks.permissions import grant_instance, grant_secrets
 
 _METRICS = "asciist"
-"""CloudWatch namespace of the metrics that the CloudWatch agent reports; those of the service are in another."""
+"""CloudWatch namespace of the CloudWatch agent's metrics; the service's own metrics are in
+another."""
 
 _VARIABLES = "/run/asciist-environment"
 
+# a boot takes two to three minutes, and package repositories can be slow
 _BOOT_TIMEOUT = Duration.minutes(10)
-"""Maximum time from launch to the success signal. A boot takes two to three minutes, and package repositories can be slow."""
+"""Maximum time from launch to the success signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,28 +42,32 @@ class Unit:
     variables: Mapping[str, str]
     """Environment variables of the unit."""
     needs_own_address: bool = False
-    """True if the unit needs its instance's address in ASCIIST_INSTANCE, to which workers call back."""
+    """True if the unit needs its instance's address in ASCIIST_INSTANCE, for callbacks from
+    workers."""
 
 
 @jsii.implements(ec2.IMachineImage)
 class _Image:
-    """The image with a given id. The CDK's own class for it needs the region too, which is not known before the deployment."""
+    """Image with a given id. The CDK's own class also needs the region, which is unknown before the
+    deployment."""
 
     def __init__(self, image_id: str) -> None:
         self._image_id = image_id
 
     @jsii.member(jsii_name="getImage")
-    def get_image(self, scope: Construct) -> ec2.MachineImageConfig:  # noqa: ARG002 - the interface has the parameter
+    # The interface has the parameter.
+    def get_image(self, scope: Construct) -> ec2.MachineImageConfig:  # noqa: ARG002
         return ec2.MachineImageConfig(
-            image_id=self._image_id, os_type=ec2.OperatingSystemType.LINUX, user_data=ec2.UserData.for_linux()
+            image_id=self._image_id,
+            os_type=ec2.OperatingSystemType.LINUX,
+            user_data=ec2.UserData.for_linux(),
         )
 
 
 class InstanceGroup(Construct):
-    """An auto-scaling group on Amazon Linux 2023 in private subnets, with encrypted disks, IMDSv2 only, and Session Manager in
-    place of SSH. An update replaces one instance at a time, and rolls back if a new instance does not signal that its unit is
-    ready.
-    """
+    """An auto-scaling group on Amazon Linux 2023 in private subnets, with encrypted disks, IMDSv2
+    only, and Session Manager in place of SSH. An update replaces one instance at a time, and rolls
+    back if a new instance does not report its unit as ready."""
 
     def __init__(
         self,
@@ -78,12 +84,15 @@ class InstanceGroup(Construct):
         health_checks: autoscaling.HealthChecks,
     ) -> None:
         super().__init__(scope, name)
-        # A fixed name, so that alarms and the agent know it. Nothing but another name makes CloudFormation replace a group.
+        # A fixed name, so that alarms and the agent can refer to it. Only a change of the name
+        # makes CloudFormation replace a group.
         self.name = f"{environment.prefix}-{unit.name.removeprefix('asciist-')}"
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
         self.log_group = log_group(self, "Log", environment)
         self.release = s3_assets.Asset(self, "Release", path=str(unit.release))
-        grant_instance(self.role, release=self.release, log_group=self.log_group, metrics_namespace=_METRICS)
+        grant_instance(
+            self.role, release=self.release, log_group=self.log_group, metrics_namespace=_METRICS
+        )
         if environment.datadog:
             grant_secrets(self.role, environment.datadog_api_key)
         user_data = _user_data(self.release, unit, self.log_group, self.name)
@@ -103,7 +112,9 @@ class InstanceGroup(Construct):
             auto_scaling_group_name=self.name,
             vpc=vpc,
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
-            launch_template=self._launch_template(environment, image, instance_type, security_group, user_data),
+            launch_template=self._launch_template(
+                environment, image, instance_type, security_group, user_data
+            ),
             min_capacity=min_instances,
             max_capacity=max_instances,
             health_checks=health_checks,
@@ -132,9 +143,13 @@ class InstanceGroup(Construct):
         return ec2.LaunchTemplate(
             self,
             "Template",
-            machine_image=_Image(image)
-            if image
-            else ec2.MachineImage.from_ssm_parameter(NEWEST.format(architecture=environment.architecture)),
+            machine_image=(
+                _Image(image)
+                if image
+                else ec2.MachineImage.from_ssm_parameter(
+                    NEWEST.format(architecture=environment.architecture)
+                )
+            ),
             instance_type=ec2.InstanceType(environment.instance_type(instance_type)),
             security_group=security_group,
             role=self.role,
@@ -144,11 +159,13 @@ class InstanceGroup(Construct):
             user_data=user_data,
         )
 
-    def track(self, name: str, expression: str, *, using: Mapping[str, cloudwatch.Metric], target: float) -> None:
-        """Scale so that an expression of metrics of the last minute stays at `target`.
+    def track(
+        self, name: str, expression: str, *, using: Mapping[str, cloudwatch.Metric], target: float
+    ) -> None:
+        """Scale to keep an expression of metrics of the last minute at `target`.
 
-        Of several such policies, the one that wants the most instances decides, and instances are removed only if all agree.
-        The CDK's own method takes no expressions.
+        The policy that demands the most instances decides, and instances are removed only if all
+        policies agree. The CDK's own method accepts no expressions.
         """
         policy = autoscaling.CfnScalingPolicy
         autoscaling.CfnScalingPolicy(
@@ -161,18 +178,20 @@ class InstanceGroup(Construct):
                 customized_metric_specification=policy.CustomizedMetricSpecificationProperty(
                     metrics=[
                         *(_query(id_, metric) for id_, metric in using.items()),
-                        policy.TargetTrackingMetricDataQueryProperty(id="value", expression=expression, return_data=True),
+                        policy.TargetTrackingMetricDataQueryProperty(
+                            id="value", expression=expression, return_data=True
+                        ),
                     ]
                 ),
             ),
         )
 
     def memory_used(self) -> cloudwatch.Metric:
-        """Return the metric of memory in use, in percent, as the CloudWatch agent reports it."""
+        """Return the CloudWatch agent's metric of memory in use, in percent."""
         return self._agent_metric("mem_used_percent")
 
     def disk_used(self) -> cloudwatch.Metric:
-        """Return the metric of the root disk in use, in percent, as the CloudWatch agent reports it."""
+        """Return the CloudWatch agent's metric of the root disk in use, in percent."""
         return self._agent_metric("disk_used_percent")
 
     def _agent_metric(self, name: str) -> cloudwatch.Metric:
@@ -184,26 +203,36 @@ class InstanceGroup(Construct):
         )
 
 
-def _query(id_: str, metric: cloudwatch.Metric) -> autoscaling.CfnScalingPolicy.TargetTrackingMetricDataQueryProperty:
+def _query(
+    id_: str, metric: cloudwatch.Metric
+) -> autoscaling.CfnScalingPolicy.TargetTrackingMetricDataQueryProperty:
     policy = autoscaling.CfnScalingPolicy
     dimensions = [
-        policy.MetricDimensionProperty(name=name, value=str(value)) for name, value in (metric.dimensions or {}).items()
+        policy.MetricDimensionProperty(name=name, value=str(value))
+        for name, value in (metric.dimensions or {}).items()
     ]
     return policy.TargetTrackingMetricDataQueryProperty(
         id=id_,
         metric_stat=policy.TargetTrackingMetricStatProperty(
-            metric=policy.MetricProperty(namespace=metric.namespace, metric_name=metric.metric_name, dimensions=dimensions),
+            metric=policy.MetricProperty(
+                namespace=metric.namespace, metric_name=metric.metric_name, dimensions=dimensions
+            ),
             stat=metric.statistic,
         ),
         return_data=False,
     )
 
 
-def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, group_name: str) -> ec2.UserData:
-    """Return user data that fetches the release from S3, writes the unit's environment and runs the release's `boot`."""
+def _user_data(
+    release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, group_name: str
+) -> ec2.UserData:
+    """Return user data that fetches the release from S3, writes the unit's environment and runs the
+    release's `boot`."""
     user_data = ec2.UserData.for_linux()
     user_data.add_commands("export AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=10")
-    archive = user_data.add_s3_download_command(bucket=release.bucket, bucket_key=release.s3_object_key)
+    archive = user_data.add_s3_download_command(
+        bucket=release.bucket, bucket_key=release.s3_object_key
+    )
     region = Stack.of(release).region  # on Lambda, the runtime sets these variables
     deployed = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **unit.variables}
     variables = "\n".join(f"{name}={value}" for name, value in sorted(deployed.items()))
@@ -214,9 +243,14 @@ def _user_data(release: s3_assets.Asset, unit: Unit, log_group: logs.ILogGroup, 
     )
     if unit.needs_own_address:
         user_data.add_commands(
-            "token=$(curl -sSf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token)",
-            'address=$(curl -sSf -H "X-aws-ec2-metadata-token: $token" http://169.254.169.254/latest/meta-data/local-ipv4)',
+            "token=$(curl -sSf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60'"
+            " http://169.254.169.254/latest/api/token)",
+            'address=$(curl -sSf -H "X-aws-ec2-metadata-token: $token"'
+            " http://169.254.169.254/latest/meta-data/local-ipv4)",
             f'echo "ASCIIST_INSTANCE=$address" >> {_VARIABLES}',
         )
-    user_data.add_commands(f"bash /opt/asciist-release/boot {unit.name} {_VARIABLES} {log_group.log_group_name} {group_name}")
+    user_data.add_commands(
+        "bash /opt/asciist-release/boot"
+        f" {unit.name} {_VARIABLES} {log_group.log_group_name} {group_name}"
+    )
     return user_data

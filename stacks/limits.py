@@ -1,7 +1,7 @@
-"""Limits of a deployment that are thresholds of its alarms."""
+"""Limits of a deployment used as thresholds of its alarms."""
 
 from asciist.settings import Settings
-from observability.alarms import Limit
+from operations.observability.alarms import Limit
 from stacks.environment import Environment
 
 

@@ -1,4 +1,5 @@
-"""The CloudWatch alarms of `observability/alarms.py`, their topics, the probe, the budget and the dashboard."""
+"""The CloudWatch alarms of `operations/observability/alarms.py`, their topics, the probe, the
+budget and the dashboard."""
 
 from typing import Final
 
@@ -13,7 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from asciist.settings import Settings
-from observability.alarms import ALARMS, Alarm, Silence, Urgency, Window
+from operations.observability.alarms import ALARMS, Alarm, Silence, Urgency, Window
 from stacks.dashboard import add_dashboard
 from stacks.environment import Environment
 from stacks.limits import alarm_limits
@@ -35,7 +36,7 @@ _MISSING_DATA: Final = {
 
 
 class ObservabilityStack(Stack):
-    """The alarms that apply to a deployment, the probe that converts an image every minute, and the dashboard."""
+    """Alarms of a deployment, the probe that converts an image every minute, and the dashboard."""
 
     def __init__(
         self,
@@ -53,11 +54,18 @@ class ObservabilityStack(Stack):
         self._environment, self._limits = environment, alarm_limits(environment, settings)
         probe = Probe(self, "Probe", environment=environment, url=web.url)
         self._views = Views(
-            environment=environment, web=web, worker=worker, requests=requests, dead_letters=dead_letters, probe=probe
+            environment=environment,
+            web=web,
+            worker=worker,
+            requests=requests,
+            dead_letters=dead_letters,
+            probe=probe,
         )
         topics = {
             Urgency.PAGE: self._topic("Alarms", environment.alarm_email),
-            Urgency.TICKET: self._topic("Tickets", environment.ticket_email or environment.alarm_email),
+            Urgency.TICKET: self._topic(
+                "Tickets", environment.ticket_email or environment.alarm_email
+            ),
         }
         alarms: dict[Alarm, cloudwatch.AlarmBase] = {}
         for alarm in ALARMS:
@@ -65,20 +73,24 @@ class ObservabilityStack(Stack):
                 told = actions.SnsAction(topics[alarm.urgency])
                 alarms[alarm] = self._alarm(alarm)
                 alarms[alarm].add_alarm_action(told)
-                alarms[alarm].add_ok_action(told)
+                alarms[alarm].add_ok_action(told)  # a person who was paged hears of the end
         if environment.sizes.monthly_budget:
             self._budget(environment, topics[Urgency.TICKET])
         add_dashboard(self, environment=environment, views=self._views, alarms=alarms)
 
     def _topic(self, name: str, email: str) -> sns.Topic:
-        """Create a topic to which alarms and budgets of this account may publish, with its subscriber if there is one."""
-        topic = sns.Topic(self, name, display_name=f"{self._environment.prefix} {name.lower()}", enforce_ssl=True)
+        """Create a topic for alarms and budgets of this account, with its subscriber if there is
+        one."""
+        topic = sns.Topic(
+            self, name, display_name=f"{self._environment.prefix} {name.lower()}", enforce_ssl=True
+        )
         for service in ("cloudwatch", "budgets"):
             topic.add_to_resource_policy(
                 iam.PolicyStatement(
                     actions=["sns:Publish"],
                     principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
                     resources=[topic.topic_arn],
+                    # Without it, alarms of any account could publish here.
                     conditions={"StringEquals": {"aws:SourceAccount": self.account}},
                 )
             )
@@ -87,9 +99,10 @@ class ObservabilityStack(Stack):
         return topic
 
     def _budget(self, environment: Environment, topic: sns.Topic) -> None:
-        """Create the budget of the deployment, which is recognized by the tags of its resources.
+        """Create the budget of the deployment, identified by the tags of its resources.
 
-        It counts nothing until the tags `service` and `environment` are activated as cost allocation tags, once per account.
+        It counts nothing until the tags `service` and `environment` are activated as cost
+        allocation tags, once per account.
         """
         budget = budgets.CfnBudget
         subscriber = budget.SubscriberProperty(address=topic.topic_arn, subscription_type="SNS")
@@ -99,13 +112,23 @@ class ObservabilityStack(Stack):
             budget=budget.BudgetDataProperty(
                 budget_type="COST",
                 time_unit="MONTHLY",
-                budget_limit=budget.SpendProperty(amount=environment.sizes.monthly_budget, unit="USD"),
-                cost_filters={"TagKeyValue": ["user:service$asciist", f"user:environment${environment.environment}"]},
+                budget_limit=budget.SpendProperty(
+                    amount=environment.sizes.monthly_budget, unit="USD"
+                ),
+                cost_filters={
+                    "TagKeyValue": [  # in AWS's format, user:KEY$VALUE
+                        "user:service$asciist",
+                        f"user:environment${environment.environment}",
+                    ]
+                },
             ),
             notifications_with_subscribers=[
                 budget.NotificationWithSubscribersProperty(
                     notification=budget.NotificationProperty(
-                        comparison_operator="GREATER_THAN", notification_type=kind, threshold=100, threshold_type="PERCENTAGE"
+                        comparison_operator="GREATER_THAN",
+                        notification_type=kind,
+                        threshold=100,
+                        threshold_type="PERCENTAGE",
                     ),
                     subscribers=[subscriber],
                 )
@@ -116,19 +139,25 @@ class ObservabilityStack(Stack):
     def _alarm(self, alarm: Alarm) -> cloudwatch.AlarmBase:
         """An alarm over one window, or a composite of one alarm for each window.
 
-        All metrics of a CloudWatch alarm have the same period, so each window needs an alarm of its own. These parts notify
-        nobody. The minimum number of events applies to the first window.
+        All metrics of a CloudWatch alarm share one period, so each window needs its own alarm.
+        These parts notify nobody. The minimum number of events applies to the first window.
         """
         if len(alarm.windows) == 1:
             return self._metric_alarm(alarm, alarm.windows[0])
-        parts = [self._metric_alarm(alarm, window, part=f"over {window.minutes} minutes") for window in alarm.windows]
+        parts = [
+            self._metric_alarm(alarm, window, part=f"over {window.minutes} minutes")
+            for window in alarm.windows
+        ]
         return cloudwatch.CompositeAlarm(
             self,
             _identifier(alarm.title),
             composite_alarm_name=self._name(alarm),
             alarm_description=alarm.description(self._environment.runbook),
             alarm_rule=cloudwatch.AlarmRule.all_of(
-                *(cloudwatch.AlarmRule.from_alarm(part, cloudwatch.AlarmState.ALARM) for part in parts)
+                *(
+                    cloudwatch.AlarmRule.from_alarm(part, cloudwatch.AlarmState.ALARM)
+                    for part in parts
+                )
             ),
         )
 
@@ -154,7 +183,10 @@ class ObservabilityStack(Stack):
         return cloudwatch.MathExpression(
             # With too few events the value is 0; a missing value stays missing.
             expression=f"IF(events >= {alarm.minimum.events}, value, 0 * value)",
-            using_metrics={"value": value, "events": self._views.signal(alarm.minimum.of, period=period)},
+            using_metrics={
+                "value": value,
+                "events": self._views.signal(alarm.minimum.of, period=period),
+            },
             label=alarm.title,
             period=period,
         )

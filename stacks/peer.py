@@ -1,4 +1,5 @@
-"""The credentials with which the deployment on another cloud uses the bucket of this one, while artifacts are being moved."""
+"""Credentials for the deployment on another cloud to use this one's bucket while artifacts are
+being moved."""
 
 from aws_cdk import CfnOutput, SecretValue, Stack
 from aws_cdk import aws_iam as iam
@@ -10,9 +11,11 @@ from stacks.permissions import grant_peer
 
 
 class PeerAccess(Construct):
-    """A user for the other deployment's web tier, and a secret with its access key, which is deleted with the user.
+    """A user for the other deployment's web tier, and a secret with its access key, which is
+    deleted with the user.
 
-    The secret has the form in which the other deployment takes it: a JSON object of variables. No role may read it.
+    The secret is in the form that the other deployment expects: a JSON object of variables. No role
+    may read it.
     """
 
     def __init__(self, scope: Construct, name: str, *, artifacts: s3.IBucket) -> None:
@@ -21,11 +24,15 @@ class PeerAccess(Construct):
         grant_peer(self.user, artifacts=artifacts)
         key = iam.AccessKey(self, "Key", user=self.user)
         variables = {
-            "AWS_ACCESS_KEY_ID": SecretValue.unsafe_plain_text(key.access_key_id),  # known at deployment, and no secret
+            # known at deployment, and no secret
+            "AWS_ACCESS_KEY_ID": SecretValue.unsafe_plain_text(key.access_key_id),
             "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
             "AWS_REGION": SecretValue.unsafe_plain_text(Stack.of(self).region),  # as above
         }
         self.secret = secretsmanager.Secret(
-            self, "Secret", description="Credentials of the peer, for the other deployment", secret_object_value=variables
+            self,
+            "Secret",
+            description="Credentials of the peer, for the other deployment",
+            secret_object_value=variables,
         )
         CfnOutput(Stack.of(self), "PeerSecret", value=self.secret.secret_arn)

@@ -1,4 +1,5 @@
-"""The storage stack: the artifact bucket, the request queue, the dead-letter queue, the keys of links and the access logs."""
+"""The storage stack: the artifact bucket, the request queue, the dead-letter queue, the link keys
+and the access logs."""
 
 import string
 from typing import cast
@@ -10,30 +11,39 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct, IConstruct
 
-from asciist.settings import Timeouts
+from asciist.timeouts import Timeouts
 from stacks.environment import Environment
 from stacks.exports import export_all
 
 
 class StorageStack(Stack):
-    """The buckets, the queues and the secret. An update never replaces them; it may replace all other resources."""
+    """The buckets, the queues and the secret. An update never replaces them; it may replace all
+    other resources."""
 
-    def __init__(self, scope: Construct, name: str, *, environment: Environment, timeouts: Timeouts) -> None:
+    def __init__(
+        self, scope: Construct, name: str, *, environment: Environment, timeouts: Timeouts
+    ) -> None:
         super().__init__(scope, name)
         removal = RemovalPolicy.RETAIN if environment.sizes.keeps_data else RemovalPolicy.DESTROY
         self.artifacts = self._bucket(
             "Artifacts",
             removal,
-            # One rule for both: they share a prefix, and art cannot be converted to another width without its image.
-            s3.LifecycleRule(id="images-and-art", expiration=Duration.days(environment.sizes.artifact_days)),
-            s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1)),
+            # One rule for both: they share a prefix, and art cannot be converted to another width
+            # without its image.
+            s3.LifecycleRule(
+                id="images-and-art", expiration=Duration.days(environment.sizes.artifact_days)
+            ),
+            s3.LifecycleRule(
+                id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1)
+            ),
         )
         self.dead_letters = sqs.Queue(
             self,
             "DeadLetters",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=Duration.days(14),  # the SQS maximum, since a person inspects each message
+            # the SQS maximum, because a person inspects each message
+            retention_period=Duration.days(14),
             removal_policy=removal,
         )
         self.requests = sqs.Queue(
@@ -42,8 +52,11 @@ class StorageStack(Stack):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             visibility_timeout=Duration.seconds(timeouts.visibility),
-            retention_period=Duration.hours(1),  # far longer than any deadline, so that an outage shows as message age
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=timeouts.max_receive_count),
+            # far longer than any deadline, so that an outage shows as message age
+            retention_period=Duration.hours(1),
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.dead_letters, max_receive_count=timeouts.max_receive_count
+            ),
             removal_policy=removal,
         )
         self.link_keys = secretsmanager.Secret(
@@ -58,7 +71,9 @@ class StorageStack(Stack):
         self.access_logs = self._bucket(
             "AccessLogs",
             removal,
-            s3.LifecycleRule(id="access-logs", expiration=Duration.days(environment.sizes.access_log_days)),
+            s3.LifecycleRule(
+                id="access-logs", expiration=Duration.days(environment.sizes.access_log_days)
+            ),
             # CloudFront writes its logs with an access control list.
             ownership=s3.ObjectOwnership.BUCKET_OWNER_PREFERRED,
         )
@@ -71,7 +86,13 @@ class StorageStack(Stack):
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
-        for retained in (self.artifacts, self.access_logs, self.dead_letters, self.requests, self.link_keys):
+        for retained in (
+            self.artifacts,
+            self.access_logs,
+            self.dead_letters,
+            self.requests,
+            self.link_keys,
+        ):
             _pin_logical_id(retained)
         export_all(
             self,
@@ -95,7 +116,8 @@ class StorageStack(Stack):
         *rules: s3.LifecycleRule,
         ownership: s3.ObjectOwnership = s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
     ) -> s3.Bucket:
-        """Create a private bucket. Its encryption is the only one with which a load balancer can write access logs."""
+        """Create a private bucket. Its encryption is the only one that a load balancer supports for
+        access logs."""
         return s3.Bucket(
             self,
             name,
@@ -113,5 +135,5 @@ def _pin_logical_id(construct: IConstruct) -> None:
     """Fix the logical id of a resource, so that moving its construct never replaces it."""
     resource = cast("CfnResource", construct.node.default_child)
     resource.override_logical_id(construct.node.id)
-    # CloudFormation does not update a resource of which only the policy of deletion has changed.
+    # CloudFormation does not update a resource if only its deletion policy has changed.
     resource.add_metadata("DeletionPolicy", resource.cfn_options.deletion_policy)

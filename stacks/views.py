@@ -1,6 +1,7 @@
 """Renders vendor-neutral signals and formulas as CloudWatch metrics.
 
-The values come from AWS itself, and from the metrics that both tiers log in the embedded metric format.
+The values come from AWS itself, and from metrics logged by both tiers in the embedded metric
+format.
 """
 
 import re
@@ -12,8 +13,15 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sqs as sqs
 
 from asciist.telemetry import metrics
-from observability.objective import OBJECTIVE
-from observability.signals import Aws, Formula, Measured, ObjectiveCount, Signal, Statistic
+from operations.observability.objective import OBJECTIVE
+from operations.observability.signals import (
+    Aws,
+    Formula,
+    Measured,
+    ObjectiveCount,
+    Signal,
+    Statistic,
+)
 from stacks.environment import Environment
 from stacks.instances import InstanceGroup
 from stacks.probe import Probe
@@ -23,10 +31,10 @@ from stacks.worker import WorkerStack
 MINUTE: Final = Duration.minutes(1)
 HOUR: Final = Duration.hours(1)
 
+# A 5xx is bad anyway and must not count twice, a 408 takes the client's time, and other 4xx need
+# only the request's headers. An alarm computes with at most ten metrics, and each status takes two.
 _STATUSES_OF_SLOW_ANSWERS: Final = ("200", "304", "400")
-"""Statuses whose slow answers count as bad: those of conversions and of stored art. A 5xx is bad anyway and must not count
-twice, the time of a 408 is the client's, and other 4xx need only the request's headers. An alarm computes with at most ten
-metrics, and each status takes two."""
+"""Statuses whose slow answers count as bad: those of conversions and of stored art."""
 
 _STATISTICS: Final[dict[Statistic, str]] = {
     "sum": "Sum",
@@ -50,27 +58,43 @@ class Views:
         dead_letters: sqs.IQueue,
         probe: Probe,
     ) -> None:
-        self._namespace, self._certificate, self._probe = environment.prefix, environment.certificate, probe
-        self._web, self._worker, self._requests, self._dead_letters = web, worker, requests, dead_letters
+        self._namespace, self._certificate, self._probe = (
+            environment.prefix,
+            environment.certificate,
+            probe,
+        )
+        self._web, self._worker, self._requests, self._dead_letters = (
+            web,
+            worker,
+            requests,
+            dead_letters,
+        )
 
-    def formula(self, formula: Formula, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
-        """The formula's value in each period; missing where a signal outside `zero(…)` has no value."""
+    def formula(
+        self, formula: Formula, *, label: str = "", period: Duration = MINUTE
+    ) -> cloudwatch.IMetric:
+        """The formula's value in each period; missing where a signal outside `zero(…)` is
+        missing."""
         if formula.text in formula.signals:
             return self.signal(formula.signals[formula.text], label=label, period=period)
         return cloudwatch.MathExpression(
             expression=re.sub(r"zero\((\w+)\)", r"FILL(\1, 0)", formula.text),
-            using_metrics={name: self.signal(signal, period=period) for name, signal in formula.signals.items()},
+            using_metrics={
+                name: self.signal(signal, period=period) for name, signal in formula.signals.items()
+            },
             label=label,
             period=period,
         )
 
     def formula_so_far(self, formula: Formula, *, label: str) -> cloudwatch.IMetric:
-        """The value of a formula over the counts of good requests and of all from the start of the time shown up to each hour.
+        """A formula over the running totals of good requests and of all requests, from the start of
+        the displayed time to each hour.
 
         There is no value before the first request.
         """
         names = {signal: name for name, signal in formula.signals.items()}
         good, total = ObjectiveCount.GOOD, ObjectiveCount.TOTAL
+        # Both counts below are 0 where there are no requests, so nothing is missing.
         running = re.sub(r"zero\((\w+)\)", r"\1", formula.text)
         running = re.sub(rf"\b({'|'.join(names.values())})\b", r"RUNNING_SUM(\1)", running)
         return cloudwatch.MathExpression(
@@ -80,7 +104,9 @@ class Views:
             period=HOUR,
         )
 
-    def signal(self, signal: Signal, *, label: str = "", period: Duration = MINUTE) -> cloudwatch.IMetric:
+    def signal(
+        self, signal: Signal, *, label: str = "", period: Duration = MINUTE
+    ) -> cloudwatch.IMetric:
         match signal:
             case Measured(by=""):
                 return cloudwatch.Metric(
@@ -94,7 +120,9 @@ class Views:
             case Measured():
                 return self._split(signal, label, period)
             case Aws():
-                return self._aws(signal).with_(statistic=_statistic(signal), label=label or signal.metric, period=period)
+                return self._aws(signal).with_(
+                    statistic=_statistic(signal), label=label or signal.metric, period=period
+                )
             case ObjectiveCount.GOOD:
                 return self._good(period)
             case ObjectiveCount.BAD:
@@ -104,7 +132,8 @@ class Views:
 
     def _split(self, signal: Measured, label: str, period: Duration) -> cloudwatch.SearchExpression:
         """A search with one line for each value of the signal's tag. No alarm can watch it."""
-        search = f"""SEARCH('{{"{self._namespace}",{signal.by}}} MetricName="{signal.metric}"', '{_statistic(signal)}')"""
+        found = f'{{"{self._namespace}",{signal.by}}} MetricName="{signal.metric}"'
+        search = f"SEARCH('{found}', '{_statistic(signal)}')"
         return cloudwatch.SearchExpression(
             expression=search, label=f"${{PROP('Dim.{signal.by}')}} {label}".strip(), period=period
         )
@@ -140,7 +169,9 @@ class Views:
         slow: dict[str, cloudwatch.IMetric] = {}
         terms = ["FILL(failed, 0)", "FILL(unanswered, 0)"]
         for status in _STATUSES_OF_SLOW_ANSWERS:
-            every = Measured(metric=metrics.REQUEST_DURATION, statistic="count", where=("status", status))
+            every = Measured(
+                metric=metrics.REQUEST_DURATION, statistic="count", where=("status", status)
+            )
             share = replace(every, statistic="percent_above", above=OBJECTIVE.slow_after_ms)
             slow[f"slow_{status}"] = self.signal(share, label=f"{status}: slow, %", period=period)
             slow[f"all_{status}"] = self.signal(every, label=f"{status}: all", period=period)
@@ -167,7 +198,7 @@ class Views:
         )
 
     def _total(self, period: Duration) -> cloudwatch.MathExpression:
-        """All requests; no value without any, so that a share of them has none either."""
+        """All requests; missing without any, so that a share of them is missing too."""
         return cloudwatch.MathExpression(
             expression="IF(all_requests > 0, all_requests)",
             using_metrics={"all_requests": self._all_requests(period)},
@@ -178,8 +209,8 @@ class Views:
     def _all_requests(self, period: Duration) -> cloudwatch.MathExpression:
         """All requests; 0 without any.
 
-        RequestCount includes a request that an instance failed to answer, but not one for which there was no instance. The 5xx
-        of the load balancer include both, so the former counts twice.
+        RequestCount includes requests that an instance failed to answer, but not requests without
+        an instance. The load balancer's 5xx include both, so the former count twice.
         """
         answered = Aws(resource="web_targets", metric="RequestCount", statistic="sum")
         return cloudwatch.MathExpression(
@@ -201,16 +232,19 @@ class Views:
 def _statistic(signal: Measured | Aws) -> str:
     """CloudWatch's name of the signal's statistic; percentiles have the same name."""
     if signal.statistic == "percent_above" and isinstance(signal, Measured):
-        return f"PR({signal.above:g}:)"
+        return f"PR({signal.above:g}:)"  # percentile rank: the share of values from there on
     return _STATISTICS.get(signal.statistic, signal.statistic)
 
 
 def _of_function(name: str, metric: str) -> cloudwatch.Metric:
-    return cloudwatch.Metric(namespace="AWS/Lambda", metric_name=metric, dimensions_map={"FunctionName": name})
+    return cloudwatch.Metric(
+        namespace="AWS/Lambda", metric_name=metric, dimensions_map={"FunctionName": name}
+    )
 
 
 def _of_group(group: InstanceGroup, metric: str) -> cloudwatch.Metric:
-    """A metric of an auto-scaling group, or one that the CloudWatch agent reports for its instances."""
+    """A metric of an auto-scaling group, or one reported by the CloudWatch agent for its
+    instances."""
     match metric:
         case "mem_used_percent":
             return group.memory_used()

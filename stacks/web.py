@@ -1,5 +1,6 @@
 """The web stack: the load balancer, and a group of instances that run gunicorn behind it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from aws_cdk import Annotations, CfnOutput, Duration, Stack
@@ -12,7 +13,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from asciist.settings import READ_ONLY_MARKER, Settings
+from asciist.settings import READ_ONLY_MARKER, Settings, Tier
 from stacks.datadog import datadog_variables
 from stacks.environment import Environment
 from stacks.exports import export_all
@@ -21,29 +22,13 @@ from stacks.network import NETWORK, WEB_PORT, NetworkStack
 from stacks.peer import PeerAccess
 from stacks.permissions import grant_secrets, grant_web, reply_queue_prefix
 
-_HSTS_SECONDS = 365 * 86_400
-"""Seconds for which a browser that has used the domain over HTTPS uses nothing else. Subdomains are not included, because they
-may not be this service's."""
+_HSTS_SECONDS = 365 * 86_400  # without subdomains, which may not be this service's
+"""Maximum age of HSTS, in seconds."""
 _PROCESSES = 2
 """Web processes of an instance: both types have two virtual CPUs."""
 _IN_FLIGHT_SHARE = 0.4
-"""Share of the requests that an instance may have in flight above which another is started, before it refuses any."""
-_VARIABLES = (
-    "BACKEND",
-    "BUCKET",
-    "REQUEST_QUEUE_URL",
-    "REPLY_PATH",
-    "REPLY_QUEUE_PREFIX",
-    "CALLBACK_FIRST_PORT",
-    "HOST",
-    "PORT",
-    "REQUEST_TIMEOUT",
-    "STORE_MAX_DAYS",
-    "METRICS",
-    "METRICS_NAMESPACE",
-    "PEER_STORE",
-    "READ_ONLY",
-)
+"""Share of an instance's maximum in-flight requests above which another instance is started, before
+it refuses any."""
 
 
 class WebStack(Stack):
@@ -73,11 +58,14 @@ class WebStack(Stack):
             idle_timeout=Duration.seconds(settings.timeouts.load_balancer_idle),
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
-            # The last address in X-Forwarded-For is the client's. All others are what the client claims.
+            # Only the last address in X-Forwarded-For is trustworthy; the client may have invented
+            # the others.
             xff_header_processing_mode=elbv2.XffHeaderProcessingMode.APPEND,
             deletion_protection=environment.sizes.keeps_data,
         )
-        self.load_balancer.set_attribute("access_logs.s3.enabled", str(environment.access_logs).lower())
+        self.load_balancer.set_attribute(
+            "access_logs.s3.enabled", str(environment.access_logs).lower()
+        )
         if environment.access_logs:
             self.load_balancer.set_attribute("access_logs.s3.bucket", access_logs.bucket_name)
         self.instances = InstanceGroup(
@@ -90,9 +78,19 @@ class WebStack(Stack):
                 name="asciist-web",
                 release=release,
                 variables={
-                    **aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests),
+                    **aws_variables(
+                        environment,
+                        settings,
+                        tier="web",
+                        artifacts=artifacts,
+                        requests=requests,
+                    ),
                     "LINK_KEYS_SECRET_ARN": link_keys.secret_arn,
-                    **({"PEER_SECRET_ARN": environment.peer_secret} if environment.peer_store else {}),
+                    **(
+                        {"PEER_SECRET_ARN": environment.peer_secret}
+                        if environment.peer_store
+                        else {}
+                    ),
                     **self._trusted_hosts(environment),
                 },
                 needs_own_address=True,
@@ -101,10 +99,13 @@ class WebStack(Stack):
             min_instances=environment.sizes.web_min_instances,
             max_instances=environment.sizes.web_max_instances,
             health_checks=autoscaling.HealthChecks.with_additional_checks(
-                additional_types=[autoscaling.AdditionalHealthCheckType.ELB], grace_period=Duration.minutes(5)
+                additional_types=[autoscaling.AdditionalHealthCheckType.ELB],
+                grace_period=Duration.minutes(5),
             ),
         )
-        grant_web(self.instances.role, artifacts=artifacts, requests=requests, environment=environment)
+        grant_web(
+            self.instances.role, artifacts=artifacts, requests=requests, environment=environment
+        )
         grant_secrets(self.instances.role, link_keys.secret_arn)
         if environment.peer_store:
             grant_secrets(self.instances.role, environment.peer_secret)
@@ -112,7 +113,9 @@ class WebStack(Stack):
         self.targets = self._target_group(settings, network)
         self._listen(environment)
         self.url = (
-            f"https://{environment.domain}" if environment.domain else f"http://{self.load_balancer.load_balancer_dns_name}"
+            f"https://{environment.domain}"
+            if environment.domain
+            else f"http://{self.load_balancer.load_balancer_dns_name}"
         )
         """The public address of the deployment."""
         CfnOutput(self, "Url", value=self.url)
@@ -129,7 +132,8 @@ class WebStack(Stack):
         )
 
     def target_metric(self, name: str, *, statistic: str = "Average") -> cloudwatch.Metric:
-        """Return a metric of the targets. Those of the CDK refer to a listener, which not every deployment has."""
+        """Return a metric of the targets. The CDK's own metrics need a listener, which not every
+        deployment has."""
         return cloudwatch.Metric(
             namespace="AWS/ApplicationELB",
             metric_name=name,
@@ -142,9 +146,10 @@ class WebStack(Stack):
         )
 
     def _scale_on_requests_in_flight(self, settings: Settings) -> None:
-        """Add instances when requests wait, as they do when the bucket, the queue or the workers are slow while CPUs are idle.
+        """Add instances when requests wait although CPUs are idle, because the bucket, the queue or
+        the workers are slow.
 
-        The number in flight is the product of their rate and their duration (Little's law).
+        The number in flight is arrival rate times duration (Little's law).
         """
         most = _PROCESSES * settings.max_requests_in_flight
         self.instances.track(
@@ -158,20 +163,28 @@ class WebStack(Stack):
         )
 
     def _trusted_hosts(self, environment: Environment) -> dict[str, str]:
-        """Return the setting of the hosts that requests may name.
+        """Return the setting `trusted_hosts`.
 
-        With a domain, they are the domain and the load balancer. Without, they are all: when a domain is added, its clients
-        reach instances that do not know it yet, and the other way round.
+        With a domain, only the domain and the load balancer are trusted. Without one, every host
+        is: while a domain is being added or removed, its clients reach instances of both
+        configurations.
         """
         if not environment.domain:
             return {}
-        return {"ASCIIST_TRUSTED_HOSTS": f"{environment.domain},{self.load_balancer.load_balancer_dns_name}"}
+        return {
+            "ASCIIST_TRUSTED_HOSTS": (
+                f"{environment.domain},{self.load_balancer.load_balancer_dns_name}"
+            )
+        }
 
-    def _target_group(self, settings: Settings, network: NetworkStack) -> elbv2.ApplicationTargetGroup:
+    def _target_group(
+        self, settings: Settings, network: NetworkStack
+    ) -> elbv2.ApplicationTargetGroup:
         """Create the target group of the instances.
 
-        An instance that fails the health check gets no requests and is replaced. The check looks at the instance alone: if the
-        bucket or the queue failed, `/readyz` would fail on all instances, and others would help nobody.
+        An instance that fails the health check gets no requests and is replaced. The check covers
+        the instance alone: if the bucket or the queue failed, `/readyz` would fail on all
+        instances, and replacing them would not help.
         """
         return elbv2.ApplicationTargetGroup(
             self,
@@ -192,30 +205,50 @@ class WebStack(Stack):
         )
 
     def _listen(self, environment: Environment) -> None:
-        """Forward what arrives on port 443 if there is a domain, and on port 80 otherwise.
+        """Forward requests to port 443 if there is a domain, else to port 80.
 
-        A port has the same listener in every deployment, whose action changes: a port can have only one, and CloudFormation
-        creates a new one before it deletes the old one.
+        The listener of a port is the same resource in every deployment, with another action: a port
+        can have only one listener, and CloudFormation would create the new one before deleting the
+        old one.
         """
         if environment.domain:
-            https = self._listener("Https", 443, elbv2.ListenerAction.forward([self.targets]), environment.certificate)
-            https.set_attribute("routing.http.response.strict_transport_security.header_value", f"max-age={_HSTS_SECONDS}")
-            self._listener("Http", 80, elbv2.ListenerAction.redirect(protocol="HTTPS", port="443", permanent=True))
+            https = self._listener(
+                "Https", 443, elbv2.ListenerAction.forward([self.targets]), environment.certificate
+            )
+            https.set_attribute(
+                "routing.http.response.strict_transport_security.header_value",
+                f"max-age={_HSTS_SECONDS}",
+            )
+            self._listener(
+                "Http",
+                80,
+                elbv2.ListenerAction.redirect(protocol="HTTPS", port="443", permanent=True),
+            )
             CfnOutput(self, "PointDomainAt", value=self.load_balancer.load_balancer_dns_name)
             return
         Annotations.of(self).add_warning_v2(
-            "asciist:plain-http", "No domain is configured: the service uses plain HTTP, and images are sent unencrypted."
+            "asciist:plain-http",
+            "No domain is configured: the service uses plain HTTP, and images are sent"
+            " unencrypted.",
         )
         self._listener("Http", 80, elbv2.ListenerAction.forward([self.targets]))
 
-    def _listener(self, name: str, port: int, action: elbv2.ListenerAction, certificate: str = "") -> elbv2.ApplicationListener:
+    def _listener(
+        self, name: str, port: int, action: elbv2.ListenerAction, certificate: str = ""
+    ) -> elbv2.ApplicationListener:
         listener = self.load_balancer.add_listener(
             name,
             port=port,
             open=False,  # the network stack opens the ports
-            protocol=elbv2.ApplicationProtocol.HTTPS if certificate else elbv2.ApplicationProtocol.HTTP,
+            protocol=(
+                elbv2.ApplicationProtocol.HTTPS if certificate else elbv2.ApplicationProtocol.HTTP
+            ),
             ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS if certificate else None,
-            certificates=[acm.Certificate.from_certificate_arn(self, "Certificate", certificate)] if certificate else None,
+            certificates=(
+                [acm.Certificate.from_certificate_arn(self, "Certificate", certificate)]
+                if certificate
+                else None
+            ),
             default_action=action,
         )
         listener.set_attribute("routing.http.response.server.enabled", "false")
@@ -226,28 +259,29 @@ def aws_variables(
     environment: Environment,
     settings: Settings,
     *,
-    names: tuple[str, ...],
+    tier: Tier,
     artifacts: s3.IBucket,
     requests: sqs.IQueue,
 ) -> dict[str, str]:
-    """Return the environment variables of a deployment: the settings in `names` (without ASCIIST_), and those for Datadog."""
-    deployed = Settings(
+    """Return the environment variables of a tier: the settings of the deployment, and the variables
+    for Datadog."""
+    deployed = replace(
+        settings,
         backend="aws",
         bucket=artifacts.bucket_name,
         request_queue_url=requests.queue_url,
         reply_path=environment.replies,
         reply_queue_prefix=reply_queue_prefix(environment),
-        callback_first_port=settings.callback_first_port,
         callback_networks=NETWORK,
         host="0.0.0.0",  # noqa: S104 - the security group admits only the load balancer
         port=WEB_PORT,
-        request_timeout=settings.request_timeout,
         store_max_days=environment.sizes.artifact_days,
         metrics="dogstatsd+emf" if environment.datadog else "emf",
         metrics_namespace=environment.prefix,
         peer_store=environment.peer_store,
         # Each process asks S3 for the marker all the time, so there is one only during a move.
-        read_only=f"s3://{artifacts.bucket_name}/{READ_ONLY_MARKER}" if environment.peer_store else "",
-    ).to_environment()
-    selected = {name: value for name, value in deployed.items() if name.removeprefix("ASCIIST_") in names}
-    return selected | datadog_variables(environment)
+        read_only=(
+            f"s3://{artifacts.bucket_name}/{READ_ONLY_MARKER}" if environment.peer_store else ""
+        ),
+    )
+    return deployed.to_tier_environment(tier) | datadog_variables(environment)

@@ -1,4 +1,5 @@
-"""The worker stack: a Lambda function that SQS invokes, or a group of instances that poll the queue."""
+"""The worker stack: a Lambda function that SQS invokes, or a group of instances that poll the
+queue."""
 
 from pathlib import Path
 
@@ -22,31 +23,23 @@ from stacks.network import NetworkStack
 from stacks.permissions import canary_role, function_role, grant_worker
 from stacks.web import aws_variables
 
+# a third of a second of work for a core that converts 30 images a second
 _BACKLOG_PER_INSTANCE = 10
-"""Messages in the queue for each poller above which another is started: a third of a second of work for a core that converts
-30 images a second."""
+"""Messages in the queue per poller above which another poller is started."""
 
-_AGE_SECONDS = 3
-"""Age of the oldest message above which another instance is started: a message that waits for 10 seconds is too late."""
+_AGE_SECONDS = 3  # a message that waits for 10 seconds is too late
+"""Age of the oldest message above which another instance is started."""
 _ALIAS = "live"
-_FAILURES_OF_CANARY = 2
-"""Failures in a minute above which a new version of the function is withdrawn: a brief fault of S3 may cause one or two."""
-_VARIABLES = (
-    "BACKEND",
-    "BUCKET",
-    "REQUEST_QUEUE_URL",
-    "CALLBACK_FIRST_PORT",
-    "CALLBACK_NETWORKS",
-    "METRICS",
-    "METRICS_NAMESPACE",
-)
+_FAILURES_OF_CANARY = 2  # a brief fault of S3 may cause one or two
+"""Failures in a minute above which a new version of the function is withdrawn."""
 
 
 class WorkerStack(Stack):
-    """The worker tier: consumes requests, converts images, stores the art and replies to web processes."""
+    """The worker tier: consumes requests, converts images, stores the art and replies to web
+    processes."""
 
     function_name = ""
-    """Name of the function; empty if the tier has none. It is fixed, so that alarms know it."""
+    """Name of the function; empty without one. It is fixed, so that alarms can refer to it."""
     instances: InstanceGroup | None = None
 
     def __init__(
@@ -61,18 +54,26 @@ class WorkerStack(Stack):
         network: NetworkStack,
         bundle: Path,
     ) -> None:
-        """`bundle` is the function bundle if `environment.worker` is "lambda", or else the release for instances."""
+        """`bundle` is the function bundle if `environment.worker` is "lambda", else the release for
+        instances."""
         super().__init__(scope, name)
-        variables = aws_variables(environment, settings, names=_VARIABLES, artifacts=artifacts, requests=requests)
+        variables = aws_variables(
+            environment, settings, tier="worker", artifacts=artifacts, requests=requests
+        )
         if environment.worker == "lambda":
             self.function_name = f"{environment.prefix}-converter"
-            function = self._function(environment, settings, bundle, variables=variables, network=network)
+            function = self._function(
+                environment, settings, bundle, variables=variables, network=network
+            )
             add_extension(function, environment)
-            # An SqsEventSource would do the same, and also grant the function what `grant_worker` does not.
+            # An SqsEventSource would do the same, and also grant the function what `grant_worker`
+            # does not.
             self._alias(environment, function).add_event_source_mapping(
                 "Requests",
                 event_source_arn=requests.queue_arn,
-                batch_size=1,  # a client waits for each message, and a batch is converted one message after another
+                # a client waits for each message, and a batch is converted one message after
+                # another
+                batch_size=1,
                 max_concurrency=environment.sizes.worker_max_concurrency,
                 report_batch_item_failures=True,
             )
@@ -92,7 +93,7 @@ class WorkerStack(Stack):
         variables: dict[str, str],
         network: NetworkStack,
     ) -> lambda_.Function:
-        """Create the function, in the VPC because callbacks go to addresses there."""
+        """Create the function, in the VPC because callbacks go to addresses inside it."""
         arm = environment.architecture == "arm64"
         log = log_group(self, "Log", environment)
         return lambda_.Function(
@@ -102,7 +103,9 @@ class WorkerStack(Stack):
             role=function_role(self, "ConverterRole", log_group=log, in_vpc=True),
             description="Converts images to ASCII art",
             runtime=lambda_.Runtime(
-                f"python{environment.function_python}", lambda_.RuntimeFamily.PYTHON, supports_snap_start=True
+                f"python{environment.function_python}",
+                lambda_.RuntimeFamily.PYTHON,
+                supports_snap_start=True,
             ),
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
             handler="lambda_worker.handler.handler",
@@ -111,13 +114,16 @@ class WorkerStack(Stack):
             timeout=Duration.seconds(settings.timeouts.worker),
             environment=variables,
             log_group=log,
-            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if environment.snap_start else None,
+            snap_start=(
+                lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if environment.snap_start else None
+            ),
             vpc=network.vpc,
             security_groups=[network.worker_access],
         )
 
     def _alias(self, environment: Environment, function: lambda_.Function) -> lambda_.Alias:
-        """Create the alias through which messages reach the newest version: all at once, or first a tenth for five minutes."""
+        """Create the alias that routes messages to the newest version: all at once, or first a
+        tenth for five minutes."""
         alias = lambda_.Alias(
             self,
             "Live",
@@ -137,21 +143,29 @@ class WorkerStack(Stack):
         return alias
 
     def _failures(self, environment: Environment, alias: lambda_.Alias) -> cloudwatch.Alarm:
-        """Create the alarm that ends a canary: invocations that crash, or messages whose processing fails.
+        """Create the alarm that ends a canary, on crashed invocations and failed messages.
 
-        It is separate from the alarms that page, which come with a later stack and wait longer.
+        It is separate from the paging alarms, which belong to a later stack and wait longer.
         """
         minute = Duration.minutes(1)
         failed = cloudwatch.Metric(
-            namespace=environment.prefix, metric_name=metrics.MESSAGES_FAULTED, statistic="Sum", period=minute
+            namespace=environment.prefix,
+            metric_name=metrics.MESSAGES_FAULTED,
+            statistic="Sum",
+            period=minute,
         )
         return cloudwatch.Alarm(
             self,
             "Failures",
-            alarm_description="Stops the deployment of a new version of the converter; notifies nobody.",
+            alarm_description=(
+                "Stops the deployment of a new version of the converter; notifies nobody."
+            ),
             metric=cloudwatch.MathExpression(
                 expression="FILL(crashed, 0) + FILL(failed, 0)",
-                using_metrics={"crashed": alias.metric_errors(statistic="Sum", period=minute), "failed": failed},
+                using_metrics={
+                    "crashed": alias.metric_errors(statistic="Sum", period=minute),
+                    "failed": failed,
+                },
                 period=minute,
             ),
             threshold=_FAILURES_OF_CANARY,
@@ -191,15 +205,20 @@ class WorkerStack(Stack):
             "Backlog",
             "FILL(visible, 0) / IF(running > 0, running, 1)",
             using={
-                "visible": requests.metric_approximate_number_of_messages_visible(statistic="Maximum"),
+                "visible": requests.metric_approximate_number_of_messages_visible(
+                    statistic="Maximum"
+                ),
                 "running": running,
             },
             target=_BACKLOG_PER_INSTANCE,
         )
-        # Only upwards: a queue without messages has no age, and the other two policies remove instances.
+        # Only upwards: a queue without messages has no age, and the other two policies remove
+        # instances.
         pollers.group.scale_on_metric(
             "Age",
-            metric=requests.metric_approximate_age_of_oldest_message(statistic="Maximum", period=Duration.minutes(1)),
+            metric=requests.metric_approximate_age_of_oldest_message(
+                statistic="Maximum", period=Duration.minutes(1)
+            ),
             adjustment_type=autoscaling.AdjustmentType.CHANGE_IN_CAPACITY,
             scaling_steps=[
                 autoscaling.ScalingInterval(lower=_AGE_SECONDS, change=+1),

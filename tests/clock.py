@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Stands for `time.time` or `time.monotonic`: each call returns `now`, in seconds."""
+    """Replacement for `time.time` or `time.monotonic`: each call returns `now`, in seconds."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now

@@ -1,4 +1,5 @@
-"""Converter processes with a flaw, as an error in an image decoder would be. The product has no switch for it."""
+"""Converter processes with a flaw, like an error in an image decoder. The product has no switch for
+it."""
 
 import os
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from asciist.adapters.converters.in_process import InProcessConverter
-from devtools.images import encoded, gradient
+from tools.testing.images import encoded, gradient
 
 KILLER = b"\xff\xd8\xff\xfe\x00\x16kills its converter" + encoded(gradient(), "JPEG")[2:]
 """An image that passes all checks of its header."""
@@ -20,8 +21,11 @@ STUCK: Final = "time.sleep(100)"
 
 
 def crash_once(marker: Path) -> str:
-    """Return a flaw that stops the first conversion, whose process can be killed then, and no other. It creates `marker`."""
-    return f"os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(100))"
+    """Return a flaw that halts the first conversion only, so that its process can be killed. It
+    creates `marker`."""
+    return (
+        f"os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(100))"
+    )
 
 
 _FLAWED: Final = """
@@ -47,7 +51,8 @@ if "asciist.adapters.converters.parent" in sys.orig_argv or "lambda_worker" in s
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, *, flaw: str = CRASH) -> None:
-    """Have converter processes that start from now on execute `flaw` for the image KILLER. `folder` must exist."""
+    """Make converter processes started from now on execute `flaw` for the image KILLER. `folder`
+    must exist."""
     source = _FLAWED.format(flaw=flaw)
     # Python imports a module of this name in each process before anything else.
     (folder / "sitecustomize.py").write_text(source + _IN_EACH_PROCESS)
@@ -55,4 +60,6 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, *, flaw: str = CRASH)
     # A converter process may also be a fork of this process.
     defined: dict[str, Any] = {}
     exec(source, defined)  # noqa: S102 - the same source as above
-    monkeypatch.setattr(InProcessConverter, "convert", defined["flawed"](InProcessConverter.convert))
+    monkeypatch.setattr(
+        InProcessConverter, "convert", defined["flawed"](InProcessConverter.convert)
+    )

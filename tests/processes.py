@@ -19,7 +19,7 @@ def children(process: int) -> list[int]:
 
 
 def is_converter(process: int) -> bool:
-    """Return whether a process is a converter, and not the parent of one."""
+    """Return True for a converter, and False for the parent of converters."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/comm").read_text() == f"{CONVERTER_NAME}\n"
     return False

@@ -1,4 +1,4 @@
-"""A terminal's screen, as far as animations use it."""
+"""A terminal's screen, limited to the escape codes of animations."""
 
 import re
 from typing import Final
@@ -7,7 +7,7 @@ _PIECE: Final = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])|(\n)|([^\x1b\n])")
 
 
 class Screen:
-    """Cells with their colours. The cursor stays on the screen, and a newline on the last line would scroll."""
+    """Cells with their colours. Moving the cursor off the screen, or scrolling, is an error."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.cells = [[(" ", "")] * columns for _ in range(rows)]
@@ -16,7 +16,7 @@ class Screen:
         self.written = 0
 
     def write(self, text: str) -> None:
-        """Obey text with cursor positions, colours and newlines. Anything else fails."""
+        """Process text with cursor positions, colours and newlines. Anything else fails."""
         assert _PIECE.sub("", text) == ""
         for parameters, command, newline, character in _PIECE.findall(text):
             if character:

@@ -1,34 +1,48 @@
-"""`asciist serve` with settings and measurements that only tests need."""
+"""`asciist serve` with settings and measurements only for tests."""
 
 import contextlib
 import os
 import re
+import socket
 from pathlib import Path
 
-from devtools import server
 from tests.processes import is_converter
+from tools.testing import server
 
-REQUEST_TIMEOUT = 2
-"""Request timeout in seconds. Short, because a stalled upload ends after this time, and a slow one after six times as long."""
+
+def is_read(connection: socket.socket) -> bool:
+    """Return whether the server has accepted a connection, and read all that was sent on it."""
+    port = connection.getsockname()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, _, queues, _, _, _, _, inode, *_ = line.split()
+        if int(remote.rpartition(":")[2], 16) == port:
+            return queues.endswith(":00000000") and inode != "0"
+    return False
 
 
 class Server(server.Server):
-    """A running server with a short request timeout."""
+    """A running server, whose conversions may take as long as on a busy machine."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
-        super().__init__(data_dir, **{"ASCIIST_REQUEST_TIMEOUT": str(REQUEST_TIMEOUT), **settings})
+        super().__init__(data_dir, **{"ASCIIST_REQUEST_TIMEOUT": "30", **settings})
 
     @property
     def tracebacks(self) -> list[str]:
         """Each traceback in the log: a line of JSON, or lines as Python prints them."""
-        return re.findall(r"^.*Traceback.*(?:\n[^{].*)*", self.log.decode(errors="replace"), re.MULTILINE)
+        return re.findall(
+            r"^.*Traceback.*(?:\n[^{].*)*", self.log.decode(errors="replace"), re.MULTILINE
+        )
 
     def processes(self, command: str) -> list[int]:
-        """Return the ids of the server's processes whose command line contains `command`, oldest first."""
+        """Return the ids of the server's processes whose command line contains `command`, oldest
+        first."""
         found = []
         for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
             with contextlib.suppress(OSError):
-                if os.getsid(int(process.name)) == self.process.pid and command in (process / "cmdline").read_text():
+                if (
+                    os.getsid(int(process.name)) == self.process.pid
+                    and command in (process / "cmdline").read_text()
+                ):
                     found.append(int(process.name))
         return found
 
@@ -38,12 +52,16 @@ class Server(server.Server):
 
     def web_processes(self) -> list[int]:
         """Return the ids of the web processes, without gunicorn's master process."""
-        return [process for process in self.processes("service.gunicorn_settings") if process != self.process.pid]
+        return [
+            process
+            for process in self.processes("service.gunicorn_settings")
+            if process != self.process.pid
+        ]
 
     def peak_megabytes(self) -> float:
         """Return the peak resident memory, in MB, of the server process with the highest peak.
 
-        A sum over the processes would count pages twice that a forked process shares with its parent.
+        A sum over the processes would count shared pages of forked processes twice.
         """
         largest = 0
         for status in Path("/proc").glob("[0-9]*/status"):

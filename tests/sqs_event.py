@@ -1,13 +1,15 @@
-"""SQS events as a Lambda function receives them."""
+"""SQS events in the format of a Lambda function's input."""
 
 import time
 from typing import Any
 
 
-def record(message_id: str, body: str, receive_count: int = 1, age_seconds: float = 0.002) -> dict[str, Any]:
+def record(
+    message_id: str, body: str, receive_count: int = 1, age_seconds: float = 0.002
+) -> dict[str, Any]:
     """Return a record in the format of the Lambda developer guide, "Using Lambda with Amazon SQS".
 
-    SQS took the message `age_seconds` ago and delivered it first 2 ms later.
+    SQS accepted the message `age_seconds` ago and delivered it first 2 ms later.
     """
     sent_at = round(1000 * (time.time() - age_seconds))
     return {

@@ -1,6 +1,6 @@
-"""The needs, the costs and the limits of a load follow from the code, the measurements and the price lists."""
+"""The needs, the costs and the limits of a load follow from the code, the measurements and the
+price lists."""
 
-import json
 import math
 import re
 import subprocess
@@ -13,19 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from devtools.capacity import Capacity, Load, LoadError, ResultsError, capacity
-from devtools.capacity.costs import HOURS, SECONDS, Costs
-from devtools.capacity.sizing import Sizing
-from devtools.capacity.tables import (
-    Price,
-    Row,
-    assumptions,
-    conversion_ms,
-    image_bytes,
-    measured,
-    prices,
-    quotas,
+from operations.capacity import (
+    HOURS,
+    SECONDS,
+    Capacity,
+    Load,
+    LoadError,
+    ResultsError,
+    capacity,
 )
+from operations.capacity.figures import Row, conversion_ms, image_bytes, measured, rows
 from stacks.environment import ENVIRONMENTS, Environment, Sizes
 
 ROOT = Path(__file__).parents[1]
@@ -44,9 +41,19 @@ RESULTS = """\
 
 
 def needed(
-    rate: float, environment: Environment = PROD, *, megapixels: float = 2, image_bytes: int = 0, hit_share: float = 0
+    rate: float,
+    environment: Environment = PROD,
+    *,
+    megapixels: float = 2,
+    image_bytes: int = 0,
+    hit_share: float = 0,
 ) -> Capacity:
-    load = Load(requests_per_second=rate, megapixels=megapixels, image_bytes=image_bytes, hit_share=hit_share)
+    load = Load(
+        requests_per_second=rate,
+        megapixels=megapixels,
+        image_bytes=image_bytes,
+        hit_share=hit_share,
+    )
     return capacity(load, environment)
 
 
@@ -58,14 +65,10 @@ def units(found: Capacity) -> dict[str, float]:
     return {line.name: line.units for line in found.lines}
 
 
-def price(*tiers: tuple[float, float]) -> Price:
-    return Price(key="k", source="https://example.org", taken=date(2026, 1, 1), verified=True, unit="u", tiers=tiers)
-
-
 def test_each_tier_of_a_price_applies_to_its_units_only() -> None:
-    tiered = price((10, 3.0), (30, 2.0), (math.inf, 1.0))
+    tiered = replace(rows("prices")["s3_put"], usd=[(10, 3.0), (30, 2.0), (math.inf, 1.0)])
 
-    assert [tiered.of(count) for count in (0, 10, 11, 30, 31)] == [0, 30, 32, 70, 71]
+    assert [tiered.price(count) for count in (0, 10, 11, 30, 31)] == [0, 30, 32, 70, 71]
 
 
 def test_conversions_are_interpolated_between_the_sizes_that_were_measured() -> None:
@@ -85,31 +88,38 @@ def test_an_idle_deployment_costs_what_stands_there() -> None:
     assert usd(idle)["web instances, t4g.small"] == pytest.approx(0.0168 * 730)
     assert usd(idle)["NAT gateways: hours"] == pytest.approx(0.045 * 730)
     assert usd(idle)["public IPv4 addresses"] == pytest.approx(3 * 0.005 * 730)
-    # Each of two processes polls its reply queue every 20 s, and Lambda has five long polls at the request queue.
+    # Each of two processes polls its reply queue every 20 s, and Lambda has five long polls at the
+    # request queue.
     assert units(idle)["SQS: requests"] == pytest.approx(7 / 20 * SECONDS)
     # Each process renews its entry every minute, and lists all of them every 150 s.
-    assert units(idle)["S3: PUT and LIST requests"] == pytest.approx(2 * (1 / 60 + 1 / 150) * SECONDS)
-    assert usd(idle)["load balancer: units"] == usd(idle)["Lambda: duration"] == usd(idle)["S3: storage"] == 0
+    assert units(idle)["S3: PUT and LIST requests"] == pytest.approx(
+        2 * (1 / 60 + 1 / 150) * SECONDS
+    )
+    assert (
+        usd(idle)["load balancer: units"]
+        == usd(idle)["Lambda: duration"]
+        == usd(idle)["S3: storage"]
+        == 0
+    )
 
 
 def test_a_fresh_request_is_counted_as_the_code_makes_it() -> None:
-    found, calls = needed(1000), Costs(Sizing(Load(requests_per_second=1000), CALLBACKS)).sqs_calls
+    found, calls = needed(1000), needed(1000, CALLBACKS).sqs_calls
 
     requests = 1000 * SECONDS
     assert units(found)["S3: GET requests"] == 2 * requests
     assert units(found)["S3: PUT and LIST requests"] == pytest.approx(2 * requests, rel=1e-3)
     assert units(found)["Lambda: invocations"] == requests
     assert calls == {"send": 1000, "receive": 1000, "delete": 1000}
-    uploaded = 1000 * 3600 * (found.load.upload_bytes + measured().answer_bytes) / 1e9
+    uploaded = 1000 * 3600 * (found.load.upload_bytes + measured()["answer_bytes"]) / 1e9
     assert units(found)["load balancer: units"] == pytest.approx(HOURS * uploaded)
     assert found.capacity_unit_of == "bytes"
 
 
 def test_replies_are_received_and_deleted_together_only_when_many_arrive() -> None:
     def replies(rate: float) -> float:
-        calls = Costs(
-            Sizing(Load(requests_per_second=rate), replace(PROD, sizes=replace(PROD.sizes, web_min_instances=1)))
-        ).sqs_calls
+        one = replace(PROD, sizes=replace(PROD.sizes, web_min_instances=1))
+        calls = needed(rate, one).sqs_calls
         return (calls["receive replies"] + calls["delete replies"]) / rate
 
     assert replies(10) == pytest.approx(2)
@@ -133,18 +143,24 @@ def test_a_hit_needs_neither_a_worker_nor_a_put() -> None:
     assert hits.usd_a_month < half.usd_a_month < needed(1000).usd_a_month
 
 
-@pytest.mark.parametrize("environment", [DEV, PROD, POLLERS, CALLBACKS], ids=["dev", "prod", "pollers", "callbacks"])
+@pytest.mark.parametrize(
+    "environment", [DEV, PROD, POLLERS, CALLBACKS], ids=["dev", "prod", "pollers", "callbacks"]
+)
 def test_more_requests_need_and_cost_no_less(environment: Environment) -> None:
     for lower, higher in pairwise(needed(rate, environment) for rate in RATES):
         assert higher.usd_a_month > lower.usd_a_month
         assert higher.web_instances >= lower.web_instances
-        assert higher.worker_concurrency + higher.pollers >= lower.worker_concurrency + lower.pollers
+        assert (
+            higher.worker_concurrency + higher.pollers >= lower.worker_concurrency + lower.pollers
+        )
         for before, after in zip(lower.lines, higher.lines, strict=True):
             assert after.usd >= before.usd, after.name
 
 
 def test_larger_images_cost_more() -> None:
-    totals = [needed(1000, megapixels=megapixels).usd_a_month for megapixels in (0.3, 2, 12, 24, 50)]
+    totals = [
+        needed(1000, megapixels=megapixels).usd_a_month for megapixels in (0.3, 2, 12, 24, 50)
+    ]
 
     assert totals == sorted(totals)
 
@@ -152,7 +168,7 @@ def test_larger_images_cost_more() -> None:
 def test_the_workers_are_as_many_as_littles_law_says() -> None:
     found = needed(1000)
 
-    assert found.worker_concurrency == math.ceil(found.worker_ms)
+    assert found.worker_concurrency == math.ceil(1000 * found.worker_seconds)
     assert found.worker_growth_minutes == pytest.approx(found.worker_concurrency / 300)
     assert needed(100_000).worker_growth_minutes is None
 
@@ -162,9 +178,14 @@ def test_the_first_limit_of_the_environment_is_its_concurrency(environment: Envi
     first = needed(100_000, environment).first_limit(is_own=True)
 
     assert first is not None
-    assert (first.name, first.value) == ("worker_max_concurrency", environment.sizes.worker_max_concurrency)
-    seconds = needed(1, environment).worker_ms / 1000
-    assert first.requests_per_second == pytest.approx(environment.sizes.worker_max_concurrency / seconds)
+    assert (first.name, first.value) == (
+        "worker_max_concurrency",
+        environment.sizes.worker_max_concurrency,
+    )
+    seconds = needed(1, environment).worker_seconds
+    assert first.requests_per_second == pytest.approx(
+        environment.sizes.worker_max_concurrency / seconds
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,13 +193,22 @@ def test_the_first_limit_of_the_environment_is_its_concurrency(environment: Envi
     [
         (10.0, []),
         (1000.0, ["worker_max_concurrency", "vcpus"]),
-        (100_000.0, ["web_max_instances", "s3_put", "s3_get", "load_balancer_units", "event_source_concurrency"]),
+        (
+            100_000.0,
+            [
+                "web_max_instances",
+                "s3_put",
+                "s3_get",
+                "load_balancer_units",
+                "event_source_concurrency",
+            ],
+        ),
         (1_000_000.0, ["targets", "nat_connections", "sqs_in_flight"]),
     ],
 )
 def test_each_scale_meets_its_limits(rate: float, met: list[str]) -> None:
     found = {limit.name: limit.requests_per_second for limit in needed(rate).limits}
-    names = {quota.key: quota.name for quota in quotas().values()}
+    names = {quota.key: quota.name for quota in rows("quotas").values()}
     below = max([0.0, *(each for each in RATES if each < rate)])
 
     assert needed(rate).limits_met == sum(at < rate for at in found.values())
@@ -190,7 +220,9 @@ def test_each_scale_meets_its_limits(rate: float, met: list[str]) -> None:
 def test_own_limits_come_first_and_each_part_in_the_order_in_which_it_is_met() -> None:
     found = needed(1000, POLLERS).limits
 
-    assert [limit.is_own for limit in found] == sorted((limit.is_own for limit in found), reverse=True)
+    assert [limit.is_own for limit in found] == sorted(
+        (limit.is_own for limit in found), reverse=True
+    )
     for part in (True, False):
         rates = [limit.requests_per_second for limit in found if limit.is_own is part]
         assert rates == sorted(rates)
@@ -205,28 +237,37 @@ def test_sizes_come_from_the_files_of_the_environments() -> None:
         assert needed(0, environment).web_instances == sizes["web_min_instances"]
         assert found["web_max_instances"] == sizes["web_max_instances"]
         assert found["worker_max_concurrency"] == sizes["worker_max_concurrency"]
-        assert needed(0, replace(environment, worker="asg")).pollers == sizes["poller_min_instances"]
+        assert (
+            needed(0, replace(environment, worker="asg")).pollers == sizes["poller_min_instances"]
+        )
 
 
 def test_what_a_day_of_storage_costs_follows_from_the_days_it_is_kept() -> None:
     one = replace(PROD, access_logs=False, sizes=replace(PROD.sizes, artifact_days=1))
 
     assert units(needed(10, one))["S3: storage"] == pytest.approx(
-        86_400 * 10 * (needed(10).load.upload_bytes + measured().art_bytes) / 1e9
+        86_400 * 10 * (needed(10).load.upload_bytes + measured()["art_bytes"]) / 1e9
     )
 
 
 def test_every_figure_has_a_source_and_a_date_and_unverified_ones_are_named() -> None:
-    rows: list[Row] = [*prices().values(), *quotas().values(), *assumptions().values()]
+    found: list[Row] = [
+        *rows("prices").values(),
+        *rows("quotas").values(),
+        *rows("assumptions").values(),
+    ]
 
-    assert len(rows) > 40
-    for row in rows:
+    assert len(found) > 40
+    for row in found:
         assert re.fullmatch(r"https://\S+", row.source), row
-        assert date(2026, 1, 1) <= row.taken <= date.today(), row  # noqa: DTZ011 - a day, whatever the zone
-    unverified = {row.key for row in rows if not row.verified}
+        # A day, whatever the zone.
+        assert date(2026, 1, 1) <= row.taken <= date.today(), row  # noqa: DTZ011
+    unverified = {row.key for row in found if not row.verified}
     named = set(needed(1000).unverified)
     assert named <= unverified
-    assert {key for key in unverified if key in assumptions() or key in quotas()} <= named
+    assert {
+        key for key in unverified if key in rows("assumptions") or key in rows("quotas")
+    } <= named
     assert "firewall_requests" not in needed(1000, DEV).unverified
     assert "ec2.c7g.large" in named
     assert "ec2.c7i.large" not in named
@@ -238,8 +279,8 @@ def test_every_type_of_instance_has_a_price() -> None:
         for architecture in ("arm64", "x86_64"):
             chosen = replace(environment, architecture=architecture)
             for name in types:
-                assert f"ec2.{chosen.instance_type(getattr(chosen.sizes, name))}" in prices()
-            assert f"lambda_{architecture}" in prices()
+                assert f"ec2.{chosen.instance_type(getattr(chosen.sizes, name))}" in rows("prices")
+            assert f"lambda_{architecture}" in rows("prices")
 
 
 @pytest.mark.parametrize(
@@ -248,9 +289,15 @@ def test_every_type_of_instance_has_a_price() -> None:
         (Load(requests_per_second=-1), "requests per second must be from 0 to 10,000,000, not -1"),
         (Load(requests_per_second=math.nan), "requests per second"),
         (Load(requests_per_second=math.inf), "requests per second"),
-        (Load(requests_per_second=1, hit_share=1.5), "the share of hits must be from 0 to 1, not 1.5"),
+        (
+            Load(requests_per_second=1, hit_share=1.5),
+            "the share of hits must be from 0 to 1, not 1.5",
+        ),
         (Load(requests_per_second=1, megapixels=60), "megapixels must be from 0.01 to 50, not 60"),
-        (Load(requests_per_second=1, image_bytes=20_000_000), "the size of an image in bytes must be from 0 to 10,000,000"),
+        (
+            Load(requests_per_second=1, image_bytes=20_000_000),
+            "the size of an image in bytes must be from 0 to 10,000,000",
+        ),
         (Load(requests_per_second=1, style="braille"), "the style must be one of ramp, structure"),
     ],
 )
@@ -262,23 +309,6 @@ def test_an_impossible_load_is_an_error(load: Load, message: str) -> None:
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "bench.capacity", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-
-def test_the_operations_page_quotes_the_command() -> None:
-    page = (ROOT / "docs/operations.md").read_text()
-    quotes = re.findall(r"```\n\$ \.venv/bin/python -m bench\.capacity (.*)\n((?:.*\n)*?)```", page)
-
-    assert len(quotes) == 2
-    for arguments, output in quotes:
-        assert run(*arguments.split()).stdout == output
-
-
-def test_the_command_prints_json() -> None:
-    (found,) = json.loads(run("--requests-per-second", "20", "--hit-share", "1", "--worker", "asg", "--json").stdout)
-
-    assert (found["worker"], found["load"]["requests_per_second"], found["limits"][0]["is_own"]) == ("asg", 20, True)
-    assert found["usd_a_month"] == pytest.approx(sum(line["usd"] for line in found["lines"]))
-    assert None in [limit["requests_per_second"] for limit in found["limits"]]
 
 
 @pytest.mark.parametrize(

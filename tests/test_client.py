@@ -1,4 +1,5 @@
-"""The Python client and its asynchronous twin, tested against the service and against servers that respond in other ways."""
+"""The Python client and its asynchronous twin, tested against the service and against servers that
+respond differently."""
 
 import asyncio
 import json
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib.metadata import version
@@ -23,17 +24,18 @@ from urllib.request import urlopen
 import pytest
 from PIL import Image
 
-from asciist import client, pictures
-from asciist.animations import Animation
+from asciist import client
+from asciist.art import forms, still
 from asciist.client import Art, aio
-from asciist.client.response import MAX_FILE_BYTES
+from asciist.client.response import MAX_FILE_BYTES, seconds_to_retry
 from asciist.conversion import ConversionOptions, animating
-from asciist.conversion import convert as convert_here
 from asciist.errors import RejectedError, ServiceError
 from asciist.limits import Limits
 from asciist.options import OPTIONS
 from asciist.options.kinds import Flag
-from service.files import SUFFIXES
+from tests.reading import read_head
+from tests.waiting import wait_until
+from tools.testing.drawing import convert as convert_here
 
 ART = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 6\r\n"
@@ -72,9 +74,12 @@ def art(image: bytes, **options: Any) -> str:
 
 
 class FakeServer:
-    """A server that takes one connection at a time and sends the next of its responses to each, the last one repeatedly."""
+    """A server that accepts one connection at a time and sends its next response to each; the last
+    one is repeated."""
 
-    def __init__(self, listener: socket.socket, responses: tuple[bytes, ...], reads_body: bool) -> None:
+    def __init__(
+        self, listener: socket.socket, responses: tuple[bytes, ...], reads_body: bool
+    ) -> None:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.requests: list[bytes] = []
         self.times: list[float] = []
@@ -90,12 +95,13 @@ class FakeServer:
             except OSError:
                 return
             with connection, connection.makefile("rb") as stream:
-                head = b"".join(iter(stream.readline, b"\r\n"))
+                head = read_head(stream)
                 self.requests.append(head)
                 self.times.append(time.monotonic())
                 if self._reads_body:
                     stream.read(int(re.findall(rb"Content-Length: (\d+)", head)[0]))
-                connection.sendall(next(self._responses))
+                with suppress(ConnectionError):  # the call was cancelled
+                    connection.sendall(next(self._responses))
 
 
 @contextmanager
@@ -111,14 +117,18 @@ def fake_server(*responses: bytes, reads_body: bool = True) -> Iterator[FakeServ
             thread.join()
 
 
-def test_art_can_be_downloaded_as_a_picture_and_other_files(download: Download, url: str, cat: bytes) -> None:
+def test_art_can_be_downloaded_as_a_picture_and_other_files(
+    download: Download, url: str, cat: bytes
+) -> None:
     plain = client.convert(cat, url=url, width=40)
 
     assert download(plain, "png").startswith(b"\x89PNG")
     assert download(plain, "svg").startswith(b"<svg ")
     assert download(plain, "txt").decode() == plain.text + "\n"
     assert json.loads(download(plain, "json"))["art"] == plain.text
-    unusual = client.convert(cat, url=url, width=40, style="ramp", chars=" \N{CYRILLIC SMALL LETTER ZHE}")
+    unusual = client.convert(
+        cat, url=url, width=40, style="ramp", chars=" \N{CYRILLIC SMALL LETTER ZHE}"
+    )
     with pytest.raises(RejectedError, match="the font lacks the character"):
         download(unusual, "png")
     with pytest.raises(RejectedError, match="art has no file with the suffix gif: use png, svg"):
@@ -126,16 +136,17 @@ def test_art_can_be_downloaded_as_a_picture_and_other_files(download: Download, 
 
 
 def test_the_suffixes_of_the_client_are_those_of_the_service() -> None:
-    assert set(get_args(client.Suffix)) == set(SUFFIXES)
+    assert set(get_args(client.Suffix)) == set(forms.FORMS)
 
 
 def test_the_largest_files_fit_the_limit_of_a_download() -> None:
     limit, sextant = Limits().max_art_characters, "\N{BLOCK SEXTANT-1}"
     assert len(json.dumps(sextant).strip('"')) * limit < MAX_FILE_BYTES
 
-    codes = [f"\x1b[{colours}m" for colours in ("97;40", "30;107")]
-    row = "".join(f"{codes[column % 2]}{chr(ord(sextant) + column % 60)}" for column in range(1000))
-    row_bytes = len(b"".join(pictures.file(row, "svg", is_light=False)))
+    row = "".join(chr(ord(sextant) + column % 60) for column in range(1000))
+    colours = b"".join(bytes([255 - column % 2, column % 251, 17]) for column in range(2000))
+    art = still(row, is_light=False, colours=colours)
+    row_bytes = max(len(b"".join(form.written(art))) for form in (forms.SVG, forms.HTML))
     largest = limit // ConversionOptions(width=1000, style="blocks", color="ansi16").cell_weight
     assert row_bytes * largest / 1000 < MAX_FILE_BYTES
 
@@ -146,30 +157,44 @@ def test_the_largest_files_fit_the_limit_of_a_download() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2\r\nCache-Status: asciist; hit\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: /name/width/2.png\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.png\r\nCache-Status: asciist; hit\r\nContent-Encoding: gzip\r\n",
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.png\r\nCache-Status: asciist;"
+            b" hit\r\nContent-Encoding: gzip\r\n"
+        ),
     ],
 )
 def test_a_download_from_another_server_is_an_error(download: Download, head: bytes) -> None:
     with (
         fake_server(head + b"Content-Length: 5\r\n\r\nhello", reads_body=False) as server,
-        pytest.raises(ServiceError, match=r"is it an asciist service|use that address if it is the service"),
+        pytest.raises(
+            ServiceError, match=r"is it an asciist service|use that address if it is the service"
+        ),
     ):
         download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "png")
 
 
 def test_a_download_that_is_refused_for_lack_of_capacity_is_retried(download: Download) -> None:
-    busy = b"HTTP/1.1 503 Unavailable\r\nRetry-After: 0\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nbusy\n"
+    busy = (
+        b"HTTP/1.1 503 Unavailable\r\nRetry-After: 0\r\nContent-Type: text/plain\r\nContent-Length:"
+        b" 5\r\n\r\nbusy\n"
+    )
     file = (
         b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.txt\r\nCache-Status: asciist; hit\r\n"
         b"Content-Length: 6\r\n\r\n.:\n:.\n"
     )
     with fake_server(busy, file, reads_body=False) as server:
-        assert download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "txt") == b".:\n:.\n"
+        assert (
+            download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "txt")
+            == b".:\n:.\n"
+        )
         assert len(server.requests) == 2
 
 
 def test_a_download_ends_early_with_an_error(download: Download) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.txt\r\nCache-Status: asciist; hit\r\nContent-Length: 9\r\n\r\n"
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Location: /name/width/2.txt\r\nCache-Status: asciist;"
+        b" hit\r\nContent-Length: 9\r\n\r\n"
+    )
     with (
         fake_server(head + b".:\n", reads_body=False) as server,
         pytest.raises(ServiceError, match="incomplete"),
@@ -177,7 +202,9 @@ def test_a_download_ends_early_with_an_error(download: Download) -> None:
         download(Art(text="", url=f"{server.url}/name/width/2", was_stored=True), "txt")
 
 
-def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(convert: Convert, url: str, cat: bytes) -> None:
+def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(
+    convert: Convert, url: str, cat: bytes
+) -> None:
     first = convert(cat, url=url, width=40)
     assert (first.text, first.was_stored) == (art(cat, width=40), False)
 
@@ -198,7 +225,9 @@ def test_art_has_its_url_and_was_stored_is_true_from_the_second_request(convert:
         {"width": 30, "style": "blocks", "color": "html", "invert": "auto"},
     ],
 )
-def test_every_conversion_option_is_accepted(convert: Convert, url: str, cat: bytes, options: dict[str, Any]) -> None:
+def test_every_conversion_option_is_accepted(
+    convert: Convert, url: str, cat: bytes, options: dict[str, Any]
+) -> None:
     converted = convert(cat, url=url, **options)
     plain = art(cat, **options | {"color": "none"})
 
@@ -207,7 +236,7 @@ def test_every_conversion_option_is_accepted(convert: Convert, url: str, cat: by
 
 
 def moving(image_format: str = "GIF") -> bytes:
-    """An animation of a square that moves over a black ground, 60 ms a frame, three times."""
+    """An animation of a square that moves over a black ground: 60 ms a frame, three times."""
     frames = [Image.new("L", (80, 40)) for _ in range(3)]
     for number, frame in enumerate(frames):
         frame.paste(255, (20 * number, 10, 20 * number + 10, 30))
@@ -219,20 +248,28 @@ def moving(image_format: str = "GIF") -> bytes:
 @pytest.mark.parametrize("color", ["none", "ansi"])
 def test_an_animation_has_its_frames(convert: Convert, url: str, color: Any) -> None:
     converted = convert(moving("PNG"), url=url, width=20, style="ramp", color=color, animate=True)
-    opened = animating.open_animation(moving("PNG"), ConversionOptions(width=20, style="ramp", color=color), Limits())
+    opened = animating.open_animation(
+        moving("PNG"), ConversionOptions(width=20, style="ramp", color=color), Limits()
+    )
     assert opened
-    expected = Animation.from_text(animating.draw(opened).text)
+    expected = list(forms.texts(animating.draw(opened), forms.of_colour(color)))
 
     assert converted.animation
-    assert [frame.text for frame in converted.animation.frames] == [frame.art for frame in expected.frames]
+    assert [frame.text for frame in converted.animation.frames] == [text for text, _ in expected]
     assert [frame.milliseconds for frame in converted.animation.frames] == [60, 60, 60]
-    assert (converted.animation.plays, converted.animation.shown_frames, converted.animation.image_frames) == (3, 3, 3)
-    assert converted.text == expected.frames[0].art
+    assert (
+        converted.animation.plays,
+        converted.animation.shown_frames,
+        converted.animation.image_frames,
+    ) == (3, 3, 3)
+    assert converted.text == expected[0][0]
     assert (converted.columns, converted.rows) == (20, 5)
     assert converted.url.endswith(".m/width/20")
 
 
-def test_a_still_image_has_no_frames_and_a_document_moves_by_itself(convert: Convert, url: str, cat: bytes) -> None:
+def test_a_still_image_has_no_frames_and_a_document_moves_by_itself(
+    convert: Convert, url: str, cat: bytes
+) -> None:
     still = convert(cat, url=url, width=20, animate=True)
     document = convert(moving(), url=url, width=20, color="html", animate=True)
 
@@ -241,13 +278,17 @@ def test_a_still_image_has_no_frames_and_a_document_moves_by_itself(convert: Con
     assert document.animation is None
 
 
-def test_a_rejection_of_an_animation_has_the_message_of_the_service(convert: Convert, url: str) -> None:
+def test_a_rejection_of_an_animation_has_the_message_of_the_service(
+    convert: Convert, url: str
+) -> None:
     with pytest.raises(RejectedError, match="chars must be printable ASCII"):
         convert(moving(), url=url, chars="é", animate=True)
 
 
 @pytest.mark.parametrize("error", [["x"], {"a": 1}, None, "a\x1b[2Jb", "two\nlines"])
-def test_an_error_in_json_is_a_sentence_or_none_of_the_service_s(convert: Convert, error: object) -> None:
+def test_an_error_in_json_is_a_sentence_or_none_of_the_service_s(
+    convert: Convert, error: object
+) -> None:
     body = json.dumps({"error": error})
     with (
         fake_server(http_response("400 X", body, "application/json")) as server,
@@ -265,9 +306,24 @@ FRAME = {"milliseconds": 60, "art": "ab\ncd"}
         {"frames": [], "plays": 0, "shown_frames": 0, "image_frames": 0},
         {"frames": [FRAME, {"milliseconds": 60}], "plays": 0, "shown_frames": 2, "image_frames": 2},
         {"frames": [FRAME | {"milliseconds": 0}], "plays": 0, "shown_frames": 1, "image_frames": 1},
-        {"frames": [FRAME | {"milliseconds": 1e300}], "plays": 0, "shown_frames": 1, "image_frames": 1},
-        {"frames": [FRAME, FRAME | {"art": "ab"}], "plays": 0, "shown_frames": 2, "image_frames": 2},
-        {"frames": [FRAME | {"art": "a\x1b[2Jb"}], "plays": 0, "shown_frames": 1, "image_frames": 1},
+        {
+            "frames": [FRAME | {"milliseconds": 1e300}],
+            "plays": 0,
+            "shown_frames": 1,
+            "image_frames": 1,
+        },
+        {
+            "frames": [FRAME, FRAME | {"art": "ab"}],
+            "plays": 0,
+            "shown_frames": 2,
+            "image_frames": 2,
+        },
+        {
+            "frames": [FRAME | {"art": "a\x1b[2Jb"}],
+            "plays": 0,
+            "shown_frames": 1,
+            "image_frames": 1,
+        },
         {"frames": [FRAME | {"art": 1000 * "a"}], "plays": 0, "shown_frames": 1, "image_frames": 1},
         {"frames": [FRAME], "plays": -1, "shown_frames": 1, "image_frames": 1},
         {"frames": 5 * [FRAME], "plays": "x", "shown_frames": 1, "image_frames": 1},
@@ -277,11 +333,15 @@ FRAME = {"milliseconds": 60, "art": "ab\ncd"}
     ],
 )
 def test_frames_that_are_not_the_service_s_are_an_error(convert: Convert, fields: object) -> None:
-    answer = ART.replace(b"text/plain; charset=utf-8", b"application/json").partition(b"Content-Length")[0]
+    answer = ART.replace(b"text/plain; charset=utf-8", b"application/json").partition(
+        b"Content-Length"
+    )[0]
     body = json.dumps(fields).encode() + b"\n"
     location = b"Content-Location: /5eed/width/2\r\nCache-Status: asciist; fwd=miss; stored\r\n"
     with (
-        fake_server(answer + location + f"Content-Length: {len(body)}\r\n\r\n".encode() + body) as server,
+        fake_server(
+            answer + location + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        ) as server,
         pytest.raises(ServiceError, match="invalid art from"),
     ):
         convert(b"image", url=server.url, width=80, animate=True)
@@ -293,7 +353,10 @@ def test_only_the_given_options_are_sent(convert: Convert, cat: bytes) -> None:
         convert(cat, url=server.url, invert=True, chars="&é")
 
     heads = [request.decode().splitlines() for request in server.requests]
-    assert [head[0] for head in heads] == ["PUT /? HTTP/1.1", "PUT /?invert=true&chars=%26%C3%A9 HTTP/1.1"]
+    assert [head[0] for head in heads] == [
+        "PUT /? HTTP/1.1",
+        "PUT /?invert=true&chars=%26%C3%A9 HTTP/1.1",
+    ]
     assert f"User-Agent: asciist/{version('asciist')}" in heads[0]
     assert f"Content-Length: {len(cat)}" in heads[0]
     assert "Accept: text/plain" in heads[0]
@@ -317,12 +380,16 @@ def test_the_service_may_have_a_path_prefix(convert: Convert) -> None:
         ("cdn; fwd=method, asciist; hit", True),
     ],
 )
-def test_was_stored_ignores_the_cache_status_of_other_caches(convert: Convert, status: str, was_stored: bool) -> None:
+def test_was_stored_ignores_the_cache_status_of_other_caches(
+    convert: Convert, status: str, was_stored: bool
+) -> None:
     with fake_server(ART.replace(b"asciist; fwd=miss; stored", status.encode())) as server:
         assert convert(b"image", url=server.url).was_stored == was_stored
 
 
-def test_progress_is_reported_from_zero_to_the_last_byte(convert: Convert, url: str, cat: bytes) -> None:
+def test_progress_is_reported_from_zero_to_the_last_byte(
+    convert: Convert, url: str, cat: bytes
+) -> None:
     steps: list[tuple[int, int]] = []
     convert(cat, url=url, width=10, on_progress=lambda sent, total: steps.append((sent, total)))
 
@@ -344,33 +411,27 @@ def test_a_rejection_has_the_message_of_the_service(convert: Convert, url: str, 
         convert(cat, url=url, style="ramp", chars="\udcff.")
 
 
-CUT_OFF = (ART[:-3], ART[:40], b"", b"SSH-2.0-OpenSSH_9.2p1\r\n")
-"""Responses that end early or are none, for which httpx has one error."""
-
-
-def http_response(status: str, body: str, content_type: str = "text/plain; charset=utf-8", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", *(f"{name}: {value}" for name, value in headers.items())]
+def http_response(
+    status: str, body: str, content_type: str = "text/plain; charset=utf-8", **headers: str
+) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {content_type}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode()
 
 
-def test_a_rejection_before_the_end_of_the_upload_has_the_message_of_the_service() -> None:
+def test_a_rejection_before_the_end_of_the_upload_has_the_message_of_the_service(
+    convert: Convert,
+) -> None:
     with (
         fake_server(http_response("413 X", "the image is too large\n"), reads_body=False) as server,
         pytest.raises(RejectedError) as error,
     ):
-        client.convert(bytes(30_000_000), url=server.url)
+        convert(bytes(30_000_000), url=server.url)
 
     assert error.value.public_message == "the image is too large"
-
-
-def test_with_asyncio_such_a_rejection_is_an_error_with_its_likely_cause(url: str) -> None:
-    with pytest.raises(RejectedError, match="the image is too large: the limit is 10 MB"):
-        convert_with_asyncio(bytes(10_000_001), url=url)
-    with (
-        fake_server(http_response("413 X", "the image is too large\n"), reads_body=False) as server,
-        pytest.raises(ServiceError, match="closed the connection while the image was sent, which may be too large"),
-    ):
-        convert_with_asyncio(bytes(30_000_000), url=server.url)
 
 
 @pytest.mark.parametrize(
@@ -386,12 +447,30 @@ def test_with_asyncio_such_a_rejection_is_an_error_with_its_likely_cause(url: st
             http_response("405 No", "<h1>No</h1>", "text/html"),
             "unexpected response from URL with status 405: is it an asciist service?",
         ),
-        (http_response("400 No", "two\nlines"), "unexpected response from URL with status 400: is it an asciist service?"),
-        (http_response("400 No", "\x1b[2J"), "unexpected response from URL with status 400: is it an asciist service?"),
-        (http_response("200 OK", "hello"), "unexpected response from URL with status 200: is it an asciist service?"),
-        (http_response("204 OK", ""), "unexpected response from URL with status 204: is it an asciist service?"),
-        (http_response("304 Same", ""), "unexpected response from URL with status 304: is it an asciist service?"),
-        (ART.replace(b"asciist", b"squid"), "unexpected response from URL with status 200: is it an asciist service?"),
+        (
+            http_response("400 No", "two\nlines"),
+            "unexpected response from URL with status 400: is it an asciist service?",
+        ),
+        (
+            http_response("400 No", "\x1b[2J"),
+            "unexpected response from URL with status 400: is it an asciist service?",
+        ),
+        (
+            http_response("200 OK", "hello"),
+            "unexpected response from URL with status 200: is it an asciist service?",
+        ),
+        (
+            http_response("204 OK", ""),
+            "unexpected response from URL with status 204: is it an asciist service?",
+        ),
+        (
+            http_response("304 Same", ""),
+            "unexpected response from URL with status 304: is it an asciist service?",
+        ),
+        (
+            ART.replace(b"asciist", b"squid"),
+            "unexpected response from URL with status 200: is it an asciist service?",
+        ),
         (ART[:-3], "incomplete response from URL"),
         (ART[:40], "unexpected response from URL with status 200: is it an asciist service?"),
         (ART[:-2] + b"\xff\xff", "incomplete response from URL"),
@@ -399,21 +478,27 @@ def test_with_asyncio_such_a_rejection_is_an_error_with_its_likely_cause(url: st
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "URL did not send a valid HTTP response"),
     ],
 )
-def test_a_failure_or_an_unexpected_response_raises_a_service_error(convert: Convert, response: bytes, message: str) -> None:
+def test_a_failure_or_an_unexpected_response_raises_a_service_error(
+    convert: Convert, response: bytes, message: str
+) -> None:
     with fake_server(response) as server, pytest.raises(ServiceError) as error:
         convert(b"image", url=server.url)
 
-    if convert is convert_with_asyncio and response in CUT_OFF:
-        message = "incomplete or invalid response from URL"
     assert error.value.public_message == message.replace("URL", server.url)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_raises_a_service_error_and_is_not_followed(convert: Convert, status: int) -> None:
-    with fake_server(http_response(f"{status} Moved", "", Location="https://example.org/?width=9")) as server:
+def test_a_redirect_raises_a_service_error_and_is_not_followed(
+    convert: Convert, status: int
+) -> None:
+    with fake_server(
+        http_response(f"{status} Moved", "", Location="https://example.org/?width=9")
+    ) as server:
         with pytest.raises(ServiceError) as error:
             convert(b"image", url=server.url, width=9)
-        assert error.value.public_message.startswith(f"{server.url} redirects to https://example.org/: ")
+        assert error.value.public_message.startswith(
+            f"{server.url} redirects to https://example.org/: "
+        )
         assert len(server.requests) == 1
 
 
@@ -423,8 +508,7 @@ def test_an_unreachable_service_raises_a_service_error(convert: Convert) -> None
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         with pytest.raises(ServiceError) as error:
             convert(b"image", url=url)
-    reason = "Connection refused" if convert is client.convert else "All connection attempts failed"
-    assert error.value.public_message == f"cannot reach {url}: {reason}"
+    assert error.value.public_message == f"cannot reach {url}: Connection refused"
 
 
 def test_a_silent_service_raises_a_service_error_after_the_timeout(convert: Convert) -> None:
@@ -436,16 +520,29 @@ def test_a_silent_service_raises_a_service_error_after_the_timeout(convert: Conv
 
         with pytest.raises(ServiceError) as error:
             convert(bytes(30_000_000), url=url, timeout_seconds=0.2)
-        # Only the blocking client knows how far it came.
-        problem = "cannot reach" if convert is client.convert else "incomplete response from"
-        assert error.value.public_message == f"{problem} {url}: timed out"
+        assert error.value.public_message == f"cannot reach {url}: timed out"
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        *("", "localhost:27244", "ftp://example.org", "file:///etc/passwd", "http://", "http:///path", "http://:80"),
-        *("http://[::1", "http://a b", "http://a\n.org", "http://a..b", "http://host:port", "http://host:99999"),
+        *(
+            "",
+            "localhost:27244",
+            "ftp://example.org",
+            "file:///etc/passwd",
+            "http://",
+            "http:///path",
+            "http://:80",
+        ),
+        *(
+            "http://[::1",
+            "http://a b",
+            "http://a\n.org",
+            "http://a..b",
+            "http://host:port",
+            "http://host:99999",
+        ),
         *("http://somebody:secret@example.org", "http://bücher.example", f"http://{'a' * 70}.org"),
     ],
 )
@@ -462,21 +559,44 @@ def test_a_url_with_a_query_or_fragment_is_refused(convert: Convert, url: str) -
 
 def run(script: str, **environment: str) -> str:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True, env=os.environ | environment
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
     ).stdout
 
 
 def test_importing_the_client_does_not_import_http_libraries() -> None:
-    script = "import asciist.client, sys; print([name for name in ('http', 'ssl', 'email', 'click') if name in sys.modules])"
+    script = (
+        "import asciist.client, sys; print([name for name in ('http', 'ssl', 'email', 'click') if"
+        " name in sys.modules])"
+    )
 
     assert run(script) == "[]\n"
 
 
+def test_the_client_works_without_the_packages_of_the_conversion() -> None:
+    with fake_server(ART) as server:
+        script = (
+            "import sys; sys.modules.update(dict.fromkeys(('numpy', 'PIL', 'click')));"
+            f" from asciist.client import convert; print(convert(b'', url='{server.url}').columns)"
+        )
+
+        assert run(script) == "2\n"
+
+
 def test_the_proxy_of_the_environment_is_used() -> None:
     with fake_server(ART) as proxy:
-        script = "from asciist.client import convert; print(convert(b'image', url='http://art.example').url)"
+        script = (
+            "from asciist.client import convert; print(convert(b'image',"
+            " url='http://art.example').url)"
+        )
         assert run(script, http_proxy=proxy.url, no_proxy="") == "http://art.example/5eed/width/2\n"
-        script = "import asyncio; from asciist.client.aio import convert; print(asyncio.run(convert(b'', url='http://art.example')).url)"
+        script = (
+            "import asyncio; from asciist.client.aio import convert; print(asyncio.run(convert(b'',"
+            " url='http://art.example')).url)"
+        )
         assert run(script, http_proxy=proxy.url, no_proxy="") == "http://art.example/5eed/width/2\n"
 
     assert proxy.requests[0].startswith(b"PUT http://art.example/? HTTP/1.1\r\n")
@@ -495,7 +615,12 @@ def test_the_types_of_the_options_are_those_of_the_table() -> None:
 
     assert list(hints) == list(OPTIONS)
     for name, option in OPTIONS.items():
-        values = [value for kind in get_args(hints[name]) for value in get_args(kind) or [kind] if value is not NoneType]
+        values = [
+            value
+            for kind in get_args(hints[name])
+            for value in get_args(kind) or [kind]
+            if value is not NoneType
+        ]
         schema = option.schema(Limits())
         if isinstance(option.kind, Flag):
             assert values == [bool, "auto"][: 1 + option.kind.has_auto]
@@ -509,15 +634,18 @@ def busy(retry_after: str, status: str = "503 X") -> bytes:
     return http_response(status, "the service is busy\n", **{"Retry-After": retry_after})
 
 
-def test_a_call_waits_as_long_as_the_service_says_and_sends_the_image_again(convert: Convert) -> None:
+def test_a_call_waits_as_long_as_the_service_says_and_sends_the_image_again(
+    convert: Convert,
+) -> None:
     steps: list[tuple[int, int]] = []
     with fake_server(busy("1"), busy("0", "429 X"), ART) as server:
-        converted = convert(b"image", url=server.url, on_progress=lambda sent, total: steps.append((sent, total)))
+        converted = convert(
+            b"image", url=server.url, on_progress=lambda sent, total: steps.append((sent, total))
+        )
 
     first, second, third = server.times
     assert converted.text == ".:\n:."
-    assert 1 <= second - first < 1.25 + 1  # a quarter at random, and time for a busy machine
-    assert third - second < 1
+    assert 1 <= second - first < third - first < 60
     assert steps == 3 * [(0, 5), (5, 5)]
 
 
@@ -537,7 +665,20 @@ def test_a_call_waits_as_long_as_the_service_says_and_sends_the_image_again(conv
         (busy("0", "400 X"), 1),
         (http_response("503 X", "the service is busy\n"), 1),
     ],
-    ids=["now", "past", "11 s", "an hour", "late", "huge", "negative", "word", "empty", "504", "400", "no header"],
+    ids=[
+        "now",
+        "past",
+        "11 s",
+        "an hour",
+        "late",
+        "huge",
+        "negative",
+        "word",
+        "empty",
+        "504",
+        "400",
+        "no header",
+    ],
 )
 def test_a_call_ends_when_the_service_names_no_time_that_is_soon_or_after_three_requests(
     convert: Convert, response: bytes, requests: int
@@ -549,7 +690,17 @@ def test_a_call_ends_when_the_service_names_no_time_that_is_soon_or_after_three_
     assert len(server.requests) == requests
 
 
-def test_a_call_may_be_limited_to_one_request_and_the_error_has_the_time_to_retry(convert: Convert) -> None:
+@pytest.mark.parametrize(("told", "most"), [(0, 0), (1, 1.25), (8, 10)])
+def test_a_call_waits_up_to_a_quarter_longer_than_the_service_says(told: int, most: float) -> None:
+    refusal = ServiceError("busy", retry_after_seconds=told)
+    waits = [seconds_to_retry(refusal, attempts_left=1, seconds_left=60) for _ in range(100)]
+
+    assert all(seconds is not None and told <= seconds <= most for seconds in waits)
+
+
+def test_a_call_may_be_limited_to_one_request_and_the_error_has_the_time_to_retry(
+    convert: Convert,
+) -> None:
     with fake_server(busy("2"), ART) as server, pytest.raises(ServiceError) as error:
         convert(b"image", url=server.url, attempts=1)
 
@@ -557,24 +708,50 @@ def test_a_call_may_be_limited_to_one_request_and_the_error_has_the_time_to_retr
     assert error.value.retry_after_seconds == 2
 
 
-def test_calls_of_asyncio_run_at_the_same_time_and_can_be_cancelled(url: str, cat: bytes) -> None:
+def test_calls_of_asyncio_run_at_the_same_time(url: str, cat: bytes) -> None:
     async def run_all() -> list[Art]:
-        return await asyncio.gather(*(aio.convert(cat, url=url, width=width) for width in range(20, 26)))
+        return await asyncio.gather(
+            *(aio.convert(cat, url=url, width=width) for width in range(20, 26))
+        )
 
-    assert [converted.text for converted in asyncio.run(run_all())] == [art(cat, width=width) for width in range(20, 26)]
+    assert [converted.text for converted in asyncio.run(run_all())] == [
+        art(cat, width=width) for width in range(20, 26)
+    ]
 
-    async def cancel(url: str) -> None:
-        call = asyncio.create_task(aio.convert(b"image", url=url))
-        await asyncio.sleep(0.1)
+
+def test_a_call_of_asyncio_that_is_cancelled_closes_its_connection() -> None:
+    async def cancel(listener: socket.socket) -> bytes:
+        call = asyncio.create_task(
+            aio.convert(b"image", url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        )
+        connection, _ = await asyncio.get_running_loop().sock_accept(listener)
         call.cancel()
-        await call
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        with connection, connection.makefile("rb") as stream:
+            return stream.read()
 
-    with socket.create_server(("127.0.0.1", 0)) as silent_server, pytest.raises(asyncio.CancelledError):
-        asyncio.run(cancel(f"http://127.0.0.1:{silent_server.getsockname()[1]}"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        received = asyncio.run(cancel(listener))
+
+    assert not received or received.endswith(b"\r\n\r\nimage")
+    wait_until(lambda: not client_threads(), seconds=10)
 
 
-def test_only_the_asynchronous_client_needs_httpx() -> None:
-    script = "import asciist.client, sys; sys.modules['httpx'] = None; print('httpx' in sys.modules); import asciist.client.aio"
-    with pytest.raises(subprocess.CalledProcessError) as error:
-        run(script)
-    assert "pip install 'asciist[client]'" in error.value.stderr
+def test_a_call_of_asyncio_that_is_cancelled_is_not_retried() -> None:
+    async def cancel(server: FakeServer) -> None:
+        call = asyncio.create_task(aio.convert(b"image", url=server.url))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    with fake_server(busy("5"), ART) as server:
+        asyncio.run(cancel(server))
+        wait_until(lambda: not client_threads(), seconds=10)
+        assert len(server.requests) == 1
+
+
+def client_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "asciist-client"]

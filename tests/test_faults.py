@@ -1,4 +1,5 @@
-"""Faults and overload: what a client sees, that no request is lost, and which log line or metric tells of it."""
+"""Faults and overload: the effects on a client, no lost request, and the log line or metric that
+reports each."""
 
 import json
 import os
@@ -14,11 +15,19 @@ from typing import Any
 import pytest
 
 from asciist.errors import sentences
-from devtools.load import ClosedLoop, FreshUpload, ProcessTree, Result, closed_loop, open_loop, run
 from tests import flawed_converters
 from tests.processes import gone
-from tests.serving import Server
+from tests.serving import Server, is_read
 from tests.waiting import wait_until
+from tools.testing.load import (
+    ClosedLoop,
+    FreshUpload,
+    ProcessTree,
+    Result,
+    closed_loop,
+    open_loop,
+    run,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +37,9 @@ UPLOAD = "/?width=20"
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server with two web processes and the default timeouts. Its metrics are in its log."""
-    server = Server(tmp_path, ASCIIST_REQUEST_TIMEOUT="10", ASCIIST_WORKERS="2", ASCIIST_METRICS="emf")
+    server = Server(
+        tmp_path, ASCIIST_REQUEST_TIMEOUT="10", ASCIIST_WORKERS="2", ASCIIST_METRICS="emf"
+    )
     wait_until(lambda: len(server.web_processes()) == len(server.converters()) == 2)
     wait_until(lambda: is_at_rest(server))
     yield server
@@ -36,7 +47,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def is_at_rest(server: Server) -> bool:
-    """Return whether no process uses the CPU, as one does that is still starting. The server is ready before the last is."""
+    """Return True if no process uses the CPU. A starting process does, and the server is ready
+    before its last process."""
     tree = ProcessTree(server.process.pid)
     before = tree.usage().cpu_seconds
     time.sleep(0.4)
@@ -55,7 +67,11 @@ def messages(server: Server, level: str = "ERROR") -> list[str]:
 
 def total(server: Server, metric: str, **tags: str) -> float:
     """Return the sum of a counter. It is complete once the server has stopped."""
-    return sum(sum(line[metric]) for line in lines(server) if metric in line and tags.items() <= line.items())
+    return sum(
+        sum(line[metric])
+        for line in lines(server)
+        if metric in line and tags.items() <= line.items()
+    )
 
 
 def test_a_conversion_whose_process_is_killed_is_served(server: Server, cat: bytes) -> None:
@@ -63,7 +79,9 @@ def test_a_conversion_whose_process_is_killed_is_served(server: Server, cat: byt
     for converter in converters:
         os.kill(converter, signal.SIGSTOP)
     with ThreadPoolExecutor() as pool:
-        answers = [pool.submit(server.request, "PUT", f"/?width={width}", cat) for width in range(20, 24)]
+        answers = [
+            pool.submit(server.request, "PUT", f"/?width={width}", cat) for width in range(20, 24)
+        ]
         time.sleep(0.5)
         assert not any(answer.done() for answer in answers)
         for converter in converters:
@@ -104,12 +122,12 @@ def test_no_request_fails_while_converters_are_killed_at_random(server: Server, 
 
 @dataclass(frozen=True, kw_only=True)
 class Flaw:
-    """Flaw of the converters for one image, and what follows from it."""
+    """Flaw of the converters for one image, and its consequences."""
 
     code: str
     error: str
     ended: str
-    """The end of a converter, as the log describes it."""
+    """End of a converter, in the words of the log."""
     cause: str
     times: int
     """Number of converters that end."""
@@ -118,9 +136,27 @@ class Flaw:
 @pytest.mark.parametrize(
     "flaw",
     [
-        Flaw(code=flawed_converters.CRASH, error=sentences.DECODER_CRASHED, ended="SIGSEGV", cause="crash", times=3),
-        Flaw(code="os.abort()", error=sentences.DECODER_CRASHED, ended="SIGABRT", cause="crash", times=3),
-        Flaw(code="os.kill(os.getpid(), 9)", error=sentences.DECODER_CRASHED, ended="SIGKILL", cause="killed", times=3),
+        Flaw(
+            code=flawed_converters.CRASH,
+            error=sentences.DECODER_CRASHED,
+            ended="SIGSEGV",
+            cause="crash",
+            times=3,
+        ),
+        Flaw(
+            code="os.abort()",
+            error=sentences.DECODER_CRASHED,
+            ended="SIGABRT",
+            cause="crash",
+            times=3,
+        ),
+        Flaw(
+            code="os.kill(os.getpid(), 9)",
+            error=sentences.DECODER_CRASHED,
+            ended="SIGKILL",
+            cause="killed",
+            times=3,
+        ),
         Flaw(
             code=flawed_converters.MEMORY_HOG,
             error=sentences.TOO_MUCH_MEMORY,
@@ -136,7 +172,12 @@ def test_an_image_that_ends_its_converters_is_a_client_error_and_fails_alone(
 ) -> None:
     with monkeypatch.context() as patched:
         flawed_converters.install(tmp_path, patched, flaw=flaw.code)
-        server = Server(tmp_path / "store", ASCIIST_REQUEST_TIMEOUT="10", ASCIIST_WORKERS="2", ASCIIST_METRICS="emf")
+        server = Server(
+            tmp_path / "store",
+            ASCIIST_REQUEST_TIMEOUT="10",
+            ASCIIST_WORKERS="2",
+            ASCIIST_METRICS="emf",
+        )
     try:
         with ThreadPoolExecutor() as pool:
             fatal = pool.submit(server.request, "PUT", UPLOAD, flawed_converters.KILLER)
@@ -148,7 +189,10 @@ def test_an_image_that_ends_its_converters_is_a_client_error_and_fails_alone(
         assert server.request("GET", "/readyz")[0] == 200
     finally:
         server.stop()
-    assert messages(server) == [f"converter process ended ({flaw.ended}); another replaces it"] * flaw.times
+    assert (
+        messages(server)
+        == [f"converter process ended ({flaw.ended}); another replaces it"] * flaw.times
+    )
     warnings = [line for line in lines(server) if line.get("level") == "WARNING"]
     assert [line["message"] for line in warnings] == [
         f"a converter process ended while it converted this image: {flaw.ended}"
@@ -166,17 +210,28 @@ def test_an_image_that_takes_too_much_cpu_time_is_a_client_error(
     with monkeypatch.context() as patched:
         flawed_converters.install(tmp_path, patched, flaw=flawed_converters.ENDLESS)
         # On a busy machine, the CPU time of a conversion may take longer than the default timeout.
-        server = Server(tmp_path / "store", ASCIIST_REQUEST_TIMEOUT="30", ASCIIST_WORKERS="1", ASCIIST_METRICS="emf")
+        server = Server(
+            tmp_path / "store",
+            ASCIIST_REQUEST_TIMEOUT="30",
+            ASCIIST_WORKERS="1",
+            ASCIIST_METRICS="emf",
+        )
     try:
-        assert server.request("PUT", UPLOAD, flawed_converters.KILLER) == (400, f"{sentences.TOO_SLOW}\n".encode())
+        assert server.request("PUT", UPLOAD, flawed_converters.KILLER) == (
+            400,
+            f"{sentences.TOO_SLOW}\n".encode(),
+        )
         assert server.request("PUT", UPLOAD, cat)[0] == 200
     finally:
         server.stop()
-    assert total(server, "asciist.conversions.aborted", cause="time") >= 1  # once for each message of the request
+    # once for each message of the request
+    assert total(server, "asciist.conversions.aborted", cause="time") >= 1
     assert total(server, "asciist.requests", status="400") == 1
 
 
-def test_a_killed_web_process_costs_the_requests_that_it_was_serving(server: Server, cat: bytes) -> None:
+def test_a_killed_web_process_costs_the_requests_that_it_was_serving(
+    server: Server, cat: bytes
+) -> None:
     processes, converters = server.web_processes(), server.converters()
     victim = 0
 
@@ -197,7 +252,9 @@ def test_a_killed_web_process_costs_the_requests_that_it_was_serving(server: Ser
     assert victim not in server.web_processes()
     assert len(set(server.converters()) & set(converters)) == 1  # that of the other process
     wait_until(lambda: server.request("PUT", UPLOAD, cat)[0] == 200)
-    assert [message for message in messages(server) if f"(pid:{victim}) was sent SIGKILL" in message]
+    assert [
+        message for message in messages(server) if f"(pid:{victim}) was sent SIGKILL" in message
+    ]
     assert server.tracebacks == []
 
 
@@ -224,7 +281,9 @@ def test_a_reload_under_load_fails_no_request(server: Server, cat: bytes) -> Non
     assert server.tracebacks == []
 
 
-def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server: Server, cat: bytes) -> None:
+def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(
+    server: Server, cat: bytes
+) -> None:
     get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     idle = [server.connect() for _ in range(20)]
     for connection in idle:
@@ -233,8 +292,11 @@ def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server:
     half_head = server.connect()
     half_head.sendall(get[:10])
     with server.connect() as uploading:
-        uploading.sendall(f"PUT {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(cat)}\r\n\r\n".encode() + cat[:1000])
-        time.sleep(0.3)
+        uploading.sendall(
+            f"PUT {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(cat)}\r\n\r\n".encode()
+            + cat[:1000]
+        )
+        wait_until(lambda: is_read(uploading))
         started = time.monotonic()
         server.process.terminate()
         for connection in idle:
@@ -246,12 +308,14 @@ def test_a_stop_finishes_requests_and_does_not_wait_for_idle_connections(server:
         answer = uploading.recv(65_536)
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"\r\nConnection: close\r\n" in answer
-    assert server.process.wait(30) == 0
+    assert server.process.wait(120) == 0
     assert time.monotonic() - started < 15  # of the 20 seconds that requests may take
     assert server.tracebacks == []
 
 
-def test_a_stopping_process_answers_on_idle_connections_until_a_proxy_has_noticed(server: Server) -> None:
+def test_a_stopping_process_answers_on_idle_connections_until_a_proxy_has_noticed(
+    server: Server,
+) -> None:
     get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     checks_seconds = 2.0  # of a proxy that takes out a server whose connections are refused
     with server.connect() as early, server.connect() as late:
@@ -267,7 +331,7 @@ def test_a_stopping_process_answers_on_idle_connections_until_a_proxy_has_notice
             answer = connection.recv(65_536)
             assert answer.startswith(b"HTTP/1.1 200")
             assert b"\r\nConnection: close\r\n" in answer
-    assert server.process.wait(30) == 0
+    assert server.process.wait(120) == 0
 
 
 def _accepts(server: Server) -> bool:
@@ -294,7 +358,9 @@ def test_an_overload_is_refused_and_leaves_nothing_behind(tmp_path: Path, cat: b
     try:
         requests = FreshUpload(cat)
         peak = closed_loop(server.port, requests, connections=16, seconds=1.5)
-        overload = open_loop(server.port, requests, rate=3 * peak.goodput, seconds=3, timeout=2 * timeout)
+        overload = open_loop(
+            server.port, requests, rate=3 * peak.goodput, seconds=3, timeout=2 * timeout
+        )
 
         assert not overload.errors
         assert overload.statuses.keys() <= {200, 503}
@@ -304,5 +370,7 @@ def test_an_overload_is_refused_and_leaves_nothing_behind(tmp_path: Path, cat: b
     finally:
         server.stop()
     assert total(server, "asciist.requests.shed") == len(overload.refused) + len(peak.refused)
-    assert total(server, "asciist.requests", status="503") == len(overload.refused) + len(peak.refused)
+    assert total(server, "asciist.requests", status="503") == len(overload.refused) + len(
+        peak.refused
+    )
     assert server.tracebacks == []

@@ -1,4 +1,4 @@
-"""Images from URLs: what the command fetches, its limits, and its error messages."""
+"""Images from URLs: permitted addresses, limits, and error messages of the command."""
 
 import json
 import socket
@@ -15,13 +15,14 @@ import pytest
 
 from asciist.cli import fetching
 from asciist.cli.fetching import MAX_REDIRECTS, fetch
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import RejectedError, ServiceError, TooManyBytesError
 from asciist.limits import Limits
+from tools.testing.drawing import convert
 
-CAT = Path(__file__).parent.parent / "examples" / "cat.jpg"
+CAT = Path(__file__).parent.parent / "docs" / "examples" / "cat.jpg"
 SELF_SIGNED = Path(__file__).parent / "stacks" / "self_signed.pem"
-"""A certificate for 127.0.0.1 that nobody trusts, with its key."""
+"""A certificate for 127.0.0.1 that no client trusts, with its key."""
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -35,7 +36,10 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
     """Return an HTTP response; an underscore in the name of a header stands for a hyphen."""
     fields = {"Content_Length": str(len(body)), **headers}
-    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value)]
+    lines = [
+        f"HTTP/1.1 {status}",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value),
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -43,17 +47,21 @@ def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
 def server(
     respond: Callable[[str], bytes], *, tls: ssl.SSLContext | None = None, stays: bool = False
 ) -> Iterator[tuple[str, list[bytes]]]:
-    """Answer each request with `respond(path)`; `stays` keeps the connection open. Yield the URL and the heads of requests."""
+    """Answer each request with `respond(path)`; `stays` keeps the connection open. Yield the URL
+    and the heads of requests."""
     heads: list[bytes] = []
     left = threading.Event()
 
     def exchange(connection: socket.socket) -> None:
-        with suppress(OSError), tls.wrap_socket(connection, server_side=True) if tls else connection as stream:
+        with (
+            suppress(OSError),
+            tls.wrap_socket(connection, server_side=True) if tls else connection as stream,
+        ):
             lines = takewhile(lambda line: line != b"\r\n", stream.makefile("rb"))
             heads.append(b"".join(lines))
             stream.sendall(respond(heads[-1].split()[1].decode()))
             if stays:
-                left.wait(30)
+                left.wait(120)
 
     def serve() -> None:
         while True:
@@ -104,10 +112,16 @@ def test_the_service_gets_the_bytes_of_an_image_that_the_command_fetched(url: st
 
 def test_a_url_that_fails_does_not_stop_the_others() -> None:
     def respond(path: str) -> bytes:
-        return answer(body=CAT.read_bytes()) if path == "/cat.jpg" else answer("503 Service Unavailable")
+        return (
+            answer(body=CAT.read_bytes())
+            if path == "/cat.jpg"
+            else answer("503 Service Unavailable")
+        )
 
     with server(respond) as (url, _):
-        status, output, errors = asciist("--json", f"{url}/none.jpg", f"{url}/cat.jpg", "ftp://example.org/cat.jpg")
+        status, output, errors = asciist(
+            "--json", f"{url}/none.jpg", f"{url}/cat.jpg", "ftp://example.org/cat.jpg"
+        )
         alone = asciist(f"{url}/none.jpg")
 
     failed, converted, refused = map(json.loads, output.splitlines())
@@ -127,15 +141,39 @@ def test_a_url_that_fails_does_not_stop_the_others() -> None:
         (answer("500 \x1b[2Jpwned"), ServiceError, "the server answers 500 \\x1b[2Jpwned"),
         (answer("204 No Content"), RejectedError, "the server answers 204 No Content"),
         (answer("302 Found"), RejectedError, "the server answers 302 Found"),
-        (answer("302 Found", Location="file:///etc/passwd"), RejectedError, "redirects to an address that cannot be fetched"),
-        (answer("302 Found", Location="http://[::1"), RejectedError, "redirects to an address that cannot be fetched"),
-        (answer("302 Found", Location="http://me@127.0.0.1/"), RejectedError, "redirects to an address that cannot be fetched"),
-        (answer(body=b"x", Content_Encoding="gzip"), RejectedError, "the server sends it compressed"),
+        (
+            answer("302 Found", Location="file:///etc/passwd"),
+            RejectedError,
+            "redirects to an address that cannot be fetched",
+        ),
+        (
+            answer("302 Found", Location="http://[::1"),
+            RejectedError,
+            "redirects to an address that cannot be fetched",
+        ),
+        (
+            answer("302 Found", Location="http://me@127.0.0.1/"),
+            RejectedError,
+            "redirects to an address that cannot be fetched",
+        ),
+        (
+            answer(body=b"x", Content_Encoding="gzip"),
+            RejectedError,
+            "the server sends it compressed",
+        ),
         (answer(body=b"x", Content_Length="9"), ServiceError, "the connection ended early"),
-        (answer(body=b"9\r\nx", Content_Length="", Transfer_Encoding="chunked"), ServiceError, "the connection ended early"),
+        (
+            answer(body=b"9\r\nx", Content_Length="", Transfer_Encoding="chunked"),
+            ServiceError,
+            "the connection ended early",
+        ),
         (b"\x1b[2J\r\n", ServiceError, "the server did not send a valid HTTP response"),
         (b"", ServiceError, "the server did not send a valid HTTP response"),
-        (b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000, ServiceError, "the server did not send a valid HTTP response"),
+        (
+            b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000,
+            ServiceError,
+            "the server did not send a valid HTTP response",
+        ),
     ],
 )
 def test_an_answer_that_is_no_image_is_an_error_of_one_printable_sentence(
@@ -202,7 +240,11 @@ def test_an_endless_head_is_not_read_to_its_end() -> None:
 def test_redirects_are_followed_up_to_a_bound() -> None:
     def respond(path: str) -> bytes:
         left = int(path.partition("?left=")[2])
-        return answer("302 Found", Location=f"é?left={left - 1}") if left else answer(body=path.encode())
+        return (
+            answer("302 Found", Location=f"é?left={left - 1}")
+            if left
+            else answer(body=path.encode())
+        )
 
     with server(respond) as (url, heads):
         assert fetch(f"{url}/a/b?left={MAX_REDIRECTS}") == b"/a/%C3%A9?left=0"
@@ -212,8 +254,12 @@ def test_redirects_are_followed_up_to_a_bound() -> None:
         assert len(heads) == MAX_REDIRECTS + 1
 
 
-@pytest.mark.parametrize("silence", [answer(Content_Length="9"), b"", answer("302 Found", Location="/")])
-def test_a_server_that_stops_sending_is_left_when_the_time_is_up(silence: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "silence", [answer(Content_Length="9"), b"", answer("302 Found", Location="/")]
+)
+def test_a_server_that_stops_sending_is_left_when_the_time_is_up(
+    silence: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
 
     with (
@@ -228,7 +274,9 @@ def test_a_certificate_that_nobody_trusts_is_refused(monkeypatch: pytest.MonkeyP
     tls.load_cert_chain(SELF_SIGNED)
 
     with server(lambda _: answer(body=b"image"), tls=tls) as (url, heads):
-        with pytest.raises(ServiceError, match=r"the server's certificate is not valid \(self-signed certificate\)"):
+        with pytest.raises(
+            ServiceError, match=r"the server's certificate is not valid \(self-signed certificate\)"
+        ):
             fetch(url)
         assert heads == []
         monkeypatch.setenv("SSL_CERT_FILE", str(SELF_SIGNED))
@@ -263,4 +311,7 @@ def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 def test_names_that_are_not_ascii_are_encoded() -> None:
     with server(lambda path: answer(body=path.encode())) as (url, _):
-        assert fetch(f"{url}/café au lait.jpg?größe=9") == b"/caf%C3%A9%20au%20lait.jpg?gr%C3%B6%C3%9Fe=9"
+        assert (
+            fetch(f"{url}/café au lait.jpg?größe=9")
+            == b"/caf%C3%A9%20au%20lait.jpg?gr%C3%B6%C3%9Fe=9"
+        )

@@ -1,4 +1,4 @@
-"""The load generator counts what a server answered, when, and what it did not answer."""
+"""The load generator counts a server's answers, their times, and missing answers."""
 
 import base64
 import hashlib
@@ -17,8 +17,8 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from devtools.images import encoded, gradient
-from devtools.load import (
+from tools.testing.images import encoded, gradient
+from tools.testing.load import (
     ClosedLoop,
     FreshJson,
     FreshUpload,
@@ -37,13 +37,14 @@ from devtools.load import (
     run,
     several,
 )
+from tools.testing.server import free_port
 
 JPEG = encoded(gradient(), "JPEG")
 BIG = 3_000_000
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the path of the request says, and remembers the request."""
+    """Answers according to the path of the request, and records the request."""
 
     protocol_version = "HTTP/1.1"
     server: "Server"
@@ -100,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """A server on a free port that remembers the bodies it received and the addresses of its clients."""
+    """A server on a free port that records received bodies and the addresses of its clients."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -113,13 +114,15 @@ class Server(socketserver.ThreadingTCPServer):
         self.clients: set[tuple[str, int]] = set()
 
     def handle_error(self, *_: object) -> None:
-        """Ignore the errors of clients that leave."""
+        """Ignore errors of clients that disconnect."""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as started:
-        thread = threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread = threading.Thread(
+            target=started.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         thread.start()
         yield started
         started.shutdown()
@@ -128,8 +131,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 def test_a_closed_loop_has_one_request_in_flight_on_each_connection(server: Server) -> None:
@@ -139,13 +141,23 @@ def test_a_closed_loop_has_one_request_in_flight_on_each_connection(server: Serv
     assert result.statuses == {200: result.offered}
     assert result.connections == len(server.clients) == 4
     assert not result.errors
-    started, ended = sorted(result.due), sorted(due + t for due, t in zip(result.due, result.latency, strict=True))
-    assert all(start >= end for start, end in zip(started[4:], ended, strict=False))  # never five at a time
+    started, ended = (
+        sorted(result.due),
+        sorted(due + t for due, t in zip(result.due, result.latency, strict=True)),
+    )
+    # never five at a time
+    assert all(start >= end for start, end in zip(started[4:], ended, strict=False))
 
 
 def test_goodput_counts_what_was_served_before_the_end() -> None:
     result = Result(start=1, seconds=2)
-    for due, latency, status in [(1, 0.1, 200), (1, 2.1, 200), (2, 0.5, 503), (2.5, 0.4, 304), (2.5, 0, 0)]:
+    for due, latency, status in [
+        (1, 0.1, 200),
+        (1, 2.1, 200),
+        (2, 0.5, 503),
+        (2.5, 0.4, 304),
+        (2.5, 0, 0),
+    ]:
         result.due.append(due)
         result.latency.append(latency)
         result.status.append(status)
@@ -158,15 +170,22 @@ def test_an_open_loop_sends_on_time_however_slow_the_server_is(server: Server) -
     result = open_loop(server.port, fixed("GET", "/slow"), rate=100, seconds=0.5)
 
     assert result.offered == len(result.served) == 50
-    assert [round(due, 2) for due in sorted(result.due)] == pytest.approx([n / 100 for n in range(50)], abs=0.011)
-    assert result.connections >= 15  # 100 requests per second that take 0.2 seconds each need 20 connections
+    assert [round(due, 2) for due in sorted(result.due)] == pytest.approx(
+        [n / 100 for n in range(50)], abs=0.011
+    )
+    # 100 requests per second that take 0.2 seconds each need 20 connections
+    assert result.connections >= 15
 
 
 def test_a_load_that_is_stopped_has_its_answers_and_its_true_length(server: Server) -> None:
     answered = []
     load = OpenLoop(requests=fixed("GET", "/slow"), rate=50, seconds=60)
     (result,) = run(
-        server.port, load, tick=lambda now, _: answered.append(now), tick_seconds=0.5, stopped=lambda: bool(answered)
+        server.port,
+        load,
+        tick=lambda now, _: answered.append(now),
+        tick_seconds=0.5,
+        stopped=lambda: bool(answered),
     )
 
     assert 0.5 <= result.seconds < 2
@@ -179,7 +198,8 @@ def test_latency_counts_from_the_time_that_a_request_was_due(server: Server) -> 
     result = run(server.port, load)[0]
 
     assert result.connections == 1
-    assert result.served.max >= 10 * 0.2 - 0.5  # the tenth request was due after 0.45 seconds and answered after 2
+    # the tenth request was due after 0.45 seconds and answered after 2
+    assert result.served.max >= 10 * 0.2 - 0.5
 
 
 def test_each_request_may_have_its_own_connection(server: Server) -> None:
@@ -200,7 +220,9 @@ def test_a_response_ends_where_its_framing_says(server: Server, path: str) -> No
 
 
 def test_refusals_are_told_from_served_requests(server: Server) -> None:
-    result = closed_loop(server.port, several(fixed("GET", "/"), fixed("GET", "/busy")), connections=1, seconds=0.2)
+    result = closed_loop(
+        server.port, several(fixed("GET", "/"), fixed("GET", "/busy")), connections=1, seconds=0.2
+    )
 
     assert result.statuses.keys() == {200, 503}
     assert len(result.refused) == result.statuses[503]
@@ -208,14 +230,25 @@ def test_refusals_are_told_from_served_requests(server: Server) -> None:
 
 
 def test_a_refusal_before_the_end_of_the_body_is_an_answer(server: Server) -> None:
-    result = open_loop(server.port, fixed("POST", "/at-the-door", bytes(5_000_000)), rate=10, seconds=0.5, timeout=5)
+    result = open_loop(
+        server.port,
+        fixed("POST", "/at-the-door", bytes(5_000_000)),
+        rate=10,
+        seconds=0.5,
+        timeout=5,
+    )
 
-    assert len(result.refused) + result.errors["reset"] == 5  # the server may close so early that its answer is lost
+    # the server may close so early that its answer is lost
+    assert len(result.refused) + result.errors["reset"] == 5
     assert len(result.refused) > 0
 
 
-@pytest.mark.parametrize(("path", "timeout", "reason"), [("/lost", 5, "closed"), ("/slow", 0.05, "timeout")])
-def test_requests_without_an_answer_are_counted_by_reason(server: Server, path: str, timeout: float, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "timeout", "reason"), [("/lost", 5, "closed"), ("/slow", 0.05, "timeout")]
+)
+def test_requests_without_an_answer_are_counted_by_reason(
+    server: Server, path: str, timeout: float, reason: str
+) -> None:
     result = open_loop(server.port, fixed("GET", path), rate=20, seconds=0.2, timeout=timeout)
 
     assert result.errors == {reason: 4}
@@ -248,7 +281,11 @@ def test_loads_run_side_by_side_and_each_at_its_time(server: Server) -> None:
 def test_bodies_in_json_hold_images_that_differ_in_a_comment_only(server: Server) -> None:
     closed_loop(server.port, FreshJson(JPEG, width=64, style="ramp"), connections=1, seconds=0.2)
 
-    payloads = [json.loads(body) for content_type, body in server.bodies if content_type == "application/json"]
+    payloads = [
+        json.loads(body)
+        for content_type, body in server.bodies
+        if content_type == "application/json"
+    ]
     images = [base64.b64decode(payload["image"], validate=True) for payload in payloads]
     assert len(images) == len(server.bodies) == len(set(images)) > 1
     assert {(payload["width"], payload["style"]) for payload in payloads} == {(64, "ramp")}
@@ -262,7 +299,9 @@ def test_uploads_hold_images_that_differ_in_a_comment_only(server: Server) -> No
 
     images = [body for _, body in server.bodies]
     assert len(images) == len(set(images)) > 2
-    assert {Image.open(BytesIO(image)).tobytes() for image in images} == {Image.open(BytesIO(JPEG)).tobytes()}
+    assert {Image.open(BytesIO(image)).tobytes() for image in images} == {
+        Image.open(BytesIO(JPEG)).tobytes()
+    }
 
 
 def test_a_stored_request_is_the_same_each_time() -> None:
@@ -287,7 +326,7 @@ def test_slow_clients_are_held_until_the_server_drops_them(server: Server) -> No
         assert not clients.dropped
 
         assert clients.open(b"NOTHING / HTTP/1.1\r\n\r\n", 5) == 5
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while clients.held > 50 and time.monotonic() < deadline:
             clients.poll()
             time.sleep(0.01)
@@ -298,13 +337,19 @@ def test_slow_clients_are_held_until_the_server_drops_them(server: Server) -> No
 def test_percentiles_are_those_of_the_nearest_rank() -> None:
     latencies = Latencies(range(100, 0, -1))
 
-    assert (latencies.p50, latencies.p90, latencies.p99, latencies.p999, latencies.max) == (50, 90, 99, 100, 100)
+    assert (latencies.p50, latencies.p99, latencies.at(99.9), latencies.max) == (50, 99, 100, 100)
     assert Latencies([]).p50 != Latencies([]).p50  # NaN
 
 
 def test_recovery_ends_with_the_last_slow_request() -> None:
     result = Result(start=0, seconds=1)
-    for due, latency, status in [(0, 3, 200), (1, 2.5, 200), (2, 0.1, 503), (4, 0.1, 200), (5, 0.1, 200)]:
+    for due, latency, status in [
+        (0, 3, 200),
+        (1, 2.5, 200),
+        (2, 0.1, 503),
+        (4, 0.1, 200),
+        (5, 0.1, 200),
+    ]:
         result.due.append(due)
         result.latency.append(latency)
         result.status.append(status)
@@ -312,7 +357,8 @@ def test_recovery_ends_with_the_last_slow_request() -> None:
     assert result.recovery_seconds(0.2, after=1) == 2.5
     assert result.recovery_seconds(0.2, after=4.5) == 0
     result.status[-1] = 503
-    assert result.recovery_seconds(0.2, after=1) != result.recovery_seconds(0.2, after=1)  # NaN: it has not recovered
+    # NaN: it has not recovered
+    assert result.recovery_seconds(0.2, after=1) != result.recovery_seconds(0.2, after=1)
 
 
 def test_the_connections_that_a_server_holds_are_counted() -> None:
@@ -331,7 +377,9 @@ def test_the_connections_that_a_server_holds_are_counted() -> None:
 def test_a_process_tree_includes_grandchildren() -> None:
     sleep = "import time; print(flush=True); time.sleep(60)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleep!r}])"
-    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout
         process.stdout.readline()
         tree = ProcessTree(process.pid)

@@ -1,4 +1,5 @@
-"""Requests that are malformed, cut short or larger than they look get a 4xx like any other, and cost nobody else anything."""
+"""Malformed, truncated or misleadingly large requests get an ordinary 4xx, and do not affect
+others."""
 
 import re
 import select
@@ -8,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import sentences
 from asciist.limits import Limits
 from tests.serving import Server
 from tests.waiting import wait_until
+from tools.testing.drawing import convert
 
 pytestmark = pytest.mark.slow
 
@@ -22,18 +24,26 @@ HEALTH_CHECK = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("store"), ASCIIST_METRICS="emf", ASCIIST_WORKERS="1", ASCIIST_REQUEST_TIMEOUT="10")
+    server = Server(
+        tmp_path_factory.mktemp("store"),
+        ASCIIST_METRICS="emf",
+        ASCIIST_WORKERS="1",
+        ASCIIST_REQUEST_TIMEOUT="10",
+    )
     yield server
     server.stop()
     assert server.tracebacks == []
     assert b'"level": "ERROR"' not in server.log
-    assert b"127.0.0.1" not in server.log.partition(b"ready: ")[2].partition(b"\n")[2]  # no client's address
+    # no client's address
+    assert b"127.0.0.1" not in server.log.partition(b"ready: ")[2].partition(b"\n")[2]
     assert re.search(rb'"status":"400"', server.log)
-    assert not re.search(rb'"status":"5', server.log)  # nothing of this counts as a failure of the service
+    # nothing of this counts as a failure of the service
+    assert not re.search(rb'"status":"5', server.log)
 
 
 def exchange(server: Server, request: bytes, *, ends: bool = False) -> bytes:
-    """Send a request on a new connection, and the end of the connection if it `ends`. Return all answers."""
+    """Send a request on a new connection, and close its sending side if it `ends`. Return all
+    answers."""
     with server.connect() as connection:
         connection.sendall(request)
         if ends:
@@ -42,7 +52,7 @@ def exchange(server: Server, request: bytes, *, ends: bool = False) -> bytes:
 
 
 def check_error(answer: bytes, status: int, message: str) -> str:
-    """Check that an answer, the only one and the last, is an error of this service. Return its request id."""
+    """Check that the only answer is an error of this service. Return its request id."""
     head, _, body = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
@@ -88,7 +98,10 @@ def test_malformed_chunks_get_400_and_end_the_connection(server: Server, body: b
     check_error(answer, 400, sentences.MALFORMED_CHUNKS)
 
 
-@pytest.mark.parametrize("body", [b"", b"3", b"3\r\n", b"3\r\nab", b"3\r\nabc\r\n", b"3\r\nabc\r\n0", b"3\r\nabc\r\n0\r\n"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"3", b"3\r\n", b"3\r\nab", b"3\r\nabc\r\n", b"3\r\nabc\r\n0", b"3\r\nabc\r\n0\r\n"],
+)
 def test_chunks_that_end_early_get_400(server: Server, body: bytes) -> None:
     answer = exchange(server, CHUNKED + body, ends=True)
 
@@ -97,11 +110,16 @@ def test_chunks_that_end_early_get_400(server: Server, body: bytes) -> None:
 
 
 def test_chunks_that_stop_coming_get_408(server: Server) -> None:
-    check_error(exchange(server, CHUNKED + b"3\r\nabc\r\n0\r\nA: b\r\n"), 408, sentences.SLOW_UPLOAD)
+    check_error(
+        exchange(server, CHUNKED + b"3\r\nabc\r\n0\r\nA: b\r\n"), 408, sentences.SLOW_UPLOAD
+    )
 
 
 def test_malformed_chunks_of_a_json_request_are_an_error_in_json(server: Server) -> None:
-    answer = exchange(server, CHUNKED.replace(b"Host: x", b"Host: x\r\nContent-Type: application/json") + b"zz\r\n")
+    answer = exchange(
+        server,
+        CHUNKED.replace(b"Host: x", b"Host: x\r\nContent-Type: application/json") + b"zz\r\n",
+    )
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.endswith(f'\r\n\r\n{{"error":"{sentences.MALFORMED_CHUNKS}"}}\n'.encode())
@@ -116,7 +134,9 @@ def test_chunks_with_extensions_and_trailers_are_a_body(server: Server, cat: byt
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"3\r\nabc\r\n0\r\n\r\n", b"1\r\nx\r\n" * 1_000_000])
-def test_chunks_that_no_route_reads_end_the_connection_after_its_answer(server: Server, body: bytes) -> None:
+def test_chunks_that_no_route_reads_end_the_connection_after_its_answer(
+    server: Server, body: bytes
+) -> None:
     for method, status in ((b"GET", b"200"), (b"DELETE", b"405")):
         answer = exchange(server, CHUNKED.replace(b"PUT", method) + body + HEALTH_CHECK)
         assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [status]
@@ -139,7 +159,11 @@ def head(*headers: bytes, line: bytes = b"PUT / HTTP/1.1") -> bytes:
     ("request_head", "status", "message"),
     [
         (b"nonsense\r\n\r\n", 400, sentences.MALFORMED_REQUEST_LINE),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, sentences.MALFORMED_REQUEST_LINE),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+            400,
+            sentences.MALFORMED_REQUEST_LINE,
+        ),
         (head(line=b"get / HTTP/1.1"), 400, sentences.MALFORMED_REQUEST_LINE),
         (head(line=b"GET /<\x7f HTTP/1.1"), 400, sentences.MALFORMED_REQUEST_LINE),
         (head(line=b"GET / HTTP/3.0"), 400, sentences.UNSUPPORTED_VERSION),
@@ -153,10 +177,18 @@ def head(*headers: bytes, line: bytes = b"PUT / HTTP/1.1") -> bytes:
         (head(b"Host: y"), 400, sentences.MALFORMED_HEADER),
         (head(b"Content-Length: 5", b"Content-Length: 5"), 400, sentences.MALFORMED_HEADER),
         (head(b"Content-Length: -5"), 400, sentences.MALFORMED_HEADER),
-        (head(b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400, sentences.MALFORMED_HEADER),
+        (
+            head(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+            400,
+            sentences.MALFORMED_HEADER,
+        ),
         (head(b"Transfer-Encoding: gzip"), 400, sentences.MALFORMED_HEADER),
         (head(b"Transfer-Encoding: chunked, chunked"), 400, sentences.MALFORMED_HEADER),
-        (head(b"Transfer-Encoding: chunked", line=b"PUT / HTTP/1.0"), 400, sentences.MALFORMED_HEADER),
+        (
+            head(b"Transfer-Encoding: chunked", line=b"PUT / HTTP/1.0"),
+            400,
+            sentences.MALFORMED_HEADER,
+        ),
         (head(b"Transfer-Encoding: xchunked"), 400, sentences.UNSUPPORTED_CODING),
         (head(b"Expect: the-unexpected"), 417, sentences.UNSUPPORTED_EXPECTATION),
         (head(*[b"A: b"] * 101), 431, sentences.LARGE_HEAD),
@@ -177,8 +209,12 @@ def test_a_request_that_cannot_be_parsed_gets_an_error_like_any_other_and_is_log
     assert f'"status": {status}, "error": "{message}"'.encode() in line[0]
 
 
-def test_a_request_that_cannot_be_parsed_does_not_keep_the_answers_before_it_from_the_client(server: Server) -> None:
-    answer = exchange(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + b"nonsense\r\n\r\n" + HEALTH_CHECK)
+def test_a_request_that_cannot_be_parsed_does_not_keep_the_answers_before_it_from_the_client(
+    server: Server,
+) -> None:
+    answer = exchange(
+        server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + b"nonsense\r\n\r\n" + HEALTH_CHECK
+    )
 
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"400"]
 
@@ -195,7 +231,8 @@ def test_clients_that_leave_are_no_error(server: Server, cat: bytes) -> None:
         b"GET / HTTP/1.1\r\nHo",
         b"nonsense\r\n\r\n",
     ):
-        for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):  # the first resets the connection
+        # the first resets the connection
+        for linger in (struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)):
             with server.connect() as connection:
                 connection.sendall(beginning)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -223,10 +260,13 @@ def test_clients_that_leave_are_no_error(server: Server, cat: bytes) -> None:
         "X-HTTP-Method-Override: DELETE",
     ],
 )
-def test_no_header_changes_the_path_or_the_address_of_the_service(server: Server, header: str) -> None:
+def test_no_header_changes_the_path_or_the_address_of_the_service(
+    server: Server, header: str
+) -> None:
     name, value = header.split(": ")
     plain, changed = (
-        server.request("GET", "/", Accept="text/html", Host="a.example", **headers) for headers in ({}, {name: value})
+        server.request("GET", "/", Accept="text/html", Host="a.example", **headers)
+        for headers in ({}, {name: value})
     )
 
     assert plain == changed
@@ -234,6 +274,11 @@ def test_no_header_changes_the_path_or_the_address_of_the_service(server: Server
 
 
 def test_a_proxy_that_contradicts_itself_about_the_scheme_is_no_error(server: Server) -> None:
-    answer = exchange(server, HEALTH_CHECK.replace(b"Host: x", b"Host: x\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on"))
+    answer = exchange(
+        server,
+        HEALTH_CHECK.replace(
+            b"Host: x", b"Host: x\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on"
+        ),
+    )
 
     assert answer.startswith(b"HTTP/1.1 200 ")

@@ -1,4 +1,5 @@
-"""The conversion options: valid values, error messages, and the table that the rest of the code follows."""
+"""The conversion options: valid values, error messages, and the table that the rest of the code
+follows."""
 
 import base64
 import json
@@ -13,26 +14,32 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.conversion import STYLES, ConversionOptions
 from asciist.conversion.rendering import RENDERERS
 from asciist.errors import BadOptionError, MalformedMessageError
 from asciist.limits import Limits
 from asciist.options import COLORS, OPTIONS, PAINTS, with_defaults
 from asciist.protocol.artifacts import art_key
 from asciist.protocol.links import NAME_PATTERN
-from asciist.protocol.messages import REQUEST_VERSION, ConversionRequest
-from devtools.images import encoded, gradient
+from asciist.protocol.messages import (
+    _REQUEST_VERSIONS_READ,
+    REQUEST_VERSION,
+    ConversionRequest,
+)
 from service.openapi import dereferenced
+from tools.testing.drawing import convert
+from tools.testing.images import encoded, gradient
 
 ROOT = Path(__file__).parent.parent
-CAT = ROOT / "examples" / "cat.jpg"
+CAT = ROOT / "docs" / "examples" / "cat.jpg"
 
 RAMP = " .:-=+*#%@"
 DARK_TO_LIGHT = encoded(Image.linear_gradient("L").rotate(90).resize((1000, 200)), "PNG")
 
 
 def characters_of_first_row(**options: object) -> str:
-    """Return the distinct characters, from left to right, in the first row of the art of a gradient from black to white."""
+    """Return the distinct characters, from left to right, in the first row of the art of a gradient
+    from black to white."""
     art = convert(DARK_TO_LIGHT, ConversionOptions(width=100, style="ramp", **options), Limits())  # type: ignore[arg-type]
     return "".join(dict.fromkeys(art.split("\n")[0]))
 
@@ -47,7 +54,9 @@ class TestChars:
         assert characters_of_first_row(chars=chars) == chars
 
     def test_a_repeated_character_takes_a_larger_part_of_the_ramp(self) -> None:
-        art = convert(DARK_TO_LIGHT, ConversionOptions(width=100, style="ramp", chars="   @"), Limits())
+        art = convert(
+            DARK_TO_LIGHT, ConversionOptions(width=100, style="ramp", chars="   @"), Limits()
+        )
 
         assert 70 <= art.split("\n")[0].count(" ") <= 80
 
@@ -88,12 +97,16 @@ class TestChars:
         ],
     )
     def test_each_character_must_be_printable_and_one_column_wide(self, chars: str) -> None:
-        with pytest.raises(BadOptionError, match="chars must be printable characters, each one column wide"):
+        with pytest.raises(
+            BadOptionError, match="chars must be printable characters, each one column wide"
+        ):
             ConversionOptions(width=9, style="ramp", chars=chars).check(Limits())
 
     def test_replacement_characters_of_invalid_utf8_are_refused(self) -> None:
         with pytest.raises(BadOptionError, match="chars must be printable"):
-            ConversionOptions(width=9, style="ramp", chars=b"\xff".decode(errors="replace")).check(Limits())
+            ConversionOptions(width=9, style="ramp", chars=b"\xff".decode(errors="replace")).check(
+                Limits()
+            )
 
     def test_chars_hold_all_of_printable_ascii_and_at_most_100_bytes(self) -> None:
         printable = "".join(map(chr, range(32, 127)))
@@ -107,9 +120,14 @@ class TestChars:
         with pytest.raises(BadOptionError, match="chars excludes every character of the style"):
             ConversionOptions(width=9, style="ramp", chars="^" + RAMP).check(Limits())
 
-    @pytest.mark.parametrize("style", [name for name, style in STYLES.items() if not style.characters])
+    @pytest.mark.parametrize(
+        "style", [name for name, style in STYLES.items() if not style.characters]
+    )
     def test_a_style_with_fixed_patterns_refuses_chars(self, style: str) -> None:
-        with pytest.raises(BadOptionError, match=f"chars cannot be used with the style {style}, which draws fixed patterns"):
+        with pytest.raises(
+            BadOptionError,
+            match=f"chars cannot be used with the style {style}, which draws fixed patterns",
+        ):
             ConversionOptions(width=9, style=style, chars="x").check(Limits())
 
 
@@ -121,13 +139,16 @@ def test_invert_reverses_the_ramp() -> None:
 def test_the_background_is_that_of_the_reader_unless_the_answer_sets_it() -> None:
     assert with_defaults({}) == ConversionOptions(width=80)
     assert with_defaults({"width": 9, "color": "ansi"}) == ConversionOptions(width=9, color="ansi")
-    assert with_defaults({"color": "html"}) == ConversionOptions(width=80, color="html", invert="auto")
+    assert with_defaults({"color": "html"}) == ConversionOptions(
+        width=80, color="html", invert="auto"
+    )
     assert with_defaults({"color": "html", "invert": False}).invert is False
 
 
 def test_another_value_of_invert_is_refused() -> None:
     with pytest.raises(BadOptionError, match="invert must be true, false or auto"):
-        ConversionOptions(width=9, invert="yes").check(Limits())  # type: ignore[arg-type] - as in a message
+        # As in a message.
+        ConversionOptions(width=9, invert="yes").check(Limits())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -143,11 +164,17 @@ def test_another_value_of_invert_is_refused() -> None:
 )
 def test_a_background_is_a_colour_in_any_notation(text: str, value: str) -> None:
     kind = OPTIONS["background"].kind
-    assert kind.from_text("background", text, Limits()) == kind.from_json("background", text, Limits()) == value
+    assert (
+        kind.from_text("background", text, Limits())
+        == kind.from_json("background", text, Limits())
+        == value
+    )
     ConversionOptions(width=9, background=value).check(Limits())
 
 
-@pytest.mark.parametrize("text", ["", "#ff880", "nocolour", "rgb(1,2,3)", "#ggg", "#" * 100, "transparent", "\n"])
+@pytest.mark.parametrize(
+    "text", ["", "#ff880", "nocolour", "rgb(1,2,3)", "#ggg", "#" * 100, "transparent", "\n"]
+)
 def test_another_background_is_refused(text: str) -> None:
     sentence = "background must be auto, a colour such as #ff8800, or a colour's name in CSS"
     with pytest.raises(BadOptionError, match=sentence):
@@ -157,7 +184,9 @@ def test_another_background_is_refused(text: str) -> None:
 
 
 def test_an_unknown_color_is_refused() -> None:
-    with pytest.raises(BadOptionError, match="color must be one of: none, ansi, html, ansi256, ansi16"):
+    with pytest.raises(
+        BadOptionError, match="color must be one of: none, ansi, html, ansi256, ansi16"
+    ):
         ConversionOptions(width=9, color="cmyk").check(Limits())
 
 
@@ -168,7 +197,10 @@ def test_no_cell_has_more_characters_than_its_weight(style: str, color: str, pai
     noise = Image.merge("RGB", [Image.effect_noise((160, 160), 200) for _ in range(3)])
     chars = "&" if STYLES[style].takes_any_character else ""
     options = ConversionOptions(width=80, style=style, color=color, chars=chars, paint=paint)
-    small, large = (len(convert(encoded(image, "PNG"), options, Limits())) for image in (noise.crop((0, 0, 160, 4)), noise))
+    small, large = (
+        len(convert(encoded(image, "PNG"), options, Limits()))
+        for image in (noise.crop((0, 0, 160, 4)), noise)
+    )
 
     line_ends = 40 * len("</b>\x1b[0m\n")
     assert large - small <= 39 * 80 * options.cell_weight + line_ends
@@ -184,13 +216,18 @@ def test_art_over_the_character_limit_is_refused_and_colour_codes_count() -> Non
         (ConversionOptions(width=80, style="blocks", color="ansi"), 2702),
     ):
         options.check_art(1, max_characters, limits)
-        with pytest.raises(BadOptionError, match=f"the limit for this style and color is {max_characters} characters"):
+        with pytest.raises(
+            BadOptionError,
+            match=f"the limit for this style and color is {max_characters} characters",
+        ):
             options.check_art(1, max_characters + 1, limits)
 
 
 def test_art_of_an_image_has_the_same_size_in_every_style() -> None:
     for style in STYLES:
-        lines = convert(encoded(gradient(64, 64), "PNG"), ConversionOptions(width=20, style=style), Limits()).split("\n")
+        lines = convert(
+            encoded(gradient(64, 64), "PNG"), ConversionOptions(width=20, style=style), Limits()
+        ).split("\n")
         assert {len(line) for line in lines} == {20}
         assert len(lines) == 10
 
@@ -202,7 +239,7 @@ PRESENT: list[dict[str, Any]] = [
     {"width": 9, "style": "ramp", "invert": True, "color": "html", "chars": " .é█"},
     {"width": 1000, "style": "blocks", "color": "ansi"},
 ]
-"""Sets of values of the options that exist."""
+"""Sets of values of the existing options."""
 
 ADDED: list[tuple[dict[str, Any], str, str]] = [
     ({"xlines": 4}, "xlines=4", "/style/structure.xlines-4/width/80"),
@@ -210,17 +247,24 @@ ADDED: list[tuple[dict[str, Any], str, str]] = [
     ({"xedges": "sharp"}, "xedges=sharp", "/style/structure.sharp/width/80"),
     ({"xfill": "#é"}, "xfill=%23%C3%A9", "/style/structure.xfill-23c3a9/width/80"),
     (
-        {"style": "ramp", "invert": True, "xlines": 9, "xmirror": True, "xedges": "sharp", "xfill": "x"},
+        {
+            "style": "ramp",
+            "invert": True,
+            "xlines": 9,
+            "xmirror": True,
+            "xedges": "sharp",
+            "xfill": "x",
+        },
         "style=ramp&invert&xlines=9&xmirror=1&xedges=sharp&xfill=x",
         "/style/ramp.invert.xlines-9.xmirror.sharp.xfill-78/width/80",
     ),
 ]
-"""Sets of values of the added options, with the query that sets them and the end of the storage key."""
+"""Sets of values of the added options, with their query and the end of the storage key."""
 
 ADDED_NAMES = ["xlines", "xmirror", "xedges", "xfill"]
 
-ADDED_VERSION = max(option.newest_version for option in OPTIONS.values()) + 1
-"""Message version of a conversion request that carries an added option."""
+ADDED_VERSION = max(_REQUEST_VERSIONS_READ) + 1
+"""Message version of a conversion request with an added option."""
 
 REJECTED = {
     "xlines=0": "xlines must be a whole number from 1 to 9\n",
@@ -229,7 +273,12 @@ REJECTED = {
     "xedges=round": "xedges must be one of: soft, sharp\n",
 }
 
-REQUEST: dict[str, Any] = {"correlation_id": "test", "digest": "0" * 64, "deadline": 1.5, "reply_to": "embedded:test"}
+REQUEST: dict[str, Any] = {
+    "correlation_id": "test",
+    "digest": "0" * 64,
+    "deadline": 1.5,
+    "reply_to": "embedded:test",
+}
 
 WITH_ADDED_OPTIONS = """
 import json, sys
@@ -347,7 +396,7 @@ def message_of(values: dict[str, Any]) -> ConversionRequest:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The report of a process whose table has the added options."""
+    """The report of a process whose table contains the added options."""
     given = {
         "present": PRESENT,
         "added": [{"width": 80, **values} for values, _, _ in ADDED],
@@ -375,27 +424,45 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 class TestTable:
-    """A new row adds an option to storage keys, messages, requests, the OpenAPI document, the page and the command.
+    """A new row adds an option to storage keys, messages, requests, the OpenAPI document, the page
+    and the command.
 
-    A subprocess adds one row of each kind to the table before any other module reads it, and reports the results. The test
-    process has the table without these rows, like the previous release during an upgrade.
+    A subprocess adds one row of each kind to the table before any other module reads it, and
+    reports the results. The test process uses the table without these rows, like the previous
+    release during an upgrade.
     """
 
-    def test_storage_keys_of_the_present_options_do_not_change(self, extended: dict[str, Any]) -> None:
-        assert extended["present_keys"] == [art_key("0" * 64, ConversionOptions(**values)) for values in PRESENT]
+    def test_storage_keys_of_the_present_options_do_not_change(
+        self, extended: dict[str, Any]
+    ) -> None:
+        assert extended["present_keys"] == [
+            art_key("0" * 64, ConversionOptions(**values)) for values in PRESENT
+        ]
 
-    def test_storage_keys_name_the_added_options_and_can_be_read_back(self, extended: dict[str, Any]) -> None:
+    def test_storage_keys_name_the_added_options_and_can_be_read_back(
+        self, extended: dict[str, Any]
+    ) -> None:
         assert extended["added_keys"] == ["0" * 64 + suffix for _, _, suffix in ADDED]
         assert all(extended["keys_read_back"])
 
-    def test_a_message_has_a_new_version_only_if_it_carries_an_added_option(self, extended: dict[str, Any]) -> None:
-        assert {json.loads(body)["version"] for body in extended["present_messages"]} == {REQUEST_VERSION}
-        assert {json.loads(body)["version"] for body in extended["added_messages"]} == {ADDED_VERSION}
+    def test_a_message_has_a_new_version_only_if_it_carries_an_added_option(
+        self, extended: dict[str, Any]
+    ) -> None:
+        versions = [json.loads(body)["version"] for body in extended["present_messages"]]
+        assert versions == [
+            json.loads(message_of(values).to_json())["version"] for values in PRESENT
+        ]
+        assert set(versions) == {REQUEST_VERSION, ADDED_VERSION - 1}
+        assert {json.loads(body)["version"] for body in extended["added_messages"]} == {
+            ADDED_VERSION
+        }
         for body, (values, _, _) in zip(extended["added_messages"], ADDED, strict=True):
             assert json.loads(body).items() >= values.items()
         assert all(extended["messages_read_back"])
 
-    def test_releases_with_and_without_the_added_options_read_each_others_messages(self, extended: dict[str, Any]) -> None:
+    def test_releases_with_and_without_the_added_options_read_each_others_messages(
+        self, extended: dict[str, Any]
+    ) -> None:
         assert all(extended["released_messages_read"])
         for body, values in zip(extended["present_messages"], PRESENT, strict=True):
             assert ConversionRequest.from_json(body) == message_of(values)
@@ -404,28 +471,47 @@ class TestTable:
                 ConversionRequest.from_json(body)
 
     @pytest.mark.parametrize("source", ["queries", "stored_image", "forms", "json_bodies"])
-    def test_requests_accept_the_added_options_and_the_art_has_a_url(self, extended: dict[str, Any], source: str) -> None:
+    def test_requests_accept_the_added_options_and_the_art_has_a_url(
+        self, extended: dict[str, Any], source: str
+    ) -> None:
         urls = [url for url, _ in extended[source]]
-        assert [re.sub(f"^/{NAME_PATTERN}", "", url) for url in urls] == [suffix for _, _, suffix in ADDED]
+        assert [re.sub(f"^/{NAME_PATTERN}", "", url) for url in urls] == [
+            suffix for _, _, suffix in ADDED
+        ]
         assert {status for _, status in extended[source]} == {200}
 
     def test_an_invalid_value_is_refused_by_name(self, extended: dict[str, Any]) -> None:
         assert extended["rejections"] == REJECTED
 
-    def test_the_openapi_document_describes_the_added_options(self, extended: dict[str, Any]) -> None:
+    def test_the_openapi_document_describes_the_added_options(
+        self, extended: dict[str, Any]
+    ) -> None:
         paths = dereferenced(extended["openapi"])
         schemas = {
             "xlines": {"type": "integer", "minimum": 1, "maximum": 9, "default": 1},
             "xmirror": {"type": "boolean", "default": False},
             "xedges": {"type": "string", "enum": ["soft", "sharp"], "default": "soft"},
         }
-        for operation in (paths["/"]["post"], paths["/"]["put"], paths["/{name}"]["put"], paths["/image/{capability}"]["post"]):
+        for operation in (
+            paths["/"]["post"],
+            paths["/"]["put"],
+            paths["/{name}"]["put"],
+            paths["/image/{capability}"]["post"],
+        ):
             parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
-            assert [name for name in parameters if name in OPTIONS or name in ADDED_NAMES] == [*OPTIONS, *ADDED_NAMES]
+            assert [name for name in parameters if name in OPTIONS or name in ADDED_NAMES] == [
+                *OPTIONS,
+                *ADDED_NAMES,
+            ]
             assert all(parameters[name]["schema"] == schema for name, schema in schemas.items())
-            assert parameters["xfill"]["schema"].items() >= {"type": "string", "maxLength": 20, "default": ""}.items()
+            assert (
+                parameters["xfill"]["schema"].items()
+                >= {"type": "string", "maxLength": 20, "default": ""}.items()
+            )
         for content_type in ("application/json", "multipart/form-data"):
-            properties = paths["/"]["post"]["requestBody"]["content"][content_type]["schema"]["properties"]
+            properties = paths["/"]["post"]["requestBody"]["content"][content_type]["schema"][
+                "properties"
+            ]
             for name in ADDED_NAMES:
                 assert properties[name]["description"] == f"description of {name}"
 
@@ -438,15 +524,18 @@ class TestTable:
         assert all(f"description of {name}" in unescape(extended["docs"]) for name in ADDED_NAMES)
 
     def test_the_usage_text_lists_the_added_options(self, extended: dict[str, Any]) -> None:
-        assert re.findall("^    ([a-z]+) +summary of ([a-z]+)", extended["usage"], re.MULTILINE) == [
-            (name, name) for name in ADDED_NAMES
-        ]
+        assert re.findall(
+            "^    ([a-z]+) +summary of ([a-z]+)", extended["usage"], re.MULTILINE
+        ) == [(name, name) for name in ADDED_NAMES]
         assert "summary of xlines, 1 to 9 (default 1)\n" in extended["usage"]
         assert "summary of xedges (default soft)\n" in extended["usage"]
 
     def test_the_page_has_a_control_for_each_added_option(self, extended: dict[str, Any]) -> None:
         def controls(page: str) -> list[str]:
-            return [re.search(rf'<(?:input|select)[^>]* name="{name}".*', page)[0] for name in ADDED_NAMES]  # type: ignore[index]
+            return [
+                re.search(rf'<(?:input|select)[^>]* name="{name}".*', page)[0]
+                for name in ADDED_NAMES
+            ]  # type: ignore[index]
 
         page, page_of_art = extended["page"], extended["page_of_art"]
         lines, mirror, edges, fill = controls(page)
@@ -479,4 +568,6 @@ class TestTable:
 
 def test_the_table_has_the_fields_of_the_options_in_order_with_their_defaults() -> None:
     assert list(OPTIONS) == list(asdict(ConversionOptions(width=80)))
-    assert {name: option.default for name, option in OPTIONS.items()} == asdict(ConversionOptions(width=80))
+    assert {name: option.default for name, option in OPTIONS.items()} == asdict(
+        ConversionOptions(width=80)
+    )

@@ -1,4 +1,4 @@
-"""A poller tells systemd when it works, and ends when it cannot."""
+"""A poller reports its health to systemd, and exits on fatal errors."""
 
 import socket
 import subprocess
@@ -21,12 +21,13 @@ from tests.waiting import wait_until
 
 
 class Queue:
-    """A queue whose every receive does what `answer` does."""
+    """A queue whose every receive calls `answer`."""
 
     def __init__(self) -> None:
         self.answer: Callable[[], list[Delivery]] = list
 
-    def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:  # noqa: ARG002 - the port's signature
+    # The port's signature.
+    def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:  # noqa: ARG002
         threading.Event().wait(0.01)
         return self.answer()
 
@@ -44,7 +45,7 @@ def responder_of(queue: Queue) -> Responder:
 
 
 class Watched:
-    """A poller's responder and its watch, in a thread; `messages` are those that systemd receives."""
+    """A poller's responder and its watch, in a thread; `messages` are those received by systemd."""
 
     def __init__(self, queue: Queue, systemd: socket.socket) -> None:
         self.responder = responder_of(queue)
@@ -59,7 +60,7 @@ class Watched:
         self.problems.append(poller._watch(self.responder, self.stop_requested, threads=1))
 
     def messages(self) -> set[bytes]:
-        """Return the messages that systemd has received since the last call."""
+        """Return the messages received by systemd since the last call."""
         received = set()
         while True:
             try:
@@ -79,7 +80,9 @@ def queue() -> Queue:
 
 
 @pytest.fixture
-def start(queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Watched]]:
+def start(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Watched]]:
     started: list[Watched] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
@@ -96,7 +99,9 @@ def start(queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             watched.stop()
 
 
-def test_it_is_ready_once_the_queue_has_answered(queue: Queue, start: Callable[[], Watched]) -> None:
+def test_it_is_ready_once_the_queue_has_answered(
+    queue: Queue, start: Callable[[], Watched]
+) -> None:
     def fail() -> list[Delivery]:
         raise UnavailableError("silent")
 
@@ -127,7 +132,9 @@ def test_it_ends_if_the_queue_keeps_refusing_its_credentials(
     wait_until(lambda: b"READY=1" in watched.messages())
     queue.answer = deny
 
-    wait_until(lambda: watched.problems == ["the request queue refuses the credentials of this instance"])
+    wait_until(
+        lambda: watched.problems == ["the request queue refuses the credentials of this instance"]
+    )
 
 
 def test_it_goes_on_while_the_queue_does_not_answer(
@@ -183,7 +190,13 @@ poller.main()
 
 def test_it_logs_once_why_it_ends() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", POLLER_WHOSE_THREADS_END], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", POLLER_WHOSE_THREADS_END],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
     assert done.returncode == 1
-    assert (done.stdout + done.stderr).count("a thread that polls has ended") == 1, done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("a thread that polls has ended") == 1, (
+        done.stdout + done.stderr
+    )

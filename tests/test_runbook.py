@@ -1,4 +1,5 @@
-"""The runbook has a section for each alarm, its links and panel titles exist, and its commands are valid shell."""
+"""The runbook has a section for each alarm, its links and panel titles exist, and its commands are
+valid shell."""
 
 import re
 import subprocess
@@ -6,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, SLOW_ANSWERS, Alarm, Urgency
-from observability.panels import MEASURED, SECTIONS
+from operations.observability.alarms import (
+    ALARMS,
+    BUDGET_BURNS,
+    BUDGET_BURNS_FAST,
+    SLOW_ANSWERS,
+    Alarm,
+    Urgency,
+)
+from operations.observability.panels import MEASURED, SECTIONS
 from tests.emulated.alarm_table import ROWS
 from tests.emulated.fault_proxy import Fault
 from tests.emulated.test_brownouts import SERVICES, TIERS, fault_in_the_runbook
@@ -15,13 +23,19 @@ from tests.emulated.test_brownouts import SERVICES, TIERS, fault_in_the_runbook
 ROOT = Path(__file__).parent.parent
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 PROSE = re.sub(r"^ *```sh\n.*?^ *```$", "", RUNBOOK, flags=re.DOTALL | re.MULTILINE)
-BLOCKS = [body for _, body in re.findall(r"^( *)```sh\n(.*?)^ *```$", RUNBOOK, re.DOTALL | re.MULTILINE)]
+BLOCKS = [
+    body for _, body in re.findall(r"^( *)```sh\n(.*?)^ *```$", RUNBOOK, re.DOTALL | re.MULTILINE)
+]
 SCRIPT = "\n".join(BLOCKS)
 
 LOG_FIELDS = {
     *("@timestamp", "@message", "@logStream"),  # added to every line by CloudWatch
     *("timestamp", "level", "logger", "message", "exc_info"),
-    *(name for row in re.findall(r"^\| (?:web|worker) \|.*$", RUNBOOK, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)),
+    *(
+        name
+        for row in re.findall(r"^\| (?:web|worker) \|.*$", RUNBOOK, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    ),
     "request_id",
 }
 QUERY_WORDS = {
@@ -48,7 +62,7 @@ QUERY_WORDS = {
 
 
 def anchors(text: str) -> set[str]:
-    """Anchors of all headings, as GitHub makes them."""
+    """Return GitHub's anchors of all headings."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -98,17 +112,29 @@ def test_the_symptom_of_slow_answers_has_their_minimum() -> None:
 
 
 def test_every_panel_and_section_that_is_mentioned_is_on_the_dashboard() -> None:
-    titles = {MEASURED.title, *(s.question for s in SECTIONS), *(panel.title for s in SECTIONS for panel in s.panels)}
+    titles = {
+        MEASURED.title,
+        *(s.question for s in SECTIONS),
+        *(panel.title for s in SECTIONS for panel in s.panels),
+    }
     quoted = set(re.findall(r'"([^"]+)"', " ".join(PROSE.split())))
 
     assert len(quoted) > 15
-    assert quoted - titles == {"the service is busy", "slow"}  # an error message, and a mark in a panel
+    # an error message, and a mark in a panel
+    assert quoted - titles == {"the service is busy", "slow"}
 
 
 def test_log_messages_exist_in_the_code() -> None:
-    code = "\n".join(path.read_text() for folder in ("asciist", "service") for path in (ROOT / folder).rglob("*.py"))
+    code = "\n".join(
+        path.read_text()
+        for folder in ("asciist", "service")
+        for path in (ROOT / folder).rglob("*.py")
+    )
     row = next(row for row in RUNBOOK.splitlines() if row.startswith("| worker |"))
-    messages = {*re.findall(r"`([^`]+)`", row.split("|")[2]), *re.findall(r'message = "([^"]+)"', SCRIPT)}
+    messages = {
+        *re.findall(r"`([^`]+)`", row.split("|")[2]),
+        *re.findall(r'message = "([^"]+)"', SCRIPT),
+    }
 
     assert {message for message in messages if f'"{message}"' not in code} == set()
     assert "the service is busy" in code
@@ -122,7 +148,9 @@ def test_every_link_to_a_heading_is_valid() -> None:
 
 def test_the_commands_are_a_valid_shell_script() -> None:
     assert len(BLOCKS) > 20
-    parsed = subprocess.run(["bash", "-n"], input=SCRIPT, capture_output=True, text=True, check=False)
+    parsed = subprocess.run(
+        ["bash", "-n"], input=SCRIPT, capture_output=True, text=True, check=False
+    )
     assert (parsed.returncode, parsed.stderr) == (0, "")
 
 
@@ -145,7 +173,14 @@ def test_log_queries_use_fields_that_log_lines_have() -> None:
 def test_every_fault_in_the_table_is_caused_by_a_test_and_fires_alarms_that_exist() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "tests/emulated").glob("test_*.py"))
     tested = set(re.findall(r'\bROWS\["([^"]+)"\]', sources))
-    tested |= {fault_in_the_runbook(tier, service, fault) for tier in TIERS for service in SERVICES for fault in Fault}
+    tested |= {
+        fault_in_the_runbook(tier, service, fault)
+        for tier in TIERS
+        for service in SERVICES
+        for fault in Fault
+    }
 
     assert tested == ROWS.keys()
-    assert set().union(*(row.fires | row.may_fire for row in ROWS.values())) <= {alarm.title for alarm in ALARMS}
+    assert set().union(*(row.fires | row.may_fire for row in ROWS.values())) <= {
+        alarm.title for alarm in ALARMS
+    }

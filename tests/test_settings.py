@@ -8,7 +8,8 @@ import pytest
 from asciist.errors import SettingsError
 from asciist.limits import Limits
 from asciist.protocol.responder import redelivery_backoff
-from asciist.settings import Settings, Timeouts
+from asciist.settings import Settings
+from asciist.timeouts import Timeouts
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -20,7 +21,12 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 
 def test_from_environment_reads_what_to_environment_writes() -> None:
     settings = Settings(
-        data_dir=Path("/somewhere"), host="::1", port=8080, workers=3, request_timeout=7, limits=Limits(max_width=300)
+        data_dir=Path("/somewhere"),
+        host="::1",
+        port=8080,
+        workers=3,
+        request_timeout=7,
+        limits=Limits(max_width=300),
     )
 
     assert Settings.from_environment(settings.to_environment()) == settings
@@ -38,7 +44,8 @@ def test_a_cloud_needs_a_store_and_a_queue(cloud: str) -> None:
 
 
 def test_host_and_port_work_without_the_prefix() -> None:
-    settings = Settings.from_environment({"HOST": "0.0.0.0", "PORT": "8080"})  # noqa: S104 - only read
+    # Only read.
+    settings = Settings.from_environment({"HOST": "0.0.0.0", "PORT": "8080"})  # noqa: S104
     assert (settings.host, settings.port) == ("0.0.0.0", 8080)  # noqa: S104
 
     assert Settings.from_environment({"PORT": "1", "ASCIIST_PORT": "2"}).port == 2
@@ -73,7 +80,13 @@ def test_all_invalid_variables_are_reported_together() -> None:
 
 @pytest.mark.parametrize(
     "origins",
-    ["*", "none", "https://a.example", "https://a.example, http://localhost:3000", "http://[::1]:80,capacitor://localhost"],
+    [
+        "*",
+        "none",
+        "https://a.example",
+        "https://a.example, http://localhost:3000",
+        "http://[::1]:80,capacitor://localhost",
+    ],
 )
 def test_cors_origins_are_all_none_or_a_list(origins: str) -> None:
     assert Settings.from_environment({"ASCIIST_CORS_ORIGINS": origins}).cors_origins == origins
@@ -81,16 +94,27 @@ def test_cors_origins_are_all_none_or_a_list(origins: str) -> None:
 
 @pytest.mark.parametrize(
     "origins",
-    ["a.example", "https://a.example/", "https://a.example/x", "*,https://a.example", "https://a.example,", "null", "all"],
+    [
+        "a.example",
+        "https://a.example/",
+        "https://a.example/x",
+        "*,https://a.example",
+        "https://a.example,",
+        "null",
+        "all",
+    ],
 )
 def test_cors_origins_that_no_browser_sends_are_invalid(origins: str) -> None:
     with pytest.raises(
-        SettingsError, match=r"^ASCIIST_CORS_ORIGINS='.*' is not \*, none or a list of origins such as https://"
+        SettingsError,
+        match=r"^ASCIIST_CORS_ORIGINS='.*' is not \*, none or a list of origins such as https://",
     ):
         Settings.from_environment({"ASCIIST_CORS_ORIGINS": origins})
 
 
-@pytest.mark.parametrize("hosts", ["*", "art.example.org", "localhost,.example.org, 192.0.2.1", "xn--grer-5qa9b.example"])
+@pytest.mark.parametrize(
+    "hosts", ["*", "art.example.org", "localhost,.example.org, 192.0.2.1", "xn--grer-5qa9b.example"]
+)
 def test_trusted_hosts_are_all_or_a_list(hosts: str) -> None:
     assert Settings.from_environment({"ASCIIST_TRUSTED_HOSTS": hosts}).trusted_hosts == hosts
     assert Settings.from_environment({"ASCIIST_TRUSTED_HOSTS": ""}).trusted_hosts == "*"
@@ -111,12 +135,17 @@ def test_trusted_hosts_are_all_or_a_list(hosts: str) -> None:
     ],
 )
 def test_trusted_hosts_that_match_no_request_are_invalid(hosts: str) -> None:
-    with pytest.raises(SettingsError, match=r"^ASCIIST_TRUSTED_HOSTS='.*' is not \* or a list of host names such as art"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^ASCIIST_TRUSTED_HOSTS='.*' is not \* or a list of host names such as art",
+    ):
         Settings.from_environment({"ASCIIST_TRUSTED_HOSTS": hosts})
 
 
 def test_other_variables_are_ignored() -> None:
-    assert Settings.from_environment({"PATH": "/bin", "ASCIIST_URL": "http://example"}) == Settings.from_environment({})
+    assert Settings.from_environment(
+        {"PATH": "/bin", "ASCIIST_URL": "http://example"}
+    ) == Settings.from_environment({})
 
 
 @pytest.mark.parametrize("request_timeout", [1, 5, 10, 20, 50])
@@ -135,7 +164,10 @@ def test_all_deliveries_of_a_message_fit_into_the_default_deadline() -> None:
     timeouts = Settings.from_environment({}).timeouts
 
     assert (timeouts.request, timeouts.graceful_stop, timeouts.max_receive_count) == (10, 20, 5)
-    assert sum(redelivery_backoff(count) for count in range(1, timeouts.max_receive_count)) < timeouts.request
+    assert (
+        sum(redelivery_backoff(count) for count in range(1, timeouts.max_receive_count))
+        < timeouts.request
+    )
 
 
 def test_settings_are_immutable() -> None:
@@ -145,14 +177,29 @@ def test_settings_are_immutable() -> None:
     assert replace(settings, port=1).port == 1
 
 
-@pytest.mark.parametrize("networks", ["10.0.0.0/16", "192.168.1.7/32, fd12::/16", "127.0.0.0/8", "172.16.0.0/12,127.0.0.1/32"])
+@pytest.mark.parametrize(
+    "networks",
+    ["10.0.0.0/16", "192.168.1.7/32, fd12::/16", "127.0.0.0/8", "172.16.0.0/12,127.0.0.1/32"],
+)
 def test_callbacks_may_go_to_private_networks_and_to_this_machine(networks: str) -> None:
-    assert Settings.from_environment({"ASCIIST_CALLBACK_NETWORKS": networks}).callback_networks == networks
+    assert (
+        Settings.from_environment({"ASCIIST_CALLBACK_NETWORKS": networks}).callback_networks
+        == networks
+    )
 
 
 @pytest.mark.parametrize(
     "networks",
-    ["0.0.0.0/0", "::/0", "8.8.8.0/24", "10.0.0.0/7", "169.254.169.254/32", "10.0.0.0/16,1.0.0.0/8", "10.0.0.1/8", "vpc"],
+    [
+        "0.0.0.0/0",
+        "::/0",
+        "8.8.8.0/24",
+        "10.0.0.0/7",
+        "169.254.169.254/32",
+        "10.0.0.0/16,1.0.0.0/8",
+        "10.0.0.1/8",
+        "vpc",
+    ],
 )
 def test_callbacks_may_not_go_to_public_networks_and_the_metadata_service(networks: str) -> None:
     with pytest.raises(SettingsError, match="is not a list of private networks such as"):
@@ -170,5 +217,7 @@ def test_callbacks_may_not_go_to_public_networks_and_the_metadata_service(networ
     ],
 )
 def test_a_store_or_a_marker_that_is_not_a_url_is_invalid(variable: str, url: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{variable}='{url}' is not a URL such as s3://bucket"):
+    with pytest.raises(
+        SettingsError, match=f"^{variable}='{url}' is not a URL such as s3://bucket"
+    ):
         Settings.from_environment({variable: url})

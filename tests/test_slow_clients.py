@@ -1,4 +1,5 @@
-"""Clients that send slowly, never read, or connect by the hundred do not keep the service from serving others."""
+"""Clients that send slowly, never read, or connect by the hundred do not keep the service from
+serving others."""
 
 import http.client
 import re
@@ -13,40 +14,53 @@ from pathlib import Path
 
 import pytest
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
-from devtools.images import encoded, gradient
-from devtools.load import FreshUpload, ProcessTree, SlowClients, closed_loop, half_body, half_head
 from service import outbox as outbox_module
 from tests.serving import Server
 from tests.waiting import wait_until
+from tools.testing.drawing import convert
+from tools.testing.images import encoded, gradient
+from tools.testing.load import (
+    FreshUpload,
+    ProcessTree,
+    SlowClients,
+    closed_loop,
+    half_body,
+    half_head,
+)
 
 pytestmark = pytest.mark.slow
 
-LIVE_SECONDS = 5
-"""Maximum seconds for an answer to a health check. A service that waits for its slow clients needs longer."""
+LIVE_SECONDS = 9
+"""Maximum seconds for an answer to a health check. A service that waits for its slow clients needs
+longer."""
 
 SPARE = 24
-"""Descriptors that may have come into use in the meantime, most of them for connections to the converters."""
+"""Descriptors that may have been opened in the meantime, mostly for connections to the
+converters."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("store"), ASCIIST_METRICS="none")
+    server = Server(
+        tmp_path_factory.mktemp("store"), ASCIIST_METRICS="none", ASCIIST_REQUEST_TIMEOUT="5"
+    )
     yield server
     server.stop()
     assert server.tracebacks == []
 
 
 def is_alive(server: Server) -> bool:
-    """Return whether a health check is answered in time."""
+    """Return True if a health check is answered in time."""
     started = time.monotonic()
     status, _ = server.request("GET", "/healthz")
     return status == 200 and time.monotonic() - started < LIVE_SECONDS
 
 
 def is_alive_or_closed(server: Server) -> bool:
-    """Return whether a health check is answered in time, False if its own connection had to give way."""
+    """Return True if a health check is answered in time, False if its own connection was closed to
+    make room."""
     try:
         return is_alive(server)
     except (ConnectionError, http.client.BadStatusLine):
@@ -55,7 +69,9 @@ def is_alive_or_closed(server: Server) -> bool:
 
 def fresh(server: Server, cat: bytes) -> int:
     """Return the status of a conversion that is not stored."""
-    return server.request("PUT", "/?width=20", b"".join(FreshUpload(cat)()[0:]).partition(b"\r\n\r\n")[2])[0]
+    return server.request(
+        "PUT", "/?width=20", b"".join(FreshUpload(cat)()[0:]).partition(b"\r\n\r\n")[2]
+    )[0]
 
 
 def dropped(clients: SlowClients) -> int:
@@ -97,7 +113,9 @@ def test_half_bodies_do_not_delay_others_and_end_with_408(server: Server, cat: b
     wait_until(lambda: descriptors(server) <= before + SPARE)
 
 
-def test_clients_that_never_read_do_not_delay_others_and_are_dropped(server: Server, cat: bytes) -> None:
+def test_clients_that_never_read_do_not_delay_others_and_are_dropped(
+    server: Server, cat: bytes
+) -> None:
     before = descriptors(server)
     head = f"PUT /?width=1000 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(cat)}\r\n\r\n".encode()
     with SlowClients(server.port) as clients:
@@ -106,8 +124,9 @@ def test_clients_that_never_read_do_not_delay_others_and_are_dropped(server: Ser
         for _ in range(3):
             assert is_alive(server)
             wait_until(lambda: fresh(server, cat) == 200)  # a busy machine may refuse some
-        # A client does not see the end of a connection whose answers are still in the system's buffers.
-        wait_until(lambda: descriptors(server) <= before + SPARE, seconds=60)
+        # A client does not see the end of a connection whose answers are still in the system's
+        # buffers.
+        wait_until(lambda: descriptors(server) <= before + SPARE)
     assert server.peak_megabytes() < 300
 
 
@@ -126,7 +145,7 @@ DESCRIPTORS = 300
 
 @pytest.fixture
 def small_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server with one web process, each process of which may open 300 descriptors."""
+    """A server with one web process, in which each process may open 300 descriptors."""
     command = tmp_path / "python"
     command.write_text(f'#!/bin/sh\nulimit -n {DESCRIPTORS}\nexec {sys.executable} "$@"\n')
     command.chmod(0o755)
@@ -143,7 +162,11 @@ def test_more_clients_than_descriptors_do_not_keep_others_from_being_served(
     small_server: Server, cat: bytes, kind: str
 ) -> None:
     server = small_server
-    beginning = {"heads": half_head(), "bodies": half_body(cat), "idle": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"}[kind]
+    beginning = {
+        "heads": half_head(),
+        "bodies": half_body(cat),
+        "idle": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    }[kind]
     with SlowClients(server.port) as clients:
         for _ in range(4):
             clients.open(beginning, 100, reading=kind != "idle")
@@ -152,13 +175,16 @@ def test_more_clients_than_descriptors_do_not_keep_others_from_being_served(
             assert is_alive(server)
             assert fresh(server, cat) == 200
         clients.poll()
-        assert clients.held < DESCRIPTORS or kind == "idle"  # those that do not read do not see their end
+        # those that do not read do not see their end
+        assert clients.held < DESCRIPTORS or kind == "idle"
         for _ in range(3):
             assert is_alive(server)
     assert is_alive(server)
 
 
-def test_connections_refused_because_there_are_too_many_are_counted(small_server: Server, cat: bytes) -> None:
+def test_connections_refused_because_there_are_too_many_are_counted(
+    small_server: Server, cat: bytes
+) -> None:
     with SlowClients(small_server.port) as clients:
 
         def one_more_is_refused() -> bool:
@@ -171,7 +197,9 @@ def test_connections_refused_because_there_are_too_many_are_counted(small_server
     wait_until(lambda: b"requests refused" in small_server.log)
 
 
-def test_a_process_that_runs_out_of_descriptors_closes_connections_that_wait(server: Server, cat: bytes) -> None:
+def test_a_process_that_runs_out_of_descriptors_closes_connections_that_wait(
+    server: Server, cat: bytes
+) -> None:
     for process in server.web_processes():
         hard = resource.prlimit(process, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(process, resource.RLIMIT_NOFILE, (40, hard))
@@ -188,7 +216,8 @@ def test_a_process_that_runs_out_of_descriptors_closes_connections_that_wait(ser
 
 
 def receive(connection: socket.socket, count: int = 1) -> list[bytes]:
-    """Return the next `count` responses, each with its head. Those without a Content-Length have no body."""
+    """Return the next `count` responses, each with its head. Without a Content-Length, a response
+    has no body."""
     received, responses = b"", []
     while len(responses) < count:
         head, separator, rest = received.partition(b"\r\n\r\n")
@@ -222,7 +251,9 @@ def test_pipelined_requests_are_answered_in_order(server: Server, cat: bytes) ->
         connection.sendall(requests)
         responses = receive(connection, 2 * len(widths))
 
-    assert [response.partition(b"\r\n\r\n")[2] for response in responses[::2]] == [art(cat, width) for width in widths]
+    assert [response.partition(b"\r\n\r\n")[2] for response in responses[::2]] == [
+        art(cat, width) for width in widths
+    ]
     assert all(response.endswith(b"\r\n\r\nok\n") for response in responses[1::2])
 
 
@@ -276,7 +307,9 @@ def test_chunks_and_pieces_of_chunks_make_a_body(server: Server, cat: bytes) -> 
 
 def test_head_is_answered_without_a_body_and_the_connection_goes_on(server: Server) -> None:
     with server.connect() as connection:
-        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(
+            b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
         received = b""
         while not received.endswith(b"ok\n"):
             received += connection.recv(65_536)
@@ -288,7 +321,13 @@ def test_head_is_answered_without_a_body_and_the_connection_goes_on(server: Serv
 
 
 def test_a_client_that_resets_its_connection_is_no_error(server: Server, cat: bytes) -> None:
-    for beginning in (b"", half_head(), half_body(cat), put("/?width=1000", cat), b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"):
+    for beginning in (
+        b"",
+        half_head(),
+        half_body(cat),
+        put("/?width=1000", cat),
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    ):
         for _ in range(20):
             connection = server.connect()
             connection.sendall(beginning)
@@ -299,7 +338,7 @@ def test_a_client_that_resets_its_connection_is_no_error(server: Server, cat: by
 
 
 def test_answers_that_nobody_reads_are_bounded_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that has waited longest is cut off; the others are sent once they are read."""
+    """The answer that has waited longest is cut off; the others are sent once they are read."""
     monkeypatch.setattr(outbox_module, "_UNREAD_BYTES", 10_000_000)
     outbox = outbox_module.Outbox()
     pairs = [socket.socketpair() for _ in range(4)]
@@ -325,7 +364,10 @@ def test_answers_that_nobody_reads_are_bounded_in_memory(monkeypatch: pytest.Mon
     assert outbox._bytes <= 10_000_000
 
     for _, receiver in pairs[2:]:
-        assert sum(len(part) for part in iter(lambda receiver=receiver: receiver.recv(1_000_000), b"")) == 4_000_000  # type: ignore[misc]
+        assert (
+            sum(len(part) for part in iter(lambda receiver=receiver: receiver.recv(1_000_000), b""))
+            == 4_000_000
+        )  # type: ignore[misc]
     for thread in threads:
         thread.join()
     assert outcomes == ["cut off", "cut off", "sent", "sent"]

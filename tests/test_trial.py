@@ -1,4 +1,5 @@
-"""A trial changes every choice that it can, stops at the first failure, and reports what has become of each step."""
+"""A trial changes every possible option, stops at the first failure, and reports the outcome of
+each step."""
 
 import re
 from collections.abc import Callable
@@ -7,9 +8,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from devtools import trial
-from devtools.deployment import Deployment, DeploymentError, Load
-from devtools.trial import Outcome, Report, Step, Switch, Trial
+from operations import trial
+from operations.deployment import Deployment, DeploymentError, Load
+from operations.trial import Outcome, Report, Step, Switch, Trial
 from stacks.environment import Environment
 from tests.emulated.emulator import Emulator
 
@@ -17,7 +18,13 @@ from tests.emulated.emulator import Emulator
 def test_every_choice_is_changed_forth_and_back_or_has_a_reason_not_to_be() -> None:
     switches, omitted = trial.switches_of("dev", {})
 
-    assert {switch.choice for switch in switches} >= {"worker", "replies", "architecture", "firewall", "access_logs"}
+    assert {switch.choice for switch in switches} >= {
+        "worker",
+        "replies",
+        "architecture",
+        "firewall",
+        "access_logs",
+    }
     assert {switch.choice for switch in switches}.isdisjoint(omitted)
     state = {}
     for switch in switches:
@@ -45,17 +52,30 @@ def failing() -> None:
 @pytest.fixture
 def tried(emulator: Emulator, tmp_path: Path) -> Trial:
     deployment = Deployment(directory=tmp_path, client_arguments=emulator.client_arguments)
-    return Trial(deployment, switches=[], omitted={"hosted_zone": "needs a domain"}, budget_seconds=0.1, say=lambda _line: None)
+    return Trial(
+        deployment,
+        switches=[],
+        omitted={"hosted_zone": "needs a domain"},
+        budget_seconds=0.1,
+        say=lambda _line: None,
+    )
 
 
 def test_a_person_is_told_what_it_costs_before_it_begins(tried: Trial) -> None:
     told = trial.announce(tried, Environment.load("dev"), steps(failing))
-    assert re.search(r"^Account \d+, region [\w-]+: 1 steps, .*^Cost: \d\d USD a month", told, re.MULTILINE | re.DOTALL)
+    assert re.search(
+        r"^Account \d+, region [\w-]+: 1 steps, .*^Cost: \d\d USD a month",
+        told,
+        re.MULTILINE | re.DOTALL,
+    )
 
 
 def test_it_stops_at_the_first_error(tried: Trial) -> None:
     assert not tried.run(steps(lambda: None, failing, lambda: None))
-    assert [(outcome.title, outcome.passed) for outcome in tried.report.outcomes] == [("step 1", True), ("step 2", False)]
+    assert [(outcome.title, outcome.passed) for outcome in tried.report.outcomes] == [
+        ("step 1", True),
+        ("step 2", False),
+    ]
     assert not tried.report.passed
 
 
@@ -67,7 +87,9 @@ def test_it_goes_on_after_failed_requests_and_has_not_passed(tried: Trial) -> No
     assert [outcome.passed for outcome in tried.report.outcomes] == [False, True]
 
 
-def test_a_mistake_of_the_program_is_not_taken_for_a_failure_of_the_deployment(tried: Trial) -> None:
+def test_a_mistake_of_the_program_is_not_taken_for_a_failure_of_the_deployment(
+    tried: Trial,
+) -> None:
     def mistaken() -> None:
         raise TypeError("unsupported operand")
 
@@ -76,7 +98,12 @@ def test_a_mistake_of_the_program_is_not_taken_for_a_failure_of_the_deployment(t
 
 
 def test_the_report_has_each_step_with_its_time_and_failed_requests_and_each_observation() -> None:
-    report = Report(deployment="dev", account="123456789012", region="eu-west-1", omitted={"hosted_zone": "needs a domain"})
+    report = Report(
+        deployment="dev",
+        account="123456789012",
+        region="eu-west-1",
+        omitted={"hosted_zone": "needs a domain"},
+    )
     report.outcomes += [
         Outcome("deploy", 912.4),
         Outcome("upgrade", 61.0, Load([200, 504, 200, 0])),
@@ -103,11 +130,10 @@ def test_a_failure_comes_with_the_commands_to_go_on_and_to_clean_up() -> None:
 
 
 def test_what_cannot_be_observed_is_reported_and_fails_nothing(tried: Trial) -> None:
-    """There is no deployment in this account."""
+    """The account contains no deployment."""
     assert tried.run([step for step in tried.steps() if step.title.startswith("observe")])
     assert len(tried.report.observations) > 5
-    unobserved = [observed for _, observed in tried.report.observations if not observed.startswith("not observed: ")]
-    assert unobserved == ["none"]  # alarms that fire
+    assert all(observed.startswith("not observed: ") for _, observed in tried.report.observations)
 
 
 def test_what_remains_is_found(tried: Trial, emulator: Emulator) -> None:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Poll until `condition` holds. Fail if it does not within `seconds`."""
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Poll until `condition` holds. Fail if it does not hold within `seconds`."""
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, f"the condition did not hold within {seconds} s"

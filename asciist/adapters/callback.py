@@ -1,9 +1,11 @@
 """Replies by HTTP, posted by the worker directly to the web process that sent the request.
 
-Each web process listens on its own port, in a small range that only workers can reach. The reply address of a request is a URL
-with a token that is valid for that request only, until its reply arrives. A POST to any other path is answered with 403.
+Each web process listens on its own port, in a small range that only workers can reach. The reply
+address of a request is a URL with a token that is valid for that request only, until its reply
+arrives. A POST to any other path is answered with 403.
 
-A worker posts only to the ports of that range, on addresses of its own network, and reads no more of an answer than its status.
+A worker posts only to ports of this range on addresses of its own network, and reads only the
+status of the answer.
 """
 
 import hmac
@@ -28,14 +30,15 @@ from asciist.protocol.ports import Metrics, PendingReply
 from asciist.settings import Network
 
 _MAX_REPLY_BYTES: Final = 1_000_000
-"""Maximum size of a reply, in bytes. A larger reply is sent without its art, which the web tier then reads from the store."""
+"""Maximum size of a reply, in bytes. A larger reply is sent without its art; the web tier then
+reads it from the store."""
 
-_TIMEOUT_SECONDS: Final = 3
-"""Maximum seconds to connect, to send a reply and to receive the answer, each. Both sides are in one network and take
-milliseconds."""
+_TIMEOUT_SECONDS: Final = 3  # both sides are in one network and take milliseconds
+"""Maximum seconds for each of connecting, sending a reply and receiving the answer."""
 
 _ADDRESS: Final = re.compile(r"http://([\w.-]{1,253}):([0-9]{1,5})(/[\w-]+/[\w-]+)", re.ASCII)
-"""Reply address, as `CallbackInbox.expect` makes it, with groups for host, port and path."""
+"""Pattern of a reply address made by `CallbackInbox.expect`, with groups for host, port and
+path."""
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 _MAX_STATUS_LINE_BYTES: Final = 1000
@@ -54,7 +57,9 @@ class CallbackInbox:
         self._pending = PendingReplies(metrics)
         self._host = host
         self._server = _listen(host, ports, _handler(self._pending))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="callback-inbox", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="callback-inbox", daemon=True
+        )
         self._thread.start()
 
     def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
@@ -73,16 +78,17 @@ class CallbackInbox:
 
 
 class CallbackSender:
-    """ReplySender that posts each reply to its address, if that is inside the network.
+    """ReplySender that posts each reply to its address, if the address is inside the network.
 
-    It uses a socket rather than an HTTP client: it connects to the very address that it has checked, follows no redirect, uses
-    no proxy, and bounds the size and the time of an answer.
+    It uses a socket rather than an HTTP client: it connects to exactly the address that it checked,
+    follows no redirect, uses no proxy, and bounds the size and the duration of an answer.
     """
 
     max_reply_bytes: Final = _MAX_REPLY_BYTES
 
     def __init__(self, *, ports: range, networks: Sequence[Network]) -> None:
-        """An address with another port or outside `networks` counts as that of a process that has stopped."""
+        """Accept only addresses with a port of the range inside `networks`; any other counts as the
+        address of a stopped process."""
         self._ports = ports
         self._networks = networks
 
@@ -106,13 +112,18 @@ class CallbackSender:
             raise UnavailableError(f"reply to {host}:{port}: status {status or 'missing'}")
 
     def _connect(self, host: str, port: int, reply_to: str) -> socket.socket:
-        """Connect to an address of `host`, which is looked up once. Raises ReplyAddressGoneError."""
+        """Connect to an address of `host`, which is looked up once. Raises
+        ReplyAddressGoneError."""
         try:
-            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            found = [
+                str(entry[4][0])
+                for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            ]
             inside = [address for address in found if self._is_inside(address)]
             if inside:
                 return socket.create_connection((inside[0], port), timeout=_TIMEOUT_SECONDS)
-        except (OSError, UnicodeError) as error:  # unknown, refused or unreachable: the process or its machine is gone
+        except (OSError, UnicodeError) as error:
+            # unknown, refused or unreachable: the process or its machine is gone
             raise ReplyAddressGoneError(reply_to) from error
         _log.error("reply refused: %s is outside the network", host)
         raise ReplyAddressGoneError(reply_to)
@@ -123,7 +134,10 @@ class CallbackSender:
 
 def _post(connection: socket.socket, *, host: str, path: str, body: bytes) -> int | None:
     """Post a body and return the status of the answer; None if it is not HTTP. Raises OSError."""
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection:"
+        " close\r\n\r\n"
+    )
     connection.sendall(head.encode() + body)
     give_up = time.monotonic() + _TIMEOUT_SECONDS
     answer = b""
@@ -142,7 +156,8 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = False  # a port in use belongs to another process
     request_queue_size = 128
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - signature of the base class
+    # Signature of the base class.
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         _log.warning("incomplete reply from %s", client_address[0], exc_info=True)
 
 
@@ -162,7 +177,9 @@ def _handler(pending: PendingReplies) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             correlation_id = self.path.split("/")[1] if self.path.startswith("/") else ""
             expected = pending.reply_to(correlation_id)
-            if expected is None or not hmac.compare_digest(urlsplit(expected).path.encode(), self.path.encode()):
+            if expected is None or not hmac.compare_digest(
+                urlsplit(expected).path.encode(), self.path.encode()
+            ):
                 self._answer(http.HTTPStatus.FORBIDDEN)
                 return
             length = self.headers.get("Content-Length", "")
@@ -170,7 +187,9 @@ def _handler(pending: PendingReplies) -> type[BaseHTTPRequestHandler]:
                 self._answer(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                 return
             try:
-                reply = ConversionReply.from_json(self.rfile.read(int(length)).decode("utf-8", "replace"))
+                reply = ConversionReply.from_json(
+                    self.rfile.read(int(length)).decode("utf-8", "replace")
+                )
             except MalformedMessageError:
                 self._answer(http.HTTPStatus.BAD_REQUEST)
                 return
@@ -186,7 +205,8 @@ def _handler(pending: PendingReplies) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - signature of the base class
+        # Signature of the base class.
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
             _log.debug(format, *arguments)
 
     return Handler

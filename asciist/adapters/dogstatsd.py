@@ -1,10 +1,12 @@
 """Metrics sent by DogStatsD to a Datadog agent, or to the Datadog extension of a Lambda function.
 
-Datadog's own variables set the agent's address: DD_DOGSTATSD_URL, or DD_AGENT_HOST and DD_DOGSTATSD_PORT; the default is
-127.0.0.1:8125. DD_ENV, DD_SERVICE and DD_VERSION become tags of every metric.
+Datadog's own variables set the agent's address: DD_DOGSTATSD_URL, or DD_AGENT_HOST and
+DD_DOGSTATSD_PORT; the default is 127.0.0.1:8125. DD_ENV, DD_SERVICE and DD_VERSION become tags of
+every metric.
 
-Values are collected here and handed to the client three times per second: the sum of each counter, and the values of each
-distribution packed into few lines. The client takes two to three times as long for a value.
+This module aggregates values and hands them to the client three times per second: the sum of each
+counter, and the values of each distribution packed into few lines. The client alone takes two to
+three times as long for a value.
 """
 
 import threading
@@ -14,20 +16,22 @@ from typing import Any, Final
 
 from datadog.dogstatsd.base import DogStatsd
 
-_MAX_QUEUED_PACKETS: Final = 1000
-"""Maximum packets, of 1.4 kB each, queued for a slow agent: the metrics of more than a minute at 1000 requests per second."""
+_MAX_QUEUED_PACKETS: Final = 1000  # the metrics of more than a minute at 1000 requests per second
+"""Maximum packets, of 1.4 kB each, queued for a slow agent."""
 _FLUSH_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that `flush` waits for queued packets to be sent."""
+# agents read such lines since 7.25
+# (https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/#dogstatsd-protocol-v11)
 _VALUES_PER_LINE: Final = 64
-"""Maximum values in one line, `name:value:value|d|#tag:text`, which fits into a packet. Agents read such lines since 7.25
-(https://docs.datadoghq.com/extend/dogstatsd/datagram_shell/#dogstatsd-protocol-v11)."""
+"""Maximum values in one line, `name:value:value|d|#tag:text`; such a line fits into a packet."""
 
 _Series = tuple[str, tuple[tuple[str, str], ...]]
 """Name and tags of a metric."""
 
 
 class DogStatsDMetrics:
-    """Metrics sink for DogStatsD. Create one in each process, after the fork, because the client sends packets from threads.
+    """Metrics sink for DogStatsD. Create one in each process, after the fork, because the client
+    sends packets from threads.
 
     Without an agent, values are lost and no error is raised.
     """
@@ -39,7 +43,8 @@ class DogStatsDMetrics:
         self._client = _Client(
             self._hand_over,
             disable_buffering=False,
-            disable_aggregation=False,  # runs `flush_aggregated_metrics` before packets are sent, three times per second
+            # runs `flush_aggregated_metrics` before packets are sent, three times per second
+            disable_aggregation=False,
             disable_background_sender=False,
             sender_queue_size=_MAX_QUEUED_PACKETS,
             disable_telemetry=True,  # no metrics about the client itself: nothing uses them
@@ -67,8 +72,11 @@ class DogStatsDMetrics:
             self._client.increment(name, total, tags=_texts(tags))
         for (name, tags), collected in values.items():
             for start in range(0, len(collected), _VALUES_PER_LINE):
-                packed = ":".join(str(round(value, 3)) for value in collected[start : start + _VALUES_PER_LINE])
-                self._client.distribution(name, packed, tags=_texts(tags))  # type: ignore[arg-type]  # written as it is
+                packed = ":".join(
+                    str(round(value, 3)) for value in collected[start : start + _VALUES_PER_LINE]
+                )
+                # Written as it is.
+                self._client.distribution(name, packed, tags=_texts(tags))  # type: ignore[arg-type]
 
 
 class _Client(DogStatsd):

@@ -1,7 +1,7 @@
 """Request queue, replies and metrics inside one process.
 
-The queue has visibility timeouts, redelivery, receive counts and dead letters, so that a single process and the tests run the
-same protocol as a cloud deployment.
+The queue implements visibility timeouts, redelivery, receive counts and dead letters, so a single
+process and the tests run the same protocol as a cloud deployment.
 """
 
 import heapq
@@ -22,7 +22,7 @@ from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Delivery, Metrics, PendingReply
 
 _MAX_DEAD_LETTERS = 1000
-"""Maximum dead letters kept; older ones are dropped."""
+"""Maximum number of dead letters in memory; older ones are dropped."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,7 +41,8 @@ class EmbeddedQueue:
         self._visibility_seconds = visibility_seconds
         self._max_receive_count = max_receive_count
         self._changed = threading.Condition()
-        self._schedule: list[tuple[float, int, _Message]] = []  # heap; an entry is stale if visible_at has changed
+        # heap; an entry is stale if visible_at has changed
+        self._schedule: list[tuple[float, int, _Message]] = []
         self._order = itertools.count()
         self._receipts = itertools.count()
         self._received: dict[str, _Message] = {}
@@ -64,6 +65,7 @@ class EmbeddedQueue:
                 deliveries = self._deliver(now, max_messages)
                 if deliveries or now >= deadline:
                     return deliveries
+                # A hidden message becomes visible without a notification.
                 next_visible = self._schedule[0][0] if self._schedule else deadline
                 self._changed.wait(min(next_visible, deadline) - now)
             return []
@@ -82,7 +84,8 @@ class EmbeddedQueue:
                 message = self._received.pop(delivery.receipt, None)
                 if message is not None:
                     message.visible_at = float("inf")  # makes its entry in the schedule stale
-                    message.body = ""  # the entry stays until the message would have been visible again
+                    # the entry stays until the message would have been visible again
+                    message.body = ""
 
     def close(self) -> None:
         """Accept no more messages; end every waiting `receive` with an empty list."""
@@ -98,6 +101,7 @@ class EmbeddedQueue:
         deliveries: list[Delivery] = []
         while self._schedule and self._schedule[0][0] <= now and len(deliveries) < max_messages:
             visible_at, _, message = heapq.heappop(self._schedule)
+            # The message was extended or deleted, and has a later entry or none.
             if visible_at != message.visible_at:
                 continue
             self._received.pop(message.receipt, None)
@@ -124,7 +128,7 @@ class EmbeddedQueue:
 class EmbeddedReplies:
     """ReplyInbox and ReplySender for a process that runs both tiers."""
 
-    max_reply_bytes: Final = sys.maxsize
+    max_reply_bytes: Final = sys.maxsize  # a reply is passed on without a copy
 
     def __init__(self, metrics: Metrics) -> None:
         self._pending = PendingReplies(metrics)
@@ -149,7 +153,8 @@ class EmbeddedReplies:
 
 
 class EmbeddedMetrics:
-    """Metrics sink in memory: the sum of each counter and the number of values of each distribution."""
+    """Metrics sink in memory: the sum of each counter and the number of values of each
+    distribution."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -159,7 +164,8 @@ class EmbeddedMetrics:
         with self._lock:
             self._totals[name, frozenset(tags.items())] += value
 
-    def distribution(self, name: str, value: float, **tags: str) -> None:  # noqa: ARG002 - only the number of values is kept
+    # Only the number of values is kept.
+    def distribution(self, name: str, value: float, **tags: str) -> None:  # noqa: ARG002
         self.count(f"{name} (values)", 1, **tags)
 
     def flush(self) -> None:
@@ -168,4 +174,8 @@ class EmbeddedMetrics:
     def total(self, name: str, **tags: str) -> int:
         """Return the sum of a counter over all tag sets that contain `tags`."""
         with self._lock:
-            return sum(n for (key, recorded), n in self._totals.items() if key == name and tags.items() <= set(recorded))
+            return sum(
+                n
+                for (key, recorded), n in self._totals.items()
+                if key == name and tags.items() <= set(recorded)
+            )

@@ -1,4 +1,4 @@
-"""Calls that block in native code, which an event loop cannot interrupt."""
+"""Runs calls that block in native code, where gevent's event loop cannot interrupt them."""
 
 import sys
 from collections.abc import Callable
@@ -6,16 +6,18 @@ from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 _THREADS: Final = 32
-"""Native threads of one process: calls in progress at a time. Further calls wait for a free thread."""
+"""Native threads of one process: the maximum of calls in progress. Further calls wait for a free
+thread."""
 
 Result = TypeVar("Result")
 
 
 def offload(call: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """Return the result of a call that blocks in native code. Raises what it raises.
+    """Run a call that blocks in native code, and return its result or raise its error.
 
-    In a process with gevent's event loop, the call runs in a native thread, so that other requests go on meanwhile; a hand-over
-    takes about 60 microseconds. In any other process, it runs in the caller's thread.
+    In a process with gevent's event loop, the call runs in a native thread, so other requests
+    proceed; the hand-over takes about 60 microseconds. In any other process, it runs in the
+    caller's thread.
     """
     if not _has_event_loop():
         return call(*arguments, **options)
@@ -24,12 +26,17 @@ def offload(call: Callable[..., Result], *arguments: Any, **options: Any) -> Res
         try:
             raise error
         finally:
-            del error  # it refers to this frame, which would otherwise be freed only when Python looks for garbage
+            # the error refers to this frame, which would otherwise live until the next garbage
+            # collection
+            del error
     return cast(Result, result)
 
 
-def _outcome(call: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Exception | None]:
-    """Return (result, None) or (None, error). gevent prints a traceback for an error that a thread raises."""
+def _outcome(
+    call: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Any, Exception | None]:
+    """Return (result, None) or (None, error): gevent would print a traceback for an error raised in
+    a thread."""
     try:
         return call(*arguments, **options), None
     except Exception as error:  # noqa: BLE001 - the caller raises it
@@ -44,6 +51,7 @@ def _has_event_loop() -> bool:
 
 @cache
 def _pool() -> Any:
-    from gevent.threadpool import ThreadPool  # noqa: PLC0415 - only a process that already uses gevent needs it
+    # Only a process that already uses gevent needs it.
+    from gevent.threadpool import ThreadPool  # noqa: PLC0415
 
     return ThreadPool(_THREADS)

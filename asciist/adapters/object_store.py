@@ -1,4 +1,5 @@
-"""Artifact store through obstore, which has one API for memory, S3, Azure Blob and Google Cloud Storage."""
+"""Artifact store through obstore, a single API for memory, S3, Azure Blob and Google Cloud
+Storage."""
 
 import os
 from collections.abc import Iterator
@@ -15,21 +16,23 @@ from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableErro
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
+# other refusals, such as one for a wrong clock, have other codes
 _ACCESS_DENIED: Final = "<Code>AccessDenied</Code>"
-"""Part of S3's answer to a request that no policy allows, and of its answer to reading an absent object without permission to
-list the bucket. Other refusals, such as that of a machine with a wrong clock, have other codes."""
+"""Error code in S3's answer to a request that no policy allows, and to reading an absent object
+without permission to list the bucket."""
 
 _RETRIES: Final["RetryConfig"] = {"max_retries": 2, "retry_timeout": timedelta(seconds=6)}
-"""Retries end within the default request timeout of 10 s. After that, a worker's message is redelivered."""
+"""Retries of a call. They end within the default request timeout of 10 s; later, a worker's message
+is redelivered anyway."""
 
 Store: TypeAlias = AzureStore | GCSStore | LocalStore | MemoryStore | S3Store
-"""Stores of obstore that have every operation that is used here."""
+"""Types of obstore's stores that support every operation used here."""
 
 
 def open_store(url: str) -> Store:
     """Open the store at a URL, such as `s3://bucket`, `azure://container` or `file:///directory`.
 
-    The environment or the machine's role gives region, credentials and endpoint, as the variables of the store's vendor. A
+    Region, credentials and endpoint come from the vendor's usual variables or the machine's role. A
     directory is created if it does not exist. Raises SettingsError.
     """
     try:
@@ -40,7 +43,9 @@ def open_store(url: str) -> Store:
             return LocalStore.from_url(url, mkdir=True)
         return cast(Store, from_url(url, client_options=_client_options(), retry_config=_RETRIES))
     except (BaseError, OSError, ValueError) as error:
-        raise SettingsError(f"the store {url!r} cannot be opened: {str(error).splitlines()[0]}") from error
+        raise SettingsError(
+            f"the store {url!r} cannot be opened: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _client_options() -> "ClientConfig":
@@ -48,30 +53,37 @@ def _client_options() -> "ClientConfig":
         "connect_timeout": timedelta(seconds=2),
         "timeout": timedelta(seconds=5),
         # With client options, obstore does not read these variables itself.
-        "allow_http": any(os.environ.get(f"{vendor}_ALLOW_HTTP", "").lower() == "true" for vendor in ("AWS", "AZURE")),
+        "allow_http": any(
+            os.environ.get(f"{vendor}_ALLOW_HTTP", "").lower() == "true"
+            for vendor in ("AWS", "AZURE")
+        ),
     }
 
 
 class ObjectStore:
-    """ArtifactStore on an obstore store: memory, a directory, a bucket, or a container of Azure Blob Storage."""
+    """ArtifactStore on an obstore store: memory, a directory, a bucket, or a container of Azure
+    Blob Storage."""
 
     def __init__(self, store: Store, *, denied_is_absent: bool = True) -> None:
         """With `denied_is_absent`, an object in S3 that may not be read counts as absent.
 
-        Then no permission to list the bucket is needed, which docs/decisions/0027-least-privilege.md explains. Without, its
-        folder is listed: if the object is there, or the folder may not be listed, it raises UnavailableError.
+        This needs no permission to list the bucket (docs/decisions/0027-least-privilege.md).
+        Without it, a denied read lists the object's folder: if the object exists, or the folder may
+        not be listed, the read raises UnavailableError.
         """
         self._store = store
         self._denied_is_absent = denied_is_absent
 
     @classmethod
     def in_bucket(cls, bucket: str) -> "ObjectStore":
-        """Store artifacts in an S3 bucket. The environment or the machine's role gives region, credentials and endpoint."""
+        """Store artifacts in an S3 bucket. Region, credentials and endpoint come from the
+        environment or the machine's role."""
         return cls(S3Store(bucket, client_options=_client_options(), retry_config=_RETRIES))
 
     @classmethod
     def at(cls, url: str) -> "ObjectStore":
-        """Use the store at a URL (see `open_store`), where an object is absent only if its folder may be listed and lacks it.
+        """Use the store at a URL (see `open_store`). An object counts as absent only if its folder
+        can be listed and does not contain it.
 
         Raises SettingsError.
         """
@@ -79,15 +91,21 @@ class ObjectStore:
 
     @classmethod
     def in_container(cls, container: str) -> "ObjectStore":
-        """Store artifacts in a container of Azure Blob Storage. The environment gives the account and its key, if it has one.
+        """Store artifacts in a container of Azure Blob Storage. The environment names the account
+        and, optionally, its key.
 
-        Without a key, the machine's managed identity is used. Raises SettingsError if no account is named.
+        Without a key, the machine's managed identity is used. Raises SettingsError if no account is
+        named.
         """
         try:
-            return cls(AzureStore(container, client_options=_client_options(), retry_config=_RETRIES))
+            return cls(
+                AzureStore(container, client_options=_client_options(), retry_config=_RETRIES)
+            )
         except BaseError as error:
             reason = str(error).partition("\n")[0]
-            raise SettingsError(f"AZURE_STORAGE_ACCOUNT_NAME or another variable of Azure: {reason}") from error
+            raise SettingsError(
+                f"AZURE_STORAGE_ACCOUNT_NAME or another variable of Azure: {reason}"
+            ) from error
 
     @classmethod
     def in_memory(cls) -> "ObjectStore":
@@ -121,7 +139,7 @@ class ObjectStore:
         return True
 
     def exists(self, key: str) -> bool:
-        # By listing its folder, since a HEAD request needs permission to read the object.
+        # List its folder, since a HEAD request needs permission to read the object.
         folder = key.rpartition("/")[0]
         try:
             listed = offload(obstore.list_with_delimiter, self._store, folder)
@@ -149,7 +167,8 @@ class ObjectStore:
         return found
 
     def last_modified(self, folder: str) -> Iterator[tuple[str, float]]:
-        """Yield (key, time of last write in seconds since the epoch) for each object below `folder`.
+        """Yield (key, time of last write in seconds since the epoch) for each object below
+        `folder`.
 
         Raises UnavailableError.
         """

@@ -1,17 +1,21 @@
-"""Replies by whichever path a request asks for."""
+"""Sends each reply by the reply path of its request."""
 
 from asciist.protocol.messages import ConversionReply
 from asciist.protocol.ports import ReplySender
 
 
 class ReplyToAnyAddress:
-    """ReplySender that sends a reply through a queue or as a callback, as its address says.
+    """ReplySender that sends a reply through a queue or as a callback, depending on its address.
 
-    So the web tier alone decides on the reply path, and while that is changed a worker answers old and new web processes.
+    The web tier alone thus decides on the reply path; while the path is being changed, a worker
+    answers old and new web processes.
     """
 
-    def __init__(self, *, request_queue_url: str, queues: ReplySender, callbacks: ReplySender) -> None:
-        """An address is the URL of a reply queue if it begins like that of the request queue, which is in the same account."""
+    def __init__(
+        self, *, request_queue_url: str, queues: ReplySender, callbacks: ReplySender
+    ) -> None:
+        """Recognize the URL of a reply queue by its prefix, which equals that of the request queue
+        in the same account."""
         self._queues_begin = request_queue_url[: request_queue_url.rfind("/") + 1]
         self._queues = queues
         self._callbacks = callbacks

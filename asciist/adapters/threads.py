@@ -1,4 +1,4 @@
-"""Calls in threads, which limit the wait for a store or a queue that does not answer."""
+"""Runs calls in threads, to limit the wait for a store or a queue that does not answer."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +7,10 @@ from asciist.protocol.ports import Result
 
 
 class ThreadedCalls:
-    """BoundedCall that makes each call in one of `max_threads` threads.
+    """BoundedCall that runs each call in one of `max_threads` threads.
 
-    A call that takes too long keeps its thread until its own timeout. While all threads are taken, further calls wait, and are
-    not made at all if their time ends first.
+    A call that takes too long occupies its thread until its own timeout. While all threads are
+    busy, further calls wait, and are dropped if their time ends first.
     """
 
     def __init__(self, max_threads: int) -> None:
@@ -24,4 +24,6 @@ class ThreadedCalls:
             call.cancel()
             raise
         finally:
-            del call  # its error refers to this frame, which would otherwise be freed only when Python looks for garbage
+            # its error refers to this frame, which would otherwise live until the next garbage
+            # collection
+            del call

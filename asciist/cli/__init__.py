@@ -1,4 +1,5 @@
-"""The `asciist` command. It prints art, or JSON, on standard output and messages on standard error."""
+"""The `asciist` command. It prints art, or JSON, on standard output and messages on standard
+error."""
 
 from asciist.cli.commands import SERVER_ENVIRONMENT, main
 

@@ -1,4 +1,5 @@
-"""Images from URLs. Only the command fetches them: a service that fetched would lend its network to every client."""
+"""Images from URLs. Only the command fetches them: a service that fetched would lend its network to
+every client."""
 
 import re
 import time
@@ -21,16 +22,17 @@ _MAX_HEAD_BYTES: Final = 100_000
 """Maximum bytes of an answer besides the image: its headers, and the framing of its chunks."""
 
 _MAX_QUOTED_CHARACTERS: Final = 200
-"""Maximum characters of a text of the server in an error message."""
+"""Maximum characters of a server's text in an error message."""
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _TEMPORARY: Final = (408, 425, 429)
-"""Statuses below 500 of requests that may succeed later."""
+"""Statuses below 500 that mean the request may succeed later."""
 
 _SAFE_IN_PATH: Final = "/%:@!$&'()*+,;=~"
 _SAFE_IN_QUERY: Final = f"{_SAFE_IN_PATH}?"
-"""Characters that stay as they are: those that RFC 3986 allows, and % because the URL may be quoted already."""
+"""Characters left unescaped: those that RFC 3986 allows, and % because the URL may be escaped
+already."""
 
 
 def is_url(name: str) -> bool:
@@ -39,12 +41,13 @@ def is_url(name: str) -> bool:
 
 
 def fetch(url: str) -> bytes:
-    """Return the bytes at an http or https URL: at most those of an upload to the service, in at most 60 s.
+    """Return the bytes at an http or https URL, within the size limit of uploads and within 60 s.
 
-    Certificates are verified. At most 5 redirects are followed, and none from https to http. The type that the server declares
-    is ignored, because the bytes decide about the format.
+    Certificates are verified. At most 5 redirects are followed, and none from https to http. The
+    declared type is ignored, because the bytes determine the format.
 
-    Raises RejectedError if a retry cannot help, and ServiceError if it may. Messages are one line of printable text.
+    Raises RejectedError if a retry cannot help, and ServiceError if it may. Messages are one line
+    of printable text.
     """
     deadline = time.monotonic() + TIMEOUT_SECONDS
     address = _checked(url)
@@ -53,7 +56,9 @@ def fetch(url: str) -> bytes:
         if isinstance(answer, bytes):
             return answer
         if address.startswith("https:") and answer.startswith("http:"):
-            raise RejectedError("cannot fetch the image: the server redirects from https to http, which is not safe")
+            raise RejectedError(
+                "cannot fetch the image: the server redirects from https to http, which is not safe"
+            )
         address = answer
     raise RejectedError(f"cannot fetch the image: more than {MAX_REDIRECTS} redirects")
 
@@ -69,28 +74,42 @@ def _checked(url: str) -> str:
     except ValueError:
         is_valid = False
     if not is_valid:
-        raise RejectedError("the URL is malformed: expected, for example, https://example.org/photo.jpg")
+        raise RejectedError(
+            "the URL is malformed: expected, for example, https://example.org/photo.jpg"
+        )
     if "@" in parts.netloc:
-        raise RejectedError("URLs with a user name or a password are not supported: download the image first")
-    return urlunsplit((parts.scheme, host, quote(parts.path, _SAFE_IN_PATH), quote(parts.query, _SAFE_IN_QUERY), ""))
+        raise RejectedError(
+            "URLs with a user name or a password are not supported: download the image first"
+        )
+    return urlunsplit(
+        (
+            parts.scheme,
+            host,
+            quote(parts.path, _SAFE_IN_PATH),
+            quote(parts.query, _SAFE_IN_QUERY),
+            "",
+        )
+    )
 
 
 def _ask(address: str, deadline: float) -> bytes | str:
-    """Return the image at an address, or the address that the server redirects to."""
+    """Return the image at an address, or the target of a redirect."""
     from http.client import HTTPException
     from urllib.error import URLError
     from urllib.request import Request
 
     from asciist.client.connection import ResponseTooLargeError, opener
 
-    request = Request(address, headers={"User-Agent": "asciist", "Accept": "image/*"})  # noqa: S310 - `_checked` checks the scheme
+    # `_checked` checks the scheme.
+    request = Request(address, headers={"User-Agent": "asciist", "Accept": "image/*"})  # noqa: S310
     try:
         opening = opener(Limits().max_image_bytes + _MAX_HEAD_BYTES).open(
             request, timeout=max(0.001, deadline - time.monotonic())
         )
         with opening as response:
             return _redirect(address, response) or _image(response)
-    # The errors have no cause (`from None`), because a traceback would print what the server sent, with control characters.
+    # The errors have no cause (`from None`), because a traceback would print what the server sent,
+    # with control characters.
     except URLError as error:
         raise _failure(error.reason) from None
     except (OSError, HTTPException) as error:
@@ -100,7 +119,7 @@ def _ask(address: str, deadline: float) -> bytes | str:
 
 
 def _redirect(address: str, response: "HTTPResponse") -> str:
-    """Return the address that the server redirects to; empty if it does not redirect."""
+    """Return the target of a redirect; empty for any other answer."""
     location = response.headers["Location"]
     if response.status not in _REDIRECTS or location is None:
         return ""
@@ -108,7 +127,9 @@ def _redirect(address: str, response: "HTTPResponse") -> str:
         # The module http.client decodes headers as Latin-1, and servers send UTF-8.
         return _checked(urljoin(address, location.encode("latin-1").decode("utf-8", "replace")))
     except (ValueError, RejectedError):
-        raise RejectedError("cannot fetch the image: the server redirects to an address that cannot be fetched") from None
+        raise RejectedError(
+            "cannot fetch the image: the server redirects to an address that cannot be fetched"
+        ) from None
 
 
 def _image(response: "HTTPResponse") -> bytes:
@@ -117,7 +138,9 @@ def _image(response: "HTTPResponse") -> bytes:
     if response.status != 200:
         raise _refusal(response)
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise RejectedError("cannot fetch the image: the server sends it compressed, though not asked to")
+        raise RejectedError(
+            "cannot fetch the image: the server sends it compressed, though not asked to"
+        )
     limit = Limits().max_image_bytes
     if (response.length or 0) > limit:
         raise _too_large()
@@ -140,11 +163,13 @@ def _refusal(response: "HTTPResponse") -> AsciistError:
     status = response.status
     may_succeed_later = status >= 500 or status in _TEMPORARY
     kind = ServiceError if may_succeed_later else RejectedError
-    return kind(f"cannot fetch the image: the server answers {status} {_quoted(response.reason)}".rstrip())
+    return kind(
+        f"cannot fetch the image: the server answers {status} {_quoted(response.reason)}".rstrip()
+    )
 
 
 def _failure(reason: BaseException | str) -> AsciistError:
-    """Return the error for an exchange that did not take place or ended early."""
+    """Return the error for an exchange that failed or ended early."""
     from http.client import HTTPException, IncompleteRead
     from ssl import SSLCertVerificationError
 

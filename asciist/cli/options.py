@@ -11,27 +11,37 @@ from typing import Any, Final
 
 import click
 
+from asciist.art.forms import FORMS, TXT, Form
 from asciist.cli.terminal import is_background_light
 from asciist.limits import Limits
 from asciist.options import AUTO, COLORS, OPTIONS, Option
 from asciist.options.kinds import Choice, Colour, Flag, Integer
 
 _TRUECOLOR_VALUES: Final = ("truecolor", "24bit")
-"""Values of COLORTERM by which a terminal announces 24-bit colour."""
+"""Values of COLORTERM that announce 24-bit colour."""
 
-_TERMS_OF_16_COLOURS: Final = ("ansi", "cygwin", "konsole", "linux", "putty", "rxvt", "screen", "tmux", "xterm")
-"""Beginnings of the values of TERM of terminals with at least 16 colours."""
+_TERMS_OF_16_COLOURS: Final = (
+    "ansi",
+    "cygwin",
+    "konsole",
+    "linux",
+    "putty",
+    "rxvt",
+    "screen",
+    "tmux",
+    "xterm",
+)
+"""Prefixes of TERM for terminals with at least 16 colours."""
 
-PICTURES: Final = (".png", ".svg")
-"""Suffixes of --output for pictures."""
-
-_COLOURS_BY_SUFFIX: Final[Mapping[str, tuple[str, ...]]] = {
-    ".txt": ("none",),
-    ".ansi": ("ansi", "ansi256", "ansi16"),
-    ".html": ("html",),
-    **dict.fromkeys(PICTURES, ("ansi", "ansi256", "ansi16", "none")),
+_OUTPUT_FORMS: Final = {
+    f".{form.suffix}": form
+    for form in FORMS.values()
+    if form.write is not None and "." not in form.suffix
 }
-"""Formats of --output by suffix: the values of --color that each can have, the first by default."""
+"""Forms of --output by suffix."""
+
+_TERMINALS: Final = tuple(form.color for form in FORMS.values() if form.palette)
+"""Values of --color with the colours of a terminal, the most colours first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +57,19 @@ class ChosenOptions:
     def for_conversion(self) -> dict[str, Any]:
         """Return the options of the conversion, keyed by their API names.
 
-        The width and, on a terminal, the height default to those of the terminal, if neither is given. The colour `auto`
-        becomes what the terminal can show, and on a light terminal art is inverted. A picture has its own background, so the
-        image decides about it. Other options that were not given are left out: the service, which may be of another release,
-        has its own defaults.
+        The width and, on a terminal, the height default to the terminal's, if neither is given. The
+        colour `auto` becomes the best that the terminal supports, and on a light terminal art is
+        inverted. A picture has its own background, so the image determines the polarity. Other
+        missing options are left to the service, which may be of another release with other
+        defaults.
         """
         chosen = dict(self.values)
         if chosen["width"] is None and chosen["height"] is None and self._fits_terminal():
             # The last line is for the prompt.
             chosen["height"] = min(max(1, shutil.get_terminal_size().lines - 1), Limits().max_width)
-        chosen["width"] = chosen["width"] or min(shutil.get_terminal_size().columns, Limits().max_width)
+        chosen["width"] = chosen["width"] or min(
+            shutil.get_terminal_size().columns, Limits().max_width
+        )
         if chosen["color"] == "auto":
             chosen["color"] = self._automatic_colour()
         if chosen["color"] == "none":
@@ -66,29 +79,41 @@ class ChosenOptions:
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _fits_terminal(self) -> bool:
-        """Return whether art is printed on a terminal, and not as a document."""
+        """Return True if art is printed on a terminal, as text rather than a document."""
         return self.values["color"] != "html" and self._is_on_terminal()
 
     def _automatic_colour(self) -> str:
-        """Return the colour of the suffix of --output, or of the terminal unless NO_COLOR (no-color.org) is set."""
+        """Return the colour for the suffix of --output, or for the terminal unless NO_COLOR
+        (no-color.org) is set."""
         if self.output:
-            return _COLOURS_BY_SUFFIX[self.output.suffix.lower()][0]
-        return _terminal_colour() if self._is_on_terminal() and not os.environ.get("NO_COLOR") else "none"
+            return _colours_of(form_of(self.output))[0]
+        return (
+            _terminal_colour()
+            if self._is_on_terminal() and not os.environ.get("NO_COLOR")
+            else "none"
+        )
 
     def _automatic_polarity(self, color: str | None) -> Any:
-        """Return the value of `invert` for a terminal or a picture; None to leave it to the service."""
-        if self.output and self.output.suffix.lower() in PICTURES:
+        """Return the value of `invert` for a terminal or a picture; None to leave it to the
+        service."""
+        if self.output and form_of(self.output).is_picture:
             return AUTO
-        return True if color != "html" and self._is_on_terminal() and is_background_light() else None
+        return (
+            True if color != "html" and self._is_on_terminal() and is_background_light() else None
+        )
 
     def _is_on_terminal(self) -> bool:
-        """Return whether art is printed on a terminal, and not in JSON."""
-        return not self.output and not self.as_json and sys.stdout is not None and sys.stdout.isatty()
+        """Return True if art is printed on a terminal, and not as JSON."""
+        return (
+            not self.output and not self.as_json and sys.stdout is not None and sys.stdout.isatty()
+        )
 
 
 def _terminal_colour() -> str:
-    """Return the value of the option `color` for what the terminal can show, according to COLORTERM and TERM."""
+    """Return the best value of the option `color` for the terminal, according to COLORTERM and
+    TERM."""
     terminal = os.environ.get("TERM", "")
+    # It may inherit the COLORTERM of another terminal.
     if terminal == "dumb":
         return "none"
     if os.environ.get("COLORTERM") in _TRUECOLOR_VALUES or terminal.endswith("-direct"):
@@ -99,7 +124,8 @@ def _terminal_colour() -> str:
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the conversion options, --output, --json and FILE to `command`, which gets `options` (ChosenOptions) and `names`."""
+    """Add the conversion options, --output, --json and FILE to `command`, which gets `options`
+    (ChosenOptions) and `names`."""
 
     @wraps(command)
     def wrapper(*, as_json: bool, output: Path | None, **arguments: Any) -> None:
@@ -116,9 +142,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def _check_output(output: Path, values: Mapping[str, Any], *, as_json: bool, names: tuple[str, ...]) -> None:
+def _check_output(
+    output: Path, values: Mapping[str, Any], *, as_json: bool, names: tuple[str, ...]
+) -> None:
     """Raise UsageError if --output contradicts another option."""
-    colours = _COLOURS_BY_SUFFIX[output.suffix.lower()]
+    form = form_of(output)
+    colours = _colours_of(form)
     color = values["color"]
     flaw = ""
     if as_json:
@@ -126,25 +155,47 @@ def _check_output(output: Path, values: Mapping[str, Any], *, as_json: bool, nam
     elif len(names) > 1:
         flaw = "--output takes the art of one FILE."
     elif color not in ("auto", *colours):
-        flaw = f"--color {color} does not suit a {output.suffix} file, which has: {', '.join(colours)}."
-    elif values["animate"] and output.suffix.lower() == ".svg":
+        flaw = (
+            f"--color {color} does not suit a {output.suffix} file, which has:"
+            f" {', '.join(colours)}."
+        )
+    elif values["animate"] and form.is_picture and not form.moves:
         flaw = f"A {output.suffix} file cannot move: use .png or .html, or leave out --animate."
     if flaw:
         raise click.UsageError(flaw, click.get_current_context())
 
 
-def _output_file(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Path | None:
-    """Return the file of --output, whose suffix is known; None for standard output."""
+def form_of(output: Path) -> Form:
+    """Return the form that the suffix of a file selects."""
+    return _OUTPUT_FORMS[output.suffix.lower()]
+
+
+def _colours_of(form: Form) -> tuple[str, ...]:
+    """Return the values of --color that a form can have, the default first."""
+    if form.is_picture:
+        return *_TERMINALS, TXT.color
+    if form.palette:
+        return form.color, *(color for color in _TERMINALS if color != form.color)
+    return (form.color,)
+
+
+def _output_file(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> Path | None:
+    """Return the file of --output, after checking its suffix; None for standard output."""
     if value in (None, "-"):
         return None
     output = Path(value)
-    if output.suffix.lower() not in _COLOURS_BY_SUFFIX:
-        raise click.BadParameter(f"{value!r} must end with one of: {', '.join(_COLOURS_BY_SUFFIX)}")
+    if output.suffix.lower() not in _OUTPUT_FORMS:
+        raise click.BadParameter(f"{value!r} must end with one of: {', '.join(_OUTPUT_FORMS)}")
     return output
 
 
-def _printable(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.isprintable():  # also rejects surrogates: bytes that are not UTF-8
+def _printable(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    # also rejects surrogates: bytes that are not UTF-8
+    if value is not None and not value.isprintable():
         raise click.BadParameter("not printable text")
     return value
 
@@ -154,18 +205,30 @@ def _parameter(option: Option) -> Callable[..., Any]:
     kind = option.kind
     flag = option.name.replace("_", "-")
     flags = [option.name, f"--{flag}/--no-{flag}" if isinstance(kind, Flag) else f"--{flag}"]
-    attributes: dict[str, Any] = {"help": f"{option.summary[0].upper()}{option.summary[1:]}.", "default": None}
+    attributes: dict[str, Any] = {
+        "help": f"{option.summary[0].upper()}{option.summary[1:]}.",
+        "default": None,
+    }
     if isinstance(kind, Integer):
-        attributes |= {"type": click.IntRange(kind.minimum, kind.maximum(Limits())), "metavar": "NUMBER"}
+        attributes |= {
+            "type": click.IntRange(kind.minimum, kind.maximum(Limits())),
+            "metavar": "NUMBER",
+        }
     elif isinstance(kind, Choice):
         # The service, which may be of another release, decides which names are valid.
-        attributes |= {"metavar": "NAME", "callback": _printable, "shell_complete": _completion(kind)}
+        attributes |= {
+            "metavar": "NAME",
+            "callback": _printable,
+            "shell_complete": _completion(kind),
+        }
     elif isinstance(kind, Colour):
         attributes |= {"metavar": "COLOUR", "callback": _printable}
     elif not isinstance(kind, Flag):
         attributes |= {"metavar": "TEXT", "callback": _printable}
     return click.option(
-        *([option.short_flag] if option.short_flag else []), *flags, **(attributes | _OVERRIDES.get(option.name, {}))
+        *([option.short_flag] if option.short_flag else []),
+        *flags,
+        **(attributes | _OVERRIDES.get(option.name, {})),
     )
 
 
@@ -177,13 +240,18 @@ def _completion(kind: Choice) -> Callable[..., list[str]]:
 
 
 _OPTIONS_WITH_AUTO: Final = tuple(
-    name for name, option in OPTIONS.items() if isinstance(option.kind, Flag) and option.kind.has_auto
+    name
+    for name, option in OPTIONS.items()
+    if isinstance(option.kind, Flag) and option.kind.has_auto
 )
 """Options with a third flag, such as `--auto-invert` beside `--invert` and `--no-invert`."""
 
 _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
     "width": {"metavar": "COLUMNS", "show_default": "the terminal's width"},
-    "height": {"metavar": "ROWS", "show_default": "the terminal's height, without --width on a terminal"},
+    "height": {
+        "metavar": "ROWS",
+        "show_default": "the terminal's height, without --width on a terminal",
+    },
     "invert": {
         "help": "Draw dark characters on a light background, or light ones.",
         "show_default": "by the terminal's background",
@@ -195,11 +263,13 @@ _OVERRIDES: Final[dict[str, dict[str, Any]]] = {
         "shell_complete": None,
         "default": "auto",
         "show_default": True,
-        "help": "Colour: none, html (an HTML document), escape codes for 24-bit colours (ansi), 256 or 16 colours (ansi256, "
-        "ansi16), or auto: what the terminal can show.",
+        "help": (
+            "Colour: none, html (an HTML document), escape codes for 24-bit colours (ansi), 256 or"
+            " 16 colours (ansi256, ansi16), or auto: what the terminal can show."
+        ),
     },
 }
-"""Attributes of the options whose default depends on the terminal, by option name."""
+"""Attributes of the options with a default that depends on the terminal, by option name."""
 
 _PARAMETERS: Final = (
     *map(_parameter, OPTIONS.values()),
@@ -213,9 +283,16 @@ _PARAMETERS: Final = (
         metavar="FILE",
         type=click.Path(),
         callback=_output_file,
-        help="Write the art to FILE, whose suffix selects text without colours (.txt), text with escape codes for colours "
-        "(.ansi), an HTML document (.html) or a picture (.png, .svg). - is standard output.",
+        help=(
+            f"Write the art to FILE, whose suffix selects its form: {', '.join(_OUTPUT_FORMS)}."
+            " - is standard output."
+        ),
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per FILE, one per line, also for errors."),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object per FILE, one per line, also for errors.",
+    ),
     click.argument("names", metavar="[FILE]...", nargs=-1, type=click.Path()),
 )

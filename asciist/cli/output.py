@@ -1,4 +1,5 @@
-"""Input and output of the command: read images, print art and JSON, report errors, show upload progress."""
+"""Input and output of the command: read images, print art and JSON, report errors, show upload
+progress."""
 
 import json
 import os
@@ -7,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 
+from asciist.art.forms import Form
 from asciist.cli.fetching import fetch, is_url
-from asciist.cli.options import PICTURES
+from asciist.cli.options import form_of
 from asciist.cli.playing import play
 from asciist.errors import AsciistError, ServiceError
 from asciist.errors.sentences import printable
@@ -23,11 +25,21 @@ UNAVAILABLE: Final = 3
 INTERRUPTED: Final = 130
 
 _PROGRESS_DELAY_SECONDS: Final = 0.5
-"""Seconds before the progress of an upload is shown. Most uploads finish sooner, and their line would only flash."""
+"""Seconds before the progress of an upload is shown. Most uploads finish sooner, and their line
+would only flash."""
 _PROGRESS_INTERVAL_SECONDS: Final = 0.1
 
 _RESET: Final = "\x1b[0m"
-"""The escape code that ends all colours."""
+"""Escape code that resets all colours."""
+
+
+class Result(NamedTuple):
+    """The art of one image."""
+
+    fields: dict[str, Any]
+    """Fields that --json prints, including `art`, or `plays` and `frames` of an animation."""
+    picture: Callable[[Form], bytes]
+    """Returns the art in a form that is a picture. Raises AsciistError."""
 
 
 def fail(message: str) -> NoReturn:
@@ -41,13 +53,16 @@ def _report(message: str) -> None:
 
 
 def convert_each(
-    names: tuple[str, ...], convert: Callable[[str, bytes], dict[str, Any]], *, as_json: bool, output: Path | None
+    names: tuple[str, ...],
+    convert: Callable[[str, bytes], Result],
+    *,
+    as_json: bool,
+    output: Path | None,
 ) -> NoReturn:
     """Convert and print each file in turn, even if others fail; then exit with the highest status.
 
-    `convert` takes the name and the bytes of a file and returns the fields that --json prints, including `art`, or `plays` and
-    `frames` of an animation. It may raise AsciistError. Art is written to `output` instead of being printed, unless it is None;
-    the suffix selects its form.
+    `convert` takes the name and the bytes of a file, and may raise AsciistError. Art is written to
+    `output` instead of being printed, unless it is None; the suffix selects its form.
     """
     names = names or ("-",)
     status = 0
@@ -57,16 +72,17 @@ def convert_each(
             prefix = f"{printable_name(name)}: " if name != "-" or len(names) > 1 else ""
             try:
                 image = _read(name)
-                prefix = prefix if len(names) > 1 else ""  # it may be the options or the service that is wrong
+                # it may be the options or the service that is wrong
+                prefix = prefix if len(names) > 1 else ""
                 result = convert(name, image)
                 if as_json:
-                    _print(json.dumps({"file": name, **result}) + "\n")
+                    _print(json.dumps({"file": name, **result.fields}) + "\n")
                 elif output:
                     _write(_file(result, output), output)
                 else:
                     title = f"{separator}==> {printable_name(name)} <==\n" if len(names) > 1 else ""
                     _print(title)
-                    _show(result, is_only_file=len(names) == 1)
+                    _show(result.fields, is_only_file=len(names) == 1)
                     separator = "\n"
             except AsciistError as error:
                 status = max(status, UNAVAILABLE if isinstance(error, ServiceError) else FAILED)
@@ -75,8 +91,10 @@ def convert_each(
                 else:
                     _report(f"{prefix}{error.public_message}")
     except OSError as error:  # from standard output: any other OSError has become an AsciistError
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail too
-        if not isinstance(error, BrokenPipeError):  # a broken pipe means that the reader (head, less) has stopped reading
+        # so that the flush at exit does not fail too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # a broken pipe means that the reader (head, less) has stopped reading
+        if not isinstance(error, BrokenPipeError):
             fail(f"cannot write to standard output: {error.strerror}")
     raise SystemExit(status)
 
@@ -103,17 +121,10 @@ def _read_file(name: str) -> tuple[str, bytes]:
     return source, image
 
 
-def _file(result: dict[str, Any], output: Path) -> bytes:
-    """Return art as a file with the suffix of `output`. Raises UndrawableArtError."""
-    suffix = output.suffix.lower()
-    if suffix not in PICTURES:
-        return _text(result).encode()
-    from asciist import pictures
-
-    if "frames" in result:
-        frames = ((frame["art"], frame["milliseconds"]) for frame in result["frames"])
-        return b"".join(pictures.moving_png(frames, plays=result["plays"], is_light=result["invert"]))
-    return b"".join(pictures.file(result["art"], suffix.removeprefix("."), is_light=result["invert"]))
+def _file(result: Result, output: Path) -> bytes:
+    """Return art as a file with the suffix of `output`. Raises AsciistError."""
+    form = form_of(output)
+    return result.picture(form) if form.is_picture else _text(result.fields).encode()
 
 
 def _write(content: bytes, output: Path) -> None:
@@ -128,26 +139,27 @@ def _print(text: str) -> None:
         print(text, end="", flush=True)
     except UnicodeEncodeError as error:
         raise AsciistError(
-            f"standard output uses {sys.stdout.encoding}, which lacks characters of this art: try PYTHONIOENCODING=utf-8"
+            f"standard output uses {sys.stdout.encoding}, which lacks characters of this art: try"
+            " PYTHONIOENCODING=utf-8"
         ) from error
 
 
-def _show(result: dict[str, Any], *, is_only_file: bool) -> None:
-    """Print art. An animation is played on a terminal, once if there are other files."""
-    if "frames" in result and sys.stdout.isatty():
-        play(result["frames"], _print, plays=result["plays"] if is_only_file else 1)
+def _show(fields: dict[str, Any], *, is_only_file: bool) -> None:
+    """Print art. On a terminal, an animation plays, once if there are other files."""
+    if "frames" in fields and sys.stdout.isatty():
+        play(fields["frames"], _print, plays=fields["plays"] if is_only_file else 1)
     else:
-        _print(_text(result))
+        _print(_text(fields))
 
 
-def _text(result: dict[str, Any]) -> str:
-    """Return art as text. The frames of an animation have form feeds between."""
-    frames = result.get("frames", [result])
+def _text(fields: dict[str, Any]) -> str:
+    """Return art as text. Form feeds separate the frames of an animation."""
+    frames = fields.get("frames", [fields])
     return "\f\n".join(f"{_with_reset(frame['art'])}\n" for frame in frames)
 
 
 def _with_reset(art: str) -> str:
-    """Return art after which the terminal has its own colours again, as the service's always has."""
+    """Return art followed by a reset of the terminal's colours, like the service's."""
     return art if "\x1b" not in art or art.endswith(_RESET) else art + _RESET
 
 
@@ -158,7 +170,8 @@ def printable_name(name: str) -> str:
 
 @contextmanager
 def upload_progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a callback that shows an upload's progress on one terminal line, erased at the end; None without a terminal."""
+    """Yield a callback that shows an upload's progress on one terminal line, erased at the end;
+    None without a terminal."""
     if not sys.stderr or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield None
         return
@@ -175,7 +188,8 @@ def upload_progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
         is_shown, next_update = True, time.monotonic() + _PROGRESS_INTERVAL_SECONDS
         sent = f"{100 * sent_bytes // total_bytes}% of {total_bytes / 1e6:.1f} MB sent"
         text = f"asciist: {'waiting for the art' if is_last else sent}: {printable_name(name)}"
-        # Line wrapping is off (?7l), so that a long name is cut off: a second line would not be erased.
+        # Line wrapping is off (?7l), so that a long name is cut off: a second line would not be
+        # erased.
         print(f"\r\x1b[?7l{text}\x1b[K\x1b[?7h", end="", file=sys.stderr, flush=True)
 
     try:

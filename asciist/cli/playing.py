@@ -15,14 +15,18 @@ _ERASE_REST: Final = "\x1b[K"
 
 
 def play(frames: Sequence[dict[str, Any]], write: Callable[[str], None], *, plays: int) -> None:
-    """Show the frames, with `art` and `milliseconds` each, `plays` times or, if that is 0, until Ctrl-C.
+    """Show the frames, with `art` and `milliseconds` each, `plays` times or, if that is 0, until
+    Ctrl-C.
 
-    Only lines that change are written. At the end, also by Ctrl-C, the frame stays, with the cursor below it and visible again.
-    Raises AsciistError if the terminal has too few lines.
+    Only changed lines are written. At the end, and after Ctrl-C, the frame stays, and the cursor is
+    visible below it. Raises AsciistError if the terminal has too few lines.
     """
     height = frames[0]["art"].count("\n") + 1
     if height >= shutil.get_terminal_size().lines:
-        raise AsciistError(f"the terminal has too few lines for an animation of {height}: choose a smaller --height")
+        raise AsciistError(
+            f"the terminal has too few lines for an animation of {height}: choose a smaller"
+            " --height"
+        )
     shown: list[str] = []
     due = time.monotonic()
     try:
@@ -32,14 +36,16 @@ def play(frames: Sequence[dict[str, Any]], write: Callable[[str], None], *, play
                 lines = frame["art"].split("\n")
                 write("".join(_changes(shown, lines)))
                 shown = lines
-                due = max(due + frame["milliseconds"] / 1000, time.monotonic())  # after a pause, frames do not hurry
+                # after a pause, frames do not hurry
+                due = max(due + frame["milliseconds"] / 1000, time.monotonic())
                 time.sleep(max(0.0, due - time.monotonic()))
     finally:
         write(_SHOW_CURSOR)
 
 
 def _changes(shown: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
-    """Yield what replaces each line that has changed, with the cursor on the line below all of them before and after."""
+    """Yield the text that replaces each changed line. The cursor is below all lines before and
+    after it."""
     for number, line in enumerate(lines):
         if shown[number : number + 1] != [line]:
             up = len(lines) - number

@@ -1,4 +1,4 @@
-"""The colour of the terminal's background, which the terminal is asked for."""
+"""The background colour of the terminal, obtained by querying it."""
 
 import os
 import re
@@ -8,24 +8,29 @@ import time
 from typing import Final
 
 _TIMEOUT_SECONDS: Final = 0.2
-"""Seconds to wait for the terminal's answer. A local one takes about a millisecond, a remote one a round trip more."""
+"""Seconds to wait for the terminal's answer. A local one takes about a millisecond, a remote one a
+round trip more."""
 
 _ASK: Final = b"\x1b]11;?\x1b\\\x1b[c"
-"""Questions for the background (OSC 11 of xterm) and for the kind of terminal (DA1 of ECMA-48). Every terminal answers the
-second, so one that does not know the first is not waited for."""
+"""Queries for the background (OSC 11 of xterm) and for the kind of terminal (DA1 of ECMA-48). Every
+terminal answers the second, so an unsupported first query causes no wait."""
 
-_BACKGROUND: Final = re.compile(rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})")
+_BACKGROUND: Final = re.compile(
+    rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})"
+)
 _LAST_ANSWER: Final = re.compile(rb"\x1b\[\?[0-9;]*c")
 _MAX_ANSWER_BYTES: Final = 1000
 
 _LIGHT_COLOURS: Final = ("7", "9", "10", "11", "12", "13", "14", "15")
-"""Colours in COLORFGBG that are light: white, and the bright ones but grey."""
+"""Light colours in COLORFGBG: white, and the bright colours except grey."""
 
 
 def is_background_light() -> bool | None:
-    """Return whether the terminal of standard output has a light background; None if there is no terminal, or it does not say.
+    """Return True if the terminal of standard output has a light background; None without a
+    terminal, or if the colour is unknown.
 
-    COLORFGBG, which some terminals set, is believed. Others are asked, which takes at most 0.2 s.
+    The variable COLORFGBG, set by some terminals, takes precedence. Other terminals are queried,
+    which takes at most 0.2 s.
     """
     if not sys.stdout or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         return None
@@ -36,12 +41,14 @@ def is_background_light() -> bool | None:
     if colour is None:
         return None
     red, green, blue = (int(digits, 16) / (16 ** len(digits) - 1) for digits in colour.groups())
-    is_light: bool = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5  # Rec. 601 luma, as for images
+    # Rec. 601 luma, as for images
+    is_light: bool = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
     return is_light
 
 
 def _answer() -> bytes:
-    """Ask the terminal, and return what it answers in time; empty if it cannot be asked."""
+    """Query the terminal, and return its answer; empty if it cannot be queried or does not answer
+    in time."""
     try:
         import termios
         import tty
@@ -50,8 +57,8 @@ def _answer() -> bytes:
     except (ImportError, OSError):
         return b""
     try:
-        # A background process would be stopped, and what the user has typed ahead would be lost. Another terminal than the
-        # controlling one raises OSError.
+        # A background process would be stopped, and what the user has typed ahead would be lost.
+        # Another terminal than the controlling one raises OSError.
         if os.tcgetpgrp(terminal) != os.getpgrp() or _is_readable(terminal, 0):
             return b""
         before = termios.tcgetattr(terminal)

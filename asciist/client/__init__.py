@@ -6,18 +6,18 @@
 
     from asciist.client import convert, download
 
-    art = convert(Path("examples/cat.jpg").read_bytes(), width=60)
+    art = convert(Path("docs/examples/cat.jpg").read_bytes(), width=60)
     print(art.text)
     print(art.url)
     Path("cat.png").write_bytes(download(art, "png"))
 
-Calls block, and may be made from several threads at once; `asciist.client.aio` has the same calls for asyncio. Like `urllib`,
-the client uses the proxies set in the environment (`https_proxy`, `no_proxy`). `asciist convert` is this client with a terminal
-interface.
+Calls block, and may be made from several threads at once; `asciist.client.aio` has the same calls
+for asyncio. Like `urllib`, the client uses the proxies set in the environment (`https_proxy`,
+`no_proxy`). `asciist convert` is this client with a terminal interface.
 
-The server is not trusted. Its responses are bounded in bytes and in time, and no redirect is followed. Art and error messages
-are safe to print on a terminal: they contain printable text, and art also newlines and escape codes for colours (SGR).
-Everything else is an error.
+The server is not trusted. Its responses are bounded in bytes and in time, and no redirect is
+followed. Art and error messages are safe to print on a terminal: they contain printable text, and
+art also newlines and escape codes for colours (SGR). Everything else is an error.
 """
 
 import time
@@ -25,6 +25,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
+from asciist.client.ending import current
 from asciist.client.request import (
     DEFAULT_ATTEMPTS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -81,75 +82,107 @@ def convert(
 ) -> Art:
     """Send `image`, the bytes of an image file, to the service at `url` and return its art.
 
-    `options` are the conversion options by their API names, such as `width=60` (see `asciist.options`). The service's default
-    applies to an option that is missing or None. `timeout_seconds` limits the whole call: connecting, sending, waiting for the
-    response and reading it, and retries. Only the lookup of the host's name, and further addresses of a host that cannot be
-    reached, are not included. `on_progress` is called with the number of bytes sent so far and the total, before each block of
-    the body and once after the last.
+    `options` are the conversion options by their API names, such as `width=60` (see
+    `asciist.options`). The service's default applies to an option that is missing or None.
+    `timeout_seconds` limits the whole call: connecting, sending, waiting for the response and
+    reading it, and retries. Only the lookup of the host's name, and further addresses of a host
+    that cannot be reached, are not included. `on_progress` is called with the number of bytes sent
+    so far and the total, before each block of the body and once after the last.
 
-    If the service answers 503 or 429 with `Retry-After`, the call waits for as long as it says and sends the image again, up to
-    `attempts` times in all. It does not if that would take more than 10 seconds, or end after the time limit.
+    If the service answers 503 or 429 with `Retry-After`, the call waits for as long as it says and
+    sends the image again, up to `attempts` times in all. It does not if that would take more than
+    10 seconds, or end after the time limit.
 
-    Raises RejectedError if a retry cannot help: the service refuses the image or an option, or `url` is not an http
-    address. Raises ServiceError if a retry may help: the service cannot be reached, fails or sends an incomplete answer. It
-    is also raised if another server answers at `url`: with a redirect, which is not followed, with a response that is too
-    large, compressed or otherwise not the service's, or with text that is not safe on a terminal. Error messages are one line
-    of printable text.
+    Raises RejectedError if a retry cannot help: the service refuses the image or an option, or
+    `url` is not an http address. Raises ServiceError if a retry may help: the service cannot be
+    reached, fails or sends an incomplete answer. It is also raised if another server answers at
+    `url`: with a redirect, which is not followed, with a response that is too large, compressed or
+    otherwise not the service's, or with text that is not safe on a terminal. Error messages are one
+    line of printable text.
     """
 
     def convert_once(timeout_seconds: float) -> Art:
         from urllib.request import Request
 
         request = Request(  # noqa: S310 - `request_url` checks the scheme
-            request_url(url, options), data=_Body(image, on_progress), method="PUT", headers=headers_of(image, options)
+            request_url(url, options),
+            data=_Body(image, on_progress),
+            method="PUT",
+            headers=headers_of(image, options),
         )
         return _send(
-            url, request, timeout_seconds, max_response_bytes(options), lambda response: _art(url, request, response, options)
+            url,
+            request,
+            timeout_seconds,
+            max_response_bytes(options),
+            lambda response: _art(url, request, response, options),
         )
 
     return _with_retries(convert_once, timeout_seconds, attempts)
 
 
 def download(
-    art: Art, suffix: Suffix, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS, attempts: int = DEFAULT_ATTEMPTS
+    art: Art,
+    suffix: Suffix,
+    *,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    attempts: int = DEFAULT_ATTEMPTS,
 ) -> bytes:
-    """Return art as a file that the service makes, such as `png`; the text files are UTF-8.
+    """Return art as a file rendered by the service, such as `png`; text files are in UTF-8.
 
-    `timeout_seconds` and `attempts` are as for `convert`. The file is not checked: it is to be trusted as much as the server
-    is. In particular, `html`, `svg` and `ansi` of a hostile one may contain scripts or escape codes.
+    `timeout_seconds` and `attempts` are as for `convert`. The file is not checked, and only as
+    trustworthy as the server: `html`, `svg` and `ansi` of a hostile server may contain scripts or
+    escape codes.
 
-    Raises RejectedError if a retry cannot help: the service no longer has the art or cannot draw it, or there is no such file.
-    Raises ServiceError if a retry may help, as for `convert`.
+    Raises RejectedError if a retry cannot help: the service no longer has the art or cannot draw
+    it, or there is no such file. Raises ServiceError if a retry may help, as for `convert`.
     """
     url = file_url(art.url, suffix)
 
     def download_once(timeout_seconds: float) -> bytes:
         from urllib.request import Request
 
-        request = Request(url, headers=headers_of_download())  # noqa: S310 - `file_url` checks the scheme
-        return _send(url, request, timeout_seconds, MAX_FILE_BYTES, lambda response: _file(url, request, response))
+        # `file_url` checks the scheme.
+        request = Request(url, headers=headers_of_download())  # noqa: S310
+        return _send(
+            url,
+            request,
+            timeout_seconds,
+            MAX_FILE_BYTES,
+            lambda response: _file(url, request, response),
+        )
 
     return _with_retries(download_once, timeout_seconds, attempts)
 
 
-def _with_retries(call: Callable[[float], _Answer], timeout_seconds: float, attempts: int) -> _Answer:
-    """Return what `call` returns, which gets the seconds that are left, and retry as long as the service asks for it."""
+def _with_retries(
+    call: Callable[[float], _Answer], timeout_seconds: float, attempts: int
+) -> _Answer:
+    """Return the result of `call`, which receives the remaining seconds; retry as long as the
+    service asks for it."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         attempts -= 1
         try:
             return call(deadline - time.monotonic())
         except ServiceError as error:
-            seconds = seconds_to_retry(error, attempts_left=attempts, seconds_left=deadline - time.monotonic())
+            seconds = seconds_to_retry(
+                error, attempts_left=attempts, seconds_left=deadline - time.monotonic()
+            )
             if seconds is None:
                 raise
-        time.sleep(seconds)
+        current().sleep(seconds)
 
 
 def _send(
-    url: str, request: "Request", timeout_seconds: float, max_bytes: int, read: Callable[["HTTPResponse"], _Answer]
+    url: str,
+    request: "Request",
+    timeout_seconds: float,
+    max_bytes: int,
+    read: Callable[["HTTPResponse"], _Answer],
 ) -> _Answer:
-    """Send a request and return what `read` makes of the response. Raises ServiceError for what goes wrong on the way."""
+    """Send a request and return `read`'s result for the response. Raises ServiceError if the
+    exchange fails."""
     from http.client import HTTPException, IncompleteRead
     from urllib.error import URLError
 
@@ -158,7 +191,8 @@ def _send(
     try:
         with opener(max_bytes).open(request, timeout=timeout_seconds) as response:
             return read(response)
-    # The errors have no cause (`from None`), because a traceback would print what the server sent, with control characters.
+    # The errors have no cause (`from None`), because a traceback would print what the server sent,
+    # with control characters.
     except URLError as error:
         raise ServiceError(unreachable(url, _reason(error.reason))) from None
     except OSError as error:
@@ -166,13 +200,18 @@ def _send(
     except (IncompleteRead, UnicodeDecodeError) as error:
         raise ServiceError(f"incomplete response from {url}", detail=quoted(repr(error))) from None
     except HTTPException as error:
-        raise ServiceError(f"{url} did not send a valid HTTP response", detail=quoted(repr(error))) from None
+        raise ServiceError(
+            f"{url} did not send a valid HTTP response", detail=quoted(repr(error))
+        ) from None
     except ResponseTooLargeError:
-        raise ServiceError(f"the response from {url} is larger than {max_bytes / 1e6:.0f} MB") from None
+        raise ServiceError(
+            f"the response from {url} is larger than {max_bytes / 1e6:.0f} MB"
+        ) from None
 
 
 class _Body(BytesIO):
-    """A request body that reports progress: http.client reads a block only after it has sent the previous one."""
+    """A request body that reports progress: http.client reads a block only after it has sent the
+    previous one."""
 
     def __init__(self, image: bytes, on_progress: Callable[[int, int], None] | None) -> None:
         super().__init__(image)
@@ -186,8 +225,15 @@ class _Body(BytesIO):
 
 
 def _art(url: str, request: "Request", response: "HTTPResponse", options: Options) -> Art:
-    """Return the art in `response`. Raises RejectedError or ServiceError if the response is anything else."""
-    head = Head(url=url, request_url=request.full_url, options=options, status=response.status, headers=response.headers)
+    """Return the art in `response`. Raises RejectedError or ServiceError if the response is
+    anything else."""
+    head = Head(
+        url=url,
+        request_url=request.full_url,
+        options=options,
+        status=response.status,
+        headers=response.headers,
+    )
     if not head.has_art:
         raise head.error(_read(response, MAX_ERROR_BYTES) if head.has_sentence else b"")
     head.art_url()  # before the body is read
@@ -195,15 +241,23 @@ def _art(url: str, request: "Request", response: "HTTPResponse", options: Option
 
 
 def _file(url: str, request: "Request", response: "HTTPResponse") -> bytes:
-    """Return the file in `response`. Raises RejectedError or ServiceError if the response is anything else."""
-    head = Head(url=url, request_url=request.full_url, options={}, status=response.status, headers=response.headers)
+    """Return the file in `response`. Raises RejectedError or ServiceError if the response is
+    anything else."""
+    head = Head(
+        url=url,
+        request_url=request.full_url,
+        options={},
+        status=response.status,
+        headers=response.headers,
+    )
     if not head.has_file:
         raise head.error(_read(response, MAX_ERROR_BYTES) if head.has_sentence else b"")
     return _read(response)
 
 
 def _read(response: "HTTPResponse", max_bytes: int | None = None) -> bytes:
-    """Return the body, or its first part if it has more than `max_bytes`. Raises IncompleteRead if it ends early.
+    """Return the body, or its first part if it has more than `max_bytes`. Raises IncompleteRead if
+    it ends early.
 
     `read` of HTTPResponse would allocate as many bytes as the server announces.
     """

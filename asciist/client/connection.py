@@ -1,4 +1,4 @@
-"""HTTP connections for a server that is not trusted: what it sends is bounded in bytes, and how long it takes in seconds."""
+"""HTTP connections to an untrusted server: its responses are bounded in bytes, and in seconds."""
 
 import time
 from collections.abc import Callable
@@ -10,39 +10,57 @@ from socket import socket
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, UnknownHandler
+from urllib.request import (
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
 
+from asciist.client.ending import current
 from asciist.client.response import MAX_RESPONSE_BYTES
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _MAX_CONNECT_SECONDS: Final = 10
-"""Maximum seconds to connect to one address of the host: time for three attempts on a network that loses packets."""
+"""Maximum seconds to connect to one address of the host: time for three attempts on a network that
+loses packets."""
 
 
 class ResponseTooLargeError(Exception):
-    """The response has more bytes than the opener allows."""
+    """The response is larger than the opener allows."""
 
 
 @cache
 def opener(max_response_bytes: int = MAX_RESPONSE_BYTES) -> OpenerDirector:
-    """Return an opener that uses proxies as `urlopen` does. A response has at most `max_response_bytes`, with its head.
+    """Return an opener that uses proxies like `urlopen`. A response has at most
+    `max_response_bytes`, including its head.
 
-    Unlike `urlopen`, it does not follow redirects, raises no error for a status such as 404, and can read a response that the
-    service sends before it has received the whole body. The timeout of `open` is that of the whole exchange. `open` and reading
-    the response may raise OSError, HTTPException and ResponseTooLargeError.
+    Unlike `urlopen`, it does not follow redirects, raises no error for a status such as 404, and
+    can read a response that arrives before the whole body is sent. The timeout of `open` covers the
+    whole exchange. `open` and reading the response may raise OSError, HTTPException and
+    ResponseTooLargeError.
     """
     director = OpenerDirector()
-    for handler in (_Proxies(), _Plain(max_response_bytes), _Secure(max_response_bytes), UnknownHandler()):
+    for handler in (
+        _Proxies(),
+        _Plain(max_response_bytes),
+        _Secure(max_response_bytes),
+        UnknownHandler(),
+    ):
         director.add_handler(handler)
     return director
 
 
 class _Incoming(RawIOBase):
-    """The bytes that a socket receives, of which there are at most `max_bytes`."""
+    """The bytes received by a socket, at most `max_bytes`."""
 
-    def __init__(self, connection: socket, seconds_left: Callable[[], float], max_bytes: int) -> None:
+    def __init__(
+        self, connection: socket, seconds_left: Callable[[], float], max_bytes: int
+    ) -> None:
         self._socket = connection
         self._stream = connection.makefile("rb", buffering=0)
         self._seconds_left = seconds_left
@@ -64,12 +82,13 @@ class _Incoming(RawIOBase):
         super().close()
 
     def makefile(self, _mode: str) -> BufferedReader:
-        """Return the stream that HTTPResponse asks a socket for."""
+        """Return the stream that HTTPResponse requests from a socket."""
         return BufferedReader(self)
 
 
 class _Connection(HTTPConnection):
-    """A connection for one request. `timeout` is the maximum of seconds from now to the end of the response."""
+    """A connection for one request. `timeout` is the time, in seconds, from now to the end of the
+    response."""
 
     def __init__(self, host: str, *, timeout: float, max_response_bytes: int) -> None:
         super().__init__(host, timeout=min(timeout, _MAX_CONNECT_SECONDS))
@@ -81,9 +100,14 @@ class _Connection(HTTPConnection):
         incoming = _Incoming(connection, self._seconds_left, self._max_response_bytes)
         return HTTPResponse(incoming, *arguments, **options)  # type: ignore[arg-type] # not a socket, but has its `makefile`
 
+    def connect(self) -> None:
+        super().connect()
+        current().watch(self.sock)
+
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         self.connect()
-        # A service that refuses an image early (413) closes the connection; its answer can still be read.
+        # A service that refuses an image early (413) closes the connection; its answer can still be
+        # read.
         with suppress(BrokenPipeError, ConnectionResetError):
             super().endheaders(message_body, encode_chunked=encode_chunked)
 
@@ -132,5 +156,6 @@ class _Proxies(ProxyHandler):
         except ValueError:
             is_address = False
         if not is_address:
-            raise URLError("the address of the proxy in the environment is invalid")  # which may contain a password
+            # which may contain a password
+            raise URLError("the address of the proxy in the environment is invalid")
         return response

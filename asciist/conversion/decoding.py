@@ -1,4 +1,5 @@
-"""Decode an opened image to brightness, and to colour if the options ask for it, composited over a ground.
+"""Decode an opened image to brightness, and to colour if the options ask for it, composited over a
+ground.
 
 A JPEG is decoded at a reduced size, near the one needed; other formats are decoded at full size.
 """
@@ -44,20 +45,25 @@ class DecodedImage:
     luma: Image.Image
     """Rec. 601 luma, mode L. For a JPEG, it may be smaller than the size in the header."""
     box: Box
-    """The part of `luma` that the art shows: a reduced decode rounds the size up to whole pixels, and `cover` crops."""
+    """The part of `luma` shown by the art: a reduced decode rounds the size up to whole pixels, and
+    `cover` crops."""
     colour: Image.Image | None
-    """Mode RGB; its size may differ from that of `luma`. None if the image has no colour or the options ask for none."""
+    """Mode RGB; its size may differ from that of `luma`. None if the image has no colour or the
+    options ask for none."""
     colour_box: Box
-    """The part of `colour` that the art shows."""
+    """The part of `colour` shown by the art."""
     adjustment: Sequence[int] | None = None
-    """The level that `brightness` and `contrast` make of each one of a sample, 0 to 255; None if they change nothing."""
+    """Adjusted level for each level of a sample, 0 to 255, from `brightness` and `contrast`; None
+    if they change nothing."""
     paper: Image.Image | None = None
-    """The level of the paper across `box`, as `lighting.paper_of` returns it, if samples of `luma` are to be evened out."""
+    """Level of the paper across `box`, from `lighting.paper_of`, if samples of `luma` are to be
+    evened out."""
 
     def by_strongest_channel(self, *, invert: bool) -> Self:
-        """The image with its largest channel (with `invert`, the smallest) in place of luma.
+        """Return the image with its largest channel (with `invert`, the smallest) in place of luma.
 
-        A coloured character shows it by its density, and the rest by its colour: pure blue is as dense as white.
+        The density of a coloured character shows this channel, and its colour the rest: pure blue
+        is as dense as white.
         """
         if self.colour is None:
             return self
@@ -70,8 +76,10 @@ class DecodedImage:
         return self._sample(self.luma, self.box, columns, rows, resample, reducing_gap=REDUCING_GAP)
 
     def mean_luma(self, columns: int, rows: int) -> Image.Image:
-        """The mean luma of each of (columns x rows) parts of the upright image, mode L. Imports numpy."""
-        from asciist.conversion import enlarging  # noqa: PLC0415 - imports numpy, which not every style needs
+        """The mean luma of each of (columns x rows) parts of the upright image, mode L. Imports
+        numpy."""
+        # Imports numpy, which not every style needs.
+        from asciist.conversion import enlarging  # noqa: PLC0415
 
         samples = enlarging.enlarge(self.luma, self.header.as_stored(columns, rows), self.box)
         if samples is None:
@@ -81,7 +89,9 @@ class DecodedImage:
     def sample_colour(self, columns: int, rows: int) -> Image.Image:
         """The mean colour of each of (columns x rows) parts of the upright image, mode RGB."""
         if self.colour is None:
-            return self._sample(self.luma, self.box, columns, rows, Image.Resampling.BOX).convert("RGB")
+            return self._sample(self.luma, self.box, columns, rows, Image.Resampling.BOX).convert(
+                "RGB"
+            )
         return self._sample(self.colour, self.colour_box, columns, rows, Image.Resampling.BOX)
 
     def _sample(
@@ -95,7 +105,9 @@ class DecodedImage:
         reducing_gap: float | None = None,
     ) -> Image.Image:
         # Turn the samples and not the image, a copy of which would take more memory.
-        samples = pixels.resize(self.header.as_stored(columns, rows), resample, box=box, reducing_gap=reducing_gap)
+        samples = pixels.resize(
+            self.header.as_stored(columns, rows), resample, box=box, reducing_gap=reducing_gap
+        )
         return self._upright(samples)
 
     def _upright(self, samples: Image.Image) -> Image.Image:
@@ -108,7 +120,8 @@ class DecodedImage:
 
 
 def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -> DecodedImage:
-    """Decode with at least `samples_per_column` pixels for each column of the art, if the image has them.
+    """Decode with at least `samples_per_column` pixels for each column of the art, if the image has
+    them.
 
     With `evens_light`, a page in uneven light is evened out, unless the options ask for colour.
 
@@ -116,7 +129,8 @@ def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -
     """
     source, header = opened.source, opened.header
     columns, rows = header.uncropped_grid(opened.options)
-    # Rows are twice as tall as columns are wide, so the same number of samples is the lower bound in both directions.
+    # Rows are twice as tall as columns are wide, so the same number of samples is the lower bound
+    # in both directions.
     wanted = header.as_stored(columns * samples_per_column, rows * samples_per_column)
     in_colour = opened.options.color != "none"
     if opened.container.lacks_pixels:
@@ -132,10 +146,14 @@ def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -
         evens_light &= not in_colour and not source.has_transparency_data  # a ground is not paper
         if image.luma is not source:
             source.close()  # frees its pixels, which the caller's reference would keep
-        return replace(image, paper=lighting.paper_of(image.luma, image.box)) if evens_light else image
+        return (
+            replace(image, paper=lighting.paper_of(image.luma, image.box)) if evens_light else image
+        )
 
 
-def compose(source: Image.Image, header: ImageHeader, options: ConversionOptions, ground: Colour, box: Box) -> DecodedImage:
+def compose(
+    source: Image.Image, header: ImageHeader, options: ConversionOptions, ground: Colour, box: Box
+) -> DecodedImage:
     """Composite the pixels of a loaded image, or of a loaded frame, over a ground.
 
     `box` is the part of `source` that the image fills. The result may share the pixels of `source`.
@@ -157,11 +175,14 @@ def compose(source: Image.Image, header: ImageHeader, options: ConversionOptions
     )
 
 
-def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int], *, in_colour: bool) -> Box:
-    """Set up a JPEG to be decoded at 1/2, 1/4 or 1/8 of its size, but no smaller than `wanted`, from the scans that it needs.
+def _reduce_jpeg(
+    source: ImageFile, container: Container, wanted: tuple[int, int], *, in_colour: bool
+) -> Box:
+    """Set up a JPEG for decoding at 1/2, 1/4 or 1/8 of its size, but no smaller than `wanted`, from
+    the necessary scans.
 
-    libjpeg scales inside the inverse transform. Images in other formats are not changed. Returns the box of the decoded pixels
-    that the image fills.
+    libjpeg scales inside the inverse transform. Images in other formats are not changed. Returns
+    the box of the decoded pixels that the image fills.
     """
     whole = (0.0, 0.0, float(source.width), float(source.height))
     draft = source.draft("RGB" if in_colour else "L", wanted)
@@ -169,17 +190,19 @@ def _reduce_jpeg(source: ImageFile, container: Container, wanted: tuple[int, int
         return whole
     box = draft[1]
     reduction = round(whole[2] / box[2])
-    pillow_internals.replace_data(source, container.reduced_jpeg(reduction=reduction, in_colour=in_colour))
+    pillow_internals.replace_data(
+        source, container.reduced_jpeg(reduction=reduction, in_colour=in_colour)
+    )
     return box
 
 
 def _pixels_of(grid: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of (columns, rows) of characters, in the widths of one."""
+    """Return the width and height of (columns, rows) of characters, in character widths."""
     return grid[0], 2 * grid[1]
 
 
 def _cropped(box: Box, shape: tuple[int, int]) -> Box:
-    """The largest part of `box` with the aspect ratio of `shape` (width, height), from its middle."""
+    """Return the largest centred part of `box` with the aspect ratio of `shape` (width, height)."""
     left, upper, right, lower = box
     width, height = right - left, lower - upper
     cropped_width = min(width, height * shape[0] / shape[1])
@@ -189,7 +212,8 @@ def _cropped(box: Box, shape: tuple[int, int]) -> Box:
 
 
 def ground_for(source: Image.Image, options: ConversionOptions) -> Colour:
-    """The colour of the option `background`, `#rrggbb`, or the one that suits the loaded image and its art."""
+    """Return the colour of the option `background`, `#rrggbb`, or the one that suits the loaded
+    image and its art."""
     if not source.has_transparency_data:
         return BLACK
     if options.background == AUTO:
@@ -200,10 +224,13 @@ def ground_for(source: Image.Image, options: ConversionOptions) -> Colour:
 
 
 def _colour(source: Image.Image, ground: Colour, across: int, down: int) -> Image.Image:
-    """`source` over `ground` in mode RGB, each (across x down) pixels averaged into one."""
+    """Return `source` over `ground` in mode RGB, with each (across x down) pixels averaged into
+    one."""
     reduced = Image.new("RGB", (-(-source.width // across), -(-source.height // down)))
     for left, top, tile in _tiles(source, across, down):
-        reduced.paste(_colour_over(tile, ground).reduce((across, down)), (left // across, top // down))
+        reduced.paste(
+            _colour_over(tile, ground).reduce((across, down)), (left // across, top // down)
+        )
     return reduced
 
 
@@ -214,7 +241,8 @@ def _colour_over(tile: Image.Image, ground: Colour) -> Image.Image:
 
 
 def _luma(source: Image.Image, ground: Colour) -> Image.Image:
-    """`source` in mode L, over `ground`. Luma is linear: the luma of a mixture of colours is the mixture of their luma."""
+    """Return `source` in mode L, over `ground`. Luma is linear: the luma of a mixture of colours is
+    the mixture of their luma."""
     below = luma_of(ground)
     transparency = source.info.get("transparency")
     match source.mode:
@@ -223,7 +251,9 @@ def _luma(source: Image.Image, ground: Colour) -> Image.Image:
         case "P":
             return source.point(_palette_luma(source, below), "L")
         case "L" | "1" if transparency is not None:
-            return source.point([below if level == transparency else level for level in range(256)], "L")
+            return source.point(
+                [below if level == transparency else level for level in range(256)], "L"
+            )
         case "1" | "RGB" if transparency is None:
             return source.convert("L")
         case _:
@@ -234,7 +264,8 @@ def _luma(source: Image.Image, ground: Colour) -> Image.Image:
 
 
 def _luma_over(tile: Image.Image, below: int) -> Image.Image:
-    """Convert a tile in one of the modes that need intermediate copies. `below` is the luma of the ground."""
+    """Convert a tile in one of the modes that need intermediate copies. `below` is the luma of the
+    ground."""
     transparency = tile.info.get("transparency")
     match tile.mode:
         case "I;16" | "I;16B":
@@ -255,18 +286,25 @@ def _levels_of_16_bits(transparency: int | None, below: int) -> list[int]:
     return levels
 
 
-def _tiles(source: Image.Image, across: int = 1, down: int = 1) -> Iterator[tuple[int, int, Image.Image]]:
-    """Yield (left, top, tile), so that intermediate copies are small. Tiles begin at multiples of `across` and `down`."""
+def _tiles(
+    source: Image.Image, across: int = 1, down: int = 1
+) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yield (left, top, tile), so that intermediate copies are small. Tiles begin at multiples of
+    `across` and `down`."""
     step_across = across * max(1, min(source.width, TILE_PIXELS // down) // across)
     step_down = down * max(1, TILE_PIXELS // (step_across * down))
     for top in range(0, source.height, step_down):
         for left in range(0, source.width, step_across):
-            right, bottom = min(left + step_across, source.width), min(top + step_down, source.height)
+            right, bottom = (
+                min(left + step_across, source.width),
+                min(top + step_down, source.height),
+            )
             yield left, top, source.crop((left, top, right, bottom))
 
 
 def _pasted(source: Image.Image, ground: Image.Image) -> Image.Image:
-    """`ground` with `source`, which has an alpha channel, over it. As its own mask, it needs no copy of the channel."""
+    """Return `ground` with `source`, which has an alpha channel, over it. As its own mask, `source`
+    needs no copy of the channel."""
     ground.paste(source.convert(ground.mode), mask=source)
     return ground
 
@@ -283,4 +321,7 @@ def _palette_luma(source: Image.Image, below: int) -> list[int]:
         alpha = bytes(0 if entry == transparency else 255 for entry in range(256))
     else:
         alpha = (transparency or b"").ljust(256, b"\xff")
-    return [round((level * opacity + below * (255 - opacity)) / 255) for level, opacity in zip(luma, alpha, strict=False)]
+    return [
+        round((level * opacity + below * (255 - opacity)) / 255)
+        for level, opacity in zip(luma, alpha, strict=False)
+    ]

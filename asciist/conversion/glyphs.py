@@ -1,7 +1,7 @@
 """The glyphs of printable ASCII, from the table that `tools/glyph-bank` generates and documents.
 
-All numbers are integers stored as floating point, small enough that no sum is rounded, whatever the order of summation. The
-art therefore does not depend on the library that multiplies the matrices.
+All numbers are integers stored as floating point, small enough that no sum is rounded, whatever the
+order of summation. The art therefore does not depend on the library that multiplies the matrices.
 """
 
 import pkgutil
@@ -25,8 +25,8 @@ _MATCHERS: Final = 2
 """Sets of weights in the table; see `Preset.matcher` in `structure`."""
 
 _GLYPHS_AT_ONCE: Final = 16
-"""The weights are padded to a multiple of this many glyphs, which fill a vector register of 512 bits. That saves a tenth of the
-time of the matrix product and of the search for the maximum."""
+"""The weights are padded to a multiple of this many glyphs, which fill a vector register of 512
+bits. That saves a tenth of the time of the matrix product and of the search for the maximum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,11 @@ class GlyphBank:
     coverage: NDArray[np.float64]
     """(glyphs, 8): coverage, 0 to 1020, of each eighth of the cell (two across, four down)."""
     weights: NDArray[np.float32]
-    """(matchers, 34, glyphs): weights of the 32 samples of a cell (0 to 255, by row), the mean around it and the constant 1.
+    """(matchers, 34, glyphs): weights of the 32 samples of a cell (0 to 255, by row), the mean
+    around it and the constant 1.
 
-    `restricted_to` appends copies of the first glyph. They are never chosen, because the first of equally near glyphs is.
+    `restricted_to` appends copies of the first glyph. They are never chosen, because the first of
+    equally near glyphs is.
     """
 
     @cached_property
@@ -71,15 +73,22 @@ class GlyphBank:
 def glyph_bank() -> GlyphBank:
     """The glyph bank for all `CHARACTERS`."""
     table = pkgutil.get_data(__package__, "glyphs.bin")
-    assert table is not None, "the package has no data"  # noqa: S101 - None only for loaders without files
+    # None only for loaders without files.
+    assert table is not None, "the package has no data"  # noqa: S101
     glyphs, samples = len(CHARACTERS), COLUMNS * ROWS
     shape = (_MATCHERS, samples + 1, glyphs)
     coverage = np.frombuffer(table, "u1", count=glyphs * samples)
     weights = np.frombuffer(table, "<i2", count=int(np.prod(shape)), offset=coverage.nbytes)
-    bias = np.frombuffer(table, "<i4", count=_MATCHERS * glyphs, offset=coverage.nbytes + weights.nbytes)
+    bias = np.frombuffer(
+        table, "<i4", count=_MATCHERS * glyphs, offset=coverage.nbytes + weights.nbytes
+    )
     return GlyphBank(
         characters=np.frombuffer(CHARACTERS.encode("ascii"), np.uint8),
         samples=coverage.reshape(glyphs, samples),
-        coverage=coverage.reshape(glyphs, 4, ROWS // 4, 2, COLUMNS // 2).sum((2, 4), dtype=np.float64).reshape(glyphs, 8),
-        weights=np.concatenate([weights.reshape(shape), bias.reshape(_MATCHERS, 1, glyphs)], axis=1, dtype=np.float32),
+        coverage=coverage.reshape(glyphs, 4, ROWS // 4, 2, COLUMNS // 2)
+        .sum((2, 4), dtype=np.float64)
+        .reshape(glyphs, 8),
+        weights=np.concatenate(
+            [weights.reshape(shape), bias.reshape(_MATCHERS, 1, glyphs)], axis=1, dtype=np.float32
+        ),
     )

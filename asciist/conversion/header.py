@@ -1,9 +1,10 @@
-"""Properties of an image that are known before it is decoded."""
+"""Properties of an image known before decoding."""
 
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
+from asciist.formats import ImageFormat
 from asciist.options import ConversionOptions
 
 TRANSPOSED: Final = frozenset({5, 6, 7, 8})
@@ -13,18 +14,18 @@ GREY_MODES: Final = frozenset({"1", "L", "LA", "I;16", "I;16B"})
 """Pillow's modes for images without colour."""
 
 _MAX_COLOUR_REDUCTION: Final = 64
-"""Maximum pixels, in each direction, that are averaged into one before sampling. Larger groups would need larger tiles."""
+"""Maximum pixels, in each direction, averaged into one before sampling. Larger groups would need
+larger tiles."""
 
 _FEW_SAMPLES: Final = 4
-"""Samples across a cell up to which there are two pixels for each. With more, that would take too much memory."""
+"""Maximum samples across a cell with two pixels for each. More would take too much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageHeader:
-    """Properties of an image that are known before it is decoded."""
+    """Properties of an image known before decoding."""
 
-    format: str
-    """JPEG, PNG, GIF, WEBP, BMP, TIFF or AVIF."""
+    format: ImageFormat
     width: int
     """Pixels across, as displayed (EXIF orientation applied)."""
     height: int
@@ -52,7 +53,8 @@ class ImageHeader:
         return columns, height
 
     def uncropped_grid(self, options: ConversionOptions) -> tuple[int, int]:
-        """(columns, rows) of the art if it showed the whole image at the same scale: larger than `grid` for `cover`."""
+        """Return (columns, rows) of the art if it showed the whole image at the same scale: larger
+        than `grid` for `cover`."""
         columns, rows = self.grid(options)
         if not options.is_cropping:
             return columns, rows
@@ -62,17 +64,25 @@ class ImageHeader:
         )
 
     def as_stored(self, columns: int, rows: int) -> tuple[int, int]:
-        """Convert (columns, rows) of the displayed image to (across, down) of the image as stored."""
+        """Convert (columns, rows) of the displayed image to (across, down) of the image as
+        stored."""
         return (rows, columns) if self.is_transposed else (columns, rows)
 
-    def colour_reduction(self, options: ConversionOptions, size: tuple[int, int]) -> tuple[int, int]:
-        """(across, down): pixels of a stored image of `size` (width, height) to average into one before sampling colours.
+    def colour_reduction(
+        self, options: ConversionOptions, size: tuple[int, int]
+    ) -> tuple[int, int]:
+        """(across, down): pixels of a stored image of `size` (width, height) to average into one
+        before sampling colours.
 
-        Leaves at least two pixels per sample in each direction if the image has them, or one if a cell has many samples.
+        Leaves at least two pixels per sample in each direction if the image has them, or one if a
+        cell has many samples.
         """
         columns, rows = self.uncropped_grid(options)
         cell_across, cell_down = options.colour_grid
         samples = self.as_stored(columns * cell_across, rows * cell_down)
         least = 2 if cell_across <= _FEW_SAMPLES else 1
-        across, down = (min(_MAX_COLOUR_REDUCTION, max(1, s // (least * n))) for s, n in zip(size, samples, strict=True))
+        across, down = (
+            min(_MAX_COLOUR_REDUCTION, max(1, s // (least * n)))
+            for s, n in zip(size, samples, strict=True)
+        )
         return across, down

@@ -1,15 +1,18 @@
-"""Draw the cells of art in two colours each: a character, its foreground and its background, chosen together.
+"""Draw the cells of art in two colours each: a character, its foreground and its background, chosen
+together.
 
-A cell is drawn as background + coverage * (foreground - background), where the coverage is that of the character. For each
-character, least squares give the two colours; the character with the smallest error is chosen:
+A cell is drawn as background + coverage * (foreground - background), with the coverage of the
+character. For each character, least squares give the two colours; the character with the smallest
+error is chosen:
 
     samples of the cell  ->  axis of its colours  ->  nearest shape  ->  two colours
 
-The characters are compared on one axis through the colours of the cell, along which they vary most. That takes a third of the
-time of comparing them on three channels, and the result is as good.
+The characters are compared on one axis through the colours of the cell, along which they vary most.
+That takes a third of the time of comparing three channels, with an equally good result.
 
-All sums are of integers below 2^24, which single precision holds exactly, so they do not depend on the library that computes
-them. What follows are single operations on single numbers, which IEEE 754 rounds the same way everywhere.
+All sums are of integers below 2^24, which single precision holds exactly, so they do not depend on
+the library that computes them. The remaining operations are single operations on single numbers,
+which IEEE 754 rounds the same way everywhere.
 """
 
 from dataclasses import dataclass
@@ -28,8 +31,8 @@ from asciist.options import ConversionOptions
 _Floats = NDArray[np.float32]
 
 _MULTIPLIED_AT_ONCE: Final = 1_000_000
-"""Pairs of numbers multiplied by one matrix product: OpenBLAS multiplies so few without starting threads, which would take
-longer than the product."""
+"""Pairs of numbers multiplied by one matrix product. OpenBLAS multiplies so few without starting
+threads, which would take longer than the product."""
 
 _AXIS_STEPS: Final = 32
 """The direction of the axis is rounded to multiples of 1/_AXIS_STEPS in each channel."""
@@ -37,17 +40,20 @@ _LEVELS: Final = 127
 """Samples on the axis are rounded to integers from -_LEVELS to _LEVELS."""
 
 _INVISIBLE: Final = 2
-"""Maximum difference of two colours, in each channel, that are drawn as one: a blank needs only a background."""
+"""Maximum difference of two colours, in each channel, that are drawn as one: the cell becomes a
+blank."""
 
 _EIGHTHS_DOWN: Final = "\u2581\u2582\u2583\u2585\u2586\u2587"
-"""Lower blocks of 1, 2, 3, 5, 6 and 7 eighths; half a block is a quadrant pattern."""
+"""Lower blocks of 1, 2, 3, 5, 6 and 7 eighths; quadrant patterns include the half block."""
 _EIGHTHS_ACROSS: Final = "\u258f\u258e\u258d\u258b\u258a\u2589"
 """Left blocks of 1, 2, 3, 5, 6 and 7 eighths."""
 _QUADRANTS: Final = "\u2598\u259d\u2580\u2596\u258c\u259e\u259b"
-"""Patterns of 2x2 quadrants: bits 1 and 2 are the upper ones. The other patterns are these with the colours exchanged."""
+"""Patterns of 2x2 quadrants: bits 1 and 2 are the upper ones. Exchanging the colours gives the
+other patterns."""
 _FIRST_SEXTANT: Final = 0x1FB00
 _LEFT_HALF: Final = 0b010101
-"""The only pattern of 2x3 sextants among those below 32 that Unicode has no sextant for: it is a quadrant pattern."""
+"""The only pattern of 2x3 sextants below 32 without a sextant in Unicode: it is a quadrant
+pattern."""
 
 _LIT_DOT: Final = 3
 """Coverage of the part of a cell around a braille dot, in eighths."""
@@ -55,12 +61,12 @@ _LIT_DOT: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class _Shapes:
-    """The characters of a style, and their shapes. The first is chosen for a cell of one colour."""
+    """The characters of a style, and their shapes. The first is used for a cell of one colour."""
 
     code_points: NDArray[np.uint32]
     """(shapes,)"""
     unit: int
-    """Value in `coverage` of a sample that is covered completely."""
+    """Value in `coverage` of a fully covered sample."""
     coverage: _Floats
     """(shapes, samples): integers from 0 to `unit`."""
     covered: NDArray[np.float64]
@@ -68,13 +74,15 @@ class _Shapes:
     weights: _Floats
     """(samples, shapes): samples * coverage - covered, integers."""
     variances: NDArray[np.float64]
-    """(shapes,): variance of the coverage within a cell, times the square of samples * unit; infinite without any."""
+    """(shapes,): variance of the coverage within a cell, times the square of samples * unit;
+    infinite without any."""
     precisions: _Floats
     """(shapes,): 1 / variances."""
 
 
 def paint(image: DecodedImage, options: ConversionOptions) -> tuple[str, Image.Image]:
-    """(art, colours): lines of `options.width` characters, and an RGB image with two pixels for each character.
+    """Return (art, colours): lines of `options.width` characters, and an RGB image with two pixels
+    for each character.
 
     The upper pixel is the foreground, the lower one the background.
     """
@@ -99,7 +107,8 @@ def paint(image: DecodedImage, options: ConversionOptions) -> tuple[str, Image.I
 
 
 def _nearest(cells: _Floats, shapes: _Shapes) -> NDArray[np.intp]:
-    """(cells,): index of the shape nearest to each cell. `cells` is (cells, 3, samples): integers from 0 to 255."""
+    """(cells,): index of the shape nearest to each cell. `cells` is (cells, 3, samples): integers
+    from 0 to 255."""
     samples = cells.shape[2]
     totals = cells.sum(2).astype(np.float64)
     squares = np.einsum("ijk,ijk->ij", cells, cells).astype(np.float64)
@@ -121,11 +130,16 @@ def _nearest(cells: _Floats, shapes: _Shapes) -> NDArray[np.intp]:
     return nearest
 
 
-def _colours(cells: _Floats, chosen: NDArray[np.intp], shapes: _Shapes) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """(foreground, background) of each cell, (cells, 3) integers from 0 to 255, by least squares for its chosen shape."""
+def _colours(
+    cells: _Floats, chosen: NDArray[np.intp], shapes: _Shapes
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """(foreground, background) of each cell, (cells, 3) integers from 0 to 255, by least squares
+    for its chosen shape."""
     samples = cells.shape[2]
     totals = cells.sum(2).astype(np.float64)
-    products = np.einsum("ijk,ik->ij", cells, shapes.coverage.take(chosen, axis=0)).astype(np.float64)
+    products = np.einsum("ijk,ik->ij", cells, shapes.coverage.take(chosen, axis=0)).astype(
+        np.float64
+    )
     covered = shapes.covered.take(chosen)[:, np.newaxis]
     slopes = (samples * products - covered * totals) / shapes.variances.take(chosen)[:, np.newaxis]
     background = (totals - slopes * covered) / samples
@@ -142,8 +156,9 @@ def _rounded(colours: NDArray[np.float64]) -> NDArray[np.int16]:
 def _shapes_of(characters: str, coverage: bytes, *, unit: int, ink: int) -> _Shapes:
     """Compute the tables of shapes. `coverage` has a byte for each sample of each character.
 
-    A sample that is covered by half may consist of parts that are covered completely or not at all (`ink` is 8), or all by half
-    (0). Only the variance of the coverage depends on it, and with it the contrast of the colours.
+    A half-covered sample may consist of fully covered and uncovered parts (`ink` is 8), or be half
+    covered throughout (0). Only the variance of the coverage depends on it, and with it the
+    contrast of the colours.
     """
     covers = np.frombuffer(coverage, np.uint8).reshape(len(characters), -1).astype(np.int64)
     samples = covers.shape[1]
@@ -186,7 +201,10 @@ def _braille() -> _Shapes:
     bits = np.array([0x01, 0x08, 0x02, 0x10, 0x04, 0x20, 0x40, 0x80])
     lit = (np.arange(256)[:, np.newaxis] & bits) > 0
     return _shapes_of(
-        "".join(chr(0x2800 + pattern) for pattern in range(256)), (_LIT_DOT * lit).astype(np.uint8).tobytes(), unit=8, ink=5
+        "".join(chr(0x2800 + pattern) for pattern in range(256)),
+        (_LIT_DOT * lit).astype(np.uint8).tobytes(),
+        unit=8,
+        ink=5,
     )
 
 
@@ -204,5 +222,9 @@ def _blocks(with_sextants: bool) -> _Shapes:
     if with_sextants:
         for pattern in sorted(set(range(1, 32)) - {_LEFT_HALF}):
             character = chr(_FIRST_SEXTANT + pattern - 1 - (pattern > _LEFT_HALF))
-            shapes[character] = 2 * (pattern >> (2 * (3 * rows // down) + 2 * columns // across) & 1)
-    return _shapes_of("".join(shapes), np.stack(list(shapes.values())).astype(np.uint8).tobytes(), unit=2, ink=0)
+            shapes[character] = 2 * (
+                pattern >> (2 * (3 * rows // down) + 2 * columns // across) & 1
+            )
+    return _shapes_of(
+        "".join(shapes), np.stack(list(shapes.values())).astype(np.uint8).tobytes(), unit=2, ink=0
+    )

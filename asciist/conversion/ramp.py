@@ -10,17 +10,18 @@ from asciist.conversion.decoding import DecodedImage
 from asciist.options import ConversionOptions
 
 SAMPLES_PER_COLUMN: Final = 2
-"""From a JPEG decoded at one pixel per column, up to 10% of the characters differ from a full decode; at two, under 4% do."""
+"""Minimum pixels per column in the decoded image. From a JPEG decoded at one pixel per column, up
+to 10% of the characters differ from a full decode; at two, under 4% do."""
 
 
 def sample(image: DecodedImage, options: ConversionOptions) -> Image.Image:
-    """The luma of each cell, mode L."""
+    """Return the luma of each cell, mode L."""
     columns, rows = image.header.grid(options)
     return image.sample_luma(columns, rows, Image.Resampling.LANCZOS)
 
 
 def draw(sampled: Image.Image, options: ConversionOptions) -> str:
-    """Lines of characters, joined by newlines."""
+    """Return lines of characters, joined by newlines."""
     table = _character_of_luma(options.characters, options.invert is True)
     cells, _ = codecs.charmap_decode(sampled.tobytes(), "strict", table)
     columns = sampled.width
@@ -29,6 +30,7 @@ def draw(sampled: Image.Image, options: ConversionOptions) -> str:
 
 @lru_cache(maxsize=64)
 def _character_of_luma(ramp: str, invert: bool) -> str:
-    """The character for each luma, 0 to 255. With a ramp of ten, its index is floor(luma / 255 * 10), at most 9."""
+    """Return the character for each luma, 0 to 255. With a ramp of ten, its index is floor(luma /
+    255 * 10), at most 9."""
     characters = "".join(ramp[min(len(ramp) - 1, luma * len(ramp) // 255)] for luma in range(256))
     return characters[::-1] if invert else characters

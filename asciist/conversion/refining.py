@@ -1,27 +1,31 @@
-"""The second pass of the style `structure`: each cell's character is chosen again, beside those of its neighbours.
+"""The second pass of the style `structure`: each cell's character is chosen again, beside those of
+its neighbours.
 
-The first pass matches every cell alone, so an edge that crosses cells may break up between them. This pass compares slopes
-across the borders. Let x be the drawing and s the image, in eighths of cells; B a blur of 1:2:1 in both directions, and D the
-differences between adjacent eighths. The drawing is good if the slopes DBx and DBs correlate. To replace the glyph c of a cell
-by the glyph i changes the correlation, to second order and up to a factor, by
+The first pass matches every cell alone, so an edge that crosses cells may break up between them.
+This pass compares slopes across the borders. Let x be the drawing and s the image, in eighths of
+cells; B a blur of 1:2:1 in both directions, and D the differences between adjacent eighths. The
+drawing is good if the slopes DBx and DBs correlate. To replace the glyph c of a cell by the glyph i
+changes the correlation, to second order and up to a factor, by
 
     <K (r s - x), i - c> - kappa / 2 <i - c, K (i - c)>,    K = B'D'DB,    r = <x, Kx> / <x, Ks>.
 
-With kappa = 1, this is the decrease of |DB (r s - x)|^2 / 2. A greater kappa allows for cells nearby that change as well.
-Slopes do not see the tone of an even area, so L = K + tau J, where J is all ones, takes the place of K in the second term: it
-charges the square of the change in tone. As the expression is linear in i but for a constant of each glyph, one matrix product
-compares all glyphs with all cells:
+With kappa = 1, this is the decrease of |DB (r s - x)|^2 / 2. A greater kappa allows for cells
+nearby that change as well. Slopes do not see the tone of an even area, so L = K + tau J, where J is
+all ones, takes the place of K in the second term: it charges the square of the change in tone. As
+the expression is linear in i but for a constant of each glyph, one matrix product compares all
+glyphs with all cells:
 
     argmax over i of <K (r s - x) + kappa L c, i> - kappa / 2 <i, L i>
 
-Three charges are subtracted: one for any change, so that cells change only where it matters; one for a blank in a midtone,
-which would hide what the image shows there; and one for a stroke beside an equal one in a flat area that is not near black,
-because both would look like a line.
+Three charges are subtracted: one for any change, so that cells change only where it matters; one
+for a blank in a midtone, which would hide what the image shows there; and one for a stroke beside
+an equal one in a flat area that is not near black, because both would look like a line.
 
-All cells are chosen at once, beside the glyphs of the first pass. Only every second cell, as on a checkerboard, is charged for
-strokes: otherwise its neighbours would change to the same glyph.
+All cells are chosen at once, beside the glyphs of the first pass. Only every second cell, as on a
+checkerboard, is charged for strokes: otherwise its neighbours would change to the same glyph.
 
-All sums are of integers below 2^24 in single precision, and below 2^53 in double precision: exact in any order.
+All sums are of integers below 2^24 in single precision, and below 2^53 in double precision: exact
+in any order.
 """
 
 from collections.abc import Iterator
@@ -39,19 +43,21 @@ COLUMNS: Final = 2
 """Eighths of a cell, vertically and horizontally."""
 
 _PAIR: Final = np.dtype(np.complex64)
-"""Two eighths side by side, as one item, so that they are copied together."""
+"""Two adjacent eighths as one item, so that they are copied together."""
 
 _KAPPA: Final = 1.3  # with _TAU and the charges: see docs/decisions/0039-midtones-and-edges.md
 _TAU: Final = 14
 
 _FINENESS: Final = 4
-"""Eighths, 0 to 255, are multiplied by this, so that r s can be rounded to integers."""
+"""Factor for eighths, 0 to 255, so that r s can be rounded to integers."""
 _MAX_RATIO: Final = 4.0
-"""Upper bound of r. It is about 1/3 for most images, because a white cell is drawn with glyphs that cover a third of it."""
+"""Upper bound of r. It is about 1/3 for most images, because a white cell is drawn with glyphs that
+cover a third of it."""
 _UNIT: Final = 32
 """Gradients are rounded to multiples of this."""
 _MAX_GRADIENT: Final = 4000
-"""Upper bound of gradients, in units of _UNIT, so that their products with glyphs are exact; few come near it."""
+"""Upper bound of gradients, in units of _UNIT, so that their products with glyphs are exact; few
+come near it."""
 
 _CHANGE_CHARGE: Final = 9000
 _BLANK_CHARGE: Final = 9500
@@ -59,12 +65,14 @@ _STROKE_CHARGE: Final = 13000
 """The charges, in the unit of the scores: an eighth, 0 to 255, times a gradient."""
 _STROKES: Final = "!()/1I[\\]_jl{|}"
 _FLAT: Final = 4
-"""Greatest difference of a cell's mean, 0 to 255, to the mean around it where strokes are charged."""
+"""Maximum difference of a cell's mean, 0 to 255, from the mean around it where strokes are
+charged."""
 DARKEST_MIDTONE: Final = 38
-"""Mean of a cell, 0 to 255, from which a blank is charged: 0.15, as in bench/scoring.py."""
+"""Minimum mean of a cell, 0 to 255, where a blank is charged: 0.15, as in bench/scoring.py."""
 
 _CELLS_AT_ONCE: Final = 3300
-"""Cells refined at a time, so that the intermediate results (3 MB) stay in the processor's cache."""
+"""Cells refined at a time, so that the intermediate results (3 MB) stay in the processor's
+cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +84,22 @@ class RefiningTables:
     own: _Floats
     """(glyphs, 8): kappa L c, in units of _UNIT."""
     weights: _Floats
-    """(10, glyphs): the eighths, 0 to 255, the charge for a blank in a midtone, and -kappa / 2 <i, L i>."""
+    """(10, glyphs): the eighths, 0 to 255, the charge for a blank in a midtone, and -kappa / 2 <i,
+    L i>."""
     strokes: _Floats
-    """(glyphs,): the charge for a glyph beside an equal one."""
+    """(glyphs,): the charge for a glyph next to an equal one."""
 
     @classmethod
     def of(cls, characters: _Bytes, coverage: NDArray[np.float64]) -> Self:
-        """Compute the tables for glyphs with the given ASCII codes and coverage, (glyphs, 8), of 0 to 1020."""
+        """Compute the tables for glyphs with the given ASCII codes and coverage, (glyphs, 8), of 0
+        to 1020."""
         eighths = np.rint(coverage / 4)
         alone = np.zeros((len(eighths), 3 * ROWS, 5 * COLUMNS), np.float32)
         middle = slice(2 * COLUMNS, 3 * COLUMNS)
         alone[:, ROWS:-ROWS, middle] = eighths.reshape(-1, ROWS, COLUMNS)
-        pull = np.array([_response(glyph)[:, middle].ravel() for glyph in alone]) + _TAU * eighths.sum(1, keepdims=True)
+        pull = np.array(
+            [_response(glyph)[:, middle].ravel() for glyph in alone]
+        ) + _TAU * eighths.sum(1, keepdims=True)
         own = np.rint(_KAPPA * _FINENESS / _UNIT * pull)
         bias = np.rint(-_KAPPA / 2 * _FINENESS / _UNIT * (pull * eighths).sum(1))
         blank = np.where(characters == ord(" "), -_BLANK_CHARGE, 0)
@@ -100,15 +112,20 @@ class RefiningTables:
         )
 
 
-def refined(nearest: _Bytes, image: _Bytes, means: _Bytes, surroundings: _Bytes, tables: RefiningTables) -> _Bytes:
-    """Indices of glyphs, (rows, columns), after the second pass.
+def refined(
+    nearest: _Bytes, image: _Bytes, means: _Bytes, surroundings: _Bytes, tables: RefiningTables
+) -> _Bytes:
+    """Return the indices of glyphs, (rows, columns), after the second pass.
 
-    `nearest` are those of the first pass, and `image` are the eighths of the image, (4 * rows, 2 * columns). `means` and
-    `surroundings` are the mean of each cell and the mean around it, (rows, columns).
+    `nearest` are the glyphs of the first pass, and `image` the eighths of the image, (4 * rows, 2 *
+    columns). `means` and `surroundings` are the mean of each cell and the mean around it, (rows,
+    columns).
     """
     ratio = _ratio(nearest, image, tables)
     chosen = np.empty_like(nearest)
-    is_charged = (np.abs(means.astype(np.int16) - surroundings) <= _FLAT) & (means >= DARKEST_MIDTONE)
+    is_charged = (np.abs(means.astype(np.int16) - surroundings) <= _FLAT) & (
+        means >= DARKEST_MIDTONE
+    )
     is_charged[::2, ::2] = is_charged[1::2, 1::2] = False
     for band in _bands(*nearest.shape):
         gradients = _response(_wanted(image, band, ratio) - _drawn(nearest, band, tables))
@@ -119,14 +136,16 @@ def refined(nearest: _Bytes, image: _Bytes, means: _Bytes, surroundings: _Bytes,
 
 
 def _bands(rows: int, columns: int) -> Iterator[NDArray[np.intp]]:
-    """The indices of the rows of each band, with those above and below it; rows at the edge repeat outside it."""
+    """Yield the row indices of each band, including one row above and one below. Edge rows are
+    repeated outside the image."""
     at_once = max(1, _CELLS_AT_ONCE // columns)
     for top in range(0, rows, at_once):
         yield np.arange(top - 1, min(top + at_once, rows) + 1).clip(0, rows - 1)
 
 
 def _ratio(nearest: _Bytes, image: _Bytes, tables: RefiningTables) -> float:
-    """r: the energy of the drawing's slopes over their product with the image's; 0 if the drawing has none."""
+    """Return r: the energy of the drawing's slopes over their product with the image's; 0 if the
+    drawing has none."""
     energy = product = 0
     for band in _bands(*nearest.shape):
         drawn = _drawn(nearest, band, tables)
@@ -148,10 +167,14 @@ def _inputs(gradients: _Floats, nearest: _Bytes, means: _Bytes, tables: Refining
     return inputs
 
 
-def _chosen(scores: _Floats, around: _Bytes, is_charged: NDArray[np.bool_], tables: RefiningTables) -> _Bytes:
-    """(rows, columns): the best glyphs of a band, after the charges that depend on the glyphs of the first pass.
+def _chosen(
+    scores: _Floats, around: _Bytes, is_charged: NDArray[np.bool_], tables: RefiningTables
+) -> _Bytes:
+    """Return (rows, columns): the best glyphs of a band, after the charges that depend on the
+    glyphs of the first pass.
 
-    `around` are those glyphs, with the row above and the row below. Where `is_charged`, strokes are.
+    `around` contains those glyphs, with the row above and the row below. Strokes are charged where
+    `is_charged`.
     """
     rows, columns = is_charged.shape
     scores[np.arange(len(scores)), around[1:-1].ravel()] += _CHANGE_CHARGE
@@ -182,7 +205,8 @@ def _wanted(image: _Bytes, band: NDArray[np.intp], ratio: float) -> _Floats:
 
 
 def _response(field: _Floats) -> _Floats:
-    """K of `field`, without its first and last row of cells; its first and last columns repeat outside it."""
+    """K of `field`, without its first and last row of cells; its first and last columns repeat
+    outside it."""
     field = np.pad(field[1:-1], ((0, 0), (3, 3)), mode="edge")
     for _ in range(2 * 2):  # 1:2:1 is 1:1 twice, and B is applied twice
         field = field[:-1] + field[1:]

@@ -1,4 +1,5 @@
-"""The table of renderers. A new style needs a module beside `ramp`, a row here and a row in `asciist.options.STYLES`."""
+"""The table of renderers. A new style needs a module beside `ramp`, a row here and a row in
+`asciist.options.STYLES`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +15,21 @@ from asciist.options import ConversionOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Renderer:
-    """The steps that draw a style, without colour, and the resolution that it needs."""
+    """The steps for drawing a style, without colour, and the required resolution."""
 
     samples_per_column: int
     """Minimum pixels per column of art in the decoded image, if the original has as many."""
     sample: Callable[[DecodedImage, ConversionOptions], Image.Image]
     """Samples the brightness of an image, in mode L."""
     tune: Callable[[Image.Image, ConversionOptions], Any]
-    """Chooses what depends on the image as a whole, from its samples or those of several images, one below the other."""
+    """Makes the choices for an image as a whole, from its samples or those of several images,
+    stacked vertically."""
     draw: Callable[[Image.Image, ConversionOptions, Any], str]
-    """Draws art from the samples, with what `tune` has chosen."""
+    """Draws art from the samples, with the choices of `tune`."""
     evens_light: bool = True
-    """False if a page in uneven light is drawn as it is."""
+    """True if a page in uneven light is evened out first."""
     is_tuned: bool = True
-    """False if nothing depends on the image as a whole."""
+    """True if the style makes choices for the image as a whole."""
 
     def render(self, image: DecodedImage, options: ConversionOptions) -> str:
         """Draw the art of an image: lines joined by newlines."""
@@ -36,10 +38,11 @@ class Renderer:
 
 
 def _structure(step: str) -> Callable[..., Any]:
-    """Return a function of the module `structure`, which is imported when it is called."""
+    """Return a function of the module `structure`, which is imported when called."""
 
     def call(*arguments: Any) -> Any:
-        from asciist.conversion import structure  # noqa: PLC0415 - imports numpy, which no other style needs
+        # Imports numpy, which no other style needs.
+        from asciist.conversion import structure  # noqa: PLC0415
 
         return getattr(structure, step)(*arguments)
 
@@ -56,7 +59,12 @@ def _of_dots(patterns: dots.Patterns, *, samples_per_column: int) -> Renderer:
 
 
 RENDERERS: Final = {
-    "structure": Renderer(samples_per_column=4, sample=_structure("sample"), tune=_structure("tune"), draw=_structure("draw")),
+    "structure": Renderer(
+        samples_per_column=4,
+        sample=_structure("sample"),
+        tune=_structure("tune"),
+        draw=_structure("draw"),
+    ),
     "ramp": Renderer(
         samples_per_column=ramp.SAMPLES_PER_COLUMN,
         sample=ramp.sample,

@@ -1,13 +1,15 @@
-"""The `structure` style: each cell becomes the character whose glyph is most similar to it, in shape and in tone.
+"""The `structure` style: each cell becomes the character whose glyph is most similar to it, in
+shape and in tone.
 
-    4x8 samples per cell  ->  tone curve  ->  nearest glyph  ->  agreement with neighbours  ->  characters
+    4x8 samples per cell -> tone curve -> nearest glyph -> agreement with neighbours -> characters
 
-The best tone curve depends on the image: a photograph needs all its tones, and a cartoon is clearer with its flat areas blank.
-Some rows of cells are therefore drawn with every preset and compared with the image (`similarity`). The whole image is then
-drawn with the best preset, and each cell is chosen again so that edges run on across cells (`refining`).
+The best tone curve depends on the image: a photograph needs all its tones, and a cartoon is clearer
+with its flat areas blank. Some rows of cells are therefore drawn with every preset and compared
+with the image (`similarity`). The whole image is then drawn with the best preset, and each cell is
+chosen again so that edges run on across cells (`refining`).
 
-Every choice is made on integers, or on ratios of integers, which IEEE 754 rounds the same way everywhere, so the art is the
-same on every machine.
+Every choice is made on integers, or on ratios of integers, which IEEE 754 rounds the same way
+everywhere, so the art is the same on every machine.
 """
 
 from bisect import bisect_left
@@ -29,7 +31,8 @@ from asciist.options import ConversionOptions
 
 _Bytes = NDArray[np.uint8]
 _Words = NDArray[np.uint32]
-"""The four samples of a cell in one row of samples, as one item, so that they are copied together."""
+"""The four samples of a cell in one row of samples, as one item, so that they are copied
+together."""
 _SAMPLES: Final = np.dtype("<u4")
 
 
@@ -44,7 +47,8 @@ class Preset:
     quarters: int
     """Exponent of the curve between black and white, in quarters: 4 is linear, more is darker."""
     matcher: int
-    """Index of the matcher in the glyph bank: 0 is sharper and covers less, 1 is brighter and keeps flat areas even."""
+    """Index of the matcher in the glyph bank: 0 is sharper and covers less, 1 is brighter and keeps
+    flat areas even."""
 
 
 PRESETS: Final = (
@@ -60,23 +64,26 @@ PRESETS: Final = (
 
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
-"""Presets are compared on about _PREVIEW_CELLS cells, in rows spread evenly over the image. Rows alternate between the left and
-the right half, so that a detail that occurs in only one place is rarely missed."""
+"""Presets are compared on about _PREVIEW_CELLS cells, in rows spread evenly over the image. Rows
+alternate between the left and the right half, so that details in only one place are rarely
+missed."""
 
 _HIDDEN_CHARGE: Final = 0.05
-"""Share of its similarity that a drawing would lose if it were blank and the image had no cell near black."""
+"""Share of its similarity that a blank drawing would lose if the image had no cell near black."""
 _DARKEST_MIDTONE: Final = 4 * refining.DARKEST_MIDTONE
-"""Mean of the eighths, 0 to 1020, of a cell in which a blank is charged."""
+"""Minimum mean of a cell's eighths, 0 to 1020, for charging a blank."""
 
 _MATCHED_AT_ONCE: Final = 600
-"""Cells matched at a time, so that the intermediate results (0.3 MB) stay in the processor's cache."""
+"""Cells matched at a time, so that the intermediate results (0.3 MB) stay in the processor's
+cache."""
 
 _MULTIPLIED_AT_ONCE: Final = 300
-"""Cells whose scores are computed by one matrix product. With AVX-512, OpenBLAS multiplies up to a million (cells * 34 * 96)
-pairs of numbers without first copying the matrices, which saves a sixth of the time; elsewhere the number matters little."""
+"""Cells whose scores are computed by one matrix product. With AVX-512, OpenBLAS multiplies up to a
+million (cells * 34 * 96) pairs of numbers without first copying the matrices, which saves a sixth
+of the time; elsewhere the number matters little."""
 
 _EIGHTHS: Final = np.kron(np.eye(4), np.kron(np.ones((2, 1)), np.kron(np.eye(2), np.ones((2, 1)))))
-"""(32, 8): matrix that sums the samples of a cell in each eighth of it (two across, four down)."""
+"""(32, 8): matrix that sums the samples in each eighth of a cell (two across, four down)."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +95,27 @@ class Tuning:
     """The tone, 0 to 255, for each luma."""
 
 
-def render(image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> str:
+def render(
+    image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS
+) -> str:
     """Lines of `options.width` characters, joined by newlines, drawn with the best preset."""
     sampled = sample(image, options)
     return draw(sampled, options, tune(sampled, options, presets))
 
 
 def sample(image: DecodedImage, options: ConversionOptions) -> Image.Image:
-    """The brightness to draw, with `invert` the share of ink: COLUMNS x ROWS samples for each cell, mode L."""
+    """The brightness to draw, with `invert` the share of ink: COLUMNS x ROWS samples for each cell,
+    mode L."""
     columns, rows = image.header.grid(options)
     sampled = image.mean_luma(columns * COLUMNS, rows * ROWS)
     return ImageChops.invert(sampled) if options.invert else sampled
 
 
-def tune(sampled: Image.Image, options: ConversionOptions, presets: Sequence[Preset] = PRESETS) -> Tuning:
-    """Choose a preset, and its curve, for samples of one image or of several, one below the other."""
+def tune(
+    sampled: Image.Image, options: ConversionOptions, presets: Sequence[Preset] = PRESETS
+) -> Tuning:
+    """Choose a preset, and its curve, for samples of one image or of several, one below the
+    other."""
     curves = _tone_curves(sampled.histogram(), presets)
     best = 0
     if len(presets) > 1:
@@ -112,7 +125,7 @@ def tune(sampled: Image.Image, options: ConversionOptions, presets: Sequence[Pre
 
 
 def draw(sampled: Image.Image, options: ConversionOptions, tuning: Tuning) -> str:
-    """Lines of characters, joined by newlines."""
+    """Return lines of characters, joined by newlines."""
     bank = _bank_of(options.characters)
     samples, means = _samples_and_means(sampled)
     surroundings = _surroundings(means)
@@ -126,7 +139,9 @@ def draw(sampled: Image.Image, options: ConversionOptions, tuning: Tuning) -> st
         nearest[part] = matcher.nearest(cells, tuning.curve, tuning.preset).reshape(-1, columns)
     art = np.full((rows, columns + 1), ord("\n"), np.uint8)
     eighths = np.asarray(sampled.reduce((COLUMNS // refining.COLUMNS, ROWS // refining.ROWS)))
-    art[:, :-1] = bank.characters.take(refining.refined(nearest, eighths, means, surroundings, bank.refining))
+    art[:, :-1] = bank.characters.take(
+        refining.refined(nearest, eighths, means, surroundings, bank.refining)
+    )
     return art.tobytes()[:-1].decode("ascii")
 
 
@@ -150,7 +165,9 @@ def _tone_curves(histogram: list[int], presets: Sequence[Preset]) -> list[bytes]
     for preset in presets:
         dark = min(bisect_left(per_mille, samples * preset.dark), 254)
         bright = min(max(bisect_left(per_mille, samples * preset.bright), dark + 1), 255)
-        curves.append(bytes(dark) + _tones(bright - dark, preset.quarters) + b"\xff" * (255 - bright))
+        curves.append(
+            bytes(dark) + _tones(bright - dark, preset.quarters) + b"\xff" * (255 - bright)
+        )
     return curves
 
 
@@ -160,7 +177,8 @@ def _tones(white: int, quarters: int) -> bytes:
 
     `white` is 1 to 255, so the cache holds at most 255 tables of 256 bytes for each exponent.
     """
-    # Powers from square roots and products, which IEEE 754 rounds correctly; pow() differs between C libraries.
+    # Powers from square roots and products, which IEEE 754 rounds correctly; pow() differs between
+    # C libraries.
     fourth_root = np.sqrt(np.sqrt(np.arange(white + 1) / white))
     power = fourth_root
     for _ in range(quarters - 1):
@@ -170,7 +188,8 @@ def _tones(white: int, quarters: int) -> bytes:
 
 
 def _surroundings(means: _Bytes) -> _Bytes:
-    """(rows, columns): the mean of each 3x3 cells of `means`, with cells at the edge repeated outside it."""
+    """(rows, columns): the mean of each 3x3 cells of `means`, with cells at the edge repeated
+    outside it."""
     rows, columns = means.shape
     padded = means.astype(np.uint16).take(np.arange(-1, rows + 1), axis=0, mode="clip")
     padded = padded.take(np.arange(-1, columns + 1), axis=1, mode="clip")
@@ -180,7 +199,8 @@ def _surroundings(means: _Bytes) -> _Bytes:
 
 
 def _cells(samples: _Words, surroundings: _Bytes) -> _Bytes:
-    """(cells, 36): the 32 samples of each cell by row, the mean around it, and three bytes of padding.
+    """(cells, 36): the 32 samples of each cell by row, the mean around it, and three bytes of
+    padding.
 
     `samples` is (rows, 8, columns), `surroundings` is (rows, columns).
     """
@@ -194,7 +214,7 @@ def _cells(samples: _Words, surroundings: _Bytes) -> _Bytes:
 class _Matcher:
     """Finds the nearest glyphs of at most `most` cells at a time.
 
-    Reuses its buffers, because allocating them takes longer than the sums.
+    It reuses its buffers, because allocating them takes longer than the sums.
     """
 
     def __init__(self, bank: GlyphBank, most: int) -> None:
@@ -204,7 +224,8 @@ class _Matcher:
         self._scores: Final = np.empty((most, glyphs), np.float32)
 
     def nearest(self, cells: _Bytes, curve: bytes, preset: Preset) -> NDArray[np.intp]:
-        """(cells,): index of the nearest glyph for each cell; the first one if several are equally near.
+        """(cells,): index of the nearest glyph for each cell; the first one if several are equally
+        near.
 
         `curve` is applied to the samples and to the surroundings.
         """
@@ -218,20 +239,37 @@ class _Matcher:
         return nearest
 
 
-def _best(presets: Sequence[Preset], curves: list[bytes], samples: _Words, surroundings: _Bytes, bank: GlyphBank) -> int:
+def _best(
+    presets: Sequence[Preset],
+    curves: list[bytes],
+    samples: _Words,
+    surroundings: _Bytes,
+    bank: GlyphBank,
+) -> int:
     """Index of the preset whose drawing of the preview is most similar to the image."""
     rows, _, columns = samples.shape
     parts = min(_PREVIEW_PARTS, columns)
     width = columns // parts
     count = min(rows, max(parts, -(-_PREVIEW_CELLS // width)))
     chosen = (2 * np.arange(count) + 1) * rows // (2 * count)
-    pieces = [(chosen[part::parts], slice(part * width, (part + 1) * width)) for part in range(parts)]
-    cells = np.concatenate([_cells(samples[some, :, across], surroundings[some, across]) for some, across in pieces])
+    pieces = [
+        (chosen[part::parts], slice(part * width, (part + 1) * width)) for part in range(parts)
+    ]
+    cells = np.concatenate(
+        [_cells(samples[some, :, across], surroundings[some, across]) for some, across in pieces]
+    )
     matcher = _Matcher(bank, len(cells))
-    drawings = [matcher.nearest(cells, curve, preset) for preset, curve in zip(presets, curves, strict=True)]
+    drawings = [
+        matcher.nearest(cells, curve, preset) for preset, curve in zip(presets, curves, strict=True)
+    ]
     eighths = cells[:, : len(_EIGHTHS)].astype(np.float64) @ _EIGHTHS
     drawn = np.stack(drawings)
     hidden = (bank.statistics.means.take(drawn) == 0) & (eighths.sum(1) >= 8 * _DARKEST_MIDTONE)
-    scores = similarity(drawn.reshape(-1, count, width), eighths.reshape(count, width, -1), bank.statistics)
-    scores = [score * (1 - _HIDDEN_CHARGE * share) for score, share in zip(scores, hidden.mean(1).tolist(), strict=True)]
+    scores = similarity(
+        drawn.reshape(-1, count, width), eighths.reshape(count, width, -1), bank.statistics
+    )
+    scores = [
+        score * (1 - _HIDDEN_CHARGE * share)
+        for score, share in zip(scores, hidden.mean(1).tolist(), strict=True)
+    ]
     return scores.index(max(scores))

@@ -9,7 +9,7 @@
     │   ├── TooManyBytesError      The upload exceeds the byte limit.
     │   ├── SlowUploadError        The upload did not arrive in time.
     │   ├── UnsupportedEncodingError  The request body is compressed.
-    │   └── ImageRejectedError     The image cannot be converted. A worker sends it to the web tier in a reply.
+    │   └── ImageRejectedError     The image cannot be converted. A reply takes it to the web tier.
     │       ├── UnknownFormatError     The image format is not supported.
     │       ├── DamagedImageError      The image data cannot be decoded.
     │       └── TooManyPixelsError     The image has too many pixels, or would take too much memory.
@@ -19,13 +19,15 @@
     ├── ReadOnlyError              The service is in read-only mode.
     ├── DeadlineExceededError      The art was not ready before the deadline.
     ├── UnavailableError           A dependency (store, queue) failed.
+    │   └── AccessDeniedError      A dependency refuses the credentials of this process.
     ├── ReplyAddressGoneError      The process that requested the reply has stopped.
-    ├── MalformedMessageError      The message body is not valid in any version that this release reads.
-    ├── ServiceError               Raised by the client: the service could not be reached, or failed.
+    ├── MalformedMessageError      The message body is invalid in every version that is read.
+    ├── ServiceError               Raised by the client: the service is unreachable or failed.
     └── SettingsError              The environment holds invalid settings.
 
-An error has two texts: `public_message`, a sentence for clients (see `asciist.errors.sentences`), and `str(error)`, which is
-for the log and may contain keys and the names of dependencies. `service.errors` maps the classes to HTTP statuses.
+An error has two texts: `public_message`, a sentence for clients (see `asciist.errors.sentences`),
+and `str(error)`, which is for the log and may contain keys and the names of dependencies.
+`service.errors` maps the classes to HTTP statuses.
 """
 
 from asciist.errors import sentences
@@ -65,7 +67,8 @@ class UnsupportedEncodingError(RejectedError):
 
 
 class ImageRejectedError(RejectedError):
-    """The image cannot be converted. A worker sends the reason in a reply, from which the Requester raises this error."""
+    """The image cannot be converted. A worker sends the reason in a reply, and the Requester raises
+    this error from it."""
 
 
 class UnknownFormatError(ImageRejectedError):
@@ -77,7 +80,7 @@ class DamagedImageError(ImageRejectedError):
 
 
 class TooManyPixelsError(ImageRejectedError):
-    """The image has too many pixels, or its conversion would take too much memory."""
+    """The image has too many pixels, or its conversion would need too much memory."""
 
 
 class ArtifactNotFoundError(AsciistError):
@@ -88,7 +91,8 @@ class ArtifactNotFoundError(AsciistError):
 
 
 class UndrawableArtError(AsciistError):
-    """The art cannot be drawn as a picture: it has a character that the font lacks, or is too large for an SVG."""
+    """The art cannot be rendered as an image: the font lacks one of its characters, or it is too
+    large for an SVG."""
 
 
 class OverloadedError(AsciistError):
@@ -99,7 +103,7 @@ class OverloadedError(AsciistError):
 
 
 class ReadOnlyError(AsciistError):
-    """The service is in read-only mode: it serves what is stored, and writes nothing."""
+    """The service is in read-only mode: it serves stored art, and writes nothing."""
 
     def __init__(self) -> None:
         super().__init__(sentences.READ_ONLY)
@@ -120,7 +124,7 @@ class UnavailableError(AsciistError):
 
 
 class AccessDeniedError(UnavailableError):
-    """A dependency refuses the credentials of this process, which will not change by itself."""
+    """A dependency refuses the credentials of this process. Retrying will not help."""
 
 
 class ReplyAddressGoneError(AsciistError):
@@ -131,17 +135,21 @@ class ReplyAddressGoneError(AsciistError):
 
 
 class MalformedMessageError(AsciistError):
-    """The message body is not valid in any version that this release reads."""
+    """The message body is invalid in every supported version."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("malformed message", detail=detail)
 
 
 class ServiceError(AsciistError):
-    """The service could not be reached or failed, or another server answered. Raised by the client."""
+    """The service could not be reached or failed, or another server answered. Raised by the
+    client."""
 
-    def __init__(self, public_message: str, *, detail: str = "", retry_after_seconds: float | None = None) -> None:
-        """`retry_after_seconds` is the time after which the service asks to retry; None if it does not."""
+    def __init__(
+        self, public_message: str, *, detail: str = "", retry_after_seconds: float | None = None
+    ) -> None:
+        """`retry_after_seconds` is the delay after which the service asks to retry; None if it does
+        not."""
         super().__init__(public_message, detail=detail)
         self.retry_after_seconds = retry_after_seconds
 

@@ -1,7 +1,8 @@
-"""Every error message that the service sends to a client.
+"""Every error message that the service sends to a client, except for those of one image format
+(`asciist.formats`).
 
-A message says what is wrong and, where it helps, what to do. It starts in lower case and has no full stop, because clients
-print it after a prefix of their own.
+A message says what is wrong and, where it helps, what to do. It starts in lower case and has no
+full stop, because clients print it after a prefix of their own.
 """
 
 from collections.abc import Iterable
@@ -11,8 +12,10 @@ from asciist import formats
 
 
 def printable(text: str) -> str:
-    """For a text of another origin in a message: the text on one line, with unprintable characters escaped."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    """Return untrusted text for a message: on one line, with unprintable characters escaped."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
 
 
 # The request.
@@ -20,7 +23,9 @@ MALFORMED_REQUEST: Final = "malformed request"
 MALFORMED_REQUEST_LINE: Final = "the request line is malformed"
 UNSUPPORTED_VERSION: Final = "the HTTP version is not supported: use HTTP/1.1"
 MALFORMED_HEADER: Final = "a header of the request is malformed, or contradicts another"
-UNSUPPORTED_CODING: Final = "the transfer coding is not supported: use chunked, or send a Content-Length"
+UNSUPPORTED_CODING: Final = (
+    "the transfer coding is not supported: use chunked, or send a Content-Length"
+)
 UNSUPPORTED_EXPECTATION: Final = "the expectation is not supported: Expect may only be 100-continue"
 LONG_URL: Final = "the URL is too long"
 LARGE_HEAD: Final = "the headers of the request are too large"
@@ -30,27 +35,38 @@ METHOD_NOT_ALLOWED: Final = "method not allowed"
 REQUEST_TOO_LARGE: Final = "the request is too large"
 NO_IMAGE: Final = "no image provided"
 STRIPPED_BODY: Final = (
-    "the file lost some of its bytes, such as line breaks, on the way: with curl, use --data-binary or -T instead of -d"
+    "the file lost some of its bytes, such as line breaks, on the way: with curl, use --data-binary"
+    " or -T instead of -d"
 )
 NOT_JSON: Final = "the body is not valid JSON"
 TOO_MUCH_JSON: Final = "the body is not valid JSON, or has more than 64 kB besides the image"
-FORM_TOO_LARGE: Final = "the form has too many parts, or a part with more than 16 kB of text or headers"
+FORM_TOO_LARGE: Final = (
+    "the form has too many parts, or a part with more than 16 kB of text or headers"
+)
 NOT_A_JSON_OBJECT: Final = 'the JSON body must be an object: {"width": 80, "image": "<base64>"}'
 IMAGE_NOT_A_STRING: Final = "image must be a base64 string"
 IMAGE_NOT_BASE64: Final = "image is not valid base64"
-COMPRESSED_BODY: Final = "compressed request bodies (Content-Encoding) are not supported: send the image uncompressed"
+COMPRESSED_BODY: Final = (
+    "compressed request bodies (Content-Encoding) are not supported: send the image uncompressed"
+)
 SLOW_UPLOAD: Final = "the request body did not arrive in time: check its Content-Length"
 SLOW_HEAD: Final = "the request did not arrive in time"
 SHORT_BODY: Final = "the request body is shorter than its Content-Length"
 SHORT_CHUNKS: Final = "the request body ended before its last chunk"
 MALFORMED_CHUNKS: Final = "the chunks of the request body are malformed"
 INVALID_OPTIONS_IN_URL: Final = "invalid options in the URL: use the URL from Content-Location"
-OPTIONS_OF_FILE: Final = "a file of art has no options: remove the query (?), or convert the image again with other options"
+OPTIONS_OF_FILE: Final = (
+    "a file of art has no options: remove the query (?), or convert the image again with other"
+    " options"
+)
 
 # The service.
 IMAGE_NOT_FOUND: Final = "image not found or expired: upload it again"
 BUSY: Final = "the service is busy: try again in a moment"
-READ_ONLY: Final = "the service is read-only for a few minutes: stored art is served, new art is not made; try again later"
+READ_ONLY: Final = (
+    "the service is read-only for a few minutes: stored art is served, new art is not made; try"
+    " again later"
+)
 UNAVAILABLE: Final = "the service is temporarily unavailable"
 DEADLINE_EXCEEDED: Final = "the art was not ready in time: try again"
 INTERNAL_ERROR: Final = "internal error"
@@ -65,7 +81,7 @@ STORE_UNUSABLE: Final = "the data directory cannot be used"
 
 
 def ready_without_storing(reason: str) -> str:
-    """For a service that answers requests but cannot store art, for one of the reasons above."""
+    """For a service that answers requests but cannot store art, with one of the reasons above."""
     return f"ready, but art is not being stored: {reason}"
 
 
@@ -75,17 +91,6 @@ DAMAGED_IMAGE: Final = "the image is damaged and cannot be decoded"
 DECODER_CRASHED: Final = "the image cannot be decoded: it makes the decoder crash"
 TOO_MUCH_MEMORY: Final = "the image needs too much memory to decode"
 TOO_SLOW: Final = "the image takes too long to decode"
-UNSUPPORTED_JPEG: Final = (
-    "JPEGs with arithmetic, lossless or hierarchical coding are not supported: save the image as a baseline or progressive JPEG"
-)
-UNSUPPORTED_TIFF: Final = (
-    "this kind of TIFF is not supported: save it as RGB with 8 bits per channel, and with LZW, ZIP or no compression"
-)
-UNSUPPORTED_AVIF: Final = "this kind of AVIF is not supported: save the image again as an AVIF, or as PNG"
-UNREADABLE_AVIF_FRAMES: Final = (
-    "the frames of this animated AVIF cannot be read: "
-    "convert it to an animated GIF, or send it without animate to see its still image"
-)
 HEIC: Final = (
     "HEIC images are not supported: export the photograph as JPEG; "
     "to make an iPhone take JPEGs, choose Settings > Camera > Formats > Most Compatible"
@@ -104,28 +109,38 @@ def too_many_bytes(max_bytes: int) -> str:
 
 
 def too_many_pixels(width: int, height: int, max_pixels: int, *, kind: str = "") -> str:
-    """For an image over the pixel limit, that of all images or of one kind."""
-    return f"{_too_many_pixels(width, height)}; the limit{f' for a {kind}' if kind else ''} is {max_pixels / 1e6:g}"
+    """For an image over the pixel limit of all images or of its kind."""
+    return (
+        f"{_too_many_pixels(width, height)}; the limit{f' for a {kind}' if kind else ''} is"
+        f" {max_pixels / 1e6:g}"
+    )
 
 
 def too_long_side(width: int, height: int, max_side: int) -> str:
     """For an image that is too wide or too tall."""
-    return f"too many pixels in one direction: {width}x{height}; the limit is {max_side} in width and in height"
-
-
-def too_much_memory(width: int, height: int, *, kind: str, columns: int, needed: int, limit: int) -> str:
-    """For an image of a kind, such as `PNG`, whose conversion would take too much memory."""
     return (
-        f"{_too_many_pixels(width, height)}, and converting this kind of {kind} at width {columns} "
-        f"would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: send a smaller image"
+        f"too many pixels in one direction: {width}x{height}; the limit is {max_side} in width and"
+        " in height"
+    )
+
+
+def too_much_memory(
+    width: int, height: int, *, kind: str, columns: int, needed: int, limit: int
+) -> str:
+    """For an image of a kind, such as `PNG`, whose conversion would need too much memory."""
+    return (
+        f"{_too_many_pixels(width, height)}, and converting this kind of {kind} at width"
+        f" {columns} would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: send"
+        " a smaller image"
     )
 
 
 def too_large_animation(width: int, height: int, *, columns: int, needed: int, limit: int) -> str:
-    """For an animation whose conversion would take too much memory."""
+    """For an animation whose conversion would need too much memory."""
     return (
-        f"drawing the frames of this animation, of {width}x{height} pixels each, at width {columns} would take "
-        f"{needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: choose a smaller width, or send a smaller animation"
+        f"drawing the frames of this animation, of {width}x{height} pixels each, at width"
+        f" {columns} would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}:"
+        " choose a smaller width, or send a smaller animation"
     )
 
 
@@ -135,12 +150,14 @@ def _too_many_pixels(width: int, height: int) -> str:
 
 def too_large_rle(max_bytes: int) -> str:
     """For a run-length encoded BMP over its byte limit."""
-    return f"the image is too large: the limit for a run-length encoded BMP is {max_bytes / 1e6:g} MB"
+    return (
+        f"the image is too large: the limit for a run-length encoded BMP is {max_bytes / 1e6:g} MB"
+    )
 
 
 # The options.
 def unknown_option(name: str, known: Iterable[str]) -> str:
-    """For an unknown name of an option, or an empty `name` if it is not to be shown."""
+    """For an unknown option name; `name` is empty if it must not be shown."""
     shown = f' "{printable(name)}"' if name else ""
     return f"unknown option{shown}: use {', '.join(known)}"
 
@@ -151,12 +168,15 @@ def similar_option(name: str, similar: str) -> str:
 
 
 def unknown_suffix(suffixes: Iterable[str]) -> str:
-    """For a suffix of the URL of art that no file has."""
-    return f"art has no file with this suffix: use one of {', '.join(f'.{suffix}' for suffix in suffixes)}"
+    """For an unknown suffix in the URL of art."""
+    return (
+        "art has no file with this suffix: use one of"
+        f" {', '.join(f'.{suffix}' for suffix in suffixes)}"
+    )
 
 
 def missing(name: str) -> str:
-    """For an option that JSON requires and that is missing."""
+    """For a missing option that JSON requires."""
     return f"no {name} provided"
 
 
@@ -196,9 +216,10 @@ def too_many_characters(name: str, max_bytes: int) -> str:
 
 
 def not_one_column_wide(name: str) -> str:
-    """For characters that a terminal does not show in one column each."""
+    """For characters that a terminal does not display in one column each."""
     return (
-        f"{name} must be printable characters, each one column wide: no wide, combining, invisible or right-to-left characters"
+        f"{name} must be printable characters, each one column wide: no wide, combining, invisible"
+        " or right-to-left characters"
     )
 
 
@@ -213,16 +234,19 @@ CHARS_EXCLUDES_ALL: Final = "chars excludes every character of the style"
 def art_too_large(columns: int, rows: int, max_characters: int) -> str:
     """For art over the limit on characters."""
     return (
-        f"the art would be {rows} rows of {columns} characters; the limit for this style and color is "
-        f"{max_characters} characters: choose a smaller width"
+        f"the art would be {rows} rows of {columns} characters; the limit for this style and color"
+        f" is {max_characters} characters: choose a smaller width"
     )
 
 
 def no_outline(character: str) -> str:
-    """For a picture of art with a character that the font of pictures lacks."""
-    return f"no picture of this art: the font lacks the character {character} (U+{ord(character):04X}); ask for text or HTML"
+    """For a rendered image of art with a character that its font lacks."""
+    return (
+        "no picture of this art: the font lacks the character"
+        f" {character} (U+{ord(character):04X}); ask for text or HTML"
+    )
 
 
 def too_large_for_svg(max_cells: int) -> str:
-    """For an SVG of more characters than programs show in reasonable time."""
+    """For an SVG of more characters than programs display in reasonable time."""
     return f"no SVG of this art: it has more than {max_cells} characters; ask for PNG, text or HTML"

@@ -1,18 +1,28 @@
 """The table of conversion options.
 
-Each field of `ConversionOptions` is a row of the table: it gives the option's name, type and default, and its metadata gives
-everything else. Parsing (HTTP and JSON), storage keys, messages, the OpenAPI document, the usage text, the command's `--help`,
-the controls on the page and the reference are generated from the rows. To add an option, add a field here, the code in
-`asciist.conversion` that applies it, and its type to `asciist.client.Options`.
+Each field of `ConversionOptions` is a row of the table: the field defines the option's name, type
+and default, and its metadata everything else. Parsing (HTTP and JSON), storage keys, messages, the
+OpenAPI document, the usage text, the command's `--help`, the controls on the page and the reference
+are generated from the rows. To add an option, add a field here, the code in `asciist.conversion`
+that applies it, and its type to `asciist.client.Options`.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Final
 
 from asciist.errors import BadOptionError, sentences
 from asciist.limits import Limits
-from asciist.options.kinds import AUTO, BoolOrAuto, Characters, Choice, Colour, Flag, Integer, Kind, Schema
+from asciist.options.kinds import (
+    AUTO,
+    BoolOrAuto,
+    Characters,
+    Choice,
+    Colour,
+    Flag,
+    Integer,
+)
+from asciist.options.option import Option, row
 from asciist.options.styles import DEFAULT_STYLE, STYLES, Style
 
 __all__ = [
@@ -38,94 +48,41 @@ _COLOUR_CHARACTERS: Final = {
     "ansi256": (0, 11, 20),
     "ansi16": (0, 5, 9),
 }
-"""Maximum characters that no, one or two colours add to a cell: an escape code, or tags and HTML escaping."""
+"""Maximum characters that no, one or two colours add to a cell: an escape code, or tags and HTML
+escaping."""
 
 COLORS: Final = tuple(_COLOUR_CHARACTERS)
-"""Colour modes of art: none, terminal escape codes for 24-bit colours, an HTML document, codes for 256 or for 16 colours."""
+"""Colour modes of art: none, terminal escape codes for 24-bit colours, an HTML document, codes for
+256 or for 16 colours."""
 
 PAINTS: Final = ("cells", "text")
 """Extents of colour: the foreground and the background of each cell, or the characters alone."""
 
 SHAPES: Final = ("sextants", "quadrants")
-"""Shapes of coloured blocks: all of them, or those of Unicode 1.1 to 3.2 alone."""
+"""Shapes of coloured blocks: all, or only those of Unicode 1.1 to 3.2."""
 
 MAX_CHARS_BYTES: Final = 100
-"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits. A segment of a storage key, of at most
-255 characters, contains them."""
+"""Maximum bytes of `chars` in UTF-8. Printable ASCII (95 characters) fits, and so does a segment of
+a storage key (at most 255 characters)."""
 
 
 _MOST_ADJUSTMENT: Final = 100
-"""Maximum of `brightness` and `contrast`, and their minimum below zero: percent of the strongest change."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One row of the table."""
-
-    name: str
-    """Name of the query parameter, form field, JSON key, message field and command option."""
-    kind: Kind
-    default: Any
-    summary: str
-    """Short description, in lower case, for the usage text and `--help`."""
-    description: str
-    """Full description, for the OpenAPI document and the reference."""
-    label: str
-    """Label of the control on the page."""
-    section: str = ""
-    """Title of the collapsible section of the page that holds the control; empty if the control is always visible."""
-    placeholder: str = ""
-    """Placeholder of a text field on the page."""
-    hint: str = ""
-    """A line under a text field on the page."""
-    checkbox_value: str = ""
-    """For a choice that the page offers as a checkbox: the value that the form submits."""
-    script_value: str = ""
-    """The value that the page's script sends instead of `checkbox_value`."""
-    page_choices: Mapping[str, str] = field(default_factory=dict)
-    """For an option that the page offers as a list: the label of each value that the form submits, the first by default."""
-    is_slider: bool = False
-    """True for a number that the page offers as a slider."""
-    short_flag: str = ""
-    """One-letter option of the command, such as `-w`."""
-    required_in_json: bool = False
-    message_version: int
-    """First version of the conversion request message that has the option."""
-    newer_values: Mapping[str, int] = field(default_factory=dict)
-    """First version of the message that has a value, for values that are newer than the option. A worker of an older release
-    leaves such a message to one that knows the value."""
-
-    def version_of(self, value: Any) -> int:
-        """Return the first version of the message in which the option may have `value`."""
-        return self.newer_values.get(value, self.message_version) if isinstance(value, str) else self.message_version
-
-    @property
-    def newest_version(self) -> int:
-        """The version of the message from which on the option may have any of its values."""
-        return max([self.message_version, *self.newer_values.values()])
-
-    def schema(self, limits: Limits, *, with_default: bool = True) -> Schema:
-        """Return the JSON Schema of the option, without its description."""
-        return self.kind.schema(limits) | ({"default": self.default} if with_default else {})
-
-
-def _row(kind: Kind, **row: Any) -> dict[str, Any]:
-    return {"kind": kind, **row}
+"""Maximum of `brightness` and `contrast` in percent, and their minimum below zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions:
-    """The options of one conversion. Together with the image's bytes, they determine the art completely.
+    """The options of one conversion. Image bytes and options together determine the art.
 
     The order of the fields is the order of their parts in a storage key.
     """
 
     width: int = field(
-        metadata=_row(
+        metadata=row(
             Integer(minimum=1, maximum=lambda limits: limits.max_width),
             default=DEFAULT_WIDTH,
             summary="columns of the art",
-            description="Width of the art, in columns; with `height` and `contain`, the most columns.",
+            description=("Width of the art, in columns; the maximum with `height` and `contain`."),
             label="Width",
             short_flag="-w",
             required_in_json=True,
@@ -134,13 +91,13 @@ class ConversionOptions:
     )
     style: str = field(
         default=DEFAULT_STYLE,
-        metadata=_row(
+        metadata=row(
             Choice(choices=tuple(STYLES), key_pattern_of_any="[a-z]+"),
             summary=f"drawing style: {', '.join(STYLES)}",
             description=(
-                "How the art is drawn. `structure`: the character most similar to each cell in shape and tone; `ramp`: a "
-                "character for each brightness; `braille`: 2x4 dots per cell; `blocks`: 2x2 blocks per cell, and finer shapes "
-                "in colour."
+                "How the art is drawn. `structure`: the character most similar to each cell in"
+                " shape and tone; `ramp`: a character for each brightness; `braille`: 2x4 dots per"
+                " cell; `blocks`: 2x2 blocks per cell, and finer shapes in colour."
             ),
             label="Style",
             short_flag="-s",
@@ -149,14 +106,15 @@ class ConversionOptions:
     )
     invert: BoolOrAuto = field(
         default=False,
-        metadata=_row(
+        metadata=row(
             Flag(has_auto=True),
             summary="dark characters on a light background: true, false or auto",
             description=(
-                "Draw dark characters on a light background. Coloured cells do not change, only the page around them. `auto` "
-                "does so if it shows the image better, as for paper, plots and logos on white, and the header "
-                "`Asciist-Invert` of the answer says what was chosen. It is the default of the page and of `color=html`, which "
-                "set their background."
+                "Draw dark characters on a light background. Coloured cells do not change, only the"
+                " page around them. `auto` does so if the image looks better, such as paper, plots"
+                " and logos on white; the response header `Asciist-Invert` reports the choice."
+                " `auto` is the default of the page and of `color=html`, which set their"
+                " background."
             ),
             label="Background",
             page_choices={AUTO: "automatic", "false": "dark", "true": "light"},
@@ -166,12 +124,13 @@ class ConversionOptions:
     )
     color: str = field(
         default="none",
-        metadata=_row(
+        metadata=row(
             Choice(choices=COLORS),
             summary=f"colour: {', '.join(COLORS)}",
             description=(
-                "Colour of the art. `none`; `ansi`: 24-bit terminal escape codes; `html`: an HTML document, sent as text/html "
-                "(or as `art` in JSON); `ansi256`, `ansi16`: codes for terminals with 256 or 16 colours."
+                "Colour of the art. `none`; `ansi`: 24-bit terminal escape codes; `html`: an HTML"
+                " document, sent as text/html (or as `art` in JSON); `ansi256`, `ansi16`: codes for"
+                " terminals with 256 or 16 colours. All but `none` are forms of the same art."
             ),
             label="In colour",
             checkbox_value="html",
@@ -182,12 +141,12 @@ class ConversionOptions:
     )
     paint: str = field(
         default="cells",
-        metadata=_row(
+        metadata=row(
             Choice(choices=PAINTS),
             summary=f"what is coloured: {', '.join(PAINTS)}",
             description=(
-                "What is coloured. `cells`: the character and the background of each cell, chosen together; `text`: the "
-                "characters alone, as always in `ramp`."
+                "What is coloured. `cells`: the character and the background of each cell, chosen"
+                " together; `text`: the characters alone, as always in `ramp`."
             ),
             label="Coloured",
             message_version=3,
@@ -195,12 +154,12 @@ class ConversionOptions:
     )
     shapes: str = field(
         default="sextants",
-        metadata=_row(
+        metadata=row(
             Choice(choices=SHAPES),
             summary=f"shapes of coloured blocks: {', '.join(SHAPES)}",
             description=(
-                "Shapes of coloured `blocks`. `sextants`: also those of Unicode 13, which show most details; `quadrants`: only "
-                "older ones, for fonts that lack sextants."
+                "Shapes of coloured `blocks`. `sextants`: including the sextants of Unicode 13, for"
+                " the most detail; `quadrants`: older shapes only, for fonts without sextants."
             ),
             label="Shapes of blocks",
             message_version=3,
@@ -208,13 +167,14 @@ class ConversionOptions:
     )
     chars: str = field(
         default="",
-        metadata=_row(
+        metadata=row(
             Characters(max_bytes=MAX_CHARS_BYTES),
             summary="characters to draw with, dark to light; after ^, characters to exclude",
             description=(
-                "Characters to draw with, from dark to light; after `^`, characters to exclude. At most "
-                f"{MAX_CHARS_BYTES} bytes in UTF-8. `ramp` takes any characters one column wide, `structure` any printable "
-                "ASCII; `braille` and `blocks` draw fixed patterns. Empty for the style's own characters."
+                "Characters to draw with, from dark to light; after `^`, characters to exclude. At"
+                f" most {MAX_CHARS_BYTES} bytes in UTF-8. `ramp` takes any characters one column"
+                " wide, `structure` any printable ASCII; `braille` and `blocks` draw fixed"
+                " patterns. Empty for the style's own characters."
             ),
             label="Draw with",
             section="More options",
@@ -226,12 +186,13 @@ class ConversionOptions:
 
     background: str = field(
         default=AUTO,
-        metadata=_row(
+        metadata=row(
             Colour(),
             summary="colour behind transparency: auto, #rrggbb or a name",
             description=(
-                "Colour behind the transparent parts of an image, which is drawn like the image: `#rrggbb`, `#rgb`, either "
-                "without `#`, or a name of CSS. `auto`: black or white, whichever suits the image and `invert`."
+                "Colour behind the transparent parts of an image, which is drawn like the image:"
+                " `#rrggbb`, `#rgb`, either without `#`, or a name of CSS. `auto`: black or white,"
+                " whichever suits the image and `invert`."
             ),
             label="Behind transparency",
             section="More options",
@@ -242,23 +203,24 @@ class ConversionOptions:
 
     height: int = field(
         default=0,
-        metadata=_row(
+        metadata=row(
             Integer(minimum=0, maximum=lambda limits: limits.max_width),
-            summary="most rows of the art; 0 for as many as the width gives",
-            description="Most rows of the art, for which `fit` says how. 0: as many as the width gives.",
-            label="Most rows",
+            summary="maximum rows of the art; 0: derived from the width",
+            description="Maximum rows of the art; see `fit`. 0: derived from the width.",
+            label="Maximum rows",
             section="More options",
             message_version=3,
         ),
     )
     fit: str = field(
         default="contain",
-        metadata=_row(
+        metadata=row(
             Choice(choices=("contain", "cover", "fill")),
             summary="how art fits a height: contain, cover (crops), fill (distorts)",
             description=(
-                "How art fits `width` and `height`, as in CSS. `contain`: within both, whole and undistorted; `cover`: exactly "
-                "as large, with the middle of the image; `fill`: exactly as large, distorted. No effect without `height`."
+                "How art fits `width` and `height`, as in CSS. `contain`: within both, whole and"
+                " undistorted; `cover`: exactly as large, with the middle of the image; `fill`:"
+                " exactly as large, distorted. No effect without `height`."
             ),
             label="Fit",
             section="More options",
@@ -268,10 +230,12 @@ class ConversionOptions:
 
     brightness: int = field(
         default=0,
-        metadata=_row(
+        metadata=row(
             Integer(minimum=-_MOST_ADJUSTMENT, maximum=lambda _: _MOST_ADJUSTMENT),
             summary="brightness of the middle tones",
-            description="Brighten the middle tones, or darken them. 0: as the style chooses for the image.",
+            description=(
+                "Brighten the middle tones, or darken them. 0: as the style chooses for the image."
+            ),
             label="Brightness",
             section="Adjustments",
             is_slider=True,
@@ -280,10 +244,13 @@ class ConversionOptions:
     )
     contrast: int = field(
         default=0,
-        metadata=_row(
+        metadata=row(
             Integer(minimum=-_MOST_ADJUSTMENT, maximum=lambda _: _MOST_ADJUSTMENT),
             summary="contrast of the middle tones",
-            description="Increase the contrast of the middle tones, or reduce it. 0: as the style chooses for the image.",
+            description=(
+                "Increase the contrast of the middle tones, or reduce it. 0: as the style chooses"
+                " for the image."
+            ),
             label="Contrast",
             section="Adjustments",
             is_slider=True,
@@ -292,13 +259,14 @@ class ConversionOptions:
     )
     animate: bool = field(
         default=False,
-        metadata=_row(
+        metadata=row(
             Flag(key="m"),
-            summary="move, if the image is an animation",
+            summary="draw every frame of an animated image",
             description=(
-                "Draw the frames of an animated GIF, PNG, WebP or AVIF, and not the first one alone. Text plays in a "
-                "terminal, for at most 20 seconds; an HTML document plays without a script; JSON lists the frames and their "
-                "times. No effect on a still image."
+                "Draw every frame of an animated GIF, PNG, WebP or AVIF, not only the first one."
+                " Text plays in a terminal, for at most 20 seconds; an HTML document plays"
+                " without a script; JSON lists the frames and their times. No effect on a still"
+                " image."
             ),
             label="Animate",
             message_version=4,
@@ -308,7 +276,10 @@ class ConversionOptions:
     def check(self, limits: Limits) -> None:
         """Raise BadOptionError if a value is invalid, or `chars` does not suit the style."""
         for option in OPTIONS.values():
-            option.kind.check(option.name, getattr(self, option.name), limits)
+            value = getattr(self, option.name)
+            # The limits may exclude the default width; every other default is always valid.
+            if value != option.default or option.name == "width":
+                option.kind.check(option.name, value, limits)
         if self.chars:
             self._check_chars_of_style()
 
@@ -316,20 +287,24 @@ class ConversionOptions:
         style = STYLES[self.style]
         if not style.characters:
             raise BadOptionError(sentences.chars_not_supported(self.style))
-        if not style.takes_any_character and not set(self._excluded or self.chars) <= set(style.characters):
+        if not style.takes_any_character and not set(self._excluded or self.chars) <= set(
+            style.characters
+        ):
             raise BadOptionError(sentences.chars_not_ascii(self.style))
         if not self.characters:
             raise BadOptionError(sentences.CHARS_EXCLUDES_ALL)
 
     def check_art(self, columns: int, rows: int, limits: Limits) -> None:
-        """Raise BadOptionError if art of (columns x rows) cells would exceed `Limits.max_art_characters`."""
+        """Raise BadOptionError if art of (columns x rows) cells would exceed
+        `Limits.max_art_characters`."""
         max_characters = limits.max_art_characters // self.cell_weight
         if columns * rows > max_characters:
             raise BadOptionError(sentences.art_too_large(columns, rows, max_characters))
 
     @property
     def characters(self) -> str:
-        """Characters to draw with, for options that `check` accepts; empty for a style with fixed patterns."""
+        """Characters to draw with, for options that `check` accepts; empty for a style with fixed
+        patterns."""
         own = STYLES[self.style].characters
         if self._excluded:
             return "".join(character for character in own if character not in self._excluded)
@@ -337,8 +312,13 @@ class ConversionOptions:
 
     @property
     def is_cropping(self) -> bool:
-        """True if the art shows only the middle of an image that has another aspect ratio."""
+        """True if the art shows only the middle of an image with another aspect ratio."""
         return self.fit == "cover" and self.height > 0
+
+    def as_drawn(self) -> "ConversionOptions":
+        """Return the options under which the same art is stored: the values of `color` but `none`
+        are forms of it."""
+        return self if self.color in ("none", "ansi") else replace(self, color="ansi")
 
     @property
     def colours(self) -> int:
@@ -355,7 +335,8 @@ class ConversionOptions:
 
     @property
     def cell_weight(self) -> int:
-        """Weight of one cell in `Limits.max_art_characters`: the characters that it may become, or its samples if more."""
+        """Weight of one cell in `Limits.max_art_characters`: its maximum number of characters, or
+        its number of samples if larger."""
         return max(STYLES[self.style].samples, 1 + _COLOUR_CHARACTERS[self.color][self.colours])
 
     @property
@@ -364,10 +345,10 @@ class ConversionOptions:
 
 
 def with_defaults(values: Mapping[str, Any]) -> ConversionOptions:
-    """Return the options of a request that gave `values`, by name.
+    """Return the options of a request from `values` by name.
 
-    For an HTML document, which sets its background, `invert` is `auto` by default. Elsewhere it is false, because the
-    background is the reader's and unknown.
+    `invert` defaults to `auto` for an HTML document, which sets its background, and to false
+    elsewhere, because the reader's background is unknown.
     """
     invert = {"invert": AUTO} if values.get("color") == "html" else {}
     return ConversionOptions(**{"width": DEFAULT_WIDTH, **invert, **values})

@@ -1,4 +1,4 @@
-"""The kinds of options: how to read a value from text or JSON, check it, write it into a storage key, and describe it."""
+"""Kinds of options: how to parse, check, encode in a storage key, and describe a value."""
 
 import base64
 import re
@@ -13,13 +13,14 @@ Schema = dict[str, Any]
 """A JSON Schema."""
 
 AUTO: Final = "auto"
-"""Value of an option that leaves the choice to the conversion."""
+"""Value of an option that the conversion chooses itself."""
 
 BoolOrAuto = bool | Literal["auto"]
 
 
 class Kind(Protocol):
-    """Interface of a kind. The methods that read a value from a request raise BadOptionError if its form is wrong.
+    """Interface of a kind. The methods that read a value from a request raise BadOptionError if its
+    form is wrong.
 
     `name` is the option's name, for error messages and keys.
     """
@@ -37,10 +38,11 @@ class Kind(Protocol):
         """Raise BadOptionError if the value is out of range."""
 
     def key_pattern(self, name: str, default: Any) -> str:
-        """Return the regular expression of the value's part of a storage key, with one group around the value."""
+        """Return the regular expression of the value's part of a storage key, with one group for
+        the value."""
 
     def to_key(self, name: str, value: Any) -> str:
-        """Return the part of a storage key for a value that is not the default."""
+        """Return the part of a storage key for a value other than the default."""
 
     def from_key(self, text: str) -> Any:
         """Read the value from the group of `key_pattern`. Raises ValueError."""
@@ -56,10 +58,11 @@ class Integer:
     minimum: int
     maximum: Callable[[Limits], int]
 
+    # int() also takes spaces, underscores, and digits without end, in quadratic time.
     _TEXT: ClassVar[re.Pattern[str]] = re.compile(r"[+-]?[0-9]{1,9}")
 
     def holds(self, value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool)  # true is an int in Python
 
     def from_text(self, name: str, text: str, limits: Limits) -> int:
         if not self._TEXT.fullmatch(text):
@@ -90,11 +93,13 @@ class Integer:
         return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum(limits)}
 
     def _error(self, name: str, limits: Limits) -> BadOptionError:
-        return BadOptionError(sentences.not_a_whole_number(name, self.minimum, self.maximum(limits)))
+        return BadOptionError(
+            sentences.not_a_whole_number(name, self.minimum, self.maximum(limits))
+        )
 
 
 class _Text:
-    """Reading of a kind whose values are text."""
+    """Base of kinds with text values."""
 
     def holds(self, value: object) -> bool:
         return isinstance(value, str)
@@ -114,14 +119,16 @@ class Choice(_Text):
 
     choices: Sequence[str]
     key_pattern_of_any: str = ""
-    """Regular expression of the value in a key that matches unknown names too; empty to match only the choices."""
+    """Regular expression that also matches unknown names in a key; empty to match only the
+    choices."""
 
     def check(self, name: str, value: str, limits: Limits) -> None:
         if value not in self.choices:
             raise BadOptionError(sentences.not_one_of(name, self.choices))
 
     def key_pattern(self, name: str, default: str) -> str:
-        return f"({self.key_pattern_of_any or '|'.join(choice for choice in self.choices if choice != default)})"
+        others = "|".join(choice for choice in self.choices if choice != default)
+        return f"({self.key_pattern_of_any or others})"
 
     def to_key(self, name: str, value: str) -> str:
         return value
@@ -135,14 +142,18 @@ class Choice(_Text):
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """True or false, or `auto` if the kind has it; false by default."""
+    """True or false, or `auto` if the kind allows it; false by default."""
 
     has_auto: bool = False
     key: str = ""
-    """The value true in a storage key; empty for the name of the option. The longest key has room for one more character."""
+    """Encoding of true in a storage key; empty for the name of the option.
+
+    The longest key has room for one more character.
+    """
 
     _VALUES: ClassVar[dict[str, BoolOrAuto]] = {
-        **dict.fromkeys(("", "true", "1", "yes", "on"), True),  # `?invert` has no value, a ticked box in a form "on"
+        # `?invert` has no value, a ticked box in a form "on"
+        **dict.fromkeys(("", "true", "1", "yes", "on"), True),
         **dict.fromkeys(("false", "0", "no", "off"), False),
         AUTO: AUTO,
     }
@@ -176,7 +187,8 @@ class Flag:
 
 @dataclass(frozen=True, kw_only=True)
 class Colour(_Text):
-    """A colour, `#rrggbb` in lower case, or `auto`. Also read as `rrggbb`, `#rgb`, `rgb` and by its name in CSS."""
+    """A colour, `#rrggbb` in lower case, or `auto`. Also read as `rrggbb`, `#rgb`, `rgb` and by its
+    name in CSS."""
 
     _HEXADECIMAL: ClassVar[re.Pattern[str]] = re.compile(r"#?([0-9a-f]{3}|[0-9a-f]{6})")
     _VALUE: ClassVar[re.Pattern[str]] = re.compile(rf"{AUTO}|#[0-9a-f]{{6}}")
@@ -222,13 +234,17 @@ class Characters(_Text):
     max_bytes: int
 
     _MAX_HEXADECIMAL_BYTES: ClassVar[int] = 48
-    """Bytes up to which a key has them in hexadecimal. More are in base64, so that a file's name can hold every option."""
+    """Maximum bytes encoded in hexadecimal in a key; more are in base64, so that a file name can
+    hold every option."""
 
     def check(self, name: str, value: str, limits: Limits) -> None:
         if not value:
             return
         # The first comparison limits the length of the text that is encoded.
-        if len(value) > self.max_bytes or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes:
+        if (
+            len(value) > self.max_bytes
+            or len(value.encode("utf-8", "surrogatepass")) > self.max_bytes
+        ):
             raise BadOptionError(sentences.too_many_characters(name, self.max_bytes))
         if not all(map(fills_one_column, value)):
             raise BadOptionError(sentences.not_one_column_wide(name))
@@ -245,16 +261,23 @@ class Characters(_Text):
     def from_key(self, text: str) -> str:
         form, _, code = text.partition("-")
         padded = code + "=" * (-len(code) % 4)
-        value = (base64.urlsafe_b64decode(padded) if form.endswith("64") else bytes.fromhex(code)).decode()
+        value = (
+            base64.urlsafe_b64decode(padded) if form.endswith("64") else bytes.fromhex(code)
+        ).decode()
         if self.to_key(form.removesuffix("64"), value) != text:
             raise ValueError("the other notation is the one for this length")
         return value
 
     def schema(self, limits: Limits) -> Schema:
-        return {"type": "string", "maxLength": self.max_bytes, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+        return {
+            "type": "string",
+            "maxLength": self.max_bytes,
+            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        }
 
 
-_HANGUL_VOWELS_AND_FINALS: Final = ("\u1160", "\u11ff")  # a terminal adds them to the syllable before them
+# a terminal adds them to the syllable before them
+_HANGUL_VOWELS_AND_FINALS: Final = ("\u1160", "\u11ff")
 _REPLACEMENT_CHARACTER: Final = "\ufffd"  # a decoder's substitute for bytes that are not UTF-8
 
 

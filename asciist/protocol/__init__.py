@@ -1,1 +1,1 @@
-"""The request/reply protocol between the web tier and the worker tier, and the ports it needs."""
+"""The request/reply protocol between the web tier and the worker tier, and its ports."""

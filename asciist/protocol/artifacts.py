@@ -1,7 +1,7 @@
-"""Artifact keys and the format of stored art. An image is stored at `{sha256}/image`, and its art in the same folder. What a
-short link shows is stored at `{sha256 of its code}/link`.
+"""Artifact keys and the format of stored art. An image is stored at `{sha256}/image`, and its art
+in the same folder. The target of a short link is stored at `{sha256 of its code}/link`.
 
-No key is the folder of another key, because a store in a directory could not hold both.
+No key is also the folder of another key: a file system could not store both.
 """
 
 import hashlib
@@ -10,10 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from asciist.art import codec
 from asciist.conversion import ENGINE_VERSION
 from asciist.options import DEFAULT_STYLE, OPTIONS, ConversionOptions
 
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+_VERSION: Final = f"{ENGINE_VERSION}.{codec.VERSION}"
+"""Version of the engine that drew art, and of the text that encodes it."""
 
 _IMAGE_KEY: Final = re.compile(r"([0-9a-f]{64})/image")
 
@@ -23,21 +27,26 @@ _VARIANT_OPTIONS: Final = [option for option in OPTIONS.values() if option.name 
 
 
 def _variant_pattern() -> str:
-    style, *others = [option.kind.key_pattern(option.name, option.default) for option in _VARIANT_OPTIONS]
+    style, *others = [
+        option.kind.key_pattern(option.name, option.default) for option in _VARIANT_OPTIONS
+    ]
     return style + "".join(rf"(?:\.{pattern})?" for pattern in others)
 
 
 VARIANT_PATTERN: Final = _variant_pattern()
-"""Regular expression of the variants that `variant_of` returns, with a group for the value of each option."""
+"""Regular expression of the variants that `variant_of` returns, with a group for the value of each
+option."""
 
 
 def digest_of(image: bytes) -> str:
-    """Return the SHA-256 digest of an image's bytes, as 64 lower-case hexadecimal digits: the folder of its keys."""
+    """Return the SHA-256 digest of an image's bytes, as 64 lower-case hexadecimal digits: the
+    folder of its keys."""
     return hashlib.sha256(image).hexdigest()
 
 
 def image_key(digest: str) -> str:
-    """Return the key of an image. The digest alone is the folder of the image and of all its art."""
+    """Return the key of an image. The digest alone is the folder of the image and of all its
+    art."""
     return f"{digest}/image"
 
 
@@ -48,30 +57,33 @@ def digest_of_image_key(key: str) -> str | None:
 
 
 def link_key(code: str) -> str:
-    """Return the key of a short link. Whoever lists the store learns no code from it."""
+    """Return the key of a short link. The code cannot be derived from it, so listing the store
+    reveals no code."""
     return f"{digest_of(code.encode())}/{_LINK}"
 
 
 def is_link_key(key: str) -> bool:
-    """Return whether a key of the store is that of a short link."""
+    """Return whether a key of the store belongs to a short link."""
     return key.endswith(f"/{_LINK}")
 
 
 def art_key(digest: str, options: ConversionOptions) -> str:
-    """Return the key of an image's art, which is also the path of its permanent URL.
+    """Return the storage key of an image's art. All forms of coloured art share one key.
 
-    If every option but the width has its default, the key is shorter: it has no variant.
+    The key has no variant if every option but the width has its default.
     """
-    variant = variant_of(options)
+    variant = variant_of(options.as_drawn())
     if variant == DEFAULT_STYLE:
         return f"{digest}/width/{options.width}"
     return f"{digest}/style/{variant}/width/{options.width}"
 
 
 def variant_of(options: ConversionOptions) -> str:
-    """Return the options other than the width as one path segment, such as `ramp` or `ramp.invert.ansi.chars-2e3a`.
+    """Return the options other than the width as one path segment, such as `ramp` or
+    `ramp.invert.ansi.chars-2e3a`.
 
-    The style comes first, then each option whose value is not the default. Different options have different variants.
+    The style comes first, then each option whose value is not the default. Different options have
+    different variants.
     """
     parts = [options.style]
     for option in _VARIANT_OPTIONS:
@@ -82,7 +94,8 @@ def variant_of(options: ConversionOptions) -> str:
 
 
 def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
-    """Return the options of a variant, not yet checked; None if `variant_of` never returns this variant."""
+    """Return the options of a variant, not yet checked; None if `variant_of` never returns this
+    variant."""
     match = re.fullmatch(VARIANT_PATTERN, variant)
     if match is None:
         return None
@@ -95,29 +108,42 @@ def options_of_variant(variant: str, width: int) -> ConversionOptions | None:
     except ValueError:
         return None
     options = ConversionOptions(width=width, **values)
-    return options if variant_of(options) == variant else None  # such as a number with leading zeros
+    # such as a number with leading zeros
+    return options if variant_of(options) == variant else None
 
 
 @dataclass(frozen=True)
 class StoredArt:
-    """Art as stored: a JSON document with the art and the version of the engine that drew it."""
+    """Stored art: a JSON document with the art and the versions of the engine that drew it and of
+    its encoding."""
 
     art: str
+    """As `asciist.art.codec` encodes it."""
     invert: bool | None = None
-    """The choice for `invert=auto`; None, and absent from the document, if the options left nothing to choose."""
+    """The choice for `invert=auto`; None, and absent from the document, if the options left nothing
+    to choose."""
 
     def to_json(self) -> bytes:
         chosen = {} if self.invert is None else {"invert": self.invert}
-        return _ENCODER.encode({"engine": ENGINE_VERSION, "art": self.art, **chosen}).encode()
+        return _ENCODER.encode({"engine": _VERSION, "art": self.art, **chosen}).encode()
 
     @classmethod
     def from_json(cls, document: bytes) -> "StoredArt | None":
-        """Parse a stored document. Return None if its engine version differs or it is malformed: both count as absent."""
+        """Parse a stored document. Return None if one of its versions differs or it is malformed:
+        both count as absent."""
         try:
             fields = json.loads(document)
         except ValueError:
             return None
-        if not isinstance(fields, dict) or fields.get("engine") != ENGINE_VERSION or not isinstance(fields.get("art"), str):
+        if (
+            not isinstance(fields, dict)
+            or fields.get("engine") != _VERSION
+            or not isinstance(fields.get("art"), str)
+        ):
             return None
         invert = fields.get("invert")
-        return cls(art=fields["art"], invert=invert) if invert is None or isinstance(invert, bool) else None
+        return (
+            cls(art=fields["art"], invert=invert)
+            if invert is None or isinstance(invert, bool)
+            else None
+        )

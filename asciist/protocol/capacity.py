@@ -10,7 +10,8 @@ from asciist.errors import OverloadedError
 
 
 class Capacity:
-    """Weighted semaphore. Reservations are granted in order of arrival, so small ones never overtake a large one."""
+    """Weighted semaphore. Reservations are granted in order of arrival, so small ones never
+    overtake a large one."""
 
     def __init__(self, total: int) -> None:
         self._total: Final = total
@@ -27,14 +28,16 @@ class Capacity:
     def reserve(self, amount: int, *, wait_seconds: float) -> Iterator[None]:
         """Reserve `amount`, or the total if that is less, for the duration of a `with` block.
 
-        Raises OverloadedError if so much does not become free within `wait_seconds`.
+        Raises OverloadedError if the amount does not become free within `wait_seconds`.
         """
         amount = min(amount, self._total)
         ticket = object()
         with self._changed:
             self._waiting.append(ticket)
             try:
-                if not self._changed.wait_for(lambda: self._waiting[0] is ticket and self._free >= amount, wait_seconds):
+                if not self._changed.wait_for(
+                    lambda: self._waiting[0] is ticket and self._free >= amount, wait_seconds
+                ):
                     raise OverloadedError
                 self._free -= amount
             finally:

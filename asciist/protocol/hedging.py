@@ -1,8 +1,9 @@
 """Hedging: when a reply is overdue, and whether its request may be published again.
 
-A request is repeated only if its reply takes much longer than recent ones, which a lost message or a killed worker explains.
-An overloaded worker tier also delays replies, so a budget limits repeats: they must not add to the overload. A part of the
-budget is reserved for requests that later ones have overtaken. In an overload all wait alike, but a lost message is overtaken.
+A request is repeated only if its reply takes much longer than recent replies did, which suggests a
+lost message or a killed worker. An overloaded worker tier delays replies too, so a budget keeps
+repeats from adding to the overload. Part of the budget is reserved for overtaken requests: in an
+overload all requests wait alike, but later requests overtake a lost message.
 """
 
 import threading
@@ -15,28 +16,30 @@ MAX_ATTEMPTS: Final = 3
 
 _WINDOW: Final = 500
 """Number of latest waits that determine when a reply is overdue."""
-_MIN_WAITS: Final = 50
-"""Number of waits from which their 99th percentile is used. It would be the longest of fewer waits anyway."""
-_MULTIPLE_OF_P99: Final = 3
-"""A reply is overdue after this multiple of the 99th percentile. Without faults, hardly any reply takes that long."""
+_MIN_WAITS: Final = 50  # with fewer waits, the 99th percentile would be the longest one
+"""Minimum number of waits before their 99th percentile is used."""
+_MULTIPLE_OF_P99: Final = 3  # without faults, hardly any reply takes this long
+"""A reply is overdue after this multiple of the 99th percentile."""
+# a worker may pause for some hundred milliseconds, which must not cost a repeat
 _MIN_OVERDUE_SECONDS: Final = 1.0
-"""A reply is never overdue before this time, so that a pause of some hundred milliseconds in a worker costs no repeat."""
-_MAX_OVERDUE_SHARE: Final = 0.25
-"""A reply is overdue after this share of the request timeout at the latest, so that two repeats have time to be answered."""
+"""Minimum time before a reply is overdue."""
+_MAX_OVERDUE_SHARE: Final = 0.25  # leaves time for the replies to two repeats
+"""Maximum time before a reply is overdue, as a share of the request timeout."""
 
-_BUDGET: Final = 10.0
-"""Maximum of the budget, and its initial value: the number of repeats that may be published at once. A killed worker loses a
-message for each of its threads."""
+_BUDGET: Final = 10.0  # a killed worker loses a message for each of its threads
+"""Initial and maximum budget: repeats that may be published at once."""
 _RESERVE: Final = 5.0
 """Part of the budget that only overtaken requests may spend."""
-_OVERTAKEN_SECONDS: Final = 1.0
-"""A request is overtaken if one that was published this much later has been answered. Queues do not keep the exact order."""
+_OVERTAKEN_SECONDS: Final = 1.0  # queues do not keep the exact order
+"""Lead after which a later request, once answered, has overtaken an earlier one."""
+# in the long run, at most one request in a hundred is converted twice
 _BUDGET_PER_REQUEST: Final = 0.01
-"""Amount by which each request raises the budget: in the long run, at most one request in a hundred is converted twice."""
+"""Budget added by each request."""
 
 
 class Hedging:
-    """Latency of recent replies, and the budget for repeats. One per Requester; safe to use from many threads."""
+    """Latency of recent replies, and the budget for repeats. One per Requester; safe to use from
+    many threads."""
 
     def __init__(self, timeout_seconds: float) -> None:
         """`timeout_seconds` is the request timeout."""
@@ -71,14 +74,16 @@ class Hedging:
             return min(overdue, self._max_overdue_seconds)
 
     def usual_seconds(self) -> float:
-        """Return the median of the recent waits, in seconds, or 0 before the first one. A repeat needs at least this time."""
+        """Return the median of the recent waits, in seconds; 0 before the first one. A repeat needs
+        at least this long."""
         with self._lock:
             return self._quantile(0.5) if self._sorted_waits else 0.0
 
     def take(self, *, published_at: float) -> bool:
-        """Take a repeat of a message from the budget. Return False if it is spent, and the message must not be published again.
+        """Spend one repeat of the budget; return False if it is exhausted and the message must not
+        be published again.
 
-        `published_at` is the time at which the message was published last, in seconds since the epoch.
+        `published_at` is the time of the message's latest publication, in seconds since the epoch.
         """
         with self._lock:
             is_overtaken = self._latest_answered - published_at >= _OVERTAKEN_SECONDS
@@ -88,7 +93,7 @@ class Hedging:
             return True
 
     def give_back(self) -> None:
-        """Return a repeat to the budget: it was not published, or it was needed, because its reply was the first."""
+        """Return a repeat to the budget: either it was not published, or its reply came first."""
         with self._lock:
             self._budget = min(_BUDGET, self._budget + 1)
 

@@ -1,8 +1,9 @@
-"""Age of a message, for which no two clocks need to agree.
+"""Age of a message, independent of the clocks of the two tiers.
 
-A message has the time at which its web process published it, and the queue adds the time at which it took it. The queue's clock
-is the only one that all processes share, so the age begins there, and the clock of the web process is not used. The queue tells
-the time of a message's first delivery, too: compared with this machine's clock, it shows how far that clock is ahead.
+A message contains the time of its publication by the web process's clock, and the queue adds the
+time of its arrival. All processes share only the queue's clock, so the age counts from the arrival,
+and the web process's clock is not used. At a first delivery the queue also reports its own time;
+the difference from this machine's time is this machine's clock skew.
 """
 
 import threading
@@ -13,19 +14,23 @@ from typing import Final
 
 from asciist.protocol.ports import Delivery
 
+# AWS refuses requests that are signed by a clock more than 300 s off
+# (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html), and sending takes up to
+# ten seconds. An older message was moved back from the dead-letter queue, which resets its arrival
+# time.
 _MAX_SKEW_SECONDS: Final = 310
-"""Seconds by which a message seems to be older than the queue says if the web tier's clock is slow: AWS refuses requests that
-are signed by a clock more than 300 s off (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html), and sending
-takes up to ten. An older message was moved back from the dead-letter queue, which makes it new to the request queue."""
-_MAX_START_SECONDS: Final = 3.0
-"""Seconds from a delivery to its processing that a cold start explains, which takes about 1.5."""
+"""Maximum apparent extra age of a message, in seconds, that a slow clock of the web tier
+explains."""
+_MAX_START_SECONDS: Final = 3.0  # a cold start takes about 1.5 s
+"""Maximum seconds between a delivery and its processing."""
+# the minimum counts: a wait for this process, as while a function is throttled, adds to the
+# difference
 _DELIVERIES: Final = 100
-"""Number of latest deliveries that show how far this machine's clock is ahead. A delivery that had to wait for this process, as
-while a function is throttled, seems to show more than it is, so the one that shows least is right."""
+"""Number of latest deliveries from which the clock skew is estimated."""
 
 
 class MessageAge:
-    """Tells the age of messages. One per worker process; safe to use from many threads."""
+    """Estimates the age of messages. One per worker process; safe to use from many threads."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """`clock` returns this machine's time, in seconds since the epoch."""
@@ -34,9 +39,10 @@ class MessageAge:
         self._lock = threading.Lock()
 
     def seconds(self, published_at: float, delivery: Delivery) -> float:
-        """Return the seconds since a message was published at the time `published_at`, in seconds since the epoch.
+        """Return the seconds since a message was published.
 
-        If the queue does not tell when it took the message, the clocks of this machine and of the web process have to agree.
+        `published_at` is in seconds since the epoch. If the queue reports no arrival time, the
+        result relies on the clocks of this machine and of the web process.
         """
         if delivery.sent_at is None:
             return max(0.0, self._clock() - published_at)
@@ -46,7 +52,8 @@ class MessageAge:
         )
 
     def _seconds_in_queue(self, sent_at: float, age_at_delivery: float | None) -> float:
-        """Return the seconds since the queue took a message, or at least since then until it delivered it."""
+        """Return the seconds since a message arrived in the queue, or at least until its
+        delivery."""
         by_clock = self._clock() - sent_at
         with self._lock:
             if age_at_delivery is not None:

@@ -1,4 +1,4 @@
-"""Replies that a web process is waiting for. The adapters for every reply inbox share this code."""
+"""Pending replies of a web process. The adapters for every reply inbox share this code."""
 
 import threading
 from collections import OrderedDict
@@ -11,7 +11,8 @@ from asciist.protocol.ports import Metrics
 from asciist.telemetry.metrics import REPLIES_ORPHANED
 
 _MAX_ANSWERED: Final = 1000
-"""Maximum answered requests whose further replies are recognized. Only requests that were published again are among them."""
+"""Maximum answered requests whose duplicate replies are recognized. Contains only requests that
+were published again."""
 
 
 class PendingReplies:
@@ -44,7 +45,8 @@ class PendingReplies:
     def resolve(self, reply: ConversionReply) -> None:
         """Hand a reply to the waiting request.
 
-        A late reply is counted as orphaned, and so is a duplicate, unless the request was published more than once.
+        A late reply is counted as orphaned, and so is a duplicate, unless the request was published
+        more than once.
         """
         with self._lock:
             pending = self._pending.pop(reply.correlation_id, None)
@@ -60,7 +62,7 @@ class PendingReplies:
 
 
 class _Pending:
-    """A PendingReply: one reply, and the event that signals its arrival."""
+    """One pending reply, and the event that signals its arrival."""
 
     def __init__(self, reply_to: str) -> None:
         self.reply_to: Final = reply_to

@@ -1,5 +1,5 @@
-"""Ports: interfaces of the dependencies. Every adapter passes the contract suite of its port in `tests/contract`; there is none
-for Metrics.
+"""Ports: interfaces of the dependencies. Every adapter passes the contract suite of its port in
+`tests/contract`; there is none for Metrics.
 """
 
 import time
@@ -21,12 +21,14 @@ class ArtifactStore(Protocol):
         """Return an object. Raises ArtifactNotFoundError."""
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, replacing any previous one. A concurrent reader gets the old or the new object, never a mixture."""
+        """Write an object, replacing any previous one. A concurrent reader gets the old or the new
+        object, never a mixture."""
 
     def create(self, key: str, body: bytes) -> bool:
         """Write an object unless the key exists; return whether it was written.
 
-        Exactly one of several racing calls writes; in the embedded store, one of those in the same process.
+        If several calls race, exactly one writes; the embedded store guarantees this within one
+        process only.
         """
 
     def exists(self, key: str) -> bool:
@@ -36,7 +38,8 @@ class ArtifactStore(Protocol):
         """Delete an object, if there is one."""
 
     def delete_folder(self, folder: str) -> bool:
-        """Delete every object of a folder, and return whether there were any. One that is written meanwhile may remain."""
+        """Delete every object of a folder; return whether there were any. Objects written meanwhile
+        may remain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +48,34 @@ class Delivery:
 
     body: str
     receipt: str
-    """Receipt of this delivery, needed to extend or delete it; invalid once the message is delivered again."""
+    """Receipt of this delivery, needed to extend or delete it; invalid once the message is
+    delivered again."""
     receive_count: int
     """Number of deliveries of the message so far, this one included; 1 at the first delivery."""
     age_seconds: float | None = None
-    """Seconds between sending the message and delivering it, by the queue's own clock; None if the queue does not tell."""
+    """Seconds between sending and delivering the message, by the queue's own clock; None if the
+    queue does not report it."""
     sent_at: float | None = None
-    """Time at which the queue took the message, in seconds since the epoch by its own clock; None if it does not tell."""
+    """Arrival time of the message in the queue, in seconds since the epoch by the queue's clock;
+    None if the queue does not report it."""
 
 
 class RequestQueue(Protocol):
     """Queue of requests, with at-least-once delivery in any order.
 
-    A message that has been delivered as often as the queue allows becomes a dead letter. Every method raises UnavailableError
-    if the queue fails.
+    A message that has been delivered as often as the queue allows becomes a dead letter. Every
+    method raises UnavailableError if the queue fails.
     """
 
     def send(self, body: str) -> None:
         """Publish a message."""
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
-        """Receive up to `max_messages` messages and hide them from other consumers for the visibility timeout.
+        """Receive up to `max_messages` messages and hide them from other consumers for the
+        visibility timeout.
 
-        Return as soon as there is a message; return an empty list if none arrives within `wait_seconds`.
+        Return as soon as there is a message; return an empty list if none arrives within
+        `wait_seconds`.
         """
 
     def extend(self, delivery: Delivery, *, visibility_seconds: float) -> Delivery:
@@ -77,7 +85,8 @@ class RequestQueue(Protocol):
         """
 
     def delete(self, deliveries: Sequence[Delivery]) -> None:
-        """Delete messages. A message that is gone or was redelivered in the meantime is no error."""
+        """Delete messages. A message that is gone or was redelivered in the meantime is no
+        error."""
 
 
 class PendingReply(Protocol):
@@ -85,13 +94,16 @@ class PendingReply(Protocol):
 
     @property
     def reply_to(self) -> str:
-        """Reply address of this request, in a format known only to the inbox and the sender of one reply path."""
+        """Reply address of this request, in a format known only to the inbox and the sender of one
+        reply path."""
 
     def wait(self, seconds: float) -> ConversionReply | None:
-        """Wait for the reply and return it, at once if it has already arrived; None if it does not arrive in time."""
+        """Wait for the reply and return it, at once if it has already arrived; None if it does not
+        arrive in time."""
 
     def expect_another(self) -> None:
-        """Accept one more reply, because the request is published again. Once one is accepted, the others are ignored."""
+        """Accept one more reply, because the request is published again. Only the first reply
+        counts."""
 
 
 class ReplyInbox(Protocol):
@@ -100,8 +112,8 @@ class ReplyInbox(Protocol):
     def expect(self, correlation_id: str) -> AbstractContextManager[PendingReply]:
         """Return a context manager that registers a pending reply.
 
-        Enter the block before publishing the request, so that the reply cannot arrive too early. A reply that arrives after
-        the end of the block, and one more than was expected, is counted as orphaned.
+        Enter the block before publishing the request, so that the reply cannot arrive too early.
+        Late replies and surplus replies are counted as orphaned.
         """
 
 
@@ -115,7 +127,8 @@ class ReplySender(Protocol):
     def send(self, reply_to: str, reply: ConversionReply) -> None:
         """Send the reply, without its art if it is larger than `max_reply_bytes`.
 
-        Raises ReplyAddressGoneError if the process at the address has stopped, UnavailableError if the channel fails.
+        Raises ReplyAddressGoneError if the process at the address has stopped, UnavailableError if
+        the channel fails.
         """
 
 
@@ -124,35 +137,44 @@ class Conversion:
     """Outcome of a conversion, with its measurements."""
 
     art: str | None = None
-    """The art; None if the image cannot be converted."""
+    """The art, as `asciist.art.codec` encodes it; None if the image cannot be converted."""
     invert: bool | None = None
-    """The choice for `invert=auto`; None if the options left nothing to choose, or there is no art."""
+    """The choice for `invert=auto`; None if the options left nothing to choose, or there is no
+    art."""
     rejection: str | None = None
-    """Reason why the image cannot be converted, as an error message for the client; None if there is art."""
+    """Reason why the image cannot be converted, as an error message for the client; None if there
+    is art."""
     format: str = ""
-    """Image format in lower case, such as `jpeg`; empty if the image was rejected for its header."""
+    """Image format in lower case, such as `jpeg`; empty if the image was rejected for its
+    header."""
     pixels: int = 0
-    """Width times height of the image, times the frames that are drawn; 0 if it was rejected for its header."""
+    """Width times height of the image, times the number of drawn frames; 0 if it was rejected for
+    its header."""
     decode_ms: float | None = None
-    """Milliseconds of decoding, also of an image that proved to be damaged; None if it was not decoded, or is an animation."""
+    """Decoding time in milliseconds, also of a damaged image; None if it was not decoded, or is an
+    animation."""
     render_ms: float | None = None
-    """Milliseconds from decoded pixels to art, or for all of an animation; None if there is no art."""
+    """Time from decoded pixels to art in milliseconds, or for all of an animation; None if there is
+    no art."""
     aborted: tuple[str, ...] = ()
-    """Causes for which processes ended that had begun this conversion: `crash`, `killed`, `memory` or `time` for each."""
+    """Cause of each process that ended during this conversion: `crash`, `killed`, `memory` or
+    `time`."""
 
 
 class Converter(Protocol):
     """Converts images, in this process or in another."""
 
-    def convert(self, image: bytes, options: ConversionOptions, *, wait_seconds: float) -> Conversion:
+    def convert(
+        self, image: bytes, options: ConversionOptions, *, wait_seconds: float
+    ) -> Conversion:
         """Convert an image.
 
-        Raises OverloadedError if the conversion cannot begin within `wait_seconds`, UnavailableError if it fails for another
-        reason than the image.
+        Raises OverloadedError if the conversion cannot begin within `wait_seconds`;
+        UnavailableError if it fails for a reason other than the image.
         """
 
     def close(self) -> None:
-        """End what converts images, after the conversions in progress."""
+        """Wait for the conversions in progress, then stop the converter processes."""
 
 
 class Metrics(Protocol):
@@ -165,21 +187,21 @@ class Metrics(Protocol):
         """Record one value of a distribution."""
 
     def flush(self) -> None:
-        """Send buffered values, which may take seconds. Call it before the process stops or is frozen."""
+        """Send buffered values; may take seconds. Call it before the process stops or is frozen."""
 
 
 class BoundedCall(Protocol):
-    """Function that makes a call which may block for long, such as one to a store, and limits the wait for it."""
+    """Function that runs a potentially slow call, such as one to a store, with a time limit."""
 
     def __call__(self, function: Callable[[], Result], wait_seconds: float) -> Result:
         """Return the result of `function`, or raise its error.
 
-        Raises TimeoutError if it takes longer than `wait_seconds`; it then goes on, and its result is discarded.
+        Raises TimeoutError after `wait_seconds`; the call continues, and its result is discarded.
         """
 
 
 def call_directly(function: Callable[[], Result], wait_seconds: float) -> Result:
-    """BoundedCall for a store and a queue that never block for long. It has no limit."""
+    """BoundedCall for a store and a queue that never block for long: no time limit."""
     return function()
 
 

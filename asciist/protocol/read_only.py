@@ -1,4 +1,5 @@
-"""Read-only mode: what is stored is served, and nothing is written. A marker object switches it on in all processes at once."""
+"""Read-only mode: stored art is served, and nothing is written. A marker object switches it on in
+all processes at once."""
 
 import logging
 import threading
@@ -11,19 +12,23 @@ from asciist.errors import AsciistError
 _log = logging.getLogger(__name__)
 
 VALID_SECONDS: Final = 5.0
-"""Seconds after which every process has noticed a change of the marker, or refuses to write because it cannot read it."""
-POLL_SECONDS: Final = 1.5
-"""Seconds between two looks at the marker. One that takes two seconds is still in time."""
+"""Validity of an observation of the marker, in seconds: within it, every process notices a change
+or stops writing because it cannot read the marker."""
+POLL_SECONDS: Final = 1.5  # a check that takes two seconds is still in time
+"""Seconds between two checks of the marker."""
 
 
 class ReadOnlySwitch:
-    """Tells whether a marker object says that nothing may be written.
+    """Watches the marker object of the read-only mode.
 
-    A background thread looks at the marker. Its answer counts for `VALID_SECONDS`, from before the look. Without a valid answer
-    the mode is on: a process that cannot read the marker must not write after everybody believes that it does not.
+    A background thread checks the marker. A result is valid for `VALID_SECONDS` from the start of
+    its check. Without a valid result the mode is on: a process that cannot read the marker must not
+    write while operators rely on the mode.
     """
 
-    def __init__(self, has_marker: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, has_marker: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`has_marker` may raise AsciistError. `clock` returns seconds."""
         self._has_marker = has_marker
         self._clock = clock
@@ -33,16 +38,16 @@ class ReadOnlySwitch:
         self._thread = threading.Thread(target=self._poll, name="read-only", daemon=True)
 
     def start(self) -> None:
-        """Look at the marker once, then start the background thread."""
+        """Check the marker once, then start the background thread."""
         self.look()
         self._thread.start()
 
     def is_on(self) -> bool:
-        """Return whether the mode is on. Takes no time."""
+        """Return whether the mode is on. Does not block."""
         return self._clock() >= self._writable_until
 
     def look(self) -> None:
-        """Look at the marker, and log a change of the mode."""
+        """Check the marker, and log a change of the mode."""
         started = self._clock()
         problem = ""
         try:

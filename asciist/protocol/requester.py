@@ -1,12 +1,14 @@
 """The web tier's half of the protocol.
 
-A Requester returns the art from the store if it is there. Otherwise it stores the image, publishes a conversion request and
-waits for the reply. If the reply is overdue, the Requester looks in the store and publishes the request again. If no reply
-comes, or it does not contain the art, the Requester looks in the store once more before it gives up. Replies may come late,
-twice or never. Every step ends before the deadline of the request.
+A Requester returns the art from the store if it is there. Otherwise it stores the image, publishes
+a conversion request and waits for the reply. If the reply is overdue, the Requester looks in the
+store and publishes the request again. If no reply comes, or it does not contain the art, the
+Requester looks in the store once more before it gives up. Replies may come late, twice or never.
+Every step ends before the deadline of the request.
 
-While artifacts are moved between two deployments, each has the other's store as its peer. What a client asks for by a link, and
-is not stored here, is copied from there (docs/decisions/0035-moving-the-data.md).
+While artifacts are moved between two deployments, each uses the other's store as its peer. An
+object requested by a link but missing here is copied from the peer
+(docs/decisions/0035-moving-the-data.md).
 """
 
 import logging
@@ -20,6 +22,8 @@ from functools import partial
 from typing import Final
 
 from asciist import conversion
+from asciist.art import Art
+from asciist.art.codec import decode
 from asciist.errors import (
     ArtifactNotFoundError,
     AsciistError,
@@ -46,7 +50,6 @@ from asciist.protocol.ports import (
     timed,
 )
 from asciist.protocol.single_flight import SingleFlight
-from asciist.size import size_of
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import (
     ART_SERVED,
@@ -60,13 +63,13 @@ from asciist.telemetry.metrics import (
 
 _log = logging.getLogger(__name__)
 
-_BRIEF_SECONDS: Final = 0.5
-"""Maximum seconds for a call to the store or the queue while a reply is awaited, and for the last look in the store. Healthy
-ones answer in less than 0.1 s."""
+_BRIEF_SECONDS: Final = 0.5  # healthy dependencies answer in less than 0.1 s
+"""Maximum seconds for a call to the store or the queue while awaiting a reply, and for the last
+look in the store."""
 _BRIEF_SHARE: Final = 0.05
-"""The same as a share of the request timeout, for a timeout of less than 10 s."""
-_PEER_SHARE: Final = 0.5
-"""Maximum time to read an object from the peer store, as a share of the request timeout. The rest is for its conversion."""
+"""The same limit as a share of the request timeout, for timeouts of less than 10 s."""
+_PEER_SHARE: Final = 0.5  # the rest is for its conversion
+"""Maximum time for reading an object from the peer store, as a share of the request timeout."""
 
 
 class ArtSource(Enum):
@@ -82,27 +85,18 @@ class ArtSource(Enum):
 class ServedArt:
     """Art for a client, with its source."""
 
-    art: str
+    art: Art
     invert: bool | None = None
     """The choice for `invert=auto`; None if the options left nothing to choose."""
     digest: str
     """SHA-256 of the image."""
     options: ConversionOptions
+    """Options of the request; `color` is a form of the art."""
     source: ArtSource
 
     @property
-    def is_dark_on_light(self) -> bool:
-        """True if the art is for a light background, by the options or by the choice for `invert=auto`."""
-        return self.options.invert is True if self.invert is None else self.invert
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Columns and rows of the art."""
-        return size_of(self.art)
-
-    @property
     def was_stored(self) -> bool:
-        """True if the art was stored already, so that no conversion was needed."""
+        """True if the art was stored already, so no conversion was needed."""
         return self.source is ArtSource.STORE
 
 
@@ -122,7 +116,8 @@ class _ArtRequest:
 
 
 class Requester:
-    """Gets art for images, from the store or from the worker tier. One per process; safe to call from many threads."""
+    """Gets art for images, from the store or from the worker tier. One per process; safe to call
+    from many threads."""
 
     def __init__(
         self,
@@ -139,11 +134,12 @@ class Requester:
         is_read_only: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`call` makes every call to the store and the queue, so that none exceeds the deadline of its request.
+        """`call` makes every call to the store and the queue, so that none exceeds the deadline of
+        its request.
 
-        `image_id` returns the name in logs of the image with a digest; without it, logs do not name images. `peer` is the store
-        of another deployment from or to which artifacts are being moved. `is_read_only` returns True while nothing may be
-        written.
+        `image_id` maps the digest of an image to its name in logs; without it, logs do not name
+        images. `peer` is the store of another deployment that exchanges artifacts with this one.
+        `is_read_only` returns True while nothing may be written.
         """
         self._store = store
         self._queue = queue
@@ -160,14 +156,16 @@ class Requester:
         self._clock = clock
         self._in_flight: SingleFlight[ServedArt] = SingleFlight()
 
-    def convert(self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+    def convert(
+        self, image: bytes, options: ConversionOptions, trace: Trace = NO_TRACE
+    ) -> ServedArt:
         """Return the art of `image`, stored or newly converted.
 
-        Raises RejectedError if the image or an option is invalid, DeadlineExceededError, UnavailableError, or ReadOnlyError
-        if the art is not stored.
+        Raises RejectedError if the image or an option is invalid, DeadlineExceededError,
+        UnavailableError, or ReadOnlyError if the art is not stored.
         """
         header = conversion.inspect(image, options, self._limits)
-        image_format = header.format.lower()  # Datadog stores tag values in lower case
+        image_format = header.format.key  # Datadog stores tag values in lower case
         self._metrics.distribution(IMAGE_BYTES, len(image), format=image_format)
         self._metrics.distribution(IMAGE_PIXELS, header.pixels, format=image_format)
         digest = digest_of(image)
@@ -175,10 +173,13 @@ class Requester:
         logs.add(format=image_format, bytes=len(image), pixels=header.pixels)
         return self._count(self._serve(self._request(digest, options, trace, image=image)))
 
-    def convert_stored_image(self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE) -> ServedArt:
+    def convert_stored_image(
+        self, digest: str, options: ConversionOptions, trace: Trace = NO_TRACE
+    ) -> ServedArt:
         """Return the art of an image uploaded earlier, stored or newly converted.
 
-        Raises ArtifactNotFoundError if the image is not stored, and every error that `convert` raises.
+        Raises ArtifactNotFoundError if the image is not stored, and every error that `convert`
+        raises.
         """
         options.check(self._limits)
         self._log_image(digest)
@@ -200,9 +201,10 @@ class Requester:
         return self._count(_served(stored, digest, options, ArtSource.STORE))
 
     def store_link(self, codes: Iterable[str], path: str) -> str:
-        """Store the path that a short link stands for, under the first of `codes` that is free, and return that code.
+        """Store the path of a short link under the first free one of `codes`, and return that code.
 
-        Nothing is written if the path is stored already. Raises ReadOnlyError, DeadlineExceededError or UnavailableError.
+        Nothing is written if the path is stored already. Raises ReadOnlyError,
+        DeadlineExceededError or UnavailableError.
         """
         self._check_writable()
         deadline = self._clock() + self._timeout_seconds
@@ -219,7 +221,7 @@ class Requester:
         raise UnavailableError("every code of the link stands for other art")
 
     def find_link(self, code: str) -> str:
-        """Return the path that a short link stands for, here or in the peer store.
+        """Return the path of a short link, from this store or the peer store.
 
         Raises ArtifactNotFoundError, DeadlineExceededError or UnavailableError.
         """
@@ -231,10 +233,10 @@ class Requester:
             return self._read_through(key, deadline, may_fail_to_copy=True).decode()
 
     def delete(self, digest: str) -> None:
-        """Delete an image and all its art, in the peer store too. It is no error if they are not stored.
+        """Delete an image and all its art, in the peer store too. Missing objects are no error.
 
-        A conversion that is in flight may store its art afterwards. Raises ReadOnlyError, DeadlineExceededError or
-        UnavailableError; then some of it may be deleted.
+        A conversion that is in flight may store its art afterwards. Raises ReadOnlyError,
+        DeadlineExceededError or UnavailableError; some of the art may then be deleted.
         """
         self._log_image(digest)
         self._check_writable()
@@ -245,13 +247,18 @@ class Requester:
         else:
             self._within(deadline, lambda: delete_everywhere(digest, own=store, peer=peer))
 
-    def _request(self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None) -> _ArtRequest:
+    def _request(
+        self, digest: str, options: ConversionOptions, trace: Trace, *, image: bytes | None
+    ) -> _ArtRequest:
         deadline = self._clock() + self._timeout_seconds
         key = art_key(digest, options)
-        return _ArtRequest(digest=digest, options=options, key=key, image=image, deadline=deadline, trace=trace)
+        return _ArtRequest(
+            digest=digest, options=options, key=key, image=image, deadline=deadline, trace=trace
+        )
 
     def _serve(self, request: _ArtRequest) -> ServedArt:
-        """Wait for an identical request in flight; if there is none, read the art from the store or have it converted."""
+        """Wait for an identical request in flight; if there is none, read the art from the store or
+        request its conversion."""
         while True:
             with self._in_flight.join(request.key) as call:
                 if call.is_leader:
@@ -259,11 +266,16 @@ class Requester:
                     call.finish(served)
                     return served
                 try:
-                    return replace(call.wait(request.deadline - self._clock()), source=ArtSource.SHARED)
+                    return replace(
+                        call.wait(request.deadline - self._clock()),
+                        options=request.options,
+                        source=ArtSource.SHARED,
+                    )
                 except ArtifactNotFoundError:
                     continue  # the leader had no image, but this request may have it
                 except (TimeoutError, DeadlineExceededError) as error:
-                    # The leader's deadline is earlier, so this request may have time left to try again.
+                    # The leader's deadline is earlier, so this request may have time left to try
+                    # again.
                     if self._clock() >= request.deadline:
                         raise DeadlineExceededError from error
 
@@ -294,14 +306,15 @@ class Requester:
             self._read_through(key, request.deadline)
 
     def _request_conversion(self, request: _ArtRequest) -> StoredArt:
-        """Have the art made by a worker, and return it."""
+        """Request the conversion from a worker, and return the art."""
         correlation_id = secrets.token_hex(16)
         with self._inbox.expect(correlation_id) as pending:
             message = ConversionRequest(
                 correlation_id=correlation_id,
                 digest=request.digest,
                 options=request.options,
-                deadline=request.deadline - self._brief_seconds,  # leaves time for the last look in the store
+                # leaves time for the last look in the store
+                deadline=request.deadline - self._brief_seconds,
                 reply_to=pending.reply_to,
                 published_at=self._clock(),
                 trace=request.trace,
@@ -314,7 +327,8 @@ class Requester:
             raise ImageRejectedError(reply.rejection)
         if reply is not None and reply.art is not None:
             return StoredArt(reply.art, reply.invert)
-        # If the art was too large for the reply, or the reply was lost, the art may still be in the store.
+        # If the art was too large for the reply, or the reply was lost, the art may still be in the
+        # store.
         art = self._find(request.key, request.deadline)
         if art is not None:
             return art
@@ -322,13 +336,19 @@ class Requester:
             raise DeadlineExceededError
         raise UnavailableError(f"the reply says that {request.key} is stored, but it is not")
 
-    def _wait_for_reply(self, pending: PendingReply, message: ConversionRequest, image: bytes | None) -> ConversionReply | None:
-        """Return the reply to a published message, or None at its deadline. While it is overdue, publish the message again."""
+    def _wait_for_reply(
+        self, pending: PendingReply, message: ConversionRequest, image: bytes | None
+    ) -> ConversionReply | None:
+        """Return the reply to a published message, or None at its deadline. While it is overdue,
+        publish the message again."""
         published_at = [self._clock()]
         overdue_seconds = self._hedging.overdue_seconds()
         is_overdue = False
         while len(published_at) < MAX_ATTEMPTS:
-            if self._seconds_until(message.deadline) - overdue_seconds < self._hedging.usual_seconds():
+            if (
+                self._seconds_until(message.deadline) - overdue_seconds
+                < self._hedging.usual_seconds()
+            ):
                 break  # a repeat would come too late
             if (reply := pending.wait(overdue_seconds)) is not None:
                 return self._replied(published_at, reply, is_overdue=is_overdue)
@@ -340,21 +360,34 @@ class Requester:
                 self._hedging.give_back()
                 self._metrics.count(REQUESTS_HEDGED, outcome="store")
                 return message.reply(art=art.art, invert=art.invert)
-            published_at.append(self._publish_again(pending, message, image, attempt=len(published_at) + 1))
+            published_at.append(
+                self._publish_again(pending, message, image, attempt=len(published_at) + 1)
+            )
             overdue_seconds *= 2
         reply = pending.wait(self._seconds_until(message.deadline))
         return self._replied(published_at, reply, is_overdue=is_overdue)
 
     def _look_in_store(self, message: ConversionRequest) -> StoredArt | None:
-        """Return the art of a request whose reply may be lost; None if it is not stored, or the store fails."""
+        """Return the stored art of a request whose reply may be lost; None if there is none, or the
+        store fails."""
         with suppress(AsciistError):
-            return self._find(art_key(message.digest, message.options), self._clock() + self._brief_seconds)
+            return self._find(
+                art_key(message.digest, message.options), self._clock() + self._brief_seconds
+            )
         return None
 
-    def _publish_again(self, pending: PendingReply, message: ConversionRequest, image: bytes | None, *, attempt: int) -> float:
-        """Publish a message again and return the time. An error is ignored: the first message may still be answered.
+    def _publish_again(
+        self,
+        pending: PendingReply,
+        message: ConversionRequest,
+        image: bytes | None,
+        *,
+        attempt: int,
+    ) -> float:
+        """Publish a message again and return the time. An error is ignored: the first message may
+        still be answered.
 
-        The image is stored again if it has expired since, as it does on one day of its life.
+        The image is stored again if it has expired meanwhile.
         """
         published_at = self._clock()
         repeat = replace(message, attempt=attempt, published_at=published_at)
@@ -362,34 +395,48 @@ class Requester:
         logs.add(attempts=attempt)
         with suppress(AsciistError):
             if image is not None:
-                self._within(published_at + self._brief_seconds, lambda: self._store.create(image_key(message.digest), image))
+                self._within(
+                    published_at + self._brief_seconds,
+                    lambda: self._store.create(image_key(message.digest), image),
+                )
         with suppress(AsciistError):
-            self._within(self._clock() + self._brief_seconds, lambda: self._queue.send(repeat.to_json()))
+            self._within(
+                self._clock() + self._brief_seconds, lambda: self._queue.send(repeat.to_json())
+            )
         return published_at
 
-    def _replied(self, published_at: list[float], reply: ConversionReply | None, *, is_overdue: bool) -> ConversionReply | None:
-        """Record the latency of a reply, None if there is none, and how it came about if it was overdue. Return the reply.
+    def _replied(
+        self, published_at: list[float], reply: ConversionReply | None, *, is_overdue: bool
+    ) -> ConversionReply | None:
+        """Record the latency of a reply, if any, and the outcome of hedging if it was overdue.
+        Return the reply.
 
-        `published_at` has the time of each message of the request.
+        `published_at` lists the time of each message of the request.
         """
-        answered = reply.attempt if reply is not None and 1 <= reply.attempt <= len(published_at) else 0
+        answered = (
+            reply.attempt if reply is not None and 1 <= reply.attempt <= len(published_at) else 0
+        )
         if answered:
             self._hedging.record_reply(published_at=published_at[answered - 1], now=self._clock())
         if answered > 1:
             self._hedging.give_back()  # the repeat was needed
         if is_overdue:
-            self._metrics.count(REQUESTS_HEDGED, outcome=_hedging_outcome(len(published_at), answered))
+            self._metrics.count(
+                REQUESTS_HEDGED, outcome=_hedging_outcome(len(published_at), answered)
+            )
         return reply
 
     def _find(self, key: str, deadline: float) -> StoredArt | None:
-        """Return stored art; None if there is none of this engine version. Raises DeadlineExceededError, UnavailableError."""
+        """Return stored art of this engine version, else None. Raises DeadlineExceededError,
+        UnavailableError."""
         try:
             return StoredArt.from_json(self._within(deadline, lambda: self._store.get(key)))
         except ArtifactNotFoundError:
             return None
 
     def _find_in_peer(self, key: str, deadline: float) -> StoredArt | None:
-        """Return art of the peer store, copied into the own store if possible; None if there is none of this engine version.
+        """Return art of this engine version from the peer store, copied into the own store if
+        possible; else None.
 
         Raises DeadlineExceededError, UnavailableError.
         """
@@ -399,11 +446,12 @@ class Requester:
             return None
 
     def _read_through(self, key: str, deadline: float, *, may_fail_to_copy: bool = False) -> bytes:
-        """Return an object of the peer store, after copying it into the own one unless nothing may be written.
+        """Return an object of the peer store, after copying it into the own store unless in
+        read-only mode.
 
-        Raises ArtifactNotFoundError if there is no peer, or it answers that it has no such object; DeadlineExceededError;
-        UnavailableError if the peer fails or does not answer in time, and if the object cannot be copied, unless it
-        `may_fail_to_copy`.
+        Raises ArtifactNotFoundError if there is no peer or the peer has no such object;
+        DeadlineExceededError; UnavailableError if the peer fails or is too slow, and if the copy
+        fails unless `may_fail_to_copy`.
         """
         peer = self._peer
         if peer is None:
@@ -419,7 +467,9 @@ class Requester:
         outcome = "served"
         if not self._is_read_only():
             try:
-                self._within(deadline, lambda: put_copy(key, body, source=peer, destination=self._store))
+                self._within(
+                    deadline, lambda: put_copy(key, body, source=peer, destination=self._store)
+                )
                 outcome = "copied"
             except (DeadlineExceededError, UnavailableError) as error:
                 if not may_fail_to_copy:
@@ -442,7 +492,8 @@ class Requester:
             raise ReadOnlyError
 
     def _within(self, deadline: float, function: Callable[[], Result]) -> Result:
-        """Return the result of a call to the store or the queue. Raises DeadlineExceededError at the deadline."""
+        """Return the result of a call to the store or the queue. Raises DeadlineExceededError at
+        the deadline."""
         seconds = self._seconds_until(deadline)
         if seconds <= 0:
             raise DeadlineExceededError
@@ -455,12 +506,21 @@ class Requester:
         return max(0.0, deadline - self._clock())
 
 
-def _served(stored: StoredArt, digest: str, options: ConversionOptions, source: ArtSource) -> ServedArt:
-    return ServedArt(art=stored.art, invert=stored.invert, digest=digest, options=options, source=source)
+def _served(
+    stored: StoredArt, digest: str, options: ConversionOptions, source: ArtSource
+) -> ServedArt:
+    """Return stored art for a client. Raises UnavailableError if it is malformed."""
+    is_light = options.invert is True if stored.invert is None else stored.invert
+    try:
+        art = decode(stored.art, is_light=is_light)
+    except ValueError as error:
+        raise UnavailableError(f"stored art of {digest} is malformed: {error}") from error
+    return ServedArt(art=art, invert=stored.invert, digest=digest, options=options, source=source)
 
 
 def _hedging_outcome(messages: int, answered: int) -> str:
-    """Return the tag of an overdue request from the number of its messages and of the one that was answered, 0 if none."""
+    """Return the metric tag of an overdue request: the number of messages, and which one was
+    answered (0 for none)."""
     if messages == 1:
         return "throttled"
     return {0: "nothing", 1: "first"}.get(answered, "repeat")

@@ -22,16 +22,16 @@ class Call(Generic[Result]):
         self._outcome.set_result(result)
 
     def wait(self, seconds: float) -> Result:
-        """Return the leader's result. Raises TimeoutError, or whatever the leader raised. Call it once."""
+        """Return the leader's result, or raise its error. Raises TimeoutError. Call it once."""
         try:
             return self._outcome.result(seconds)
         finally:
             self.release()
 
     def release(self) -> None:
-        """Give up the outcome. An error in it refers to the frames that it passed, and thereby to this call and its image.
+        """Drop the outcome, so that the image is freed at once and not by the garbage collector.
 
-        Without this cycle, the image is freed at once, not when Python next looks for garbage.
+        The traceback of an error refers to its frames, and through them to this call and its image.
         """
         del self._outcome
 
@@ -47,7 +47,8 @@ class SingleFlight(Generic[Result]):
     def join(self, key: str) -> Iterator[Call[Result]]:
         """Join the computation for `key` that is in flight, or lead a new one if there is none.
 
-        The leader must call `finish` inside the `with` block. If the block raises, `wait` raises that error in every caller.
+        The leader must call `finish` inside the `with` block. If the block raises, `wait` raises
+        that error in every caller.
         """
         with self._lock:
             outcome = self._in_flight.get(key)
@@ -64,7 +65,8 @@ class SingleFlight(Generic[Result]):
             outcome.set_exception(error)
             raise
         finally:
-            # The key is freed only after the outcome is set: until then, new callers join this computation.
+            # The key is freed only after the outcome is set: until then, new callers join this
+            # computation.
             with self._lock:
                 del self._in_flight[key]
             call.release()

@@ -1,4 +1,5 @@
-"""Structured logs: one JSON object per line. In both tiers, every line about a request carries its request id."""
+"""Structured logs: one JSON object per line. In both tiers, every line about a request carries its
+request id."""
 
 import logging
 import re
@@ -17,32 +18,46 @@ FIELDS: Final = {
     "method": "HTTP method.",
     "route": "Route of the URL, such as `/<link:name>/width/<width>`.",
     "status": "HTTP status of the answer.",
-    "duration_ms": "Milliseconds from a request's headers to its answer, without `upload_ms`; in a worker, for one message.",
+    "duration_ms": (
+        "Milliseconds from a request's headers to its answer, without `upload_ms`; in a worker, for"
+        " one message."
+    ),
     "upload_ms": "Milliseconds spent waiting for the client's bytes.",
     "error": "Error message sent to the client, or the reason why a worker failed.",
-    "image": "Name of the image, the same for the same image: a keyed hash, not its digest. In the web tier.",
+    "image": (
+        "Name of the image, the same for the same image: a keyed hash, not its digest. In the web"
+        " tier."
+    ),
     "format": "Image format.",
     "bytes": "Size of the image file, in bytes.",
     "pixels": "Width times height of the image.",
     "style": "Style of the art.",
     "width": "Width of the art, in columns.",
-    "source": "Source of the art: `store`, `conversion`, or `shared` with an identical request in flight.",
-    "attempts": "Messages published for the request, if more than one, because its reply was overdue.",
+    "source": (
+        "Source of the art: `store`, `conversion`, or `shared` with an identical request in flight."
+    ),
+    "attempts": (
+        "Messages published for the request, if more than one, because its reply was overdue."
+    ),
     "unstored": "True if the art could not be stored, and was returned nevertheless.",
     "receive_count": "Deliveries of the message so far, this one included.",
     "age_ms": "Milliseconds from publishing the message to receiving it.",
     "orphaned": "True if the process that requested the reply has stopped.",
-    "refused": "Requests that a web process refused for lack of capacity since its last line about them.",
+    "refused": (
+        "Requests that a web process refused for lack of capacity since its last line about them."
+    ),
     "reply_queue": "Name of the reply queue.",
 }
-"""Fields of a log line, with their meanings, besides `timestamp`, `level`, `logger`, `message` and `exc_info` (a traceback)."""
+"""Fields of a log line, with their meanings, besides `timestamp`, `level`, `logger`, `message` and
+`exc_info` (a traceback)."""
 
 _fields: ContextVar[dict[str, object] | None] = ContextVar("log fields", default=None)
 
 
 @contextmanager
 def scope() -> Iterator[None]:
-    """Start a scope for a `with` block: fields passed to `add` in the block are added to the lines logged in it."""
+    """Start a scope for a `with` block: fields passed to `add` in the block are added to the lines
+    logged in it."""
     token = _fields.set({})
     try:
         yield
@@ -51,18 +66,20 @@ def scope() -> Iterator[None]:
 
 
 def add(**fields: object) -> None:
-    """Add fields to every line logged from now on in the current scope. Outside a scope, do nothing."""
+    """Add fields to every line logged from now on in the current scope. Outside a scope, do
+    nothing."""
     scope_fields = _fields.get()
     if scope_fields is not None:
         scope_fields.update(fields)
 
 
+# a log must not reveal whether a given file was sent; the request id leads to the message
 _DIGEST_IN_KEY: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?=/)")
-"""The digest in a storage key. A log must not tell whether a given file was sent; the request id leads to the message."""
+"""Pattern of a digest in a storage key, to redact it."""
 
 
-_ENCODER: Final = JsonEncoder()
-"""Made once: a formatter makes one for each line."""
+_ENCODER: Final = JsonEncoder()  # creating one for each line is slow
+"""Shared JSON encoder."""
 
 
 class _Formatter(JsonFormatter):
@@ -71,7 +88,9 @@ class _Formatter(JsonFormatter):
         # Only errors of the store contain keys.
         return line if record.levelno < logging.WARNING else _DIGEST_IN_KEY.sub("{sha256}", line)
 
-    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
         super().add_fields(log_data, record, message_dict)
         log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
         log_data.update(_fields.get() or {})
@@ -87,6 +106,7 @@ def configure(stream: TextIO = sys.stdout) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter())
     root = logging.getLogger()
+    # A library, or Lambda's runtime, may have added its own.
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     for name in _VERBOSE_LOGGERS:
@@ -94,8 +114,13 @@ def configure(stream: TextIO = sys.stdout) -> None:
 
 
 def formatter() -> logging.Formatter:
-    """Return a formatter for JSON lines with `timestamp`, `level`, `logger`, `message` and the fields of the scope."""
-    return _Formatter("{levelname}{name}{message}", style="{", rename_fields={"levelname": "level", "name": "logger"})
+    """Return a formatter for JSON lines with `timestamp`, `level`, `logger`, `message` and the
+    fields of the scope."""
+    return _Formatter(
+        "{levelname}{name}{message}",
+        style="{",
+        rename_fields={"levelname": "level", "name": "logger"},
+    )
 
 
 _VERBOSE_LOGGERS: Final = ("azure", "botocore", "boto3", "datadog", "msal", "urllib3")

@@ -1,8 +1,9 @@
 """CloudFormation custom resource that creates, updates and deletes one object in Datadog.
 
-The properties of a resource are the `Kind` of its object and its `Definition`, the JSON body for Datadog's API. The physical id
-of the resource is the id that Datadog returns, so CloudFormation manages state, rollback and deletion. Every event is answered,
-even after an error, because CloudFormation waits for the answer.
+The properties of a resource are the `Kind` of its object and its `Definition`, the JSON body for
+Datadog's API. The physical id of the resource is the id that Datadog returns, so CloudFormation
+manages state, rollback and deletion. It answers every event, even after an error, because
+CloudFormation waits for the answer.
 
 This file is deployed alone and uses only modules of Lambda's runtime.
 """
@@ -25,14 +26,15 @@ import boto3
 
 _CALL_SECONDS = 30
 """Maximum seconds for a call, from looking up the host to the last byte of its answer."""
+# Datadog repeats the definition of an object; the largest, the dashboard, is 50 kB
 _MAX_ANSWER_BYTES = 2_000_000
-"""Maximum size of an answer. Datadog repeats the definition of an object; that of the largest, the dashboard, has 50 kB."""
+"""Maximum size of an answer."""
 _RETRIED_STATUSES = {408, 429, 500, 502, 503, 504}
 _MAX_PAUSE_SECONDS = 30
 _INTRODUCTION_SECONDS = 15
-"""Pause before the settings of a metric that Datadog does not know yet are sent again."""
+"""Pause before sending the settings of an unknown metric again."""
 _RESERVED_SECONDS = 20
-"""Part of the function's time that is reserved for the answer to CloudFormation."""
+"""Part of the function's time reserved for answering CloudFormation."""
 _MAX_REASON_CHARACTERS = 1000  # CloudFormation accepts answers of up to 4096 bytes
 
 _NOT_CREATED = "nothing"
@@ -40,7 +42,8 @@ _NOT_CREATED = "nothing"
 
 
 class DatadogError(Exception):
-    """Datadog rejected a call or could not be reached; the message quotes its answer, without keys."""
+    """Datadog rejected a call or could not be reached; the message quotes its answer, without
+    keys."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -48,7 +51,7 @@ class DatadogError(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Makes a redirect an error: urllib would send the keys to whichever address it names."""
+    """Makes a redirect an error: urllib would send the keys to the redirect's target."""
 
     def redirect_request(self, *arguments: Any) -> None:
         del arguments
@@ -64,7 +67,7 @@ def _opener() -> urllib.request.OpenerDirector:
 class Datadog:
     """Datadog's API, with the keys of an account.
 
-    `give_up` is the time on the monotonic clock after which a failed call is not retried.
+    After `give_up`, a time of the monotonic clock, failed calls are not retried.
     """
 
     address: str
@@ -91,21 +94,32 @@ class Datadog:
             f"{self.address}{path}",
             method=method,
             data=body.encode() if body else None,
-            headers={"Content-Type": "application/json", "DD-API-KEY": self.api_key, "DD-APPLICATION-KEY": self.app_key},
+            headers={
+                "Content-Type": "application/json",
+                "DD-API-KEY": self.api_key,
+                "DD-APPLICATION-KEY": self.app_key,
+            },
         )
         try:
-            status, answer = _within(min(_CALL_SECONDS, max(1, self.give_up - time.monotonic())), lambda: self._send(request))
-        except (OSError, HTTPException) as error:  # OSError includes TimeoutError and the errors of TLS
+            status, answer = _within(
+                min(_CALL_SECONDS, max(1, self.give_up - time.monotonic())),
+                lambda: self._send(request),
+            )
+        except (OSError, HTTPException) as error:
+            # OSError includes TimeoutError and the errors of TLS
             raise self._error(f"Datadog does not answer {method} {path}: {error}", 503) from None
         if not 200 <= status < 300:
             details = answer.decode(errors="replace").strip()
             raise self._error(f"Datadog answers {status} to {method} {path}: {details}", status)
         if len(answer) > _MAX_ANSWER_BYTES:
-            raise self._error(f"Datadog answers {method} {path} with more than {_MAX_ANSWER_BYTES} bytes", None)
+            raise self._error(
+                f"Datadog answers {method} {path} with more than {_MAX_ANSWER_BYTES} bytes", None
+            )
         return json.loads(answer) if answer.strip() else None
 
     def _send(self, request: urllib.request.Request) -> tuple[int, bytes]:
-        """Return the status of the answer, and no more of it than the limit and one byte. Raises OSError or HTTPException."""
+        """Return the status of the answer, and its body up to the limit plus one byte. Raises
+        OSError or HTTPException."""
         try:
             with self.opener.open(request, timeout=_CALL_SECONDS) as answer:
                 return answer.status, answer.read(_MAX_ANSWER_BYTES + 1)
@@ -114,15 +128,16 @@ class Datadog:
                 return error.code, error.read(_MAX_ANSWER_BYTES + 1)
 
     def _error(self, message: str, status: int | None) -> DatadogError:
-        # The keys are replaced before the text is cut off, which could leave a part of one.
+        # Redact the keys before truncating the text, which could leave a part of a key.
         text = message.replace(self.app_key, "…").replace(self.api_key, "…")
         return DatadogError(text[:_MAX_REASON_CHARACTERS], status)
 
 
 def _within(seconds: float, function: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
-    """Return the result of `function`, or raise its error. Raises TimeoutError if it takes longer.
+    """Return the result of `function`, or raise its error. Raises TimeoutError if it takes too
+    long.
 
-    The timeout of a socket limits each of its calls, and an answer may come in any number of pieces.
+    A socket's timeout limits each of its calls, and an answer may arrive in any number of pieces.
     """
     outcome: Future[tuple[int, bytes]] = Future()
 
@@ -146,7 +161,7 @@ class Kind(Protocol):
         """Create an object; returns its id."""
 
     def update(self, datadog: Datadog, object_id: str, definition: str) -> str:
-        """Update an object; returns its id, which is a new one if the object was deleted by hand."""
+        """Update an object; returns its id, or a new id if the object was deleted by hand."""
 
     def delete(self, datadog: Datadog, object_id: str) -> None:
         """Delete an object, or do nothing if it does not exist."""
@@ -154,7 +169,7 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Objects:
-    """Objects whose id Datadog chooses: POST to `path` creates one, which `path`/ID then addresses."""
+    """Objects with an id chosen by Datadog: POST to `path` creates one, addressed by `path`/ID."""
 
     path: str
     id_of: Callable[[Any], object]
@@ -178,7 +193,8 @@ class _Objects:
 
 
 class _MetricConfigurations:
-    """Settings of a metric, whose id is the metric's name. All deployments in an account share them."""
+    """Settings of a metric; their id is the metric's name. All deployments in an account share
+    them."""
 
     def create(self, datadog: Datadog, definition: str) -> str:
         name: str = json.loads(definition)["data"]["id"]
@@ -187,7 +203,7 @@ class _MetricConfigurations:
             try:
                 self._configure(datadog, f"/api/v2/metrics/{name}/tags", definition)
             except DatadogError as error:
-                # Datadog configures only metrics that have had a value, and a new deployment has sent none.
+                # Datadog configures only metrics with a value, and a new deployment has sent none.
                 unknown = error.status == 400 and "does not exist" in str(error)
                 if not unknown or time.monotonic() + _INTRODUCTION_SECONDS > datadog.give_up:
                     raise
@@ -199,7 +215,9 @@ class _MetricConfigurations:
             time.sleep(_INTRODUCTION_SECONDS)
 
     def update(self, datadog: Datadog, object_id: str, definition: str) -> str:
-        del object_id  # If the metric is another one, its name is a new id, and CloudFormation deletes the old object.
+        # If the metric is another one, its name is a new id, and CloudFormation deletes the old
+        # object.
+        del object_id
         return self.create(datadog, definition)
 
     def delete(self, datadog: Datadog, object_id: str) -> None:
@@ -216,8 +234,13 @@ class _MetricConfigurations:
             datadog.call("PATCH", path, json.dumps(change))
 
     def _introduce(self, datadog: Datadog, name: str) -> None:
-        """Send one value, with a tag that no query of a deployment matches."""
-        series = {"metric": name, "points": [[int(time.time()), [0]]], "type": "distribution", "tags": ["env:none"]}
+        """Send one value, with a tag outside all queries of a deployment."""
+        series = {
+            "metric": name,
+            "points": [[int(time.time()), [0]]],
+            "type": "distribution",
+            "tags": ["env:none"],
+        }
         datadog.call("POST", "/api/v1/distribution_points", json.dumps({"series": [series]}))
 
 
@@ -231,18 +254,28 @@ def _delete(datadog: Datadog, path: str) -> None:
 
 _KINDS: Mapping[str, Kind] = {
     "dashboard": _Objects(path="/api/v1/dashboard", id_of=lambda answer: answer["id"]),
-    # With force, because somebody may use the monitor in a composite of their own, or the objective on a dashboard.
-    "monitor": _Objects(path="/api/v1/monitor", id_of=lambda answer: answer["id"], delete_query="?force=true"),
-    "slo": _Objects(path="/api/v1/slo", id_of=lambda answer: answer["data"][0]["id"], delete_query="?force=true"),
+    # With force, because somebody may use the monitor in a composite of their own, or the objective
+    # on a dashboard.
+    "monitor": _Objects(
+        path="/api/v1/monitor", id_of=lambda answer: answer["id"], delete_query="?force=true"
+    ),
+    "slo": _Objects(
+        path="/api/v1/slo", id_of=lambda answer: answer["data"][0]["id"], delete_query="?force=true"
+    ),
     "metric": _MetricConfigurations(),
 }
 
 
 def handler(event: Mapping[str, Any], context: Any) -> None:
     """Entry point of the function: apply an event from CloudFormation and send it the outcome."""
-    answer = {"Status": "SUCCESS", "PhysicalResourceId": event.get("PhysicalResourceId", _NOT_CREATED)}
+    answer = {
+        "Status": "SUCCESS",
+        "PhysicalResourceId": event.get("PhysicalResourceId", _NOT_CREATED),
+    }
     try:
-        give_up = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS
+        give_up = (
+            time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS
+        )
         answer["PhysicalResourceId"] = _apply(event, give_up)
     except Exception as error:  # noqa: BLE001 - CloudFormation waits for an answer after any error
         answer |= {"Status": "FAILED", "Reason": _reason(error)}
@@ -288,7 +321,10 @@ def _reason(error: Exception) -> str:
 
 
 def _answer(event: Mapping[str, Any], answer: Mapping[str, str]) -> None:
-    body = {**answer, **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")}}
+    body = {
+        **answer,
+        **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
+    }
     request = urllib.request.Request(  # noqa: S310 - the URL is CloudFormation's
         event["ResponseURL"],
         method="PUT",

@@ -1,4 +1,5 @@
-"""The embedded service keeps its secret from one start to the next, and starts without a file if it must."""
+"""The embedded service preserves its secret across restarts, and can start without a file for
+it."""
 
 import logging
 import os
@@ -44,7 +45,9 @@ def test_an_empty_file_is_replaced(tmp_path: Path) -> None:
     assert secret_in(path) == secret_in(path)
 
 
-@pytest.mark.parametrize("obstacle", ["readable by others", "a symbolic link", "a folder", "no directory"])
+@pytest.mark.parametrize(
+    "obstacle", ["readable by others", "a symbolic link", "a folder", "no directory"]
+)
 def test_without_a_file_of_its_own_the_secret_lasts_for_one_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, obstacle: str
 ) -> None:

@@ -1,4 +1,5 @@
-"""The local store keeps to its bounds, survives kills, damage and bad disks, and never fails a request."""
+"""The local store keeps within its bounds, survives kills, damage and bad disks, and never fails a
+request."""
 
 import fcntl
 import json
@@ -30,12 +31,20 @@ DAY = 86_400.0
 
 
 class StoreUnderTest(LocalStore):
-    """A LocalStore with the metrics it records."""
+    """A LocalStore with its recorded metrics."""
 
-    def __init__(self, directory: Path, *, max_bytes: int = BOUND, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, directory: Path, *, max_bytes: int = BOUND, clock: Callable[[], float] = time.time
+    ) -> None:
         self.recorded = EmbeddedMetrics()
         self.directory = directory
-        super().__init__(directory, max_bytes=max_bytes, max_age_seconds=30 * DAY, metrics=self.recorded, clock=clock)
+        super().__init__(
+            directory,
+            max_bytes=max_bytes,
+            max_age_seconds=30 * DAY,
+            metrics=self.recorded,
+            clock=clock,
+        )
 
     def holds(self, key: str) -> bool:
         try:
@@ -65,7 +74,10 @@ def mounted(path: Path, megabytes: int) -> Iterator[Path]:
     """Mount a file system in memory at `path`. Skip the test if that is not permitted."""
     path.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(path)]
-    if not shutil.which("mount") or subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+    if (
+        not shutil.which("mount")
+        or subprocess.run(["mount", *options], capture_output=True, check=False).returncode
+    ):
         pytest.skip("mounting a file system is not permitted")
     try:
         yield path
@@ -74,7 +86,8 @@ def mounted(path: Path, megabytes: int) -> Iterator[Path]:
 
 
 def start(program: str, *arguments: object, first: str = "") -> "subprocess.Popen[str]":
-    """Start a Python program in which `store` is a LocalStore in the directory that is the first argument.
+    """Start a Python program with a variable `store`: a LocalStore in the directory given as the
+    first argument.
 
     The program begins with the line `first`.
     """
@@ -91,7 +104,8 @@ store = LocalStore(Path(sys.argv[1]), max_bytes=100_000_000, max_age_seconds=360
 
 
 PATIENT = "from asciist.adapters.local_store import gate; gate.MAX_WAIT_SECONDS = 30"
-"""First line of a program that outwaits a disk that is busy with what others write. The store gives up after 0.2 s."""
+"""First line of a program that waits while other processes keep the disk busy. By default the store
+gives up after 0.2 s."""
 
 
 class TestBounds:
@@ -126,7 +140,9 @@ class TestBounds:
             assert small.bytes_on_disk() <= BOUND
             assert small.holds("new")
 
-    def test_an_object_past_the_maximum_age_is_missing_and_deleted_by_later_writes(self, tmp_path: Path) -> None:
+    def test_an_object_past_the_maximum_age_is_missing_and_deleted_by_later_writes(
+        self, tmp_path: Path
+    ) -> None:
         now = 1e9
         with closing(StoreUnderTest(tmp_path, clock=lambda: now)) as store:
             store.put("old", BODY)
@@ -171,7 +187,12 @@ class TestBounds:
         overflow.put("c", bytes(50))
         overflow.put("d", bytes(101))
 
-        assert [overflow.bodies.get(key) for key in ("a", "b", "c", "d")] == [None, None, None, None]
+        assert [overflow.bodies.get(key) for key in ("a", "b", "c", "d")] == [
+            None,
+            None,
+            None,
+            None,
+        ]
 
 
 class TestStaging:
@@ -181,7 +202,7 @@ class TestStaging:
         with closing(StoreUnderTest(store.directory)) as opened:
             yield opened
 
-    def test_a_created_object_is_found_at_once_and_by_other_processes_after_the_next_put_in_its_folder(
+    def test_a_created_object_is_found_at_once_and_elsewhere_after_the_next_put_in_its_folder(
         self, store: StoreUnderTest, other: StoreUnderTest
     ) -> None:
         assert store.create("cat/image", BODY)
@@ -206,7 +227,9 @@ class TestStaging:
         store.create("cat/image", BODY)
         assert not other.holds("cat/image")
 
-    def test_a_store_that_closes_writes_what_was_created(self, store: StoreUnderTest, other: StoreUnderTest) -> None:
+    def test_a_store_that_closes_writes_what_was_created(
+        self, store: StoreUnderTest, other: StoreUnderTest
+    ) -> None:
         store.create("image", BODY)
         store.close()
 
@@ -225,7 +248,9 @@ class TestStaging:
         assert store.bytes_on_disk() <= BOUND
         assert all(store.holds(str(number)) for number in range(200))
 
-    def test_empty_objects_and_objects_larger_than_the_memory_are_stored(self, store: StoreUnderTest) -> None:
+    def test_empty_objects_and_objects_larger_than_the_memory_are_stored(
+        self, store: StoreUnderTest
+    ) -> None:
         for key, body in (("empty", b""), ("large", bytes(8_000_000))):
             assert store.create(key, body)
             assert store.exists(key)
@@ -233,7 +258,9 @@ class TestStaging:
         store.put("art", b"art")
         assert store.get("empty") == b""
 
-    def test_what_was_created_before_a_write_fails_is_kept_in_memory(self, store: StoreUnderTest) -> None:
+    def test_what_was_created_before_a_write_fails_is_kept_in_memory(
+        self, store: StoreUnderTest
+    ) -> None:
         store.put("before", b"")
         store.create("cat/image", BODY)
         with locked(store.directory):
@@ -273,14 +300,16 @@ for together in range(1, 81):
     store.put(f"{together}/art", b"art")  # writes all of them
 print(resident_bytes() - before)
 """
-        grown_by = int(start(program, store.directory).communicate(timeout=60)[0])
+        grown_by = int(start(program, store.directory).communicate(timeout=600)[0])
 
         assert grown_by < 25_000_000  # 130 MB were written
 
 
 class TestProcesses:
     @pytest.mark.slow
-    def test_several_processes_write_at_once_and_nothing_is_lost(self, store: StoreUnderTest) -> None:
+    def test_several_processes_write_at_once_and_nothing_is_lost(
+        self, store: StoreUnderTest
+    ) -> None:
         program = """
 for number in range(200):
     assert store.create(f"{sys.argv[2]}/{number}", sys.argv[2].encode() * 10_000)
@@ -292,21 +321,25 @@ store.close()
         writers = [start(program, store.directory, name, first=PATIENT) for name in "abcd"]
 
         for writer in writers:
-            writer.communicate(timeout=60)
+            writer.communicate(timeout=600)
 
         assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
         for name in "abcd":
-            assert all(store.get(f"{name}/{number}") == name.encode() * 10_000 for number in range(200))
+            assert all(
+                store.get(f"{name}/{number}") == name.encode() * 10_000 for number in range(200)
+            )
 
     @pytest.mark.slow
-    def test_one_object_is_kept_of_those_that_several_processes_create(self, store: StoreUnderTest) -> None:
+    def test_one_object_is_kept_of_those_that_several_processes_create(
+        self, store: StoreUnderTest
+    ) -> None:
         program = """
 created = sum(store.create(str(number), sys.argv[2].encode()) for number in range(300))
 store.close()
 print(created)
 """
         writers = [start(program, store.directory, name, first=PATIENT) for name in "abcd"]
-        created = [int(writer.communicate(timeout=60)[0]) for writer in writers]
+        created = [int(writer.communicate(timeout=600)[0]) for writer in writers]
 
         assert sum(created) >= 300
         for number in range(300):
@@ -314,7 +347,9 @@ print(created)
             assert not store.create(str(number), BODY)
 
     @pytest.mark.slow
-    def test_a_killed_process_loses_only_what_it_created_after_its_last_put(self, store: StoreUnderTest) -> None:
+    def test_a_killed_process_loses_only_what_it_created_after_its_last_put(
+        self, store: StoreUnderTest
+    ) -> None:
         program = """
 for number in range(100):
     store.create(f"{number}/image", b"image")
@@ -322,13 +357,17 @@ for number in range(100):
 store.create("last/image", b"image")
 os.kill(os.getpid(), 9)
 """
-        start(program, store.directory).communicate(timeout=60)
+        start(program, store.directory).communicate(timeout=600)
 
-        assert all(store.holds(f"{number}/image") and store.holds(f"{number}/art") for number in range(100))
+        assert all(
+            store.holds(f"{number}/image") and store.holds(f"{number}/art") for number in range(100)
+        )
         assert not store.holds("last/image")
 
     @pytest.mark.slow
-    def test_a_process_killed_while_writing_leaves_all_that_it_had_written(self, store: StoreUnderTest) -> None:
+    def test_a_process_killed_while_writing_leaves_all_that_it_had_written(
+        self, store: StoreUnderTest
+    ) -> None:
         program = """
 for number in range(100_000):
     store.put(f"{sys.argv[2]}/{number}", bytes([number % 256]) * 40_000)
@@ -340,14 +379,20 @@ for number in range(100_000):
             last = [int(writer.stdout.readline()) for _ in range(50)][-1]
             writer.send_signal(signal.SIGKILL)
             writer.communicate()
-            assert all(store.get(f"{attempt}/{number}") == bytes([number]) * 40_000 for number in range(last + 1))
+            assert all(
+                store.get(f"{attempt}/{number}") == bytes([number]) * 40_000
+                for number in range(last + 1)
+            )
             store.put("after", BODY)
 
         assert store.failures("get") == store.failures("put") == 0
 
     def test_a_reader_does_not_wait_for_a_writer(self, store: StoreUnderTest) -> None:
         store.put("a", b"committed")
-        with closing(sqlite3.connect(store.file, isolation_level=None)) as writer, locked(store.directory):
+        with (
+            closing(sqlite3.connect(store.file, isolation_level=None)) as writer,
+            locked(store.directory),
+        ):
             writer.execute("BEGIN IMMEDIATE")
             writer.execute("UPDATE objects SET body = x'00'")
             assert store.get("a") == b"committed"
@@ -355,7 +400,9 @@ for number in range(100_000):
             writer.execute("ROLLBACK")
         assert store.failures("get") == store.failures("exists") == 0
 
-    def test_a_process_stopped_while_reading_does_not_make_the_files_grow_without_bound(self, store: StoreUnderTest) -> None:
+    def test_a_process_stopped_while_reading_does_not_make_the_files_grow_without_bound(
+        self, store: StoreUnderTest
+    ) -> None:
         store.put("first", BODY)
         with closing(sqlite3.connect(store.file, isolation_level=None)) as reader:
             reader.execute("BEGIN")
@@ -368,7 +415,9 @@ for number in range(100_000):
         wait_until(lambda: store.problem() == "")
         wait_until(lambda: store.put("later", BODY) or store.bytes_on_disk() <= BOUND)
 
-    def test_a_directory_locked_by_a_stopped_process_costs_the_storing_only(self, store: StoreUnderTest) -> None:
+    def test_a_directory_locked_by_a_stopped_process_costs_the_storing_only(
+        self, store: StoreUnderTest
+    ) -> None:
         store.put("before", BODY)
         with locked(store.directory):
             store.put("meanwhile", BODY)
@@ -394,8 +443,10 @@ store.close()
 """
         store.put("a", BODY)
         with locked(store.directory):
-            process = start(program, store.directory, first="from gevent import monkey; monkey.patch_all()")
-            process.communicate(timeout=60)
+            process = start(
+                program, store.directory, first="from gevent import monkey; monkey.patch_all()"
+            )
+            process.communicate(timeout=600)
         assert process.returncode == 0
 
 
@@ -409,8 +460,13 @@ def locked(directory: Path) -> Iterator[None]:
 
 class TestBadDisks:
     @pytest.mark.slow
-    def test_a_small_disk_is_never_filled_and_keeps_the_newest_objects(self, tmp_path: Path) -> None:
-        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
+    def test_a_small_disk_is_never_filled_and_keeps_the_newest_objects(
+        self, tmp_path: Path
+    ) -> None:
+        with (
+            mounted(tmp_path / "disk", 40) as disk,
+            closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store,
+        ):
             for number in range(3000):  # three times the disk
                 store.put(str(number), BODY)
                 assert store.holds(str(number))
@@ -420,7 +476,10 @@ class TestBadDisks:
             assert shutil.disk_usage(disk).free > 8_000_000
 
     def test_large_images_fit_on_a_small_disk(self, tmp_path: Path) -> None:
-        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
+        with (
+            mounted(tmp_path / "disk", 40) as disk,
+            closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store,
+        ):
             for number in range(12):
                 store.put(str(number), bytes(10_000_000))
                 assert store.holds(str(number))
@@ -430,7 +489,10 @@ class TestBadDisks:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
-        with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store:
+        with (
+            mounted(tmp_path / "disk", 40) as disk,
+            closing(StoreUnderTest(disk, max_bytes=1_000_000_000)) as store,
+        ):
             for number in range(100):
                 store.put(str(number), BODY)
             fill(disk / "others")
@@ -448,7 +510,9 @@ class TestBadDisks:
         assert len([text for text in messages if text.startswith("art is not being stored: ")]) == 1
         assert messages.count("art is being stored again") == 1
 
-    def test_a_process_that_starts_on_a_full_disk_keeps_objects_in_memory(self, tmp_path: Path) -> None:
+    def test_a_process_that_starts_on_a_full_disk_keeps_objects_in_memory(
+        self, tmp_path: Path
+    ) -> None:
         with mounted(tmp_path / "disk", 40) as disk, closing(StoreUnderTest(disk)) as store:
             fill(disk / "others")
             store.put("a", BODY)
@@ -486,7 +550,9 @@ class TestBadDisks:
             (tmp_path / "file").unlink()
             wait_until(lambda: store.problem() == "")
 
-    def test_a_failing_disk_is_not_tried_for_each_request(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failing_disk_is_not_tried_for_each_request(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "file").write_text("not a directory")
         attempts = []
         make = Path.mkdir
@@ -514,7 +580,10 @@ def fill(path: Path) -> None:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("content", [b"this is not a database", bytes(100_000), b"SQLite format 3\0" + os.urandom(50_000)])
+    @pytest.mark.parametrize(
+        "content",
+        [b"this is not a database", bytes(100_000), b"SQLite format 3\0" + os.urandom(50_000)],
+    )
     def test_a_file_that_is_no_database_is_replaced(
         self, store: StoreUnderTest, content: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -528,7 +597,9 @@ class TestDamage:
         assert "is damaged and is replaced" in caplog.text
 
     @pytest.mark.slow
-    def test_a_database_damaged_at_any_page_is_replaced_and_no_wrong_bytes_are_returned(self, tmp_path: Path) -> None:
+    def test_a_database_damaged_at_any_page_is_replaced_and_no_wrong_bytes_are_returned(
+        self, tmp_path: Path
+    ) -> None:
         with closing(StoreUnderTest(tmp_path)) as store:
             for number in range(60):
                 store.put(str(number), bytes([number]) * 5000)
@@ -583,7 +654,9 @@ class TestDamage:
             assert not store.holds("a")
             assert store.failures("put") == other.failures("put") == 0
 
-    def test_processes_agree_on_the_file_that_replaces_a_damaged_one(self, store: StoreUnderTest) -> None:
+    def test_processes_agree_on_the_file_that_replaces_a_damaged_one(
+        self, store: StoreUnderTest
+    ) -> None:
         with closing(StoreUnderTest(store.directory)) as other:
             store.put("a", BODY)
             assert other.holds("a")
@@ -598,57 +671,20 @@ class TestDamage:
             assert other.holds("b")
 
 
-class TestOlderFiles:
-    def test_files_of_earlier_versions_are_removed_and_others_are_left_alone(self, store: StoreUnderTest) -> None:
-        digests = [f"{number:064x}" for number in range(100)]
-        for digest in digests:
-            for key in (f"{digest}/image", f"{digest}/width/80", f"{digest}/style/ramp/width/80"):
-                (store.directory / key).parent.mkdir(parents=True, exist_ok=True)
-                (store.directory / key).write_bytes(b"x")
-        others = [store.directory / "notes.txt", store.directory / "folder" / "image", store.directory / ("f" * 64)]
-        others[1].parent.mkdir()
-        for path in others:
-            path.write_text("not ours")
-        store.put(f"{digests[0]}/image", BODY)
-
-        wait_until(lambda: not any((store.directory / digest).exists() for digest in digests))
-        assert all(path.read_text() == "not ours" for path in others)
-        assert store.get(f"{digests[0]}/image") == BODY
-
-    def test_links_are_removed_and_not_followed(self, store: StoreUnderTest, tmp_path: Path) -> None:
-        outside = tmp_path / "outside"
-        outside.mkdir()
-        (outside / "file").write_text("not ours")
-        folder, linked_folder = store.directory / f"{1:064x}", store.directory / f"{2:064x}"
-        (folder / "width").mkdir(parents=True)
-        (folder / "image").symlink_to(outside / "file")
-        (folder / "style").symlink_to(outside)
-        (folder / "width" / "80").symlink_to(outside)
-        linked_folder.symlink_to(outside)
-        store.put("a", BODY)
-
-        wait_until(lambda: not folder.exists())
-        assert linked_folder.is_symlink()
-        assert (outside / "file").read_text() == "not ours"
-
-    def test_a_store_that_closes_leaves_the_rest_to_the_next(self, tmp_path: Path) -> None:
-        for number in range(500):
-            (tmp_path / f"{number:064x}").mkdir()
-        with closing(StoreUnderTest(tmp_path)) as store:
-            store.put("a", BODY)
-        left = len([path for path in tmp_path.iterdir() if len(path.name) == 64])
-        assert left > 0
-        with closing(StoreUnderTest(tmp_path)) as store:
-            store.put("a", BODY)
-            wait_until(lambda: not [path for path in tmp_path.iterdir() if len(path.name) == 64])
-
-
 class TestPrivacy:
-    NAMES = ("artifacts.sqlite3", "artifacts.sqlite3-wal", "artifacts.sqlite3-shm", "artifacts.lock", "artifacts.queue")
+    NAMES = (
+        "artifacts.sqlite3",
+        "artifacts.sqlite3-wal",
+        "artifacts.sqlite3-shm",
+        "artifacts.lock",
+        "artifacts.queue",
+    )
 
     @staticmethod
     def modes(directory: Path) -> dict[str, int]:
-        return {path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())}
+        return {
+            path.name: path.stat().st_mode & 0o777 for path in (directory, *directory.iterdir())
+        }
 
     @pytest.fixture(params=[0o000, 0o022])
     def umask(self, request: pytest.FixtureRequest) -> Iterator[None]:
@@ -657,7 +693,9 @@ class TestPrivacy:
         os.umask(before)
 
     @pytest.mark.usefixtures("umask")
-    def test_the_directory_and_its_files_are_created_for_this_account_only(self, store: StoreUnderTest) -> None:
+    def test_the_directory_and_its_files_are_created_for_this_account_only(
+        self, store: StoreUnderTest
+    ) -> None:
         store.put("a", BODY)
 
         assert self.modes(store.directory) == {"store": 0o700, **dict.fromkeys(self.NAMES, 0o600)}
@@ -678,18 +716,23 @@ class TestPrivacy:
         assert set(self.modes(store.directory).values()) == {0o700, 0o600}
 
     @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
-    def test_a_directory_of_the_store_alone_is_made_private(self, store: StoreUnderTest, mode: int) -> None:
+    def test_a_directory_of_the_store_alone_is_made_private(
+        self, store: StoreUnderTest, mode: int
+    ) -> None:
         store.directory.mkdir()
         for name in ("artifacts.lock", "artifacts.sqlite3"):
             (store.directory / name).touch()
             (store.directory / name).chmod(0o666)
-        (store.directory / f"{1:064x}").mkdir()
         store.directory.chmod(mode)
         store.put("a", BODY)
 
         assert store.holds("a")
         assert store.directory.stat().st_mode & 0o7777 == 0o700
-        assert self.modes(store.directory)["artifacts.sqlite3"] == self.modes(store.directory)["artifacts.lock"] == 0o600
+        assert (
+            self.modes(store.directory)["artifacts.sqlite3"]
+            == self.modes(store.directory)["artifacts.lock"]
+            == 0o600
+        )
 
     def test_a_directory_in_which_others_may_write_to_other_files_is_not_used(
         self, store: StoreUnderTest, caplog: pytest.LogCaptureFixture
@@ -707,11 +750,19 @@ class TestPrivacy:
         store.directory.chmod(0o755)
         wait_until(lambda: store.problem() == "")
         store.put("b", BODY)
-        assert self.modes(store.directory) == {"store": 0o755, "notes.txt": 0o644, **dict.fromkeys(self.NAMES, 0o600)}
+        assert self.modes(store.directory) == {
+            "store": 0o755,
+            "notes.txt": 0o644,
+            **dict.fromkeys(self.NAMES, 0o600),
+        }
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another account")
+    @pytest.mark.skipif(
+        os.geteuid() != 0, reason="only root can give a directory to another account"
+    )
     @pytest.mark.parametrize("name", ["", "artifacts.lock", "artifacts.sqlite3"])
-    def test_what_belongs_to_another_account_is_not_used(self, store: StoreUnderTest, name: str) -> None:
+    def test_what_belongs_to_another_account_is_not_used(
+        self, store: StoreUnderTest, name: str
+    ) -> None:
         store.directory.mkdir(mode=0o700)
         if name:
             (store.directory / name).touch()
@@ -743,7 +794,9 @@ class TestPrivacy:
         wait_until(lambda: store.problem() == "")
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_no_file_is_created_through_a_link(self, store: StoreUnderTest, tmp_path: Path, name: str) -> None:
+    def test_no_file_is_created_through_a_link(
+        self, store: StoreUnderTest, tmp_path: Path, name: str
+    ) -> None:
         store.directory.mkdir()
         (store.directory / name).symlink_to(tmp_path / "outside")
         store.put("a", BODY)
@@ -780,6 +833,8 @@ class TestPrivacy:
 def test_objects_are_kept_for_the_next_process(tmp_path: Path) -> None:
     with closing(StoreUnderTest(tmp_path)) as store:
         store.put("a", BODY)
-    process = start("import json; print(json.dumps([store.exists('a'), len(store.get('a'))]))", tmp_path)
+    process = start(
+        "import json; print(json.dumps([store.exists('a'), len(store.get('a'))]))", tmp_path
+    )
 
-    assert json.loads(process.communicate(timeout=60)[0]) == [True, len(BODY)]
+    assert json.loads(process.communicate(timeout=600)[0]) == [True, len(BODY)]

@@ -1,13 +1,13 @@
-"""Refusals of S3, as the artifact store reports them. The server stands in for S3: it gives the answers that S3 documents."""
+"""Refusals of S3 as reported by the artifact store. A server in place of S3 gives the documented
+answers."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, SettingsError, UnavailableError
+from tests.local_http import Handler, served
 
 KEY = f"{'0' * 64}/width/80"
 
@@ -22,7 +22,7 @@ class S3:
         self.requests: list[str] = []
         s3 = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Bucket(Handler):
             def answer(self) -> None:
                 s3.requests.append(f"{self.command} {self.path}")
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -36,44 +36,36 @@ class S3:
                         for key in s3.folder or ()
                     )
                     body = f"<ListBucketResult>{keys}</ListBucketResult>".encode()
-                self.send_response(200 if is_deletion or is_listing else 403)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
+                self.respond(200 if is_deletion or is_listing else 403, body)
 
-            do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815 - the names that http.server calls
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.handler = Bucket
 
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     s3 = S3()
-    threading.Thread(target=s3.server.serve_forever, args=(0.02,), daemon=True).start()
-    for name, value in (
-        ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3.server.server_port}"),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "key"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-    ):
-        monkeypatch.setenv(name, value)
-    yield s3
-    s3.server.shutdown()
-    s3.server.server_close()
+    with served(s3.handler) as port:
+        for name, value in (
+            ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "key"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ):
+            monkeypatch.setenv(name, value)
+        yield s3
 
 
 def test_an_object_that_may_not_be_read_counts_as_absent(s3: S3) -> None:
-    """Without permission to list the bucket, S3 gives this answer for an absent object."""
+    """Without permission to list the bucket, S3 gives the same answer for an absent object."""
     with pytest.raises(ArtifactNotFoundError):
         ObjectStore.in_bucket("bucket").get(KEY)
 
 
-@pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"])
+@pytest.mark.parametrize(
+    "code",
+    ["RequestTimeTooSkewed", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"],
+)
 def test_any_other_refusal_to_read_is_a_failure_of_the_store(s3: S3, code: str) -> None:
     s3.code = code
     with pytest.raises(UnavailableError, match=code):
@@ -102,13 +94,13 @@ def test_looking_for_an_object_lists_its_folder_only_and_reads_nothing(s3: S3) -
 
 
 def test_a_store_by_url_does_not_count_an_object_as_absent_that_may_not_be_read(s3: S3) -> None:
-    """A peer store without permissions would hide everything that it has."""
+    """Otherwise a peer store without permissions would seem empty."""
     with pytest.raises(UnavailableError, match="AccessDenied"):
         ObjectStore.at("s3://bucket").get(KEY)
 
 
 def test_a_store_by_url_lists_a_folder_to_know_that_an_object_is_absent(s3: S3) -> None:
-    """Its role may list a folder whose digest it knows, and not the bucket."""
+    """The role may list a folder of a known digest, but not the bucket."""
     s3.folder = []
     with pytest.raises(ArtifactNotFoundError):
         ObjectStore.at("s3://bucket").get(KEY)
@@ -119,7 +111,15 @@ def test_a_store_by_url_lists_a_folder_to_know_that_an_object_is_absent(s3: S3) 
 
 
 @pytest.mark.parametrize(
-    "url", ["s3x://bucket", "bucket", "https://example.org/x", "memory:///", "azure://container", "file:///dev/null/x"]
+    "url",
+    [
+        "s3x://bucket",
+        "bucket",
+        "https://example.org/x",
+        "memory:///",
+        "azure://container",
+        "file:///dev/null/x",
+    ],
 )
 def test_a_url_of_no_usable_store_is_an_invalid_setting(url: str) -> None:
     with pytest.raises(SettingsError, match=url):

@@ -1,4 +1,4 @@
-"""Programs for Terraform, by deployment, and what checkov finds in them."""
+"""Programs for Terraform, by deployment, and checkov's findings in them."""
 
 import fcntl
 import json
@@ -10,13 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import azure_stacks.__main__ as azure
-from azure_stacks.environment import Environment
+import stacks.azure.__main__ as azure
+from stacks.azure.environment import Environment
 from stacks.bundles import ROOT
 
-VAULT = (
-    "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/certificates/providers/Microsoft.KeyVault/vaults/certs"
-)
+VAULT = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/certificates/providers/Microsoft.KeyVault/vaults/certs"
 PRINCIPAL = "11111111-2222-3333-4444-555555555555"
 CHOSEN = {
     "dev": {"deployers": "20.31.5.9"},
@@ -32,7 +30,7 @@ CHOSEN = {
         "peer_addresses": "52.16.0.7,52.16.0.8",
     },
 }
-"""Values of the keys that the files leave to whoever deploys."""
+"""Values of the keys that the files leave to the deployer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +46,12 @@ class Program:
         return found
 
     def addresses(self) -> set[str]:
-        """Return the addresses of all resources, by which Terraform knows them."""
-        return {f"{kind.removeprefix('azurerm_')}.{name}" for kind, named in self.content["resource"].items() for name in named}
+        """Return Terraform's addresses of all resources."""
+        return {
+            f"{kind.removeprefix('azurerm_')}.{name}"
+            for kind, named in self.content["resource"].items()
+            for name in named
+        }
 
     def user_data(self, tier: str) -> dict[str, Any]:
         """Return cloud-init's configuration of the instances of a tier."""
@@ -60,7 +62,11 @@ class Program:
 
     def settings(self, tier: str) -> dict[str, str]:
         """Return the settings of the unit of a tier."""
-        (content,) = (file["content"] for file in self.user_data(tier)["write_files"] if file["path"].endswith("/settings"))
+        (content,) = (
+            file["content"]
+            for file in self.user_data(tier)["write_files"]
+            if file["path"].endswith("/settings")
+        )
         return dict(line.split("=", 1) for line in content.splitlines())
 
 
@@ -71,11 +77,17 @@ def _without_comments(value: Any) -> Any:
 
 
 def ensure_environment() -> None:
-    """Create `.venv-azure` if it is missing or older than its lock; concurrent test runs wait for the one that creates it."""
+    """Create `.venv-azure` if it is missing or older than its lock; concurrent test runs wait for
+    the run that creates it."""
     root = os.open(ROOT, os.O_RDONLY)
     try:
         fcntl.flock(root, fcntl.LOCK_EX)
-        subprocess.run(["make", "--quiet", ".venv-azure/.ready"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["make", "--quiet", ".venv-azure/.ready"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     finally:
         os.close(root)
 
@@ -96,4 +108,7 @@ def synthesized(name: str) -> Program:
     ensure_environment()
     output = Path(tempfile.mkdtemp(prefix="azure-"))
     directory = azure.synthesize(name, CHOSEN[name], release=release(name), output=output)
-    return Program(directory=directory, content=_without_comments(json.loads((directory / "cdk.tf.json").read_text())))
+    return Program(
+        directory=directory,
+        content=_without_comments(json.loads((directory / "cdk.tf.json").read_text())),
+    )

@@ -1,27 +1,29 @@
-"""`boot` of Azure, run with a directory in place of /, stand-ins for system commands, and a server in place of Azure's."""
+"""Azure's `boot`, run with a directory in place of /, stand-ins for system commands, and a server
+in place of Azure's."""
 
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from stacks.bundles import ROOT, Target
+from tests.local_http import Handler, served
 
-BOOT = ROOT / "azure_stacks/instance"
+BOOT = ROOT / "stacks/azure/instance"
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 SECRETS = {
     "/secrets/link-keys": "new,old",
-    "/secrets/peer": '{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "a/b+c", "AWS_REGION": "eu-west-1"}',
+    "/secrets/peer": (
+        '{"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "a/b+c", "AWS_REGION": "eu-west-1"}'
+    ),
     "/secrets/wrong": '{"AZURE_CLIENT_ID": "top-secret"}',
 }
 TOKENS = {"https://storage.azure.com/": "storage-token", "https://vault.azure.net": "vault-token"}
@@ -34,7 +36,8 @@ class Azure:
     release: bytes
     port: int = 0
     refusals: int = 0
-    """Number of requests for data that get a 403, as while permissions of a new identity are not known everywhere."""
+    """Number of data requests answered with 403, as while permissions of a new identity
+    propagate."""
     paths: list[str] = field(default_factory=list)
 
     @property
@@ -53,17 +56,24 @@ class Azure:
             self.refusals -= 1
             return 403, b""
         if split.path.startswith("/releases/"):
-            authorized = headers.get("authorization") == "Bearer storage-token" and "x-ms-version" in headers
+            authorized = (
+                headers.get("authorization") == "Bearer storage-token" and "x-ms-version" in headers
+            )
             return (200, self.release) if authorized else (403, b"")
         if split.path in SECRETS and query.get("api-version"):
             authorized = headers.get("authorization") == "Bearer vault-token"
-            return (200, json.dumps({"value": SECRETS[split.path]}).encode()) if authorized else (403, b"")
+            return (
+                (200, json.dumps({"value": SECRETS[split.path]}).encode())
+                if authorized
+                else (403, b"")
+            )
         return 404, b""
 
 
 @pytest.fixture
 def azure(tmp_path: Path) -> Iterator[Azure]:
-    """The servers, with a release that has the files of `stacks/instance`, and installs nothing."""
+    """The servers, with a release that contains the files of `stacks/instance` and installs
+    nothing."""
     archive = tmp_path / "release.zip"
     with zipfile.ZipFile(archive, "w") as opened:
         for file in sorted((ROOT / "stacks/instance").iterdir()):
@@ -72,25 +82,13 @@ def azure(tmp_path: Path) -> Iterator[Azure]:
         opened.writestr("requirements.txt", "asciist==0.1.0\n")
     running = Azure(release=_with_install(archive))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = running.answer(self.path, {name.lower(): value for name, value in self.headers.items()})
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    class Service(Handler):
+        def answer(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.respond(*running.answer(self.path, headers))
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield running
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Service) as running.port:
+        yield running
 
 
 def _with_install(archive: Path) -> bytes:
@@ -107,11 +105,15 @@ class Rehearsal:
 
     def __init__(self, azure: Azure, directory: Path) -> None:
         self.azure = azure
-        self.root, self.commands, self.calls = (directory / name for name in ("root", "commands", "calls"))
+        self.root, self.commands, self.calls = (
+            directory / name for name in ("root", "commands", "calls")
+        )
         self.here = directory / "boot"
         shutil.copytree(BOOT, self.here)
         self.environment = directory / "settings"
-        self.environment.write_text(f"ASCIIST_BACKEND=azure\nASCIIST_PORT=8080\nAZURE_CLIENT_ID={CLIENT_ID}\n")
+        self.environment.write_text(
+            f"ASCIIST_BACKEND=azure\nASCIIST_PORT=8080\nAZURE_CLIENT_ID={CLIENT_ID}\n"
+        )
         self.digest = hashlib.sha256(azure.release).hexdigest()
         self.commands.mkdir()
         for command in ("apt-get", "curl", "id", "useradd", "sleep", "systemctl"):
@@ -157,10 +159,14 @@ def test_boot_installs_the_release_and_starts_the_web_unit(rehearsal: Rehearsal)
     assert "http://127.0.0.1:8080/readyz\n" in calls
     assert (rehearsal.root / "opt/asciist/requirements.txt").is_file()
     units = rehearsal.root / "etc/systemd/system"
-    assert (units / "asciist-web.service").read_text() == (ROOT / "stacks/instance/asciist-web.service").read_text()
+    assert (units / "asciist-web.service").read_text() == (
+        ROOT / "stacks/instance/asciist-web.service"
+    ).read_text()
     assert not (units / "asciist-health.service").exists()
     installed = rehearsal.root / "etc/asciist/environment"
-    assert installed.read_text() == f"{rehearsal.environment.read_text()}ASCIIST_LINK_KEYS=new,old\n"
+    assert (
+        installed.read_text() == f"{rehearsal.environment.read_text()}ASCIIST_LINK_KEYS=new,old\n"
+    )
     assert installed.stat().st_mode & 0o777 == 0o600
 
 
@@ -171,11 +177,17 @@ def test_boot_shows_the_keys_of_links_and_tokens_to_nobody(rehearsal: Rehearsal)
 
     for secret in ("new,old", *TOKENS.values()):
         assert secret not in done.stdout + done.stderr + rehearsal.calls.read_text()
-    holding = [path for path in rehearsal.here.parent.rglob("*") if path.is_file() and b"new,old" in path.read_bytes()]
+    holding = [
+        path
+        for path in rehearsal.here.parent.rglob("*")
+        if path.is_file() and b"new,old" in path.read_bytes()
+    ]
     assert holding == [rehearsal.root / "etc/asciist/environment"]
 
 
-def test_boot_gives_the_credentials_of_the_peer_store_to_the_unit_and_to_nobody_else(rehearsal: Rehearsal) -> None:
+def test_boot_gives_the_credentials_of_the_peer_store_to_the_unit_and_to_nobody_else(
+    rehearsal: Rehearsal,
+) -> None:
     with rehearsal.environment.open("a") as settings:
         settings.write(f"PEER_SECRET_URL={rehearsal.azure.url}/secrets/peer\n")
     done = rehearsal.boot("asciist-web")
@@ -185,22 +197,33 @@ def test_boot_gives_the_credentials_of_the_peer_store_to_the_unit_and_to_nobody_
     added = "AWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=a/b+c\nAWS_REGION=eu-west-1\n"
     assert installed.read_text() == f"{rehearsal.environment.read_text()}{added}"
     assert "a/b+c" not in done.stdout + done.stderr + rehearsal.calls.read_text()
-    holding = [path for path in rehearsal.here.parent.rglob("*") if path.is_file() and b"a/b+c" in path.read_bytes()]
+    holding = [
+        path
+        for path in rehearsal.here.parent.rglob("*")
+        if path.is_file() and b"a/b+c" in path.read_bytes()
+    ]
     assert holding == [installed]
 
 
 @pytest.mark.parametrize("secret", ["missing", "wrong"])
-def test_credentials_of_the_peer_store_that_cannot_be_read_fail_the_boot(rehearsal: Rehearsal, secret: str) -> None:
+def test_credentials_of_the_peer_store_that_cannot_be_read_fail_the_boot(
+    rehearsal: Rehearsal, secret: str
+) -> None:
     with rehearsal.environment.open("a") as settings:
         settings.write(f"PEER_SECRET_URL={rehearsal.azure.url}/secrets/{secret}\n")
     done = rehearsal.boot("asciist-web")
 
-    assert (done.returncode, "boot: the credentials of the peer store cannot be read" in done.stderr) == (1, True)
+    assert (
+        done.returncode,
+        "boot: the credentials of the peer store cannot be read" in done.stderr,
+    ) == (1, True)
     assert "top-secret" not in done.stdout + done.stderr
     assert "enable --now asciist-web" not in rehearsal.calls.read_text()
 
 
-def test_a_poller_answers_for_its_health_and_does_not_shut_its_instance_down(rehearsal: Rehearsal) -> None:
+def test_a_poller_answers_for_its_health_and_does_not_shut_its_instance_down(
+    rehearsal: Rehearsal,
+) -> None:
     done = rehearsal.boot("asciist-poller")
     units = rehearsal.root / "etc/systemd/system"
 
@@ -229,7 +252,9 @@ def test_boot_waits_until_the_permissions_of_its_identity_are_known(rehearsal: R
         ("curl", "exit 22", "boot: asciist-web is not ready"),
     ],
 )
-def test_a_failed_boot_exits_with_1_and_names_the_failure(rehearsal: Rehearsal, command: str, then: str, message: str) -> None:
+def test_a_failed_boot_exits_with_1_and_names_the_failure(
+    rehearsal: Rehearsal, command: str, then: str, message: str
+) -> None:
     rehearsal.stand_in(command, then)
     done = rehearsal.boot("asciist-web")
 
@@ -237,13 +262,21 @@ def test_a_failed_boot_exits_with_1_and_names_the_failure(rehearsal: Rehearsal, 
     assert message in done.stderr
 
 
-def test_a_release_that_cannot_be_fetched_or_is_another_one_is_not_installed(rehearsal: Rehearsal) -> None:
+def test_a_release_that_cannot_be_fetched_or_is_another_one_is_not_installed(
+    rehearsal: Rehearsal,
+) -> None:
     other = rehearsal.boot("asciist-web", digest=64 * "0")
-    assert (other.returncode, "boot: the release is not the deployed one" in other.stderr) == (1, True)
+    assert (other.returncode, "boot: the release is not the deployed one" in other.stderr) == (
+        1,
+        True,
+    )
     rehearsal.azure.refusals = 100
     refused = rehearsal.boot("asciist-web")
 
-    assert (refused.returncode, "boot: the release cannot be fetched" in refused.stderr) == (1, True)
+    assert (refused.returncode, "boot: the release cannot be fetched" in refused.stderr) == (
+        1,
+        True,
+    )
     assert "HTTP Error 403" in refused.stderr
     assert not (rehearsal.root / "opt/asciist").exists()
     assert not rehearsal.calls.exists()

@@ -1,4 +1,4 @@
-"""The unit that answers for a poller's health, under a real systemd in namespaces of its own."""
+"""The unit that reports a poller's health, under a real systemd in its own namespaces."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["group"]
 
 pytestmark = pytest.mark.slow
 
-FILES = ROOT / "azure_stacks/instance"
+FILES = ROOT / "stacks/azure/instance"
 PYTHON = "/opt/python/bin/python3"
 
 POLLER = f"""
@@ -29,7 +29,7 @@ ExecStart={PYTHON} -c "import time; time.sleep(1000)"
 Restart=always
 RestartSec=100ms
 """
-"""A process in place of the poller, with a limit that few restarts reach."""
+"""A process in place of the poller, with a restart limit low enough to be reached."""
 
 LOOK = """
 import json, subprocess, time, urllib.request
@@ -41,7 +41,7 @@ def is_healthy():
         return False
 
 def comes(expected):
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 300
     while is_healthy() is not expected and time.monotonic() < give_up:
         time.sleep(0.05)
     return is_healthy()
@@ -72,9 +72,13 @@ def found(group: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     for path in (units / "asciist-poller.service.d", directory / "result"):
         path.mkdir(parents=True)
     health = (FILES / "asciist-health.service").read_text()
-    health = health.replace("/usr/bin/python3", PYTHON).replace("/var/lib/asciist-health", "/opt/packages")
+    health = health.replace("/usr/bin/python3", PYTHON).replace(
+        "/var/lib/asciist-health", "/opt/packages"
+    )
     health = health.replace("[Unit]\n", "[Unit]\nDefaultDependencies=no\n")
-    health = health.replace("[Service]\n", "[Service]\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib\n")
+    health = health.replace(
+        "[Service]\n", "[Service]\nEnvironment=LD_LIBRARY_PATH=/opt/python/lib\n"
+    )
     (units / "asciist-health.service").write_text(health)
     (units / "asciist-poller.service").write_text(POLLER)
     shutil.copy(FILES / "asciist-poller.conf", units / "asciist-poller.service.d/azure.conf")
@@ -93,5 +97,7 @@ def test_the_unit_begins_again_with_the_poller(found: dict[str, Any]) -> None:
     assert (found["restarted"], found["another"]) == (True, True)
 
 
-def test_the_unit_is_silent_when_the_poller_has_failed_and_the_instance_runs_on(found: dict[str, Any]) -> None:
+def test_the_unit_is_silent_when_the_poller_has_failed_and_the_instance_runs_on(
+    found: dict[str, Any],
+) -> None:
     assert found["failed"] == [False, "failed"]

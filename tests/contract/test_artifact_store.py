@@ -16,8 +16,8 @@ from asciist.adapters.object_store import ObjectStore
 from asciist.errors import ArtifactNotFoundError, UnavailableError
 from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.ports import ArtifactStore
-from migration.move.copying import Copier
-from migration.move.stores import Side
+from asciist_migration.move.copying import Copier
+from asciist_migration.move.stores import Side
 
 DIGEST = "0" * 64
 IMAGE, ART, STYLED = f"{DIGEST}/image", f"{DIGEST}/width/80", f"{DIGEST}/style/ramp/width/80"
@@ -137,7 +137,9 @@ def test_all_keys_of_one_image_can_be_stored_together(store: ArtifactStore) -> N
     for key in (IMAGE, ART, STYLED):
         store.put(key, key.encode())
 
-    assert [store.get(key) for key in (IMAGE, ART, STYLED)] == [key.encode() for key in (IMAGE, ART, STYLED)]
+    assert [store.get(key) for key in (IMAGE, ART, STYLED)] == [
+        key.encode() for key in (IMAGE, ART, STYLED)
+    ]
 
 
 def test_a_reader_never_sees_a_partly_written_object(store: ArtifactStore) -> None:
@@ -164,7 +166,8 @@ def test_deleting_a_folder_removes_all_its_objects_and_no_other(store: ArtifactS
     for key in (IMAGE, ART, STYLED, *others):
         store.put(key, b"body")
     for is_there in (True, False):
-        with suppress(UnavailableError):  # of the unusable directory, in which there may be more than in memory
+        # of the unusable directory, in which there may be more than in memory
+        with suppress(UnavailableError):
             assert store.delete_folder(DIGEST) is is_there
 
     assert not store.exists(IMAGE)
@@ -176,11 +179,14 @@ def test_deleting_a_folder_removes_all_its_objects_and_no_other(store: ArtifactS
     assert store.get(IMAGE) == b"again"
 
 
-def test_deleting_an_object_removes_no_other_and_ignores_a_missing_one(store: ArtifactStore) -> None:
+def test_deleting_an_object_removes_no_other_and_ignores_a_missing_one(
+    store: ArtifactStore,
+) -> None:
     store.put(ART, b"art")
     store.create(IMAGE, b"image")
     for key in (ART, IMAGE, ART):
-        with suppress(UnavailableError):  # of the unusable directory, in which there may be more than in memory
+        # of the unusable directory, in which there may be more than in memory
+        with suppress(UnavailableError):
             store.delete(key)
         with pytest.raises(ArtifactNotFoundError):
             store.get(key)
@@ -204,8 +210,10 @@ def test_last_modified_lists_the_objects_of_a_folder(object_store: ObjectStore) 
     assert dict(object_store.last_modified("nothing")) == {}
 
 
-def test_a_move_continues_after_a_key_in_every_store(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Listing after a key, and in the order of keys, is what asciist-move relies on."""
+def test_a_move_continues_after_a_key_in_every_store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """asciist-move relies on listing after a key, in the order of keys."""
     request.getfixturevalue("aws")
     name = f"moved-{uuid.uuid4().hex}"
     boto3.client("s3").create_bucket(Bucket=name)
@@ -218,6 +226,8 @@ def test_a_move_continues_after_a_key_in_every_store(request: pytest.FixtureRequ
 
     assert Copier(files, s3).copy(after=middle).copied == 10
     assert Copier(files, s3).copy().copied == 10
-    assert [entry.key for entry in s3.entries(after=middle)] == [image_key(digest) for digest in sorted(digests)[10:]]
+    assert [entry.key for entry in s3.entries(after=middle)] == [
+        image_key(digest) for digest in sorted(digests)[10:]
+    ]
     assert (verified := Copier(s3, files).verify(is_complete=True)).compared == 20
     assert (verified.mismatches, verified.missing) == (0, 0)

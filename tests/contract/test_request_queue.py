@@ -15,7 +15,8 @@ from asciist.adapters.embedded import EmbeddedQueue
 from asciist.protocol.ports import Delivery, RequestQueue
 from tests.emulated.azurite import Azurite
 
-VISIBILITY_SECONDS = 1
+VISIBILITY_SECONDS = 3
+"""A busy machine may need seconds from a delivery to the next call."""
 MAX_RECEIVE_COUNT = 3
 
 
@@ -31,7 +32,9 @@ class QueueUnderTest:
 
 
 def embedded(_request: pytest.FixtureRequest) -> QueueUnderTest:
-    queue = EmbeddedQueue(visibility_seconds=VISIBILITY_SECONDS, max_receive_count=MAX_RECEIVE_COUNT)
+    queue = EmbeddedQueue(
+        visibility_seconds=VISIBILITY_SECONDS, max_receive_count=MAX_RECEIVE_COUNT
+    )
     return QueueUnderTest(queue, lambda: list(queue.dead_letters))
 
 
@@ -40,13 +43,17 @@ def sqs(request: pytest.FixtureRequest) -> QueueUnderTest:
     client = boto3.client("sqs")
     name = uuid.uuid4().hex
     dead = client.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
-    arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
     redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
     attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": redrive}
     url = client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 
     def dead_letters() -> list[str]:
-        messages = client.receive_message(QueueUrl=dead, MaxNumberOfMessages=10, WaitTimeSeconds=2).get("Messages", [])
+        messages = client.receive_message(
+            QueueUrl=dead, MaxNumberOfMessages=10, WaitTimeSeconds=2
+        ).get("Messages", [])
         return [message["Body"] for message in messages]
 
     return QueueUnderTest(SqsRequestQueue(url, Sqs()), dead_letters)
@@ -57,7 +64,9 @@ def storage_queue(request: pytest.FixtureRequest) -> QueueUnderTest:
     name = uuid.uuid4().hex
     azurite.create_queue(name + DEAD_LETTERS)
     url = azurite.create_queue(name)
-    queue = StorageQueue(url, visibility_seconds=VISIBILITY_SECONDS, max_receive_count=MAX_RECEIVE_COUNT)
+    queue = StorageQueue(
+        url, visibility_seconds=VISIBILITY_SECONDS, max_receive_count=MAX_RECEIVE_COUNT
+    )
     return QueueUnderTest(queue, lambda: azurite.messages(name + DEAD_LETTERS))
 
 
@@ -94,7 +103,7 @@ def test_a_later_delivery_tells_the_whole_age_or_none(queue: QueueUnderTest) -> 
     (delivery,) = queue.receive(wait_seconds=1)
     queue.port.extend(delivery, visibility_seconds=1)
 
-    (again,) = queue.receive(wait_seconds=3)
+    (again,) = queue.receive(wait_seconds=15)
     assert again.age_seconds is None or again.age_seconds > 0.5
 
 
@@ -105,7 +114,7 @@ def test_every_delivery_tells_when_the_queue_took_the_message(queue: QueueUnderT
     (first,) = queue.receive(wait_seconds=1)
     queue.port.extend(first, visibility_seconds=1)
 
-    (again,) = queue.receive(wait_seconds=3)
+    (again,) = queue.receive(wait_seconds=15)
     for delivery in (first, again):
         assert delivery.sent_at is not None
         assert before - 0.01 < delivery.sent_at < after + 0.01  # SQS tells milliseconds
@@ -141,7 +150,7 @@ def test_a_delivered_message_is_hidden_until_its_visibility_timeout(queue: Queue
     queue.receive(wait_seconds=1)
 
     assert queue.receive() == []
-    (again,) = queue.receive(wait_seconds=VISIBILITY_SECONDS + 1)
+    (again,) = queue.receive(wait_seconds=VISIBILITY_SECONDS + 10)
     assert (again.body, again.receive_count) == ("once more", 2)
 
 
@@ -166,11 +175,11 @@ def test_a_message_with_zero_visibility_is_redelivered_at_once(queue: QueueUnder
 def test_an_extended_message_stays_hidden_longer(queue: QueueUnderTest) -> None:
     queue.port.send("long work")
     (delivery,) = queue.receive(wait_seconds=1)
-    extended = queue.port.extend(delivery, visibility_seconds=VISIBILITY_SECONDS + 2)
+    extended = queue.port.extend(delivery, visibility_seconds=VISIBILITY_SECONDS + 3)
 
     assert queue.receive(wait_seconds=VISIBILITY_SECONDS + 0.5) == []
     queue.port.delete([extended])
-    assert queue.receive(wait_seconds=2) == []
+    assert queue.receive(wait_seconds=4) == []
 
 
 def test_a_message_delivered_too_often_becomes_a_dead_letter(queue: QueueUnderTest) -> None:
@@ -187,7 +196,7 @@ def test_a_message_delivered_too_often_becomes_a_dead_letter(queue: QueueUnderTe
 def test_an_old_receipt_does_not_delete_a_redelivered_message(queue: QueueUnderTest) -> None:
     queue.port.send("twice")
     (first,) = queue.receive(wait_seconds=1)
-    (second,) = queue.receive(wait_seconds=VISIBILITY_SECONDS + 1)
+    (second,) = queue.receive(wait_seconds=VISIBILITY_SECONDS + 10)
     queue.port.delete([first])
     queue.port.extend(second, visibility_seconds=0)
 
@@ -195,15 +204,17 @@ def test_an_old_receipt_does_not_delete_a_redelivered_message(queue: QueueUnderT
     assert third.receive_count == 3
 
 
-def test_each_message_goes_to_one_of_many_concurrent_consumers(queue: QueueUnderTest) -> None:
-    sent = [str(number) for number in range(100)]
-    received: list[str] = []
+def test_each_message_goes_to_at_least_one_of_many_concurrent_consumers(
+    queue: QueueUnderTest,
+) -> None:
+    sent = {str(number) for number in range(100)}
+    received: set[str] = set()
 
     def consume() -> None:
-        give_up = time.monotonic() + 30
-        while len(received) < len(sent) and time.monotonic() < give_up:
+        give_up = time.monotonic() + 120
+        while not received.issuperset(sent) and time.monotonic() < give_up:
             for delivery in queue.receive(wait_seconds=0.2, max_messages=3):
-                received.append(delivery.body)
+                received.add(delivery.body)
                 queue.port.delete([delivery])
 
     consumers = [threading.Thread(target=consume) for _ in range(8)]
@@ -214,4 +225,4 @@ def test_each_message_goes_to_one_of_many_concurrent_consumers(queue: QueueUnder
     for consumer in consumers:
         consumer.join()
 
-    assert sorted(received) == sorted(sent)
+    assert received == sent

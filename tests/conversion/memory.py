@@ -16,6 +16,7 @@ print(next(line for line in status.splitlines() if line.startswith("VmHWM")).spl
 
 
 def peak_bytes(image: bytes, **options: object) -> int:
-    """Convert `image` in a new process and return the peak resident memory of that process, in bytes."""
+    """Convert `image` in a new process and return the peak resident memory of that process, in
+    bytes."""
     command = [sys.executable, "-c", _PROGRAM, json.dumps(options)]
     return 1024 * int(subprocess.run(command, input=image, capture_output=True, check=True).stdout)

@@ -1,4 +1,5 @@
-"""Animated AVIFs: frames are those of other formats, and tables that lie end in art or in an error that helps."""
+"""Animated AVIFs: frames equal those of other formats, and invalid tables yield art or a helpful
+error."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -8,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from asciist.animations import Animation
 from asciist.conversion import ConversionOptions, animating, pillow_internals
-from asciist.conversion.containers import avif_track
-from asciist.conversion.containers.animated import AnimatedFile, find_frames
-from asciist.errors import DamagedImageError, RejectedError, sentences
+from asciist.conversion.containers import AnimatedFile, find_frames
+from asciist.conversion.containers.animated import EncodedFrame
+from asciist.errors import DamagedImageError, RejectedError
+from asciist.formats import AVIF
 from asciist.limits import Limits
 from tests.conversion.test_animating import drawn, file_of
 
@@ -38,28 +39,39 @@ def avif(mode: str = "RGB") -> bytes:
 
 
 def edited(kind: bytes, place: int, *numbers: int, image: bytes | None = None) -> bytes:
-    """The image with 32-bit numbers in place of those `place` bytes behind the type of the first box of a kind in `moov`."""
+    """Return the image with 32-bit numbers written `place` bytes after the type of the first box of
+    a kind in `moov`."""
     changed = bytearray(avif() if image is None else image)
-    struct.pack_into(f">{len(numbers)}I", changed, changed.index(kind, changed.index(b"moov")) + 4 + place, *numbers)
+    struct.pack_into(
+        f">{len(numbers)}I",
+        changed,
+        changed.index(kind, changed.index(b"moov")) + 4 + place,
+        *numbers,
+    )
     return bytes(changed)
 
 
 def track_of(image: bytes) -> AnimatedFile:
-    file = find_frames(image, "AVIF", SIZE)
+    file = find_frames(image, AVIF, SIZE)
     assert file is not None
     return file
 
 
 def with_samples(choose: Callable[[list[bytes]], list[bytes]]) -> bytes:
-    """The image with other samples in its track, chosen from the old ones."""
-    track = avif_track.read(avif(), SIZE)
-    assert track is not None
-    built = track.build([struct.pack(">I", len(data)) + data for data in choose([sample[4:] for sample in track.samples])])
+    """Return the image with other samples in its track, chosen from the old ones."""
+    track = track_of(avif())
+    chosen = choose([bytes(frame.data) for frame in track.frames])
+    built = track.build([EncodedFrame(data=data, milliseconds=100) for data in chosen])
     still = avif().replace(b"moov", b"free", 1)
     start = struct.unpack_from(">I", built)[0]
     place = built.index(b"stco") + 12
     (offset,) = struct.unpack_from(">I", built, place)
-    return still + built[start:place] + struct.pack(">I", offset + len(still) - start) + built[place + 4 :]
+    return (
+        still
+        + built[start:place]
+        + struct.pack(">I", offset + len(still) - start)
+        + built[place + 4 :]
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
@@ -68,21 +80,31 @@ def test_frames_and_delays_are_those_of_the_same_frames_in_a_png(mode: str) -> N
     shown = drawn(avif(mode), **options).frames
     expected = drawn(file_of(bars(mode), "PNG", duration=[40, 60, 70, 80]), **options).frames
 
-    assert [frame.milliseconds for frame in shown] == [frame.milliseconds for frame in expected] == [40, 60, 70, 80]
+    assert (
+        [frame.milliseconds for frame in shown]
+        == [frame.milliseconds for frame in expected]
+        == [40, 60, 70, 80]
+    )
     for frame, other in zip(shown, expected, strict=True):
-        assert sum(a != b for a, b in zip(frame.art, other.art, strict=True)) <= 0.1 * len(other.art)
+        assert sum(a != b for a, b in zip(frame.art, other.art, strict=True)) <= 0.1 * len(
+            other.art
+        )
 
 
 def test_frames_that_encoders_hide_or_show_later_are_decoded() -> None:
-    """With a speed of 6, libaom writes frames that only others refer to, and samples that show one of them."""
+    """At a speed of 6, libaom writes hidden frames that are only referenced, and samples that show
+    one of them."""
     image = file_of(bars(count=16), "AVIF", speed=6)
     options = {"width": 16, "style": "ramp"}
-    shown, expected = (drawn(file, **options).frames for file in (image, file_of(bars(count=16), "PNG")))
+    shown, expected = (
+        drawn(file, **options).frames for file in (image, file_of(bars(count=16), "PNG"))
+    )
 
-    assert max(frame.coded_frames for frame in track_of(image).frames) > 2
     assert len(shown) == len(expected)
     for frame, other in zip(shown, expected, strict=True):
-        assert sum(a != b for a, b in zip(frame.art, other.art, strict=True)) <= 0.1 * len(other.art)
+        assert sum(a != b for a, b in zip(frame.art, other.art, strict=True)) <= 0.1 * len(
+            other.art
+        )
 
 
 def test_the_number_of_plays_is_that_of_the_edit_list() -> None:
@@ -90,7 +112,9 @@ def test_the_number_of_plays_is_that_of_the_edit_list() -> None:
     (duration,) = struct.unpack_from(">Q", once, once.index(b"elst") + 12)
     thrice = edited(b"tkhd", 28, 0, 3 * duration - 1)
 
-    assert [drawn(image).plays for image in (avif(), once, thrice, edited(b"edts", -4, 0x66726565))] == [0, 1, 3, 0]
+    assert [
+        drawn(image).plays for image in (avif(), once, thrice, edited(b"edts", -4, 0x66726565))
+    ] == [0, 1, 3, 0]
 
 
 def test_only_the_samples_that_are_drawn_reach_the_decoder() -> None:
@@ -99,13 +123,15 @@ def test_only_the_samples_that_are_drawn_reach_the_decoder() -> None:
     first = file.first(2)
 
     assert len(track_of(first).frames) == 2
-    assert [word for word in (b"xmpmeta", b"elst", b"meta") if word not in image or word in first] == []
+    assert [
+        word for word in (b"xmpmeta", b"elst", b"meta") if word not in image or word in first
+    ] == []
     assert len(first) < len(image) / 2
 
 
 def test_the_frames_are_decoded_in_the_calling_thread() -> None:
     before = {*Path("/proc/self/task").iterdir()}
-    source = pillow_internals.open_animation("AVIF", track_of(avif()).first(4))
+    source = pillow_internals.open_animation(AVIF, track_of(avif()).first(4))
     for number in range(4):
         source.seek(number)
         source.load()
@@ -114,7 +140,7 @@ def test_the_frames_are_decoded_in_the_calling_thread() -> None:
 
 
 def test_an_animation_of_one_sample_is_a_still_image() -> None:
-    assert find_frames(with_samples(lambda samples: samples[:1]), "AVIF", SIZE) is None
+    assert find_frames(with_samples(lambda samples: samples[:1]), AVIF, SIZE) is None
 
 
 LIES: dict[str, tuple[bytes, int]] = {
@@ -122,14 +148,15 @@ LIES: dict[str, tuple[bytes, int]] = {
     "times of zero": (edited(b"stts", 8, 4, 0), 4),
     "too few times": (edited(b"stts", 4, 0), 4),
     "a track of 4 gigapixels": (edited(b"tkhd", 88, 2**32 - 1, 2**32 - 1), 4),
-    "samples of 4 gigapixels": (edited(b"av01", 24, 2**32 - 1), 4),
     "the third sample past the end": (edited(b"stsz", 20, 2**31), 2),
     "an empty third sample": (edited(b"stsz", 20, 0), 2),
     "the third sample with a part of a unit": (edited(b"stsz", 20, 7), 2),
     "five thousand samples": (with_samples(lambda samples: samples[:1] * 5_000), 300),
     "a sample of nine frames": (with_samples(lambda samples: [*samples[:2], 9 * samples[2]]), 2),
     "a further sequence header": (
-        with_samples(lambda samples: [*samples[:2], b"\x0a\x0b" + bytes(11) + samples[2], samples[3]]),
+        with_samples(
+            lambda samples: [*samples[:2], b"\x0a\x0b" + bytes(11) + samples[2], samples[3]]
+        ),
         2,
     ),
 }
@@ -155,6 +182,7 @@ def test_tables_that_lie_end_the_animation_or_change_nothing(name: str) -> None:
         edited(b"stco", 8, 2**31),
         edited(b"stts", 4, 2**32 - 1),
         edited(b"av01", -4, 0x68766331),
+        edited(b"av01", 24, 2**32 - 1),
         edited(b"trak", -4, 0x66726565),
         with_samples(lambda samples: samples[1:]),
     ],
@@ -166,6 +194,7 @@ def test_tables_that_lie_end_the_animation_or_change_nothing(name: str) -> None:
         "a chunk past the end",
         "4 billion times",
         "HEVC",
+        "samples of 4 gigapixels",
         "no track",
         "no sequence header",
     ],
@@ -174,25 +203,44 @@ def test_a_track_that_cannot_be_read_is_refused_with_advice(image: bytes) -> Non
     with pytest.raises(DamagedImageError) as refused:
         drawn(image)
 
-    assert refused.value.public_message == sentences.UNREADABLE_AVIF_FRAMES
+    assert refused.value.public_message == AVIF.unreadable_frames
 
 
 def test_samples_of_another_size_than_the_still_image_are_refused() -> None:
     with pytest.raises(DamagedImageError, match="of another size than its still image"):
-        find_frames(avif(), "AVIF", (64, 47))
+        find_frames(avif(), AVIF, (64, 47))
 
 
 def damaged_movies(image: bytes) -> Iterator[bytes]:
-    """The image with each box in `moov` renamed, cut at its begin, or of a length that lies; and the image cut there."""
+    """The image with each box in `moov` renamed, truncated at its start, or given a false length;
+    and the image truncated there."""
     start = image.index(b"moov") - 4
     end = start + struct.unpack_from(">I", image, start)[0]
-    boxes = (b"moov", b"mvhd", b"trak", b"edts", b"elst", b"tref", b"mdia", b"hdlr", b"minf", b"stbl", b"av01", b"av1C")
+    boxes = (
+        b"moov",
+        b"mvhd",
+        b"trak",
+        b"edts",
+        b"elst",
+        b"tref",
+        b"mdia",
+        b"hdlr",
+        b"minf",
+        b"stbl",
+        b"av01",
+        b"av1C",
+    )
     for name in (*boxes, *TABLES):
         place = image.find(name, start, end)
         while place >= 0:
             yield image[:place] + b"free" + image[place + 4 :]
             yield image[: place + 4]
-            yield image[:start] + struct.pack(">I", place - start) + image[start + 4 : place] + image[end:]
+            yield (
+                image[:start]
+                + struct.pack(">I", place - start)
+                + image[start + 4 : place]
+                + image[end:]
+            )
             for length in (0, 4, 8, 12, 2**31):
                 yield image[: place - 4] + struct.pack(">I", length) + image[place:]
             place = image.find(name, place + 1, end)
@@ -207,24 +255,17 @@ def test_damage_to_any_box_ends_as_art_or_as_an_error(mode: str) -> None:
             animation = animating.open_animation(image, options, Limits())
             outcomes.add("still" if animation is None else "art")
             if animation is not None:
-                assert Animation.from_text(animating.draw(animation).text).frames
+                assert animating.draw(animation).frames
         except RejectedError as error:
             outcomes.add(error.public_message)
 
-    assert outcomes == {"art", "still", sentences.UNREADABLE_AVIF_FRAMES, sentences.DAMAGED_IMAGE}
+    assert outcomes == {"art", "still", AVIF.unreadable_frames}
 
 
-def test_hidden_frames_are_at_most_as_many_as_encoders_write() -> None:
-    image = with_samples(lambda samples: [samples[0], *[3 * samples[1]] * 50])
+def test_alpha_counts_towards_the_pixels_of_an_animation() -> None:
+    file = track_of(avif("RGBA"))
 
-    assert [frame.coded_frames for frame in track_of(image).frames] == [1, 3, 3, 3, 3, 3]  # two for each, and four
-
-
-def test_hidden_frames_and_alpha_count_towards_the_pixels_of_an_animation() -> None:
-    hidden = track_of(with_samples(lambda samples: [samples[0], samples[1] + samples[2], samples[3]]))
-
-    assert [frame.coded_frames for frame in track_of(avif("RGBA")).frames] == [2] * 4
-    assert [hidden.frames_within(most) for most in (0, 1, 2, 3, 4)] == [0, 1, 1, 2, 3]
+    assert [file.frames_within(most) for most in range(5)] == [0, 0, 1, 1, 2]
 
 
 def test_the_references_of_a_decoder_count_towards_the_memory_of_an_animation() -> None:

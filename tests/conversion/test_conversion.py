@@ -1,4 +1,5 @@
-"""Supported kinds of image, and the size of the art. The art is in the style `ramp`, whose characters show the brightness."""
+"""Supported kinds of image, and the size of the art. The art is in the style `ramp`, whose
+characters show the brightness."""
 
 import re
 import struct
@@ -6,15 +7,27 @@ import struct
 import pytest
 from PIL import Image
 
-from asciist.conversion import ConversionOptions, convert, open_image
+from asciist.conversion import ConversionOptions, open_image
 from asciist.errors import BadOptionError
+from asciist.formats import PNG
 from asciist.limits import Limits
 from asciist.options import AUTO
-from devtools.hostile import encoded, exif, gradient, png_chunk, with_jpeg_segments, with_png_chunks
+from tools.testing.drawing import convert
+from tools.testing.hostile import (
+    encoded,
+    exif,
+    gradient,
+    png_chunk,
+    with_jpeg_segments,
+    with_png_chunks,
+)
+from tools.testing.images import FORMATS
 
 
 def art(image: bytes, width: int = 16, *, background: str = AUTO) -> str:
-    return convert(image, ConversionOptions(width=width, style="ramp", background=background), Limits())
+    return convert(
+        image, ConversionOptions(width=width, style="ramp", background=background), Limits()
+    )
 
 
 def shape(text: str) -> tuple[int, int]:
@@ -24,7 +37,8 @@ def shape(text: str) -> tuple[int, int]:
 
 
 def ends(image: bytes, *, background: str = AUTO) -> str:
-    """Return the first and the last character of a row, away from the middle, where the Lanczos filter rings."""
+    """Return the first and the last character of a row, away from its middle, where the Lanczos
+    filter rings."""
     row = art(image, 8, background=background).split("\n")[1]
     return row[0] + row[-1]
 
@@ -36,7 +50,7 @@ def halves(left: tuple[int, ...] | int, right: tuple[int, ...] | int, mode: str)
     return image
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("image_format", FORMATS)
 def test_each_supported_format_is_converted(image_format: str) -> None:
     assert art(encoded(gradient(64, 64), image_format), 4) == "::::\n####"
 
@@ -115,14 +129,24 @@ def test_cmyk_black_ink_is_dark() -> None:
 
 
 def test_brightness_is_rec_601_luma() -> None:
-    assert ends(encoded(halves((255, 0, 0), (0, 255, 0), "RGB"), "PNG")) == ":+"  # 0.299 and 0.587 of ten levels
-    assert ends(encoded(halves((0, 0, 255), (255, 255, 0), "RGB"), "PNG")) == ".%"  # 0.114 and 0.886
+    # 0.299 and 0.587 of ten levels
+    assert ends(encoded(halves((255, 0, 0), (0, 255, 0), "RGB"), "PNG")) == ":+"
+    # 0.114 and 0.886
+    assert ends(encoded(halves((0, 0, 255), (255, 255, 0), "RGB"), "PNG")) == ".%"
 
 
 def test_only_the_first_frame_of_an_animation_is_drawn() -> None:
     white, black = Image.new("L", (32, 32), 255), Image.new("L", (32, 32), 0)
-    for image_format, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {}), ("AVIF", {})):
-        animation = encoded(white, image_format, save_all=True, append_images=[black, white], **options)
+    for image_format, options in (
+        ("GIF", {}),
+        ("WEBP", {"lossless": True}),
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("AVIF", {}),
+    ):
+        animation = encoded(
+            white, image_format, save_all=True, append_images=[black, white], **options
+        )
         assert ends(animation) == "@@"
 
 
@@ -138,12 +162,16 @@ def test_exif_orientation_turns_the_art_upright(orientation: int, order: str) ->
     block = exif(orientation, order)
 
     def is_upright(image: bytes) -> bool:
-        return [line.rstrip(" .") for line in re.sub(r"[^ .\n]", "@", art(image, 8)).split("\n")] == ["@@@@", ""]
+        return [
+            line.rstrip(" .") for line in re.sub(r"[^ .\n]", "@", art(image, 8)).split("\n")
+        ] == ["@@@@", ""]
 
     png = encoded(stored, "PNG")
     assert is_upright(png[:33] + png_chunk(b"eXIf", block) + png[33:])
     assert is_upright(encoded(stored, "JPEG", exif=b"Exif\0\0" + block, quality=95))
-    assert is_upright(encoded(stored.convert("RGB"), "WEBP", exif=b"Exif\0\0" + block, lossless=True))
+    assert is_upright(
+        encoded(stored.convert("RGB"), "WEBP", exif=b"Exif\0\0" + block, lossless=True)
+    )
     assert is_upright(encoded(stored, "TIFF", tiffinfo={0x0112: orientation}))
     turned = Image.Exif()
     turned[0x0112] = orientation
@@ -152,8 +180,15 @@ def test_exif_orientation_turns_the_art_upright(orientation: int, order: str) ->
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
 def test_an_invalid_orientation_is_ignored(orientation: int) -> None:
-    assert art(with_png_chunks(png_chunk(b"eXIf", exif(orientation)))) == art(encoded(gradient(), "PNG"))
-    segment = b"\xff\xe1" + struct.pack(">H", 8 + len(exif(orientation))) + b"Exif\0\0" + exif(orientation)
+    assert art(with_png_chunks(png_chunk(b"eXIf", exif(orientation)))) == art(
+        encoded(gradient(), "PNG")
+    )
+    segment = (
+        b"\xff\xe1"
+        + struct.pack(">H", 8 + len(exif(orientation)))
+        + b"Exif\0\0"
+        + exif(orientation)
+    )
     assert art(with_jpeg_segments(segment)) == art(encoded(gradient(), "JPEG"))
 
 
@@ -173,4 +208,4 @@ def test_a_header_is_read_without_decoding_a_pixel() -> None:
     png = encoded(gradient(300, 200), "PNG")
     header = open_image(png[: png.index(b"IDAT") + 8], ConversionOptions(width=80), Limits()).header
 
-    assert (header.format, header.width, header.height) == ("PNG", 300, 200)
+    assert (header.format, header.width, header.height) == (PNG, 300, 200)

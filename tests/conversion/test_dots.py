@@ -3,29 +3,34 @@
 import pytest
 from PIL import Image
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
-from devtools.images import encoded
+from tools.testing.drawing import convert
+from tools.testing.images import encoded
 
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 DOTS = {"braille": (2, 4), "blocks": (2, 2)}
 
 
 def art(image: Image.Image, style: str, width: int = 40, **options: bool | str) -> str:
-    return convert(encoded(image, "PNG"), ConversionOptions(width=width, style=style, **options), Limits())  # type: ignore[arg-type]
+    return convert(
+        encoded(image, "PNG"), ConversionOptions(width=width, style=style, **options), Limits()
+    )  # type: ignore[arg-type]
 
 
 def dots(text: str) -> Image.Image:
     """Return the art as an image with one pixel per dot.
 
-    Unicode numbers the dots of a braille cell down the first three rows of the left column, then of the right, then along the
-    fourth row.
+    Unicode numbers the dots of a braille cell down the first three rows of the left column, then of
+    the right, then along the fourth row.
     """
     lines = text.split("\n")
     is_braille = ord(lines[0][0]) >= 0x2800
     across, down = DOTS["braille" if is_braille else "blocks"]
     places = (
-        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)] if is_braille else [(0, 0), (1, 0), (0, 1), (1, 1)]
+        [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3)]
+        if is_braille
+        else [(0, 0), (1, 0), (0, 1), (1, 1)]
     )
     picture = Image.new("L", (across * len(lines[0]), down * len(lines)))
     for row, line in enumerate(lines):
@@ -53,8 +58,12 @@ def test_black_has_no_dot_and_white_has_all(style: str) -> None:
 @pytest.mark.parametrize("style", DOTS)
 def test_dots_are_lit_where_the_image_is_light(style: str) -> None:
     across, down = DOTS[style]
-    pattern = Image.effect_noise((across * 12, down * 6), 255).point(lambda level: 255 * (level > 127))
-    image = pattern.resize((pattern.width * 4, pattern.height * 4 * (down == 4 or 2)), Image.Resampling.NEAREST)
+    pattern = Image.effect_noise((across * 12, down * 6), 255).point(
+        lambda level: 255 * (level > 127)
+    )
+    image = pattern.resize(
+        (pattern.width * 4, pattern.height * 4 * (down == 4 or 2)), Image.Resampling.NEAREST
+    )
 
     picture = dots(art(image, style, width=12))
     assert picture.size == pattern.size
@@ -63,7 +72,9 @@ def test_dots_are_lit_where_the_image_is_light(style: str) -> None:
 
 @pytest.mark.parametrize("style", DOTS)
 def test_brighter_images_have_more_dots(style: str) -> None:
-    shares = [lit(dots(art(Image.new("L", (200, 200), level), style))) for level in range(0, 256, 15)]
+    shares = [
+        lit(dots(art(Image.new("L", (200, 200), level), style))) for level in range(0, 256, 15)
+    ]
 
     assert shares == sorted(shares)
     assert shares[0] == 0
@@ -75,7 +86,10 @@ def test_brighter_images_have_more_dots(style: str) -> None:
 def test_midtones_of_a_photograph_become_patterns_of_dots(style: str) -> None:
     """A gradient has as many levels as a photograph."""
     picture = dots(art(Image.linear_gradient("L").rotate(90), style, width=80))
-    shares = [lit(picture.crop((left, 0, left + 16, picture.height))) for left in range(0, picture.width, 16)]
+    shares = [
+        lit(picture.crop((left, 0, left + 16, picture.height)))
+        for left in range(0, picture.width, 16)
+    ]
 
     assert shares == sorted(shares)
     assert shares[0] == 0
@@ -97,7 +111,8 @@ def test_flat_areas_of_a_graphic_have_no_pattern(style: str) -> None:
 @pytest.mark.parametrize("style", DOTS)
 def test_invert_swaps_lit_and_unlit_dots(style: str, cat: bytes) -> None:
     upright, inverted = (
-        lit(dots(convert(cat, ConversionOptions(width=60, style=style, invert=invert), Limits()))) for invert in (False, True)
+        lit(dots(convert(cat, ConversionOptions(width=60, style=style, invert=invert), Limits())))
+        for invert in (False, True)
     )
 
     assert upright + inverted == pytest.approx(1, abs=0.02)
@@ -109,5 +124,7 @@ def test_contrast_is_stretched_but_noise_is_not(style: str) -> None:
     dim = bright.point(lambda level: level // 3)
     assert lit(dots(art(dim, style))) == pytest.approx(lit(dots(art(bright, style))), abs=0.03)
 
-    nearly_white = Image.effect_noise((256, 256), 2).point(lambda level: 253 if level > 128 else 252)
+    nearly_white = Image.effect_noise((256, 256), 2).point(
+        lambda level: 253 if level > 128 else 252
+    )
     assert lit(dots(art(nearly_white, style))) > 0.9

@@ -1,4 +1,5 @@
-"""The style `ramp` against an independent reference: a full decode and a Lanczos filter in floating point."""
+"""The style `ramp` against an independent reference: a full decode and a Lanczos filter in floating
+point."""
 
 from functools import cache
 from pathlib import Path
@@ -8,11 +9,21 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
+from tools.testing.drawing import convert
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-IMAGES = ("cat.jpg", "astronaut.jpg", "rocket.jpg", "galaxies.jpg", "camera.png", "coffee.webp", "horse.png", "moon.gif")
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+IMAGES = (
+    "cat.jpg",
+    "astronaut.jpg",
+    "rocket.jpg",
+    "galaxies.jpg",
+    "camera.png",
+    "coffee.webp",
+    "horse.png",
+    "moon.gif",
+)
 WIDTHS = (40, 80, 200)
 LEVELS = " .:-=+*#%@"
 
@@ -20,7 +31,8 @@ Floats = NDArray[np.float64]
 
 
 def lanczos(size: int, samples: int) -> Floats:
-    """(samples x size): weights of a Lanczos-3 filter (Turkowski 1990), which is wider by the scale if it shrinks the image."""
+    """Return the weights of a Lanczos-3 filter (Turkowski 1990), shape (samples, size). When it
+    shrinks the image, it is wider by the scale."""
     scale = size / samples
     stretch = max(scale, 1.0)
     centres = (np.arange(samples) + 0.5) * scale
@@ -44,7 +56,9 @@ def reference(name: str, width: int) -> NDArray[np.int64]:
 
 
 def levels(name: str, width: int) -> NDArray[np.int64]:
-    art = convert((EXAMPLES / name).read_bytes(), ConversionOptions(width=width, style="ramp"), Limits())
+    art = convert(
+        (EXAMPLES / name).read_bytes(), ConversionOptions(width=width, style="ramp"), Limits()
+    )
     return np.array([[LEVELS.index(character) for character in line] for line in art.split("\n")])
 
 
@@ -54,7 +68,9 @@ def equal_share(name: str, width: int) -> float:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", IMAGES)
-def test_95_percent_of_characters_are_equal_and_none_differs_by_more_than_one_level(name: str, width: int) -> None:
+def test_95_percent_of_characters_are_equal_and_none_differs_by_more_than_one_level(
+    name: str, width: int
+) -> None:
     actual, expected = levels(name, width), reference(name, width)
 
     assert actual.shape == expected.shape

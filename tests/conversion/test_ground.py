@@ -3,23 +3,27 @@
 import pytest
 from PIL import Image, ImageDraw
 
-from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.conversion import STYLES, ConversionOptions
 from asciist.limits import Limits
-from devtools.images import encoded
+from tools.testing.drawing import convert
+from tools.testing.images import encoded
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 LIMITS = Limits()
 
 
 def logo(ink: tuple[int, int, int], mode: str = "RGBA") -> bytes:
-    """Return a logo in one colour on a transparent ground, as a PNG in one of the ways in which it stores transparency."""
+    """Return a logo in one colour on a transparent ground, as a PNG with one of the encodings of
+    transparency."""
     image = Image.new("RGBA", (300, 160), (127, 127, 127, 0))
     pen = ImageDraw.Draw(image)
     pen.ellipse((20, 20, 140, 140), fill=(*ink, 255))
     pen.ellipse((60, 60, 100, 100), fill=(127, 127, 127, 0))
     pen.rectangle((170, 60, 280, 100), fill=(*ink, 255))
     if mode in ("RGB", "L"):  # one colour is transparent
-        return encoded(image.convert(mode), "PNG", transparency=(127, 127, 127) if mode == "RGB" else 127)
+        return encoded(
+            image.convert(mode), "PNG", transparency=(127, 127, 127) if mode == "RGB" else 127
+        )
     if mode == "I;16":
         grey = image.convert("L").convert("I").point(lambda level: 257 * level)
         return encoded(grey.convert("I;16"), "PNG", transparency=257 * 127)
@@ -27,12 +31,17 @@ def logo(ink: tuple[int, int, int], mode: str = "RGBA") -> bytes:
 
 
 def art(image: bytes, **options: object) -> str:
-    return convert(image, ConversionOptions(**{"width": 40, **options}), LIMITS)  # type: ignore[arg-type] - of the caller
+    # Of the caller.
+    return convert(image, ConversionOptions(**{"width": 40, **options}), LIMITS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "I;16"])
-@pytest.mark.parametrize(("ink", "ground"), [(BLACK, "#ffffff"), (WHITE, "#000000"), ((20, 20, 90), "#ffffff")])
-def test_a_logo_stands_out_from_its_ground(mode: str, ink: tuple[int, int, int], ground: str) -> None:
+@pytest.mark.parametrize(
+    ("ink", "ground"), [(BLACK, "#ffffff"), (WHITE, "#000000"), ((20, 20, 90), "#ffffff")]
+)
+def test_a_logo_stands_out_from_its_ground(
+    mode: str, ink: tuple[int, int, int], ground: str
+) -> None:
     image = logo(ink, mode)
     for invert in (False, True):
         drawn = art(image, invert=invert)
@@ -77,7 +86,8 @@ def test_a_logo_in_two_colours_gets_the_ground_that_hides_less() -> None:
 def test_colourful_clip_art_is_not_surrounded_by_characters() -> None:
     image = Image.new("RGBA", (200, 100))
     pen = ImageDraw.Draw(image)
-    pen.ellipse((50, 10, 150, 90), fill=(240, 180, 60, 255), outline=(0, 0, 0, 255), width=16)  # half of it is black
+    # half of it is black
+    pen.ellipse((50, 10, 150, 90), fill=(240, 180, 60, 255), outline=(0, 0, 0, 255), width=16)
     for invert in (False, True):
         assert set(art(encoded(image, "PNG"), invert=invert).split("\n")[0]) == {" "}
 

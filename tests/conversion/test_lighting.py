@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
-from asciist.conversion import ConversionOptions, convert, decode, open_image, render, resolve
+from asciist.conversion import ConversionOptions, decode, open_image, render, resolve
 from asciist.conversion.lighting import evened, paper_of
 from asciist.conversion.polarity import is_better_dark_on_light
 from asciist.limits import Limits
-from devtools.hostile import exif
-from devtools.images import encoded, gradient
-from devtools.measuring import Measurer
 from tests.conversion.goldens import EXAMPLES
+from tests.conversion.test_memory import MARGIN
+from tools.testing.drawing import convert
+from tools.testing.hostile import exif
+from tools.testing.images import encoded, gradient
+from tools.testing.measuring import Measurer
 
 STYLES = ("structure", "braille", "blocks")
 
@@ -63,12 +65,14 @@ def share_of_different_characters(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("invert", [True, False, "auto"])
 @pytest.mark.parametrize("style", STYLES)
-def test_a_page_in_uneven_light_is_drawn_like_one_in_even_light(style: str, invert: bool | str) -> None:
+def test_a_page_in_uneven_light_is_drawn_like_one_in_even_light(
+    style: str, invert: bool | str
+) -> None:
     options = ConversionOptions(width=60, style=style, invert=invert)
     even = art(page(), options)
     uneven = encoded(shaded(page()), "PNG")
     opened = decode(open_image(uneven, options, Limits()))
-    as_it_is = render(replace(opened, paper=None), options)
+    as_it_is = render(replace(opened, paper=None), options).text
 
     assert share_of_different_characters(convert(uneven, options, Limits()), even) < 0.1
     assert share_of_different_characters(as_it_is, even) > 0.15
@@ -83,23 +87,29 @@ def test_the_paper_becomes_white_and_ink_stays_dark(darkest: int) -> None:
     even = evened(image, found)
     is_white = [level == 255 for level in page().tobytes()]
     assert min(level for level, white in zip(even.tobytes(), is_white, strict=True) if white) > 240
-    assert max(level for level, white in zip(even.tobytes(), is_white, strict=True) if not white) < 60
+    assert (
+        max(level for level, white in zip(even.tobytes(), is_white, strict=True) if not white) < 60
+    )
 
 
 def test_even_light_is_left_as_it_is() -> None:
     for brightest in (255, 200):
-        assert paper(page().point(lambda level, brightest=brightest: level * brightest // 255)) is None
+        assert (
+            paper(page().point(lambda level, brightest=brightest: level * brightest // 255)) is None
+        )
     assert paper(shaded(page(), 235)) is None
 
 
-@pytest.mark.parametrize("name", sorted(file.name for file in EXAMPLES.iterdir() if file.suffix != ".md"))
+@pytest.mark.parametrize(
+    "name", sorted(file.name for file in EXAMPLES.iterdir() if file.suffix != ".md")
+)
 def test_no_example_is_a_page(name: str) -> None:
     with Image.open(EXAMPLES / name) as image:
         assert paper(image.convert("L")) is None
 
 
 def drawings() -> dict[str, Image.Image]:
-    """Return images that are light or unevenly light, and no pages."""
+    """Return images, even and unevenly lit, that are not pages."""
     sphere = ImageOps.invert(Image.radial_gradient("L")).resize((300, 300))
     on_white = Image.new("L", (400, 400), 255)
     on_white.paste(sphere, (50, 50))
@@ -153,7 +163,12 @@ def test_light_is_evened_out_in_any_orientation(orientation: int) -> None:
     }[orientation]
     options = ConversionOptions(width=60, style="braille")
 
-    assert share_of_different_characters(art(stored, options, exif=exif(orientation)), art(upright, options)) < 0.02
+    assert (
+        share_of_different_characters(
+            art(stored, options, exif=exif(orientation)), art(upright, options)
+        )
+        < 0.02
+    )
 
 
 def test_a_cropped_page_is_evened_out_by_the_light_on_the_part_that_is_shown() -> None:
@@ -170,27 +185,38 @@ def test_a_reduced_jpeg_is_evened_out() -> None:
     assert share_of_different_characters(drawn, art(page(), options)) < 0.1
 
 
-@pytest.mark.parametrize("options", [{"style": "ramp"}, {"color": "ansi"}, {"color": "html", "style": "blocks"}])
+@pytest.mark.parametrize(
+    "options", [{"style": "ramp"}, {"color": "ansi"}, {"color": "html", "style": "blocks"}]
+)
 def test_ramp_and_colour_show_the_light_as_it_is(options: dict[str, str]) -> None:
-    opened = open_image(encoded(shaded(page()), "PNG"), ConversionOptions(width=60, **options), Limits())
+    opened = open_image(
+        encoded(shaded(page()), "PNG"), ConversionOptions(width=60, **options), Limits()
+    )
 
     assert decode(opened).paper is None
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_an_image_with_transparency_is_left_as_it_is(mode: str) -> None:
-    opened = open_image(encoded(shaded(page()).convert(mode), "PNG"), ConversionOptions(width=60), Limits())
+    opened = open_image(
+        encoded(shaded(page()).convert(mode), "PNG"), ConversionOptions(width=60), Limits()
+    )
 
     assert decode(opened).paper is None
 
 
 def test_a_page_is_drawn_dark_on_light_where_most_of_it_lies_in_the_dark() -> None:
-    lamp_above = Image.linear_gradient("L").point([round(255 - 0.7 * (255 * level) ** 0.5) for level in range(256)])
+    lamp_above = Image.linear_gradient("L").point(
+        [round(255 - 0.7 * (255 * level) ** 0.5) for level in range(256)]
+    )
     image = ImageChops.multiply(page(), lamp_above.resize(page().size, Image.Resampling.BILINEAR))
     options = ConversionOptions(width=60, style="structure", invert="auto")
 
     assert not is_better_dark_on_light(image)
-    assert resolve(decode(open_image(encoded(image, "PNG"), options, Limits())), options).invert is True
+    assert (
+        resolve(decode(open_image(encoded(image, "PNG"), options, Limits())), options).invert
+        is True
+    )
 
 
 def test_brightness_and_contrast_adjust_the_page_in_even_light() -> None:
@@ -207,7 +233,7 @@ def test_a_page_takes_no_more_memory_than_its_estimate(style: str) -> None:
         (cost,) = measurer.costs(image, [ConversionOptions(width=500, style=style)])
 
     assert cost.outcome == "art"
-    assert cost.megabytes <= cost.estimated_megabytes
+    assert cost.megabytes <= cost.estimated_megabytes * MARGIN
 
 
 GOLDENS = {

@@ -1,4 +1,5 @@
-"""The second pass of the style `structure`: cells agree with their neighbours, and midtones are drawn."""
+"""The second pass of the style `structure`: cells agree with their neighbours, and midtones are
+drawn."""
 
 from pathlib import Path
 
@@ -6,19 +7,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from asciist.conversion import ConversionOptions, convert, refining
+from asciist.conversion import ConversionOptions, refining
 from asciist.conversion.glyphs import CHARACTERS, glyph_bank
 from asciist.conversion.refining import COLUMNS, ROWS, RefiningTables, refined
 from asciist.limits import Limits
+from tools.testing.drawing import convert
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 Bytes = NDArray[np.uint8]
 
 
 def indices(*lines: str) -> Bytes:
     """Return the glyph indices of lines of art."""
-    return np.array([[CHARACTERS.index(character) for character in line] for line in lines], np.uint8)
+    return np.array(
+        [[CHARACTERS.index(character) for character in line] for line in lines], np.uint8
+    )
 
 
 def text(nearest: Bytes) -> list[str]:
@@ -26,10 +30,14 @@ def text(nearest: Bytes) -> list[str]:
 
 
 def picture(*lines: str, white: int = 4) -> Bytes:
-    """Return the eighths of an image that looks like art, `white` times as bright as its glyphs."""
+    """Return the eighths of an image that resembles art, `white` times as bright as its glyphs."""
     drawn = glyph_bank().coverage[indices(*lines)] / 4 * white
     rows, columns, _ = drawn.shape
-    eighths = drawn.reshape(rows, columns, ROWS, COLUMNS).swapaxes(1, 2).reshape(rows * ROWS, columns * COLUMNS)
+    eighths = (
+        drawn.reshape(rows, columns, ROWS, COLUMNS)
+        .swapaxes(1, 2)
+        .reshape(rows * ROWS, columns * COLUMNS)
+    )
     return np.clip(eighths, 0, 255).astype(np.uint8)
 
 
@@ -43,7 +51,9 @@ def pass_over(nearest: Bytes, image: Bytes) -> Bytes:
     means = cell_means(image)
     padded = np.pad(means.astype(np.uint16), 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-    return refined(nearest, image, means, windows.mean((2, 3)).astype(np.uint8), glyph_bank().refining)
+    return refined(
+        nearest, image, means, windows.mean((2, 3)).astype(np.uint8), glyph_bank().refining
+    )
 
 
 def again(nearest: Bytes, image: Bytes) -> list[str]:
@@ -72,16 +82,23 @@ def slopes(field: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def agreement(nearest: Bytes, image: Bytes) -> float:
     """Return the correlation of the slopes of a drawing with those of the image."""
-    drawn, wanted = slopes(picture(*text(nearest), white=1).astype(np.float64)), slopes(image.astype(np.float64))
+    drawn, wanted = (
+        slopes(picture(*text(nearest), white=1).astype(np.float64)),
+        slopes(image.astype(np.float64)),
+    )
     return float(drawn @ wanted / np.sqrt((drawn @ drawn) * (wanted @ wanted)))
 
 
 @pytest.fixture(params=["astronaut.jpg", "cat.jpg"])
-def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Bytes, Bytes, Bytes]:
+def seen(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Bytes, Bytes, Bytes]:
     """Glyph indices of an example before and after the pass, and the eighths of its image."""
     calls: list[tuple[Bytes, Bytes, Bytes]] = []
 
-    def watched(nearest: Bytes, image: Bytes, means: Bytes, surroundings: Bytes, tables: RefiningTables) -> Bytes:
+    def watched(
+        nearest: Bytes, image: Bytes, means: Bytes, surroundings: Bytes, tables: RefiningTables
+    ) -> Bytes:
         chosen = refined(nearest, image, means, surroundings, tables)
         calls.append((nearest, chosen, image))
         return chosen
@@ -111,7 +128,9 @@ def test_fewer_midtones_are_blank(seen: tuple[Bytes, Bytes, Bytes]) -> None:
         (["    /   ", "   /    ", "  /     ", " /      "], (1, 3)),
     ],
 )
-def test_a_line_runs_on_through_a_cell_in_which_it_was_missed(line: list[str], flaw: tuple[int, int]) -> None:
+def test_a_line_runs_on_through_a_cell_in_which_it_was_missed(
+    line: list[str], flaw: tuple[int, int]
+) -> None:
     nearest = indices(*line)
     nearest[flaw] = CHARACTERS.index(" ")
 
@@ -142,7 +161,9 @@ def test_strokes_do_not_repeat_over_a_flat_area(stroke: str) -> None:
     assert not any(2 * stroke in row[8:-1] for row in drawn)
 
 
-def test_the_art_does_not_depend_on_how_many_cells_are_refined_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_art_does_not_depend_on_how_many_cells_are_refined_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     nearest, image = random_art(23, 17)
     drawn = pass_over(nearest, image)
 
@@ -166,5 +187,9 @@ def test_every_sum_is_exact_in_single_precision(characters: str) -> None:
         inputs = np.array([refining._MAX_GRADIENT] * 8 + [1, 1])
         for table in (tables.eighths, tables.own, tables.weights, tables.strokes):
             assert (table == np.rint(table)).all()
-        largest = inputs @ np.abs(tables.weights.astype(np.float64)) + 4 * tables.strokes + refining._CHANGE_CHARGE
+        largest = (
+            inputs @ np.abs(tables.weights.astype(np.float64))
+            + 4 * tables.strokes
+            + refining._CHANGE_CHARGE
+        )
         assert largest.max() < 2**24

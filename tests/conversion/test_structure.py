@@ -11,16 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.conversion.glyphs import CHARACTERS, COLUMNS, ROWS, glyph_bank
 from asciist.limits import Limits
-from devtools.hostile import encoded, exif, gradient, png_chunk
+from tools.testing.drawing import convert
+from tools.testing.hostile import encoded, exif, gradient, png_chunk
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
 def art(image: Image.Image, width: int = 40, **options: object) -> list[str]:
-    return convert(encoded(image, "PNG"), ConversionOptions(width=width, style="structure", **options), Limits()).split("\n")
+    return convert(
+        encoded(image, "PNG"),
+        ConversionOptions(width=width, style="structure", **options),
+        Limits(),
+    ).split("\n")
 
 
 def drawing(*lines: tuple[int, int, int, int], size: tuple[int, int] = (320, 320)) -> Image.Image:
@@ -41,7 +46,9 @@ def drawing(*lines: tuple[int, int, int, int], size: tuple[int, int] = (320, 320
         ((0, 0, 160, 320), "\\"),
     ],
 )
-def test_a_line_is_drawn_with_characters_of_its_shape(line: tuple[int, int, int, int], drawn: str) -> None:
+def test_a_line_is_drawn_with_characters_of_its_shape(
+    line: tuple[int, int, int, int], drawn: str
+) -> None:
     cells = Counter("".join(art(drawing(line))).replace(" ", ""))
 
     assert sum(cells[character] for character in drawn) > 0.8 * cells.total()
@@ -106,7 +113,8 @@ def test_tiny_and_thin_images_are_converted(size: tuple[int, int], width: int) -
 
 def test_every_sum_is_exact_in_single_precision() -> None:
     weights = glyph_bank().weights
-    largest_inputs = np.array([255.0] * (COLUMNS * ROWS + 1) + [1.0])  # samples, the mean around them, the constant
+    # samples, the mean around them, the constant
+    largest_inputs = np.array([255.0] * (COLUMNS * ROWS + 1) + [1.0])
 
     assert (weights == np.rint(weights)).all()
     assert (largest_inputs @ np.abs(weights.astype(np.float64))).max() < 2**24
@@ -126,7 +134,8 @@ for path in sorted(pathlib.Path("examples").iterdir()):
 
 
 def test_the_art_is_the_same_with_every_matrix_multiplication_kernel() -> None:
-    """Covers two kernels of OpenBLAS, one and two threads, and NumPy without its optimizations for newer processors."""
+    """Covers two kernels of OpenBLAS, one and two threads, and NumPy without its optimizations for
+    newer processors."""
     environments: list[dict[str, str]] = [
         {},
         {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "1"},

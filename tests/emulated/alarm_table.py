@@ -1,4 +1,4 @@
-"""The table of faults and their alarms in the runbook, which the tests of faults hold."""
+"""The table of faults and their alarms in the runbook, verified by the tests of faults."""
 
 import re
 from collections.abc import Collection
@@ -14,21 +14,27 @@ class Row:
     """A fault, as the runbook describes it."""
 
     statuses: frozenset[int]
-    """Statuses of the answers that clients get."""
+    """Statuses returned to clients."""
     fires: frozenset[str]
-    """Titles of the alarms that fire."""
+    """Titles of the alarms that must fire."""
     may_fire: frozenset[str]
-    """Titles of the alarms that fire if it lasts, or comes with a load."""
+    """Titles of the alarms that may fire, if the fault lasts or coincides with load."""
 
     def check(self, *, statuses: Collection[int], alarms: Collection[str]) -> None:
-        """Fail unless these statuses were answered and these alarms fired."""
+        """Fail unless exactly these statuses were returned and these alarms fired."""
         assert set(statuses) == self.statuses
         assert self.fires <= set(alarms) <= self.fires | self.may_fire
 
 
 def _rows() -> dict[str, Row]:
-    section = _RUNBOOK.read_text().partition("\n# Faults and their alarms\n")[2].partition("\n# ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    section = (
+        _RUNBOOK.read_text().partition("\n# Faults and their alarms\n")[2].partition("\n# ")[0]
+    )
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
     return {
         fault: Row(
             statuses=frozenset(int(status) for status in re.findall(r"\b[2-5]\d\d\b", statuses)),

@@ -1,4 +1,5 @@
-"""A local emulator of Azure Storage: Azurite, from npm at the version and the hash in `tools/azurite`.
+"""A local emulator of Azure Storage: Azurite, from npm at the version and the hash in
+`tools/azurite`.
 
     with Azurite() as azurite:
         url = azurite.create_queue("requests")
@@ -12,36 +13,44 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import obstore
 import requests
 from azure.core.credentials import AzureNamedKeyCredential
-from azure.storage.queue import AccountSasPermissions, QueueClient, ResourceTypes, Services, generate_account_sas
+from azure.storage.queue import (
+    AccountSasPermissions,
+    QueueClient,
+    ResourceTypes,
+    Services,
+    generate_account_sas,
+)
 from obstore.store import AzureStore
+
+from tools.testing.server import free_port, listens
 
 ROOT: Final = Path(__file__).parents[2]
 ACCOUNT: Final = "devstoreaccount1"
-KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""The account that Azurite has, with the key in its documentation."""
+KEY: Final = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+"""Azurite's account, with the key from its documentation."""
 
 _NODE: Final = Path(sys.executable).with_name("node")
 _INSTALLED: Final = ROOT / ".venv-azurite"
 _LOCK: Final = ROOT / "tools/azurite/package-lock.json"
 _PROGRAM: Final = "node_modules/azurite/dist/src"
 _API_VERSION: Final = "2025-11-05"
-_START_SECONDS: Final = 30
+_START_SECONDS: Final = 300
 _COLLECTION_MS: Final = 24 * 3600 * 1000
-"""Interval at which Azurite frees the memory of deleted blobs. By default it does so every ten minutes, and answers no request
-meanwhile: for 14 s after 4,000 deletions."""
+"""Interval at which Azurite frees the memory of deleted blobs. The default is ten minutes, and
+freeing blocks all requests: for 14 s after 4,000 deletions."""
 
 
 class AzuriteError(Exception):
@@ -52,9 +61,10 @@ class Azurite:
     """One account, empty at the start. Leaving the context removes all its processes and files."""
 
     def __init__(self, *, any_api_version: bool = False) -> None:
-        """With `any_api_version`, versions of the API are accepted that Azurite does not know. The service needs none."""
+        """`any_api_version` accepts API versions unknown to Azurite. The service does not need
+        it."""
         self._options = ["--skipApiVersionCheck"] if any_api_version else []
-        self.blob_port, self.queue_port = _free_port(), _free_port()
+        self.blob_port, self.queue_port = free_port(), free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="azurite-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -85,9 +95,11 @@ class Azurite:
         return f"http://127.0.0.1:{self.queue_port}/{ACCOUNT}/{name}"
 
     def queue(self, name: str) -> QueueClient:
-        """Return a client of a queue, for what a person does with it."""
+        """Return a client of a queue, for an operator's actions."""
         return QueueClient.from_queue_url(
-            self.queue_url(name), credential=AzureNamedKeyCredential(ACCOUNT, KEY), api_version=_API_VERSION
+            self.queue_url(name),
+            credential=AzureNamedKeyCredential(ACCOUNT, KEY),
+            api_version=_API_VERSION,
         )
 
     def create_queue(self, name: str) -> str:
@@ -97,7 +109,7 @@ class Azurite:
         return self.queue_url(name)
 
     def messages(self, queue: str) -> list[str]:
-        """Return the messages that a queue would deliver now, at most 32, and leave them there."""
+        """Return the messages that a queue would deliver now, at most 32, without removing them."""
         with self.queue(queue) as client:
             return [message.content for message in client.peek_messages(32)]
 
@@ -127,12 +139,20 @@ class Azurite:
         obstore.put(store, key, body)
 
     def __enter__(self) -> Self:
-        """Start Azurite and wait until it listens. Raises AzuriteError with its log after 30 seconds."""
+        """Start Azurite and wait until it listens. Raises AzuriteError with its log after 30
+        seconds."""
         program = _installed() / _PROGRAM
         constants = json.dumps(str(program / "blob/utils/constants.js"))
         settings = Path(self._directory.name) / "settings.cjs"  # there is no option for it
         settings.write_text(f"require({constants}).DEFAULT_GC_INTERVAL_MS = {_COLLECTION_MS};\n")
-        options = ["--silent", "--disableTelemetry", "--inMemoryPersistence", "--tablePort", str(_free_port()), *self._options]
+        options = [
+            "--silent",
+            "--disableTelemetry",
+            "--inMemoryPersistence",
+            "--tablePort",
+            str(free_port()),
+            *self._options,
+        ]
         for service, port in (("blob", self.blob_port), ("queue", self.queue_port)):
             options += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
         with (Path(self._directory.name) / "log").open("wb") as log:
@@ -144,7 +164,7 @@ class Azurite:
                 process_group=0,
             )
         give_up = time.monotonic() + _START_SECONDS
-        while not all(map(_listens, (self.blob_port, self.queue_port))):
+        while not all(map(listens, (self.blob_port, self.queue_port))):
             if self._process.poll() is not None or time.monotonic() > give_up:
                 message = f"Azurite did not start:\n{self.log[-4000:]}"
                 self._stop()
@@ -152,7 +172,7 @@ class Azurite:
             time.sleep(0.05)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
 
     def _stop(self) -> None:
@@ -163,19 +183,9 @@ class Azurite:
         self._directory.cleanup()
 
 
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def _installed() -> Path:
-    """Return the directory with Azurite, after installing it if it is missing or its lock has changed."""
+    """Return the directory with Azurite, after installing it if it is missing or its lock has
+    changed."""
     root = os.open(ROOT, os.O_RDONLY)
     try:
         fcntl.flock(root, fcntl.LOCK_EX)  # concurrent test runs wait for the one that installs it

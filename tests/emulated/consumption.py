@@ -1,8 +1,9 @@
-"""Measures the CPU time, the log and the traffic of a request in each tier on AWS: `python -m tests.emulated.consumption`.
+"""Measures the CPU time, the log and the traffic of a request in each tier on AWS: `python -m
+tests.emulated.consumption`.
 
-Writes devtools/capacity/measured.toml, from which devtools/capacity computes. Real web processes and a real poller use the AWS
-adapters; the emulator, whose CPU time does not count, answers them over plain HTTP. Takes about five minutes on an
-otherwise idle machine.
+Writes operations/capacity/measured.toml, the input of operations/capacity. Real web processes and a
+real poller use the AWS adapters. The emulator answers them over plain HTTP; its CPU time does not
+count. Takes about five minutes on an otherwise idle machine.
 """
 
 import contextlib
@@ -23,18 +24,19 @@ from typing import Any, Final
 import boto3
 from PIL import Image
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from asciist.wiring import build_responder
-from devtools.capacity import MEASURED
-from devtools.images import encoded
-from devtools.load import FreshUpload, ProcessTree, RequestSource, closed_loop, fixed
-from devtools.provenance import processor
-from devtools.server import Server, temporary_server
 from lambda_worker.handler import respond_to_batch
+from operations.capacity import MEASURED
 from tests.emulated.emulator import ROOT, Emulator
+from tools.testing.drawing import convert
+from tools.testing.images import encoded
+from tools.testing.load import FreshUpload, ProcessTree, RequestSource, closed_loop, fixed
+from tools.testing.provenance import processor
+from tools.testing.server import Server, temporary_server
 
 _ROUNDS: Final = 6
 _SECONDS: Final = 10.0
@@ -44,7 +46,7 @@ _MESSAGES: Final = 40
 _WIDTH: Final = 80
 _SIZES: Final = {"small": (640, 480), "large": (3000, 2250)}
 _TRACE: Final = {"X_Amzn_Trace_Id": "Root=1-67891233-abcdef012345678912345678"}
-"""The header that the load balancer adds to every request: both tiers log it."""
+"""Header that the load balancer adds to every request; both tiers log it."""
 
 
 def main() -> None:
@@ -62,20 +64,41 @@ def main() -> None:
         for slope in [max(0.0, (large[name] - small[name]) / megabytes)]
     }
     lines = [
-        "# Written by `python -m tests.emulated.consumption`, whose docstring describes the method.",
+        (
+            "# Written by `python -m tests.emulated.consumption`, whose docstring describes the"
+            " method."
+        ),
         f'measured = "{datetime.now(UTC):%Y-%m-%d}"',
-        f'machine = "{processor()}, {os.cpu_count()} cores, {platform.machine()}; CPython {platform.python_version()}"',
+        (
+            f'machine = "{processor()}, {os.cpu_count()} cores, {platform.machine()}; CPython'
+            f' {platform.python_version()}"'
+        ),
         f"image_bytes = {[len(image) for image in images.values()]}",
-        "# CPU time: milliseconds of a request, and of each MB of its image. The poller's is without the conversion.",
-        *(f"{name} = {fixed_ms:.2f}\n{name}_per_mb = {slope:.2f}" for name, (fixed_ms, slope) in values.items()),
-        "# Bytes of the log, metrics included: of a request in the web tier, and of a message in the worker tier.",
+        (
+            "# CPU time: milliseconds of a request, and of each MB of its image. The poller's is"
+            " without the conversion."
+        ),
+        *(
+            f"{name} = {fixed_ms:.2f}\n{name}_per_mb = {slope:.2f}"
+            for name, (fixed_ms, slope) in values.items()
+        ),
+        (
+            "# Bytes of the log, metrics included: of a request in the web tier, and of a message"
+            " in the worker tier."
+        ),
         f"web_fresh_log_bytes = {small['web_fresh_log']:.0f}",
         f"web_stored_log_bytes = {small['web_stored_log']:.0f}",
         f"poller_log_bytes = {small['poller_log']:.0f}",
         f"function_log_bytes = {function_log_bytes:.0f}",
         f"function_log_lines = {function_log_lines:.1f}",
-        f"metric_series = {small['series']:.0f}  # time series of CloudWatch metrics, if all requests succeed",
-        "# Bytes of the answer with its head, of stored art, and of an SQS call and its answer without message and TLS.",
+        (
+            f"metric_series = {small['series']:.0f}  # time series of CloudWatch metrics, if all"
+            " requests succeed"
+        ),
+        (
+            "# Bytes of the answer with its head, of stored art, and of an SQS call and its answer"
+            " without message and TLS."
+        ),
         f"answer_bytes = {small['answer']:.0f}",
         f"art_bytes = {small['art']:.0f}",
         f"sqs_call_bytes = {sent}",
@@ -85,7 +108,7 @@ def main() -> None:
 
 
 def _photograph(size: tuple[int, int]) -> bytes:
-    with Image.open(ROOT / "examples/rocket.jpg") as rocket:
+    with Image.open(ROOT / "docs/examples/rocket.jpg") as rocket:
         return encoded(rocket.resize(size), "JPEG", quality=95)
 
 
@@ -107,7 +130,8 @@ def _create(emulator: Emulator) -> dict[str, str]:
 def _measure(image: bytes) -> dict[str, float]:
     """Return milliseconds of CPU time and bytes of the log, for each request or message.
 
-    The round with the least CPU time counts, because another load on the machine only adds to it.
+    The round with the least CPU time counts, because other load on the machine can only increase
+    it.
     """
     with temporary_server() as server, _poller() as (poller, poller_log):
         kinds: Mapping[str, RequestSource] = {
@@ -131,17 +155,25 @@ def _measure(image: bytes) -> dict[str, float]:
         time.sleep(_FLUSH_SECONDS)
         answer = _answer(server, image)
         series = _metric_series(server.log + poller_log.read_bytes())
-        return found | {"answer": len(answer), "art": len(answer.partition(b"\r\n\r\n")[2]), "series": len(series)}
+        return found | {
+            "answer": len(answer),
+            "art": len(answer.partition(b"\r\n\r\n")[2]),
+            "series": len(series),
+        }
 
 
 def _round(server: Server, poller: int, requests: RequestSource) -> tuple[float, float, int]:
-    """Return milliseconds of CPU time of a request in the web tier and in the worker tier, and the number of requests."""
+    """Return milliseconds of CPU time of a request in the web tier and in the worker tier, and the
+    number of requests."""
     trees = [ProcessTree(server.process.pid), ProcessTree(poller)]
     before = [tree.usage().cpu_seconds for tree in trees]
     result = closed_loop(server.port, requests, connections=_CONNECTIONS, seconds=_SECONDS)
     assert result.statuses.keys() == {200}, result.statuses
     count = len(result.served)
-    web, worker = (1000 * (tree.usage().cpu_seconds - start) / count for tree, start in zip(trees, before, strict=True))
+    web, worker = (
+        1000 * (tree.usage().cpu_seconds - start) / count
+        for tree, start in zip(trees, before, strict=True)
+    )
     return web, worker, count
 
 
@@ -153,14 +185,18 @@ def _answer(server: Server, image: bytes) -> bytes:
 
 
 def _metric_series(log: bytes) -> set[tuple[str, ...]]:
-    """Return the time series of the metrics in a log: the name of each, with the values of its dimensions."""
+    """Return the time series of the metrics in a log: each name with the values of its
+    dimensions."""
     found = set()
     for line in log.splitlines():
         if line.startswith(b'{"_aws"'):
             values = json.loads(line)
             for directive in values["_aws"]["CloudWatchMetrics"]:
                 for dimensions in directive["Dimensions"]:
-                    found |= {(metric["Name"], *(values[key] for key in dimensions)) for metric in directive["Metrics"]}
+                    found |= {
+                        (metric["Name"], *(values[key] for key in dimensions))
+                        for metric in directive["Metrics"]
+                    }
     return found
 
 
@@ -169,7 +205,9 @@ def _poller() -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "log"
         with file.open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "asciist.poller"], stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "asciist.poller"], stdout=log, stderr=subprocess.STDOUT
+            )
         try:
             yield process, file
         finally:
@@ -185,7 +223,8 @@ def _conversion_ms(image: bytes) -> float:
 
 
 def _function_log(image: bytes, emulator: Emulator) -> tuple[float, float]:
-    """Return the bytes and the lines that the function logs for a message, which it gets from this process, not from Lambda."""
+    """Return the bytes and the lines logged by the function for a message, which comes from this
+    process instead of Lambda."""
     sqs = boto3.client("sqs", **emulator.client_arguments)
     url = os.environ["ASCIIST_REQUEST_QUEUE_URL"]
     output = io.StringIO()
@@ -193,7 +232,11 @@ def _function_log(image: bytes, emulator: Emulator) -> tuple[float, float]:
         logs.configure(output)
         responder = build_responder(Settings.from_environment(), is_frozen_between_messages=True)
         requests = FreshUpload(image, **_TRACE)
-        load = threading.Thread(target=closed_loop, args=(server.port, requests), kwargs={"connections": 1, "seconds": 5.0})
+        load = threading.Thread(
+            target=closed_loop,
+            args=(server.port, requests),
+            kwargs={"connections": 1, "seconds": 5.0},
+        )
         load.start()
         handled = 0
         while load.is_alive():
@@ -215,7 +258,8 @@ def _function_log(image: bytes, emulator: Emulator) -> tuple[float, float]:
 
 
 def _bytes_of_a_call(emulator: Emulator) -> int:
-    """Return the bytes of the HTTP request and answer that send a message, without the message."""
+    """Return the bytes of the HTTP request and answer for sending a message, without the
+    message."""
     sqs = boto3.client("sqs", **emulator.client_arguments)
     sizes: list[int] = []
 

@@ -1,4 +1,5 @@
-"""Deploys the stacks with the CDK command into an emulated account, and runs their instances as local processes.
+"""Deploys the stacks with the CDK command into an emulated account, and runs their instances as
+local processes.
 
     with Emulator(enforce_iam=True) as emulator, Deployment(emulator) as deployment:
         deployment.bootstrap()
@@ -6,9 +7,9 @@
         deployment.launch("web", "127.0.0.11")
         answer = deployment.request("POST", "/?width=80", image)
 
-The emulator's auto-scaling groups start no instances. `launch` starts one from the deployed resources: it takes the unit and
-its variables from the launch template's user data, the permissions from the instance profile, and the command from the unit
-file.
+The emulator's auto-scaling groups start no instances. `launch` starts one from the deployed
+resources: it reads the unit and its variables from the launch template's user data, the permissions
+from the instance profile, and the command from the unit file.
 """
 
 import base64
@@ -26,21 +27,20 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import boto3
 
-from devtools import deployment
-from devtools.deployment import DeploymentError
-from devtools.smoke import Smoke
+from operations import deployment
+from operations.deployment import DeploymentError
+from operations.smoke import Smoke
 from stacks.bundles import Target
 from tests.emulated.emulator import REGION, ROOT, Emulator
 
 _HERE: Final = Target.here()
 THIS_MACHINE: Final = {"architecture": _HERE.architecture, "function_python": _HERE.python}
-"""CDK context of a deployment whose function and instances this machine can run."""
+"""CDK context of a deployment that this machine can run."""
 
 
 _NETWORK: Final = "127.0.0.0/8"
@@ -58,9 +58,12 @@ class Answer:
 
 
 class Instance:
-    """One unit of the release, run as a local process in place of an EC2 instance. Created by `Deployment.launch`."""
+    """One unit of the release, run as a local process in place of an EC2 instance. Created by
+    `Deployment.launch`."""
 
-    def __init__(self, *, unit: str, address: str, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(
+        self, *, unit: str, address: str, port: int, process: "subprocess.Popen[bytes]", log: Path
+    ) -> None:
         self.unit = unit
         self.address = address
         self.port = port
@@ -74,7 +77,8 @@ class Instance:
         return self._log.read_text(errors="replace")
 
     def stop(self, timeout: float = 60) -> int:
-        """Stop as systemd does, with time for in-flight requests, and return the exit status. Kills after `timeout` seconds."""
+        """Stop like systemd, with time for in-flight requests, and return the exit status. Kills
+        after `timeout` seconds."""
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -96,36 +100,44 @@ class Instance:
 class Deployment(deployment.Deployment):
     """All stacks of one environment in one emulated account.
 
-    Leaving the context stops the instances. The stacks remain until `destroy`, or until the emulator stops.
+    Leaving the context stops the instances. The stacks remain until `destroy`, or until the
+    emulator stops.
     """
 
-    def __init__(self, emulator: Emulator, *, project: Path = ROOT, context: Mapping[str, str] | None = None) -> None:
-        """`context` has the values of the CDK's `-c` options, in addition to `THIS_MACHINE`. `project` is a checkout; its
-        `.venv` may be a link."""
+    def __init__(
+        self, emulator: Emulator, *, project: Path = ROOT, context: Mapping[str, str] | None = None
+    ) -> None:
+        """`context` contains the values of the CDK's `-c` options, in addition to `THIS_MACHINE`.
+        `project` is a checkout; its `.venv` may be a link."""
         directory = Path(tempfile.mkdtemp(prefix="deployment-", dir=emulator.directory))
         super().__init__(
             project=project,
             context={**THIS_MACHINE, **(context or {})},
             directory=directory,
-            # The CDK caches facts about accounts in its home directory. Those of an emulated account must not persist.
+            # The CDK caches facts about accounts in its home directory. Those of an emulated
+            # account must not persist.
             variables={**emulator.environment, "CDK_HOME": str(directory / "cdk")},
             client_arguments=emulator.client_arguments,
         )
         self.emulator = emulator
         self.instances: list[Instance] = []
-        self._octets = itertools.count(20)  # of addresses that no instance has: a target is removed by its address alone
+        # of addresses that no instance has: a target is removed by its address alone
+        self._octets = itertools.count(20)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
         for instance in self.instances:
             with contextlib.suppress(ProcessLookupError):
                 instance.process.terminate()
         for instance in self.instances:
             instance.stop()
             if isinstance(error, Exception):
-                error.add_note(f"The output of {instance.unit} at {instance.address} ends with:\n{instance.log[-2000:]}")
+                error.add_note(
+                    f"The output of {instance.unit} at {instance.address} ends"
+                    f" with:\n{instance.log[-2000:]}"
+                )
 
     def deploy(self, assembly: Path | None = None) -> str:
         output = super().deploy(assembly)
@@ -133,13 +145,15 @@ class Deployment(deployment.Deployment):
         return output
 
     def smoke(self) -> Smoke:
-        """Return the smoke test, which connects to the emulator in place of the load balancer's address."""
+        """Return the smoke test, which connects to the emulator in place of the load balancer's
+        address."""
         return Smoke(self.outputs("web")["Url"], connect_to=f"127.0.0.1:{self.emulator.port}")
 
     def deploy_and_launch(self, tier: str, address: str) -> str:
-        """Do the same, and launch an instance of a group that is created, as soon as it exists.
+        """Deploy, and launch an instance of a new group as soon as the group exists.
 
-        A group starts its instances when it is created, and CloudFormation waits for them before it deletes what they replace.
+        A group starts its instances when it is created, and CloudFormation waits for them before it
+        deletes what they replace.
         """
         with ThreadPoolExecutor(1) as pool:
             deploying = pool.submit(Deployment.deploy, self)
@@ -153,10 +167,13 @@ class Deployment(deployment.Deployment):
 
     @property
     def connect_to(self) -> str:
-        """Value for curl to reach the load balancer: `curl --connect-to {connect_to} {outputs("web")["Url"]}`."""
+        """Value for curl to reach the load balancer: `curl --connect-to {connect_to}
+        {outputs("web")["Url"]}`."""
         return f"::127.0.0.1:{self.emulator.port}"
 
-    def request(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    def request(
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Send a request through the load balancer. Raises OSError if it closes the connection."""
         host = urlsplit(self.outputs("web")["Url"]).netloc
         connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=60)
@@ -167,9 +184,9 @@ class Deployment(deployment.Deployment):
             return Answer(status=response.status, headers=named, body=response.read())
 
     def launch(self, tier: str, address: str, *, timeout: float = 30) -> Instance:
-        """Run an instance of the group of a tier ("web" or "worker") at a loopback address (127.0.0.x), and register it with
-        the group's target group. Raises DeploymentError if it is not ready within `timeout` seconds.
-        """
+        """Run an instance of the group of a tier ("web" or "worker") at a loopback address
+        (127.0.0.x), and register it with the group's target group. Raises DeploymentError if it is
+        not ready within `timeout` seconds."""
         with socket.create_server((address, 0)) as free:
             port = int(free.getsockname()[1])
         unit, command, variables = self.program(tier, address, port)
@@ -189,7 +206,9 @@ class Deployment(deployment.Deployment):
         give_up = time.monotonic() + timeout
         while not instance._is_ready():
             if process.poll() is not None or time.monotonic() > give_up:
-                raise DeploymentError(f"{unit} at {address} did not become ready:\n{instance.log[-4000:]}")
+                raise DeploymentError(
+                    f"{unit} at {address} did not become ready:\n{instance.log[-4000:]}"
+                )
             time.sleep(0.05)
         self.register(instance, tier)
         for group in self.physical_ids(tier, "AWS::AutoScaling::AutoScalingGroup"):
@@ -197,9 +216,10 @@ class Deployment(deployment.Deployment):
         return instance
 
     def program(self, tier: str, address: str, port: int) -> tuple[str, list[str], dict[str, str]]:
-        """Return the unit of an instance of a tier, the command that it runs, and the variables at an address and a port.
+        """Return the unit of a tier's instances, its command, and its variables at an address and a
+        port.
 
-        The project is the command's working directory.
+        The command's working directory is the project.
         """
         user_data, role = self._launch_template(tier)
         unit, variables = _unit_of(user_data)
@@ -218,25 +238,34 @@ class Deployment(deployment.Deployment):
         return unit, command, environment
 
     def roll(self, tier: str) -> None:
-        """Replace the instances of a tier one at a time, as its group does after an update of its launch template.
+        """Replace the instances of a tier one at a time, like its group after an update of its
+        launch template.
 
-        An old instance stops once the new one is ready, has its requests and has finished its own.
+        An old instance stops once the new one is ready and receives its requests, and its own
+        requests have finished.
         """
         unit = f"asciist-{'web' if tier == 'web' else 'poller'}"
-        for old in [instance for instance in self.instances if instance.unit == unit and instance.process.poll() is None]:
+        for old in [
+            instance
+            for instance in self.instances
+            if instance.unit == unit and instance.process.poll() is None
+        ]:
             self.launch(tier, self._address())
             self.deregister(old, tier)
             self._stop(old)
 
     def _stop(self, instance: Instance) -> None:
-        """Stop an instance if it runs. Raises DeploymentError if its exit status was not 0."""
+        """Stop an instance if it is running. Raises DeploymentError if its exit status was not
+        0."""
         if (status := instance.stop()) != 0:
             raise DeploymentError(
-                f"{instance.unit} at {instance.address} stopped with status {status}:\n{instance.log[-4000:]}"
+                f"{instance.unit} at {instance.address} stopped with status"
+                f" {status}:\n{instance.log[-4000:]}"
             )
 
     def register(self, instance: Instance, tier: str = "web") -> None:
-        """Add an instance to the load balancer's targets. Does nothing in a tier without a load balancer."""
+        """Add an instance to the load balancer's targets. Does nothing in a tier without a load
+        balancer."""
         for group in self.physical_ids(tier, "AWS::ElasticLoadBalancingV2::TargetGroup"):
             targets = [{"Id": instance.address, "Port": instance.port}]
             self.aws("elbv2").register_targets(TargetGroupArn=group, Targets=targets)
@@ -252,7 +281,8 @@ class Deployment(deployment.Deployment):
         return f"127.0.0.{next(self._octets)}"
 
     def role(self, tier: str) -> str:
-        """Return the name of the role of the instances or the function of a tier ("web" or "worker")."""
+        """Return the name of the role of the instances or the function of a tier ("web" or
+        "worker")."""
         for function in self.physical_ids(tier, "AWS::Lambda::Function"):
             configuration = self.aws("lambda").get_function_configuration(FunctionName=function)
             return str(configuration["Role"].rpartition("/")[2])
@@ -265,31 +295,45 @@ class Deployment(deployment.Deployment):
             service,
             endpoint_url=self.emulator.endpoint,
             region_name=REGION,
-            **{name: credentials[name.upper()] for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")},
+            **{
+                name: credentials[name.upper()]
+                for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+            },
         )
 
     def _let_functions_call_back(self) -> None:
-        """Let deployed functions call back the instances that `launch` starts, which are not in the VPC."""
+        """Let deployed functions call back instances started by `launch`, which are not in the
+        VPC."""
         functions = self.aws("lambda")
         for function in self.physical_ids("worker", "AWS::Lambda::Function"):
-            variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-            if variables["ASCIIST_CALLBACK_NETWORKS"] != _NETWORK:  # an update ends the invocations in progress
+            variables = functions.get_function_configuration(FunctionName=function)["Environment"][
+                "Variables"
+            ]
+            # an update ends the invocations in progress
+            if variables["ASCIIST_CALLBACK_NETWORKS"] != _NETWORK:
                 variables["ASCIIST_CALLBACK_NETWORKS"] = _NETWORK
-                functions.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+                functions.update_function_configuration(
+                    FunctionName=function, Environment={"Variables": variables}
+                )
                 version = functions.publish_version(FunctionName=function)["Version"]
                 functions.update_alias(FunctionName=function, Name="live", FunctionVersion=version)
 
     def _launch_template(self, tier: str) -> tuple[str, str]:
         """Return the user data of the instances of a tier, and the name of their role."""
         (template,) = self.physical_ids(tier, "AWS::EC2::LaunchTemplate")
-        versions = self.aws("ec2").describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
+        versions = self.aws("ec2").describe_launch_template_versions(
+            LaunchTemplateId=template, Versions=["$Latest"]
+        )
         data = versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]
         profile = data["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-        (role,) = self.aws("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
+        (role,) = self.aws("iam").get_instance_profile(InstanceProfileName=profile)[
+            "InstanceProfile"
+        ]["Roles"]
         return base64.b64decode(data["UserData"]).decode(), role["RoleName"]
 
     def _secrets(self, variables: Mapping[str, str], role: str) -> dict[str, str]:
-        """Return the variables that `boot` adds to those of a unit, read with the rights of the instance's role."""
+        """Return the variables that `boot` adds to a unit, read with the permissions of the
+        instance's role."""
         if "LINK_KEYS_SECRET_ARN" not in variables:
             return {}
         own = self.emulator.role_environment(role)
@@ -299,11 +343,17 @@ class Deployment(deployment.Deployment):
             "aws_session_token": own.get("AWS_SESSION_TOKEN"),
         }
         client = boto3.client("secretsmanager", **{**self.emulator.client_arguments, **credentials})
-        found = {"ASCIIST_LINK_KEYS": client.get_secret_value(SecretId=variables["LINK_KEYS_SECRET_ARN"])["SecretString"]}
+        found = {
+            "ASCIIST_LINK_KEYS": client.get_secret_value(
+                SecretId=variables["LINK_KEYS_SECRET_ARN"]
+            )["SecretString"]
+        }
         if "PEER_SECRET_ARN" in variables:
             done = subprocess.run(
                 [sys.executable, self.project / "stacks/instance/peer-variables", "AZURE_"],
-                input=client.get_secret_value(SecretId=variables["PEER_SECRET_ARN"])["SecretString"],
+                input=client.get_secret_value(SecretId=variables["PEER_SECRET_ARN"])[
+                    "SecretString"
+                ],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -313,7 +363,8 @@ class Deployment(deployment.Deployment):
 
 
 class ManagedDeployment(Deployment):
-    """A deployment whose instances are launched and replaced when it is deployed, and stopped when it is destroyed."""
+    """A deployment whose instances are launched and replaced on deployment, and stopped on
+    destruction."""
 
     def deploy(self, assembly: Path | None = None) -> str:
         running = {instance.unit for instance in self.instances if instance.process.poll() is None}
@@ -344,7 +395,7 @@ class ManagedDeployment(Deployment):
 
 
 def _unit_of(user_data: str) -> tuple[str, dict[str, str]]:
-    """Return the name and the variables of the unit that user data boots."""
+    """Return the name and the variables of the unit booted by user data."""
     unit = re.search(r"^bash \S+/boot (\S+)", user_data, re.MULTILINE)
     variables = re.search(r"<<'VARIABLES'\n(.*?)\nVARIABLES$", user_data, re.MULTILINE | re.DOTALL)
     if not unit or not variables:
@@ -353,7 +404,8 @@ def _unit_of(user_data: str) -> tuple[str, dict[str, str]]:
 
 
 def _command_of(unit: str, project: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the variables of a unit file, with this environment's programs in place of the instance's."""
+    """Return the command and the variables of a unit file, with this environment's programs in
+    place of the instance's."""
     text = (project / f"stacks/instance/{unit}.service").read_text()
     command = re.search(r"^ExecStart=/opt/asciist/bin/(.*)$", text, re.MULTILINE)
     if not command:

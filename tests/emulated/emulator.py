@@ -1,10 +1,11 @@
-"""A local AWS emulator: MiniStack, in a virtual environment and a process group of its own.
+"""A local AWS emulator: MiniStack, in its own virtual environment and process group.
 
     with Emulator() as emulator:
         sqs = boto3.client("sqs", **emulator.client_arguments)
         subprocess.run([...], env={**os.environ, **emulator.environment})
 
-docs/operations.md lists what it does not emulate, such as health checks, scaling, most alarms and the expiry of objects.
+docs/operations.md lists what it does not emulate, such as health checks, scaling, most alarms and
+the expiry of objects.
 """
 
 import contextlib
@@ -16,21 +17,21 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
+
+from tools.testing.server import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "000000000000"
 
 _VENV: Final = ROOT / ".venv-emulator"
-_LOCK: Final = ROOT / "requirements/emulator.txt"
+_LOCK: Final = ROOT / "tools/locks/emulator.txt"
 _PROGRAM: Final = Path(__file__).with_name("ministack_plus.py")
 
 
@@ -39,17 +40,19 @@ class EmulatorError(Exception):
 
 
 class Emulator:
-    """One emulated account, empty at the start. Leaving the context removes all its processes and files."""
+    """One emulated account, empty at the start. Leaving the context removes all its processes and
+    files."""
 
     def __init__(self, *, enforce_iam: bool = False) -> None:
-        """With `enforce_iam`, the policies of roles and resources are enforced: `environment` has the rights of the account's
-        root, a deployed function those of its role, and `role_environment` those of a given role. Signatures are not checked.
-        """
-        self.port = _free_port()
+        """`enforce_iam` enforces the policies of roles and resources: `environment` has the
+        permissions of the account's root, a deployed function those of its role, and
+        `role_environment` those of a given role. Signatures are not checked."""
+        self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.environment = {
             "AWS_ENDPOINT_URL": self.endpoint,
-            # Any well-formed key is accepted. It is new each time because the CDK caches the account of a key.
+            # Any well-formed key is accepted. It is new each time because the CDK caches the
+            # account of a key.
             "AWS_ACCESS_KEY_ID": f"AKIA{secrets.token_hex(8).upper()}",
             "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
             "AWS_REGION": REGION,
@@ -68,7 +71,8 @@ class Emulator:
 
     @property
     def client_arguments(self) -> dict[str, Any]:
-        """Arguments of `boto3.client(service, **arguments)`, an alternative to setting `environment` in this process."""
+        """Arguments of `boto3.client(service, **arguments)`, an alternative to setting
+        `environment` in this process."""
         return {
             "endpoint_url": self.endpoint,
             "aws_access_key_id": self.environment["AWS_ACCESS_KEY_ID"],
@@ -83,22 +87,23 @@ class Emulator:
 
     @property
     def directory(self) -> Path:
-        """Directory that is deleted with the emulator. Raises EmulatorError if it is not running."""
+        """Directory that is deleted with the emulator. Raises EmulatorError if it is not
+        running."""
         if self._directory is None:
             raise EmulatorError("The emulator is not running.")
         return self._directory
 
     @property
     def process_group(self) -> int:
-        """Id of the process group that ends with the emulator. Raises EmulatorError if it is not running."""
+        """Id of the process group that ends with the emulator. Raises EmulatorError if it is not
+        running."""
         if self._process is None:
             raise EmulatorError("The emulator is not running.")
         return self._process.pid
 
     def role_environment(self, role_name: str) -> dict[str, str]:
-        """Return `environment` with the credentials of a role, as an instance has them. They allow everything without
-        `enforce_iam`. Raises EmulatorError if there is no such role.
-        """
+        """Return `environment` with the credentials of a role, like an instance's. They allow
+        everything without `enforce_iam`. Raises EmulatorError if the role does not exist."""
         status, body = self._get(f"/_emulator/credentials/{role_name}")
         if status != 200:
             raise EmulatorError(f"No such role: {role_name}")
@@ -106,20 +111,23 @@ class Emulator:
         return self.environment | credentials
 
     def queue_metrics(self, name: str) -> dict[str, float]:
-        """Return the metrics of a queue by their names in CloudWatch. Raises OSError if the emulator does not answer."""
+        """Return the metrics of a queue by their names in CloudWatch. Raises OSError if the
+        emulator does not answer."""
         metrics: dict[str, float] = json.loads(self._get(f"/_emulator/queues/{name}")[1])
         return metrics
 
     def add_instance(self, group: str, process: int) -> None:
-        """Let a process stand for an instance of an auto-scaling group: CloudFormation ends it before it deletes the group."""
+        """Register a process as an instance of an auto-scaling group: CloudFormation ends it before
+        deleting the group."""
         self._get(f"/_emulator/instances/{group}/{process}")
 
     def make_messages_older(self, queue_name: str, seconds: float) -> None:
-        """Move the times at which a queue took its messages `seconds` into the past."""
+        """Set the times at which a queue accepted its messages back by `seconds`."""
         self._get(f"/_emulator/queues/{queue_name}/older-by/{seconds}")
 
     def __enter__(self) -> Self:
-        """Start the emulator and wait until it is healthy. Raises EmulatorError with its log after 30 seconds."""
+        """Start the emulator and wait until it is healthy. Raises EmulatorError with its log after
+        30 seconds."""
         python = _environment_python()
         self._directory = Path(tempfile.mkdtemp(prefix="emulator-"))
         with (self._directory / "log").open("wb") as log:
@@ -149,7 +157,7 @@ class Emulator:
                     "AWS_EC2_METADATA_DISABLED": "true",
                 },
             )
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 300
         while not self._is_healthy():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 message = f"The emulator did not start:\n{self.log[-4000:]}"
@@ -158,7 +166,7 @@ class Emulator:
             time.sleep(0.05)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
         if isinstance(error, Exception):
             error.add_note(f"The emulator's log ends with:\n{self.log[-4000:]}")
         self._stop()
@@ -189,16 +197,12 @@ class Emulator:
             self._directory = None
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 def _environment_python() -> Path:
-    """Return the Python of the emulator's environment, after creating that if it is missing or its lock has changed.
+    """Return the Python of the emulator's environment, creating the environment if it is missing or
+    its lock has changed.
 
-    The environment is separate because MiniStack pins another boto3 than the service uses. It has the Python version of the
-    tests because functions run on it.
+    The environment is separate because MiniStack requires another boto3 than the service. Its
+    Python version is that of the tests, because functions run on it.
     """
     python, stamp = _VENV / "bin/python", _VENV / ".ready"
     wanted = f"{sys.version} {hashlib.sha256(_LOCK.read_bytes()).hexdigest()}\n"
@@ -207,7 +211,16 @@ def _environment_python() -> Path:
         fcntl.flock(root, fcntl.LOCK_EX)  # concurrent test runs wait for the one that creates it
         if not stamp.exists() or stamp.read_text() != wanted:
             _run(sys.executable, "-m", "venv", "--clear", _VENV)
-            _run(python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "--requirement", _LOCK)
+            _run(
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--requirement",
+                _LOCK,
+            )
             stamp.write_text(wanted)
     finally:
         os.close(root)

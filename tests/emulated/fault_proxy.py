@@ -1,10 +1,10 @@
-"""A proxy in front of an HTTP service of the emulator that makes it slow, silent, refusing or throttling.
+"""A proxy in front of an emulated HTTP service that makes it slow, silent, refusing or throttling.
 
     with FaultProxy(emulator.port) as proxy:
         ...                               # send requests to proxy.url
         proxy.fault = Fault.SILENT        # open connections are closed; the next ones get no answer
 
-It runs in a thread of its own.
+It runs in its own thread.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import re
 import threading
 from collections.abc import Callable
 from enum import Enum
-from types import TracebackType
 from typing import Final, Self
 
 _THROTTLED: Final = {
@@ -47,11 +46,11 @@ class Fault(Enum):
     REFUSING = "refusing"
     """Connections are closed at once."""
     THROTTLING = "throttling"
-    """Requests are answered with the error that the cloud gives to those above a limit."""
+    """Requests are answered with the cloud's error for exceeding a limit."""
 
 
 _FORWARDING: Final = {Fault.NONE: 0.0, Fault.SLOW: 0.05}
-"""Seconds by which each part of a request is late, for the faults with which it is answered."""
+"""Delay of each part of a request, in seconds, for the faults that still answer."""
 
 
 class FaultProxy:
@@ -68,17 +67,18 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """The address of the proxy."""
+        """Address of the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def fault(self) -> Fault:
-        """The fault of all requests."""
+        """Current fault of all requests."""
         return self._fault
 
     @fault.setter
     def fault(self, fault: Fault) -> None:
-        """Set the fault, and close open connections unless both it and the last one let them through."""
+        """Set the fault. Close open connections unless both the old and the new fault forward
+        requests."""
         closes = not {fault, self._fault} <= _FORWARDING.keys()
         self._fault = fault
         if closes:
@@ -86,12 +86,14 @@ class FaultProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        listening = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop)
+        listening = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop
+        )
         self._server = listening.result()
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -132,15 +134,22 @@ class FaultProxy:
             head = await reader.readuntil(b"\r\n\r\n")
             if length := _LENGTH.search(head):
                 await reader.readexactly(int(length[1]))
-            writer.write(b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, kind, len(body), body))
+            writer.write(
+                b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (status, kind, len(body), body)
+            )
             await writer.drain()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        upstream_reader, upstream_writer = await asyncio.open_connection(
+            "127.0.0.1", self._upstream
+        )
         self._connections.add(upstream_writer)
         try:
             ways = [
-                asyncio.create_task(_pump(reader, upstream_writer, lambda: _FORWARDING.get(self._fault, 0.0))),
+                asyncio.create_task(
+                    _pump(reader, upstream_writer, lambda: _FORWARDING.get(self._fault, 0.0))
+                ),
                 asyncio.create_task(_pump(upstream_reader, writer, lambda: 0.0)),
             ]
             _, rest = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +161,9 @@ class FaultProxy:
             upstream_writer.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: Callable[[], float]) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: Callable[[], float]
+) -> None:
     while data := await reader.read(65_536):
         await asyncio.sleep(delay())
         writer.write(data)

@@ -1,13 +1,14 @@
-"""Switches the choices of a living deployment, forth and back, while it serves requests, of which none may fail.
+"""Switches the options of a running deployment back and forth while it serves requests. No request
+may fail.
 
-After each switch, each tier may do what it should and nothing else.
+After each switch, each tier has exactly the permissions it should have.
 
     python -m tests.emulated.matrix          # each choice, in both directions
     python -m tests.emulated.matrix all      # each choice from each deployment, in both directions
 
-Run by `make deploy-local MATRIX=all` and, without `all`, by `test_rehearsal.py`. The templates of all choices are
-compared in pairs (tests/stacks/test_changes.py). Two are not switched here: this machine has one architecture, and to add or
-remove a domain sends clients to another address.
+Run by `make deploy-local MATRIX=all` and, without `all`, by `test_rehearsal.py`. The templates of
+all options are compared in pairs (tests/stacks/test_changes.py). Two options are not switched here:
+this machine has one architecture, and a new domain sends clients to another address.
 """
 
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from devtools.deployment import light_load
+from operations.deployment import light_load
 from tests.emulated.datadog_account import copy_for_datadog, with_datadog
 from tests.emulated.deployment import ManagedDeployment
 from tests.emulated.emulator import ROOT, Emulator
@@ -36,17 +37,19 @@ CHOICES: Final[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]] = {
         {"canary": "true", "baked": "true", "sizes": "prod"},
     ),
 }
-"""The values of each choice: of keys of the environment, and `datadog` for its two keys, and `sizes` of an environment."""
+"""Values of each option: keys of the environment, `datadog` for its two keys, and `sizes` of an
+environment."""
 
 EACH_CHOICE: Final = ("worker", "replies", "worker", "replies")
-"""Switches that change how requests are converted, in both directions, from two deployments each."""
+"""Switches that change how requests are converted, in both directions, from two deployments
+each."""
 
 
 def every_switch(choices: Sequence[str]) -> list[str]:
-    """Return a round trip that makes every switch of one choice from every deployment exactly once.
+    """Return a round trip that makes every switch of one option from every deployment exactly once.
 
-    The deployments are the corners of a cube, and a switch is an edge with its direction. At each corner, as many edges end as
-    begin, so there is such a trip (Hierholzer's algorithm).
+    The deployments are the corners of a cube, and a switch is a directed edge. At each corner, as
+    many edges end as begin, so such a trip exists (Hierholzer's algorithm).
     """
     left: dict[tuple[bool, ...], list[int]] = {}
     trip: list[int] = []
@@ -56,7 +59,9 @@ def every_switch(choices: Sequence[str]) -> list[str]:
         edges = left.setdefault(corner, list(range(len(choices))))
         if edges:
             axis = edges.pop()
-            stack.append((tuple(value is not (place == axis) for place, value in enumerate(corner)), axis))
+            stack.append(
+                (tuple(value is not (place == axis) for place, value in enumerate(corner)), axis)
+            )
         else:
             trip.append(taken)
             stack.pop()
@@ -64,12 +69,15 @@ def every_switch(choices: Sequence[str]) -> list[str]:
 
 
 def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
-    """Deploy, and make the switches one after another, while requests for new art are sent. None may fail."""
+    """Deploy, and make the switches one after another while requests for new art are sent. No
+    request may fail."""
     with (
         TemporaryDirectory(prefix="matrix-") as scratch,
         DatadogServer() as datadog,
         Emulator(enforce_iam=True) as emulator,
-        ManagedDeployment(emulator, project=copy_for_datadog(Path(scratch), datadog), context=_IMAGE) as deployment,
+        ManagedDeployment(
+            emulator, project=copy_for_datadog(Path(scratch), datadog), context=_IMAGE
+        ) as deployment,
     ):
         deployment.bootstrap()
         secrets = with_datadog(emulator, datadog)
@@ -78,8 +86,14 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
         chosen = dict.fromkeys(CHOICES, 0)
         for number, choice in enumerate(switches):
             chosen[choice] = 1 - chosen[choice]
-            now = {key: value for other, at in chosen.items() for key, value in CHOICES[other][at].items()}
-            description = f"{choice} switched: " + ", ".join(f"{key}={value}" for key, value in now.items())
+            now = {
+                key: value
+                for other, at in chosen.items()
+                for key, value in CHOICES[other][at].items()
+            }
+            description = f"{choice} switched: " + ", ".join(
+                f"{key}={value}" for key, value in now.items()
+            )
             _write_sizes(deployment.project, now.pop("sizes"))
             now |= secrets if now.pop("datadog") == "true" else dict.fromkeys(secrets, "")
             with light_load(deployment.smoke()) as load, timed(description, say):

@@ -1,12 +1,15 @@
-"""MiniStack 1.5.33, extended by the resource types these stacks need, and as strict as AWS where MiniStack is lenient.
+"""MiniStack 1.5.33, extended by the resource types of these stacks, and as strict as AWS where
+MiniStack is lenient.
 
-Runs in `.venv-emulator`, started by `tests.emulated.emulator`, and is configured by MiniStack's environment variables.
+Runs in `.venv-emulator`, started by `tests.emulated.emulator`, and is configured by MiniStack's
+environment variables.
 
-The emulator records and describes the resource types added here but does not simulate them, as MiniStack does for the rest of
-EC2. A property that it would ignore is an error, so a template that uses one cannot be deployed.
+The emulator records and describes the resource types added here but does not simulate them, as
+MiniStack does for the rest of EC2. Unsupported properties are errors, so a template that uses one
+cannot be deployed.
 
-Below `/_emulator/` it answers requests that AWS does not know: for the credentials of a role and the metrics of a queue, to
-make messages older, and to let a process stand for an instance of a group.
+Below `/_emulator/` it answers requests unknown to AWS: for the credentials of a role, the metrics
+of a queue, older messages, and processes registered as instances of a group.
 """
 
 import contextlib
@@ -24,12 +27,25 @@ from typing import Any, Final
 
 import botocore.session
 from botocore.serialize import create_serializer
-from ministack import app  # type: ignore[import-not-found]  # not installed in the environment that mypy checks
+
+# Not installed in the environment that mypy checks.
+from ministack import app  # type: ignore[import-not-found]
 from ministack.core import iam_actions  # type: ignore[import-not-found]
 from ministack.core.iam_evaluator import enforce  # type: ignore[import-not-found]
 from ministack.core.lambda_runtime import execution_credentials  # type: ignore[import-not-found]
 from ministack.core.responses import get_account_id, get_region, new_uuid  # type: ignore[import-not-found]
-from ministack.services import alb, cloudformation, cloudwatch, ec2, iam, lambda_svc, s3, secretsmanager, sqs, ssm  # type: ignore[import-not-found]
+from ministack.services import (
+    alb,
+    cloudformation,
+    cloudwatch,
+    ec2,
+    iam,
+    lambda_svc,
+    s3,
+    secretsmanager,
+    sqs,
+    ssm,
+)  # type: ignore[import-not-found]
 from ministack.services.cloudformation import handlers, provisioners, stacks  # type: ignore[import-not-found]
 
 Properties = dict[str, Any]
@@ -49,20 +65,31 @@ def _new_id(prefix: str) -> str:
 def _create_address(_logical_id: str, properties: Properties, _stack: str) -> Created:
     _refuse_unknown(properties, {"Domain", "Tags"}, "AWS::EC2::EIP")
     allocation, address = _new_id("eipalloc"), ec2._random_ip("52.")
-    absent = dict.fromkeys(("AssociationId", "InstanceId", "NetworkInterfaceId", "PrivateIpAddress"))
-    ec2._addresses[allocation] = {"AllocationId": allocation, "PublicIp": address, "Domain": "vpc", **absent}
+    absent = dict.fromkeys(
+        ("AssociationId", "InstanceId", "NetworkInterfaceId", "PrivateIpAddress")
+    )
+    ec2._addresses[allocation] = {
+        "AllocationId": allocation,
+        "PublicIp": address,
+        "Domain": "vpc",
+        **absent,
+    }
     provisioners._ec2_apply_tags(allocation, properties)
     return address, {"AllocationId": allocation, "PublicIp": address}
 
 
 def _delete_address(address: str, _properties: Properties) -> None:
-    for allocation in [key for key, value in ec2._addresses.items() if value["PublicIp"] == address]:
+    for allocation in [
+        key for key, value in ec2._addresses.items() if value["PublicIp"] == address
+    ]:
         del ec2._addresses[allocation]
         ec2._tags.pop(allocation, None)
 
 
 def _create_nat_gateway(_logical_id: str, properties: Properties, _stack: str) -> Created:
-    _refuse_unknown(properties, {"AllocationId", "SubnetId", "ConnectivityType", "Tags"}, "AWS::EC2::NatGateway")
+    _refuse_unknown(
+        properties, {"AllocationId", "SubnetId", "ConnectivityType", "Tags"}, "AWS::EC2::NatGateway"
+    )
     gateway = _new_id("nat")
     if properties["AllocationId"] not in ec2._addresses:
         raise ValueError(f"no such address: {properties['AllocationId']}")
@@ -86,8 +113,16 @@ def _delete_nat_gateway(gateway: str, _properties: Properties) -> None:
 
 
 def _create_flow_log(_logical_id: str, properties: Properties, _stack: str) -> Created:
-    known = {"ResourceId", "ResourceType", "TrafficType", "LogDestinationType", "LogDestination", "LogGroupName"}
-    delivery = {"DeliverLogsPermissionArn", "MaxAggregationInterval", "LogFormat"}  # ignored: there is no traffic to log
+    known = {
+        "ResourceId",
+        "ResourceType",
+        "TrafficType",
+        "LogDestinationType",
+        "LogDestination",
+        "LogGroupName",
+    }
+    # ignored: there is no traffic to log
+    delivery = {"DeliverLogsPermissionArn", "MaxAggregationInterval", "LogFormat"}
     _refuse_unknown(properties, known | delivery | {"Tags"}, "AWS::EC2::FlowLog")
     log = _new_id("fl")
     ec2._flow_logs[log] = {
@@ -121,11 +156,12 @@ _RECORDED = (
 
 
 def _delete_recorded(_physical_id: str, _properties: Properties) -> None:
-    """Delete a resource of which only CloudFormation has a record."""
+    """Delete a resource that exists only in CloudFormation's record."""
 
 
 def _recorded(kind: str) -> Handlers:
-    """Return handlers of a resource type that the emulator only records, because nothing that is tested here depends on it."""
+    """Return handlers of a resource type that the emulator only records, because no test depends on
+    its behaviour."""
 
     def create(logical_id: str, _properties: Properties, _stack: str) -> Created:
         name = _new_id(logical_id.lower())
@@ -136,7 +172,8 @@ def _recorded(kind: str) -> Handlers:
 
 
 def _create_identity_provider(_logical_id: str, properties: Properties, _stack: str) -> Created:
-    """Return the ARN, which trust policies name. MiniStack takes the claims of any token without verifying its signature."""
+    """Return the ARN, which trust policies name. MiniStack trusts the claims of any token without
+    verifying its signature."""
     _refuse_unknown(properties, {"ClientIdList", "Url", "Tags"}, "AWS::IAM::OIDCProvider")
     arn = f"arn:aws:iam::{get_account_id()}:oidc-provider/{properties['Url'].removeprefix('https://')}"
     return arn, {"Arn": arn}
@@ -164,7 +201,8 @@ def _create_acl_association(logical_id: str, properties: Properties, _stack: str
 
 
 def _rule_handlers(permissions: str) -> Handlers:
-    """Return handlers of the separate rules that the CDK creates for two security groups that refer to each other."""
+    """Return handlers of the separate rules created by the CDK for two security groups that refer
+    to each other."""
 
     def create(_logical_id: str, properties: Properties, _stack: str) -> Created:
         group = ec2._security_groups[properties["GroupId"]]
@@ -174,23 +212,30 @@ def _rule_handlers(permissions: str) -> Handlers:
 
     def delete(_rule: str, properties: Properties) -> None:
         if group := ec2._security_groups.get(properties["GroupId"]):
-            provisioners._ec2_sg_reconcile(group[permissions], provisioners._ec2_sg_permissions([properties]), [])
+            provisioners._ec2_sg_reconcile(
+                group[permissions], provisioners._ec2_sg_permissions([properties]), []
+            )
 
     return {"create": create, "delete": delete}
 
 
 def _secret_handlers() -> Handlers:
-    """Return handlers of secrets whose Ref is the ARN, as on AWS. MiniStack's is the name, which no policy allows."""
+    """Return handlers of secrets whose Ref is the ARN, as on AWS. MiniStack's Ref is the name,
+    which no policy allows."""
     own = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
 
     def name_of(arn: str) -> str:
-        return next(name for name, secret in secretsmanager._secrets.items() if secret["ARN"] == arn)
+        return next(
+            name for name, secret in secretsmanager._secrets.items() if secret["ARN"] == arn
+        )
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
         _, attributes = own["create"](logical_id, properties, stack)
         return attributes["Arn"], attributes
 
-    def update(arn: str, old: Properties, properties: Properties, stack: str, logical_id: str) -> Created:
+    def update(
+        arn: str, old: Properties, properties: Properties, stack: str, logical_id: str
+    ) -> Created:
         _, attributes = own["update"](name_of(arn), old, properties, stack, logical_id)
         return attributes["Arn"], attributes
 
@@ -204,10 +249,19 @@ _metric_alarm_record = provisioners._cw_metric_alarm_record
 
 
 def _alarm_record(name: str, properties: Properties) -> Properties:
-    """Return MiniStack's record of an alarm. An alarm on metric math, which MiniStack lacks, is described but not evaluated."""
+    """Return MiniStack's record of an alarm. Alarms on metric math, which MiniStack does not
+    support, are described but not evaluated."""
     if "Metrics" not in properties:
         return dict(_metric_alarm_record(name, properties))
-    single_metric_properties = {"MetricName", "Namespace", "Statistic", "ExtendedStatistic", "Period", "Dimensions", "Unit"}
+    single_metric_properties = {
+        "MetricName",
+        "Namespace",
+        "Statistic",
+        "ExtendedStatistic",
+        "Period",
+        "Dimensions",
+        "Unit",
+    }
     if mixed := properties.keys() & single_metric_properties:
         raise ValueError(f"AWS::CloudWatch::Alarm: Metrics excludes {', '.join(sorted(mixed))}")
     placeholder = {"MetricName": "-", "Namespace": "-"}
@@ -220,13 +274,17 @@ def _alarm_record(name: str, properties: Properties) -> Properties:
 
 def _put_composite_alarm(_logical_id: str, properties: Properties, _stack: str) -> Created:
     name = properties["AlarmName"]
-    status, _headers, answer = cloudwatch._put_composite_alarm({}, properties, is_cbor=False, is_json=True)
+    status, _headers, answer = cloudwatch._put_composite_alarm(
+        {}, properties, is_cbor=False, is_json=True
+    )
     if status >= 400:
         raise ValueError(f"PutCompositeAlarm: {answer!r}")
     return name, {"Arn": cloudwatch._composite_alarms[name]["AlarmArn"]}
 
 
-def _update_composite_alarm(_name: str, _old: Properties, properties: Properties, stack: str) -> Created:
+def _update_composite_alarm(
+    _name: str, _old: Properties, properties: Properties, stack: str
+) -> Created:
     return _put_composite_alarm("", properties, stack)
 
 
@@ -236,7 +294,9 @@ def _delete_composite_alarm(name: str, _properties: Properties) -> None:
 
 # Public parameters with the ids of Amazon Linux images. MiniStack has those for x86-64 only.
 _PUBLIC_PARAMETERS = {
-    f"/aws/service/ami-amazon-linux-latest/al2023-ami{minimal}-kernel-{kernel}-{architecture}": "ami-0c2023a1b2c3d4e5f"
+    f"/aws/service/ami-amazon-linux-latest/al2023-ami{minimal}-kernel-{kernel}-{architecture}": (
+        "ami-0c2023a1b2c3d4e5f"
+    )
     for minimal in ("", "-minimal")
     for kernel in ("default", "6.1", "6.12")
     for architecture in ("arm64", "x86_64")
@@ -246,7 +306,7 @@ _S3_MODEL = botocore.session.get_session().get_service_model("s3")
 
 
 def _s3_body(operation: str, **parameters: Any) -> bytes:
-    """Return the XML body that a client sends for an operation, which MiniStack's S3 functions take."""
+    """Return a client's XML body for an operation, the input of MiniStack's S3 functions."""
     request = create_serializer("rest-xml").serialize_to_request(
         {"Bucket": "-", **parameters}, _S3_MODEL.operation_model(operation)
     )
@@ -254,9 +314,11 @@ def _s3_body(operation: str, **parameters: Any) -> bytes:
 
 
 def _lifecycle_rule(declared: Properties) -> Properties:
-    """Convert a lifecycle rule from CloudFormation's property names to those of the S3 API."""
+    """Convert a lifecycle rule from the property names of CloudFormation to those of the S3 API."""
     same = {"Status", "AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration"}
-    _refuse_unknown(declared, same | {"Id", "Prefix", "ExpirationInDays", "Transitions"}, "a lifecycle rule")
+    _refuse_unknown(
+        declared, same | {"Id", "Prefix", "ExpirationInDays", "Transitions"}, "a lifecycle rule"
+    )
     rule = {key: declared[key] for key in same & declared.keys()}
     rule["Filter"] = {"Prefix": declared.get("Prefix", "")}
     if "Id" in declared:
@@ -281,8 +343,14 @@ def _encryption(declared: Properties) -> bytes:
     for rule in declared["ServerSideEncryptionConfiguration"]:
         default = dict(rule["ServerSideEncryptionByDefault"])
         if default["SSEAlgorithm"] == "aws:kms":
-            default.setdefault("KMSMasterKeyID", "alias/aws/s3")  # the default on AWS; MiniStack requires it
-        rules.append({"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": rule.get("BucketKeyEnabled", False)})
+            # the default on AWS; MiniStack requires it
+            default.setdefault("KMSMasterKeyID", "alias/aws/s3")
+        rules.append(
+            {
+                "ApplyServerSideEncryptionByDefault": default,
+                "BucketKeyEnabled": rule.get("BucketKeyEnabled", False),
+            }
+        )
     return _s3_body("PutBucketEncryption", ServerSideEncryptionConfiguration={"Rules": rules})
 
 
@@ -296,7 +364,10 @@ def _tags(declared: list[Properties]) -> bytes:
 
 def _logging(declared: Properties) -> bytes:
     _refuse_unknown(declared, {"DestinationBucketName", "LogFilePrefix"}, "LoggingConfiguration")
-    enabled = {"TargetBucket": declared["DestinationBucketName"], "TargetPrefix": declared.get("LogFilePrefix", "")}
+    enabled = {
+        "TargetBucket": declared["DestinationBucketName"],
+        "TargetPrefix": declared.get("LogFilePrefix", ""),
+    }
     return _s3_body("PutBucketLogging", BucketLoggingStatus={"LoggingEnabled": enabled})
 
 
@@ -304,7 +375,9 @@ def _delete_logging(bucket: str) -> None:
     s3._put_bucket_logging(bucket, _s3_body("PutBucketLogging", BucketLoggingStatus={}))
 
 
-def _raising_on_error(put: Callable[[str, bytes], tuple[int, Any, Any]]) -> Callable[[str, bytes], None]:
+def _raising_on_error(
+    put: Callable[[str, bytes], tuple[int, Any, Any]],
+) -> Callable[[str, bytes], None]:
     def checked(bucket: str, body: bytes) -> None:
         status, _headers, answer = put(bucket, body)
         if status >= 400:
@@ -313,10 +386,21 @@ def _raising_on_error(put: Callable[[str, bytes], tuple[int, Any, Any]]) -> Call
     return checked
 
 
-# (property, function that returns its XML, function that applies it, function that removes it), as in MiniStack's own table
+# (property, function that returns its XML, function that applies it, function that removes it), as
+# in MiniStack's own table
 _BUCKET_CONFIGURATIONS = (
-    ("LifecycleConfiguration", _lifecycle, _raising_on_error(s3._put_bucket_lifecycle), s3._delete_bucket_lifecycle),
-    ("BucketEncryption", _encryption, _raising_on_error(s3._put_bucket_encryption), s3._delete_bucket_encryption),
+    (
+        "LifecycleConfiguration",
+        _lifecycle,
+        _raising_on_error(s3._put_bucket_lifecycle),
+        s3._delete_bucket_lifecycle,
+    ),
+    (
+        "BucketEncryption",
+        _encryption,
+        _raising_on_error(s3._put_bucket_encryption),
+        s3._delete_bucket_encryption,
+    ),
     (
         "OwnershipControls",
         _ownership,
@@ -329,7 +413,9 @@ _BUCKET_CONFIGURATIONS = (
 _apply_bucket_configurations = provisioners._s3_apply_configurations
 
 
-def _apply_all_bucket_configurations(bucket: str, properties: Properties, old: Properties | None = None) -> None:
+def _apply_all_bucket_configurations(
+    bucket: str, properties: Properties, old: Properties | None = None
+) -> None:
     known = {name for name, *_ in provisioners._S3_BUCKET_CONFIGURATIONS}
     known |= {"BucketName", "NotificationConfiguration", "VersioningConfiguration"}
     if properties.get("AccessControl") == "Private":  # the default
@@ -338,8 +424,11 @@ def _apply_all_bucket_configurations(bucket: str, properties: Properties, old: P
     _apply_bucket_configurations(bucket, properties, old)
 
 
-def _with_cidr_block(provision: Callable[..., Created], properties_at: int) -> Callable[..., Created]:
-    """Add the attribute `Fn::GetAtt Vpc.CidrBlock`, which the CDK uses in the security group of an endpoint."""
+def _with_cidr_block(
+    provision: Callable[..., Created], properties_at: int
+) -> Callable[..., Created]:
+    """Add the attribute `Fn::GetAtt Vpc.CidrBlock`, used by the CDK in the security group of an
+    endpoint."""
 
     def provision_with_attribute(*arguments: Any, **named: Any) -> Created:
         vpc, attributes = provision(*arguments, **named)
@@ -351,11 +440,14 @@ def _with_cidr_block(provision: Callable[..., Created], properties_at: int) -> C
 _create_custom_resource = provisioners._custom_resource_create
 
 
-def _create_python_custom_resource(logical_id: str, properties: Properties, stack: str, resource_type: str) -> Created:
+def _create_python_custom_resource(
+    logical_id: str, properties: Properties, stack: str, resource_type: str
+) -> Created:
     _, function, _ = lambda_svc._get_func_record_for_ref(properties["ServiceToken"])
     if not (function or {}).get("Runtime", "").startswith("python"):
         raise ValueError(
-            f"{resource_type}: the emulator has no AWS SDK for Node, so the stack would wait an hour for a response"
+            f"{resource_type}: the emulator has no AWS SDK for Node, so the stack would wait an"
+            " hour for a response"
         )
     return _create_custom_resource(logical_id, properties, stack, resource_type)
 
@@ -364,30 +456,42 @@ _delete_bucket = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"]
 
 
 def _delete_empty_bucket(bucket: str, properties: Properties) -> None:
-    """Refuse to delete a bucket with objects, as CloudFormation does and MiniStack does not."""
+    """Refuse to delete a bucket with objects, like CloudFormation and unlike MiniStack."""
     if s3._buckets.get(bucket, {}).get("objects"):
         raise ValueError(f"The bucket you tried to delete is not empty ({bucket})")
     _delete_bucket(bucket, properties)
 
 
-_delete_load_balancer = provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["delete"]
+_delete_load_balancer = provisioners._RESOURCE_HANDLERS[
+    "AWS::ElasticLoadBalancingV2::LoadBalancer"
+]["delete"]
 
 
 def _delete_unprotected_load_balancer(arn: str, properties: Properties) -> None:
-    """Refuse to delete a load balancer with deletion protection, as CloudFormation does and MiniStack does not."""
+    """Refuse to delete a load balancer with deletion protection, like CloudFormation and unlike
+    MiniStack."""
     if alb._lb_attr(arn, "deletion_protection.enabled", "false") == "true":
-        raise ValueError(f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled")
+        raise ValueError(
+            f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled"
+        )
     _delete_load_balancer(arn, properties)
 
 
-_create_listener = provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"]["create"]
+_create_listener = provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"][
+    "create"
+]
 
 
 def _create_only_listener_of_port(logical_id: str, properties: Properties, stack: str) -> Any:
-    """Refuse a second listener on a port, as AWS does and MiniStack does not."""
+    """Refuse a second listener on a port, like AWS and unlike MiniStack."""
     for listener in alb._listeners.values():
-        if (listener["LoadBalancerArn"], listener["Port"]) == (properties["LoadBalancerArn"], int(properties["Port"])):
-            raise ValueError(f"A listener already exists on port {listener['Port']} for this load balancer")
+        if (listener["LoadBalancerArn"], listener["Port"]) == (
+            properties["LoadBalancerArn"],
+            int(properties["Port"]),
+        ):
+            raise ValueError(
+                f"A listener already exists on port {listener['Port']} for this load balancer"
+            )
     return _create_listener(logical_id, properties, stack)
 
 
@@ -395,7 +499,8 @@ _names_in_use: set[tuple[str, str]] = set()
 
 
 def _with_unique_names(kind: str, name_of: str) -> Handlers:
-    """Return the handlers of a type that refuse a name in use, as AWS does. MiniStack overwrites the resource that has it."""
+    """Return handlers of a type that refuse a name in use, like AWS. MiniStack overwrites the
+    existing resource."""
     own = provisioners._RESOURCE_HANDLERS[kind]
 
     def create(logical_id: str, properties: Properties, stack: str) -> Any:
@@ -417,17 +522,18 @@ def _with_unique_names(kind: str, name_of: str) -> Handlers:
 _GROUP: Final = "AWS::AutoScaling::AutoScalingGroup"
 _STOP_SECONDS: Final = 60
 _instances: dict[str, list[int]] = {}
-"""Ids of the processes that stand for the instances of a group, by its name."""
+"""Ids of the processes registered as instances of a group, by its name."""
 _is_run_in_a_thread = stacks._runs_on_worker_thread
 
 
 def _runs_in_a_thread(kind: str) -> bool:
-    """Deleting a group takes time, in which its instances use other services."""
+    """Return True for deletions of groups: they take time, and their instances use other services
+    meanwhile."""
     return kind == _GROUP or _is_run_in_a_thread(kind)
 
 
 def _with_termination(handlers: Handlers) -> Handlers:
-    """Return the handlers of groups that end the instances of a group before they delete it, as AWS does."""
+    """Return handlers of groups that end the instances of a group before deleting it, like AWS."""
 
     def delete(name: str, properties: Properties) -> None:
         for process in _instances.pop(name, []):
@@ -451,14 +557,17 @@ _resolve_outputs = stacks._resolve_stack_outputs
 
 
 def _resolve_outputs_in_use(*arguments: Any) -> Any:
-    """Refuse to remove or change an export that another stack imports, as CloudFormation does.
+    """Refuse to remove or change an export that another stack imports, like CloudFormation.
 
-    MiniStack checks imports only when a stack is deleted, and keeps exports that an update has removed.
+    MiniStack checks imports only when a stack is deleted, and keeps exports removed by an update.
     """
     stack_name, stack_id = arguments[-2:]
     outputs, exports = _resolve_outputs(*arguments)
     for name, exported in list(cloudformation._exports.items()):
-        if exported["StackId"] != stack_id or exports.get(name, {}).get("Value") == exported["Value"]:
+        if (
+            exported["StackId"] != stack_id
+            or exports.get(name, {}).get("Value") == exported["Value"]
+        ):
             continue
         users = [
             other
@@ -469,7 +578,9 @@ def _resolve_outputs_in_use(*arguments: Any) -> Any:
         ]
         if users:
             change = "updated" if name in exports else "deleted"
-            raise ValueError(f"Export {name} cannot be {change} as it is in use by {', '.join(users)}")
+            raise ValueError(
+                f"Export {name} cannot be {change} as it is in use by {', '.join(users)}"
+            )
         if name not in exports:
             del cloudformation._exports[name]
     return outputs, exports
@@ -479,14 +590,16 @@ _create_event_source = provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSource
 
 
 def _create_permitted_event_source(logical_id: str, properties: Properties, stack: str) -> Any:
-    """Require that the function's role allows polling, as Lambda does and MiniStack does not."""
+    """Require permission to poll in the function's role, like Lambda and unlike MiniStack."""
     queue = properties["EventSourceArn"]
     if app.AUTH and ":sqs:" in queue:
         function, *_ = provisioners._lambda_function_for_cfn_ref(properties["FunctionName"])
         key = execution_credentials(function["config"])["AWS_ACCESS_KEY_ID"]
         for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
             if enforce(key, f"sqs:{action}", "sqs", get_region(), resource_arn=queue):
-                raise ValueError(f"The provided execution role does not have permissions to call {action} on SQS")
+                raise ValueError(
+                    f"The provided execution role does not have permissions to call {action} on SQS"
+                )
     return _create_event_source(logical_id, properties, stack)
 
 
@@ -494,9 +607,15 @@ _dispatch = app._dispatch_service_request
 
 
 async def _dispatch_without_disclosure(  # noqa: PLR0917 - MiniStack's signature
-    method: str, path: str, headers: Mapping[str, str], body: bytes, query: Properties, request_id: str
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    query: Properties,
+    request_id: str,
 ) -> Any:
-    """Answer 403 for an absent object to a caller that may not list its bucket, as S3 does; MiniStack answers 404."""
+    """Answer 403 for an absent object to a caller that may not list its bucket, like S3; MiniStack
+    answers 404."""
     status, answer_headers, answer = await _dispatch(method, path, headers, body, query, request_id)
     bucket, _, key = path.lstrip("/").partition("/")
     if (
@@ -514,7 +633,9 @@ async def _dispatch_without_disclosure(  # noqa: PLR0917 - MiniStack's signature
             resource_arn=f"arn:aws:s3:::{bucket}",
         )
         if denied:
-            return iam_actions.access_denied_response("s3", "s3:ListBucket", denied.principal_arn, request_id, headers=headers)
+            return iam_actions.access_denied_response(
+                "s3", "s3:ListBucket", denied.principal_arn, request_id, headers=headers
+            )
     return status, answer_headers, answer
 
 
@@ -522,7 +643,7 @@ _action_of = iam_actions.extract_iam_action
 
 
 def _action_without_batch(*arguments: Any, **named: Any) -> Any:
-    """Require for a batch the permission of the call for one message, as SQS does and MiniStack does not."""
+    """Require for a batch the permission for a single message, like SQS and unlike MiniStack."""
     action = _action_of(*arguments, **named)
     return action.removesuffix("Batch") if action and action.startswith("sqs:") else action
 
@@ -532,39 +653,55 @@ _CREDENTIALS_PATH = "/_emulator/credentials/"
 _QUEUES_PATH = "/_emulator/queues/"
 _INSTANCES_PATH = "/_emulator/instances/"
 _MAX_RECEIVES = 3
-"""Deliveries after which a message no longer counts for the age of the oldest one
+"""Deliveries after which a message is excluded from the age of the oldest message
 (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html)."""
 _answer = app.app
 
 
 def _credentials_of(role_name: str) -> bytes:
-    """Return a role's credentials as the metadata service of an instance gives them, from MiniStack's call for functions."""
+    """Return a role's credentials in the format of an instance's metadata service, from MiniStack's
+    call for functions."""
     arn = iam._roles[role_name]["Arn"]
-    function = f"arn:aws:lambda:{get_region()}:{get_account_id()}:function:{role_name}"  # distinguishes sessions only
-    return json.dumps(execution_credentials({"Role": arn, "FunctionArn": function, "FunctionName": "i-0"})).encode()
+    # distinguishes sessions only
+    function = f"arn:aws:lambda:{get_region()}:{get_account_id()}:function:{role_name}"
+    return json.dumps(
+        execution_credentials({"Role": arn, "FunctionArn": function, "FunctionName": "i-0"})
+    ).encode()
 
 
 def _metrics_of(queue_name: str) -> bytes:
-    """Return the metrics of a queue by the names that they have in CloudWatch, to which MiniStack does not send them."""
-    (messages,) = (queue["messages"] for _, queue in sqs._queues.all_items() if queue["name"] == queue_name)
+    """Return the metrics of a queue by their names in CloudWatch. MiniStack does not publish
+    them."""
+    (messages,) = (
+        queue["messages"] for _, queue in sqs._queues.all_items() if queue["name"] == queue_name
+    )
     now = time.time()
-    ages = [now - message["sent_at"] for message in list(messages) if message["receive_count"] <= _MAX_RECEIVES]
+    ages = [
+        now - message["sent_at"]
+        for message in list(messages)
+        if message["receive_count"] <= _MAX_RECEIVES
+    ]
     visible = sum(message["visible_at"] <= now for message in list(messages))
     return json.dumps(
-        {"ApproximateNumberOfMessagesVisible": visible, "ApproximateAgeOfOldestMessage": max(ages, default=0.0)}
+        {
+            "ApproximateNumberOfMessagesVisible": visible,
+            "ApproximateAgeOfOldestMessage": max(ages, default=0.0),
+        }
     ).encode()
 
 
 def _make_older(queue_name: str, seconds: float) -> None:
-    """Move the times at which a queue took its messages into the past."""
+    """Set the times at which a queue accepted its messages back."""
     with sqs._queues_lock:
-        for message in next(queue["messages"] for _, queue in sqs._queues.all_items() if queue["name"] == queue_name):
+        for message in next(
+            queue["messages"] for _, queue in sqs._queues.all_items() if queue["name"] == queue_name
+        ):
             message["sent_at"] -= seconds
             message["sys"]["SentTimestamp"] = str(int(1000 * message["sent_at"]))
 
 
 def _own_answer(path: str) -> bytes | None:
-    """Return the answer to a request that AWS does not know; None for other requests."""
+    """Return the answer to a request unknown to AWS; None for other requests."""
     if path.startswith(_CREDENTIALS_PATH):
         return _credentials_of(path.removeprefix(_CREDENTIALS_PATH))
     if path.startswith(_QUEUES_PATH):
@@ -579,10 +716,18 @@ def _own_answer(path: str) -> bytes | None:
     return None
 
 
-async def _serve_own_and_tls(scope: Properties, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-    """Answer the requests that AWS does not know, and mark all others as TLS, which the policies require."""
+async def _serve_own_and_tls(
+    scope: Properties, receive: Callable[..., Any], send: Callable[..., Any]
+) -> None:
+    """Answer requests unknown to AWS, and mark all others as TLS, which the policies require."""
     if scope["type"] == "http" and (body := _own_answer(scope["path"])) is not None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-type", b"application/json")],
+            }
+        )
         await send({"type": "http.response.body", "body": body})
         return
     if scope["type"] == "http" and not any(name == _FORWARDED for name, _ in scope["headers"]):
@@ -603,7 +748,10 @@ def _extend_ministack() -> None:
             "update": _update_composite_alarm,
             "delete": _delete_composite_alarm,
         },
-        "AWS::WAFv2::WebACLAssociation": {"create": _create_acl_association, "delete": _delete_recorded},
+        "AWS::WAFv2::WebACLAssociation": {
+            "create": _create_acl_association,
+            "delete": _delete_recorded,
+        },
         "AWS::IAM::AccessKey": {"create": _create_access_key, "delete": _delete_access_key},
         "AWS::IAM::OIDCProvider": {"create": _create_identity_provider, "delete": _delete_recorded},
         "AWS::EC2::SecurityGroupIngress": _rule_handlers("IpPermissions"),
@@ -616,17 +764,25 @@ def _extend_ministack() -> None:
         ("AWS::Lambda::Function", "FunctionName"),
     ):
         provisioners._RESOURCE_HANDLERS[kind] = _with_unique_names(kind, name_of)
-    provisioners._RESOURCE_HANDLERS[_GROUP] = _with_termination(provisioners._RESOURCE_HANDLERS[_GROUP])
+    provisioners._RESOURCE_HANDLERS[_GROUP] = _with_termination(
+        provisioners._RESOURCE_HANDLERS[_GROUP]
+    )
     stacks._runs_on_worker_thread = _runs_in_a_thread
-    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"]["create"] = _create_only_listener_of_port
+    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::Listener"]["create"] = (
+        _create_only_listener_of_port
+    )
     stacks._resolve_stack_outputs = _resolve_outputs_in_use
     provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"] = _secret_handlers()
     vpc = provisioners._RESOURCE_HANDLERS["AWS::EC2::VPC"]
     vpc.update(create=_with_cidr_block(vpc["create"], 1), update=_with_cidr_block(vpc["update"], 2))
     provisioners._custom_resource_create = _create_python_custom_resource
     provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]["delete"] = _delete_empty_bucket
-    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["delete"] = _delete_unprotected_load_balancer
-    provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]["create"] = _create_permitted_event_source
+    provisioners._RESOURCE_HANDLERS["AWS::ElasticLoadBalancingV2::LoadBalancer"]["delete"] = (
+        _delete_unprotected_load_balancer
+    )
+    provisioners._RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]["create"] = (
+        _create_permitted_event_source
+    )
     ssm._PUBLIC_AMI_PARAMETERS.update(_PUBLIC_PARAMETERS)
     provisioners._cw_metric_alarm_record = _alarm_record
     provisioners._S3_BUCKET_CONFIGURATIONS += _BUCKET_CONFIGURATIONS
@@ -634,7 +790,8 @@ def _extend_ministack() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait until standard input closes, which it does when the parent ends, and end this process group."""
+    """Wait until standard input closes, which means that the parent has ended; then end this
+    process group."""
     sys.stdin.read()
     shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     os.killpg(0, signal.SIGKILL)

@@ -1,7 +1,8 @@
 """The store or the queue is slow, throttles, refuses or is silent, for one tier or both.
 
-Requests end in time, nothing is lost, and the alarms in the runbook's table fire. A deployment for each service and tier goes
-through the faults at the same time as the others, because most of that time is spent waiting.
+Requests end in time, nothing is lost, and the alarms in the runbook's table fire. A deployment for
+each service and tier goes through the faults, all at the same time, because most of that time is
+spent waiting.
 """
 
 import time
@@ -20,14 +21,14 @@ from tests.emulated.fault_proxy import Fault, FaultProxy
 from tests.emulated.tiers import Tiers, running
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TIMEOUT = 10
-"""Seconds for a request, as in every deployment: the alarms depend on it."""
+"""Request timeout in seconds, as in every deployment: the alarms depend on it."""
 LONG_SECONDS = TIMEOUT + 1
-"""Seconds of a fault after which a message is older than its request may be."""
+"""Duration of a fault, in seconds, after which messages have outlived their requests."""
 VISIBILITY = 10
-"""Seconds after which a message is delivered again that was received and could not be deleted."""
+"""Seconds until a message that was received and not deleted is delivered again."""
 REQUESTS = 12
 TIERS = ("web", "worker", "both")
 SERVICES = ("s3", "sqs")
@@ -45,8 +46,10 @@ class Outcome:
 
 
 @contextmanager
-def behind_proxies(directory: Path, account: Emulator, tier: str) -> Iterator[tuple[Tiers, dict[str, FaultProxy]]]:
-    """Both tiers, of which `tier` ("web", "worker" or "both") reaches S3 and SQS through proxies."""
+def behind_proxies(
+    directory: Path, account: Emulator, tier: str
+) -> Iterator[tuple[Tiers, dict[str, FaultProxy]]]:
+    """Both tiers. `tier` ("web", "worker" or "both") reaches S3 and SQS through proxies."""
     with FaultProxy(account.port, "s3") as s3, FaultProxy(account.port, "sqs") as sqs:
         endpoints = {"AWS_ENDPOINT_URL": s3.url, "AWS_ENDPOINT_URL_SQS": sqs.url}
         with running(
@@ -62,10 +65,14 @@ def behind_proxies(directory: Path, account: Emulator, tier: str) -> Iterator[tu
             yield tiers, {"s3": s3, "sqs": sqs}
 
 
-def suffer(directory: Path, account: Emulator, cat: bytes, tier: str, service: str) -> dict[Fault, Outcome]:
-    """Take a deployment through each fault of a service, and without one at first. Return what each led to.
+def suffer(
+    directory: Path, account: Emulator, cat: bytes, tier: str, service: str
+) -> dict[Fault, Outcome]:
+    """Take a deployment through each fault of a service, and once without a fault. Return the
+    outcomes.
 
-    Fails if it does not recover from a fault, or if a message is left or a request has failed for another reason in the end.
+    Fails if it does not recover from a fault, if a message is left, or if a request finally failed
+    for another reason.
     """
     widths = iter(range(20, 1000))
     outcomes: dict[Fault, Outcome] = {}
@@ -97,7 +104,9 @@ def suffer(directory: Path, account: Emulator, cat: bytes, tier: str, service: s
                         time.sleep(max(0.0, started + LONG_SECONDS - time.monotonic()))
                 proxies[service].fault = Fault.NONE
             statuses, durations = zip(*answers, strict=True)
-            outcomes[fault] = Outcome(statuses=set(statuses), seconds=max(durations), alarms=watched.alarms())
+            outcomes[fault] = Outcome(
+                statuses=set(statuses), seconds=max(durations), alarms=watched.alarms()
+            )
             wait_until(recovered)
         assert all(poller.poll() is None for poller in tiers.pollers)
         wait_until(lambda: tiers.messages("Visible", "NotVisible") == 0, seconds=90)
@@ -111,17 +120,20 @@ def suffer(directory: Path, account: Emulator, cat: bytes, tier: str, service: s
 def deployments(
     tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
 ) -> Iterator[Mapping[tuple[str, str], Future[dict[Fault, Outcome]]]]:
-    """Results of all faults, by the tier and the service that they are between."""
+    """Results of all faults, by the affected tier and service."""
     with ThreadPoolExecutor(len(TIERS) * len(SERVICES)) as pool:
         yield {
-            (tier, service): pool.submit(suffer, tmp_path_factory.mktemp(f"{tier}-{service}"), emulator, cat, tier, service)
+            (tier, service): pool.submit(
+                suffer, tmp_path_factory.mktemp(f"{tier}-{service}"), emulator, cat, tier, service
+            )
             for tier in TIERS
             for service in SERVICES
         }
 
 
 def fault_in_the_runbook(tier: str, service: str, fault: Fault) -> str:
-    """Return the row of a fault in the runbook's table. While the web tier publishes nothing, workers do not matter."""
+    """Return the row of a fault in the runbook's table. Workers do not matter while the web tier
+    publishes nothing."""
     name = {"s3": "S3", "sqs": "SQS"}[service]
     match fault:
         case Fault.NONE:
@@ -140,9 +152,14 @@ def fault_in_the_runbook(tier: str, service: str, fault: Fault) -> str:
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("tier", TIERS)
 def test_requests_end_in_time_and_the_alarms_of_the_runbook_fire(
-    deployments: Mapping[tuple[str, str], Future[dict[Fault, Outcome]]], tier: str, service: str, fault: Fault
+    deployments: Mapping[tuple[str, str], Future[dict[Fault, Outcome]]],
+    tier: str,
+    service: str,
+    fault: Fault,
 ) -> None:
     outcome = deployments[tier, service].result()[fault]
 
     assert outcome.seconds < TIMEOUT + 1
-    ROWS[fault_in_the_runbook(tier, service, fault)].check(statuses=outcome.statuses, alarms=outcome.alarms)
+    ROWS[fault_in_the_runbook(tier, service, fault)].check(
+        statuses=outcome.statuses, alarms=outcome.alarms
+    )

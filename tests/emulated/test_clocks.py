@@ -1,6 +1,7 @@
-"""The clocks of the tiers are wrong, as much as AWS permits: every request is served, and no alarm fires.
+"""The clocks of the tiers are wrong by as much as AWS permits: every request is served, and no
+alarm fires.
 
-AWS refuses requests that are signed by a clock more than five minutes off, which the emulator does not.
+AWS refuses requests signed by a clock more than five minutes off; the emulator does not.
 """
 
 from collections import Counter
@@ -16,16 +17,16 @@ from tests.emulated.alarm_table import ROWS
 from tests.emulated.emulator import Emulator
 from tests.emulated.tiers import running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SKEWS = (-300, -30, 30, 300)
-"""Seconds by which the clock of the workers is fast, and that of the web tier slow."""
+"""Seconds by which the workers' clock is fast, and the web tier's clock is slow."""
 REQUESTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """Answers by status of tiers whose clocks were wrong."""
+    """Answers by status of tiers with wrong clocks."""
 
     answers: Counter[int]
     alarms: set[str]
@@ -51,14 +52,21 @@ def serve(directory: Path, account: Emulator, cat: bytes, skew: float) -> Served
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes) -> dict[int, Future[Served]]:
-    """Results of `serve` for each skew: the deployments serve at the same time."""
+def served(
+    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
+) -> dict[int, Future[Served]]:
+    """Results of `serve` for each skew; the deployments run concurrently."""
     with ThreadPoolExecutor(len(SKEWS)) as pool:
-        return {skew: pool.submit(serve, tmp_path_factory.mktemp("skew"), emulator, cat, skew) for skew in SKEWS}
+        return {
+            skew: pool.submit(serve, tmp_path_factory.mktemp("skew"), emulator, cat, skew)
+            for skew in SKEWS
+        }
 
 
 @pytest.mark.parametrize("skew", SKEWS)
-def test_tiers_whose_clocks_disagree_serve_every_request(served: dict[int, Future[Served]], skew: int) -> None:
+def test_tiers_whose_clocks_disagree_serve_every_request(
+    served: dict[int, Future[Served]], skew: int
+) -> None:
     result = served[skew].result()
 
     assert result.answers == {200: REQUESTS}

@@ -1,4 +1,5 @@
-"""Both tiers as processes on the emulator: a worker is killed, the store and the queue fall silent."""
+"""Both tiers as processes on the emulator: a worker is killed, the store and the queue fall
+silent."""
 
 import os
 import signal
@@ -23,14 +24,15 @@ from tests.emulated.tiers import THREADS, Tiers, running
 from tests.processes import children, gone
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 REQUESTS = 60
 """Requests of a load."""
 POLL_SECONDS = 1.5
-"""Seconds after which no call of a poller to the queue is under way that was stopped: its long polls take one."""
+"""Seconds after which a stopped poller has no call to the queue in flight: its long polls last one
+second."""
 MAX_REPEATS = 10
-"""Repeats that the web process may publish without needing them."""
+"""Maximum unnecessary repeats by the web process."""
 
 
 @pytest.fixture(params=["queue", "callback"])
@@ -40,10 +42,10 @@ def reply_path(request: pytest.FixtureRequest) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """Answers after the queue with the replies to a web process was deleted."""
+    """Answers after a web process's reply queue was deleted."""
 
     answers: Counter[int]
-    """Statuses of the requests that were in flight or came soon afterwards."""
+    """Statuses of the requests that were in flight or arrived soon afterwards."""
     alarms: set[str]
     answers_afterwards: list[int]
     """Statuses of requests after the process had created another queue."""
@@ -51,9 +53,10 @@ class Deleted:
 
 
 def delete_reply_queue(directory: Path, account: Emulator, cat: bytes) -> Deleted:
-    """Delete the reply queue of a web process that serves, and return when it has created and used another one.
+    """Delete the reply queue of a running web process, and return when it has created and used
+    another one.
 
-    The poller is stopped meanwhile, so that requests are surely in flight.
+    The poller is stopped meanwhile, so that requests are certainly in flight.
     """
     with running(directory, account) as tiers:
         poller = tiers.start_poller()
@@ -64,7 +67,8 @@ def delete_reply_queue(directory: Path, account: Emulator, cat: bytes) -> Delete
             wait_until(lambda: tiers.messages("Visible") > 0)
             tiers.sqs.delete_queue(QueueUrl=deleted)
             poller.send_signal(signal.SIGCONT)
-        wait_until(lambda: tiers.reply_queues() not in ([], [deleted]))  # it is noticed at the end of a long poll
+        # it is noticed at the end of a long poll
+        wait_until(lambda: tiers.reply_queues() not in ([], [deleted]))
         time.sleep(SETTLE_SECONDS)
         tiers.settle()
         overdue = tiers.metrics.total(metrics.REQUESTS_HEDGED)
@@ -79,8 +83,10 @@ def delete_reply_queue(directory: Path, account: Emulator, cat: bytes) -> Delete
 
 
 @pytest.fixture(scope="module", autouse=True)
-def reply_queue_deleted(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes) -> Iterator[Future[Deleted]]:
-    """Result of `delete_reply_queue`. It takes up to 20 s, in which the other tests run."""
+def reply_queue_deleted(
+    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, cat: bytes
+) -> Iterator[Future[Deleted]]:
+    """Result of `delete_reply_queue`, which takes up to 20 s while the other tests run."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(delete_reply_queue, tmp_path_factory.mktemp("deleted"), emulator, cat)
 
@@ -88,16 +94,22 @@ def reply_queue_deleted(tmp_path_factory: pytest.TempPathFactory, emulator: Emul
 def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
     tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes
 ) -> None:
-    """The poller is stopped before it is killed, so that it surely holds messages. They stay invisible for 60 s.
+    """The poller is stopped before it is killed, so that it certainly holds messages. They stay
+    invisible for 60 s.
 
-    Another poller takes over then. It was started and stopped before, because that takes long on a busy machine.
+    Another poller then takes over. It was started and stopped before, because starting takes long
+    on a busy machine.
     """
     with running(tmp_path, emulator, reply_path=reply_path, request_timeout=10) as tiers:
         other = tiers.start_poller()
         other.send_signal(signal.SIGSTOP)
         doomed = tiers.start_poller()
         time.sleep(POLL_SECONDS)
-        with ExitStack() as stop, tiers.observed() as watched, tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
+        with (
+            ExitStack() as stop,
+            tiers.observed() as watched,
+            tiers.load(cat, range(20, 20 + REQUESTS)) as answers,
+        ):
             stop.callback(other.send_signal, signal.SIGCONT)
             time.sleep(2)
             doomed.send_signal(signal.SIGSTOP)
@@ -110,7 +122,10 @@ def test_no_request_fails_when_a_poller_is_killed_in_mid_conversion(
 
         assert answers == {200: REQUESTS}
         ROWS["A worker is killed (once)"].check(statuses=answers, alarms=watched.alarms(once=True))
-        helped = [tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome=outcome) for outcome in ("repeat", "store")]
+        helped = [
+            tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome=outcome)
+            for outcome in ("repeat", "store")
+        ]
         assert sum(helped) >= 1  # the worker may have stored the art, and not sent the reply
         assert tiers.metrics.total(metrics.REQUESTS_HEDGED, outcome="nothing") == 0
         assert tiers.conversions() <= REQUESTS + MAX_REPEATS
@@ -126,7 +141,10 @@ def test_an_image_that_crashes_the_decoders_of_a_poller_is_a_client_error_and_fa
         converters = children(parent)
         assert len(converters) == THREADS
         with tiers.load(cat, range(20, 50)) as answers, ThreadPoolExecutor() as pool:
-            fatal = [pool.submit(tiers.request, flawed_converters.KILLER, width) for width in range(10, 14)]
+            fatal = [
+                pool.submit(tiers.request, flawed_converters.KILLER, width)
+                for width in range(10, 14)
+            ]
             assert [answer.result() for answer in fatal] == [400] * 4
         assert answers == {200: 30}
         assert poller.poll() is None
@@ -139,12 +157,16 @@ def test_an_image_that_crashes_the_decoders_of_a_poller_is_a_client_error_and_fa
         wait_until(lambda: gone(processes))
 
 
-def test_no_request_fails_when_the_reply_queue_of_its_process_is_deleted(reply_queue_deleted: Future[Deleted]) -> None:
+def test_no_request_fails_when_the_reply_queue_of_its_process_is_deleted(
+    reply_queue_deleted: Future[Deleted],
+) -> None:
     """Their art is found in the store when the reply is overdue, or before the process gives up."""
     deleted = reply_queue_deleted.result()
 
     assert deleted.answers == {200: REQUESTS // 4}
-    ROWS["The queue with the replies to a web process is deleted (once)"].check(statuses=deleted.answers, alarms=deleted.alarms)
+    ROWS["The queue with the replies to a web process is deleted (once)"].check(
+        statuses=deleted.answers, alarms=deleted.alarms
+    )
     assert deleted.answers_afterwards == [200] * 5
     assert deleted.overdue_afterwards < len(deleted.answers_afterwards)  # replies arrive
 
@@ -152,16 +174,23 @@ def test_no_request_fails_when_the_reply_queue_of_its_process_is_deleted(reply_q
 def test_what_a_killed_web_process_and_a_killed_worker_had_begun_is_finished_by_others(
     tmp_path: Path, aws: Emulator, cat: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker does not end the conversions before it is killed, and nobody publishes the requests again: their messages are
-    delivered again. The requests of another web process are served, and the reply queue of the killed one is swept."""
+    """The worker is killed before it ends the conversions, and nobody publishes the requests again:
+    their messages are delivered again. Requests of another web process are served, and the reply
+    queue of the killed one is swept."""
     flawed_converters.install(tmp_path, monkeypatch, flaw=flawed_converters.STUCK)
     begun = range(100, 100 + THREADS)
-    with running(tmp_path, aws, request_timeout=20, visibility_seconds=8) as tiers, ThreadPoolExecutor() as pool:
+    with (
+        running(tmp_path, aws, request_timeout=20, visibility_seconds=8) as tiers,
+        ThreadPoolExecutor() as pool,
+    ):
         stuck = tiers.start_poller()
         (other_queue,) = tiers.reply_queues()
         doomed = tiers.start_web()
         (doomed_queue,) = set(tiers.reply_queues()) - {other_queue}
-        lost = [pool.submit(doomed.request, "PUT", f"/?width={width}", flawed_converters.KILLER) for width in begun]
+        lost = [
+            pool.submit(doomed.request, "PUT", f"/?width={width}", flawed_converters.KILLER)
+            for width in begun
+        ]
         wait_until(lambda: tiers.messages("NotVisible") == len(begun))
         with tiers.observed() as watched:
             os.killpg(doomed.process.pid, signal.SIGKILL)
@@ -171,20 +200,25 @@ def test_what_a_killed_web_process_and_a_killed_worker_had_begun_is_finished_by_
                 stuck.kill()
             wait_until(lambda: tiers.messages("Visible", "NotVisible") == 0)
         conversions = tiers.conversions()
-        assert [tiers.request(flawed_converters.KILLER, width) for width in begun] == [200] * len(begun)
+        assert [tiers.request(flawed_converters.KILLER, width) for width in begun] == [200] * len(
+            begun
+        )
         tiers.settle()
 
         assert answers == {200: REQUESTS // 2}
         assert tiers.conversions() == conversions  # their art was stored
-        ROWS["A web process is killed (once)"].check(statuses=answers, alarms=watched.alarms(once=True))
+        ROWS["A web process is killed (once)"].check(
+            statuses=answers, alarms=watched.alarms(once=True)
+        )
         assert sweep(tiers, live=other_queue) == {doomed_queue.rpartition("/")[2]}
         assert tiers.reply_queues() == [other_queue]
 
 
 def sweep(tiers: Tiers, *, live: str) -> set[str]:
-    """Sweep the reply queues twice, as a web process does whose entry is renewed in between, 250 and 400 s from now.
+    """Sweep the reply queues twice, 250 and 400 s from now, like a web process whose entry is
+    renewed in between.
 
-    Return the names of the queues that were deleted.
+    Return the names of the deleted queues.
     """
     registry = ReplyQueueRegistry(sqs=Sqs(), store=ObjectStore.in_bucket(tiers.bucket))
     queues_at, _, name = live.rpartition("/")
@@ -196,8 +230,12 @@ def sweep(tiers: Tiers, *, live: str) -> set[str]:
 def test_requests_are_answered_in_time_while_the_store_and_the_queue_are_silent(
     tmp_path: Path, emulator: Emulator, cat: bytes
 ) -> None:
-    """Every request gets its answer before the store and the queue answer again, and the next one is served."""
-    with running(tmp_path, emulator, reply_path="callback", request_timeout=2) as tiers, ExitStack() as silence:
+    """Every request is answered before the store and the queue recover, and the next request is
+    served."""
+    with (
+        running(tmp_path, emulator, reply_path="callback", request_timeout=2) as tiers,
+        ExitStack() as silence,
+    ):
         tiers.start_poller()
         assert tiers.request(cat, 20) == 200
 

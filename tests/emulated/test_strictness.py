@@ -1,4 +1,5 @@
-"""The emulator refuses what CloudFormation refuses, so that a deployment which works in it may be believed."""
+"""The emulator refuses everything that CloudFormation refuses, so a deployment that works in it can
+be trusted."""
 
 import contextlib
 import json
@@ -11,7 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from tests.emulated.emulator import Emulator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Template = dict[str, Any]
 
@@ -22,7 +23,13 @@ ROLE: Template = {
     "Properties": {
         "AssumeRolePolicyDocument": {
             "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}],
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Action": "sts:AssumeRole",
+                    "Principal": {"Service": "lambda.amazonaws.com"},
+                }
+            ],
         }
     },
 }
@@ -36,15 +43,18 @@ class Account:
         self._cloudformation = boto3.client("cloudformation", **emulator.client_arguments)
 
     def deploy(self, stack: str, resources: Template, outputs: Template | None = None) -> str:
-        """Create or update a stack, and return its status and the reasons of what failed."""
+        """Create or update a stack; return its status and the reasons for failures."""
         template = json.dumps({"Resources": resources, "Outputs": outputs or {}})
-        exists = stack in {each["StackName"] for each in self._cloudformation.describe_stacks()["Stacks"]}
+        exists = stack in {
+            each["StackName"] for each in self._cloudformation.describe_stacks()["Stacks"]
+        }
         call = self._cloudformation.update_stack if exists else self._cloudformation.create_stack
         call(StackName=stack, TemplateBody=template)
         return self._outcome(stack, "stack_update_complete" if exists else "stack_create_complete")
 
     def delete(self, stack: str) -> str:
-        """Delete a stack, and return its status and the reasons of what failed; empty if it is gone."""
+        """Delete a stack; return its status and the reasons for failures, or an empty string if it
+        is gone."""
         self._cloudformation.delete_stack(StackName=stack)
         return self._outcome(stack, "stack_delete_complete")
 
@@ -57,7 +67,11 @@ class Account:
         except ClientError:
             return ""
         events = self._cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-        reasons = [event.get("ResourceStatusReason", "") for event in events if "FAILED" in event["ResourceStatus"]]
+        reasons = [
+            event.get("ResourceStatusReason", "")
+            for event in events
+            if "FAILED" in event["ResourceStatus"]
+        ]
         return " ".join([found["StackStatus"], found.get("StackStatusReason", ""), *reasons])
 
 
@@ -70,9 +84,13 @@ def account() -> Iterator[Account]:
 def test_an_export_in_use_can_neither_go_nor_change_nor_can_its_stack(account: Account) -> None:
     name = {"Export": {"Name": "exporting:queue"}}
     both = {"Queue": QUEUE, "Other": QUEUE}
-    assert "COMPLETE" in account.deploy("exporting", both, {"Queue": {"Value": {"Ref": "Queue"}, **name}})
+    assert "COMPLETE" in account.deploy(
+        "exporting", both, {"Queue": {"Value": {"Ref": "Queue"}, **name}}
+    )
     parameter = {"Type": "String", "Value": {"Fn::ImportValue": "exporting:queue"}}
-    assert "COMPLETE" in account.deploy("importing", {"Url": {"Type": "AWS::SSM::Parameter", "Properties": parameter}})
+    assert "COMPLETE" in account.deploy(
+        "importing", {"Url": {"Type": "AWS::SSM::Parameter", "Properties": parameter}}
+    )
 
     for outputs in ({}, {"Queue": {"Value": {"Ref": "Other"}, **name}}):
         outcome = account.deploy("exporting", both, outputs)
@@ -84,7 +102,9 @@ def test_an_export_in_use_can_neither_go_nor_change_nor_can_its_stack(account: A
     assert account.delete("exporting") == ""
 
 
-def test_a_port_has_one_listener_and_a_new_one_is_created_before_the_old_one_goes(account: Account) -> None:
+def test_a_port_has_one_listener_and_a_new_one_is_created_before_the_old_one_goes(
+    account: Account,
+) -> None:
     def balanced(listener: str) -> Template:
         subnets = {
             f"Subnet{number}": {
@@ -99,7 +119,10 @@ def test_a_port_has_one_listener_and_a_new_one_is_created_before_the_old_one_goe
             **subnets,
             "Balancer": {
                 "Type": "AWS::ElasticLoadBalancingV2::LoadBalancer",
-                "Properties": {"Type": "application", "Subnets": [{"Ref": name} for name in subnets]},
+                "Properties": {
+                    "Type": "application",
+                    "Subnets": [{"Ref": name} for name in subnets],
+                },
             },
             listener: {
                 "Type": "AWS::ElasticLoadBalancingV2::Listener",
@@ -119,7 +142,7 @@ def test_a_port_has_one_listener_and_a_new_one_is_created_before_the_old_one_goe
 
 
 def test_a_fixed_name_prevents_a_replacement(account: Account) -> None:
-    """Another logical id stands for a property that only a new resource can have."""
+    """A new logical id stands for a changed property that requires a new resource."""
 
     def function(name: str) -> Template:
         return {
@@ -145,6 +168,8 @@ def test_a_fixed_name_prevents_a_replacement(account: Account) -> None:
 def test_a_bucket_with_objects_is_not_deleted(account: Account) -> None:
     bucket = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "full"}}
     assert "CREATE_COMPLETE" in account.deploy("storing", {"Bucket": bucket})
-    boto3.client("s3", **account.emulator.client_arguments).put_object(Bucket="full", Key="key", Body=b"")
+    boto3.client("s3", **account.emulator.client_arguments).put_object(
+        Bucket="full", Key="key", Body=b""
+    )
 
     assert "DELETE_FAILED" in account.delete("storing")

@@ -1,4 +1,5 @@
-"""Both tiers as processes on the emulator, and what the alarms of their deployment watch."""
+"""Both tiers as processes on the emulator, and the values watched by the alarms of their
+deployment."""
 
 import os
 import subprocess
@@ -15,14 +16,14 @@ from typing import Final
 
 import boto3
 
-from asciist.settings import Timeouts
 from asciist.telemetry import metrics
-from devtools.server import Server
-from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
-from observability.local.firing import Observation
-from observability.signals import Resource
+from asciist.timeouts import Timeouts
+from operations.dashboard.dogstatsd import BUCKET_SECONDS, Receiver
+from operations.dashboard.firing import Observation
+from operations.observability.signals import Resource
 from tests.emulated.emulator import Emulator
 from tests.waiting import wait_until
+from tools.testing.server import Server
 
 RATE: Final = 10
 """Requests per second of a load: few enough for a busy machine."""
@@ -35,7 +36,7 @@ VISIBLE: Final = "ApproximateNumberOfMessagesVisible"
 
 
 class Processes:
-    """A web process and the pollers, with the metrics that they send. A subclass starts the web process."""
+    """A web process and the pollers, with their metrics. A subclass starts the web process."""
 
     def __init__(
         self,
@@ -46,7 +47,8 @@ class Processes:
         web_environment: Mapping[str, str] | None = None,
         worker_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`environment` names the cloud's services. Either tier may have environment variables of its own."""
+        """`environment` names the cloud's services. Additional environment variables can be set for
+        either tier."""
         self._phase = 1
         self.metrics = Receiver(clock=lambda: self._phase * BUCKET_SECONDS)
         self.request_timeout = request_timeout
@@ -63,7 +65,11 @@ class Processes:
             "DD_DOGSTATSD_PORT": str(self.metrics.port),
             **environment,
         }
-        self._worker_environment = {**common, **(worker_environment or {}), "ASCIIST_WORKERS": str(THREADS)}
+        self._worker_environment = {
+            **common,
+            **(worker_environment or {}),
+            "ASCIIST_WORKERS": str(THREADS),
+        }
         self._web_environment = {**common, **(web_environment or {}), "ASCIIST_WORKERS": "1"}
         self.webs: list[Server] = []
         self.pollers: list[subprocess.Popen[bytes]] = []
@@ -74,12 +80,16 @@ class Processes:
         return self.webs[0]
 
     def start_web(self, checkout: Path | None = None) -> Server:
-        """Start a web process, of the code in `checkout` or of this one, and return when it is ready."""
+        """Start a web process with the code in `checkout`, by default this code, and return when it
+        is ready."""
         self.webs.append(Server(self._directory, checkout, **self._web_environment))
         return self.webs[-1]
 
-    def start_poller(self, checkout: Path | None = None, **environment: str) -> "subprocess.Popen[bytes]":
-        """Start a poller, of the code in `checkout` or of this one, and return when it polls."""
+    def start_poller(
+        self, checkout: Path | None = None, **environment: str
+    ) -> "subprocess.Popen[bytes]":
+        """Start a poller with the code in `checkout`, by default this code, and return when it
+        polls."""
         log = self._directory / f"poller-{len(self.pollers)}.log"
         with log.open("wb") as output:
             poller = subprocess.Popen(
@@ -97,7 +107,7 @@ class Processes:
         for poller in self.pollers:
             poller.terminate()
         for poller in self.pollers:
-            poller.wait(30)
+            poller.wait(120)
         for web in self.webs:
             web.stop()
 
@@ -114,7 +124,8 @@ class Processes:
 
     @contextmanager
     def load(self, image: bytes, widths: range) -> Iterator[Counter[int]]:
-        """Send a request for each width at `RATE`, whatever the answers, in the course of a `with` block that must be shorter.
+        """Send a request for each width at `RATE`, regardless of the answers, during a `with` block
+        that must be shorter.
 
         Yields the answers by status, complete at the end of the block.
         """
@@ -134,7 +145,7 @@ class Processes:
         return self.metrics.values(metrics.CONVERSION_DURATION)
 
     def settle(self) -> None:
-        """Wait for the metrics of all requests that were answered, and of the messages before them."""
+        """Wait for the metrics of all answered requests, and of earlier messages."""
         wait_until(lambda: self.metrics.total(metrics.REQUESTS) >= self._answered)
         self.metrics.settle()
 
@@ -154,8 +165,8 @@ class Tiers(Processes):
         web_environment: Mapping[str, str] | None = None,
         worker_environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`web_checkout` is a directory with the code of the web tier, if it is not this one. Either tier may have environment
-        variables of its own."""
+        """`web_checkout` is a directory with the code of the web tier, by default this code.
+        Additional environment variables can be set for either tier."""
         self.account = account
         self.bucket = uuid.uuid4().hex
         self.reply_queue_prefix = f"reply-{self.bucket[:8]}-"
@@ -163,8 +174,12 @@ class Tiers(Processes):
         self.sqs = boto3.client("sqs", **account.client_arguments)
         self.dead_letters = f"{self.bucket}-dead"
         self.dead_letters_url, arn = self._create_queue(self.dead_letters)
-        redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": {Timeouts().max_receive_count}}}'
-        self.queue_url, _ = self._create_queue(self.bucket, VisibilityTimeout=str(visibility_seconds), RedrivePolicy=redrive)
+        redrive = (
+            f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": {Timeouts().max_receive_count}}}'
+        )
+        self.queue_url, _ = self._create_queue(
+            self.bucket, VisibilityTimeout=str(visibility_seconds), RedrivePolicy=redrive
+        )
         environment = {
             **account.environment,
             "ASCIIST_BACKEND": "aws",
@@ -185,7 +200,9 @@ class Tiers(Processes):
     def _create_queue(self, name: str, **attributes: str) -> tuple[str, str]:
         """Create a queue, and return its URL and ARN."""
         url = self.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])[
+            "Attributes"
+        ]["QueueArn"]
         return url, arn
 
     def publish(self, bodies: Iterable[str]) -> None:
@@ -196,25 +213,36 @@ class Tiers(Processes):
     def take_dead_letters(self) -> list[str]:
         """Remove all messages from the dead-letter queue, and return their bodies."""
         bodies: list[str] = []
-        while received := self.sqs.receive_message(QueueUrl=self.dead_letters_url, MaxNumberOfMessages=10).get("Messages"):
+        while received := self.sqs.receive_message(
+            QueueUrl=self.dead_letters_url, MaxNumberOfMessages=10
+        ).get("Messages"):
             for message in received:
                 bodies.append(message["Body"])
-                self.sqs.delete_message(QueueUrl=self.dead_letters_url, ReceiptHandle=message["ReceiptHandle"])
+                self.sqs.delete_message(
+                    QueueUrl=self.dead_letters_url, ReceiptHandle=message["ReceiptHandle"]
+                )
         return bodies
 
     def messages(self, *states: str) -> int:
-        """Return the number of messages in the request queue: `Visible`, or `NotVisible` if delivered and not deleted."""
-        names = [f"ApproximateNumberOfMessages{'' if state == 'Visible' else state}" for state in states]
-        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=names)["Attributes"]
+        """Return the number of messages in the request queue: `Visible`, or `NotVisible` if
+        delivered and not deleted."""
+        names = [
+            f"ApproximateNumberOfMessages{'' if state == 'Visible' else state}" for state in states
+        ]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=names)[
+            "Attributes"
+        ]
         return sum(int(attributes[name]) for name in names)
 
     def reply_queues(self) -> list[str]:
         """Return the URLs of the queues with replies to web processes."""
-        return list(self.sqs.list_queues(QueueNamePrefix=self.reply_queue_prefix).get("QueueUrls", []))
+        return list(
+            self.sqs.list_queues(QueueNamePrefix=self.reply_queue_prefix).get("QueueUrls", [])
+        )
 
     @contextmanager
     def observed(self) -> Iterator["Watched"]:
-        """Observe, in the course of a `with` block, what the alarms watch."""
+        """Observe the values watched by the alarms during a `with` block."""
         self.settle()
         self._phase += 1
         with Watched(self).sampling() as watched:
@@ -225,7 +253,8 @@ class Tiers(Processes):
 
 
 class Watched:
-    """Values that the alarms of a deployment watched for some seconds: of metrics, both queues and the web process's health."""
+    """Values watched by a deployment's alarms for some seconds: metrics, both queues and the web
+    process's health."""
 
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
@@ -238,7 +267,7 @@ class Watched:
             ("web_targets", "UnHealthyHostCount"): 0.0,
         }
         self.bucket = 0
-        """Number of the receiver's bucket that has the metrics."""
+        """Number of the receiver's bucket that contains the metrics."""
 
     @contextmanager
     def sampling(self) -> Iterator["Watched"]:
@@ -252,21 +281,29 @@ class Watched:
         self._seconds = time.monotonic() - self._started
 
     def alarms(self, *, once: bool = False) -> set[str]:
-        """Return the titles of the alarms that would fire: if this went on, or if it happened `once`."""
+        """Return the titles of the alarms that would fire if this continued, or if it happened
+        `once`."""
         observation = Observation(
             receiver=self._tiers.metrics,
             buckets=range(self.bucket, self.bucket + 1),
             seconds=None if once else self._seconds,
             aws=self._aws,
         )
-        return {alarm.title for alarm in observation.firing({"request timeout": self._tiers.request_timeout})}
+        return {
+            alarm.title
+            for alarm in observation.firing({"request timeout": self._tiers.request_timeout})
+        }
 
     def _sample(self) -> None:
         tiers = self._tiers
         while not self._ended.wait(_SAMPLE_SECONDS):
             with suppress(OSError):  # a silent emulator sends no metrics either
                 self._keep("request_queue", _AGE, tiers.account.queue_metrics(tiers.bucket)[_AGE])
-                self._keep("dead_letter_queue", VISIBLE, tiers.account.queue_metrics(tiers.dead_letters)[VISIBLE])
+                self._keep(
+                    "dead_letter_queue",
+                    VISIBLE,
+                    tiers.account.queue_metrics(tiers.dead_letters)[VISIBLE],
+                )
             self._keep("web_targets", "UnHealthyHostCount", float(not _is_healthy(tiers.web)))
 
     def _keep(self, resource: Resource, metric: str, value: float) -> None:
@@ -283,7 +320,8 @@ def _is_healthy(web: Server) -> bool:
 @contextmanager
 def running(directory: Path, account: Emulator, **settings: object) -> Iterator[Tiers]:
     """Start a web process with the settings of `Tiers`, and stop it and its pollers at the end."""
-    tiers = Tiers(directory, account, **settings)  # type: ignore[arg-type]  # as `Tiers` declares them
+    # As `Tiers` declares them.
+    tiers = Tiers(directory, account, **settings)  # type: ignore[arg-type]
     with tiers.metrics:
         try:
             yield tiers

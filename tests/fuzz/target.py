@@ -1,7 +1,9 @@
-"""The fuzz target: any bytes with any options must become art or a RejectedError. Any other exception is a finding.
+"""The fuzz target: any bytes with any options must become art or a RejectedError. Any other
+exception is a finding.
 
-Run by `tests.fuzz`. The first two bytes of an input select the options; the rest is the image. Coverage is measured in the
-conversion and in Pillow's plugins, not in its decoders, which are written in C.
+Run by `tests.fuzz`. The first two bytes of an input select the options; the rest is the image.
+Coverage is measured in the conversion and in Pillow's plugins, not in its decoders, which are
+written in C.
 """
 
 import importlib
@@ -28,7 +30,8 @@ with atheris.instrument_imports(
         "PIL.WebPImagePlugin",
     ]
 ):
-    # Import all modules now, including those that the conversion imports on first use, to instrument them.
+    # Import all modules now, including those that the conversion imports on first use, to
+    # instrument them.
     from PIL import (  # noqa: F401
         AvifImagePlugin,
         BmpImagePlugin,
@@ -44,10 +47,11 @@ with atheris.instrument_imports(
     for module in pkgutil.walk_packages(conversion.__path__, "asciist.conversion."):
         importlib.import_module(module.name)
 
-from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist.conversion import STYLES, ConversionOptions
 from asciist.errors import RejectedError
 from asciist.limits import Limits
 from asciist.options import COLORS
+from tools.testing.drawing import convert
 
 OPTION_BYTES = 2
 _STYLES, _COLORS, _CHARS = tuple(STYLES), tuple(COLORS), ("", "ab", "^@#")
@@ -63,7 +67,8 @@ def options(head: bytes) -> ConversionOptions:
         width=1 + width % 200,
         style=_STYLES[style],
         color=_COLORS[color],
-        chars=_CHARS[chars] if STYLES[_STYLES[style]].characters else "",  # otherwise refused before the image is read
+        # otherwise refused before the image is read
+        chars=_CHARS[chars] if STYLES[_STYLES[style]].characters else "",
         invert=bool(choices % 2),
     )
 
@@ -76,9 +81,14 @@ def one_input(data: bytes) -> None:
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """Mutate an input. In three of four, correct the checksums of a PNG; with wrong ones, most are refused at once."""
+    """Mutate an input. In three of four cases, correct the checksums of a PNG: with wrong ones,
+    most inputs are refused at once."""
     mutation = atheris.Mutate(data, max_size)
-    return mutation if seed % 4 == 0 else mutation[:OPTION_BYTES] + with_correct_checksums(mutation[OPTION_BYTES:])
+    return (
+        mutation
+        if seed % 4 == 0
+        else mutation[:OPTION_BYTES] + with_correct_checksums(mutation[OPTION_BYTES:])
+    )
 
 
 def with_correct_checksums(image: bytes) -> bytes:

@@ -15,7 +15,7 @@ from asciist.adapters.converters.pool import ConverterPool
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
@@ -26,6 +26,7 @@ from asciist.telemetry import metrics
 from lambda_worker.handler import respond_to_batch
 from tests import flawed_converters
 from tests.sqs_event import record
+from tools.testing.drawing import convert
 
 OPTIONS = ConversionOptions(width=20)
 
@@ -56,14 +57,18 @@ class Function:
             "correlation_id": correlation_id,
             "digest": self.digest,
             "options": OPTIONS,
-            "deadline": time.time() + 10,
+            "deadline": time.time() + 600,
             "reply_to": self.replies.address,
         }
         return ConversionRequest(**(fields | changes)).to_json()
 
     def invoke(self, *bodies: str, receive_count: int = 1, age_seconds: float = 0.002) -> list[str]:
-        """Invoke the function with one record per body; return the ids of those that failed, counted from 0."""
-        records = [record(str(number), body, receive_count, age_seconds) for number, body in enumerate(bodies)]
+        """Invoke the function with one record per body; return the ids of the failed records,
+        counted from 0."""
+        records = [
+            record(str(number), body, receive_count, age_seconds)
+            for number, body in enumerate(bodies)
+        ]
         event = {"Records": records}
         response = respond_to_batch(event, self.responder)
         json.dumps(response)  # the response must be serializable
@@ -82,7 +87,9 @@ def test_a_request_is_converted_stored_and_replied_to(function: Function, cat: b
         assert function.invoke(function.request("a")) == []
         expected = convert(cat, OPTIONS, Limits())
         assert pending.wait(0) == ConversionReply(correlation_id="a", art=expected)
-    assert StoredArt.from_json(function.store.get(art_key(function.digest, OPTIONS))) == StoredArt(expected)
+    assert StoredArt.from_json(function.store.get(art_key(function.digest, OPTIONS))) == StoredArt(
+        expected
+    )
 
 
 def test_a_bad_record_does_not_fail_the_others(function: Function) -> None:
@@ -107,32 +114,53 @@ def test_an_image_that_crashes_the_decoder_is_rejected_and_fails_no_record(
     function = Function(cat)
     fatal = function.put(flawed_converters.KILLER)
     with function.replies.expect("fatal") as rejected, function.replies.expect("good") as converted:
-        assert function.invoke(function.request("fatal", digest=fatal), function.request("good")) == []
-        assert rejected.wait(0) == ConversionReply(correlation_id="fatal", rejection=sentences.DECODER_CRASHED)
-        assert converted.wait(0) == ConversionReply(correlation_id="good", art=convert(cat, OPTIONS, Limits()))
+        assert (
+            function.invoke(function.request("fatal", digest=fatal), function.request("good")) == []
+        )
+        assert rejected.wait(0) == ConversionReply(
+            correlation_id="fatal", rejection=sentences.DECODER_CRASHED
+        )
+        assert converted.wait(0) == ConversionReply(
+            correlation_id="good", art=convert(cat, OPTIONS, Limits())
+        )
     assert function.metrics.total(metrics.CONVERSIONS_ABORTED, cause="crash") == 3
     assert function.metrics.total(metrics.MESSAGES_FAULTED) == 0
     function.responder.stop(0)
 
 
 def test_every_record_of_a_batch_of_ten_is_converted(function: Function) -> None:
-    bodies = [function.request(str(width), options=ConversionOptions(width=width)) for width in range(10, 20)]
+    bodies = [
+        function.request(str(width), options=ConversionOptions(width=width))
+        for width in range(10, 20)
+    ]
 
     assert function.invoke(*bodies) == []
-    assert all(function.store.get(art_key(function.digest, ConversionOptions(width=width))) for width in range(10, 20))
+    assert all(
+        function.store.get(art_key(function.digest, ConversionOptions(width=width)))
+        for width in range(10, 20)
+    )
 
 
 @pytest.mark.parametrize("skew", [-300, 300])
-def test_a_web_process_whose_clock_is_five_minutes_off_gets_an_answer(function: Function, skew: float) -> None:
+def test_a_web_process_whose_clock_is_five_minutes_off_gets_an_answer(
+    function: Function, skew: float
+) -> None:
     published_at = time.time() - skew
     with function.replies.expect("a") as pending:
-        assert function.invoke(function.request("a", published_at=published_at, deadline=published_at + 10)) == []
+        assert (
+            function.invoke(
+                function.request("a", published_at=published_at, deadline=published_at + 10)
+            )
+            == []
+        )
         assert pending.wait(0)
     assert function.metrics.total(metrics.MESSAGES_EXPIRED) == 0
 
 
 @pytest.mark.parametrize(("age", "expired"), [(5.0, 0), (10.5, 1)])
-def test_a_message_is_redelivered_until_its_deadline(function: Function, age: float, expired: int) -> None:
+def test_a_message_is_redelivered_until_its_deadline(
+    function: Function, age: float, expired: int
+) -> None:
     published_at = time.time() - age
     body = function.request("a", published_at=published_at, deadline=published_at + 10)
 
@@ -141,7 +169,7 @@ def test_a_message_is_redelivered_until_its_deadline(function: Function, age: fl
 
 
 def test_the_entry_point_reads_its_settings_from_the_environment(tmp_path: Path) -> None:
-    """Imports and calls the function in a new process, as Lambda does."""
+    """Imports and calls the function in a new process, like Lambda."""
     program = """
 import json, sys
 from lambda_worker.handler import handler
@@ -158,13 +186,20 @@ print(json.dumps(handler(json.load(sys.stdin), None)))
     )
     *lines, response = map(json.loads, child.stdout.splitlines())
     assert response == {"batchItemFailures": [{"itemIdentifier": "a"}]}
-    assert [line["message"] for line in lines] == ["message processing failed", "message a will be redelivered"]
+    assert [line["message"] for line in lines] == [
+        "message processing failed",
+        "message a will be redelivered",
+    ]
 
 
-def test_a_crash_does_not_end_the_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes) -> None:
-    """Lambda would start the function again, and call it a failed invocation."""
+def test_a_crash_does_not_end_the_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cat: bytes
+) -> None:
+    """Lambda would restart the function, and count a failed invocation."""
     flawed_converters.install(tmp_path, monkeypatch)
-    store = LocalStore(tmp_path / "store", max_bytes=100_000_000, max_age_seconds=60, metrics=EmbeddedMetrics())
+    store = LocalStore(
+        tmp_path / "store", max_bytes=100_000_000, max_age_seconds=60, metrics=EmbeddedMetrics()
+    )
     events = []
     for image in (flawed_converters.KILLER, cat):
         store.put(image_key(digest_of(image)), image)
@@ -173,7 +208,8 @@ def test_a_crash_does_not_end_the_function(tmp_path: Path, monkeypatch: pytest.M
             digest=digest_of(image),
             options=OPTIONS,
             deadline=time.time() + 60,
-            reply_to="embedded:elsewhere",  # a web process that has stopped; the art is stored all the same
+            # a web process that has stopped; the art is stored all the same
+            reply_to="embedded:elsewhere",
         )
         events.append({"Records": [record("a", request.to_json())]})
     program = """
@@ -187,7 +223,11 @@ print(json.dumps([handler(event, None) for event in json.load(sys.stdin)]))
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "ASCIIST_DATA_DIR": str(tmp_path / "store"), "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"},
+        env={
+            **os.environ,
+            "ASCIIST_DATA_DIR": str(tmp_path / "store"),
+            "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        },
     )
     *lines, responses = map(json.loads, child.stdout.splitlines())
     assert responses == [{"batchItemFailures": []}] * 2
@@ -200,7 +240,9 @@ print(json.dumps([handler(event, None) for event in json.load(sys.stdin)]))
 
 def test_a_cold_start_imports_no_web_tier_and_no_unneeded_library() -> None:
     program = "import sys, lambda_worker.handler; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    modules = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
 
     unneeded = {
         "flask",

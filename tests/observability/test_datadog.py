@@ -1,4 +1,5 @@
-"""Every definition for Datadog is valid, and the validation finds parts that Datadog would silently ignore."""
+"""Every definition for Datadog is valid, and the validation finds errors that Datadog would
+silently ignore."""
 
 import copy
 import json
@@ -10,11 +11,11 @@ import pytest
 
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from observability import datadog
-from observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, Alarm, Urgency
-from observability.objective import OBJECTIVE
-from observability.queries import MetricQuery
-from observability.validation import DefinitionError, Kind, check
+from operations.observability import datadog
+from operations.observability.alarms import ALARMS, BUDGET_BURNS, BUDGET_BURNS_FAST, Alarm, Urgency
+from operations.observability.objective import OBJECTIVE
+from operations.observability.queries import MetricQuery
+from operations.observability.validation import DefinitionError, Kind, check
 
 Place = tuple[str | int, ...]
 
@@ -40,7 +41,7 @@ DEFINITIONS: list[tuple[Kind, datadog.Definition]] = [
 
 GROUP: Place = ("widgets", 0, "definition")
 WIDGET: Place = (*GROUP, "widgets", 2, "definition")
-"""Place of a widget that shows one number, computed from two queries."""
+"""Place of a widget with one number, computed from two queries."""
 REQUEST: Place = (*WIDGET, "requests", 0)
 QUERY: Place = (*REQUEST, "queries", 0)
 
@@ -71,7 +72,9 @@ def refusal(kind: Kind, definition: datadog.Definition) -> str:
 
 class TestDefinitions:
     @pytest.mark.parametrize(("kind", "definition"), DEFINITIONS)
-    def test_every_definition_is_valid_json_and_valid_for_datadog(self, kind: Kind, definition: datadog.Definition) -> None:
+    def test_every_definition_is_valid_json_and_valid_for_datadog(
+        self, kind: Kind, definition: datadog.Definition
+    ) -> None:
         check(kind, definition)
         assert json.loads(json.dumps(definition)) == definition
 
@@ -103,17 +106,28 @@ class TestDefinitions:
     def test_percentiles_are_enabled_for_every_distribution(self) -> None:
         configurations = datadog.metric_configurations()
 
-        assert configurations.keys() == {metric.name for metric in CATALOGUE.values() if metric.type == "distribution"}
+        assert configurations.keys() == {
+            metric.name for metric in CATALOGUE.values() if metric.type == "distribution"
+        }
         for name, configuration in configurations.items():
             attributes = configuration["data"]["attributes"]
             assert attributes["include_percentiles"] is True
             assert set(attributes["tags"]) == {*CATALOGUE[name].tags, "env", "service", "version"}
 
     def test_the_objective_is_that_of_slo_toml(self) -> None:
-        assert SLO["thresholds"] == [{"timeframe": f"{OBJECTIVE.window_days}d", "target": OBJECTIVE.target_percent}]
-        good, total = MetricQuery.parse(SLO["query"]["numerator"]), MetricQuery.parse(SLO["query"]["denominator"])
+        assert SLO["thresholds"] == [
+            {"timeframe": f"{OBJECTIVE.window_days}d", "target": OBJECTIVE.target_percent}
+        ]
+        good, total = (
+            MetricQuery.parse(SLO["query"]["numerator"]),
+            MetricQuery.parse(SLO["query"]["denominator"]),
+        )
         assert (good.metric, total.metric) == (metrics.REQUEST_DURATION, metrics.REQUEST_DURATION)
-        assert (good.aggregator, good.comparator, good.threshold) == ("count", "<=", OBJECTIVE.slow_after_ms)
+        assert (good.aggregator, good.comparator, good.threshold) == (
+            "count",
+            "<=",
+            OBJECTIVE.slow_after_ms,
+        )
         assert (total.aggregator, total.comparator) == ("count", "")
         assert {term.text for term in set(good.terms) - set(total.terms)} == {"!status:5*"}
 
@@ -125,7 +139,10 @@ class TestMonitors:
 
         assert monitor["name"] == f"{alarm.title} (asciist prod)"
         assert monitor["priority"] == {Urgency.PAGE: 1, Urgency.TICKET: 3}[alarm.urgency]
-        assert monitor["message"] == f"{alarm.meaning} Runbook: https://runbook.example/#{alarm.anchor} @pagerduty-asciist"
+        assert (
+            monitor["message"] == f"{alarm.meaning} Runbook:"
+            f" https://runbook.example/#{alarm.anchor} @pagerduty-asciist"
+        )
 
     @pytest.mark.parametrize("name", MONITORS)
     def test_each_monitor_watches_its_own_deployment_only(self, name: str) -> None:
@@ -146,24 +163,37 @@ class TestMonitors:
 
     def test_the_budget_burns_at_the_rates_of_the_objective(self) -> None:
         for alarm, burn in zip((BUDGET_BURNS_FAST, BUDGET_BURNS), OBJECTIVE.burns, strict=True):
-            assert MONITORS[f"{alarm.title} (part: burn rate)"]["query"].endswith(f" > {burn.rate:g}")
+            assert MONITORS[f"{alarm.title} (part: burn rate)"]["query"].endswith(
+                f" > {burn.rate:g}"
+            )
         fast = MONITORS[f"{BUDGET_BURNS_FAST.title} (part: burn rate)"]["query"]
         assert '.long_window("1h").short_window("5m")' in fast
 
-    def test_the_minimum_of_bad_requests_counts_those_that_failed_and_those_that_were_slow(self) -> None:
+    def test_the_minimum_of_bad_requests_counts_those_that_failed_and_those_that_were_slow(
+        self,
+    ) -> None:
         slow = OBJECTIVE.slow_after_ms
         duration = metrics.REQUEST_DURATION
-        assert MONITORS[f"{BUDGET_BURNS_FAST.title} (part: minimum)"]["query"] == (
-            f"sum(last_1h):count(v: v>{slow:g}):{duration}{{env:prod,!status:5*}}.as_count()"
+        assert (
+            MONITORS[f"{BUDGET_BURNS_FAST.title} (part: minimum)"]["query"]
+            == f"sum(last_1h):count(v: v>{slow:g}):{duration}{{env:prod,!status:5*}}.as_count()"
             f" + count:{duration}{{env:prod,status:5*}}.as_count() >= 10"
         )
 
     def test_metrics_of_aws_are_evaluated_late(self) -> None:
-        delayed = {name for name, monitor in MONITORS.items() if monitor["options"].get("evaluation_delay") == 900}
-        assert delayed == {name for name, monitor in MONITORS.items() if ":aws." in monitor["query"]}
+        delayed = {
+            name
+            for name, monitor in MONITORS.items()
+            if monitor["options"].get("evaluation_delay") == 900
+        }
+        assert delayed == {
+            name for name, monitor in MONITORS.items() if ":aws." in monitor["query"]
+        }
 
     def test_only_missing_requests_notify_without_data(self) -> None:
-        notifying = {name for name, monitor in MONITORS.items() if monitor["options"].get("notify_no_data")}
+        notifying = {
+            name for name, monitor in MONITORS.items() if monitor["options"].get("notify_no_data")
+        }
         assert notifying == {"No requests arrive"}
 
 
@@ -187,13 +217,21 @@ class TestMistakes:
             ("slo", SLO, ("query",)),
             ("slo", SLO, ("thresholds", 0)),
             ("metric", datadog.metric_configurations()[metrics.IMAGE_BYTES], ("data",)),
-            ("metric", datadog.metric_configurations()[metrics.IMAGE_BYTES], ("data", "attributes")),
+            (
+                "metric",
+                datadog.metric_configurations()[metrics.IMAGE_BYTES],
+                ("data", "attributes"),
+            ),
         ],
     )
-    def test_a_misspelled_key_is_refused_at_every_level(self, kind: Kind, definition: datadog.Definition, place: Place) -> None:
+    def test_a_misspelled_key_is_refused_at_every_level(
+        self, kind: Kind, definition: datadog.Definition, place: Place
+    ) -> None:
         message = refusal(kind, changed(definition, (*place, "titel"), "x"))
 
-        path = kind + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+        path = kind + "".join(
+            f"[{step}]" if isinstance(step, int) else f".{step}" for step in place
+        )
         assert f"{path}.titel: unknown key" in message.splitlines()
 
     @pytest.mark.parametrize(
@@ -203,20 +241,36 @@ class TestMistakes:
             ("dashboard", DASHBOARD, (*WIDGET, "type"), "query_valu"),
             ("dashboard", DASHBOARD, (*QUERY, "data_source"), "metric"),
             ("dashboard", DASHBOARD, (*QUERY, "aggregator"), "summ"),
-            ("dashboard", DASHBOARD, (*REQUEST, "conditional_formats", 0, "palette"), "white_on_rot"),
+            (
+                "dashboard",
+                DASHBOARD,
+                (*REQUEST, "conditional_formats", 0, "palette"),
+                "white_on_rot",
+            ),
             ("monitor", SLOW_PART, ("type",), "query alarm"),
             ("slo", SLO, ("thresholds", 0, "timeframe"), "31d"),
-            ("metric", datadog.metric_configurations()[metrics.IMAGE_BYTES], ("data", "attributes", "metric_type"), "sketch"),
+            (
+                "metric",
+                datadog.metric_configurations()[metrics.IMAGE_BYTES],
+                ("data", "attributes", "metric_type"),
+                "sketch",
+            ),
         ],
     )
-    def test_an_unknown_value_is_refused(self, kind: Kind, definition: datadog.Definition, place: Place, value: str) -> None:
-        assert f".{place[-1]}: {value!r} is not one of " in refusal(kind, changed(definition, place, value))
+    def test_an_unknown_value_is_refused(
+        self, kind: Kind, definition: datadog.Definition, place: Place, value: str
+    ) -> None:
+        assert f".{place[-1]}: {value!r} is not one of " in refusal(
+            kind, changed(definition, place, value)
+        )
 
     def test_a_value_of_another_type_is_refused(self) -> None:
         assert "options.thresholds.critical: 'x' is not of type " in refusal(
             "monitor", changed(SLOW_PART, ("options", "thresholds", "critical"), "x")
         )
-        assert "dashboard.widgets: must be a list" in refusal("dashboard", changed(DASHBOARD, ("widgets",), {}))
+        assert "dashboard.widgets: must be a list" in refusal(
+            "dashboard", changed(DASHBOARD, ("widgets",), {})
+        )
 
     def test_a_missing_key_is_refused(self) -> None:
         lacking = copy.deepcopy(SLO)
@@ -227,15 +281,39 @@ class TestMistakes:
         ("query", "mistake"),
         [
             ("sum:asciist.request{$env}.as_count()", "unknown metric 'asciist.request'"),
-            ("sum:asciist.requests{$env,code:200}.as_count()", "asciist.requests has no tag 'code'"),
-            ("sum:asciist.requests{$env} by {staus}.as_count()", "asciist.requests has no tag 'staus'"),
-            ("max:aws.sqs.approximate_age_of_oldest_message{queue:x}", "approximate_age_of_oldest_message has no tag 'queue'"),
-            ("p99:asciist.requests{$env}", "p99 needs a distribution, and asciist.requests is not one"),
+            (
+                "sum:asciist.requests{$env,code:200}.as_count()",
+                "asciist.requests has no tag 'code'",
+            ),
+            (
+                "sum:asciist.requests{$env} by {staus}.as_count()",
+                "asciist.requests has no tag 'staus'",
+            ),
+            (
+                "max:aws.sqs.approximate_age_of_oldest_message{queue:x}",
+                "approximate_age_of_oldest_message has no tag 'queue'",
+            ),
+            (
+                "p99:asciist.requests{$env}",
+                "p99 needs a distribution, and asciist.requests is not one",
+            ),
             ("count(v: v>3):asciist.requests{$env}.as_count()", "count needs a distribution"),
-            ("sum:asciist.requests{$env}", "asciist.requests is a count: query it by sum and .as_count()"),
-            ("p99:asciist.request.duration{$env}.as_count()", ".as_count() needs sum or count, not p99"),
-            ("sum:asciist.requests{$environment}.as_count()", "unknown template variable '$environment'"),
-            ("total:asciist.requests{$env}", "'total:asciist.requests{$env}' is not a metric query"),
+            (
+                "sum:asciist.requests{$env}",
+                "asciist.requests is a count: query it by sum and .as_count()",
+            ),
+            (
+                "p99:asciist.request.duration{$env}.as_count()",
+                ".as_count() needs sum or count, not p99",
+            ),
+            (
+                "sum:asciist.requests{$environment}.as_count()",
+                "unknown template variable '$environment'",
+            ),
+            (
+                "total:asciist.requests{$env}",
+                "'total:asciist.requests{$env}' is not a metric query",
+            ),
             ("sum:asciist.requests", "'sum:asciist.requests' is not a metric query"),
         ],
     )
@@ -249,17 +327,24 @@ class TestMistakes:
             ("100 * god / total", "unknown query 'god'"),
             ("100 * good", "no formula uses the query 'total'"),
             ("100 * total /", "is not a formula"),
-            ("moving_average(good, total)", "'moving_average(good, total)' is not allowed in a formula"),
+            (
+                "moving_average(good, total)",
+                "'moving_average(good, total)' is not allowed in a formula",
+            ),
         ],
     )
     def test_a_formula_with_something_unknown_is_refused(self, formula: str, mistake: str) -> None:
-        assert mistake in refusal("dashboard", changed(DASHBOARD, (*REQUEST, "formulas", 0, "formula"), formula))
+        assert mistake in refusal(
+            "dashboard", changed(DASHBOARD, (*REQUEST, "formulas", 0, "formula"), formula)
+        )
 
     def test_a_query_of_a_scalar_needs_an_aggregator(self) -> None:
         scalar = copy.deepcopy(DASHBOARD)
         request = scalar["widgets"][0]["definition"]["widgets"][2]["definition"]["requests"][0]
         del request["queries"][0]["aggregator"]
-        assert ".queries[0].aggregator: must be set for a scalar request" in refusal("dashboard", scalar)
+        assert ".queries[0].aggregator: must be set for a scalar request" in refusal(
+            "dashboard", scalar
+        )
 
     @pytest.mark.parametrize(
         ("monitor", "query", "mistake"),
@@ -274,7 +359,11 @@ class TestMistakes:
                 "percentile(last_15m):p99:asciist.request.duration{*} > 4",
                 "differs from the threshold of the query, 4",
             ),
-            (SLOW_PART, "percentile(last_15m):p99:asciist.requests{*} > 3000", "p99 needs a distribution"),
+            (
+                SLOW_PART,
+                "percentile(last_15m):p99:asciist.requests{*} > 3000",
+                "p99 needs a distribution",
+            ),
             (SLOW_PART, "p99:asciist.request.duration{*} > 3000", "is not a query of a monitor"),
             (
                 SLOW_PART,
@@ -286,10 +375,24 @@ class TestMistakes:
                 "sum(last_15m):default_zero(sum:asciist.requests{*}.as_count()) > 3000",
                 "Datadog advises against default_zero with .as_count() in monitors",
             ),
-            (SLOW_PART, "sum(last_15m):sum:asciist.requests{*}.as_count() + x > 3000", "'x' is not a metric query"),
-            (BURN_PART, 'burn_rate("SLO_ID").over("31d") > 6', "is not a query of a monitor of type 'slo alert'"),
-            (MONITORS["Answers are slow"], "<a> & <b>", "is not a query of a monitor of type 'composite'"),
+            (
+                SLOW_PART,
+                "sum(last_15m):sum:asciist.requests{*}.as_count() + x > 3000",
+                "'x' is not a metric query",
+            ),
+            (
+                BURN_PART,
+                'burn_rate("SLO_ID").over("31d") > 6',
+                "is not a query of a monitor of type 'slo alert'",
+            ),
+            (
+                MONITORS["Answers are slow"],
+                "<a> & <b>",
+                "is not a query of a monitor of type 'composite'",
+            ),
         ],
     )
-    def test_a_wrong_query_of_a_monitor_is_refused(self, monitor: datadog.Definition, query: str, mistake: str) -> None:
+    def test_a_wrong_query_of_a_monitor_is_refused(
+        self, monitor: datadog.Definition, query: str, mistake: str
+    ) -> None:
         assert mistake in refusal("monitor", changed(monitor, ("query",), query))

@@ -1,4 +1,5 @@
-"""Tests of the stand-in for the Datadog Agent: parsing, rejected lines, and the accuracy of percentiles."""
+"""Tests of the stand-in for the Datadog Agent: parsing, rejected lines, and the accuracy of
+percentiles."""
 
 import contextlib
 import socket
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asciist.telemetry import metrics
-from observability.local.dogstatsd import (
+from operations.dashboard.dogstatsd import (
     BUCKET_SECONDS,
     BUCKETS,
     DogStatsDError,
@@ -21,12 +22,15 @@ from observability.local.dogstatsd import (
     check_against_catalogue,
     parse_line,
 )
+from tests.groups import failing
 
 ACCURACY = 0.01
 ALL_BUCKETS = range(10_000_000_000)
 
 
-def message(name: str, kind: str, *values: float, rate: float = 1, tags: Iterable[tuple[str, str]] = ()) -> Message:
+def message(
+    name: str, kind: str, *values: float, rate: float = 1, tags: Iterable[tuple[str, str]] = ()
+) -> Message:
     return Message(name=name, type=kind, values=values, rate=rate, tags=frozenset(tags))
 
 
@@ -56,60 +60,62 @@ def test_a_valid_line_is_parsed(line: str, expected: Message) -> None:
     assert parse_line(line) == expected
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "a",
-        "a:1",
-        "a|c",
-        ":1|c",
-        "1a:1|c",
-        "a-b:1|c",
-        "ä:1|c",
-        f"{'a' * 201}:1|c",
-        "a:|c",
-        "a:1:|c",
-        "a:x|c",
-        "a:1_0|c",
-        "a: 1|c",
-        "a:٣|c",
-        "a:nan|d",
-        "a:inf|d",
-        "a:1e999|d",
-        "a:0x10|c",
-        "a:1|",
-        "a:1|x",
-        "a:1|C",
-        "a:1|c|",
-        "a:1|c|0.5",
-        "a:1|c|@0",
-        "a:1|c|@0.0",
-        "a:1|c|@1.5",
-        "a:1|c|@-0.5",
-        "a:1|c|@",
-        "a:1|c|@0.5|@0.5",
-        "a:1|c|#",
-        "a:1|c|#a,",
-        "a:1|c|#a b",
-        "a:1|c|#1:2",
-        "a:1|c|#a:",
-        f"a:1|c|#{'a' * 201}",
-        "a:1|c|#a|#b",
-        "a:1|c|c:",
-        "a:1|c|card:huge",
-        "a:1|c|T1656581400",  # the service sends no timestamps, no events and no types but c and d
-        "fuel.level:0.5|g",
-        "song.length:240|h",
-        "song.length:240|ms",
-        "users.uniques:1234|s",
-        "_e{2,2}:hi|ho",
-        "_sc|db|0",
-    ],
-)
-def test_an_invalid_or_unsupported_line_is_rejected(line: str) -> None:
-    with pytest.raises(DogStatsDError, match="not NAME:VALUE"):
-        parse_line(line)
+UNSUPPORTED = [
+    "",
+    "a",
+    "a:1",
+    "a|c",
+    ":1|c",
+    "1a:1|c",
+    "a-b:1|c",
+    "ä:1|c",
+    f"{'a' * 201}:1|c",
+    "a:|c",
+    "a:1:|c",
+    "a:x|c",
+    "a:1_0|c",
+    "a: 1|c",
+    "a:٣|c",
+    "a:nan|d",
+    "a:inf|d",
+    "a:1e999|d",
+    "a:0x10|c",
+    "a:1|",
+    "a:1|x",
+    "a:1|C",
+    "a:1|c|",
+    "a:1|c|0.5",
+    "a:1|c|@0",
+    "a:1|c|@0.0",
+    "a:1|c|@1.5",
+    "a:1|c|@-0.5",
+    "a:1|c|@",
+    "a:1|c|@0.5|@0.5",
+    "a:1|c|#",
+    "a:1|c|#a,",
+    "a:1|c|#a b",
+    "a:1|c|#1:2",
+    "a:1|c|#a:",
+    f"a:1|c|#{'a' * 201}",
+    "a:1|c|#a|#b",
+    "a:1|c|c:",
+    "a:1|c|card:huge",
+    "a:1|c|T1656581400",  # the service sends no timestamps, no events and no types but c and d
+    "fuel.level:0.5|g",
+    "song.length:240|h",
+    "song.length:240|ms",
+    "users.uniques:1234|s",
+    "_e{2,2}:hi|ho",
+    "_sc|db|0",
+]
+
+
+def test_an_invalid_or_unsupported_line_is_rejected() -> None:
+    def is_rejected(line: str) -> None:
+        with pytest.raises(DogStatsDError, match="not NAME:VALUE"):
+            parse_line(line)
+
+    assert failing(UNSUPPORTED, is_rejected) == {}
 
 
 def test_a_duplicate_tag_is_rejected() -> None:
@@ -118,7 +124,9 @@ def test_a_duplicate_tag_is_rejected() -> None:
 
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-tag_parts = st.text(LETTERS + "0123456789_-./", min_size=1, max_size=20).map(lambda text: f"t{text}")
+tag_parts = st.text(LETTERS + "0123456789_-./", min_size=1, max_size=20).map(
+    lambda text: f"t{text}"
+)
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -131,7 +139,13 @@ numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infini
     container=st.none() | tag_parts,
 )
 def test_parsing_reverses_formatting(
-    *, name: str, kind: str, values: list[float], rate: float | None, tags: set[tuple[str, str]], container: str | None
+    *,
+    name: str,
+    kind: str,
+    values: list[float],
+    rate: float | None,
+    tags: set[tuple[str, str]],
+    container: str | None,
 ) -> None:
     line = f"{name}:{':'.join(map(str, values))}|{kind}"
     if rate is not None:
@@ -160,7 +174,10 @@ def test_any_text_is_parsed_or_rejected(line: str) -> None:
         (f"{metrics.REQUESTS}:1|d|#status:200", "is a count, not a distribution"),
         (f"{metrics.REQUEST_DURATION}:1|c|#status:200", "is a distribution, not a count"),
         (f"{metrics.REQUESTS}:1|c", "has the tags [], not ['status']"),
-        (f"{metrics.REQUESTS}:1|c|#status:200,user:42", "has the tags ['status', 'user'], not ['status']"),
+        (
+            f"{metrics.REQUESTS}:1|c|#status:200,user:42",
+            "has the tags ['status', 'user'], not ['status']",
+        ),
     ],
 )
 def test_a_line_that_contradicts_the_catalogue_is_rejected(line: str, reason: str) -> None:
@@ -170,12 +187,16 @@ def test_a_line_that_contradicts_the_catalogue_is_rejected(line: str, reason: st
 
 
 def test_any_metric_may_have_the_deployment_tags() -> None:
-    check_against_catalogue(parse_line(f"{metrics.REQUESTS}:1|c|#status:200,env:prod,service:asciist,version:1.2"))
+    check_against_catalogue(
+        parse_line(f"{metrics.REQUESTS}:1|c|#status:200,env:prod,service:asciist,version:1.2")
+    )
 
 
 def test_all_values_of_the_datadog_client_arrive() -> None:
     with Receiver() as receiver:
-        client = DogStatsd(host="127.0.0.1", port=receiver.port, disable_buffering=False, disable_telemetry=True)
+        client = DogStatsd(
+            host="127.0.0.1", port=receiver.port, disable_buffering=False, disable_telemetry=True
+        )
         for number in range(10_000):
             client.increment(metrics.REQUESTS, tags=[f"status:{200 if number % 10 else 503}"])
             client.distribution(metrics.REQUEST_DURATION, number, tags=["status:200"])
@@ -197,17 +218,23 @@ def test_all_values_of_the_datadog_client_arrive() -> None:
 def test_bad_lines_are_counted_and_do_not_affect_good_lines_of_the_datagram() -> None:
     with Receiver() as receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         good = f"{metrics.REQUESTS}:1|c|#status:200".encode()
-        client.sendto(b"\n".join([good, b"nonsense", b"\xff\xfe:1|c", good, b""]), receiver.server_address)
+        client.sendto(
+            b"\n".join([good, b"nonsense", b"\xff\xfe:1|c", good, b""]), receiver.server_address
+        )
         receiver.settle()
 
         assert receiver.total(metrics.REQUESTS) == 2
         assert (receiver.lines, receiver.bad_lines) == (4, 2)
-        assert receiver.errors[0] == "not NAME:VALUE[:VALUE…]|c or d[|@RATE][|#TAG[,TAG…]]: nonsense"
+        assert (
+            receiver.errors[0] == "not NAME:VALUE[:VALUE…]|c or d[|@RATE][|#TAG[,TAG…]]: nonsense"
+        )
 
 
 def test_a_sampled_value_counts_several_times() -> None:
     with Receiver() as receiver:
-        receiver.take(f"{metrics.REQUESTS}:3|c|@0.25|#status:200\n{metrics.REPLY_WAIT}:8|d|@0.5".encode())
+        receiver.take(
+            f"{metrics.REQUESTS}:3|c|@0.25|#status:200\n{metrics.REPLY_WAIT}:8|d|@0.5".encode()
+        )
 
         assert receiver.total(metrics.REQUESTS) == 12
         assert (receiver.values(metrics.REPLY_WAIT), receiver.total(metrics.REPLY_WAIT)) == (2, 16)
@@ -233,7 +260,9 @@ def test_old_buckets_are_dropped_but_stay_in_the_totals() -> None:
 random = np.random.default_rng(1)
 DISTRIBUTIONS: dict[str, Callable[[int], np.ndarray]] = {
     "lognormal": lambda count: random.lognormal(3, 1, count),
-    "bimodal": lambda count: np.where(random.random(count) < 0.7, random.normal(5, 0.5, count), random.normal(900, 80, count)),
+    "bimodal": lambda count: np.where(
+        random.random(count) < 0.7, random.normal(5, 0.5, count), random.normal(900, 80, count)
+    ),
     "heavy-tailed": lambda count: 1 + random.pareto(1.1, count),
     "uniform": lambda count: random.uniform(0.1, 10_000, count),
     "whole numbers": lambda count: random.integers(1, 50, count).astype(float),
@@ -252,13 +281,16 @@ def test_percentiles_are_within_1_percent_even_after_merging(name: str, count: i
                 receiver.take(f"{metrics.REQUEST_DURATION}:{packed}|d|#status:{status}".encode())
             now += BUCKET_SECONDS
 
-        [buckets] = receiver.read(metrics.REQUEST_DURATION, ALL_BUCKETS, lambda _tags: "all").values()
+        [buckets] = receiver.read(
+            metrics.REQUEST_DURATION, ALL_BUCKETS, lambda _tags: "all"
+        ).values()
         merged = Summary()
         for each in buckets.values():
             merged.merge(each)
         for summary in (merged, receiver.summary(metrics.REQUEST_DURATION)):
             for percent in (50, 75, 90, 95, 99, 99.9):
-                # Like the method "lower" of numpy, a sketch does not interpolate between two values.
+                # Like the method "lower" of numpy, a sketch does not interpolate between two
+                # values.
                 exact = np.percentile(values, percent, method="lower")
                 assert summary.percentile(percent) == pytest.approx(exact, rel=ACCURACY * 1.0001)
             assert (summary.count, summary.sum) == (count, pytest.approx(values.sum()))
@@ -273,7 +305,10 @@ def test_values_above_a_threshold_are_counted_except_close_to_it(name: str) -> N
         summary = receiver.summary(metrics.REPLY_WAIT)
 
         for threshold in np.percentile(values, [0, 10, 50, 99, 100]):
-            least, most = (values > threshold * (1 + ACCURACY)).sum(), (values > threshold * (1 - ACCURACY)).sum()
+            least, most = (
+                (values > threshold * (1 + ACCURACY)).sum(),
+                (values > threshold * (1 - ACCURACY)).sum(),
+            )
             assert least <= summary.count_above(threshold) <= most
         assert summary.count_above(0) == len(values)
         assert summary.count_above(values.max() * 2) == 0

@@ -7,10 +7,10 @@ import pytest
 
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from observability.datadog import dashboard
-from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
-from observability.local.evaluation import Panel
-from observability.queries import QueryError
+from operations.dashboard.dogstatsd import BUCKET_SECONDS, Receiver
+from operations.dashboard.evaluation import Panel
+from operations.observability.datadog import dashboard
+from operations.observability.queries import QueryError
 
 START = 200_000
 """Number of the first of three buckets; the second is empty."""
@@ -49,13 +49,21 @@ def receiver() -> Iterator[Receiver]:
 
 def widget(query: str, formula: str = "a", **more: str) -> dict[str, Any]:
     """Return the definition of a chart of `formula` over the query `a` and `more` queries."""
-    queries = [{"data_source": "metrics", "name": name, "query": text} for name, text in {"a": query, **more}.items()]
-    request = {"response_format": "timeseries", "queries": queries, "formulas": [{"formula": formula}]}
+    queries = [
+        {"data_source": "metrics", "name": name, "query": text}
+        for name, text in {"a": query, **more}.items()
+    ]
+    request = {
+        "response_format": "timeseries",
+        "queries": queries,
+        "formulas": [{"formula": formula}],
+    }
     return {"type": "timeseries", "requests": [request]}
 
 
 def lines(receiver: Receiver, *arguments: str, **more: str) -> dict[str, list[float | None]]:
-    """Return the points of each line of the chart that `widget` defines with these arguments, by label."""
+    """Return the points of each line of the chart that `widget` defines with these arguments, by
+    label."""
     panel = Panel(widget(*arguments, **more))
     return {line["label"]: line["points"] for line in panel.values(receiver, BUCKETS)["lines"]}
 
@@ -86,19 +94,29 @@ def lines(receiver: Receiver, *arguments: str, **more: str) -> dict[str, list[fl
         (f"max:{metrics.REQUEST_DURATION}{{*}}", {"a": [5000, None, 40]}),
         (f"p50:{metrics.REQUEST_DURATION}{{*}}", {"a": [30, None, 40]}),
         (f"p99.9:{metrics.REQUEST_DURATION}{{status:200}}", {"a": [30, None, 40]}),
-        (f"p50:{metrics.REQUEST_DURATION}{{*}} by {{status}}", {"200": [20, None, 40], "500": [5000, None, None]}),
+        (
+            f"p50:{metrics.REQUEST_DURATION}{{*}} by {{status}}",
+            {"200": [20, None, 40], "500": [5000, None, None]},
+        ),
         (f"count(v: v>3000):{metrics.REQUEST_DURATION}{{*}}.as_count()", {"a": [2, None, 0]}),
-        (f"count(v: v<=3000):{metrics.REQUEST_DURATION}{{!status:5*}}.as_count()", {"a": [3, None, 1]}),
+        (
+            f"count(v: v<=3000):{metrics.REQUEST_DURATION}{{!status:5*}}.as_count()",
+            {"a": [3, None, 1]},
+        ),
         (f"sum:{metrics.REQUESTS_SHED}{{*}}.as_count()", {"a": [None, None, None]}),
         (f"p50:{metrics.REPLY_WAIT}{{*}} by {{status}}", {}),
     ],
 )
-def test_a_query_has_a_value_for_each_bucket(receiver: Receiver, query: str, expected: dict[str, list[float | None]]) -> None:
+def test_a_query_has_a_value_for_each_bucket(
+    receiver: Receiver, query: str, expected: dict[str, list[float | None]]
+) -> None:
     found = lines(receiver, query)
 
     assert found.keys() == expected.keys()
     for label, points in expected.items():
-        assert found[label] == [None if point is None else pytest.approx(point, rel=0.01) for point in points]
+        assert found[label] == [
+            None if point is None else pytest.approx(point, rel=0.01) for point in points
+        ]
 
 
 REQUESTS = f"sum:{metrics.REQUESTS}{{*}}.as_count()"
@@ -129,15 +147,22 @@ def test_a_formula_is_evaluated_per_group_and_shares_ungrouped_queries(receiver:
     pixels = f"sum:{metrics.CONVERSION_PIXELS}{{*}} by {{format}}.as_count()"
     decoding = f"sum:{metrics.IMAGE_DECODE_DURATION}{{*}} by {{format}}.as_count()"
 
-    assert lines(receiver, decoding, "a / (b / 1000000)", b=pixels) == {"jpeg": [30, None, None], "png": [None, None, None]}
+    assert lines(receiver, decoding, "a / (b / 1000000)", b=pixels) == {
+        "jpeg": [30, None, None],
+        "png": [None, None, None],
+    }
     by_status = f"sum:{metrics.REQUESTS}{{*}} by {{status}}.as_count()"
     assert lines(receiver, by_status, "a / b", b=REQUESTS)["200"] == [pytest.approx(6 / 9), None, 1]
     with pytest.raises(QueryError, match="grouped by different tags"):
         lines(receiver, by_status, "a / b", b=pixels)
 
 
-@pytest.mark.parametrize(("aggregator", "expected"), [("sum", 13), ("avg", 6.5), ("min", 4), ("max", 9)])
-def test_a_scalar_aggregates_the_points(receiver: Receiver, aggregator: str, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("aggregator", "expected"), [("sum", 13), ("avg", 6.5), ("min", 4), ("max", 9)]
+)
+def test_a_scalar_aggregates_the_points(
+    receiver: Receiver, aggregator: str, expected: float
+) -> None:
     definition = widget(REQUESTS) | {"type": "query_value"}
     [request] = definition["requests"]
     request["response_format"] = "scalar"
@@ -158,7 +183,9 @@ def test_a_scalar_aggregates_the_points(receiver: Receiver, aggregator: str, exp
         ("c", "millisecond", False),
     ],
 )
-def test_a_formula_has_a_unit(receiver: Receiver, formula: str, unit: str, *, is_total: bool) -> None:
+def test_a_formula_has_a_unit(
+    receiver: Receiver, formula: str, unit: str, *, is_total: bool
+) -> None:
     panel = Panel(widget(REQUESTS, formula, b=FAULTS, c=f"avg:{metrics.REQUEST_DURATION}{{*}}"))
     [line] = panel.values(receiver, BUCKETS)["lines"]
 
@@ -186,7 +213,8 @@ def test_an_unsupported_query_is_rejected(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "formula", ["", "a +", "b", "a ** 2", "a if a else a", "'x'", "True", "abs(a)", "a.real", "a > 1", "a[0]"]
+    "formula",
+    ["", "a +", "b", "a ** 2", "a if a else a", "'x'", "True", "abs(a)", "a.real", "a > 1", "a[0]"],
 )
 def test_an_unsupported_formula_is_rejected(receiver: Receiver, formula: str) -> None:
     with pytest.raises(QueryError):
@@ -198,7 +226,10 @@ def test_an_unsupported_formula_is_rejected(receiver: Receiver, formula: str) ->
     [
         ({"type": "heatmap"}, "unsupported widget type heatmap"),
         ({"type": "query_value"}, "unsupported response_format or display_type of a query_value"),
-        ({"requests": [{"response_format": "timeseries", "display_type": "bars"}]}, "display_type of a timeseries"),
+        (
+            {"requests": [{"response_format": "timeseries", "display_type": "bars"}]},
+            "display_type of a timeseries",
+        ),
     ],
 )
 def test_an_unsupported_widget_is_rejected(change: dict[str, object], reason: str) -> None:
@@ -216,13 +247,21 @@ def test_an_unsupported_aggregator_is_rejected() -> None:
 def test_every_widget_of_the_dashboard_has_lines_once_all_metrics_have_values() -> None:
     with Receiver(clock=lambda: START * BUCKET_SECONDS + 1.0) as receiver:
         for metric in CATALOGUE.values():
-            values = {"status": ("200", "503"), "source": ("store", "conversion")}.get("".join(metric.tags), ("x", "y"))
+            values = {"status": ("200", "503"), "source": ("store", "conversion")}.get(
+                "".join(metric.tags), ("x", "y")
+            )
             for value in values:
                 tags = f"|#{metric.tags[0]}:{value}" if metric.tags else ""
-                receiver.take(f"{metric.name}:1500|{'c' if metric.type == 'count' else 'd'}{tags}".encode())
+                receiver.take(
+                    f"{metric.name}:1500|{'c' if metric.type == 'count' else 'd'}{tags}".encode()
+                )
         assert not receiver.errors
 
-        definitions = [widget["definition"] for group in dashboard()["widgets"] for widget in group["definition"]["widgets"]]
+        definitions = [
+            widget["definition"]
+            for group in dashboard()["widgets"]
+            for widget in group["definition"]["widgets"]
+        ]
         drawn = {definition.get("title", ""): Panel(definition) for definition in definitions}
         assert any(panel.is_absent for panel in drawn.values())
         for title, panel in drawn.items():

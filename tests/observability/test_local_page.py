@@ -17,16 +17,20 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from asciist.telemetry import metrics
-from devtools.browser import TOOL
-from observability.datadog import dashboard
-from observability.local.dogstatsd import BUCKET_SECONDS, Receiver
-from observability.local.evaluation import ABSENT
-from observability.local.load import Load
-from observability.local.server import create_app, serve
+from operations.dashboard.dogstatsd import BUCKET_SECONDS, Receiver
+from operations.dashboard.evaluation import ABSENT
+from operations.dashboard.load import Load
+from operations.dashboard.server import create_app, serve
+from operations.observability.datadog import dashboard
+from tools.testing.browser import TOOL
 
 pytestmark = pytest.mark.slow
 
-WIDGETS = [widget["definition"] for group in dashboard()["widgets"] for widget in group["definition"]["widgets"]]
+WIDGETS = [
+    widget["definition"]
+    for group in dashboard()["widgets"]
+    for widget in group["definition"]["widgets"]
+]
 LINES = (
     f"{metrics.REQUESTS}:37|c|#status:200\n{metrics.REQUESTS}:2|c|#status:404\n{metrics.REQUESTS}:1|c|#status:503\n"
     f"{metrics.REQUEST_DURATION}:{':'.join(['10'] * 37)}|d|#status:200\n"
@@ -42,7 +46,9 @@ START = 1_000_000 * BUCKET_SECONDS + 1.0
 def title_of(kind: str, *parts: str) -> str:
     """Return the title of the first widget of this type whose definition contains `parts`."""
     return next(
-        widget["title"] for widget in WIDGETS if widget["type"] == kind and all(part in json.dumps(widget) for part in parts)
+        widget["title"]
+        for widget in WIDGETS
+        if widget["type"] == kind and all(part in json.dumps(widget) for part in parts)
     )
 
 
@@ -63,7 +69,7 @@ def open_page(browser: Browser, url: str, console: list[str], **options: Any) ->
 
 
 class Site:
-    """A dashboard with a clock that only `wait` moves."""
+    """A dashboard whose clock only `wait` advances."""
 
     def __init__(self) -> None:
         self.now = START
@@ -82,19 +88,23 @@ class Site:
             self.receiver.settle(quiet=0.05)
 
     def wait(self, seconds: float = BUCKET_SECONDS) -> None:
-        """Move the clock; charts show a bucket once it is complete."""
+        """Advance the clock; charts show a bucket once it is complete."""
         self.now += seconds
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
-    with site.receiver, serve(create_app(receiver=site.receiver, dashboard=dashboard()), port=0) as site.url:
+    with (
+        site.receiver,
+        serve(create_app(receiver=site.receiver, dashboard=dashboard()), port=0) as site.url,
+    ):
         site.send(LINES)
         assert not site.receiver.errors
         site.wait()
         yield site
-    assert site.console == []  # no script errors, violations of the content security policy, or missing files
+    # no script errors, violations of the content security policy, or missing files
+    assert site.console == []
 
 
 def panel(page: Page, title: str) -> Any:
@@ -103,13 +113,17 @@ def panel(page: Page, title: str) -> Any:
 
 def legend(page: Page, title: str) -> dict[str, str]:
     rows = panel(page, title).locator(".u-legend .u-series").all()[1:]  # the first is the time
-    return {row.locator(".u-label").inner_text(): row.locator(".u-value").inner_text() for row in rows}
+    return {
+        row.locator(".u-label").inner_text(): row.locator(".u-value").inner_text() for row in rows
+    }
 
 
 def test_every_widget_of_the_definition_is_drawn(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
 
-    assert page.locator("h2").all_inner_texts() == [group["definition"]["title"] for group in dashboard()["widgets"]]
+    assert page.locator("h2").all_inner_texts() == [
+        group["definition"]["title"] for group in dashboard()["widgets"]
+    ]
     titles = [widget["title"] for widget in WIDGETS if "title" in widget]
     assert page.locator(".panel h3").all_inner_texts() == titles
     assert page.locator(".notes p").count() == len(WIDGETS) - len(titles)
@@ -138,7 +152,9 @@ def test_the_values_are_those_received(chromium: Browser, site: Site) -> None:
     assert panel(page, GOOD_REQUESTS).locator(".quiet").inner_text() == "✗ below 99.9%"
     assert number(title_of("query_value", metrics.ART_SERVED)) == "25.00%"
     assert legend(page, REQUESTS_BY_STATUS) == {"200": "37", "404": "2", "503": "1"}
-    assert legend(page, title_of("timeseries", f"avg:{metrics.REQUEST_DURATION}", "by {status}")) == {
+    assert legend(
+        page, title_of("timeseries", f"avg:{metrics.REQUEST_DURATION}", "by {status}")
+    ) == {
         "200": "10 ms",
         "404": "5 ms",
         "503": "4 s",
@@ -146,7 +162,9 @@ def test_the_values_are_those_received(chromium: Browser, site: Site) -> None:
     per_megapixel = title_of("timeseries", metrics.CONVERSION_PIXELS, metrics.CONVERSION_DURATION)
     assert list(legend(page, per_megapixel).values()) == ["6 ms"]
     assert legend(page, BYTES_BY_FORMAT) == {"gif": "18 kB", "jpeg": "7.5 MB"}
-    assert re.split(r"\s+", panel(page, title_of("toplist", metrics.IMAGE_BYTES)).locator(".top").inner_text()) == [
+    assert re.split(
+        r"\s+", panel(page, title_of("toplist", metrics.IMAGE_BYTES)).locator(".top").inner_text()
+    ) == [
         "jpeg",
         "30",
         "gif",
@@ -186,7 +204,10 @@ def first_line(page: Page) -> str:
 
 
 def test_without_any_metrics_no_value_is_green(chromium: Browser) -> None:
-    with Receiver() as receiver, serve(create_app(receiver=receiver, dashboard=dashboard()), port=0) as url:
+    with (
+        Receiver() as receiver,
+        serve(create_app(receiver=receiver, dashboard=dashboard()), port=0) as url,
+    ):
         page = open_page(chromium, url, [])
         assert first_line(page) == "No metrics received yet."
         expect_no_data(page)
@@ -200,7 +221,9 @@ def test_old_values_are_not_shown_as_current(chromium: Browser, site: Site) -> N
     expect(good).to_have_attribute("data-state", "good")
 
     site.wait(32)
-    expect(page.locator("#status")).to_have_text("No metrics received for 32 s. The values below are older.")
+    expect(page.locator("#status")).to_have_text(
+        "No metrics received for 32 s. The values below are older."
+    )
     assert first_line(page) == page.locator("#status").inner_text()
     expect_no_data(page)
 
@@ -215,11 +238,15 @@ def test_no_value_is_green_while_requests_fail(chromium: Browser) -> None:
     with (
         site.receiver,
         Load("http://127.0.0.1:1", rate=50) as load,
-        serve(create_app(receiver=site.receiver, dashboard=dashboard(), load=load), port=0) as site.url,
+        serve(
+            create_app(receiver=site.receiver, dashboard=dashboard(), load=load), port=0
+        ) as site.url,
     ):
         site.send(f"{metrics.REQUEST_DURATION}:10|d|#status:200")
         page = site.open(chromium)
-        expect(page.locator("#status")).to_have_text("12 of the last 12 requests failed (Connection refused).")
+        expect(page.locator("#status")).to_have_text(
+            "12 of the last 12 requests failed (Connection refused)."
+        )
         expect(panel(page, GOOD_REQUESTS).locator(".number")).to_have_text("100.00%")
         expect(panel(page, GOOD_REQUESTS).locator(".number")).to_have_attribute("data-state", "")
         expect(page.locator(".panel", has_text="✓")).to_have_count(0)
@@ -233,19 +260,34 @@ def test_a_stopped_server_is_reported(chromium: Browser) -> None:
             site.send(LINES)
             page = site.open(chromium)
             expect(page.locator("#status")).to_have_text("Receiving metrics.")
-        expect(page.locator("#status")).to_have_text("The dashboard's server does not respond. The values below are older.")
+        expect(page.locator("#status")).to_have_text(
+            "The dashboard's server does not respond. The values below are older."
+        )
         expect_no_data(page)
         page.close()
+
+
+def test_a_browser_without_a_valid_language_draws_the_page(chromium: Browser, site: Site) -> None:
+    with chromium.new_context() as context:
+        context.add_init_script(
+            "Object.defineProperty(navigator, 'language',"
+            " { value: 'en-US@posix', configurable: true })"
+        )
+        page = context.new_page()
+        page.on("pageerror", lambda error: site.console.append(str(error)))
+        page.goto(site.url)
+        page.wait_for_selector("body[data-drawn]")
+        assert legend(page, REQUESTS_BY_STATUS)
 
 
 def test_a_hanging_server_is_reported(chromium: Browser, site: Site) -> None:
     page = site.open(chromium)
     page.route("**/data*", lambda _route: None)  # no response
 
-    expect(page.locator("#status")).to_contain_text("does not respond", timeout=10_000)
+    expect(page.locator("#status")).to_contain_text("does not respond", timeout=120_000)
     expect_no_data(page)
     page.unroute_all(behavior="ignoreErrors")
-    expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=10_000)
+    expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=120_000)
     page.close()
 
 
@@ -277,7 +319,10 @@ def test_text_and_lines_have_enough_contrast(chromium: Browser, site: Site, sche
             variable,
         )
         channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
-        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+        linear = [
+            value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+            for value in channels
+        ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     def contrast(one: str, other: str) -> float:
@@ -300,7 +345,9 @@ def test_the_page_fits_a_phone(chromium: Browser, site: Site) -> None:
     page.close()
 
 
-def test_pointing_at_a_chart_shows_the_values_of_that_time_in_all_charts(chromium: Browser, site: Site) -> None:
+def test_pointing_at_a_chart_shows_the_values_of_that_time_in_all_charts(
+    chromium: Browser, site: Site
+) -> None:
     page = site.open(chromium)
     chart = panel(page, REQUESTS_BY_STATUS)
 
@@ -321,7 +368,9 @@ def test_a_chart_can_be_read_with_the_keyboard(chromium: Browser, site: Site) ->
 
     chart.focus()
     page.keyboard.press("End")
-    expect(chart).to_have_attribute("aria-label", re.compile(r"\d\d:\d\d:\d\d 200 37, 404 2, 503 1$"))
+    expect(chart).to_have_attribute(
+        "aria-label", re.compile(r"\d\d:\d\d:\d\d 200 37, 404 2, 503 1$")
+    )
     page.keyboard.press("ArrowLeft")
     expect(chart).to_have_attribute("aria-label", re.compile("200 none, 404 none, 503 none$"))
     moved = re.search(r"\d\d:\d\d:\d\d", chart.get_attribute("aria-label"))
@@ -333,7 +382,13 @@ def test_a_chart_can_be_read_with_the_keyboard(chromium: Browser, site: Site) ->
 
 
 def test_a_chromium_that_does_not_start_is_reported_in_one_sentence() -> None:
-    found = subprocess.run([TOOL], env={**os.environ, "CHROMIUM": "/bin/false"}, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [TOOL],
+        env={**os.environ, "CHROMIUM": "/bin/false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr == "tools/browser: $CHROMIUM is /bin/false, which does not start\n"
@@ -341,9 +396,9 @@ def test_a_chromium_that_does_not_start_is_reported_in_one_sentence() -> None:
 
 @contextmanager
 def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the command. A test that fails before it has ended the command ends it here, and does not wait for it."""
+    """Run the command. If the test has not ended it, it is killed at the end, without waiting."""
     with subprocess.Popen(
-        [sys.executable, "-m", "observability.local", "--port", "0", *arguments],
+        [sys.executable, "-m", "operations.dashboard", "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -361,16 +416,20 @@ def test_the_command_runs_and_stops_the_service(chromium: Browser) -> None:
         addresses = addresses_of(process)
         console: list[str] = []
         page = open_page(chromium, addresses[0], console)
-        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"^\d\d+$"), timeout=30_000)
-        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=30_000)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(
+            re.compile(r"^\d\d+$"), timeout=120_000
+        )
+        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=120_000)
         expect(page.locator("#datagrams")).to_contain_text(" 0 invalid lines")
-        expect(panel(page, REQUESTS_BY_STATUS).locator(".u-label", has_text="200")).to_be_visible(timeout=30_000)
+        expect(panel(page, REQUESTS_BY_STATUS).locator(".u-label", has_text="200")).to_be_visible(
+            timeout=120_000
+        )
         page.close()
         assert console == []
         assert urllib.request.urlopen(f"{addresses[1]}/readyz").status == 200  # noqa: S310
 
         process.send_signal(signal.SIGINT)
-        assert process.wait(40) == 0
+        assert process.wait(300) == 0
         assert process.stderr
         assert process.stderr.read() == ""
     for address in addresses:
@@ -387,15 +446,18 @@ def addresses_of(process: subprocess.Popen[str]) -> list[str]:
 def test_an_outage_is_shown_until_the_service_recovers(chromium: Browser) -> None:
     with command("--rate", "20") as process:
         page = open_page(chromium, addresses_of(process)[0], [])
-        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=30_000)
-        expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"\d"), timeout=30_000)
+        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=120_000)
+        expect(panel(page, REQUESTS).locator(".number")).to_have_text(
+            re.compile(r"\d"), timeout=120_000
+        )
 
         [service] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.killpg(int(service), signal.SIGSTOP)  # gunicorn and its workers
         try:
             expect(page.locator("#status")).to_have_text(
                 re.compile(
-                    r"^No metrics received for \d\d s\. The values below are older\. \d+ of the last \d+ requests failed"
+                    r"^No metrics received for \d\d s\. The values below are older\. \d+ of the"
+                    r" last \d+ requests failed"
                 ),
                 timeout=40_000,
             )
@@ -403,11 +465,11 @@ def test_an_outage_is_shown_until_the_service_recovers(chromium: Browser) -> Non
             expect_no_data(page)
         finally:
             os.killpg(int(service), signal.SIGCONT)
-        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=60_000)
+        expect(page.locator("#status")).to_have_text("Receiving metrics.", timeout=120_000)
         expect(panel(page, REQUESTS).locator(".number")).to_have_text(re.compile(r"\d"))
         page.close()
         process.send_signal(signal.SIGINT)
-        assert process.wait(40) == 0
+        assert process.wait(300) == 0
 
 
 def test_a_failure_to_start_is_reported_in_one_sentence() -> None:
@@ -415,7 +477,11 @@ def test_a_failure_to_start_is_reported_in_one_sentence() -> None:
         port = taken.getsockname()[1]
         for option, value, sentence in (
             ("--port", f"{port}", f"port {port} is taken: choose another with --port"),
-            ("--statsd-port", f"{receiver.port}", f"UDP port {receiver.port} is taken: choose another with --statsd-port"),
+            (
+                "--statsd-port",
+                f"{receiver.port}",
+                f"UDP port {receiver.port} is taken: choose another with --statsd-port",
+            ),
             ("--service", "http://127.0.0.1:1", "no service responds at http://127.0.0.1:1"),
             ("--service", "ftp://127.0.0.1", "no service responds at ftp://127.0.0.1"),
         ):

@@ -37,7 +37,11 @@ def test_reservations_never_exceed_the_total() -> None:
 
 def test_a_reservation_that_times_out_raises_overloaded() -> None:
     capacity = Capacity(1)
-    with capacity.reserve(1, wait_seconds=0), pytest.raises(OverloadedError), capacity.reserve(1, wait_seconds=0.05):
+    with (
+        capacity.reserve(1, wait_seconds=0),
+        pytest.raises(OverloadedError),
+        capacity.reserve(1, wait_seconds=0.05),
+    ):
         pass
     with capacity.reserve(1, wait_seconds=0):
         pass  # the refused reservation holds nothing
@@ -45,7 +49,11 @@ def test_a_reservation_that_times_out_raises_overloaded() -> None:
 
 def test_a_reservation_above_the_total_reserves_the_total() -> None:
     capacity = Capacity(5)
-    with capacity.reserve(50, wait_seconds=0), pytest.raises(OverloadedError), capacity.reserve(1, wait_seconds=0):
+    with (
+        capacity.reserve(50, wait_seconds=0),
+        pytest.raises(OverloadedError),
+        capacity.reserve(1, wait_seconds=0),
+    ):
         pass
 
 

@@ -1,4 +1,4 @@
-"""A link gives access to one thing, to whoever has it and to nobody else."""
+"""A link gives access to one thing, to everyone who has it and to nobody else."""
 
 import re
 import secrets
@@ -42,7 +42,9 @@ def capability_in(path: str) -> str:
         (ConversionOptions(width=9, style="ramp", invert=True), "/style/ramp.invert/width/9"),
     ],
 )
-def test_a_name_of_art_leads_to_its_image(links: Links, options: ConversionOptions, end: str) -> None:
+def test_a_name_of_art_leads_to_its_image(
+    links: Links, options: ConversionOptions, end: str
+) -> None:
     path = links.art_path(DIGEST, options)
 
     assert path == f"/{name_in(path)}{end}"
@@ -50,8 +52,12 @@ def test_a_name_of_art_leads_to_its_image(links: Links, options: ConversionOptio
     assert links.art_path(DIGEST, options) == path
 
 
-@pytest.mark.parametrize("other", [ConversionOptions(width=1000), ConversionOptions(width=80, style="ramp")])
-def test_a_name_gives_access_to_no_other_art_of_the_image(links: Links, other: ConversionOptions) -> None:
+@pytest.mark.parametrize(
+    "other", [ConversionOptions(width=1000), ConversionOptions(width=80, style="ramp")]
+)
+def test_a_name_gives_access_to_no_other_art_of_the_image(
+    links: Links, other: ConversionOptions
+) -> None:
     name = name_in(links.art_path(DIGEST, OPTIONS))
 
     with pytest.raises(ArtifactNotFoundError):
@@ -59,7 +65,9 @@ def test_a_name_gives_access_to_no_other_art_of_the_image(links: Links, other: C
     assert name_in(links.art_path(DIGEST, other)) != name
 
 
-def test_a_name_does_not_contain_the_digest_and_cannot_be_made_without_the_key(links: Links) -> None:
+def test_a_name_does_not_contain_the_digest_and_cannot_be_made_without_the_key(
+    links: Links,
+) -> None:
     name = name_in(links.art_path(DIGEST, OPTIONS))
 
     assert DIGEST not in name
@@ -86,7 +94,10 @@ def test_a_capability_leads_to_its_image_until_it_expires(links: Links, clock: C
 
 
 def test_names_of_art_and_capabilities_do_not_pass_for_each_other(links: Links) -> None:
-    capability, name = capability_in(links.image_path(DIGEST)), name_in(links.art_path(DIGEST, OPTIONS))
+    capability, name = (
+        capability_in(links.image_path(DIGEST)),
+        name_in(links.art_path(DIGEST, OPTIONS)),
+    )
 
     for text in (name, name + "AAAAAAAA", "", "é" * 72, "=" * 72):
         with pytest.raises(ArtifactNotFoundError):
@@ -95,9 +106,16 @@ def test_names_of_art_and_capabilities_do_not_pass_for_each_other(links: Links) 
         links.digest_of_art(capability[:64], OPTIONS)
 
 
-def test_links_outlive_a_change_of_the_key_for_as_long_as_the_old_one_is_kept(clock: Clock, links: Links) -> None:
-    name, capability = name_in(links.art_path(DIGEST, OPTIONS)), capability_in(links.image_path(DIGEST))
-    rotated, afterwards = (Links(keys, valid_seconds=60, clock=clock) for keys in ([NEW, OLD], [NEW]))
+def test_links_outlive_a_change_of_the_key_for_as_long_as_the_old_one_is_kept(
+    clock: Clock, links: Links
+) -> None:
+    name, capability = (
+        name_in(links.art_path(DIGEST, OPTIONS)),
+        capability_in(links.image_path(DIGEST)),
+    )
+    rotated, afterwards = (
+        Links(keys, valid_seconds=60, clock=clock) for keys in ([NEW, OLD], [NEW])
+    )
 
     assert rotated.digest_of_art(name, OPTIONS) == rotated.digest_of_image(capability) == DIGEST
     assert rotated.art_path(DIGEST, OPTIONS) == afterwards.art_path(DIGEST, OPTIONS)
@@ -109,10 +127,15 @@ def test_links_outlive_a_change_of_the_key_for_as_long_as_the_old_one_is_kept(cl
 
 def test_the_name_of_an_image_in_logs_depends_on_the_key(links: Links) -> None:
     assert links.image_id(DIGEST) == links.image_id(DIGEST)
-    assert links.image_id(DIGEST) not in (DIGEST[:16], Links([NEW], valid_seconds=60).image_id(DIGEST))
+    assert links.image_id(DIGEST) not in (
+        DIGEST[:16],
+        Links([NEW], valid_seconds=60).image_id(DIGEST),
+    )
 
 
-def test_the_codes_of_a_path_are_the_same_each_time_and_cannot_be_made_without_the_key(links: Links) -> None:
+def test_the_codes_of_a_path_are_the_same_each_time_and_cannot_be_made_without_the_key(
+    links: Links,
+) -> None:
     path, other = (links.art_path(DIGEST, ConversionOptions(width=width)) for width in (80, 81))
     first, second = islice(links.codes(path), 2)
 
@@ -137,7 +160,9 @@ def test_a_code_may_be_written_as_it_was_heard(written: str, code: str | None) -
     assert code_as_read(written) == code
 
 
-@pytest.mark.parametrize("options", [OPTIONS, ConversionOptions(width=9, style="ramp", invert=True)])
+@pytest.mark.parametrize(
+    "options", [OPTIONS, ConversionOptions(width=9, style="ramp", invert=True)]
+)
 def test_a_path_has_the_parts_of_its_link(links: Links, options: ConversionOptions) -> None:
     name, variant, width = parts_of(links.art_path(DIGEST, options))
 

@@ -1,4 +1,5 @@
-"""Two deployments between which artifacts are moved: reading through to the peer store, deleting in both, read-only mode."""
+"""Two deployments that exchange artifacts: reading through to the peer store, deleting in both,
+read-only mode."""
 
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def peer() -> FlakyStore:
 @pytest.fixture
 def tiers(peer: FlakyStore) -> Iterator[Tiers]:
     """Tiers with an empty store, and a peer."""
-    tiers = Tiers(peer=peer, timeout_seconds=2, call=ThreadedCalls(8))
+    tiers = Tiers(peer=peer, timeout_seconds=20, call=ThreadedCalls(8))
     tiers.start()
     yield tiers
     tiers.stop()
@@ -44,10 +45,10 @@ def reads(tiers: Tiers, outcome: str) -> int:
 
 
 def test_art_of_the_peer_is_served_and_copied(tiers: Tiers, peer: FlakyStore) -> None:
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
 
     peer.failing = lambda _call, _key: True
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
     assert tiers.store.get(KEY) == StoredArt(ART).to_json()
 
 
@@ -83,7 +84,9 @@ def test_an_object_that_neither_store_has_is_not_found(tiers: Tiers) -> None:
         tiers.requester.convert_stored_image("0" * 64, OPTIONS)
 
 
-def test_a_peer_that_fails_makes_the_service_unavailable_and_hides_nothing(tiers: Tiers, peer: FlakyStore) -> None:
+def test_a_peer_that_fails_makes_the_service_unavailable_and_hides_nothing(
+    tiers: Tiers, peer: FlakyStore
+) -> None:
     peer.failing = lambda call, _key: call == "get"
 
     with pytest.raises(UnavailableError):
@@ -92,7 +95,10 @@ def test_a_peer_that_fails_makes_the_service_unavailable_and_hides_nothing(tiers
         tiers.requester.convert_stored_image(DIGEST, OPTIONS)
 
 
-def test_a_peer_that_does_not_answer_makes_the_service_unavailable_before_the_deadline(tiers: Tiers, peer: FlakyStore) -> None:
+def test_a_peer_that_does_not_answer_makes_the_service_unavailable_before_the_deadline(
+    tiers: Tiers, peer: FlakyStore
+) -> None:
+    tiers.requester._timeout_seconds = 2
     peer.failing = lambda _call, _key: bool(time.sleep(1.5))
 
     with pytest.raises(UnavailableError, match="did not answer in time"):
@@ -103,7 +109,7 @@ def test_a_peer_that_does_not_answer_makes_the_service_unavailable_before_the_de
 def test_art_of_the_peer_is_served_even_if_it_cannot_be_copied(tiers: Tiers, call: str) -> None:
     tiers.store.failing = lambda failing, _key: failing in (call, "create")
 
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
 
 
 def test_a_damaged_image_of_the_peer_is_not_copied(tiers: Tiers, peer: FlakyStore) -> None:
@@ -116,7 +122,9 @@ def test_a_damaged_image_of_the_peer_is_not_copied(tiers: Tiers, peer: FlakyStor
 
 
 @pytest.mark.parametrize("failure", [False, True])
-def test_a_copy_whose_source_is_gone_or_cannot_be_checked_is_undone(failure: bool, peer: FlakyStore) -> None:
+def test_a_copy_whose_source_is_gone_or_cannot_be_checked_is_undone(
+    failure: bool, peer: FlakyStore
+) -> None:
     peer.delete(IMAGE)
     peer.failing = lambda call, _key: failure and call == "exists"
     own = FlakyStore()
@@ -145,7 +153,9 @@ def test_a_deletion_deletes_in_both_stores(tiers: Tiers, peer: FlakyStore) -> No
     assert not peer.exists(IMAGE)
 
 
-def test_a_deletion_that_the_peer_refuses_fails_and_succeeds_later(tiers: Tiers, peer: FlakyStore) -> None:
+def test_a_deletion_that_the_peer_refuses_fails_and_succeeds_later(
+    tiers: Tiers, peer: FlakyStore
+) -> None:
     peer.failing = lambda call, _key: call == "delete_folder"
     with pytest.raises(UnavailableError):
         tiers.requester.delete(DIGEST)
@@ -163,16 +173,23 @@ def test_the_outcomes_of_reading_through_are_counted(tiers: Tiers, peer: FlakySt
     with pytest.raises(UnavailableError):
         tiers.requester.stored_art(DIGEST, ConversionOptions(width=99))
 
-    assert [reads(tiers, outcome) for outcome in ("copied", "missing", "failed", "served")] == [1, 1, 1, 0]
+    assert [reads(tiers, outcome) for outcome in ("copied", "missing", "failed", "served")] == [
+        1,
+        1,
+        1,
+        0,
+    ]
 
 
-def test_read_only_serves_what_is_stored_here_or_there_and_writes_nothing(tiers: Tiers, peer: FlakyStore) -> None:
+def test_read_only_serves_what_is_stored_here_or_there_and_writes_nothing(
+    tiers: Tiers, peer: FlakyStore
+) -> None:
     tiers.requester.convert(CAT, ConversionOptions(width=30))
     tiers.is_read_only = True
     tiers.store.calls.clear()
 
     assert tiers.requester.convert(CAT, ConversionOptions(width=30)).source is ArtSource.STORE
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
     for refused in (
         lambda: tiers.requester.convert(CAT, ConversionOptions(width=31)),
         lambda: tiers.requester.convert_stored_image(DIGEST, ConversionOptions(width=31)),
@@ -187,7 +204,7 @@ def test_read_only_serves_what_is_stored_here_or_there_and_writes_nothing(tiers:
 
 
 class Marker:
-    """A marker of the read-only mode that can fail to be read."""
+    """A marker of the read-only mode whose reads can fail."""
 
     def __init__(self) -> None:
         self.exists = False
@@ -215,7 +232,9 @@ def test_the_switch_follows_its_marker(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.messages == ["read-only mode is on", "read-only mode is off"]
 
 
-def test_a_process_that_cannot_read_the_marker_writes_no_longer_than_its_last_answer_is_valid() -> None:
+def test_a_process_that_cannot_read_the_marker_writes_no_longer_than_its_last_answer_is_valid() -> (
+    None
+):
     marker, clock = Marker(), Clock()
     switch = ReadOnlySwitch(marker, clock)
     switch.look()

@@ -1,4 +1,5 @@
-"""Requester and Responder together: duplicate, late, lost and malformed messages, and failing dependencies."""
+"""Requester and Responder together: duplicate, late, lost and malformed messages, and failing
+dependencies."""
 
 import threading
 import time
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from asciist.adapters.embedded import EmbeddedQueue
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import (
     ArtifactNotFoundError,
     DeadlineExceededError,
@@ -20,9 +21,10 @@ from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.requester import ArtSource, Requester
 from asciist.telemetry import metrics
-from devtools.images import encoded, gradient
 from tests.protocol.tiers import ART, CAT, KEY, OPTIONS, Tiers, delivery
 from tests.waiting import wait_until
+from tools.testing.drawing import convert
+from tools.testing.images import encoded, gradient
 
 SHORT_TIMEOUT = pytest.mark.parametrize("tiers", [{"timeout_seconds": 0.3}], indirect=True)
 
@@ -32,7 +34,7 @@ def test_a_request_is_answered_with_its_art(tiers: Tiers) -> None:
 
     served = tiers.requester.convert(CAT, OPTIONS)
 
-    assert (served.art, served.source) == (ART, ArtSource.CONVERSION)
+    assert (served.art.text, served.source) == (ART, ArtSource.CONVERSION)
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
     assert tiers.store.get(image_key(digest_of(CAT))) == CAT
 
@@ -44,7 +46,7 @@ def test_stored_art_is_served_without_a_message(tiers: Tiers) -> None:
 
     served = tiers.requester.convert(CAT, OPTIONS)
 
-    assert (served.art, served.source) == (ART, ArtSource.STORE)
+    assert (served.art.text, served.source) == (ART, ArtSource.STORE)
     assert tiers.conversions() == 1
 
 
@@ -54,10 +56,12 @@ def test_a_stored_image_is_not_written_again_for_another_width(tiers: Tiers) -> 
     served = tiers.requester.convert(CAT, ConversionOptions(width=40))
 
     assert served.source is ArtSource.CONVERSION
-    assert len(served.art.split("\n")[0]) == 40
+    assert len(served.art.text.split("\n")[0]) == 40
 
 
-def test_a_short_link_is_stored_once_under_the_first_code_that_stands_for_no_other_art(tiers: Tiers) -> None:
+def test_a_short_link_is_stored_once_under_the_first_code_that_stands_for_no_other_art(
+    tiers: Tiers,
+) -> None:
     codes = ["aaaa-aaaa-aaaa", "bbbb-bbbb-bbbb"]
 
     assert tiers.requester.store_link(codes, "/one") == codes[0]
@@ -90,7 +94,10 @@ def test_a_stored_image_is_converted_again_without_an_upload(tiers: Tiers) -> No
     image, key = image_key(digest_of(CAT)), art_key(digest_of(CAT), options)
 
     served = tiers.requester.convert_stored_image(digest_of(CAT), options)
-    assert (served.art, served.source) == (convert(CAT, options, Limits()), ArtSource.CONVERSION)
+    assert (served.art.text, served.source) == (
+        convert(CAT, options, Limits()),
+        ArtSource.CONVERSION,
+    )
     assert tiers.store.calls == [("get", key), ("exists", image), ("get", image), ("put", key)]
 
     tiers.store.calls.clear()
@@ -106,27 +113,28 @@ def test_converting_an_image_that_is_not_stored_fails_without_a_message(tiers: T
 
 
 def test_an_upload_that_joins_a_failing_request_without_an_image_is_served(tiers: Tiers) -> None:
-    """The leader of the single flight gives the digest of an image that is not stored; the follower uploads the image."""
+    """The leader of the single flight gives the digest of an image that is not stored; the follower
+    uploads the image."""
     is_looking_up, may_continue = threading.Event(), threading.Event()
 
     def hold(call: str, _key: str) -> bool:
         if call == "exists":
             is_looking_up.set()
-            may_continue.wait(5)
+            may_continue.wait(60)
         return False
 
     tiers.store.failing = hold
     tiers.start()
     with ThreadPoolExecutor(2) as pool:
         leader = pool.submit(tiers.requester.convert_stored_image, digest_of(CAT), OPTIONS)
-        assert is_looking_up.wait(5)
+        assert is_looking_up.wait(60)
         follower = pool.submit(tiers.requester.convert, CAT, OPTIONS)
         time.sleep(0.1)  # for the follower to join the request in flight
         may_continue.set()
 
         with pytest.raises(ArtifactNotFoundError):
             leader.result()
-        assert follower.result().art == ART
+        assert follower.result().art.text == ART
 
 
 def test_art_over_the_size_limit_is_refused_for_a_stored_image_too(tiers: Tiers) -> None:
@@ -135,7 +143,9 @@ def test_art_over_the_size_limit_is_refused_for_a_stored_image_too(tiers: Tiers)
     tiers.requester.convert(tall, ConversionOptions(width=8))
 
     with pytest.raises(ImageRejectedError, match="choose a smaller width"):
-        tiers.requester.convert_stored_image(digest_of(tall), ConversionOptions(width=1000, color="html"))
+        tiers.requester.convert_stored_image(
+            digest_of(tall), ConversionOptions(width=1000, color="html")
+        )
 
 
 def test_an_image_that_cannot_be_converted_costs_no_store_call(tiers: Tiers) -> None:
@@ -149,16 +159,18 @@ def test_art_of_another_engine_version_is_converted_again(tiers: Tiers) -> None:
     tiers.start()
     tiers.store.put(KEY, b'{"engine":0,"art":"old"}')
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b"\xff\xfe", b'{"engine":1}', b'{"engine":1,"art":5}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b"\xff\xfe", b'{"engine":1}', b'{"engine":1,"art":5}']
+)
 def test_a_damaged_artifact_counts_as_absent(tiers: Tiers, damage: bytes) -> None:
     tiers.start()
     tiers.store.put(KEY, damage)
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
 
 
 def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers: Tiers) -> None:
@@ -186,7 +198,7 @@ def test_a_reply_that_arrives_before_the_wait_is_not_lost(tiers: Tiers) -> None:
         timeout_seconds=5,
     )
 
-    assert requester.convert(CAT, OPTIONS).art == ART
+    assert requester.convert(CAT, OPTIONS).art.text == ART
 
 
 @SHORT_TIMEOUT
@@ -196,12 +208,14 @@ def test_a_reply_after_the_deadline_is_orphaned_and_the_request_times_out(tiers:
     (delivery,) = tiers.queue.receive(max_messages=1, wait_seconds=1)
     request = ConversionRequest.from_json(delivery.body)
 
-    tiers.replies.send(request.reply_to, ConversionReply(correlation_id=request.correlation_id, art=ART))
+    tiers.replies.send(
+        request.reply_to, ConversionReply(correlation_id=request.correlation_id, art=ART)
+    )
 
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
 
 
-@SHORT_TIMEOUT
+@pytest.mark.parametrize("tiers", [{"timeout_seconds": 20, "overdue_seconds": 0.3}], indirect=True)
 def test_after_a_lost_reply_the_art_is_found_in_the_store(tiers: Tiers) -> None:
     class LostReplies:
         def send(self, reply_to: str, reply: ConversionReply) -> None:
@@ -210,7 +224,7 @@ def test_after_a_lost_reply_the_art_is_found_in_the_store(tiers: Tiers) -> None:
     tiers.responder = tiers.responder_with(replies=LostReplies())
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
 
 
 def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> None:
@@ -221,12 +235,13 @@ def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> No
     tiers.responder = tiers.responder_with(replies=NarrowReplies())
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
 
 
 def test_a_damaged_image_is_rejected_by_a_reply_without_redelivery(tiers: Tiers) -> None:
     tiers.start()
-    damaged = encoded(gradient(300, 200), "JPEG")[:-800]  # the header is intact, so only the worker finds the damage
+    # the header is intact, so only the worker finds the damage
+    damaged = encoded(gradient(300, 200), "JPEG")[:-800]
 
     with pytest.raises(ImageRejectedError, match="the image is damaged and cannot be decoded"):
         tiers.requester.convert(damaged, OPTIONS)
@@ -238,7 +253,8 @@ def test_a_damaged_image_is_rejected_by_a_reply_without_redelivery(tiers: Tiers)
 
 def test_an_image_that_the_store_returns_damaged_is_not_converted(tiers: Tiers) -> None:
     tiers.responder = tiers.responder_with(backoff=lambda _receive_count: 0.01)
-    tiers.store.put(image_key(digest_of(CAT)), encoded(gradient(30, 20), "JPEG"))  # intact, but another image
+    # intact, but another image
+    tiers.store.put(image_key(digest_of(CAT)), encoded(gradient(30, 20), "JPEG"))
     tiers.queue.send(body := tiers.request().to_json())
     tiers.start()
 
@@ -251,10 +267,11 @@ def test_an_image_that_was_damaged_on_its_way_is_read_again(tiers: Tiers) -> Non
     image = image_key(digest_of(CAT))
     intact = tiers.store.get
     damaged = iter([CAT[:-1]])
-    tiers.store.get = lambda key: next(damaged, CAT) if key == image else intact(key)  # type: ignore[method-assign]  # injects a fault
+    # Injects a fault.
+    tiers.store.get = lambda key: next(damaged, CAT) if key == image else intact(key)  # type: ignore[method-assign]
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 1
 
 
@@ -264,7 +281,7 @@ def test_a_transient_fault_is_retried_within_the_deadline(tiers: Tiers) -> None:
     tiers.store.failing = lambda call, key: (call, key) == ("get", image) and next(faults, False)
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 2
 
 
@@ -291,7 +308,7 @@ def test_the_worker_survives_a_malformed_message(tiers: Tiers) -> None:
     tiers.queue.send("{malformed")
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
 
 
 def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> None:
@@ -306,7 +323,9 @@ def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> Non
         tiers.store.get(KEY)
 
 
-def test_a_reply_to_a_stopped_process_is_counted_as_orphaned_and_the_art_is_stored(tiers: Tiers) -> None:
+def test_a_reply_to_a_stopped_process_is_counted_as_orphaned_and_the_art_is_stored(
+    tiers: Tiers,
+) -> None:
     tiers.responder.process(delivery(tiers.request(reply_to="embedded:gone").to_json()))
 
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
@@ -320,7 +339,7 @@ def test_identical_concurrent_requests_cost_one_conversion(tiers: Tiers) -> None
     def request_art(_number: int) -> tuple[str, ArtSource]:
         start.wait()
         served = tiers.requester.convert(CAT, OPTIONS)
-        return served.art, served.source
+        return served.art.text, served.source
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(request_art, range(32)))
@@ -336,11 +355,12 @@ def test_a_request_that_joined_an_identical_one_keeps_its_own_deadline(tiers: Ti
     with ThreadPoolExecutor(2) as pool:
         leader = pool.submit(tiers.requester.convert, CAT, OPTIONS)
         time.sleep(0.2)
+        tiers.extend_timeout()
         follower = pool.submit(tiers.requester.convert, CAT, OPTIONS)
         with pytest.raises(DeadlineExceededError):
             leader.result()
         tiers.start()
-        assert follower.result().art == ART
+        assert follower.result().art.text == ART
 
 
 def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
@@ -350,7 +370,7 @@ def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
         tiers.requester.convert(CAT, OPTIONS)
 
     tiers.store.failing = lambda _call, _key: False
-    assert tiers.requester.convert(CAT, OPTIONS).art == ART
+    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
 
 
 @pytest.mark.parametrize(

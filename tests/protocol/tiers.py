@@ -7,7 +7,7 @@ from pathlib import Path
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import art_key, digest_of, image_key
@@ -16,20 +16,30 @@ from asciist.protocol.ports import ArtifactStore, BoundedCall, Delivery, ReplySe
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder, redelivery_backoff
 from asciist.telemetry import metrics
+from tools.testing.drawing import convert
 
-CAT = (Path(__file__).parents[2] / "examples" / "cat.jpg").read_bytes()
+CAT = (Path(__file__).parents[2] / "docs" / "examples" / "cat.jpg").read_bytes()
 OPTIONS = ConversionOptions(width=20)
 ART = convert(CAT, OPTIONS, Limits())
 KEY = art_key(digest_of(CAT), OPTIONS)
 
 
-def delivery(body: str, *, receive_count: int = 1, age_seconds: float | None = None, sent_at: float | None = None) -> Delivery:
-    """Return a delivery that no queue has made."""
-    return Delivery(body=body, receipt="", receive_count=receive_count, age_seconds=age_seconds, sent_at=sent_at)
+def delivery(
+    body: str,
+    *,
+    receive_count: int = 1,
+    age_seconds: float | None = None,
+    sent_at: float | None = None,
+) -> Delivery:
+    """Return a delivery without a queue."""
+    return Delivery(
+        body=body, receipt="", receive_count=receive_count, age_seconds=age_seconds, sent_at=sent_at
+    )
 
 
 class FlakyStore:
-    """An in-memory store that records every call and raises UnavailableError for those that `failing` selects."""
+    """An in-memory store that records every call and raises UnavailableError for calls selected by
+    `failing`."""
 
     def __init__(self) -> None:
         self._store = ObjectStore.in_memory()
@@ -68,10 +78,13 @@ class FlakyStore:
 class Tiers:
     """Both tiers in one process, with embedded dependencies."""
 
+    # A test of a reply that is overdue sets a short `overdue_seconds`, and a timeout that leaves
+    # time for the reply on a busy machine.
     def __init__(
         self,
         *,
         timeout_seconds: float = 5,
+        overdue_seconds: float | None = None,
         visibility_seconds: float = 30,
         call: BoundedCall = call_directly,
         peer: ArtifactStore | None = None,
@@ -92,6 +105,8 @@ class Tiers:
             peer=peer,
             is_read_only=lambda: self.is_read_only,
         )
+        if overdue_seconds is not None:
+            self.requester._hedging._max_overdue_seconds = overdue_seconds
         self.responder = self.responder_with()
 
     def responder_with(
@@ -101,7 +116,7 @@ class Tiers:
         backoff: Callable[[int], float] = redelivery_backoff,
         clock: Callable[[], float] = time.time,
     ) -> Responder:
-        """Return a Responder with the same dependencies, except those given."""
+        """Return a Responder with the same dependencies, except for the given ones."""
         return Responder(
             store=self.store,
             queue=self.queue,
@@ -112,6 +127,10 @@ class Tiers:
             clock=clock,
         )
 
+    def extend_timeout(self) -> None:
+        """Give requests that begin from now on as much time as a busy machine may need."""
+        self.requester._timeout_seconds = 60
+
     def start(self, threads: int = 1) -> None:
         self.responder.start(threads, wait_seconds=0.1)
 
@@ -121,13 +140,13 @@ class Tiers:
         self.responder.stop(30)
 
     def request(self, **changes: object) -> ConversionRequest:
-        """Store the image and return a request for it, as the Requester writes it."""
+        """Store the image and return a request for it, like the Requester's."""
         self.store.create(image_key(digest_of(CAT)), CAT)
         fields = {
             "correlation_id": "test",
             "digest": digest_of(CAT),
             "options": OPTIONS,
-            "deadline": time.time() + 5,
+            "deadline": time.time() + 60,
             "reply_to": self.replies.address,
         }
         return ConversionRequest(**(fields | changes))  # type: ignore[arg-type]

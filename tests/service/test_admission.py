@@ -1,4 +1,5 @@
-"""Requests beyond the capacity of a web process are refused on arrival, and counted; all others are served."""
+"""Requests beyond the capacity of a web process are refused on arrival, and counted; all others are
+served."""
 
 import logging
 import os
@@ -16,12 +17,12 @@ from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.errors import OverloadedError, sentences
 from asciist.settings import Settings
 from asciist.telemetry import metrics
-from devtools.images import encoded, gradient
-from devtools.load import FreshUpload, json_request
 from service.admission import Admission
 from tests.clock import Clock
 from tests.serving import Server
 from tests.waiting import wait_until
+from tools.testing.images import encoded, gradient
+from tools.testing.load import FreshUpload, json_request
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def admission(recorded: EmbeddedMetrics, clock: Clock) -> Admission:
 
 @contextmanager
 def in_progress(admission: Admission, count: int) -> Iterator[ExitStack]:
-    """Have `count` requests in progress for a `with` block."""
+    """Hold `count` requests in progress for a `with` block."""
     with ExitStack() as requests:
         for _ in range(count):
             requests.enter_context(admission.admit())
@@ -49,7 +50,8 @@ def in_progress(admission: Admission, count: int) -> Iterator[ExitStack]:
 
 
 def complete(admission: Admission, clock: Clock, *, seconds: float, times: int) -> None:
-    """End a request and admit another, `times` in a row or until no more are admitted, with `seconds` between them."""
+    """End a request and admit another, `times` in a row or until none is admitted, with `seconds`
+    between them."""
     with suppress(OverloadedError):
         for _ in range(times):
             with admission.admit():
@@ -57,7 +59,9 @@ def complete(admission: Admission, clock: Clock, *, seconds: float, times: int) 
 
 
 class TestAdmission:
-    def test_as_many_requests_as_the_setting_says_are_in_progress_at_a_time(self, admission: Admission) -> None:
+    def test_as_many_requests_as_the_setting_says_are_in_progress_at_a_time(
+        self, admission: Admission
+    ) -> None:
         with in_progress(admission, 20) as requests:
             assert admission.is_full
             with pytest.raises(OverloadedError), admission.admit():
@@ -73,7 +77,9 @@ class TestAdmission:
                 raise ValueError("broken")
         assert not admission.is_full
 
-    def test_requests_are_refused_if_those_in_progress_take_half_the_timeout(self, admission: Admission, clock: Clock) -> None:
+    def test_requests_are_refused_if_those_in_progress_take_half_the_timeout(
+        self, admission: Admission, clock: Clock
+    ) -> None:
         with in_progress(admission, 16):
             complete(admission, clock, seconds=0.2, times=100)
             assert not admission.is_full  # 17 requests take 3.4 seconds
@@ -96,7 +102,9 @@ class TestAdmission:
         assert not admission.refuses(0.99)
         assert admission.refuses(1.01)
 
-    def test_a_promised_place_is_kept_for_a_moment(self, admission: Admission, clock: Clock) -> None:
+    def test_a_promised_place_is_kept_for_a_moment(
+        self, admission: Admission, clock: Clock
+    ) -> None:
         with in_progress(admission, 19):
             admission.promise_place()
             assert admission.is_full
@@ -133,7 +141,9 @@ class TestAdmission:
         warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert [record.refused for record in warnings] == [1, 4, 2]  # type: ignore[attr-defined]
 
-    def test_the_number_of_requests_in_flight_is_recorded(self, admission: Admission, recorded: EmbeddedMetrics) -> None:
+    def test_the_number_of_requests_in_flight_is_recorded(
+        self, admission: Admission, recorded: EmbeddedMetrics
+    ) -> None:
         with in_progress(admission, 3):
             assert recorded.total(f"{metrics.REQUESTS_IN_FLIGHT} (values)") == 3
 
@@ -152,7 +162,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def exchange(server: Server, *pieces: bytes) -> tuple[bytes, bytes]:
-    """Send bytes on a new connection; return the head and the body of the answer once the server has closed the connection."""
+    """Send bytes on a new connection; return the head and the body of the answer once the server
+    has closed the connection."""
     with server.connect() as connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -163,16 +174,17 @@ def exchange(server: Server, *pieces: bytes) -> tuple[bytes, bytes]:
 
 @contextmanager
 def full(server: Server) -> Iterator[list[socket.socket]]:
-    """Stop the converter and occupy all places of the only web process; let the converter go on at the end of the block."""
+    """Stop the converter and occupy all slots of the only web process; resume the converter at the
+    end of the block."""
     image = encoded(gradient(), "JPEG")
     source = FreshUpload(image)
-    converters = server.converters()
-    for converter in converters:
-        os.kill(converter, signal.SIGSTOP)
     connections: list[socket.socket] = []
 
     def is_full() -> bool:
-        for answered in select.select(connections, [], [], 0)[0]:  # refused, because an earlier probe had the place
+        # A converter that has ended, for example for lack of memory, has been replaced.
+        signal_converters(server, signal.SIGSTOP)
+        # refused, because an earlier probe had the place
+        for answered in select.select(connections, [], [], 0)[0]:
             connections.remove(answered)
             answered.close()
         while len(connections) < 2:
@@ -185,11 +197,16 @@ def full(server: Server) -> Iterator[list[socket.socket]]:
         wait_until(is_full)
         yield connections
     finally:
-        for converter in converters:
-            os.kill(converter, signal.SIGCONT)
+        signal_converters(server, signal.SIGCONT)
         for connection in connections:
             connection.close()
         wait_until(lambda: server.request("PUT", "/?width=20", image)[0] == 200)
+
+
+def signal_converters(server: Server, signal_number: signal.Signals) -> None:
+    for converter in server.converters():
+        with suppress(ProcessLookupError):
+            os.kill(converter, signal_number)
 
 
 def upload_head(length: int, **headers: str) -> bytes:
@@ -214,7 +231,9 @@ class TestAFullServer:
         assert body.decode() == sentences.BUSY + "\n"
         assert f"\r\nContent-Length: {len(body)}".encode() in head
 
-    def test_lets_a_client_that_sends_its_whole_body_first_read_the_refusal(self, server: Server) -> None:
+    def test_lets_a_client_that_sends_its_whole_body_first_read_the_refusal(
+        self, server: Server
+    ) -> None:
         with full(server):
             for size in (20, 100_000, 3_000_000):
                 head, body = exchange(server, upload_head(size), bytes(size))
@@ -245,21 +264,26 @@ class TestAFullServer:
                 assert server.request("GET", path)[0] == 200
 
     def test_takes_no_part_of_a_body_for_a_request(self, server: Server) -> None:
-        """The body of a request that is not read must not be refused as a request of its own."""
+        """The unread body of a request must not be parsed as another request."""
         size = 14_000_000  # more than is read before the application runs
         body = (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" * (size // 40))[:size]
         with full(server), server.connect() as connection:
-            connection.sendall(f"DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+            connection.sendall(
+                f"DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+            )
             answer = connection.recv(65_536)
-            connection.sendall(body + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(
+                body + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            )
             answer += b"".join(iter(lambda: connection.recv(65_536), b""))
 
         assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"405", b"200"]
 
-    def test_answers_those_it_had_admitted_and_then_all_others(self, server: Server, cat: bytes) -> None:
+    def test_answers_those_it_had_admitted_and_then_all_others(
+        self, server: Server, cat: bytes
+    ) -> None:
         with full(server) as admitted:
-            for converter in server.converters():
-                os.kill(converter, signal.SIGCONT)
+            signal_converters(server, signal.SIGCONT)
             for connection in admitted:
                 assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
             assert server.request("PUT", "/?width=31", cat)[0] == 200
@@ -269,7 +293,9 @@ class TestAFullServer:
             heads = list(pool.map(lambda _: exchange(server, upload_head(20))[0], range(5)))
         assert all(head.startswith(b"HTTP/1.1 503") for head in heads)
 
-        assert re.search(rb'"message": "requests refused: the service is busy".*"refused": [1-9]', server.log)
+        assert re.search(
+            rb'"message": "requests refused: the service is busy".*"refused": [1-9]', server.log
+        )
         server.stop()
         assert re.search(rb'"asciist.requests.shed":\[[1-9]', server.log)
         assert re.search(rb'"status":"503".*"asciist.requests":\[[1-9]', server.log)

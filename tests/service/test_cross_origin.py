@@ -1,4 +1,4 @@
-"""Programs of other sites, in a browser: the headers of CORS, and Chromium itself."""
+"""Programs of other sites in a browser: CORS headers, and Chromium itself."""
 
 import threading
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Response
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
 from asciist.settings import Settings
 from asciist.wiring import WebProcess
 from service import create_app
 from tests.links import image_path
+from tools.testing.drawing import convert
 
 SITE = "https://art.example.org"
 ORIGIN = {"Origin": SITE}
@@ -36,15 +37,25 @@ def client_with(origins: str, embedded: WebProcess) -> FlaskClient:
 
 
 def cors_headers(response: TestResponse) -> dict[str, str]:
-    return {name: value for name, value in response.headers.items() if name.startswith("Access-Control-")}
+    return {
+        name: value
+        for name, value in response.headers.items()
+        if name.startswith("Access-Control-")
+    }
 
 
-def preflight(client: FlaskClient, method: str, path: str, *, headers: str = "", origin: str = SITE) -> TestResponse:
+def preflight(
+    client: FlaskClient, method: str, path: str, *, headers: str = "", origin: str = SITE
+) -> TestResponse:
     asked = {"Origin": origin, "Access-Control-Request-Method": method}
-    return client.options(path, headers=asked | ({"Access-Control-Request-Headers": headers} if headers else {}))
+    return client.options(
+        path, headers=asked | ({"Access-Control-Request-Headers": headers} if headers else {})
+    )
 
 
-def test_every_site_may_read_art_and_the_headers_that_describe_it(client: FlaskClient, cat: bytes) -> None:
+def test_every_site_may_read_art_and_the_headers_that_describe_it(
+    client: FlaskClient, cat: bytes
+) -> None:
     converted = client.post("/?width=30", data=cat, headers=ORIGIN)
     url = converted.headers["Content-Location"]
 
@@ -126,11 +137,23 @@ def test_a_list_of_origins_permits_these_and_no_other(embedded: WebProcess, cat:
     url = client.post("/?width=30", data=cat).headers["Content-Location"]
 
     for origin in (SITE, "http://localhost:3000"):
-        for response in (client.get(url, headers={"Origin": origin}), preflight(client, "PUT", "/x", origin=origin)):
+        for response in (
+            client.get(url, headers={"Origin": origin}),
+            preflight(client, "PUT", "/x", origin=origin),
+        ):
             assert response.headers["Access-Control-Allow-Origin"] == origin
             assert "origin" in response.vary
-    for origin in ("https://example.org", "https://art.example.org.evil.example", "http://localhost", "null", ""):
-        for response in (client.get(url, headers={"Origin": origin}), preflight(client, "PUT", "/x", origin=origin)):
+    for origin in (
+        "https://example.org",
+        "https://art.example.org.evil.example",
+        "http://localhost",
+        "null",
+        "",
+    ):
+        for response in (
+            client.get(url, headers={"Origin": origin}),
+            preflight(client, "PUT", "/x", origin=origin),
+        ):
             assert response.status_code in (200, 204)
             assert cors_headers(response) == {}
             assert "origin" in response.vary
@@ -145,7 +168,9 @@ def test_without_origins_no_site_is_permitted(embedded: WebProcess) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/static/page.css"])
-def test_health_checks_and_the_files_of_the_page_are_not_shared(client: FlaskClient, path: str) -> None:
+def test_health_checks_and_the_files_of_the_page_are_not_shared(
+    client: FlaskClient, path: str
+) -> None:
     with client.get(path, headers=ORIGIN) as response:
         assert cors_headers(response) == {}
 
@@ -153,7 +178,12 @@ def test_health_checks_and_the_files_of_the_page_are_not_shared(client: FlaskCli
 @pytest.fixture
 def other_site() -> Iterator[str]:
     """The URL of an empty page on another origin."""
-    server = make_server("127.0.0.1", 0, Response("<title>Another site</title>", content_type="text/html"), threaded=True)
+    server = make_server(
+        "127.0.0.1",
+        0,
+        Response("<title>Another site</title>", content_type="text/html"),
+        threaded=True,
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield f"http://127.0.0.1:{server.port}"

@@ -9,7 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from service import files
+from asciist.art.forms import FORMS
+from asciist.conversion import ConversionOptions
+from tools.testing.drawing import convert
 
 CRAWLERS = [
     "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
@@ -43,13 +45,15 @@ class Tags(HTMLParser):
             self.values[name] = given["content"] or ""
 
 
-@pytest.mark.parametrize("suffix", files.CONTENT_TYPES)
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMS if suffix != "json"])
 @pytest.mark.parametrize("query", ["width=40", "width=40&style=blocks&color=html"])
-def test_each_suffix_gives_a_file_that_caches_keep(client: FlaskClient, cat: bytes, suffix: str, query: str) -> None:
+def test_each_suffix_gives_a_file_that_caches_keep(
+    client: FlaskClient, cat: bytes, suffix: str, query: str
+) -> None:
     url = f"{permalink(client, cat, query)}.{suffix}"
     answer = client.get(url, headers={"Accept": "application/json"})
 
-    assert (answer.status_code, answer.content_type) == (200, files.CONTENT_TYPES[suffix])
+    assert (answer.status_code, answer.content_type) == (200, FORMS[suffix].content_type)
     assert answer.headers["Content-Location"] == url
     assert answer.headers["Cache-Control"] == "public, max-age=86400"
     assert "Accept," not in answer.headers.get("Vary", "")
@@ -62,28 +66,69 @@ def test_each_suffix_gives_a_file_that_caches_keep(client: FlaskClient, cat: byt
 def test_the_suffix_json_gives_what_accept_would(client: FlaskClient, cat: bytes) -> None:
     url = permalink(client, cat, "width=40&invert=auto")
 
-    assert client.get(f"{url}.json").data == client.get(url, headers={"Accept": "application/json"}).data
+    assert (
+        client.get(f"{url}.json").data
+        == client.get(url, headers={"Accept": "application/json"}).data
+    )
 
 
 def test_files_have_the_art_without_and_with_its_colours(client: FlaskClient, cat: bytes) -> None:
-    coloured, plain = permalink(client, cat, "width=40&paint=text&color=ansi"), permalink(client, cat)
+    coloured, plain = (
+        permalink(client, cat, "width=40&paint=text&color=ansi"),
+        permalink(client, cat),
+    )
     escaped = client.get(coloured).text
 
     assert client.get(f"{coloured}.ansi").text == escaped
     assert client.get(f"{coloured}.txt").text == re.sub(r"\x1b\[[0-9;]*m", "", escaped)
-    assert client.get(f"{plain}.txt").text == client.get(f"{plain}.ansi").text == client.get(plain).text
+    assert (
+        client.get(f"{plain}.txt").text
+        == client.get(f"{plain}.ansi").text
+        == client.get(plain).text
+    )
     assert "<form" not in client.get(f"{plain}.html").text
 
 
+def test_a_recipient_can_have_any_form_of_a_link_without_a_conversion(
+    client: FlaskClient, cat: bytes
+) -> None:
+    links = {
+        color: permalink(client, cat, f"width=40&invert=false&color={color}")
+        for color in ("ansi", "ansi256", "ansi16", "html")
+    }
+    expected = {
+        color: convert(cat, ConversionOptions(width=40, color=color)) + "\n" for color in links
+    }
+
+    for color in list(links)[1:]:
+        again = client.put(f"/?width=40&invert=false&color={color}", data=cat)
+        assert again.headers["Cache-Status"].startswith("asciist; hit")
+        assert again.text == expected[color]
+    for link in links.values():
+        for suffix in ("ansi", "ansi256", "ansi16", "html"):
+            answer = client.get(f"{link}.{suffix}")
+            assert answer.headers["Cache-Status"].startswith("asciist; hit")
+            assert answer.text == expected[suffix]
+
+
 @pytest.mark.parametrize("suffix", ["svg", "html"])
-def test_a_document_of_the_service_can_do_nothing(client: FlaskClient, cat: bytes, suffix: str) -> None:
-    for answer in (client.get(f"{permalink(client, cat)}.{suffix}"), client.get(f"{permalink(client, cat)}.{suffix}")):
+def test_a_document_of_the_service_can_do_nothing(
+    client: FlaskClient, cat: bytes, suffix: str
+) -> None:
+    for answer in (
+        client.get(f"{permalink(client, cat)}.{suffix}"),
+        client.get(f"{permalink(client, cat)}.{suffix}"),
+    ):
         assert "sandbox" in answer.headers["Content-Security-Policy"].split("; ")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize(("accept", "suffix"), [("image/png", "png"), ("image/svg+xml", "svg"), ("image/*", "png")])
-def test_accept_gives_pictures_too(client: FlaskClient, cat: bytes, accept: str, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("accept", "suffix"), [("image/png", "png"), ("image/svg+xml", "svg"), ("image/*", "png")]
+)
+def test_accept_gives_pictures_too(
+    client: FlaskClient, cat: bytes, accept: str, suffix: str
+) -> None:
     converted = client.put("/?width=40", data=cat, headers={"Accept": accept})
     url = converted.headers["Content-Location"]
     stored = client.get(url, headers={"Accept": accept})
@@ -94,10 +139,16 @@ def test_accept_gives_pictures_too(client: FlaskClient, cat: bytes, accept: str,
     assert "Accept" in stored.headers["Vary"]
 
 
-def test_a_picture_that_cannot_be_drawn_is_a_406_with_a_sentence(client: FlaskClient, cat: bytes) -> None:
+def test_a_picture_that_cannot_be_drawn_is_a_406_with_a_sentence(
+    client: FlaskClient, cat: bytes
+) -> None:
     url = permalink(client, cat, "width=40&style=ramp&chars=%20%D0%B6")
 
-    for answer in (client.get(f"{url}.png"), client.get(f"{url}.svg"), client.get(url, headers={"Accept": "image/png"})):
+    for answer in (
+        client.get(f"{url}.png"),
+        client.get(f"{url}.svg"),
+        client.get(url, headers={"Accept": "image/png"}),
+    ):
         assert answer.status_code == 406
         assert answer.text.startswith("no picture of this art: the font lacks the character ж")
     page = client.get(url, headers={"Accept": "text/html"})
@@ -105,11 +156,15 @@ def test_a_picture_that_cannot_be_drawn_is_a_406_with_a_sentence(client: FlaskCl
 
 
 @pytest.mark.parametrize("path", ["{}.gif", "{}.PNG", "{}.png.png", "{}.card"])
-def test_an_unknown_suffix_is_an_error_with_the_known_ones(client: FlaskClient, cat: bytes, path: str) -> None:
+def test_an_unknown_suffix_is_an_error_with_the_known_ones(
+    client: FlaskClient, cat: bytes, path: str
+) -> None:
     answer = client.get(path.format(permalink(client, cat)))
 
     assert answer.status_code == 400
-    assert answer.text.startswith("art has no file with this suffix: use one of .png, .svg, .card.png")
+    assert answer.text.startswith(
+        "art has no file with this suffix: use one of .png, .svg, .card.png"
+    )
 
 
 def test_a_file_of_deleted_art_is_gone(client: FlaskClient, cat: bytes) -> None:
@@ -132,7 +187,9 @@ def test_a_file_is_made_once(client: FlaskClient, cat: bytes) -> None:
 
 
 @pytest.mark.parametrize("query", ["width=80", "fbclid=1&color=ansi", "style"])
-def test_a_file_takes_no_options_but_a_shared_link_may_have_parameters(client: FlaskClient, cat: bytes, query: str) -> None:
+def test_a_file_takes_no_options_but_a_shared_link_may_have_parameters(
+    client: FlaskClient, cat: bytes, query: str
+) -> None:
     url = permalink(client, cat)
     client.get(f"{url}.png")
     answer = client.get(f"{url}.png?{query}")
@@ -146,7 +203,10 @@ def test_a_file_takes_no_options_but_a_shared_link_may_have_parameters(client: F
 def test_a_link_has_a_preview_with_an_absolute_url(client: FlaskClient, cat: bytes) -> None:
     url = permalink(client, cat)
     tags = Tags(
-        client.get(url, headers={"Accept": "text/html", "Host": "art.example", "X-Forwarded-Proto": "https"}).text
+        client.get(
+            url,
+            headers={"Accept": "text/html", "Host": "art.example", "X-Forwarded-Proto": "https"},
+        ).text
     ).values
 
     assert tags["og:url"] == f"https://art.example{url}"
@@ -160,7 +220,9 @@ def test_a_link_has_a_preview_with_an_absolute_url(client: FlaskClient, cat: byt
 
 
 @pytest.mark.parametrize("query", ["width=40", "width=40&color=html"])
-def test_programs_that_show_previews_get_the_page(client: FlaskClient, cat: bytes, query: str) -> None:
+def test_programs_that_show_previews_get_the_page(
+    client: FlaskClient, cat: bytes, query: str
+) -> None:
     url = permalink(client, cat, query)
     for accept in ({}, {"Accept": "*/*"}):
         text = client.get(url, headers=accept)
@@ -172,8 +234,13 @@ def test_programs_that_show_previews_get_the_page(client: FlaskClient, cat: byte
             assert "User-Agent" in page.headers["Vary"]
 
 
-def test_a_program_that_shows_previews_gets_the_form_that_it_asks_for(client: FlaskClient, cat: bytes) -> None:
-    answer = client.get(permalink(client, cat), headers={"Accept": "application/json", "User-Agent": "Twitterbot/1.0"})
+def test_a_program_that_shows_previews_gets_the_form_that_it_asks_for(
+    client: FlaskClient, cat: bytes
+) -> None:
+    answer = client.get(
+        permalink(client, cat),
+        headers={"Accept": "application/json", "User-Agent": "Twitterbot/1.0"},
+    )
 
     assert json.loads(answer.text)["art"]
     assert "User-Agent" not in answer.headers["Vary"]

@@ -1,7 +1,7 @@
-"""Failed requests free what they held at once, their image above all, not when Python next looks for garbage in cycles.
+"""Failed requests free their memory at once, above all their image, without the garbage collector.
 
-An error refers to the frames that it passed. If one of them refers to the error, all of them wait for the garbage collector,
-which a web process runs seldom.
+An error refers to the frames that it passed. If one of them refers to the error, all of them wait
+for the garbage collector, which rarely runs in a web process.
 """
 
 import gc
@@ -21,12 +21,20 @@ from service import create_app
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def app(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flask]:
     monkeypatch.setenv("ASCIIST_DATA_DIR", str(tmp_path_factory.mktemp("store")))
     monkeypatch.setenv("ASCIIST_METRICS", "none")
     settings = Settings.from_environment()
     web = build_web_process(settings)
-    yield create_app(settings=settings, requester=web.requester, metrics=web.metrics, links=web.links, is_ready=web.is_ready)
+    yield create_app(
+        settings=settings,
+        requester=web.requester,
+        metrics=web.metrics,
+        links=web.links,
+        is_ready=web.is_ready,
+    )
     web.close()
 
 
@@ -50,12 +58,12 @@ class Upload:
 
     share: float = 1.0
     missing_bytes: int = 0
-    """Bytes by which the declared length exceeds what is sent."""
+    """Bytes declared in the length but not sent."""
     query: str = "width=80"
 
 
 def put(app: Flask, image: bytes, upload: Upload) -> str:
-    """Send a request without the test client, which keeps the exception; return the status."""
+    """Send a request without the test client, which would keep the exception; return the status."""
     body = image[: int(len(image) * upload.share)]
     environ = {
         "REQUEST_METHOD": "PUT",

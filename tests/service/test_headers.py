@@ -1,4 +1,4 @@
-"""The headers that protect browsers and caches, on every response."""
+"""Headers that protect browsers and caches, on every response."""
 
 import re
 
@@ -39,7 +39,9 @@ def responses(client: FlaskClient, cat: bytes) -> dict[str, TestResponse]:
         "error on a page": client.post("/", data=b"x", headers=PAGE),
         "unknown URL": client.get("/nowhere"),
         "wrong method": client.delete("/"),
-        "deletion": client.delete(image_path(client.post("/?width=30", data=cat + b"more").headers)),
+        "deletion": client.delete(
+            image_path(client.post("/?width=30", data=cat + b"more").headers)
+        ),
     }
 
 
@@ -53,7 +55,9 @@ def test_every_response_protects_browsers(client: FlaskClient, cat: bytes) -> No
         assert headers["X-Content-Type-Options"] == "nosniff", name
         assert headers["Referrer-Policy"] == "same-origin", name  # a URL of art grants access to it
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin", name
-        assert {"default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(policy(response)), name
+        assert {"default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(
+            policy(response)
+        ), name
         assert len(headers) == len({header.lower() for header, _ in headers}), name
         response.close()
 
@@ -61,7 +65,9 @@ def test_every_response_protects_browsers(client: FlaskClient, cat: bytes) -> No
 def test_only_pages_load_scripts_and_only_their_own(client: FlaskClient, cat: bytes) -> None:
     pages = {"front page", "art on a page", "error on a page", "API documentation"}
     for name, response in responses(client, cat).items():
-        scripts = [directive for directive in policy(response) if directive.startswith("script-src")]
+        scripts = [
+            directive for directive in policy(response) if directive.startswith("script-src")
+        ]
         assert scripts == (["script-src 'self'"] if name in pages else []), name
         response.close()
 
@@ -73,12 +79,18 @@ def test_art_that_is_a_document_is_in_a_sandbox(client: FlaskClient, cat: bytes)
         assert "sandbox" in policy(response)
 
 
-def test_shared_caches_keep_nothing_that_contains_the_host_name_of_its_request(client: FlaskClient, cat: bytes) -> None:
-    """Otherwise a request with another host name could put this name on the page that a cache gives to others."""
+def test_shared_caches_keep_nothing_that_contains_the_host_name_of_its_request(
+    client: FlaskClient, cat: bytes
+) -> None:
+    """Otherwise a request with a false host name could put it on the page that a cache gives to
+    others."""
     url = client.post("/?width=30", data=cat).headers["Content-Location"]
     seen = set()
-    kept_by_itself = client.get(url, headers={"Accept": "application/json"}).headers["Cache-Control"]
-    assert kept_by_itself == "private, max-age=86400"  # in a browser: the host name is that of its own request
+    kept_by_itself = client.get(url, headers={"Accept": "application/json"}).headers[
+        "Cache-Control"
+    ]
+    # in a browser: the host name is that of its own request
+    assert kept_by_itself == "private, max-age=86400"
     for path in ("/", url, "/openapi.json", "/docs", "/nowhere", "/healthz", "/static/page.js"):
         for accept in ("text/html", "text/plain", "application/json"):
             with client.get(path, headers={"Accept": accept, "Host": "evil.example"}) as response:
@@ -89,7 +101,9 @@ def test_shared_caches_keep_nothing_that_contains_the_host_name_of_its_request(c
     assert seen == {"/", url, "/openapi.json", "/docs"}
 
 
-def test_art_as_text_is_the_same_for_every_host_and_kept_by_shared_caches(client: FlaskClient, cat: bytes) -> None:
+def test_art_as_text_is_the_same_for_every_host_and_kept_by_shared_caches(
+    client: FlaskClient, cat: bytes
+) -> None:
     url = client.post("/?width=30", data=cat).headers["Content-Location"]
     one, other = (client.get(url, headers={"Host": host}) for host in ("a.example", "b.example"))
 

@@ -1,4 +1,4 @@
-"""Repeated requests for stored art are answered from memory, as the application would answer them."""
+"""Repeated requests for stored art are answered from memory, with the application's answer."""
 
 import json
 import logging
@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import Client, TestResponse
 
 from asciist.adapters.embedded import EmbeddedMetrics
+from asciist.art import still
 from asciist.options import ConversionOptions
 from asciist.protocol.artifacts import digest_of
 from asciist.protocol.requester import ArtSource, ServedArt
@@ -28,7 +29,7 @@ PATH = f"/{DIGEST}/width/80"
 
 
 class Application:
-    """A WSGI application with art at every path, which counts the requests that reach it."""
+    """A WSGI application with art at every path that counts its requests."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -42,8 +43,15 @@ class Application:
         environ["werkzeug.request"] = None  # that of the test client, where Flask would put its own
         digest = environ["PATH_INFO"][1:65]
         options = ConversionOptions(width=80)
-        environ[SERVED] = ServedArt(art=self.art, digest=digest, options=options, source=ArtSource.STORE)
-        start_response(self.status, [("Content-Type", "text/plain"), ("X-Number", str(self.requests))])
+        environ[SERVED] = ServedArt(
+            art=still(self.art, is_light=False),
+            digest=digest,
+            options=options,
+            source=ArtSource.STORE,
+        )
+        start_response(
+            self.status, [("Content-Type", "text/plain"), ("X-Number", str(self.requests))]
+        )
         return [self.art.encode()]
 
 
@@ -72,18 +80,24 @@ def image_id(digest: str) -> str:
 
 
 @pytest.fixture
-def hot(application: Application, recorded: EmbeddedMetrics, deletions: SharedCounter, clock: Clock) -> Client:
+def hot(
+    application: Application, recorded: EmbeddedMetrics, deletions: SharedCounter, clock: Clock
+) -> Client:
     return Client(HotAnswers(application, recorded, deletions, image_id, clock))
 
 
-def test_a_repeated_request_gets_the_same_answer_without_the_application(hot: Client, application: Application) -> None:
+def test_a_repeated_request_gets_the_same_answer_without_the_application(
+    hot: Client, application: Application
+) -> None:
     first, second = hot.get(PATH), hot.get(PATH)
 
     assert application.requests == 1
     assert (second.data, second.status, second.headers) == (first.data, first.status, first.headers)
 
 
-def test_an_answer_expires_after_a_minute(hot: Client, application: Application, clock: Clock) -> None:
+def test_an_answer_expires_after_a_minute(
+    hot: Client, application: Application, clock: Clock
+) -> None:
     hot.get(PATH)
     clock.now = 60
     hot.get(PATH)
@@ -97,16 +111,33 @@ def test_an_answer_expires_after_a_minute(hot: Client, application: Application,
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Accept": "application/json"}, {"Accept-Encoding": "gzip"}, {"Origin": "https://a.example"}, {"Host": "b.example"}],
+    [
+        {"Accept": "application/json"},
+        {"Accept-Encoding": "gzip"},
+        {"Origin": "https://a.example"},
+        {"Host": "b.example"},
+    ],
 )
-def test_requests_whose_answers_may_differ_share_none(hot: Client, application: Application, headers: dict[str, str]) -> None:
-    answers = [hot.get(PATH), hot.get(PATH, headers=headers), hot.get(PATH), hot.get(PATH, headers=headers)]
+def test_requests_whose_answers_may_differ_share_none(
+    hot: Client, application: Application, headers: dict[str, str]
+) -> None:
+    answers = [
+        hot.get(PATH),
+        hot.get(PATH, headers=headers),
+        hot.get(PATH),
+        hot.get(PATH, headers=headers),
+    ]
 
     assert [answer.headers["X-Number"] for answer in answers] == ["1", "2", "1", "2"]
 
 
 @pytest.mark.parametrize(
-    "request_", [{"headers": {"If-None-Match": '"1"'}}, {"headers": {"Range": "bytes=0-1"}}, {"query_string": "a=b"}]
+    "request_",
+    [
+        {"headers": {"If-None-Match": '"1"'}},
+        {"headers": {"Range": "bytes=0-1"}},
+        {"query_string": "a=b"},
+    ],
 )
 def test_conditional_requests_ranges_and_queries_reach_the_application(
     hot: Client, application: Application, request_: dict[str, Any]
@@ -119,7 +150,9 @@ def test_conditional_requests_ranges_and_queries_reach_the_application(
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS"])
-def test_only_get_is_answered_from_memory(hot: Client, application: Application, method: str) -> None:
+def test_only_get_is_answered_from_memory(
+    hot: Client, application: Application, method: str
+) -> None:
     hot.get(PATH)
     hot.open(PATH, method=method)
     hot.open(PATH, method=method)
@@ -128,9 +161,18 @@ def test_only_get_is_answered_from_memory(hot: Client, application: Application,
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/healthz", f"/image/{DIGEST}00000000", f"/{DIGEST}/width/80/", f"/{DIGEST[1:]}/width/80"]
+    "path",
+    [
+        "/",
+        "/healthz",
+        f"/image/{DIGEST}00000000",
+        f"/{DIGEST}/width/80/",
+        f"/{DIGEST[1:]}/width/80",
+    ],
 )
-def test_other_paths_reach_the_application(hot: Client, application: Application, path: str) -> None:
+def test_other_paths_reach_the_application(
+    hot: Client, application: Application, path: str
+) -> None:
     hot.get(path)
     hot.get(path)
 
@@ -147,7 +189,9 @@ def test_errors_are_not_kept(hot: Client, application: Application) -> None:
     assert application.requests == 2
 
 
-def test_the_least_recently_used_answers_make_room_for_others(hot: Client, application: Application) -> None:
+def test_the_least_recently_used_answers_make_room_for_others(
+    hot: Client, application: Application
+) -> None:
     application.art = "x" * 3_000_000
     paths = [f"/{number:064x}/width/80" for number in range(6)]
     for path in paths[:5]:
@@ -163,7 +207,9 @@ def test_the_least_recently_used_answers_make_room_for_others(hot: Client, appli
     assert application.requests == 7
 
 
-def test_a_deletion_by_any_process_drops_all_answers(hot: Client, application: Application, deletions: SharedCounter) -> None:
+def test_a_deletion_by_any_process_drops_all_answers(
+    hot: Client, application: Application, deletions: SharedCounter
+) -> None:
     hot.get(PATH)
     process = os.fork()
     if process == 0:
@@ -206,15 +252,21 @@ def test_variants_of_tiny_art_take_no_more_memory_than_large_art(
     assert sum(sum(map(len, key)) for key in answers._answers) < 16_000_000
 
 
-def test_an_answer_from_memory_is_counted_and_described_in_the_log(hot: Client, recorded: EmbeddedMetrics) -> None:
+def test_an_answer_from_memory_is_counted_and_described_in_the_log(
+    hot: Client, recorded: EmbeddedMetrics
+) -> None:
     hot.get(PATH)
     assert recorded.total(metrics.ART_SERVED) == 0  # the application counts its own
     with logs.scope():
         hot.get(PATH)
-        line = logs.formatter().format(logging.LogRecord("test", logging.INFO, "", 0, "request", None, None))
+        line = logs.formatter().format(
+            logging.LogRecord("test", logging.INFO, "", 0, "request", None, None)
+        )
 
     assert recorded.total(metrics.ART_SERVED, source="store") == 1
-    assert f'"image": "id of {DIGEST}", "style": "structure", "width": 80, "source": "store"' in line
+    assert (
+        f'"image": "id of {DIGEST}", "style": "structure", "width": 80, "source": "store"' in line
+    )
 
 
 @pytest.fixture
@@ -243,7 +295,9 @@ def fixed(answer: TestResponse) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("accept", ["text/plain", "application/json", "text/html"])
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
-def test_the_service_answers_stored_art_the_same_from_memory(served: Flask, cat: bytes, accept: str, encoding: str) -> None:
+def test_the_service_answers_stored_art_the_same_from_memory(
+    served: Flask, cat: bytes, accept: str, encoding: str
+) -> None:
     client: FlaskClient = served.test_client()
     path = client.put("/?width=90", data=cat).headers["Content-Location"]
     headers = {"Accept": accept, "Accept-Encoding": encoding}
@@ -251,7 +305,10 @@ def test_the_service_answers_stored_art_the_same_from_memory(served: Flask, cat:
 
     assert (second.status, second.data, fixed(second)) == (first.status, first.data, fixed(first))
     assert first.headers["X-Request-Id"] != second.headers["X-Request-Id"]
-    assert client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert (
+        client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]}).status_code
+        == 304
+    )
 
 
 def test_the_log_names_the_route_of_an_answer_from_memory(

@@ -1,4 +1,4 @@
-"""Somebody who has a link, or a file, learns no more than the link or the file tells."""
+"""A link or a file reveals nothing beyond itself."""
 
 import base64
 import hashlib
@@ -18,7 +18,8 @@ from tests.links import image_path
 
 
 def test_a_thief_with_a_link_gets_its_art_and_nothing_else(client: FlaskClient, cat: bytes) -> None:
-    """The thief has the link to 20 columns, and knows everything about the service but the digest."""
+    """The thief has the link to 20 columns, and knows everything about the service but the
+    digest."""
     uploaded = client.put("/?width=20", data=cat)
     client.put("/?width=1000&style=ramp", data=cat)
     link = uploaded.headers["Content-Location"]
@@ -50,16 +51,26 @@ def test_a_thief_with_a_link_gets_its_art_and_nothing_else(client: FlaskClient, 
     assert client.get(link).data == uploaded.data  # it was not deleted
 
 
-def test_a_prober_with_a_file_cannot_ask_for_its_art_by_an_address(client: FlaskClient, cat: bytes) -> None:
-    """The prober has the file, and wants to know whether somebody else has sent it."""
+def test_a_prober_with_a_file_cannot_ask_for_its_art_by_an_address(
+    client: FlaskClient, cat: bytes
+) -> None:
+    """The prober has the file, and wants to know whether somebody else has uploaded it."""
     digest = hashlib.sha256(cat).hexdigest()
     padded = base64.urlsafe_b64encode(bytes.fromhex(digest) + bytes(16)).decode()
-    paths = [f"/{name}{variant}/width/80" for name in (digest, padded) for variant in ("", "/style/ramp", "/style/structure")]
+    paths = [
+        f"/{name}{variant}/width/80"
+        for name in (digest, padded)
+        for variant in ("", "/style/ramp", "/style/structure")
+    ]
 
     def probe() -> list[tuple[int, bytes, list[tuple[str, str]]]]:
         answers = [client.get(path) for path in paths] + [client.post(f"/{digest}/image?width=80")]
         return [
-            (answer.status_code, answer.data, [pair for pair in answer.headers if pair[0] != "X-Request-Id"])
+            (
+                answer.status_code,
+                answer.data,
+                [pair for pair in answer.headers if pair[0] != "X-Request-Id"],
+            )
             for answer in answers
         ]
 
@@ -70,7 +81,9 @@ def test_a_prober_with_a_file_cannot_ask_for_its_art_by_an_address(client: Flask
     assert {status for status, _, _ in before} == {404, 405}
 
 
-def test_a_short_link_shows_the_art_of_the_long_one_in_every_form(client: FlaskClient, cat: bytes) -> None:
+def test_a_short_link_shows_the_art_of_the_long_one_in_every_form(
+    client: FlaskClient, cat: bytes
+) -> None:
     uploaded = client.put("/?width=20&style=ramp", data=cat)
     link = uploaded.headers["Content-Location"]
     made = client.post(link)
@@ -80,10 +93,14 @@ def test_a_short_link_shows_the_art_of_the_long_one_in_every_form(client: FlaskC
     assert made.headers["Cache-Control"] == "no-store"
     assert re.fullmatch(f"/{CODE_PATTERN}", short)
     assert client.post(link).headers["Location"] == short
-    assert client.post(link, headers={"Accept": "application/json"}).get_json() == {"url": f"http://localhost{short}"}
+    assert client.post(link, headers={"Accept": "application/json"}).get_json() == {
+        "url": f"http://localhost{short}"
+    }
     assert client.post(link, headers={"Accept": "text/html"}).status_code == 303
     for accept in ("text/plain", "application/json", "image/png"):
-        long_answer, short_answer = (client.get(path, headers={"Accept": accept}) for path in (link, short))
+        long_answer, short_answer = (
+            client.get(path, headers={"Accept": accept}) for path in (link, short)
+        )
         assert short_answer.headers["Content-Location"] == short
         assert short_answer.headers["Vary"] == long_answer.headers["Vary"]
         assert short_answer.data == long_answer.data.replace(link.encode(), short.encode())
@@ -93,11 +110,20 @@ def test_a_short_link_shows_the_art_of_the_long_one_in_every_form(client: FlaskC
 
 
 @pytest.mark.parametrize(
-    "spell", [str.upper, lambda code: code.replace("-", ""), lambda code: code.replace("0", "O").replace("1", "l")]
+    "spell",
+    [
+        str.upper,
+        lambda code: code.replace("-", ""),
+        lambda code: code.replace("0", "O").replace("1", "l"),
+    ],
 )
-def test_a_short_link_may_be_written_as_it_was_heard(client: FlaskClient, cat: bytes, spell: Callable[[str], str]) -> None:
+def test_a_short_link_may_be_written_as_it_was_heard(
+    client: FlaskClient, cat: bytes, spell: Callable[[str], str]
+) -> None:
     for width in range(20, 30):
-        short = client.post(client.put(f"/?width={width}", data=cat).headers["Content-Location"]).headers["Location"]
+        short = client.post(
+            client.put(f"/?width={width}", data=cat).headers["Content-Location"]
+        ).headers["Location"]
         if spell(short) != short:
             break
     for suffix in ("", ".txt"):
@@ -105,14 +131,18 @@ def test_a_short_link_may_be_written_as_it_was_heard(client: FlaskClient, cat: b
         assert (written.status_code, written.headers["Location"]) == (301, f"{short}{suffix}")
 
 
-def test_an_unknown_code_and_one_of_deleted_art_look_the_same(client: FlaskClient, cat: bytes) -> None:
+def test_an_unknown_code_and_one_of_deleted_art_look_the_same(
+    client: FlaskClient, cat: bytes
+) -> None:
     uploaded = client.put("/?width=20", data=cat)
     short = client.post(uploaded.headers["Content-Location"]).headers["Location"]
     assert client.get(short).data == uploaded.data
     client.delete(image_path(uploaded.headers))
 
     gone, unknown = client.get(short), client.get("/0123-4567-89ab")
-    assert (gone.status_code, gone.data) == (unknown.status_code, unknown.data) == (404, unknown.data)
+    assert (
+        (gone.status_code, gone.data) == (unknown.status_code, unknown.data) == (404, unknown.data)
+    )
     assert client.post(uploaded.headers["Content-Location"]).status_code == 404
     for path in ("/0123-4567-89abc", "/0123-4567-89au", "/0123_4567_89ab", "/0123-4567"):
         assert client.get(path).status_code == 404
@@ -124,10 +154,13 @@ def test_the_store_tells_neither_the_code_nor_the_image_of_a_short_link(
     uploaded = client.put("/?width=20", data=cat)
     code = client.post(uploaded.headers["Content-Location"]).headers["Location"].removeprefix("/")
 
-    stored = b"".join(path.read_bytes() for path in embedded.settings.data_dir.rglob("*") if path.is_file())
+    stored = b"".join(
+        path.read_bytes() for path in embedded.settings.data_dir.rglob("*") if path.is_file()
+    )
     assert link_key(code).encode() in stored
     assert code.encode() not in stored
-    assert uploaded.headers["Content-Location"].encode() in stored  # in which the digest is encrypted
+    # in which the digest is encrypted
+    assert uploaded.headers["Content-Location"].encode() in stored
 
 
 def test_equal_art_has_one_link_in_every_form_of_request(client: FlaskClient, cat: bytes) -> None:
@@ -142,7 +175,9 @@ def test_equal_art_has_one_link_in_every_form_of_request(client: FlaskClient, ca
     assert re.fullmatch(f"/{NAME_PATTERN}/width/80", answers[0].headers["Content-Location"])
 
 
-def test_logs_contain_neither_the_digest_nor_a_link(client: FlaskClient, cat: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_contain_neither_the_digest_nor_a_link(
+    client: FlaskClient, cat: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.handler.setFormatter(logs.formatter())
     with caplog.at_level(logging.INFO):
         uploaded = client.put("/?width=20", data=cat)
@@ -156,6 +191,8 @@ def test_logs_contain_neither_the_digest_nor_a_link(client: FlaskClient, cat: by
     assert hashlib.sha256(cat).hexdigest() not in caplog.text
     assert image.rpartition("/")[2] not in caplog.text
     assert uploaded.headers["Content-Location"].split("/")[1] not in caplog.text
-    requests = [json.loads(line) for line in caplog.text.splitlines() if '"message": "request"' in line]
+    requests = [
+        json.loads(line) for line in caplog.text.splitlines() if '"message": "request"' in line
+    ]
     assert len(requests) == 6
     assert len({request["image"] for request in requests}) == 1

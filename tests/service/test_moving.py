@@ -1,4 +1,5 @@
-"""A service whose artifacts are being moved, over HTTP: reading through to the peer store, and the read-only mode."""
+"""A service whose artifacts are being moved, over HTTP: reading through to the peer store, and the
+read-only mode."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,17 +8,17 @@ import pytest
 from flask.testing import FlaskClient
 
 from asciist.adapters.object_store import ObjectStore
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.links import Links
-from asciist.protocol.read_only import VALID_SECONDS
 from asciist.settings import Settings
 from asciist.wiring import build_web_process
 from service import create_app
 from tests.links import image_path
 from tests.waiting import wait_until
+from tools.testing.drawing import convert
 
 KEYS = "k" * 32
 OPTIONS = ConversionOptions(width=20)
@@ -25,12 +26,20 @@ OPTIONS = ConversionOptions(width=20)
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., FlaskClient]]:
-    """Start a service with the settings given, and return a client of it. All services have the same link keys."""
+    """Start a service with the given settings, and return a client of it. All services share the
+    link keys."""
     processes = []
 
     def start(name: str, **settings: str) -> FlaskClient:
         process = build_web_process(
-            Settings(data_dir=tmp_path / name, metrics="none", link_keys=KEYS, request_timeout=4, **settings)  # type: ignore[arg-type]  # all are texts
+            # All are texts.
+            Settings(
+                data_dir=tmp_path / name,
+                metrics="none",
+                link_keys=KEYS,
+                request_timeout=4,
+                **settings,
+            )  # type: ignore[arg-type]
         )
         processes.append(process)
         app = create_app(
@@ -49,10 +58,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., FlaskClient]]:
 
 
 def fill(peer: str, image: bytes) -> None:
-    """Store an image and its art at 20 columns in the store at a URL, as the other deployment does."""
+    """Store an image and its art at 20 columns in the store at a URL, like the other deployment."""
     store = ObjectStore.at(peer)
     store.put(image_key(digest_of(image)), image)
-    store.put(art_key(digest_of(image), OPTIONS), StoredArt(convert(image, OPTIONS, Limits())).to_json())
+    store.put(
+        art_key(digest_of(image), OPTIONS), StoredArt(convert(image, OPTIONS, Limits())).to_json()
+    )
 
 
 def test_links_of_the_other_deployment_work_until_their_image_is_deleted(
@@ -101,7 +112,7 @@ def test_read_only_mode_is_switched_on_a_running_service_and_leaves_it_healthy(
     uploaded = client.put("/?width=20", data=cat)
     width = iter(range(100, 1000))
     marker.touch()
-    wait_until(lambda: client.put(f"/?width={next(width)}", data=cat).status_code == 503, VALID_SECONDS)
+    wait_until(lambda: client.put(f"/?width={next(width)}", data=cat).status_code == 503)
 
     refused = client.put("/?width=21", data=cat)
     assert refused.text == f"{sentences.READ_ONLY}\n"
@@ -112,4 +123,4 @@ def test_read_only_mode_is_switched_on_a_running_service_and_leaves_it_healthy(
     assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
 
     marker.unlink()
-    wait_until(lambda: client.put("/?width=21", data=cat).status_code == 200, VALID_SECONDS)
+    wait_until(lambda: client.put("/?width=21", data=cat).status_code == 200)

@@ -1,4 +1,4 @@
-"""The service behaves as /openapi.json describes, and its examples print what they show."""
+"""The service conforms to /openapi.json, and its examples print the documented output."""
 
 import base64
 import json
@@ -31,12 +31,22 @@ CHECKS = (
 
 @pytest.mark.slow
 def test_a_fuzzer_finds_no_response_outside_the_contract(tmp_path: Path) -> None:
-    # The timeout of the tests, 2 s, can pass on a busy machine while the fuzzer's requests queue: a 504, as the contract says.
+    # The timeout of the tests, 2 s, can pass on a busy machine while the fuzzer's requests queue: a
+    # 504, as the contract says.
     server = Server(tmp_path, ASCIIST_REQUEST_TIMEOUT="30")
     fuzzer = str(Path(sys.executable).with_name("schemathesis"))
     try:
         run = subprocess.run(
-            [fuzzer, "run", f"{server.url}/openapi.json", "--checks", CHECKS, "--max-examples", "40", "--no-color"],
+            [
+                fuzzer,
+                "run",
+                f"{server.url}/openapi.json",
+                "--checks",
+                CHECKS,
+                "--max-examples",
+                "40",
+                "--no-color",
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -56,7 +66,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def operations(contract: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {op["operationId"]: op for methods in dereferenced(contract).values() for op in methods.values()}
+    return {
+        op["operationId"]: op
+        for methods in dereferenced(contract).values()
+        for op in methods.values()
+    }
 
 
 def references(node: Any) -> Iterator[str]:
@@ -70,9 +84,15 @@ def references(node: Any) -> Iterator[str]:
             yield from references(each)
 
 
-def test_what_operations_share_is_a_component_and_every_component_is_used(client: FlaskClient) -> None:
+def test_what_operations_share_is_a_component_and_every_component_is_used(
+    client: FlaskClient,
+) -> None:
     contract = client.get("/openapi.json").get_json()
-    components = {f"#/components/{kind}/{name}" for kind, named in contract["components"].items() for name in named}
+    components = {
+        f"#/components/{kind}/{name}"
+        for kind, named in contract["components"].items()
+        for name in named
+    }
 
     assert components == set(references(contract))
 
@@ -83,7 +103,11 @@ def test_every_operation_has_one_tag_that_is_described(client: FlaskClient) -> N
 
     assert all(len(tags) == 1 for tags in used)
     assert [tag["name"] for tag in contract["tags"] if tag["description"]] == list(
-        dict.fromkeys(tag for name in ("convert", "storedArt", "health") for tag in operations(contract)[name]["tags"])
+        dict.fromkeys(
+            tag
+            for name in ("convert", "storedArt", "health")
+            for tag in operations(contract)[name]["tags"]
+        )
     )
 
 
@@ -94,7 +118,8 @@ def command_of(sample: dict[str, str]) -> list[str]:
         return [sys.executable, "-W", "error::DeprecationWarning", "-c", source]
     if sample["lang"] == "JavaScript":
         node = str(Path(sys.executable).with_name("node"))
-        return [node, "--no-warnings", "--input-type=module", "--eval", source]  # openAsBlob is experimental in Node 20
+        # openAsBlob is experimental in Node 20
+        return [node, "--no-warnings", "--input-type=module", "--eval", source]
     return ["bash", "-c", source.replace("curl ", "curl --silent --show-error ")]
 
 
@@ -103,7 +128,9 @@ def test_every_example_prints_the_output_shown(server: Server, tmp_path: Path) -
     """Run the examples in the order of the document, in a folder that contains their image."""
     shutil.copy(HEART_FILE, tmp_path)
     run_count: Counter[str] = Counter()
-    contract = json.loads(server.request("GET", "/openapi.json", Host=f"127.0.0.1:{server.port}")[1])
+    contract = json.loads(
+        server.request("GET", "/openapi.json", Host=f"127.0.0.1:{server.port}")[1]
+    )
     for name, operation in operations(contract).items():
         assert operation["x-codeSamples"] or name == "docs"
         for sample in operation["x-codeSamples"]:
@@ -115,7 +142,9 @@ def test_every_example_prints_the_output_shown(server: Server, tmp_path: Path) -
                 cwd=tmp_path,
             )
             assert (run.returncode, run.stderr) == (0, ""), sample
-            printed = re.sub(f"{NAME_PATTERN}|{CODE_PATTERN}", ART_NAME, run.stdout.removesuffix("\n"))
+            printed = re.sub(
+                f"{NAME_PATTERN}|{CODE_PATTERN}", ART_NAME, run.stdout.removesuffix("\n")
+            )
             assert printed == (sample["output"] or printed), sample
             assert len(printed) > 1
             run_count[sample["lang"]] += 1
@@ -129,7 +158,9 @@ def test_the_image_of_the_examples_can_be_downloaded(client: FlaskClient) -> Non
         assert file.data == HEART_FILE.read_bytes()
 
 
-def test_the_docs_page_shows_the_whole_contract_and_loads_nothing_from_other_sites(client: FlaskClient) -> None:
+def test_the_docs_page_shows_the_whole_contract_and_loads_nothing_from_other_sites(
+    client: FlaskClient,
+) -> None:
     page, contract = client.get("/docs"), client.get("/openapi.json").get_json()
     text = unescape(page.text)
     prose = unescape(re.sub("</?code>", "`", page.text))

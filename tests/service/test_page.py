@@ -13,25 +13,33 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
-from asciist import client, pictures
-from asciist.conversion import STYLES, ConversionOptions, convert
+from asciist import client
+from asciist.conversion import STYLES, ConversionOptions
 from asciist.limits import Limits
 from asciist.protocol.links import CODE_PATTERN
-from devtools.images import encoded, gradient
 from tests.service.test_animating import blinking
 from tests.serving import Server
+from tools.testing.drawing import convert
+from tools.testing.images import encoded, gradient
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 STATIC = Path(__file__).parents[2] / "service" / "static"
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
-PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 3, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 360, "height": 740},
+    "device_scale_factor": 3,
+    "is_mobile": True,
+    "has_touch": True,
+}
 
 
 def art(image: bytes, width: int, **options: Any) -> str:
-    """Return the art that the page shows for an image. Its default of `invert` is `auto`."""
-    return convert(image, ConversionOptions(**{"width": width, "invert": "auto", **options}), Limits())
+    """Return the art that the page shows for an image; its default of `invert` is `auto`."""
+    return convert(
+        image, ConversionOptions(**{"width": width, "invert": "auto", **options}), Limits()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +66,18 @@ class Site:
         page = context.new_page()
         page.on("console", lambda message: self.messages.append(message.text))
         page.on("pageerror", lambda error: self.messages.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 - Playwright rejects built-in methods
+        # Playwright rejects built-in methods.
+        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108
         page.goto(f"{self.url}{path}")
         return page
 
     def requested(self, method: str) -> list[str]:
         """Return the paths requested with this method."""
-        return [request.url.removeprefix(self.url) for request in self.requests if request.method == method]
+        return [
+            request.url.removeprefix(self.url)
+            for request in self.requests
+            if request.method == method
+        ]
 
 
 @pytest.fixture
@@ -73,10 +86,14 @@ def site(chromium: Browser, server: Server) -> Iterator[Site]:
     yield site
     for context in site.contexts:
         context.close()
-    # Chromium logs "Failed to load resource" for every error response and failed connection, which tests cause on purpose.
+    # Chromium logs "Failed to load resource" for every error response and failed connection, which
+    # tests cause on purpose.
     unexpected = [text for text in site.messages if "Failed to load resource" not in text]
-    assert unexpected == []  # script errors, violations of the content security policy, missing files
-    assert all(request.url.startswith((f"{site.url}/", f"blob:{site.url}/")) for request in site.requests)
+    # script errors, violations of the content security policy, missing files
+    assert unexpected == []
+    assert all(
+        request.url.startswith((f"{site.url}/", f"blob:{site.url}/")) for request in site.requests
+    )
 
 
 def shown(page: Page) -> str:
@@ -86,7 +103,9 @@ def shown(page: Page) -> str:
 
 def choose(page: Page, image: bytes, name: str = "cat.jpg") -> None:
     """Choose an image in the page's file dialog."""
-    page.set_input_files("#image", {"name": name, "mimeType": "application/octet-stream", "buffer": image})
+    page.set_input_files(
+        "#image", {"name": name, "mimeType": "application/octet-stream", "buffer": image}
+    )
 
 
 def transfer(page: Page, image: bytes | None, name: str = "cat.jpg") -> Any:
@@ -104,15 +123,21 @@ def transfer(page: Page, image: bytes | None, name: str = "cat.jpg") -> Any:
 
 def expect_art(page: Page, image: bytes, width: int, **options: Any) -> None:
     """Wait until the page shows exactly this art."""
-    expect(page.locator("#art")).to_have_text(re.compile(f"^{re.escape(art(image, width, **options))}$"), use_inner_text=False)
+    expect(page.locator("#art")).to_have_text(
+        re.compile(f"^{re.escape(art(image, width, **options))}$"), use_inner_text=False
+    )
 
 
 def wait_for_width(page: Page, width: int, *, of: str = "") -> None:
-    """Wait until the page shows art of this width, of the image with this name, and no conversion is running.
+    """Wait until the page shows art of this width, of the image with this name, and no conversion
+    is running.
 
-    A test that sets the width before it chooses an image must name the image: the page also converts its sample at that width.
+    A test that sets the width before choosing an image must name the image: the page also converts
+    its sample at that width.
     """
-    expect(page.locator("#art")).to_have_attribute("aria-label", re.compile(f"ASCII art of {re.escape(of)}"))
+    expect(page.locator("#art")).to_have_attribute(
+        "aria-label", re.compile(f"ASCII art of {re.escape(of)}")
+    )
     expect(page.locator("#status")).to_contain_text(f"{width} \N{MULTIPLICATION SIGN} ")
     expect_link(page, f"/width/{width}$")
 
@@ -128,7 +153,9 @@ def link_of(page: Page) -> str:
 
 
 class TestChoosingAnImage:
-    def test_an_image_dropped_anywhere_becomes_art_that_fits_the_window(self, site: Site, cat: bytes) -> None:
+    def test_an_image_dropped_anywhere_becomes_art_that_fits_the_window(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         width = int(page.locator("#width").input_value())
         page.locator("footer").dispatch_event("dragover", {"dataTransfer": transfer(page, cat)})
@@ -146,7 +173,8 @@ class TestChoosingAnImage:
     def test_a_pasted_image_becomes_art(self, site: Site, cat: bytes) -> None:
         page = site.open()
         page.evaluate(
-            "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+            "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data,"
+            " bubbles: true}))",
             transfer(page, cat, "image.png"),
         )
 
@@ -178,16 +206,23 @@ class TestChoosingAnImage:
     def test_dropping_or_pasting_text_shows_an_error(self, site: Site) -> None:
         page = site.open()
         page.locator("body").dispatch_event("drop", {"dataTransfer": transfer(page, None)})
-        expect(page.locator("#complaint")).to_have_text("This is not a file. Save the image first, then drop it here.")
+        expect(page.locator("#complaint")).to_have_text(
+            "This is not a file. Save the image first, then drop it here."
+        )
         page.evaluate(
-            "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true}))",
+            "data => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data,"
+            " bubbles: true}))",
             transfer(page, None),
         )
-        expect(page.locator("#complaint")).to_have_text("There is no image in the clipboard. Copy one and paste it here.")
+        expect(page.locator("#complaint")).to_have_text(
+            "There is no image in the clipboard. Copy one and paste it here."
+        )
 
 
 class TestControls:
-    def test_the_slider_changes_the_width_and_the_image_is_uploaded_once(self, site: Site, cat: bytes) -> None:
+    def test_the_slider_changes_the_width_and_the_image_is_uploaded_once(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         for width in (60, 61, 240, 20):
@@ -199,7 +234,9 @@ class TestControls:
         assert len(site.requested("PUT")) == 1
         assert len(site.requested("POST")) == 4
 
-    def test_only_the_latest_change_is_kept_while_a_conversion_is_running(self, site: Site, cat: bytes) -> None:
+    def test_only_the_latest_change_is_kept_while_a_conversion_is_running(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         page.evaluate(
@@ -233,7 +270,9 @@ class TestControls:
             wait_for_width(page, int(page.locator("#width").input_value()), of=file)
             expect(page.locator("#stage")).to_have_class("light" if is_light else "")
             linked = site.open(link_of(page), java_script_enabled=False)
-            expect(linked.locator("#stage")).to_have_class("light" if is_light else re.compile("^$"))
+            expect(linked.locator("#stage")).to_have_class(
+                "light" if is_light else re.compile("^$")
+            )
         page.get_by_label("Background").select_option("light")
         expect(page.locator("#stage")).to_have_class("light")
         expect_link(page, r"/style/structure\.invert/")
@@ -267,7 +306,7 @@ class TestControls:
         expect(cells.first).to_have_css("background-color", "rgba(0, 0, 0, 0)")
 
     def test_the_font_of_the_page_has_every_block(self, site: Site, cat: bytes) -> None:
-        """A character that a font lacks is drawn in another font, of another width."""
+        """Characters missing from the font would be drawn in another font, with another width."""
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("60")
@@ -285,7 +324,9 @@ class TestControls:
         )
         assert widths == [60]
 
-    def test_characters_can_be_chosen_for_styles_that_use_them(self, site: Site, cat: bytes) -> None:
+    def test_characters_can_be_chosen_for_styles_that_use_them(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("30")
@@ -294,7 +335,9 @@ class TestControls:
         page.get_by_label("Draw with").fill(" .oO")
         expect_art(page, cat, 30, style="ramp", chars=" .oO")
         page.get_by_label("Draw with").fill("漢")
-        expect(page.get_by_role("alert")).to_contain_text("Chars must be printable characters, each one column wide")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "Chars must be printable characters, each one column wide"
+        )
         page.locator("#style").select_option("braille")
         expect(page.get_by_label("Draw with")).to_be_disabled()
         expect_art(page, cat, 30, style="braille")
@@ -317,9 +360,27 @@ class TestControls:
         reached = []
         for _ in range(23):
             page.keyboard.press("Tab")
-            reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
-        assert reached[:8] == ["HTTP API", "image", "width", "slider", "style", "invert", "color", "animate"]
-        assert reached[8:14] == ["Adjustments", "More options", "Ink and paper", "copy-link", "copy", ".png"]
+            reached.append(
+                page.evaluate("document.activeElement.id || document.activeElement.textContent")
+            )
+        assert reached[:8] == [
+            "HTTP API",
+            "image",
+            "width",
+            "slider",
+            "style",
+            "invert",
+            "color",
+            "animate",
+        ]
+        assert reached[8:14] == [
+            "Adjustments",
+            "More options",
+            "Ink and paper",
+            "copy-link",
+            "copy",
+            ".png",
+        ]
         assert reached[14:21] == [".svg", ".html", ".txt", "compare", "zoom", "delete", "permalink"]
 
         page.locator("#slider").focus()
@@ -343,7 +404,9 @@ class TestExports:
             assert page.evaluate("navigator.clipboard.readText()") == art(cat, 40, style=style)
 
         page.get_by_role("button", name="Copy link").click()
-        expect(page.get_by_role("status")).to_have_text(re.compile(f"^Copied: {site.url}/{CODE_PATTERN}$"))
+        expect(page.get_by_role("status")).to_have_text(
+            re.compile(f"^Copied: {site.url}/{CODE_PATTERN}$")
+        )
         url = page.evaluate("navigator.clipboard.readText()")
         assert page.get_by_role("status").text_content() == f"Copied: {url}"
         assert shown(site.open(url.removeprefix(site.url))) == shown(page)
@@ -353,7 +416,10 @@ class TestExports:
         choose(page, cat)
         wait_for_width(page, int(page.locator("#width").input_value()))
         page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-        page.evaluate("document.addEventListener('copy', () => { window.copied = String(document.activeElement.value); })")
+        page.evaluate(
+            "document.addEventListener('copy', () => { window.copied ="
+            " String(document.activeElement.value); })"
+        )
         page.get_by_role("button", name="Copy text").click()
         expect(page.get_by_role("status")).to_have_text("Copied.")
         assert page.evaluate("window.copied") == shown(page)
@@ -379,14 +445,16 @@ class TestExports:
         assert name == "My-cat-40.png"
         image = Image.open(BytesIO(picture))
         assert image.size == (42 * 16, (art(cat, 40).count("\n") + 2) * 32)
-        assert image.convert("L").getextrema() == (0x11, 255)  # the picture has more light than dark, so the page is white
+        # the picture has more light than dark, so the page is white
+        assert image.convert("L").getextrema() == (0x11, 255)
         name, drawing = self.download(page, "svg")
         assert name == "My-cat-40.svg"
         assert drawing.startswith(b"<svg ")
 
     def test_downloads_work_without_script(self, site: Site, cat: bytes) -> None:
         page = site.open(java_script_enabled=False)
-        expect(page.get_by_role("group", name="Download")).to_be_hidden()  # there is nothing to download yet
+        # there is nothing to download yet
+        expect(page.get_by_role("group", name="Download")).to_be_hidden()
         choose(page, cat)
         page.locator("#width").fill("40")
         page.get_by_role("button", name="Convert").click()
@@ -407,16 +475,16 @@ class TestExports:
 
         assert self.download(page, "txt")[1].decode() == art(cat, 40, style="blocks") + "\n"
         document = self.download(page, "html")[1].decode()
-        assert pictures.text(pictures.cells_of(document, is_light=True)) == pictures.text(
-            pictures.cells_of(art(cat, 40, style="blocks", color="html"), is_light=True)
-        )
+        assert document == art(cat, 40, style="blocks", color="html", invert=True) + "\n"
         image = Image.open(BytesIO(self.download(page, "png")[1])).convert("RGB")
         small = Image.open(BytesIO(cat)).convert("RGB").resize((40, 26))
         middle = image.crop((16, 16, image.width - 16, image.height - 16)).resize((40, 26))
         differences = [abs(a - b) for a, b in zip(small.tobytes(), middle.tobytes(), strict=True)]
         assert sum(differences) / len(differences) < 12
 
-    def test_downloads_are_the_art_shown_even_after_another_image_failed(self, site: Site, cat: bytes) -> None:
+    def test_downloads_are_the_art_shown_even_after_another_image_failed(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("40")
@@ -426,7 +494,10 @@ class TestExports:
         choose(page, b"no image", "broken.jpg")
         expect(page.get_by_role("alert")).to_be_visible()
 
-        assert self.download(page, "txt") == ("cat-40.txt", art(cat, 40, style="blocks").encode() + b"\n")
+        assert self.download(page, "txt") == (
+            "cat-40.txt",
+            art(cat, 40, style="blocks").encode() + b"\n",
+        )
         name, document = self.download(page, "html")
         assert name == "cat-40.html"
         assert document.count(b";background:#") > 100
@@ -440,7 +511,9 @@ class TestExports:
         image = Image.open(BytesIO(self.download(page, "png")[1]))
         assert 4e6 < image.width * image.height <= 8e6
 
-    def test_the_permanent_link_shows_the_same_art_and_no_other_art_of_the_image(self, site: Site, cat: bytes) -> None:
+    def test_the_permanent_link_shows_the_same_art_and_no_other_art_of_the_image(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("44")
@@ -455,7 +528,9 @@ class TestExports:
             expect(linked.locator("form:visible input")).to_have_count(0)
         assert len(site.requested("PUT")) == 1
 
-    def test_the_uploader_can_change_the_art_without_another_upload_after_a_reload(self, site: Site, cat: bytes) -> None:
+    def test_the_uploader_can_change_the_art_without_another_upload_after_a_reload(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         page.locator("#width").fill("44")
@@ -467,7 +542,9 @@ class TestExports:
         assert shown(page) == art(cat, 45)
         assert len(site.requested("PUT")) == 1
 
-    def test_the_uploader_can_delete_the_image_and_all_its_art(self, site: Site, cat: bytes) -> None:
+    def test_the_uploader_can_delete_the_image_and_all_its_art(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         choose(page, cat)
         addresses = []
@@ -482,9 +559,13 @@ class TestExports:
         for hidden in ("#permalink", "#copy-link", "#files"):
             expect(page.locator(hidden)).to_be_hidden()
         for address in addresses:
-            expect(site.open(address).locator("#complaint")).to_contain_text("There is nothing at this address.")
+            expect(site.open(address).locator("#complaint")).to_contain_text(
+                "There is nothing at this address."
+            )
 
-    def test_the_permanent_link_of_coloured_art_shows_its_colours(self, site: Site, cat: bytes) -> None:
+    def test_the_permanent_link_of_coloured_art_shows_its_colours(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         page.locator("#width").fill("44")
         page.get_by_label("In colour").check()
@@ -509,10 +590,15 @@ class TestExports:
         page.locator("#width").fill("19")
         wait_for_width(page, 19)
         page.reload()
-        page.route("**/image/*?*", lambda route: route.fulfill(status=404, content_type="text/plain", body="no\n"))
+        page.route(
+            "**/image/*?*",
+            lambda route: route.fulfill(status=404, content_type="text/plain", body="no\n"),
+        )
         page.locator("#slider").fill("45")
 
-        expect(page.locator("#complaint")).to_have_text("The service no longer has this image. Choose it again.")
+        expect(page.locator("#complaint")).to_have_text(
+            "The service no longer has this image. Choose it again."
+        )
 
 
 class TestErrors:
@@ -522,20 +608,25 @@ class TestErrors:
         choose(page, b"x" * 12_345_678, "huge.jpg")
 
         expect(page.locator("#complaint")).to_have_text(
-            "The image is too large: 12.3 MB, and the limit is 10 MB. Make it smaller and try again."
+            "The image is too large: 12.3 MB, and the limit is 10 MB. Make it smaller and try"
+            " again."
         )
         assert site.requested("PUT") == []
         assert shown(page) == before
 
     @pytest.mark.parametrize("image_format", ["TIFF", "AVIF"])
-    def test_an_image_that_a_browser_may_not_show_becomes_art(self, site: Site, image_format: str) -> None:
+    def test_an_image_that_a_browser_may_not_show_becomes_art(
+        self, site: Site, image_format: str
+    ) -> None:
         page = site.open()
         image = encoded(gradient(64, 48), image_format)
         choose(page, image, f"photo.{image_format.lower()}")
 
         wait_for_width(page, int(page.locator("#width").input_value()))
         expect(page.get_by_role("alert")).to_be_hidden()
-        assert f"image/{image_format.lower()}" in (page.locator("#image").get_attribute("accept") or "").split(",")
+        assert f"image/{image_format.lower()}" in (
+            page.locator("#image").get_attribute("accept") or ""
+        ).split(",")
 
     @pytest.mark.parametrize(
         ("image", "sentence"),
@@ -569,7 +660,9 @@ class TestErrors:
         page = site.open()
         page.route("**/?*", lambda route: route.abort())
         choose(page, cat)
-        expect(page.get_by_role("alert")).to_contain_text("The service does not answer. Check the connection and try again.")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "The service does not answer. Check the connection and try again."
+        )
         page.unroute("**/?*")
         page.get_by_role("button", name="Try again").click()
 
@@ -581,7 +674,8 @@ class TestErrors:
         choose(page, cat)
         wait_for_width(page, int(page.locator("#width").input_value()))
         held: list[Route] = []
-        page.route("**/image/*?width=30&*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright rejects built-in methods
+        # Playwright rejects built-in methods.
+        page.route("**/image/*?width=30&*", lambda route: held.append(route))  # noqa: PLW0108
         with page.expect_request("**/image/*?width=30&*"):
             page.locator("#slider").fill("30")
         page.locator("#slider").fill("40")
@@ -591,11 +685,15 @@ class TestErrors:
         wait_for_width(page, 40)
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_a_sample_that_cannot_be_loaded_shows_an_error_and_can_be_retried(self, site: Site) -> None:
+    def test_a_sample_that_cannot_be_loaded_shows_an_error_and_can_be_retried(
+        self, site: Site
+    ) -> None:
         page = site.open()
         page.route("**/coffee.webp*", lambda route: route.abort())
         page.locator("#slider").fill("50")
-        expect(page.get_by_role("alert")).to_contain_text("The service does not answer. Check the connection and try again.")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "The service does not answer. Check the connection and try again."
+        )
         page.unroute("**/coffee.webp*")
         page.get_by_role("button", name="Try again").click()
 
@@ -603,16 +701,28 @@ class TestErrors:
 
     def test_an_error_of_a_proxy_is_reported(self, site: Site, cat: bytes) -> None:
         page = site.open()
-        page.route("**/?*", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>"))
+        page.route(
+            "**/?*",
+            lambda route: route.fulfill(
+                status=502, content_type="text/html", body="<h1>Bad Gateway</h1>"
+            ),
+        )
         choose(page, cat)
 
-        expect(page.get_by_role("alert")).to_contain_text("The service failed with status 502. Try again.")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "The service failed with status 502. Try again."
+        )
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
     def test_a_slow_upload_shows_its_progress_and_can_be_cancelled(self, site: Site) -> None:
         page = site.open()
         network = page.context.new_cdp_session(page)
-        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000}
+        slow = {
+            "offline": False,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": 1_000_000,
+        }
         choose(page, b"no image")
         expect(page.get_by_role("alert")).to_be_visible()
         network.send("Network.emulateNetworkConditions", slow)
@@ -627,7 +737,9 @@ class TestErrors:
         expect(page.locator("#progress")).to_be_hidden()
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_choosing_another_image_aborts_the_upload_of_the_previous_one(self, site: Site, cat: bytes) -> None:
+    def test_choosing_another_image_aborts_the_upload_of_the_previous_one(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         held = []
         page.route("**/?*", lambda route: held.append(route) if not held else route.continue_())
@@ -641,7 +753,9 @@ class TestErrors:
 
 
 class TestSeveralImages:
-    def test_each_image_is_converted_and_has_its_own_art_link_and_files(self, site: Site, cat: bytes) -> None:
+    def test_each_image_is_converted_and_has_its_own_art_link_and_files(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         page.locator("#width").fill("40")
         horse = (EXAMPLES / "horse.png").read_bytes()
@@ -649,7 +763,8 @@ class TestSeveralImages:
         listed = page.get_by_role("list", name="Images").get_by_role("button")
 
         expect_art(page, cat, 40)
-        expect(listed).to_have_text(["cat.jpg", "horse.png"])  # "waiting" follows a name until its art is there
+        # "waiting" follows a name until its art is there
+        expect(listed).to_have_text(["cat.jpg", "horse.png"])
         link = link_of(page)
         listed.nth(1).click()
         expect_art(page, horse, 40)
@@ -662,13 +777,20 @@ class TestSeveralImages:
         expect_art(page, cat, 41)
         assert len(site.requested("PUT")) == 2 + 1  # the sample, at 40 columns, and each image once
 
-    def test_an_image_that_cannot_be_converted_is_named_and_does_not_stop_the_others(self, site: Site, cat: bytes) -> None:
+    def test_an_image_that_cannot_be_converted_is_named_and_does_not_stop_the_others(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         files = [("broken.jpg", b"no image"), ("empty.jpg", b""), ("cat.jpg", cat)]
-        page.set_input_files("#image", [{"name": name, "mimeType": "image/jpeg", "buffer": body} for name, body in files])
+        page.set_input_files(
+            "#image",
+            [{"name": name, "mimeType": "image/jpeg", "buffer": body} for name, body in files],
+        )
         listed = page.get_by_role("list", name="Images").get_by_role("button")
 
-        expect(listed).to_have_text(["broken.jpgnot converted", "empty.jpgnot converted", "cat.jpg"])
+        expect(listed).to_have_text(
+            ["broken.jpgnot converted", "empty.jpgnot converted", "cat.jpg"]
+        )
         expect(page.get_by_role("alert")).to_contain_text("Unknown image format")
         expect(page.locator("#art")).to_be_hidden()  # it would be that of something else
         listed.nth(1).click()
@@ -709,7 +831,10 @@ class TestOriginal:
         page = site.open(**PHONE)
         choose(page, cat)
         expect_art(page, cat, 64)
-        original, drawing = page.get_by_role("img", name="The original: cat.jpg"), page.locator("#art")
+        original, drawing = (
+            page.get_by_role("img", name="The original: cat.jpg"),
+            page.locator("#art"),
+        )
         expect(original).to_be_hidden()
         page.get_by_role("button", name="Original").click()
         expect(original).to_be_visible()
@@ -717,14 +842,18 @@ class TestOriginal:
         page.get_by_role("button", name="Original").click()
         expect(drawing).to_be_visible()
 
-    def test_an_original_that_the_browser_does_not_show_is_replaced_by_a_sentence(self, site: Site) -> None:
+    def test_an_original_that_the_browser_does_not_show_is_replaced_by_a_sentence(
+        self, site: Site
+    ) -> None:
         page = site.open()
         choose(page, encoded(gradient(64, 48), "TIFF"), "scan.tiff")
         expect(page.get_by_text("This browser cannot show the original.")).to_be_visible()
 
 
 class TestInkAndPaper:
-    def test_they_apply_to_the_art_and_to_its_files_and_are_remembered(self, site: Site, cat: bytes) -> None:
+    def test_they_apply_to_the_art_and_to_its_files_and_are_remembered(
+        self, site: Site, cat: bytes
+    ) -> None:
         page = site.open()
         page.locator("#width").fill("40")
         choose(page, cat)
@@ -740,7 +869,9 @@ class TestInkAndPaper:
         assert b"background:#001133;color:#ffcc00" in files["html"]
         picture = Image.open(BytesIO(files["png"])).convert("RGB")
         assert picture.width == 42 * 16
-        assert {(0, 17, 51), (255, 204, 0)} <= {colour for _, colour in picture.getcolors(picture.width * picture.height)}
+        assert {(0, 17, 51), (255, 204, 0)} <= {
+            colour for _, colour in picture.getcolors(picture.width * picture.height)
+        }
 
         page.reload()
         expect(page.locator("#stage")).to_have_css("background-color", "rgb(0, 17, 51)")
@@ -751,20 +882,26 @@ class TestInkAndPaper:
 
 
 class TestFirstWidth:
-    @pytest.mark.parametrize(("device", "width"), [(DESKTOP, 100), (PHONE, 64)], ids=["desktop", "phone"])
+    @pytest.mark.parametrize(
+        ("device", "width"), [(DESKTOP, 100), (PHONE, 64)], ids=["desktop", "phone"]
+    )
     def test_the_control_has_the_width_of_the_sample_and_of_the_first_conversion(
         self, site: Site, cat: bytes, device: dict[str, Any], width: int
     ) -> None:
         page = site.open(**device)
         assert shown(page).index("\n") == width
-        assert page.locator("#width").input_value() == page.locator("#slider").input_value() == str(width)
+        assert (
+            page.locator("#width").input_value()
+            == page.locator("#slider").input_value()
+            == str(width)
+        )
         choose(page, cat)
         expect_art(page, cat, width)
         assert all(f"width={width}&" in path for path in site.requested("PUT"))
 
 
 class TestRecipient:
-    """The page of a link, as somebody sees it who did not make the art."""
+    """The page of a link, as seen by recipients, who did not make the art."""
 
     @pytest.fixture
     def link(self, site: Site, server: Server, cat: bytes) -> str:
@@ -772,9 +909,14 @@ class TestRecipient:
         return str(site.browser.new_context().request.post(long_url).headers["location"])
 
     @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-    def test_the_art_and_the_next_step_fit_the_first_screen(self, site: Site, link: str, device: dict[str, Any]) -> None:
+    def test_the_art_and_the_next_step_fit_the_first_screen(
+        self, site: Site, link: str, device: dict[str, Any]
+    ) -> None:
         page = site.open(link, **device)
-        drawing, window = page.get_by_role("img", name="ASCII art, 90 columns wide and 29 lines high"), device["viewport"]
+        drawing, window = (
+            page.get_by_role("img", name="ASCII art, 90 columns wide and 29 lines high"),
+            device["viewport"],
+        )
         box = drawing.bounding_box()
         assert box
         assert max(box["width"] / window["width"], box["height"] / window["height"]) > 0.6
@@ -786,7 +928,8 @@ class TestRecipient:
     def test_the_link_is_shown_copied_and_shared(self, site: Site, link: str) -> None:
         page = site.open(link, permissions=["clipboard-read", "clipboard-write"])
         expect(page.locator("#link")).to_have_text(f"{site.url.removeprefix('http://')}{link}")
-        expect(page.get_by_role("button", name="Share")).to_be_hidden()  # this browser has nothing to share with
+        # this browser has nothing to share with
+        expect(page.get_by_role("button", name="Share")).to_be_hidden()
         page.get_by_role("button", name="Copy link").click()
         expect(page.get_by_role("status")).to_have_text(f"Copied: {site.url}{link}")
         assert page.evaluate("navigator.clipboard.readText()") == f"{site.url}{link}"
@@ -803,25 +946,34 @@ class TestRecipient:
         page.get_by_role("link", name="Make your own").click()
         expect(page.get_by_text("Choose an image")).to_be_visible()
 
-    @pytest.mark.parametrize(("device", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["light desktop", "dark phone"])
-    def test_axe_finds_no_accessibility_violations(self, site: Site, link: str, scheme: str, device: dict[str, Any]) -> None:
+    @pytest.mark.parametrize(
+        ("device", "scheme"),
+        [(DESKTOP, "light"), (PHONE, "dark")],
+        ids=["light desktop", "dark phone"],
+    )
+    def test_axe_finds_no_accessibility_violations(
+        self, site: Site, link: str, scheme: str, device: dict[str, Any]
+    ) -> None:
         for path in (link, "/0123-4567-89ab"):
             page = site.open(path, **device, color_scheme=scheme)
             assert Axe().run(page).response["violations"] == []
 
 
 def frame_of(page: Page) -> str:
-    """Return the art that is visible."""
+    """Return the visible art."""
     return page.locator("#art").inner_text()
 
 
 class TestAnimation:
-    """An animation moves on the page, with and without its script, for those who do not prefer reduced motion."""
+    """An animation plays on the page, with and without its script, unless the visitor prefers
+    reduced motion."""
 
     IMAGE = blinking(100, frames=2)
 
     def changes(self, page: Page, before: str) -> bool:
-        page.wait_for_function("before => document.getElementById('art').innerText !== before", arg=before)
+        page.wait_for_function(
+            "before => document.getElementById('art').innerText !== before", arg=before
+        )
         return True
 
     def test_it_plays_while_it_is_chosen(self, site: Site) -> None:
@@ -840,7 +992,9 @@ class TestAnimation:
         assert frame_of(page) == still
 
     def test_it_stands_still_for_those_who_prefer_reduced_motion(self, site: Site) -> None:
-        link = client.convert(self.IMAGE, url=site.url, width=40, animate=True).url.removeprefix(site.url)
+        link = client.convert(self.IMAGE, url=site.url, width=40, animate=True).url.removeprefix(
+            site.url
+        )
         for script in (True, False):
             page = site.open(link, java_script_enabled=script, reduced_motion="reduce")
             still = frame_of(page)
@@ -849,7 +1003,9 @@ class TestAnimation:
 
     @pytest.mark.parametrize("color", ["none", "html"])
     def test_it_plays_without_a_script(self, site: Site, color: Any) -> None:
-        link = client.convert(self.IMAGE, url=site.url, width=40, color=color, animate=True).url.removeprefix(site.url)
+        link = client.convert(
+            self.IMAGE, url=site.url, width=40, color=color, animate=True
+        ).url.removeprefix(site.url)
         page = site.open(link, java_script_enabled=False)
         art = page.locator("pre")
         seen = {art.inner_text() for _ in range(20) if page.wait_for_timeout(25) is None}
@@ -884,10 +1040,14 @@ class TestWithoutScript:
         page.get_by_label("In colour").check()
         page.get_by_role("button", name="Convert").click()
 
-        expect(page.locator("#art b").nth(100)).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
+        expect(page.locator("#art b").nth(100)).not_to_have_css(
+            "background-color", "rgba(0, 0, 0, 0)"
+        )
         assert shown(page) == re.sub(r"\x1b\[[\d;]*m", "", art(cat, 100, color="ansi"))
 
-    def test_a_long_link_can_be_made_short(self, page: Page, site: Site, server: Server, cat: bytes) -> None:
+    def test_a_long_link_can_be_made_short(
+        self, page: Page, site: Site, server: Server, cat: bytes
+    ) -> None:
         page.goto(client.convert(cat, url=server.url, width=44).url)
         page.get_by_role("button", name="Get a short link").click()
 
@@ -896,10 +1056,14 @@ class TestWithoutScript:
         expect(page.get_by_role("button", name="Get a short link")).to_have_count(0)
 
     def test_an_error_is_shown(self, page: Page) -> None:
-        page.set_input_files("#image", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no image"})
+        page.set_input_files(
+            "#image", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no image"}
+        )
         page.get_by_role("button", name="Convert").click()
 
-        expect(page.locator("#complaint")).to_have_text("unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP")
+        expect(page.locator("#complaint")).to_have_text(
+            "unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP"
+        )
         expect(page.get_by_role("button", name="Convert")).to_be_visible()
 
 
@@ -913,27 +1077,41 @@ class TestAppearance:
         for style in STYLES:
             for width in (80, 240, 1000) if style == "structure" else (80,):
                 page.goto(client.convert(cat, url=server.url, width=width, style=style).url)
-                area, drawn = page.locator("#stage").bounding_box(), page.locator("#art").bounding_box()
+                area, drawn = (
+                    page.locator("#stage").bounding_box(),
+                    page.locator("#art").bounding_box(),
+                )
                 assert area
                 assert drawn
                 assert drawn["width"] <= area["width"] - 16
                 assert drawn["height"] <= area["height"] - 16
-                filled = max(drawn["width"] / (area["width"] - 20), drawn["height"] / (area["height"] - 20))
+                filled = max(
+                    drawn["width"] / (area["width"] - 20), drawn["height"] / (area["height"] - 20)
+                )
                 assert filled > 0.95, (style, width)
                 lines = art(cat, width, style=style).count("\n") + 1
                 # Cells are twice as high as wide in every style.
-                assert drawn["height"] / lines / (drawn["width"] / width) == pytest.approx(2, abs=0.03), (style, width)
+                assert drawn["height"] / lines / (drawn["width"] / width) == pytest.approx(
+                    2, abs=0.03
+                ), (style, width)
 
     @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-    def test_tall_art_is_legible_and_scrolls(self, site: Site, server: Server, script: bool) -> None:
+    def test_tall_art_is_legible_and_scrolls(
+        self, site: Site, server: Server, script: bool
+    ) -> None:
         strip = encoded(gradient(100, 2000), "PNG")
         page = site.open(
-            client.convert(strip, url=server.url, width=100).url.removeprefix(server.url), java_script_enabled=script
+            client.convert(strip, url=server.url, width=100).url.removeprefix(server.url),
+            java_script_enabled=script,
         )
         stage = page.locator("#stage")
 
-        assert page.locator("#art").evaluate("art => parseFloat(getComputedStyle(art).fontSize)") >= 8
-        assert stage.evaluate("stage => [stage.scrollWidth - stage.clientWidth, stage.tabIndex]") == [0, 0]
+        assert (
+            page.locator("#art").evaluate("art => parseFloat(getComputedStyle(art).fontSize)") >= 8
+        )
+        assert stage.evaluate(
+            "stage => [stage.scrollWidth - stage.clientWidth, stage.tabIndex]"
+        ) == [0, 0]
         stage.focus()
         page.keyboard.press("End")
         expect(page.locator("#stage")).to_be_focused()
@@ -949,7 +1127,7 @@ class TestAppearance:
         choose(page, cat)
         page.get_by_text("More options").click()
         page.locator("#width").fill("40")
-        page.get_by_label("Most rows").fill("9")
+        page.get_by_label("Maximum rows").fill("9")
         page.get_by_label("Fit").select_option("cover")
         expect_art(page, cat, 40, height=9, fit="cover")
         expect_link(page, r"\.height-9\.cover/width/40$")
@@ -976,7 +1154,9 @@ class TestAppearance:
         zoom.click()
 
         expect(zoom).to_have_attribute("aria-pressed", "true")
-        assert page.locator("#stage").evaluate("stage => stage.scrollWidth > stage.clientWidth && stage.tabIndex === 0")
+        assert page.locator("#stage").evaluate(
+            "stage => stage.scrollWidth > stage.clientWidth && stage.tabIndex === 0"
+        )
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         zoom.click()
         assert page.locator("#stage").evaluate("stage => stage.scrollWidth === stage.clientWidth")
@@ -1000,11 +1180,17 @@ class TestAppearance:
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-    def test_axe_finds_no_accessibility_violations(self, site: Site, cat: bytes, scheme: str, device: dict[str, Any]) -> None:
+    def test_axe_finds_no_accessibility_violations(
+        self, site: Site, cat: bytes, scheme: str, device: dict[str, Any]
+    ) -> None:
         page = site.open(**device, color_scheme=scheme)
 
         def violations(without: str = "") -> list[str]:
-            found = Axe().run(page, context={"exclude": [[without]]} if without else None).response["violations"]
+            found = (
+                Axe()
+                .run(page, context={"exclude": [[without]]} if without else None)
+                .response["violations"]
+            )
             return [f"{v['id']}: {node['html'][:120]}" for v in found for node in v["nodes"]]
 
         assert violations() == []
@@ -1016,16 +1202,19 @@ class TestAppearance:
         choose(page, cat)
         wait_for_width(page, int(page.locator("#width").input_value()))
         page.get_by_role("button", name="Actual size").click()
-        # The art is an image with a label. Its characters have the colours of the image, whatever their contrast.
+        # The art is an image with a label. Its characters have the colours of the image, whatever
+        # their contrast.
         assert violations(without="#art span") == []
 
     def test_the_first_visit_loads_at_most_60_kb(self, site: Site) -> None:
-        """All responses of the first visit together, before compression."""
+        """Total size of all responses of the first visit, before compression."""
         page = site.open()
         page.wait_for_load_state("networkidle")
         sizes = {request.url: len(request.response().body()) for request in site.requests}  # type: ignore[union-attr]
 
-        assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {"/static/icon.svg"} == {
+        assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {
+            "/static/icon.svg"
+        } == {
             "/",
             "/static/clipboard.js",
             "/static/colours.js",
@@ -1040,7 +1229,9 @@ class TestAppearance:
     def test_the_sample_is_the_output_of_the_current_engine(self) -> None:
         assert (STATIC / "coffee.webp").read_bytes() == (EXAMPLES / "coffee.webp").read_bytes()
         for width in (100, 64):
-            assert (STATIC / f"coffee-{width}.txt").read_text() == art((STATIC / "coffee.webp").read_bytes(), width) + "\n"
+            assert (STATIC / f"coffee-{width}.txt").read_text() == art(
+                (STATIC / "coffee.webp").read_bytes(), width
+            ) + "\n"
 
 
 class TestDocs:
@@ -1049,7 +1240,9 @@ class TestDocs:
         [(PHONE, "light"), (PHONE, "dark"), (DESKTOP, "dark")],
         ids=["light phone", "dark phone", "desktop"],
     )
-    def test_the_api_documentation_is_readable_and_accessible(self, site: Site, device: dict[str, Any], scheme: str) -> None:
+    def test_the_api_documentation_is_readable_and_accessible(
+        self, site: Site, device: dict[str, Any], scheme: str
+    ) -> None:
         page = site.open("/docs", **device, color_scheme=scheme)
         page.set_input_files("#try-image", EXAMPLES / "horse.png")
         page.get_by_role("button", name="Send").click()
@@ -1070,18 +1263,24 @@ class TestDocs:
         page.get_by_text("More options").click()
         page.locator("#try-chars").fill(" .'#")
         query = "?width=30&style=ramp&chars=+.%27%23"
-        expect(page.locator("#command")).to_have_text(f"curl --data-binary '@horse.png' '{site.url}/{query}'")
+        expect(page.locator("#command")).to_have_text(
+            f"curl --data-binary '@horse.png' '{site.url}/{query}'"
+        )
         page.get_by_role("button", name="Send").click()
         expect(page.locator("#outcome")).to_contain_text("Status 200")
         horse = (EXAMPLES / "horse.png").read_bytes()
         expected = convert(horse, ConversionOptions(width=30, style="ramp", chars=" .'#"), Limits())
         assert page.locator("#received").text_content() == expected + "\n"
         link = page.get_by_role("link", name="Permanent link").get_attribute("href")
-        assert f"content-location: {link}\n" in str(page.locator("#received-headers").text_content())
+        assert f"content-location: {link}\n" in str(
+            page.locator("#received-headers").text_content()
+        )
 
         page.locator("#accept").select_option("application/json")
         page.get_by_role("button", name="Send").click()
-        expect(page.locator("#received")).to_have_text(re.compile(r'^\{"url":"http://.*"stored":true,'))
+        expect(page.locator("#received")).to_have_text(
+            re.compile(r'^\{"url":"http://.*"stored":true,')
+        )
         page.locator("#try-color").select_option("ansi")
         page.locator("#accept").select_option("text/plain")
         page.get_by_role("button", name="Send").click()
@@ -1100,7 +1299,9 @@ class TestDocs:
         assert page.evaluate("document.body.dataset.maxBytes") == str(Limits().max_image_bytes)
         page.evaluate("document.body.dataset.maxBytes = 10000")
         page.get_by_role("button", name="Send").click()
-        expect(page.locator("#outcome")).to_have_text("The image is too large: the limit is 0.01 MB.")
+        expect(page.locator("#outcome")).to_have_text(
+            "The image is too large: the limit is 0.01 MB."
+        )
         page.evaluate("document.body.dataset.maxBytes = 10000000")
         page.route(f"{site.url}/", lambda route: route.abort())
         page.get_by_role("button", name="Send").click()
@@ -1114,7 +1315,8 @@ class TestDocs:
         expect(page.locator("#in-Python")).to_be_checked()
         shown = page.get_by_label("A file, in Python", exact=True)
         expect(page.get_by_label("A file, in curl", exact=True).first).to_be_hidden()
-        expect(page.get_by_label("A form, in curl", exact=True)).to_be_visible()  # there is none in Python
+        # there is none in Python
+        expect(page.get_by_label("A form, in curl", exact=True)).to_be_visible()
         shown.focus()
         page.keyboard.press("Tab")
         expect(page.get_by_role("button", name="Copy: A file, in Python")).to_be_focused()
@@ -1132,13 +1334,18 @@ class TestDocs:
         expect(page.get_by_role("button")).to_have_count(0)
 
     def test_the_documentation_loads_at_most_100_kb(self, site: Site) -> None:
-        """All responses together, before compression."""
+        """Total size of all responses, before compression."""
         page = site.open("/docs")
         page.wait_for_load_state("networkidle")
         sizes = {request.url: len(request.response().body()) for request in site.requests}  # type: ignore[union-attr]
 
-        assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {"/static/icon.svg"} == {
+        assert {url.removeprefix(site.url).partition("?")[0] for url in sizes} - {
+            "/static/icon.svg"
+        } == {
             "/docs",
-            *(f"/static/{name}" for name in ("clipboard.js", "docs.css", "docs.js", "mono.woff2", "page.css")),
+            *(
+                f"/static/{name}"
+                for name in ("clipboard.js", "docs.css", "docs.js", "mono.woff2", "page.css")
+            ),
         }
         assert sum(sizes.values()) <= 100_000, sizes

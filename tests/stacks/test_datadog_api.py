@@ -1,4 +1,5 @@
-"""Objects in Datadog are created, changed and deleted with their custom resources, and every event is answered."""
+"""Objects in Datadog are created, changed and deleted with their custom resources, and every event
+is answered."""
 
 import json
 import re
@@ -8,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from observability import datadog
+from operations.observability import datadog
 from stacks.datadog_api import handler as api
+from tests.local_http import Handler, served
 from tests.stacks.datadog_server import KEYS, Account, DatadogServer
 
 Event = dict[str, Any]
@@ -25,7 +26,8 @@ Event = dict[str, Any]
 SELF_SIGNED = Path(__file__).with_name("self_signed.pem")
 """A certificate for 127.0.0.1 that nobody trusts, with its key. Made by
 
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out certificate.pem -days 36500 \\
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out
+certificate.pem -days 36500 \\
     -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1
 """
 
@@ -44,31 +46,35 @@ class Context:
 
 
 class CloudFormation:
-    """Receives the answers of custom resources, like the presigned URL of an event."""
+    """Receives the answers of custom resources, like an event's presigned URL."""
 
     def __init__(self) -> None:
         self.answers: list[dict[str, str]] = []
         answers = self.answers
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
+        class Receiver(Handler):
+            def answer(self) -> None:
+                assert self.command == "PUT"
                 assert not self.headers.get("Content-Type")
                 answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.respond(200)
 
-            def log_message(self, *arguments: object) -> None:
-                pass
+        self.handler = Receiver
+        self.port = 0
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def send(self, request: str, kind: str, definition: Any, physical_id: str = "", *, seconds: float = 840) -> dict[str, str]:
+    def send(
+        self,
+        request: str,
+        kind: str,
+        definition: Any,
+        physical_id: str = "",
+        *,
+        seconds: float = 840,
+    ) -> dict[str, str]:
         """Let the handler process an event; returns its answer."""
         event: Event = {
             "RequestType": request,
-            "ResponseURL": f"http://127.0.0.1:{self.server.server_port}/answer?signature=x",
+            "ResponseURL": f"http://127.0.0.1:{self.port}/answer?signature=x",
             "StackId": "stack",
             "RequestId": f"request-{len(self.answers)}",
             "LogicalResourceId": "AnswersAreSlow",
@@ -85,13 +91,12 @@ class CloudFormation:
 @pytest.fixture
 def cloudformation() -> Iterator[CloudFormation]:
     made = CloudFormation()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with served(made.handler) as made.port:
+        yield made
 
 
 class Secrets:
-    """Stands in for boto3: a Secrets Manager that holds both keys."""
+    """Stands in for boto3: a Secrets Manager with both keys."""
 
     def __init__(self) -> None:
         self.held = dict(zip(("arn:api", "arn:app"), KEYS, strict=True))
@@ -113,7 +118,8 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Secrets:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses that the handler made, in seconds. Only its own reference to `time` is replaced: other threads use the module."""
+    """Pauses of the handler, in seconds. Only its own reference to `time` is replaced, because
+    other threads use the module."""
     slept: list[float] = []
     clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=slept.append)
     monkeypatch.setattr(api, "time", clock)
@@ -121,7 +127,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, pauses: list[float], secrets: Secrets) -> Iterator[Account]:
+def account(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float], secrets: Secrets
+) -> Iterator[Account]:
     with DatadogServer() as server:
         monkeypatch.setenv("DATADOG_API", server.address)
         monkeypatch.setenv("DD_API_KEY_SECRET_ARN", "arn:api")
@@ -139,14 +147,22 @@ def test_an_object_is_created_changed_and_deleted_with_its_resource(
     assert account.objects == {path: {"name": "a"}}
 
     changed = cloudformation.send("Update", kind, {"name": "b"}, created["PhysicalResourceId"])
-    assert (changed["Status"], changed["PhysicalResourceId"]) == ("SUCCESS", created["PhysicalResourceId"])
+    assert (changed["Status"], changed["PhysicalResourceId"]) == (
+        "SUCCESS",
+        created["PhysicalResourceId"],
+    )
     assert account.objects == {path: {"name": "b"}}
 
-    assert cloudformation.send("Delete", kind, {"name": "b"}, created["PhysicalResourceId"])["Status"] == "SUCCESS"
+    assert (
+        cloudformation.send("Delete", kind, {"name": "b"}, created["PhysicalResourceId"])["Status"]
+        == "SUCCESS"
+    )
     assert account.objects == {}
 
 
-def test_an_object_that_was_deleted_by_hand_is_created_again(account: Account, cloudformation: CloudFormation) -> None:
+def test_an_object_that_was_deleted_by_hand_is_created_again(
+    account: Account, cloudformation: CloudFormation
+) -> None:
     answer = cloudformation.send("Update", "monitor", MONITOR, "17")
 
     assert answer["PhysicalResourceId"] != "17"
@@ -154,21 +170,30 @@ def test_an_object_that_was_deleted_by_hand_is_created_again(account: Account, c
 
 
 @pytest.mark.parametrize("kind", ["dashboard", "monitor", "slo"])
-def test_deleting_an_object_that_does_not_exist_succeeds(kind: str, account: Account, cloudformation: CloudFormation) -> None:
+def test_deleting_an_object_that_does_not_exist_succeeds(
+    kind: str, account: Account, cloudformation: CloudFormation
+) -> None:
     assert cloudformation.send("Delete", kind, MONITOR, "17")["Status"] == "SUCCESS"
 
 
-def test_deleting_an_object_that_was_never_created_makes_no_call(account: Account, cloudformation: CloudFormation) -> None:
+def test_deleting_an_object_that_was_never_created_makes_no_call(
+    account: Account, cloudformation: CloudFormation
+) -> None:
     account.faults = [400]
     failed = cloudformation.send("Create", "monitor", MONITOR)
     account.calls.clear()
 
     assert failed["Status"] == "FAILED"
-    assert cloudformation.send("Delete", "monitor", MONITOR, failed["PhysicalResourceId"])["Status"] == "SUCCESS"
+    assert (
+        cloudformation.send("Delete", "monitor", MONITOR, failed["PhysicalResourceId"])["Status"]
+        == "SUCCESS"
+    )
     assert account.calls == []
 
 
-def test_a_call_is_retried_while_datadog_is_busy(account: Account, cloudformation: CloudFormation, pauses: list[float]) -> None:
+def test_a_call_is_retried_while_datadog_is_busy(
+    account: Account, cloudformation: CloudFormation, pauses: list[float]
+) -> None:
     account.faults = [429, 500, 503]
 
     assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
@@ -183,7 +208,9 @@ def test_it_gives_up_before_the_function_times_out(
     answer = cloudformation.send("Create", "monitor", MONITOR, seconds=22.5)
 
     assert answer["Status"] == "FAILED"
-    assert answer["Reason"] == 'Datadog answers 503 to POST /api/v1/monitor: {"errors": ["not now"]}'
+    assert (
+        answer["Reason"] == 'Datadog answers 503 to POST /api/v1/monitor: {"errors": ["not now"]}'
+    )
     assert len(account.calls) == len(pauses) + 1 == 3
 
 
@@ -194,7 +221,9 @@ def test_a_rejection_fails_at_once_and_quotes_datadog(
     answer = cloudformation.send("Update", "monitor", MONITOR, "17")
 
     assert (answer["Status"], answer["PhysicalResourceId"]) == ("FAILED", "17")
-    assert answer["Reason"] == 'Datadog answers 400 to PUT /api/v1/monitor/17: {"errors": ["not now"]}'
+    assert (
+        answer["Reason"] == 'Datadog answers 400 to PUT /api/v1/monitor/17: {"errors": ["not now"]}'
+    )
     assert pauses == []
 
 
@@ -208,7 +237,9 @@ def test_an_unreachable_datadog_is_reported(
     assert answer["Reason"].startswith("Datadog does not answer POST /api/v1/monitor: ")
 
 
-def test_an_error_in_the_handler_is_answered_too(account: Account, cloudformation: CloudFormation) -> None:
+def test_an_error_in_the_handler_is_answered_too(
+    account: Account, cloudformation: CloudFormation
+) -> None:
     assert cloudformation.send("Create", "painting", MONITOR)["Reason"] == "KeyError: 'painting'"
 
 
@@ -232,8 +263,11 @@ def test_no_key_is_revealed(
 
 
 @contextmanager
-def peer(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
-    """Listen in place of Datadog; `answer` writes to each connection. Yields the URL, and the requests as they arrive."""
+def peer(
+    answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Listen in place of Datadog; `answer` writes to each connection. Yields the URL, and the
+    requests as they arrive."""
     requests: list[bytes] = []
     connections: list[socket.socket] = []
 
@@ -244,7 +278,9 @@ def peer(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = N
             except OSError:
                 return  # the test has ended
             with suppress(OSError):  # the caller has had enough
-                connections.append(tls.wrap_socket(connection, server_side=True) if tls else connection)
+                connections.append(
+                    tls.wrap_socket(connection, server_side=True) if tls else connection
+                )
                 requests.append(request(connections[-1]))
                 answer(connections[-1])
                 connections[-1].close()
@@ -262,7 +298,7 @@ def peer(answer: Callable[[socket.socket], None], tls: ssl.SSLContext | None = N
 
 
 def request(connection: socket.socket) -> bytes:
-    """Read a whole request: one that is closed with unread bytes loses its answer."""
+    """Read a whole request: closing a connection with unread bytes would lose its answer."""
     with connection.makefile("rb") as stream:
         head = b"".join(takewhile(lambda line: line != b"\r\n", stream))
         return head + stream.read(sum(map(int, re.findall(rb"Content-Length: (\d+)", head))))
@@ -275,17 +311,26 @@ def created(connection: socket.socket) -> None:
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
 def test_the_keys_follow_no_redirect(
-    status: int, request_type: str, account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    status: int,
+    request_type: str,
+    account: Account,
+    cloudformation: CloudFormation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with peer(created) as (elsewhere, stolen):
 
         def redirect(connection: socket.socket) -> None:
-            head = f"HTTP/1.1 {status} Moved\r\nLocation: {elsewhere}/api/v1/monitor\r\nContent-Length: 0\r\n\r\n"
+            head = (
+                f"HTTP/1.1 {status} Moved\r\nLocation:"
+                f" {elsewhere}/api/v1/monitor\r\nContent-Length: 0\r\n\r\n"
+            )
             connection.sendall(head.encode())
 
         with peer(redirect) as (address, requests):
             monkeypatch.setenv("DATADOG_API", address)
-            answer = cloudformation.send(request_type, "monitor", MONITOR, "" if request_type == "Create" else "17")
+            answer = cloudformation.send(
+                request_type, "monitor", MONITOR, "" if request_type == "Create" else "17"
+            )
 
     assert (answer["Status"], len(requests), stolen) == ("FAILED", 1, [])
     assert answer["Reason"].startswith(f"Datadog answers {status} to ")
@@ -293,7 +338,10 @@ def test_the_keys_follow_no_redirect(
 
 @pytest.mark.parametrize("is_trusted", [False, True])
 def test_the_keys_are_sent_only_to_a_server_whose_certificate_is_trusted(
-    is_trusted: bool, account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    is_trusted: bool,
+    account: Account,
+    cloudformation: CloudFormation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(SELF_SIGNED)
@@ -304,13 +352,19 @@ def test_the_keys_are_sent_only_to_a_server_whose_certificate_is_trusted(
         answer = cloudformation.send("Create", "monitor", MONITOR, seconds=21)
 
     if is_trusted:
-        assert (answer["Status"], answer["PhysicalResourceId"], len(requests)) == ("SUCCESS", "17", 1)
+        assert (answer["Status"], answer["PhysicalResourceId"], len(requests)) == (
+            "SUCCESS",
+            "17",
+            1,
+        )
     else:
         assert (answer["Status"], requests) == ("FAILED", [])
         assert "CERTIFICATE_VERIFY_FAILED" in answer["Reason"]
 
 
-def test_no_proxy_is_used(account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used(
+    account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with peer(created) as (proxy, stolen):
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy)
@@ -342,7 +396,10 @@ def body_in_small_pieces(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("answer", [endless, headers_in_small_pieces, body_in_small_pieces])
 def test_an_answer_without_an_end_is_given_up(
-    answer: Callable[[socket.socket], None], account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    answer: Callable[[socket.socket], None],
+    account: Account,
+    cloudformation: CloudFormation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with peer(answer) as (address, requests):
         monkeypatch.setenv("DATADOG_API", address)
@@ -367,15 +424,23 @@ def test_no_part_of_a_key_is_revealed_where_a_message_is_cut_off(
 
 
 def test_a_key_in_an_answer_that_is_not_http_is_not_revealed(
-    account: Account, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    account: Account,
+    cloudformation: CloudFormation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with peer(lambda connection: connection.sendall(f"{KEYS[1]} {KEYS[0]}\r\n".encode())) as (address, _):
+    with peer(lambda connection: connection.sendall(f"{KEYS[1]} {KEYS[0]}\r\n".encode())) as (
+        address,
+        _,
+    ):
         monkeypatch.setenv("DATADOG_API", address)
         reason = cloudformation.send("Create", "monitor", MONITOR, seconds=21)["Reason"]
     assert not any(key in reason + "".join(capsys.readouterr()) for key in KEYS)
 
 
-@pytest.mark.parametrize("held", ['{\n"key": "0123456789abcdef0123456789abcdef"\n}', "two words", "ключ", ""])
+@pytest.mark.parametrize(
+    "held", ['{\n"key": "0123456789abcdef0123456789abcdef"\n}', "two words", "ключ", ""]
+)
 def test_a_secret_that_is_not_a_plain_key_is_reported_without_its_text(
     held: str, secrets: Secrets, account: Account, cloudformation: CloudFormation
 ) -> None:
@@ -385,13 +450,15 @@ def test_a_secret_that_is_not_a_plain_key_is_reported_without_its_text(
     assert answer["Reason"] == "ValueError: secret arn:app must contain only the key, as plain text"
 
 
-def test_a_new_line_after_a_key_is_ignored(secrets: Secrets, account: Account, cloudformation: CloudFormation) -> None:
+def test_a_new_line_after_a_key_is_ignored(
+    secrets: Secrets, account: Account, cloudformation: CloudFormation
+) -> None:
     secrets.held["arn:api"] += "\n"
     assert cloudformation.send("Create", "monitor", MONITOR)["Status"] == "SUCCESS"
 
 
 class Forgetful(set[str]):
-    """A set that contains nothing, whatever is added."""
+    """A set that stays empty."""
 
     def __contains__(self, item: object) -> bool:
         return False
@@ -400,37 +467,54 @@ class Forgetful(set[str]):
 class TestMetrics:
     PATH = f"/api/v2/metrics/{METRIC}/tags"
 
-    def test_a_metric_is_configured_under_its_own_name(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_a_metric_is_configured_under_its_own_name(
+        self, account: Account, cloudformation: CloudFormation
+    ) -> None:
         account.known_metrics = {METRIC}
 
-        assert cloudformation.send("Create", "metric", CONFIGURATION)["PhysicalResourceId"] == METRIC
+        assert (
+            cloudformation.send("Create", "metric", CONFIGURATION)["PhysicalResourceId"] == METRIC
+        )
         assert account.objects == {self.PATH: CONFIGURATION}
 
-    def test_a_metric_that_is_configured_already_is_updated(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_a_metric_that_is_configured_already_is_updated(
+        self, account: Account, cloudformation: CloudFormation
+    ) -> None:
         account.known_metrics = {METRIC}
         account.objects[self.PATH] = {}
 
         for request in ("Create", "Update"):
-            answer = cloudformation.send(request, "metric", CONFIGURATION, METRIC if request == "Update" else "")
+            answer = cloudformation.send(
+                request, "metric", CONFIGURATION, METRIC if request == "Update" else ""
+            )
             assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", METRIC)
         assert account.calls == 2 * [("POST", self.PATH), ("PATCH", self.PATH)]
         assert account.objects[self.PATH]["data"]["attributes"]["include_percentiles"] is True
 
-    def test_a_metric_without_values_gets_one_first(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_a_metric_without_values_gets_one_first(
+        self, account: Account, cloudformation: CloudFormation
+    ) -> None:
         assert cloudformation.send("Create", "metric", CONFIGURATION)["Status"] == "SUCCESS"
         assert account.known_metrics == {METRIC}
         assert account.objects == {self.PATH: CONFIGURATION}
 
-    def test_a_metric_that_stays_unknown_to_datadog_fails(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_a_metric_that_stays_unknown_to_datadog_fails(
+        self, account: Account, cloudformation: CloudFormation
+    ) -> None:
         account.known_metrics = Forgetful()
         answer = cloudformation.send("Create", "metric", CONFIGURATION, seconds=25)
 
         assert answer["Status"] == "FAILED"
         assert "a metric that does not exist" in answer["Reason"]
 
-    def test_the_settings_of_a_metric_are_deleted_if_they_exist(self, account: Account, cloudformation: CloudFormation) -> None:
+    def test_the_settings_of_a_metric_are_deleted_if_they_exist(
+        self, account: Account, cloudformation: CloudFormation
+    ) -> None:
         account.known_metrics = {METRIC}
         for objects in ({self.PATH: CONFIGURATION}, {}):
             account.objects = dict(objects)
-            assert cloudformation.send("Delete", "metric", CONFIGURATION, METRIC)["Status"] == "SUCCESS"
+            assert (
+                cloudformation.send("Delete", "metric", CONFIGURATION, METRIC)["Status"]
+                == "SUCCESS"
+            )
             assert account.objects == {}

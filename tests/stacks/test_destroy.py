@@ -1,4 +1,5 @@
-"""`make destroy` deletes nothing that should be kept, and asks first. The rehearsal destroys a deployment with it."""
+"""`make destroy` keeps protected data, and asks first. The rehearsal destroys a deployment with
+it."""
 
 import subprocess
 import sys
@@ -24,9 +25,10 @@ def destroy(*arguments: str, answer: str = "") -> "subprocess.CompletedProcess[s
 def test_a_deployment_that_keeps_its_data_is_refused() -> None:
     done = destroy("prod", "--yes", "-c", "plain_http=true", "-c", "pages_nobody=true")
     assert done.returncode == 1
-    assert done.stderr == (
-        "asciist: asciist-prod keeps its data: set keeps_data = false in environments/prod.toml and deploy, "
-        "before you destroy it\n"
+    assert (
+        done.stderr
+        == "asciist: asciist-prod keeps its data: set keeps_data = false in environments/prod.toml"
+        " and deploy, before you destroy it\n"
     )
 
 

@@ -1,4 +1,5 @@
-"""The built function under AWS's runtime client (awslambdaric): takes SQS events and reports the failed records."""
+"""The built function under AWS's runtime client (awslambdaric): takes SQS events and reports the
+failed records."""
 
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.local_store import LocalStore
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.errors import ArtifactNotFoundError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
@@ -23,6 +24,7 @@ from stacks.bundles import Target, function_bundle
 from tests.sqs_event import record
 from tests.stacks import runtime_api
 from tests.stacks.runtime_api import RuntimeApi
+from tools.testing.drawing import convert
 
 pytestmark = pytest.mark.slow
 
@@ -47,8 +49,10 @@ def runtime_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def execution_environment(bundle: Path, runtime_client: Path, **variables: str) -> Iterator[RuntimeApi]:
-    """Run the function in a process that sees the bundle, the runtime client and no other package."""
+def execution_environment(
+    bundle: Path, runtime_client: Path, **variables: str
+) -> Iterator[RuntimeApi]:
+    """Run the function in a process that sees only the bundle and the runtime client."""
     handler = "lambda_worker.handler.handler"
     with runtime_api.serving() as api:
         process = subprocess.Popen(
@@ -76,13 +80,14 @@ def execution_environment(bundle: Path, runtime_client: Path, **variables: str) 
 
 
 class Function:
-    """The running function, and the store it shares with the web tier, which contains one image."""
+    """The running function, and the store that it shares with the web tier, with one image."""
 
     def __init__(self, api: RuntimeApi, store: LocalStore, image: bytes) -> None:
         self.api = api
         self.store = store
         self.digest = digest_of(image)
-        # The function reads it in another process, and `create` would keep it in memory until the next `put`.
+        # The function reads it in another process, and `create` would keep it in memory until the
+        # next `put`.
         store.put(image_key(self.digest), image)
 
     def request(self, width: int, **changes: Any) -> str:
@@ -90,31 +95,41 @@ class Function:
             "correlation_id": f"width {width}",
             "digest": self.digest,
             "options": ConversionOptions(width=width),
-            "deadline": time.time() + 10,
-            "reply_to": "embedded:elsewhere",  # a web process that has stopped; the art is stored all the same
+            "deadline": time.time() + 600,
+            # a web process that has stopped; the art is stored all the same
+            "reply_to": "embedded:elsewhere",
         }
         return ConversionRequest(**(fields | changes)).to_json()
 
     def invoke(self, *bodies: str) -> list[str]:
-        """Invoke the function with a batch and return the ids of the records that failed. Ids count from 0."""
-        response = self.api.invoke({"Records": [record(str(number), body) for number, body in enumerate(bodies)]})
+        """Invoke the function with a batch and return the ids of the failed records. Ids count from
+        0."""
+        response = self.api.invoke(
+            {"Records": [record(str(number), body) for number, body in enumerate(bodies)]}
+        )
         assert response.keys() == {"batchItemFailures"}
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
     def art(self, width: int) -> str | None:
         try:
-            stored = StoredArt.from_json(self.store.get(art_key(self.digest, ConversionOptions(width=width))))
+            stored = StoredArt.from_json(
+                self.store.get(art_key(self.digest, ConversionOptions(width=width)))
+            )
         except ArtifactNotFoundError:
             return None
         return stored.art if stored else None
 
 
 @pytest.fixture(scope="module")
-def function(bundle: Path, runtime_client: Path, cat: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
+def function(
+    bundle: Path, runtime_client: Path, cat: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Function]:
     data = tmp_path_factory.mktemp("data")
     settings = {"ASCIIST_BACKEND": "embedded", "ASCIIST_DATA_DIR": str(data)}
     with execution_environment(bundle, runtime_client, **settings) as api:
-        store = LocalStore(data, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics())
+        store = LocalStore(
+            data, max_bytes=100_000_000, max_age_seconds=3600, metrics=EmbeddedMetrics()
+        )
         yield Function(api, store, cat)
         store.close()
 
@@ -141,9 +156,11 @@ def test_only_the_failed_records_of_a_batch_are_reported(function: Function) -> 
         "{poison",
         function.request(22),
         function.request(23, deadline=time.time() - 1),
-        function.request(24, digest="f" * 64),  # its image is not stored: the record fails and is redelivered
+        # its image is not stored: the record fails and is redelivered
+        function.request(24, digest="f" * 64),
         function.request(25),
-        function.request(26, digest=digest_of(not_an_image)),  # cannot be converted: the reply says so, and the record succeeds
+        # cannot be converted: the reply says so, and the record succeeds
+        function.request(26, digest=digest_of(not_an_image)),
         '{"version": 99}',
         function.request(28),
         function.request(29),
@@ -153,6 +170,8 @@ def test_only_the_failed_records_of_a_batch_are_reported(function: Function) -> 
     assert [width for width in range(20, 30) if function.art(width)] == [20, 22, 25, 28, 29]
 
 
-def test_an_invalid_setting_is_reported_as_an_initialization_error(bundle: Path, runtime_client: Path) -> None:
+def test_an_invalid_setting_is_reported_as_an_initialization_error(
+    bundle: Path, runtime_client: Path
+) -> None:
     with execution_environment(bundle, runtime_client, ASCIIST_BACKEND="paper") as api:
         assert "ASCIIST_BACKEND='paper' is not one of" in api.initialization_error()

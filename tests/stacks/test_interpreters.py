@@ -1,7 +1,8 @@
 """Bundles are the same bytes whichever Python 3.11+ builds them.
 
-The build runs under every other version that this machine has with its venv module. A version that is missing is skipped: no
-package registry has an interpreter to install, so a machine with one Python proves nothing about the others here.
+The build runs under every other version on this machine with a venv module. Missing versions are
+skipped: no package registry provides interpreters, so a machine with one Python proves nothing
+about the others here.
 """
 
 import os
@@ -13,16 +14,24 @@ from pathlib import Path
 import pytest
 from packaging.markers import default_environment
 
-from stacks.bundles import FUNCTION_PYTHON, INSTANCE_PYTHON, ROOT, Target, function_bundle, locked_requirements, release_bundle
+from stacks.bundles import (
+    FUNCTION_PYTHON,
+    INSTANCE_PYTHON,
+    ROOT,
+    Target,
+    function_bundle,
+    locked_requirements,
+    release_bundle,
+)
 from tests.stacks.test_bundles import fingerprint
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 FUNCTION = Target(architecture="arm64", python=FUNCTION_PYTHON)
 INSTANCE = Target(architecture="arm64", python=INSTANCE_PYTHON)
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 BUILD_REQUIREMENTS = ("packaging", "setuptools")
-"""The packages that a build imports, besides pip."""
+"""Packages imported by a build, besides pip."""
 
 BUILD = """
 import sys
@@ -36,25 +45,44 @@ print(release_bundle(Target(architecture="arm64", python=sys.argv[3]), cache=cac
 
 @cache
 def interpreter(version: str) -> str | None:
-    """The path of a Python of this minor version that can create environments: in PATH, or one of pyenv's."""
+    """The path of a Python of this minor version that can create environments: in PATH, or one of
+    pyenv's."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates = [*sorted(map(str, pyenv.glob(f"{version}.*/bin/python3"))), f"python{version}", "python3", "/usr/bin/python3"]
+    candidates = [
+        *sorted(map(str, pyenv.glob(f"{version}.*/bin/python3"))),
+        f"python{version}",
+        "python3",
+        "/usr/bin/python3",
+    ]
     check = f"import ensurepip, sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
     for candidate in candidates:
         path = shutil.which(candidate)
-        if path and subprocess.run([path, "-c", check], check=False, capture_output=True).returncode == 0:
+        if (
+            path
+            and subprocess.run([path, "-c", check], check=False, capture_output=True).returncode
+            == 0
+        ):
             return path
     return None
 
 
 def environment(python: str, directory: Path) -> Path:
-    """A new environment of an interpreter with what a build imports, at the locked versions. Returns its Python."""
+    """Create an environment of an interpreter with the packages for a build, at the locked
+    versions. Returns its Python."""
     subprocess.run([python, "-m", "venv", directory], check=True)
     here = locked_requirements(ROOT / "requirements.txt", Target.here()).splitlines()
     needed = [line for line in here if line.split("==")[0] in BUILD_REQUIREMENTS]
     assert len(needed) == len(BUILD_REQUIREMENTS)
     (directory / "requirements.txt").write_text("\n".join(needed))
-    pip = [directory / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    pip = [
+        directory / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+    ]
     subprocess.run([*pip, "--requirement", directory / "requirements.txt"], check=True)
     return directory / "bin/python"
 
@@ -66,7 +94,14 @@ def test_another_interpreter_builds_the_same_bytes(version: str, tmp_path: Path)
     if (python := interpreter(version)) is None:
         pytest.skip(f"no Python {version} with its venv module on this machine")
     built = subprocess.run(
-        [environment(python, tmp_path / "venv"), "-c", BUILD, tmp_path / "bundles", FUNCTION_PYTHON, INSTANCE_PYTHON],
+        [
+            environment(python, tmp_path / "venv"),
+            "-c",
+            BUILD,
+            tmp_path / "bundles",
+            FUNCTION_PYTHON,
+            INSTANCE_PYTHON,
+        ],
         cwd=ROOT,
         check=True,
         stdout=subprocess.PIPE,
@@ -81,7 +116,7 @@ def test_another_interpreter_builds_the_same_bytes(version: str, tmp_path: Path)
 
 
 def test_the_running_interpreter_supplies_no_marker_variable() -> None:
-    """The packaging library takes variables that its environment lacks from the running interpreter."""
+    """The packaging library takes missing variables from the running interpreter."""
     assert INSTANCE.markers.keys() == default_environment().keys()
     assert INSTANCE.markers["python_full_version"].startswith(f"{INSTANCE.python}.")
     assert (INSTANCE.machine, INSTANCE.abi) == ("aarch64", "cp311")
@@ -97,7 +132,13 @@ def test_markers_of_the_target_choose_the_requirements(tmp_path: Path) -> None:
         "windows": "sys_platform == 'win32' or os_name == 'nt'",
         "pypy": "platform_python_implementation != 'CPython' or implementation_name == 'pypy'",
     }
-    lock.write_text("# compiled\n" + "".join(f"{n}==1 ; {c} \\\n    {digest}\n    # via x\n" for n, c in conditions.items()))
+    lock.write_text(
+        "# compiled\n"
+        + "".join(f"{n}==1 ; {c} \\\n    {digest}\n    # via x\n" for n, c in conditions.items())
+    )
 
     assert locked_requirements(lock, INSTANCE) == f"old==1 {digest}\narm==1 {digest}\n"
-    assert locked_requirements(lock, Target(architecture="x86_64", python="3.13")) == f"new==1 {digest}\n"
+    assert (
+        locked_requirements(lock, Target(architecture="x86_64", python="3.13"))
+        == f"new==1 {digest}\n"
+    )

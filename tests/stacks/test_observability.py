@@ -1,4 +1,4 @@
-"""The CloudWatch alarms fire when they should and not before, and the dashboard shows every metric."""
+"""The CloudWatch alarms fire exactly when they should, and the dashboard shows every metric."""
 
 import json
 import math
@@ -12,7 +12,7 @@ import pytest
 
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
-from observability.alarms import (
+from operations.observability.alarms import (
     ALARMS,
     BUDGET_BURNS,
     BUDGET_BURNS_FAST,
@@ -31,7 +31,9 @@ from tests.stacks.test_templates import COMBINATIONS, each_deployment
 PROD = choose(environment="prod", runbook="https://docs.example/runbook.md")
 AWS_NAMESPACES = ("AWS/ApplicationELB", "AWS/AutoScaling", "AWS/Lambda", "AWS/SQS")
 AGENT_METRICS = {"mem_used_percent", "disk_used_percent"}
-OBJECTIVE = tomllib.loads((Path(__file__).parents[2] / "observability/slo.toml").read_text())
+OBJECTIVE = tomllib.loads(
+    (Path(__file__).parents[2] / "operations/observability/slo.toml").read_text()
+)
 BURNS = list(zip((BUDGET_BURNS_FAST, BUDGET_BURNS), OBJECTIVE["burn"], strict=True))
 
 Properties = dict[str, Any]
@@ -51,7 +53,9 @@ def shown(environment: Environment) -> Iterator[Used]:
             if isinstance(row[0], str):
                 namespace, name, *dimensions = [cell for cell in row if isinstance(cell, str)]
                 yield namespace, name, frozenset(dimensions[::2])
-            elif search := re.fullmatch(r"""SEARCH\('\{"(.*)",(.*)\} MetricName="(.*)"', '.*'\)""", row[0]["expression"]):
+            elif search := re.fullmatch(
+                r"""SEARCH\('\{"(.*)",(.*)\} MetricName="(.*)"', '.*'\)""", row[0]["expression"]
+            ):
                 namespace, dimensions_, name = search.groups()
                 yield namespace, name, frozenset(dimensions_.split(","))
             else:
@@ -61,7 +65,11 @@ def shown(environment: Environment) -> Iterator[Used]:
 def watched(environment: Environment) -> Iterator[Used]:
     """The metrics of all alarms."""
     for alarm in alarms(environment).values():
-        statistics = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+        statistics = [
+            query["MetricStat"]["Metric"]
+            for query in alarm.get("Metrics", [])
+            if "MetricStat" in query
+        ]
         for metric in [*statistics, alarm]:
             if "MetricName" in metric:
                 keys = frozenset(dimension["Name"] for dimension in metric.get("Dimensions", []))
@@ -70,12 +78,17 @@ def watched(environment: Environment) -> Iterator[Used]:
 
 class TestAlarms:
     @each_deployment
-    def test_every_alarm_notifies_the_topic_when_it_fires_and_when_it_ends(self, environment: Environment) -> None:
+    def test_every_alarm_notifies_the_topic_when_it_fires_and_when_it_ends(
+        self, environment: Environment
+    ) -> None:
         topics = {
             topic["Properties"]["DisplayName"].rpartition(" ")[2]: name
             for name, topic in resources(environment, "AWS::SNS::Topic", "observability").items()
         }
-        told = {alarm.title: topics[{Urgency.PAGE: "alarms", Urgency.TICKET: "tickets"}[alarm.urgency]] for alarm in ALARMS}
+        told = {
+            alarm.title: topics[{Urgency.PAGE: "alarms", Urgency.TICKET: "tickets"}[alarm.urgency]]
+            for alarm in ALARMS
+        }
         for name, alarm in alarms(environment).items():
             notified = None if "(part: " in name else [{"Ref": told[name]}]
             assert (alarm.get("AlarmActions"), alarm.get("OKActions")) == (notified, notified), name
@@ -85,14 +98,19 @@ class TestAlarms:
     def test_no_alarm_exceeds_the_limits_of_cloudwatch(self) -> None:
         for alarm in alarms(PROD).values():
             queries = alarm.get("Metrics", [])
-            periods = {query["MetricStat"]["Period"] for query in queries if "MetricStat" in query} or {alarm.get("Period", 60)}
+            periods = {
+                query["MetricStat"]["Period"] for query in queries if "MetricStat" in query
+            } or {alarm.get("Period", 60)}
             assert len([query for query in queries if "MetricStat" in query]) <= 10
             assert len(periods) == 1
             assert len([query for query in queries if query["ReturnData"]]) <= 1
             assert "SEARCH" not in json.dumps(queries)
             assert periods.pop() * alarm.get("EvaluationPeriods", 1) <= 86_400
 
-    @pytest.mark.parametrize(("alarm", "queue"), [(STALE_QUEUE, "RequestsQueueName"), (DEAD_LETTERS, "DeadLettersQueueName")])
+    @pytest.mark.parametrize(
+        ("alarm", "queue"),
+        [(STALE_QUEUE, "RequestsQueueName"), (DEAD_LETTERS, "DeadLettersQueueName")],
+    )
     def test_an_alarm_on_messages_watches_its_queue(self, alarm: Alarm, queue: str) -> None:
         assert queue in json.dumps(only_metric(alarms(PROD)[alarm.title])["Dimensions"])
 
@@ -102,39 +120,59 @@ class TestAlarms:
 
     def test_alarms_are_mailed_where_an_address_is_given(self) -> None:
         def mailed(**values: str) -> dict[str, str]:
-            """The addresses by topic, without the digits that the CDK adds."""
+            """The addresses by topic, without the digits added by the CDK."""
             return {
-                subscription["Properties"]["TopicArn"]["Ref"][:-8]: subscription["Properties"]["Endpoint"]
+                subscription["Properties"]["TopicArn"]["Ref"][:-8]: subscription["Properties"][
+                    "Endpoint"
+                ]
                 for subscription in resources(choose(**values), "AWS::SNS::Subscription").values()
             }
 
         on_call, office = "on-call@example.org", "office@example.org"
         assert mailed() == {}
         assert mailed(alarm_email=on_call) == {"Alarms": on_call, "Tickets": on_call}
-        assert mailed(alarm_email=on_call, ticket_email=office) == {"Alarms": on_call, "Tickets": office}
+        assert mailed(alarm_email=on_call, ticket_email=office) == {
+            "Alarms": on_call,
+            "Tickets": office,
+        }
 
 
 class TestBudget:
-    """An alarm on the error budget fires while both of its parts do. The tests compute the parts as CloudWatch does."""
+    """An alarm on the error budget fires while both of its parts do. The tests compute the parts
+    like CloudWatch."""
 
     @pytest.mark.parametrize(("alarm", "burn"), BURNS)
-    def test_it_fires_at_the_burn_rate_of_the_objective_over_both_windows(self, alarm: Alarm, burn: dict[str, float]) -> None:
+    def test_it_fires_at_the_burn_rate_of_the_objective_over_both_windows(
+        self, alarm: Alarm, burn: dict[str, float]
+    ) -> None:
         parts = parts_of(alarm)
         periods = [metric_statistics(part)[0]["Period"] / 60 for part in parts.values()]
         rule = alarms(PROD)[alarm.title]["AlarmRule"]["Fn::Join"][1]
 
         assert periods == [burn["long_minutes"], burn["short_minutes"]]
         for part in parts.values():
-            assert part["Threshold"] == pytest.approx(burn["rate"] * (100 - OBJECTIVE["target_percent"]))
-            assert (part["ComparisonOperator"], part["EvaluationPeriods"]) == ("GreaterThanThreshold", 1)
-        assert [word for word in rule if isinstance(word, str)] == ['(ALARM("', '") AND ALARM("', '"))']
+            assert part["Threshold"] == pytest.approx(
+                burn["rate"] * (100 - OBJECTIVE["target_percent"])
+            )
+            assert (part["ComparisonOperator"], part["EvaluationPeriods"]) == (
+                "GreaterThanThreshold",
+                1,
+            )
+        assert [word for word in rule if isinstance(word, str)] == [
+            '(ALARM("',
+            '") AND ALARM("',
+            '"))',
+        ]
         assert [word["Fn::GetAtt"][0] for word in rule if not isinstance(word, str)] == list(parts)
 
     @pytest.mark.parametrize("alarm", [BUDGET_BURNS_FAST, BUDGET_BURNS])
-    def test_it_fires_on_failures_and_slow_answers_and_not_on_healthy_traffic(self, alarm: Alarm) -> None:
+    def test_it_fires_on_failures_and_slow_answers_and_not_on_healthy_traffic(
+        self, alarm: Alarm
+    ) -> None:
         budget = 100 - OBJECTIVE["target_percent"]
         too_many = 2 * OBJECTIVE["burn"][0]["rate"] * budget  # percent of all requests
-        healthy: Properties = {"RequestCount": 10_000, "200": (10_000, budget / 2)}  # count, and percent of slow answers
+        # count, and percent of slow answers
+        healthy: Properties = {"RequestCount": 10_000, "200": (10_000, budget / 2)}
         assert not fires(alarm, healthy)
         assert fires(alarm, healthy | {"HTTPCode_Target_5XX_Count": 100 * too_many})
         assert fires(alarm, healthy | {"HTTPCode_ELB_5XX_Count": 100 * too_many})
@@ -144,7 +182,9 @@ class TestBudget:
 
     @pytest.mark.parametrize("alarm", [BUDGET_BURNS_FAST, BUDGET_BURNS])
     def test_one_failure_among_three_requests_does_not_fire(self, alarm: Alarm) -> None:
-        assert not fires(alarm, {"RequestCount": 3, "200": (2, 0.0), "HTTPCode_Target_5XX_Count": 1})
+        assert not fires(
+            alarm, {"RequestCount": 3, "200": (2, 0.0), "HTTPCode_Target_5XX_Count": 1}
+        )
 
     @pytest.mark.parametrize("alarm", [BUDGET_BURNS_FAST, BUDGET_BURNS])
     def test_without_requests_both_parts_have_no_value(self, alarm: Alarm) -> None:
@@ -152,17 +192,22 @@ class TestBudget:
             assert math.isnan(computed(part, lambda _query: math.nan))
 
     def test_a_slow_failure_counts_once(self) -> None:
-        """A 504 is slow too, but counts as failed only: slow answers count only for statuses other than 5xx."""
+        """A 504 is slow too, but counts only as failed: slow answers count only for statuses other
+        than 5xx."""
         for part in parts_of(BUDGET_BURNS_FAST).values():
             statuses = {
-                tags["status"] for query in metric_statistics(part) if (tags := dimensions(query["Metric"])).get("status")
+                tags["status"]
+                for query in metric_statistics(part)
+                if (tags := dimensions(query["Metric"])).get("status")
             }
             assert statuses
             assert not [status for status in statuses if status.startswith("5")]
 
     def test_slow_is_defined_by_the_objective(self) -> None:
         text = json.dumps([parts_of(BUDGET_BURNS_FAST), cloudwatch_dashboard(PROD)])
-        assert set(re.findall(r"PR\([^)]*\)", text)) == {f"PR({1000 * OBJECTIVE['slow_after_seconds']:g}:)"}
+        assert set(re.findall(r"PR\([^)]*\)", text)) == {
+            f"PR({1000 * OBJECTIVE['slow_after_seconds']:g}:)"
+        }
 
     def test_slow_answers_fire_only_with_enough_of_them(self) -> None:
         alarm = alarms(PROD)[SLOW_ANSWERS.title]
@@ -171,7 +216,9 @@ class TestBudget:
         assert metric_statistics(alarm)[0]["Period"] == 300
 
         def p99(answers: float, value: float) -> float:
-            return computed(alarm, lambda query: answers if query["Stat"] == "SampleCount" else value)
+            return computed(
+                alarm, lambda query: answers if query["Stat"] == "SampleCount" else value
+            )
 
         assert p99(1000, slow + 1) > slow
         assert p99(20, slow + 1) < slow  # the 99th percentile of twenty answers is the slowest one
@@ -205,7 +252,8 @@ def dimensions(metric: Properties) -> dict[str, Any]:
 def fires(alarm: Alarm, traffic: Properties) -> bool:
     """Return True if both parts are above their thresholds, with the same traffic in both windows.
 
-    `traffic` holds the value of each AWS metric by name, and (number of answers, percent of slow ones) by status.
+    `traffic` contains the value of each AWS metric by name, and (number of answers, percent of slow
+    ones) by status.
     """
 
     def value(query: Properties) -> float:
@@ -219,7 +267,8 @@ def fires(alarm: Alarm, traffic: Properties) -> bool:
 
 
 def computed(alarm: Properties, value: Callable[[Properties], float]) -> float:
-    """The value that the alarm compares with its threshold, at one point in time; nan is a missing value."""
+    """The value compared with an alarm's threshold, at one point in time; nan is a missing
+    value."""
     queries = {query["Id"]: query for query in alarm["Metrics"]}
 
     def of(name: str) -> float:
@@ -239,7 +288,10 @@ class TestMetrics:
         for namespace, name, keys in [*shown(environment), *watched(environment)]:
             if namespace == environment.prefix:
                 assert name in CATALOGUE
-                assert keys in ({*()}, {*CATALOGUE[name].tags}), f"{name} has no value for {set(keys)} alone"
+                assert keys in (
+                    {*()},
+                    {*CATALOGUE[name].tags},
+                ), f"{name} has no value for {set(keys)} alone"
             elif namespace == "asciist":
                 assert name in AGENT_METRICS
                 assert keys == {"Group"}
@@ -248,7 +300,9 @@ class TestMetrics:
 
     @each_deployment
     def test_every_metric_of_the_catalogue_is_shown(self, environment: Environment) -> None:
-        names = {name for namespace, name, _ in shown(environment) if namespace == environment.prefix}
+        names = {
+            name for namespace, name, _ in shown(environment) if namespace == environment.prefix
+        }
         assert names == CATALOGUE.keys()
 
     def test_every_metric_that_is_watched_is_shown(self) -> None:
@@ -269,18 +323,28 @@ class TestMetrics:
 class TestDashboard:
     @each_deployment
     def test_its_sections_are_questions(self, environment: Environment) -> None:
-        texts = [w["properties"]["markdown"] for w in cloudwatch_dashboard(environment) if w["type"] == "text"]
+        texts = [
+            w["properties"]["markdown"]
+            for w in cloudwatch_dashboard(environment)
+            if w["type"] == "text"
+        ]
         questions = [text.splitlines()[0].removeprefix("## ") for text in texts[1:]]
 
         assert questions[0] == "Are users served?"
         assert all(question.endswith("?") for question in questions)
 
     @each_deployment
-    def test_it_begins_with_a_link_to_the_runbook_for_each_alarm(self, environment: Environment) -> None:
+    def test_it_begins_with_a_link_to_the_runbook_for_each_alarm(
+        self, environment: Environment
+    ) -> None:
         _, _, text, *_ = cloudwatch_dashboard(environment)
         for alarm in ALARMS:
-            applies = alarm.applies_to(worker=environment.worker, has_domain=bool(environment.domain))
-            assert (f"{environment.runbook}#{alarm.anchor}`" in text["properties"]["markdown"]) is applies
+            applies = alarm.applies_to(
+                worker=environment.worker, has_domain=bool(environment.domain)
+            )
+            assert (
+                f"{environment.runbook}#{alarm.anchor}`" in text["properties"]["markdown"]
+            ) is applies
 
     def test_a_url_of_the_runbook_is_a_link(self) -> None:
         markdown = cloudwatch_dashboard(PROD)[2]["properties"]["markdown"]
@@ -288,11 +352,18 @@ class TestDashboard:
 
     @pytest.mark.parametrize("statistic", ["Average", "p50", "p90", "p95", "p99"])
     def test_durations_of_requests_are_shown_overall_and_by_status(self, statistic: str) -> None:
-        rows = [row for widget in cloudwatch_dashboard(PROD) for row in widget["properties"].get("metrics", [])]
-        search = f"""SEARCH('{{"asciist-prod",status}} MetricName="{metrics.REQUEST_DURATION}"', '{statistic}')"""
+        rows = [
+            row
+            for widget in cloudwatch_dashboard(PROD)
+            for row in widget["properties"].get("metrics", [])
+        ]
+        found = f'{{"asciist-prod",status}} MetricName="{metrics.REQUEST_DURATION}"'
+        search = f"SEARCH('{found}', '{statistic}')"
 
         assert statistic in [
-            row[-1].get("stat", "Average") for row in rows if row[:-1] == ["asciist-prod", metrics.REQUEST_DURATION]
+            row[-1].get("stat", "Average")
+            for row in rows
+            if row[:-1] == ["asciist-prod", metrics.REQUEST_DURATION]
         ]
         assert search in [row[0]["expression"] for row in rows if isinstance(row[0], dict)]
 

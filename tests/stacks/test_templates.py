@@ -11,27 +11,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import aws_cdk
 import cloudformation_validate
 import pytest
-from aws_cdk import assertions
 
-import app as cdk_app
-from asciist.settings import CALLBACK_PORTS, READ_ONLY_MARKER, Settings, Timeouts
+from asciist.settings import CALLBACK_PORTS, READ_ONLY_MARKER, Settings
 from asciist.telemetry import metrics
-from devtools.capacity import Load, capacity
-from devtools.capacity.sizing import CPU_TARGET, IN_FLIGHT_TARGET, VCPUS
+from asciist.timeouts import Timeouts
+from operations.capacity import Load, capacity
+from operations.capacity.needs import CPU_TARGET, IN_FLIGHT_TARGET, VCPUS
 from service.crawlers import _AGENTS
 from stacks.environment import Environment
-from tests.stacks.synthesis import FLAGS, bundle, choose, only, resources, synthesized
+from tests.stacks.synthesis import choose, compose, new_app, only, resources, synthesized
 from tests.stacks.test_datadog import WITH_FUNCTION, WITH_POLLERS
 
 STACKS = ("storage", "network", "web", "edge", "worker", "observability", "datadog")
 COMBINATIONS = [
     choose(worker=worker, replies=replies, environment=environment)
-    for worker, replies, environment in itertools.product(("lambda", "asg"), ("queue", "callback"), ("dev", "prod"))
+    for worker, replies, environment in itertools.product(
+        ("lambda", "asg"), ("queue", "callback"), ("dev", "prod")
+    )
 ]
-SECURE = choose(environment="prod", domain="art.example", certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x")
+SECURE = choose(
+    environment="prod",
+    domain="art.example",
+    certificate="arn:aws:acm:eu-west-1:123456789012:certificate/x",
+)
 
 CDN_CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/y"
 WITH_CDN = choose(
@@ -44,18 +48,23 @@ WITH_CDN = choose(
     baked=True,
     worker="asg",
     peer_store="azure://artifacts",
-    peer_secret="arn:aws:secretsmanager:eu-west-1:123456789012:secret:peer-AbCdEf",  # noqa: S106 - the ARN of a secret
+    # The ARN of a secret.
+    peer_secret="arn:aws:secretsmanager:eu-west-1:123456789012:secret:peer-AbCdEf",  # noqa: S106
 )
 
 HSTS = "routing.http.response.strict_transport_security.header_value"
 
 each_deployment = pytest.mark.parametrize(
-    "environment", COMBINATIONS, ids=lambda chosen: f"{chosen.worker}-{chosen.replies}-{chosen.environment}"
+    "environment",
+    COMBINATIONS,
+    ids=lambda chosen: f"{chosen.worker}-{chosen.replies}-{chosen.environment}",
 )
 
 
 @each_deployment
-def test_every_combination_synthesizes_without_a_finding_of_cdk_nag(environment: Environment) -> None:
+def test_every_combination_synthesizes_without_a_finding_of_cdk_nag(
+    environment: Environment,
+) -> None:
     assert synthesized(environment).keys() == set(STACKS)
 
 
@@ -65,28 +74,42 @@ REDUNDANT_DEPENDENCY = "W3005"  # the CDK writes the function's dependency on it
 @each_deployment
 def test_every_template_passes_the_validator_of_aws(environment: Environment) -> None:
     for stack, template in synthesized(environment).items():
-        report = validator().validate_template(cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json"))
+        report = validator().validate_template(
+            cloudformation_validate.TemplateContent(json.dumps(template), f"{stack}.json")
+        )
         findings = [
             f"{stack}: {finding.rule_id} {finding.message}"
             for finding in report.diagnostics
-            if finding.severity is not cloudformation_validate.Severity.INFO and finding.rule_id != REDUNDANT_DEPENDENCY
+            if finding.severity is not cloudformation_validate.Severity.INFO
+            and finding.rule_id != REDUNDANT_DEPENDENCY
         ]
         assert findings == []
 
 
 @pytest.mark.slow
 def test_every_template_passes_cfn_lint(tmp_path: Path) -> None:
-    """Most deployments have some templates in common. Each is checked once, in one process, because both take seconds."""
+    """Most deployments share some templates. Each is checked once, in one process, because starting
+    and checking take seconds."""
     distinct = {
         json.dumps(template): f"{number}-{stack}"
-        for number, environment in enumerate([*COMBINATIONS, SECURE, WITH_CDN, WITH_FUNCTION, WITH_POLLERS])
+        for number, environment in enumerate(
+            [*COMBINATIONS, SECURE, WITH_CDN, WITH_FUNCTION, WITH_POLLERS]
+        )
         for stack, template in synthesized(environment).items()
     }
     for template, name in distinct.items():
         (tmp_path / f"{name}.json").write_text(template)
     lint = Path(sys.executable).with_name("cfn-lint")
     run = subprocess.run(
-        [lint, "--ignore-checks", REDUNDANT_DEPENDENCY, "--regions", "eu-west-1", "--", *map(str, tmp_path.iterdir())],
+        [
+            lint,
+            "--ignore-checks",
+            REDUNDANT_DEPENDENCY,
+            "--regions",
+            "eu-west-1",
+            "--",
+            *map(str, tmp_path.iterdir()),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -102,7 +125,10 @@ def validator() -> cloudformation_validate.CompositeEngine:
 class TestStorage:
     def test_logical_ids_are_pinned(self) -> None:
         for environment in COMBINATIONS:
-            kinds = {name: resource["Type"] for name, resource in synthesized(environment)["storage"]["Resources"].items()}
+            kinds = {
+                name: resource["Type"]
+                for name, resource in synthesized(environment)["storage"]["Resources"].items()
+            }
             assert kinds.items() >= {
                 ("Artifacts", "AWS::S3::Bucket"),
                 ("Requests", "AWS::SQS::Queue"),
@@ -119,25 +145,35 @@ class TestStorage:
         storage = synthesized(choose(environment=environment))["storage"]["Resources"]
         policy = "Retain" if environment == "prod" else "Delete"
         for name in ("Artifacts", "Requests", "DeadLetters"):
-            assert {storage[name]["DeletionPolicy"], storage[name]["UpdateReplacePolicy"]} == {policy}
+            assert {storage[name]["DeletionPolicy"], storage[name]["UpdateReplacePolicy"]} == {
+                policy
+            }
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
     def test_images_art_and_unfinished_uploads_are_deleted_by_age(self, environment: str) -> None:
         bucket = synthesized(choose(environment))["storage"]["Resources"]["Artifacts"]["Properties"]
         rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
 
-        assert rules["images-and-art"]["ExpirationInDays"] == choose(environment).sizes.artifact_days
-        assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+        assert (
+            rules["images-and-art"]["ExpirationInDays"] == choose(environment).sizes.artifact_days
+        )
+        assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {
+            "DaysAfterInitiation": 1
+        }
         assert all(rule["Status"] == "Enabled" and "Prefix" not in rule for rule in rules.values())
 
-    def test_the_visibility_timeout_is_six_worker_timeouts_and_the_maximum_receive_count_is_five(self) -> None:
+    def test_the_visibility_timeout_is_six_worker_timeouts_and_the_maximum_receive_count_is_five(
+        self,
+    ) -> None:
         timeouts = Timeouts()
         storage = synthesized(choose())["storage"]["Resources"]
         requests = storage["Requests"]["Properties"]
 
         assert requests["VisibilityTimeout"] == 6 * timeouts.worker
         assert requests["RedrivePolicy"]["maxReceiveCount"] == timeouts.max_receive_count == 5
-        assert requests["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
+        assert requests["RedrivePolicy"]["deadLetterTargetArn"] == {
+            "Fn::GetAtt": ["DeadLetters", "Arn"]
+        }
         assert storage["DeadLetters"]["Properties"]["MessageRetentionPeriod"] == 14 * 86_400
 
     def test_storage_is_encrypted_and_private_and_requires_tls(self) -> None:
@@ -146,35 +182,55 @@ class TestStorage:
             assert bucket["Properties"]["BucketEncryption"]
         for queue in resources(choose(), "AWS::SQS::Queue").values():
             assert queue["Properties"]["SqsManagedSseEnabled"] is True
-        for kind, number in (("AWS::S3::BucketPolicy", 2), ("AWS::SQS::QueuePolicy", 2), ("AWS::SNS::TopicPolicy", 2)):
+        for kind, number in (
+            ("AWS::S3::BucketPolicy", 2),
+            ("AWS::SQS::QueuePolicy", 2),
+            ("AWS::SNS::TopicPolicy", 2),
+        ):
             policies = resources(choose(), kind)
             assert len(policies) == number
             for policy in policies.values():
                 assert {"Bool": {"aws:SecureTransport": "false"}} in [
-                    statement.get("Condition") for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+                    statement.get("Condition")
+                    for statement in policy["Properties"]["PolicyDocument"]["Statement"]
                 ]
 
 
 class TestNetwork:
     @each_deployment
-    def test_instances_accept_connections_only_from_the_load_balancer_and_from_workers(self, environment: Environment) -> None:
-        rules = [rule["Properties"] for rule in resources(environment, "AWS::EC2::SecurityGroupIngress").values()]
+    def test_instances_accept_connections_only_from_the_load_balancer_and_from_workers(
+        self, environment: Environment
+    ) -> None:
+        rules = [
+            rule["Properties"]
+            for rule in resources(environment, "AWS::EC2::SecurityGroupIngress").values()
+        ]
         first = Settings().callback_first_port
         callbacks = (first, first + CALLBACK_PORTS - 1)
 
-        assert sorted((rule["FromPort"], rule["ToPort"]) for rule in rules) == [(8080, 8080), callbacks]
+        assert sorted((rule["FromPort"], rule["ToPort"]) for rule in rules) == [
+            (8080, 8080),
+            callbacks,
+        ]
         assert all("SourceSecurityGroupId" in rule and "CidrIp" not in rule for rule in rules)
         for name, group in resources(environment, "AWS::EC2::SecurityGroup").items():
-            open_ports = [rule["FromPort"] for rule in group["Properties"].get("SecurityGroupIngress", [])]
+            open_ports = [
+                rule["FromPort"] for rule in group["Properties"].get("SecurityGroupIngress", [])
+            ]
             assert open_ports == ([80, 443] if name.startswith("FrontAccess") else [])
 
     @each_deployment
-    def test_instances_are_in_private_subnets_with_encrypted_disks_and_imdsv2_only(self, environment: Environment) -> None:
+    def test_instances_are_in_private_subnets_with_encrypted_disks_and_imdsv2_only(
+        self, environment: Environment
+    ) -> None:
         templates = resources(environment, "AWS::EC2::LaunchTemplate")
         assert len(templates) == (2 if environment.worker == "asg" else 1)
         for template in templates.values():
             data = template["Properties"]["LaunchTemplateData"]
-            assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+            assert data["MetadataOptions"] == {
+                "HttpTokens": "required",
+                "HttpPutResponseHopLimit": 1,
+            }
             assert all(device["Ebs"]["Encrypted"] for device in data["BlockDeviceMappings"])
             assert "KeyName" not in data
         for group in resources(environment, "AWS::AutoScaling::AutoScalingGroup").values():
@@ -182,17 +238,24 @@ class TestNetwork:
 
     def test_the_function_is_in_the_vpc_so_that_it_can_answer_by_either_path(self) -> None:
         for replies in ("queue", "callback"):
-            assert "VpcConfig" in only(resources(choose(replies=replies), "AWS::Lambda::Function", "worker"))
+            assert "VpcConfig" in only(
+                resources(choose(replies=replies), "AWS::Lambda::Function", "worker")
+            )
 
     def test_without_a_domain_synthesis_warns_of_plain_http(self) -> None:
-        app = aws_cdk.App(context=FLAGS)
-        cdk_app.compose(app, choose(), build_function=lambda _: bundle(), build_release=lambda _: bundle())
+        from aws_cdk import Stack, assertions
+
+        app = compose(new_app(), choose())
         (web,) = [stack for stack in app.node.children if stack.node.id.endswith("-web")]
-        assert isinstance(web, aws_cdk.Stack)
-        warnings = assertions.Annotations.from_stack(web).find_warning("*", assertions.Match.string_like_regexp("plain HTTP"))
+        assert isinstance(web, Stack)
+        warnings = assertions.Annotations.from_stack(web).find_warning(
+            "*", assertions.Match.string_like_regexp("plain HTTP")
+        )
 
         assert len(warnings) == 1
-        assert only(resources(choose(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
+        assert (
+            only(resources(choose(), "AWS::ElasticLoadBalancingV2::Listener"))["Protocol"] == "HTTP"
+        )
 
     def test_with_a_domain_and_a_certificate_http_redirects_to_https(self) -> None:
         listeners = {
@@ -213,12 +276,18 @@ class TestNetwork:
         ]
         assert {listener["Protocol"] for listener in listeners} == {"HTTP", "HTTPS"}
         for listener in listeners:
-            assert (HSTS in attributes(listener["ListenerAttributes"])) is (listener["Protocol"] == "HTTPS")
+            assert (HSTS in attributes(listener["ListenerAttributes"])) is (
+                listener["Protocol"] == "HTTPS"
+            )
 
     @pytest.mark.parametrize("environment", [*COMBINATIONS, SECURE])
-    def test_the_load_balancer_refuses_ambiguous_requests_and_does_not_name_itself(self, environment: Environment) -> None:
+    def test_the_load_balancer_refuses_ambiguous_requests_and_does_not_name_itself(
+        self, environment: Environment
+    ) -> None:
         balancer = attributes(
-            only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))["LoadBalancerAttributes"]
+            only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))[
+                "LoadBalancerAttributes"
+            ]
         )
         assert balancer["routing.http.desync_mitigation_mode"] == "strictest"
         assert balancer["routing.http.drop_invalid_header_fields.enabled"] == "true"
@@ -240,11 +309,17 @@ class TestEdge:
             "Limit": choose("prod").sizes.requests_per_address,
         }
         assert rate["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
-        assert "WebACLArn" in only(resources(choose("prod"), "AWS::WAFv2::WebACLAssociation", "edge"))
+        assert "WebACLArn" in only(
+            resources(choose("prod"), "AWS::WAFv2::WebACLAssociation", "edge")
+        )
 
     def test_its_managed_rules_block_no_image_for_its_size_or_its_bytes(self) -> None:
         acl = only(resources(choose("prod"), "AWS::WAFv2::WebACL", "edge"))
-        groups = [group for rule in acl["Rules"] if (group := rule["Statement"].get("ManagedRuleGroupStatement")) is not None]
+        groups = [
+            group
+            for rule in acl["Rules"]
+            if (group := rule["Statement"].get("ManagedRuleGroupStatement")) is not None
+        ]
         counted = {
             override["Name"]
             for group in groups
@@ -261,9 +336,15 @@ class TestEdge:
         assert resources(choose(), "AWS::WAFv2::WebACL") == {}
 
     @pytest.mark.parametrize("environment", ["dev", "prod"])
-    def test_the_load_balancer_logs_addresses_if_the_environment_says_so(self, environment: str) -> None:
+    def test_the_load_balancer_logs_addresses_if_the_environment_says_so(
+        self, environment: str
+    ) -> None:
         chosen = choose(environment)
-        balancer = attributes(only(resources(chosen, "AWS::ElasticLoadBalancingV2::LoadBalancer"))["LoadBalancerAttributes"])
+        balancer = attributes(
+            only(resources(chosen, "AWS::ElasticLoadBalancingV2::LoadBalancer"))[
+                "LoadBalancerAttributes"
+            ]
+        )
         logs = synthesized(chosen)["storage"]["Resources"]["AccessLogs"]["Properties"]
 
         assert balancer["access_logs.s3.enabled"] == str(chosen.access_logs).lower()
@@ -274,16 +355,25 @@ class TestEdge:
     def test_the_records_of_the_domain_are_made_in_the_hosted_zone(self) -> None:
         domain = {"domain": "art.example", "certificate": SECURE.certificate}
         assert resources(choose(**domain), "AWS::Route53::RecordSet") == {}
-        record = only(resources(choose(**domain, hosted_zone="Z0123456789"), "AWS::Route53::RecordSet"))
+        record = only(
+            resources(choose(**domain, hosted_zone="Z0123456789"), "AWS::Route53::RecordSet")
+        )
 
-        assert (record["Name"], record["Type"], record["HostedZoneId"]) == ("art.example", "A", "Z0123456789")
+        assert (record["Name"], record["Type"], record["HostedZoneId"]) == (
+            "art.example",
+            "A",
+            "Z0123456789",
+        )
         assert "Front" in json.dumps(record["AliasTarget"]["DNSName"])
         cdn = choose(**domain, hosted_zone="Z0123456789", cdn=True, cdn_certificate=CDN_CERTIFICATE)
         with_cdn = only(resources(cdn, "AWS::Route53::RecordSet"))
         assert "Distribution" in json.dumps(with_cdn["AliasTarget"]["DNSName"])
-        assert with_cdn | {"AliasTarget": record["AliasTarget"]} == record  # the same record, which is updated
+        # the same record, which is updated
+        assert with_cdn | {"AliasTarget": record["AliasTarget"]} == record
 
-    def test_the_cdn_caches_art_and_static_files_for_as_long_as_they_say_and_passes_on_all_else(self) -> None:
+    def test_the_cdn_caches_art_and_static_files_for_as_long_as_they_say_and_passes_on_all_else(
+        self,
+    ) -> None:
         for chosen, secure in ((choose(cdn=True), False), (WITH_CDN, True)):
             config = only(resources(chosen, "AWS::CloudFront::Distribution"))["DistributionConfig"]
             policy = only(resources(chosen, "AWS::CloudFront::CachePolicy"))["CachePolicyConfig"]
@@ -293,38 +383,60 @@ class TestEdge:
             assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)
             assert set(keyed["HeadersConfig"]["Headers"]) == {"Accept", "Origin"}
             assert keyed["QueryStringsConfig"] == {"QueryStringBehavior": "all"}
-            assert {behavior["PathPattern"] for behavior in cached} == {"/*/width/*", "/????-????-????*", "/static/*"}
-            disabled, all_viewer = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "216adef6-5c7f-47e4-b989-5492eafa07d3"
+            assert {behavior["PathPattern"] for behavior in cached} == {
+                "/*/width/*",
+                "/????-????-????*",
+                "/static/*",
+            }
+            disabled, all_viewer = (
+                "4135ea2d-6df8-44a3-9df3-4b5a84be39ad",
+                "216adef6-5c7f-47e4-b989-5492eafa07d3",
+            )
             assert config["DefaultCacheBehavior"]["CachePolicyId"] == disabled
             for behavior in (*cached, config["DefaultCacheBehavior"]):
                 assert {"GET", "PUT", "POST", "DELETE"} <= set(behavior["AllowedMethods"])
                 assert behavior["OriginRequestPolicyId"] == all_viewer
-                assert behavior["ViewerProtocolPolicy"] == ("redirect-to-https" if secure else "allow-all")
+                assert behavior["ViewerProtocolPolicy"] == (
+                    "redirect-to-https" if secure else "allow-all"
+                )
             (origin,) = config["Origins"]
-            assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == ("https-only" if secure else "http-only")
+            assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == (
+                "https-only" if secure else "http-only"
+            )
             assert config.get("Aliases") == (["art.example"] if secure else None)
 
     def test_the_cdn_asks_for_the_page_for_every_program_that_shows_previews(self) -> None:
-        """Its cache does not distinguish answers by User-Agent, as the service does."""
+        """Unlike the service, its cache does not distinguish answers by User-Agent."""
         function = only(resources(choose(cdn=True), "AWS::CloudFront::Function"))["FunctionCode"]
 
         assert f"/{_AGENTS.pattern}/i.test" in function
 
-    def test_behind_the_cdn_the_firewall_counts_the_addresses_that_the_cdn_tells_and_trusts_nobody_else(self) -> None:
+    def test_behind_the_cdn_the_firewall_counts_addresses_told_by_the_cdn_and_trusts_nobody_else(
+        self,
+    ) -> None:
         acl = only(resources(WITH_CDN, "AWS::WAFv2::WebACL"))
         direct, told = (
-            rule["Statement"]["RateBasedStatement"] for rule in acl["Rules"] if "RateBasedStatement" in rule["Statement"]
+            rule["Statement"]["RateBasedStatement"]
+            for rule in acl["Rules"]
+            if "RateBasedStatement" in rule["Statement"]
         )
-        (origin,) = only(resources(WITH_CDN, "AWS::CloudFront::Distribution"))["DistributionConfig"]["Origins"]
+        (origin,) = only(resources(WITH_CDN, "AWS::CloudFront::Distribution"))[
+            "DistributionConfig"
+        ]["Origins"]
         (key,) = origin["OriginCustomHeaders"]
         function = only(resources(WITH_CDN, "AWS::CloudFront::Function"))
         match = told["ScopeDownStatement"]["ByteMatchStatement"]
 
         assert direct["AggregateKeyType"] == "IP"
-        assert direct["ScopeDownStatement"] == {"NotStatement": {"Statement": told["ScopeDownStatement"]}}
+        assert direct["ScopeDownStatement"] == {
+            "NotStatement": {"Statement": told["ScopeDownStatement"]}
+        }
         assert told["AggregateKeyType"] == "FORWARDED_IP"
         assert told["ForwardedIPConfig"]["HeaderName"] == "x-asciist-viewer"
-        assert "event.request.headers['x-asciist-viewer'] = { value: event.viewer.ip }" in function["FunctionCode"]
+        assert (
+            "event.request.headers['x-asciist-viewer'] = { value: event.viewer.ip }"
+            in function["FunctionCode"]
+        )
         assert match["FieldToMatch"] == {"SingleHeader": {"Name": key["HeaderName"]}}
         assert match["SearchString"] == key["HeaderValue"]
         assert "{{resolve:secretsmanager:" in json.dumps(key["HeaderValue"])
@@ -332,7 +444,12 @@ class TestEdge:
     def test_the_cdn_logs_addresses_if_the_environment_says_so(self) -> None:
         config = only(resources(WITH_CDN, "AWS::CloudFront::Distribution"))["DistributionConfig"]
         assert config["Logging"]["Prefix"] == "cdn/"
-        assert "Logging" not in only(resources(choose(cdn=True), "AWS::CloudFront::Distribution"))["DistributionConfig"]
+        assert (
+            "Logging"
+            not in only(resources(choose(cdn=True), "AWS::CloudFront::Distribution"))[
+                "DistributionConfig"
+            ]
+        )
 
 
 class TestOperation:
@@ -342,7 +459,9 @@ class TestOperation:
         balancer = only(resources(environment, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
         target = only(resources(environment, "AWS::ElasticLoadBalancingV2::TargetGroup"))
         idle = int(attributes(balancer["LoadBalancerAttributes"])["idle_timeout.timeout_seconds"])
-        drain = int(attributes(target["TargetGroupAttributes"])["deregistration_delay.timeout_seconds"])
+        drain = int(
+            attributes(target["TargetGroupAttributes"])["deregistration_delay.timeout_seconds"]
+        )
 
         assert timeouts.request < timeouts.gunicorn < idle < timeouts.keep_alive
         assert timeouts.upload + timeouts.request < drain
@@ -352,20 +471,28 @@ class TestOperation:
 
     @each_deployment
     def test_the_deployed_variables_are_valid_settings(self, environment: Environment) -> None:
-        """Values that only CloudFormation knows are replaced by the word "token"."""
+        """The word "token" replaces values known only to CloudFormation."""
         for variables in deployed_variables(environment):
             settings = Settings.from_environment(variables)
             assert settings.backend == "aws"
             is_web = "ASCIIST_PORT" in variables
-            assert variables.get("ASCIIST_REPLY_PATH") == (environment.replies if is_web else None)
+            assert settings.reply_path == (environment.replies if is_web else "queue")
+            assert is_web or "ASCIIST_REPLY_PATH" not in variables
 
     def test_the_web_tier_alone_has_a_peer_store_and_the_marker_of_its_own_store(self) -> None:
-        """And it has both or none, since a deployment without a peer would pay for looks at a marker."""
+        """It has both or none: without a peer, checking a marker would cost for nothing."""
         for environment in (WITH_CDN, COMBINATIONS[0]):
             for variables in deployed_variables(environment):
-                found = {name: value for name, value in variables.items() if re.search("PEER|READ_ONLY", name)}
+                found = {
+                    name: value
+                    for name, value in variables.items()
+                    if re.search("PEER|READ_ONLY", name)
+                }
                 has_peer = bool(environment.peer_store) and "ASCIIST_PORT" in variables
-                peer = {"ASCIIST_PEER_STORE": "azure://artifacts", "ASCIIST_READ_ONLY": f"s3://token/{READ_ONLY_MARKER}"}
+                peer = {
+                    "ASCIIST_PEER_STORE": "azure://artifacts",
+                    "ASCIIST_READ_ONLY": f"s3://token/{READ_ONLY_MARKER}",
+                }
                 assert found == (peer if has_peer else {})
 
     @each_deployment
@@ -374,7 +501,11 @@ class TestOperation:
             update = group["UpdatePolicy"]["AutoScalingRollingUpdate"]
             assert update["MaxBatchSize"] == 1
             assert update["WaitOnResourceSignals"] is True
-            assert group["CreationPolicy"]["ResourceSignal"]["Timeout"] == update["PauseTime"] == "PT10M"
+            assert (
+                group["CreationPolicy"]["ResourceSignal"]["Timeout"]
+                == update["PauseTime"]
+                == "PT10M"
+            )
 
     @each_deployment
     def test_user_data_sets_the_region(self, environment: Environment) -> None:
@@ -389,9 +520,13 @@ class TestOperation:
             assert not re.search(r"pip install|pypi|npm |git clone|docker", script)
 
     def test_the_image_of_the_instances_can_be_pinned(self) -> None:
-        pinned = resources(choose(worker="asg", image="ami-0123456789abcdef0"), "AWS::EC2::LaunchTemplate").values()
+        pinned = resources(
+            choose(worker="asg", image="ami-0123456789abcdef0"), "AWS::EC2::LaunchTemplate"
+        ).values()
 
-        assert [template["Properties"]["LaunchTemplateData"]["ImageId"] for template in pinned] == ["ami-0123456789abcdef0"] * 2
+        assert [template["Properties"]["LaunchTemplateData"]["ImageId"] for template in pinned] == [
+            "ami-0123456789abcdef0"
+        ] * 2
 
     def test_a_baked_image_has_the_release_and_is_built_anew_for_another_one(self) -> None:
         (component,) = resources(WITH_CDN, "AWS::ImageBuilder::Component", "web").values()
@@ -402,7 +537,9 @@ class TestOperation:
 
         assert "boot --prepare" in json.dumps(data)
         assert recipe[1]["Properties"]["ParentImage"] == "ami-0123456789abcdef0"
-        assert template["Properties"]["LaunchTemplateData"]["ImageId"] == {"Fn::GetAtt": [image, "ImageId"]}
+        assert template["Properties"]["LaunchTemplateData"]["ImageId"] == {
+            "Fn::GetAtt": [image, "ImageId"]
+        }
         names = {resource["Properties"]["Name"] for resource in (component, recipe[1])}
         other = dataclasses.replace(WITH_CDN, image="ami-0fedcba9876543210")
         assert names.isdisjoint(
@@ -410,7 +547,9 @@ class TestOperation:
             for kind in ("AWS::ImageBuilder::Component", "AWS::ImageBuilder::ImageRecipe")
         )
 
-    def test_messages_reach_the_function_through_an_alias_which_prod_moves_in_two_steps(self) -> None:
+    def test_messages_reach_the_function_through_an_alias_which_prod_moves_in_two_steps(
+        self,
+    ) -> None:
         for chosen in (choose(), choose("prod")):
             (alias,) = resources(chosen, "AWS::Lambda::Alias").values()
             mapping = only(resources(chosen, "AWS::Lambda::EventSourceMapping"))
@@ -421,22 +560,35 @@ class TestOperation:
             assert bool(groups) is chosen.canary
         group = only(groups)
         (alarm,) = group["AlarmConfiguration"]["Alarms"]
-        watched = resources(choose("prod"), "AWS::CloudWatch::Alarm", "worker")[alarm["Name"]["Ref"]]["Properties"]
+        watched = resources(choose("prod"), "AWS::CloudWatch::Alarm", "worker")[
+            alarm["Name"]["Ref"]
+        ]["Properties"]
         assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
-        assert set(group["AutoRollbackConfiguration"]["Events"]) == {"DEPLOYMENT_FAILURE", "DEPLOYMENT_STOP_ON_ALARM"}
-        assert {query["MetricStat"]["Metric"]["MetricName"] for query in watched["Metrics"] if "MetricStat" in query} == {
+        assert set(group["AutoRollbackConfiguration"]["Events"]) == {
+            "DEPLOYMENT_FAILURE",
+            "DEPLOYMENT_STOP_ON_ALARM",
+        }
+        assert {
+            query["MetricStat"]["Metric"]["MetricName"]
+            for query in watched["Metrics"]
+            if "MetricStat" in query
+        } == {
             "Errors",
             metrics.MESSAGES_FAULTED,
         }
 
-    def test_instances_of_the_function_can_be_kept_ready_or_be_started_from_a_snapshot(self) -> None:
-        ready = dataclasses.replace(choose(), sizes=dataclasses.replace(choose().sizes, function_provisioned=3))
+    def test_instances_of_the_function_can_be_kept_ready_or_be_started_from_a_snapshot(
+        self,
+    ) -> None:
+        ready = dataclasses.replace(
+            choose(), sizes=dataclasses.replace(choose().sizes, function_provisioned=3)
+        )
         assert only(resources(ready, "AWS::Lambda::Alias"))["ProvisionedConcurrencyConfig"] == {
             "ProvisionedConcurrentExecutions": 3
         }
-        assert only(resources(choose(snap_start=True), "AWS::Lambda::Function", "worker"))["SnapStart"] == {
-            "ApplyOn": "PublishedVersions"
-        }
+        assert only(resources(choose(snap_start=True), "AWS::Lambda::Function", "worker"))[
+            "SnapStart"
+        ] == {"ApplyOn": "PublishedVersions"}
 
     def test_the_probe_runs_every_minute_outside_the_network_and_is_not_tried_again(self) -> None:
         (function,) = resources(SECURE, "AWS::Lambda::Function", "observability").values()
@@ -446,13 +598,21 @@ class TestOperation:
         assert rule["ScheduleExpression"] == "rate(1 minute)"
         assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
         assert "VpcConfig" not in function["Properties"]
-        assert function["Properties"]["Environment"]["Variables"] == {"ASCIIST_URL": "https://art.example"}
+        assert function["Properties"]["Environment"]["Variables"] == {
+            "ASCIIST_URL": "https://art.example"
+        }
 
     def test_a_budget_tells_of_money_that_is_spent_or_will_be(self) -> None:
         assert resources(choose(), "AWS::Budgets::Budget") == {}
         budget = only(resources(choose("prod"), "AWS::Budgets::Budget"))
-        assert budget["Budget"]["BudgetLimit"] == {"Amount": choose("prod").sizes.monthly_budget, "Unit": "USD"}
-        assert {told["Notification"]["NotificationType"] for told in budget["NotificationsWithSubscribers"]} == {
+        assert budget["Budget"]["BudgetLimit"] == {
+            "Amount": choose("prod").sizes.monthly_budget,
+            "Unit": "USD",
+        }
+        assert {
+            told["Notification"]["NotificationType"]
+            for told in budget["NotificationsWithSubscribers"]
+        } == {
             "ACTUAL",
             "FORECASTED",
         }
@@ -461,7 +621,9 @@ class TestOperation:
         mapping = only(resources(choose(environment="prod"), "AWS::Lambda::EventSourceMapping"))
 
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        assert mapping["ScalingConfig"] == {"MaximumConcurrency": choose("prod").sizes.worker_max_concurrency}
+        assert mapping["ScalingConfig"] == {
+            "MaximumConcurrency": choose("prod").sizes.worker_max_concurrency
+        }
 
     @pytest.mark.parametrize(
         ("stack", "expressions"),
@@ -471,13 +633,18 @@ class TestOperation:
         ],
     )
     def test_groups_scale_on_cpu_and_on_what_waits(self, stack: str, expressions: set[str]) -> None:
-        """Target tracking adds and removes instances; a step that removes some would work against it."""
+        """Target tracking adds and removes instances; a step that removes some would work against
+        it."""
         policies = [
             policy["Properties"]
-            for policy in resources(choose(worker="asg"), "AWS::AutoScaling::ScalingPolicy", stack).values()
+            for policy in resources(
+                choose(worker="asg"), "AWS::AutoScaling::ScalingPolicy", stack
+            ).values()
         ]
         tracked = [
-            policy["TargetTrackingConfiguration"] for policy in policies if policy["PolicyType"] == "TargetTrackingScaling"
+            policy["TargetTrackingConfiguration"]
+            for policy in policies
+            if policy["PolicyType"] == "TargetTrackingScaling"
         ]
         found = {
             query["Expression"]
@@ -493,38 +660,63 @@ class TestOperation:
 
 
 class TestCosts:
-    """The computation of costs counts what the templates have."""
+    """The computation of costs counts the resources of the templates."""
 
     @pytest.mark.parametrize("environment", [*COMBINATIONS, SECURE, WITH_CDN])
     def test_each_billed_resource_is_counted(self, environment: Environment) -> None:
-        billed = {line.name: line.units for line in capacity(Load(requests_per_second=0), environment).lines}
+        billed = {
+            line.name: line.units
+            for line in capacity(Load(requests_per_second=0), environment).lines
+        }
         policies = resources(environment, "AWS::AutoScaling::ScalingPolicy").values()
-        tracking = [policy for policy in policies if policy["Properties"]["PolicyType"] == "TargetTrackingScaling"]
+        tracking = [
+            policy
+            for policy in policies
+            if policy["Properties"]["PolicyType"] == "TargetTrackingScaling"
+        ]
         firewalls = resources(environment, "AWS::WAFv2::WebACL").values()
         alarms = [*resources(environment, "AWS::CloudWatch::Alarm").values()]
 
-        assert billed["composite alarms"] == len(resources(environment, "AWS::CloudWatch::CompositeAlarm"))
+        assert billed["composite alarms"] == len(
+            resources(environment, "AWS::CloudWatch::CompositeAlarm")
+        )
         # Target tracking has two alarms of its own for each policy.
-        assert billed["alarms: metrics"] == sum(map(metrics_of, alarms)) + 2 * sum(map(metrics_of, tracking))
+        assert billed["alarms: metrics"] == sum(map(metrics_of, alarms)) + 2 * sum(
+            map(metrics_of, tracking)
+        )
         assert billed["dashboard"] == len(resources(environment, "AWS::CloudWatch::Dashboard"))
         assert billed["secrets"] == len(resources(environment, "AWS::SecretsManager::Secret"))
-        assert billed["NAT gateways: hours"] == 730 * len(resources(environment, "AWS::EC2::NatGateway"))
+        assert billed["NAT gateways: hours"] == 730 * len(
+            resources(environment, "AWS::EC2::NatGateway")
+        )
         assert billed.get("firewall", 0) == len(firewalls)
-        assert billed.get("firewall: rules", 0) == sum(len(firewall["Properties"]["Rules"]) for firewall in firewalls)
+        assert billed.get("firewall: rules", 0) == sum(
+            len(firewall["Properties"]["Rules"]) for firewall in firewalls
+        )
         groups = resources(environment, "AWS::AutoScaling::AutoScalingGroup").values()
         disks = sum(8 * int(group["Properties"]["MinSize"]) for group in groups)
         assert billed["disks"] == disks
 
     def test_instances_are_added_at_the_shares_that_it_computes_with(self) -> None:
         policies = resources(choose("prod"), "AWS::AutoScaling::ScalingPolicy", "web").values()
-        targets = {policy["Properties"]["TargetTrackingConfiguration"]["TargetValue"] for policy in policies}
+        targets = {
+            policy["Properties"]["TargetTrackingConfiguration"]["TargetValue"]
+            for policy in policies
+        }
 
-        assert targets == {100 * CPU_TARGET, IN_FLIGHT_TARGET * VCPUS * Settings.max_requests_in_flight}
+        assert targets == {
+            100 * CPU_TARGET,
+            IN_FLIGHT_TARGET * VCPUS * Settings.max_requests_in_flight,
+        }
 
 
 def metrics_of(alarm: dict[str, Any]) -> int:
-    """The metrics that an alarm or a policy uses, each of which is billed."""
-    tracking = alarm["Properties"].get("TargetTrackingConfiguration", {}).get("CustomizedMetricSpecification", {})
+    """Return the metrics of an alarm or a policy, each of which is billed."""
+    tracking = (
+        alarm["Properties"]
+        .get("TargetTrackingConfiguration", {})
+        .get("CustomizedMetricSpecification", {})
+    )
     queries = alarm["Properties"].get("Metrics") or tracking.get("Metrics") or []
     return sum("MetricStat" in query for query in queries) or 1
 
@@ -536,8 +728,12 @@ def attributes(pairs: list[dict[str, str]]) -> dict[str, str]:
 def deployed_variables(environment: Environment) -> Iterator[dict[str, str]]:
     for function in resources(environment, "AWS::Lambda::Function", "worker").values():
         variables = function["Properties"]["Environment"]["Variables"]
-        yield {name: value if isinstance(value, str) else "token" for name, value in variables.items()}
+        yield {
+            name: value if isinstance(value, str) else "token" for name, value in variables.items()
+        }
     for template in resources(environment, "AWS::EC2::LaunchTemplate").values():
-        script = template["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Join"][1]
+        script = template["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Join"][
+            1
+        ]
         text = "".join(part if isinstance(part, str) else "token" for part in script)
         yield dict(re.findall(r"^(ASCIIST_\w+)=(.*)$", text, re.MULTILINE))

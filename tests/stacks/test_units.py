@@ -1,4 +1,5 @@
-"""The units of the instances do their work while systemd confines them: a real systemd, in namespaces of its own."""
+"""The units of the instances work while systemd confines them: a real systemd, in its own
+namespaces."""
 
 import json
 import os
@@ -12,15 +13,17 @@ from typing import Any
 
 import pytest
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
 from stacks.bundles import ROOT
 from tests.stacks.test_bundles import INSTANCE, UNITS
+from tools.testing.drawing import convert
 
 pytestmark = pytest.mark.slow
 
 ENVIRONMENTS = {
-    "asciist-web": {"ASCIIST_BACKEND": "embedded", "ASCIIST_DATA_DIR": "/tmp/data"},  # noqa: S108 - the unit's own
+    # The unit's own.
+    "asciist-web": {"ASCIIST_BACKEND": "embedded", "ASCIIST_DATA_DIR": "/tmp/data"},  # noqa: S108
     "asciist-poller": {
         "ASCIIST_BACKEND": "aws",
         "ASCIIST_BUCKET": "bucket",
@@ -31,9 +34,12 @@ ENVIRONMENTS = {
         "AWS_DEFAULT_REGION": "eu-west-1",
     },
 }
-"""Settings of each unit: one for each backend, so that every package of the release is used."""
+"""Settings of each unit. Together they use every backend, and so every package of the release."""
 
-PROBE = """
+PYTHON = f"/opt/python/bin/python3.{sys.version_info.minor}"
+"""The interpreter of this environment; a machine may have others beside it."""
+
+PROBE = f"""
 [Unit]
 DefaultDependencies=no
 SuccessAction=exit-force
@@ -42,22 +48,26 @@ FailureAction=exit-force
 [Service]
 Type=oneshot
 Environment=LD_LIBRARY_PATH=/opt/python/lib
-ExecStart=/opt/python/bin/python3 /etc/probe.py
-TimeoutStartSec=60
+ExecStart={PYTHON} /etc/probe.py
+TimeoutStartSec=700
 StandardOutput=file:/result/output
 StandardError=inherit
 """
 
 
 def as_tested(name: str) -> str:
-    """The text of a unit, with this environment in place of the release, and without the network's units."""
+    """The text of a unit, with this environment in place of the release, and without the network's
+    units."""
     variables = "LD_LIBRARY_PATH=/opt/python/lib PYTHONPATH=/opt/asciist:/opt/packages"
-    text = re.sub(r"^(Wants|After)=.*\n", "", (INSTANCE / f"{name}.service").read_text(), flags=re.MULTILINE)
+    text = re.sub(
+        r"^(Wants|After)=.*\n", "", (INSTANCE / f"{name}.service").read_text(), flags=re.MULTILINE
+    )
     for old, new in (
         ("[Unit]\n", "[Unit]\nDefaultDependencies=no\n"),
         ("[Service]\n", f"[Service]\nEnvironment={variables}\n"),
-        ("=/opt/asciist/bin/gunicorn ", "=/opt/python/bin/python3 -m gunicorn "),
-        ("=/opt/asciist/bin/python ", "=/opt/python/bin/python3 "),
+        ("=/opt/asciist/bin/gunicorn ", f"={PYTHON} -m gunicorn "),
+        ("=/opt/asciist/bin/python ", f"={PYTHON} "),
+        ("python:asciist_service.", "python:service."),  # its name in a checkout
         ("=/etc/asciist/environment\n", f"=/etc/asciist/{name}\n"),
     ):
         text = text.replace(old, new)
@@ -69,7 +79,12 @@ def group() -> Iterator[Path]:
     """A control group for systemd. Skips the tests if this machine cannot run it."""
     mounted = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     roots = [Path(fields[1]) for fields in mounted if fields[2] == "cgroup2"]
-    if os.geteuid() != 0 or not shutil.which("unshare") or not Path("/lib/systemd/systemd").exists() or not roots:
+    if (
+        os.geteuid() != 0
+        or not shutil.which("unshare")
+        or not Path("/lib/systemd/systemd").exists()
+        or not roots
+    ):
         pytest.skip("only root can run systemd in namespaces, if it is installed")
     group = roots[0] / f"asciist-test-{os.getpid()}"
     try:
@@ -82,11 +97,22 @@ def group() -> Iterator[Path]:
 
 
 def findings(directory: Path, group: Path, *, packages: Path) -> dict[str, Any]:
-    """Run systemd with the units in a directory, and return what its probe has found. Skips the tests if it cannot run.
+    """Run systemd with the units in a directory, and return the findings of its probe. Skips the
+    tests if it cannot run.
 
-    The units see this environment's Python at /opt/python, the checkout at /opt/asciist, and `packages` at /opt/packages.
+    The units see this environment's Python at /opt/python, the checkout at /opt/asciist, and
+    `packages` at /opt/packages.
     """
-    namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net", "--cgroup"]
+    namespaces = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--ipc",
+        "--uts",
+        "--net",
+        "--cgroup",
+    ]
     script = Path(__file__).with_name("systemd.sh")
     command = ["unshare", *namespaces, "bash", script, directory, sys.base_prefix, packages, ROOT]
     done = subprocess.run(
@@ -94,7 +120,7 @@ def findings(directory: Path, group: Path, *, packages: Path) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=900,
     )
     output = directory / "result/output"
     if not output.exists():
@@ -118,18 +144,22 @@ def found(group: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
         (directory / "etc/asciist" / name).chmod(0o600)
     (units / "probe.service").write_text(PROBE)
     shutil.copy(Path(__file__).with_name("systemd_probe.py"), directory / "etc/probe.py")
-    shutil.copy(ROOT / "examples/cat.jpg", directory / "etc/image")
+    shutil.copy(ROOT / "docs/examples/cat.jpg", directory / "etc/image")
     return findings(directory, group, packages=Path(pytest.__file__).parent.parent)
 
 
 def test_the_web_unit_converts_and_stores_while_it_is_confined(found: dict[str, Any]) -> None:
-    image = (ROOT / "examples/cat.jpg").read_bytes()
+    image = (ROOT / "docs/examples/cat.jpg").read_bytes()
 
     assert found["asciist-web"]["works"], found["asciist-web"]
-    assert found["asciist-web"]["art"] == convert(image, ConversionOptions(width=40), Limits()) + "\n"
+    assert (
+        found["asciist-web"]["art"] == convert(image, ConversionOptions(width=40), Limits()) + "\n"
+    )
 
 
-def test_the_poller_unit_tries_to_reach_its_queue_while_it_is_confined(found: dict[str, Any]) -> None:
+def test_the_poller_unit_tries_to_reach_its_queue_while_it_is_confined(
+    found: dict[str, Any],
+) -> None:
     assert found["asciist-poller"]["works"], found["asciist-poller"]
 
 
@@ -145,9 +175,16 @@ def test_no_process_of_a_unit_has_a_privilege(found: dict[str, Any], name: str) 
 
 
 def test_a_confined_converter_is_the_first_to_be_killed_for_memory(found: dict[str, Any]) -> None:
-    assert {process["oom_score_adj"] for process in found["asciist-web"]["processes"]} == {"0", "500"}
+    assert {process["oom_score_adj"] for process in found["asciist-web"]["processes"]} == {
+        "0",
+        "500",
+    }
 
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_confined_unit_stops_gracefully(found: dict[str, Any], name: str) -> None:
-    assert (found[name]["stopped"], found[name]["result"], found[name]["restarts"]) == (0, "success", "0")
+    assert (found[name]["stopped"], found[name]["result"], found[name]["restarts"]) == (
+        0,
+        "success",
+        "0",
+    )

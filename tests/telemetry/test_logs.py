@@ -1,4 +1,5 @@
-"""Structured logs: every line is JSON, a request id links both tiers, and nothing private is logged."""
+"""Structured logs: every line is JSON, a request id links both tiers, and nothing private is
+logged."""
 
 import ast
 import io
@@ -45,7 +46,11 @@ def parsed(text: str) -> list[dict[str, Any]]:
 def test_each_request_is_logged_once_with_its_id(tmp_path: Path, cat: bytes) -> None:
     server = Server(tmp_path)
     try:
-        headers = {"X-Request-Id": "Root=1-67891233", "traceparent": TRACEPARENT, "User-Agent": "a browser"}
+        headers = {
+            "X-Request-Id": "Root=1-67891233",
+            "traceparent": TRACEPARENT,
+            "User-Agent": "a browser",
+        }
         assert server.request("PUT", "/my-name.jpg?width=20", cat, **headers)[0] == 200
         assert server.request("PUT", "/?width=20", cat, **headers)[0] == 200
         assert server.request("POST", "/", b"no image", **headers)[0] == 400
@@ -63,8 +68,20 @@ def test_each_request_is_logged_once_with_its_id(tmp_path: Path, cat: bytes) -> 
     assert digest_of(cat).encode() not in server.log
     assert (fresh["message"], fresh["method"], fresh["route"]) == ("request", "PUT", "/<name:name>")
     assert (fresh["status"], fresh["source"], stored["source"]) == (200, "conversion", "store")
-    assert fresh.keys() >= {"duration_ms", "upload_ms", "image", "format", "bytes", "pixels", "style", "width"}
-    assert (bad["status"], bad["error"]) == (400, "unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP")
+    assert fresh.keys() >= {
+        "duration_ms",
+        "upload_ms",
+        "image",
+        "format",
+        "bytes",
+        "pixels",
+        "style",
+        "width",
+    }
+    assert (bad["status"], bad["error"]) == (
+        400,
+        "unknown image format: send JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP",
+    )
     for private in (b"my-name", b"127.0.0.1:5", b"a browser"):
         assert private not in server.log
 
@@ -85,9 +102,18 @@ def test_each_request_without_an_id_gets_a_new_one(client: FlaskClient) -> None:
     assert client.get("/").headers["X-Request-Id"] != client.get("/").headers["X-Request-Id"]
 
 
-def test_tracing_headers_are_logged_and_others_are_not(client: FlaskClient, lines: io.StringIO) -> None:
-    tracing = {"traceparent": TRACEPARENT, "x-amzn-trace-id": "Root=1-5759e988", "x-datadog-trace-id": "123"}
-    client.get("/", headers={**tracing, "b3": "x" * 513, "Cookie": "secret", "X-Forwarded-For": "203.0.113.9"})
+def test_tracing_headers_are_logged_and_others_are_not(
+    client: FlaskClient, lines: io.StringIO
+) -> None:
+    tracing = {
+        "traceparent": TRACEPARENT,
+        "x-amzn-trace-id": "Root=1-5759e988",
+        "x-datadog-trace-id": "123",
+    }
+    client.get(
+        "/",
+        headers={**tracing, "b3": "x" * 513, "Cookie": "secret", "X-Forwarded-For": "203.0.113.9"},
+    )
 
     (line,) = parsed(lines.getvalue())
     assert line["trace"] == tracing
@@ -96,8 +122,11 @@ def test_tracing_headers_are_logged_and_others_are_not(client: FlaskClient, line
 
 
 def test_the_function_logs_the_request_id_in_its_message(tmp_path: Path) -> None:
-    """Runs the function in a new process, as Lambda does."""
-    program = "import json, sys; from lambda_worker.handler import handler; handler(json.load(sys.stdin), None)"
+    """Runs the function in a new process, like Lambda."""
+    program = (
+        "import json, sys; from lambda_worker.handler import handler; handler(json.load(sys.stdin),"
+        " None)"
+    )
     request = ConversionRequest(
         correlation_id="a",
         digest="0" * 64,
@@ -117,7 +146,11 @@ def test_the_function_logs_the_request_id_in_its_message(tmp_path: Path) -> None
     )
     line, *metrics = parsed(child.stdout)
 
-    assert (line["message"], line["request_id"], line["trace"]) == ("message expired", "abc-1", {"traceparent": TRACEPARENT})
+    assert (line["message"], line["request_id"], line["trace"]) == (
+        "message expired",
+        "abc-1",
+        {"traceparent": TRACEPARENT},
+    )
     assert [value for line in metrics for value in line.get("asciist.messages.expired", [])] == [1]
 
 
@@ -145,15 +178,24 @@ def test_an_error_of_the_store_does_not_name_the_image(lines: io.StringIO, cat: 
 
     (line,) = map(json.loads, lines.getvalue().splitlines())
     assert line["message"] == "reading {sha256}/width/80 failed"
-    assert "get {sha256}/width/80: Forbidden: https://bucket.example.org/{sha256}/width/80" in line["exc_info"]
+    assert (
+        "get {sha256}/width/80: Forbidden: https://bucket.example.org/{sha256}/width/80"
+        in line["exc_info"]
+    )
     assert digest_of(cat) not in lines.getvalue()
 
 
 def test_every_field_that_is_logged_is_in_the_catalogue_and_the_reverse() -> None:
     root = Path(__file__).parents[2]
     logged = set()
-    for file in (file for folder in ("asciist", "service", "lambda_worker") for file in (root / folder).rglob("*.py")):
-        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+    for file in (
+        file
+        for folder in ("asciist", "service", "lambda_worker")
+        for file in (root / folder).rglob("*.py")
+    ):
+        for call in (
+            node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
+        ):
             if ast.unparse(call.func) == "logs.add":
                 logged |= {keyword.arg for keyword in call.keywords}
             for keyword in call.keywords:

@@ -1,4 +1,5 @@
-"""Metrics as an agent receives them: exactly those of the catalogue, each response counted once, none lost at shutdown."""
+"""Metrics as received by an agent: exactly those of the catalogue, each response counted once, none
+lost at shutdown."""
 
 import contextlib
 import http.client
@@ -26,7 +27,13 @@ from asciist.adapters.emf import EmfMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.object_store import ObjectStore
 from asciist.conversion import ConversionOptions
-from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, ImageRejectedError, ReadOnlyError, UnavailableError
+from asciist.errors import (
+    ArtifactNotFoundError,
+    DeadlineExceededError,
+    ImageRejectedError,
+    ReadOnlyError,
+    UnavailableError,
+)
 from asciist.limits import Limits
 from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.requester import Requester
@@ -35,13 +42,13 @@ from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.telemetry.metrics import CATALOGUE
 from asciist.wiring import build_responder, build_web_process
-from devtools.images import encoded, gradient
 from lambda_worker.handler import respond_to_batch
-from observability.local.dogstatsd import Receiver
+from operations.dashboard.dogstatsd import Receiver
 from tests import flawed_converters
 from tests.serving import Server
 from tests.sqs_event import record
 from tests.waiting import wait_until
+from tools.testing.images import encoded, gradient
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,12 +73,19 @@ def stopping(server: Server) -> Iterator[Server]:
 def documented_metrics() -> dict[str, tuple[str, ...]]:
     """Return (type, unit, tags, meaning) by metric name from the tables in `docs/metrics.md`."""
     text = (ROOT / "docs" / "metrics.md").read_text()
-    rows = re.findall(r"^\| `(asciist\.[a-z._]+)` \| (\w+) \| (\w+) \| (.*?) \| (.+) \|$", text, re.MULTILINE)
-    return {name: (kind, unit, tags.replace("`", ""), meaning) for name, kind, unit, tags, meaning in rows}
+    rows = re.findall(
+        r"^\| `(asciist\.[a-z._]+)` \| (\w+) \| (\w+) \| (.*?) \| (.+) \|$", text, re.MULTILINE
+    )
+    return {
+        name: (kind, unit, tags.replace("`", ""), meaning)
+        for name, kind, unit, tags, meaning in rows
+    }
 
 
 def test_the_document_matches_the_catalogue() -> None:
-    catalogue = {name: (m.type, m.unit, ", ".join(m.tags), m.meaning) for name, m in CATALOGUE.items()}
+    catalogue = {
+        name: (m.type, m.unit, ", ".join(m.tags), m.meaning) for name, m in CATALOGUE.items()
+    }
 
     assert documented_metrics() == catalogue
 
@@ -80,10 +94,18 @@ def test_the_document_matches_the_catalogue() -> None:
 def test_a_run_emits_the_catalogue_and_nothing_else(
     agent: Receiver, cat: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Most metrics come from requests over HTTP, and those of failures between the tiers from direct calls."""
-    images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {"JPEG": cat}
+    """Most metrics come from requests over HTTP; metrics of failures between the tiers come from
+    direct calls."""
+    images = {kind: encoded(gradient(80, 60), kind) for kind in ("PNG", "GIF", "WEBP", "BMP")} | {
+        "JPEG": cat
+    }
     statuses = Counter[str]()
-    server = Server(tmp_path, ASCIIST_WORKERS="1", ASCIIST_MAX_REQUESTS_IN_FLIGHT="1", ASCIIST_REQUEST_TIMEOUT="10")
+    server = Server(
+        tmp_path,
+        ASCIIST_WORKERS="1",
+        ASCIIST_MAX_REQUESTS_IN_FLIGHT="1",
+        ASCIIST_REQUEST_TIMEOUT="10",
+    )
 
     def send(method: str, path: str, body: bytes | None = None, **headers: str) -> None:
         statuses[str(server.request(method, path, body, **headers)[0])] += 1
@@ -93,7 +115,12 @@ def test_a_run_emits_the_catalogue_and_nothing_else(
             send("PUT", "/?width=20", image)
         send("PUT", "/?width=20", cat)
         send("PUT", "/?width=20&style=ramp", cat)
-        send("POST", "/", b'{"width": 9, "image": "bm8gaW1hZ2U="}', **{"Content-Type": "application/json"})
+        send(
+            "POST",
+            "/",
+            b'{"width": 9, "image": "bm8gaW1hZ2U="}',
+            **{"Content-Type": "application/json"},
+        )
         send("POST", "/", b"no image at all")
         send("PUT", "/?width=0", cat)
         send("GET", "/")
@@ -120,7 +147,9 @@ def test_a_run_emits_the_catalogue_and_nothing_else(
     for status, number in statuses.items():
         assert agent.total(metrics.REQUESTS, status=status) == number
         assert agent.values(metrics.REQUEST_DURATION, status=status) == number
-    assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == statuses.total()
+    assert (
+        agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == statuses.total()
+    )
     assert agent.total(metrics.REQUESTS_SHED) == 1
     assert agent.total(metrics.ART_SERVED, source="store") == 1
     assert agent.total(metrics.ART_SERVED, source="conversion") == 7
@@ -138,22 +167,39 @@ def test_a_run_emits_the_catalogue_and_nothing_else(
 
 
 class FullStore(ObjectStore):
-    """A store that takes images, but no art."""
+    """A store that accepts images, but no art."""
 
     def put(self, key: str, body: bytes) -> None:
         raise UnavailableError(f"injected failure of put {key}, {len(body)} bytes")
 
 
 def record_failures_between_the_tiers() -> None:
-    """Record overdue, expired and malformed messages, a missing image, unstored art and an orphaned reply.
+    """Record overdue, expired and malformed messages, a missing image, unstored art and an orphaned
+    reply.
 
     Both tiers are called directly.
     """
     recorded = DogStatsDMetrics()
-    replies, queue = EmbeddedReplies(recorded), EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
+    replies, queue = (
+        EmbeddedReplies(recorded),
+        EmbeddedQueue(visibility_seconds=30, max_receive_count=5),
+    )
     store = FullStore.in_memory()
-    requester = Requester(store=store, queue=queue, inbox=replies, metrics=recorded, limits=Limits(), timeout_seconds=0.05)
-    responder = Responder(store=store, queue=queue, replies=replies, metrics=recorded, converter=InProcessConverter(Limits()))
+    requester = Requester(
+        store=store,
+        queue=queue,
+        inbox=replies,
+        metrics=recorded,
+        limits=Limits(),
+        timeout_seconds=0.05,
+    )
+    responder = Responder(
+        store=store,
+        queue=queue,
+        replies=replies,
+        metrics=recorded,
+        converter=InProcessConverter(Limits()),
+    )
     with pytest.raises(DeadlineExceededError):
         requester.convert(image := encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     late, *_repeats = queue.receive(max_messages=3, wait_seconds=0)
@@ -175,10 +221,19 @@ def record_a_crash() -> None:
     store, replies = ObjectStore.in_memory(), EmbeddedReplies(recorded)
     queue = EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
     responder = Responder(
-        store=store, queue=queue, replies=replies, metrics=recorded, converter=ConverterPool(Settings(), is_forked=True)
+        store=store,
+        queue=queue,
+        replies=replies,
+        metrics=recorded,
+        converter=ConverterPool(Settings(), is_forked=True),
     )
     requester = Requester(
-        store=store, queue=queue, inbox=replies, metrics=EmbeddedMetrics(), limits=Limits(), timeout_seconds=30
+        store=store,
+        queue=queue,
+        inbox=replies,
+        metrics=EmbeddedMetrics(),
+        limits=Limits(),
+        timeout_seconds=30,
     )
     responder.start(1)
     with pytest.raises(ImageRejectedError):
@@ -187,7 +242,8 @@ def record_a_crash() -> None:
 
 
 def record_a_move() -> None:
-    """Record the metrics of a deployment in read-only mode that looks for art in an empty peer store."""
+    """Record the metrics of a deployment in read-only mode that looks for art in an empty peer
+    store."""
     recorded = DogStatsDMetrics()
     requester = Requester(
         store=ObjectStore.in_memory(),
@@ -207,7 +263,7 @@ def record_a_move() -> None:
 
 
 def record_a_small_store(directory: Path) -> None:
-    """Record the metrics of a store that evicts an object, and that cannot keep another."""
+    """Record the metrics of a store that evicts an object, and that cannot store another."""
     recorded = DogStatsDMetrics()
     store = LocalStore(directory, max_bytes=16_000_000, max_age_seconds=60, metrics=recorded)
     store.put("a", bytes(9_000_000))
@@ -218,8 +274,11 @@ def record_a_small_store(directory: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_response_is_counted_once_when_the_server_stops_under_load(agent: Receiver, tmp_path: Path) -> None:
-    """Stop the server once clients have read 150 responses. Its metrics must count every response that a client read."""
+def test_every_response_is_counted_once_when_the_server_stops_under_load(
+    agent: Receiver, tmp_path: Path
+) -> None:
+    """Stop the server once clients have read 150 responses. Its metrics must count every response
+    that a client read."""
     clients, responses_before_stop = 8, 150
     image = encoded(gradient(300, 200), "PNG")
     responses = Counter[str]()
@@ -243,18 +302,28 @@ def test_every_response_is_counted_once_when_the_server_stops_under_load(agent: 
         server.process.send_signal(signal.SIGTERM)
         for load in loads:
             load.result()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(120) == 0
     agent.settle()
 
     assert not agent.errors
     assert responses.total() > 100
-    assert {status: agent.total(metrics.REQUESTS, status=status) for status in responses} == responses
-    assert agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == responses.total()
-    assert agent.total(metrics.ART_SERVED) == agent.values(metrics.IMAGE_PIXELS) == responses.total()
+    assert {
+        status: agent.total(metrics.REQUESTS, status=status) for status in responses
+    } == responses
+    assert (
+        agent.total(metrics.REQUESTS) == agent.values(metrics.REQUEST_DURATION) == responses.total()
+    )
+    assert (
+        agent.total(metrics.ART_SERVED) == agent.values(metrics.IMAGE_PIXELS) == responses.total()
+    )
 
 
-@pytest.mark.parametrize("address", ["udp://127.0.0.1:9", "udp://no-such-host.invalid:8125", "unix:///no/such/socket"])
-def test_a_missing_agent_causes_no_error_and_no_delay(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "address", ["udp://127.0.0.1:9", "udp://no-such-host.invalid:8125", "unix:///no/such/socket"]
+)
+def test_a_missing_agent_causes_no_error_and_no_delay(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DD_DOGSTATSD_URL", address)
     recorded = DogStatsDMetrics()
 
@@ -280,7 +349,9 @@ class EmfUnderTest:
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
-        self.metrics = EmfMetrics(namespace="asciist-test", flush_interval_seconds=None, stream=self.stream)
+        self.metrics = EmfMetrics(
+            namespace="asciist-test", flush_interval_seconds=None, stream=self.stream
+        )
 
     def lines(self) -> list[dict[str, Any]]:
         self.metrics.flush()
@@ -288,7 +359,8 @@ class EmfUnderTest:
 
 
 class TestEmbeddedMetricFormat:
-    """https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
+    """The format at
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html"""
 
     @pytest.fixture
     def emf(self) -> EmfUnderTest:
@@ -321,7 +393,10 @@ class TestEmbeddedMetricFormat:
             emf.metrics.count(metrics.REQUESTS, status=status)
         emf.metrics.count(metrics.REQUESTS_SHED)
 
-        assert [(line.get("status"), line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]) for line in emf.lines()] == [
+        assert [
+            (line.get("status"), line["_aws"]["CloudWatchMetrics"][0]["Dimensions"])
+            for line in emf.lines()
+        ] == [
             ("200", [[], ["status"]]),
             ("400", [[], ["status"]]),
             (None, [[]]),
@@ -334,7 +409,9 @@ class TestEmbeddedMetricFormat:
         lines = emf.lines()
 
         assert [len(line["asciist.reply.wait.duration"]) for line in lines] == [100, 100, 50]
-        assert [value for line in lines for value in line["asciist.reply.wait.duration"]] == list(range(250))
+        assert [value for line in lines for value in line["asciist.reply.wait.duration"]] == list(
+            range(250)
+        )
         assert sum(sum(line.get("asciist.requests.shed", [])) for line in lines) == 250
 
     def test_values_are_written_once(self, emf: EmfUnderTest) -> None:
@@ -349,12 +426,16 @@ class TestEmbeddedMetricFormat:
 
         wait_until(lambda: '"asciist.requests.shed":[1]' in stream.getvalue())
 
-    def test_a_function_writes_its_values_before_it_is_frozen(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def test_a_function_writes_its_values_before_it_is_frozen(
+        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
         settings = Settings(data_dir=tmp_path, metrics="emf", metrics_namespace="asciist-test")
         worker = build_responder(settings, is_frozen_between_messages=True)
         respond_to_batch({"Records": [record("a", "malformed")]}, worker)
 
-        (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+        (line,) = [
+            json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line
+        ]
         assert line["asciist.messages.faulted"] == [1]
 
 
@@ -366,5 +447,10 @@ def test_both_vendors_receive_the_same_metrics(
     process.close()
     agent.settle()
 
-    emitted = {name for line in capsys.readouterr().out.splitlines() for name in json.loads(line) if name in CATALOGUE}
+    emitted = {
+        name
+        for line in capsys.readouterr().out.splitlines()
+        for name in json.loads(line)
+        if name in CATALOGUE
+    }
     assert emitted == {name for name, _ in agent.series()} != set()

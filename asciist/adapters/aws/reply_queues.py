@@ -1,4 +1,5 @@
-"""Replies through SQS: each web process has a reply queue of its own, listed in a registry in the object store."""
+"""Replies through SQS: each web process has its own reply queue, listed in a registry in the object
+store."""
 
 import logging
 import re
@@ -17,21 +18,25 @@ from asciist.protocol.ports import ArtifactStore, Metrics, PendingReply
 
 _log = logging.getLogger(__name__)
 
+# SQS limits a message to 1 MiB, and limited it to 256 KiB until 2025
 _MAX_REPLY_BYTES: Final = 250_000
-"""Maximum size of a reply, in bytes. A larger reply is sent without its art, which the web tier then reads from the store.
-SQS limits a message to 1 MiB, and limited it to 256 KiB until 2025."""
+"""Maximum size of a reply, in bytes. A larger reply is sent without its art; the web tier then
+reads it from the store."""
 
+# before that, some servers of SQS do not know the queue
+# (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html)
 SETTLE_SECONDS: Final = 1.0
-"""Seconds from the creation of a queue to its first use, for which SQS asks: earlier, some of its servers do not know it
-(https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html)."""
+"""Seconds between the creation of a queue and its first use."""
 
 _HEARTBEAT_SECONDS: Final = 60
 """Seconds between heartbeats of a reply queue."""
 _STALE_SECONDS: Final = 240
-"""Seconds without a heartbeat after which a reply queue is suspected to be orphaned: four heartbeats missed."""
+"""Seconds without a heartbeat after which a reply queue is suspected to be orphaned: four
+heartbeats missed."""
+# a sweep deletes only queues that the previous sweep suspected, so the queue of a killed process is
+# deleted within 540 seconds
 _SWEEP_SECONDS: Final = 150
-"""Seconds between sweeps. A sweep deletes only queues that the previous sweep suspected already, so the queue of a killed
-process is deleted within 540 seconds."""
+"""Seconds between sweeps."""
 
 
 class SqsReplySender:
@@ -53,11 +58,13 @@ class SqsReplySender:
 
 
 class SqsReplyInbox:
-    """ReplyInbox with its own SQS queue, created on construction, polled by one thread and deleted by `close`.
+    """ReplyInbox with its own SQS queue, created on construction, polled by one thread and deleted
+    by `close`.
 
-    A killed process leaves its queue behind. Each process therefore renews its queue's entry in a registry every minute, and
-    periodically deletes the queues whose entries are stale. The registry is in the object store because IAM cannot restrict
-    the permission to list queues to some queues of an account.
+    A killed process leaves its queue behind. Each process therefore renews its queue's entry in a
+    registry every minute, and periodically deletes the queues whose entries are stale. The registry
+    is in the object store because IAM cannot limit the permission to list queues to a part of the
+    account's queues.
     """
 
     def __init__(
@@ -71,7 +78,8 @@ class SqsReplyInbox:
         metrics: Metrics,
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
-        """Create the queue and start polling it. `retention_seconds` is how long SQS keeps a reply. Raises UnavailableError."""
+        """Create the queue and start polling it. `retention_seconds` is how long SQS keeps a reply.
+        Raises UnavailableError."""
         # SQS limits a queue name to 80 characters; 13 of them are for the nonce and its hyphen.
         self._name_start = re.sub("[^A-Za-z0-9_-]", "-", f"{prefix}{instance}")[:67]
         self._retention_seconds = retention_seconds
@@ -83,7 +91,9 @@ class SqsReplyInbox:
         self._name, self._url = self._create()
         self._threads = [
             threading.Thread(target=self._poll, name="reply-inbox", daemon=True),
-            threading.Thread(target=self._maintain_registry, name="reply-queue-registry", daemon=True),
+            threading.Thread(
+                target=self._maintain_registry, name="reply-queue-registry", daemon=True
+            ),
         ]
         for thread in self._threads:
             thread.start()
@@ -104,15 +114,19 @@ class SqsReplyInbox:
             thread.join(1)
 
     def _create(self) -> tuple[str, str]:
-        # The nonce makes the name unique: SQS does not allow the name of a deleted queue to be reused for a minute.
+        # The nonce makes the name unique: SQS rejects the name of a deleted queue for a minute.
         name = f"{self._name_start}-{uuid.uuid4().hex[:12]}"
-        # First, so that no queue exists without an entry, even if the process is killed between the two steps.
+        # First, so that no queue exists without an entry, even if the process is killed between the
+        # two steps.
         self._registry.record_heartbeat(name)
         url = self._sqs.call(
             "create_queue",
             "create reply queue",
             QueueName=name,
-            Attributes={"MessageRetentionPeriod": str(self._retention_seconds), "SqsManagedSseEnabled": "true"},
+            Attributes={
+                "MessageRetentionPeriod": str(self._retention_seconds),
+                "SqsManagedSseEnabled": "true",
+            },
         )["QueueUrl"]
         time.sleep(self._settle_seconds)
         return name, url
@@ -120,7 +134,9 @@ class SqsReplyInbox:
     def _poll(self) -> None:
         while not self._stopping.is_set():
             try:
-                messages = self._sqs.receive(self._url, max_messages=MAX_BATCH, wait_seconds=MAX_WAIT_SECONDS)
+                messages = self._sqs.receive(
+                    self._url, max_messages=MAX_BATCH, wait_seconds=MAX_WAIT_SECONDS
+                )
                 for message in messages:
                     self._resolve(message["Body"])
                 if messages:
@@ -128,7 +144,8 @@ class SqsReplyInbox:
             except QueueNotFoundError:
                 if not self._stopping.is_set():
                     self._replace()
-            except Exception:  # noqa: BLE001 - without this thread, the process could answer no request
+            except Exception:  # noqa: BLE001
+                # Without this thread, the process could answer no request.
                 _log.exception("receiving from the reply queue failed")
                 self._stopping.wait(1)
 
@@ -141,7 +158,8 @@ class SqsReplyInbox:
     def _replace(self) -> None:
         """Create a new queue after the old one was deleted externally.
 
-        In-flight requests find their art in the store when their deadline passes; new requests get the new address.
+        In-flight requests find their art in the store when their deadline passes; new requests get
+        the new address.
         """
         _log.error("reply queue deleted, creating a new one", extra={"reply_queue": self._name})
         try:
@@ -170,11 +188,13 @@ class RegistryStore(ArtifactStore, Protocol):
         """Delete an object; deleting a missing object is no error."""
 
     def last_modified(self, folder: str) -> Iterator[tuple[str, float]]:
-        """Yield (key, time of last write in seconds since the epoch) for each object below `folder`."""
+        """Yield (key, time of last write in seconds since the epoch) for each object below
+        `folder`."""
 
 
 class ReplyQueueRegistry:
-    """Registry of reply queues: an empty object per queue at `reply-queues/{name}`, last written at its last heartbeat."""
+    """Registry of reply queues: an empty object per queue at `reply-queues/{name}`, last written at
+    its last heartbeat."""
 
     _FOLDER: Final = "reply-queues"
 
@@ -184,7 +204,8 @@ class ReplyQueueRegistry:
         self._suspects: dict[str, float] = {}
 
     def record_heartbeat(self, name: str) -> None:
-        """Create or renew the entry of a queue that is live or about to be created. Raises UnavailableError."""
+        """Create or renew the entry of a queue that is live or about to be created. Raises
+        UnavailableError."""
         self._store.put(f"{self._FOLDER}/{name}", b"")
 
     def remove(self, name: str, url: str) -> None:
@@ -194,13 +215,19 @@ class ReplyQueueRegistry:
         self._store.delete(f"{self._FOLDER}/{name}")
 
     def sweep(self, now: float, *, queues_at: str) -> list[str]:
-        """Delete the queues that were stale at the previous sweep and have had no heartbeat since; return their names.
+        """Delete the queues that were stale at the previous sweep and have had no heartbeat since;
+        return their names.
 
-        `now` is in seconds since the epoch. The URL of a queue is `queues_at`, a slash and its name. Waiting for a second sweep
-        protects live queues: after an outage of the store, every entry is stale until its next heartbeat. Concurrent sweeps by
-        several processes are harmless. Raises UnavailableError.
+        `now` is in seconds since the epoch. The URL of a queue is `queues_at`, a slash and its
+        name. Waiting for a second sweep protects live queues: after an outage of the store, every
+        entry is stale until its next heartbeat. Concurrent sweeps by several processes are
+        harmless. Raises UnavailableError.
         """
-        stale = {key: written for key, written in self._store.last_modified(self._FOLDER) if written < now - _STALE_SECONDS}
+        stale = {
+            key: written
+            for key, written in self._store.last_modified(self._FOLDER)
+            if written < now - _STALE_SECONDS
+        }
         orphans = [key for key, written in stale.items() if self._suspects.get(key) == written]
         self._suspects = stale
         names = [key.removeprefix(f"{self._FOLDER}/") for key in orphans]

@@ -1,6 +1,7 @@
 """SQS client and request queue, on boto3.
 
-No library offers the same at-least-once delivery on the queues of every cloud provider, so each provider gets its own adapter.
+No library offers the same at-least-once delivery on every cloud provider's queues, so each provider
+has its own adapter.
 """
 
 import math
@@ -19,28 +20,31 @@ MAX_WAIT_SECONDS: Final = 20
 
 _ATTEMPTS: Final = 2
 _CONNECT_SHARE, _READ_SHARE = 0.1, 0.25
-"""Time of each attempt of a call to connect and to be answered, as shares of the time that the whole call may take.
+"""Timeouts for connecting and for the answer, in each attempt, as shares of the time allowed for
+the whole call.
 
-With a pause of at most a second between the attempts, all of it is shorter. SQS answers in milliseconds.
+All attempts and a pause of at most one second between them fit into that time. SQS answers in
+milliseconds.
 """
 
 
 class QueueNotFoundError(UnavailableError):
     """No queue exists at the URL.
 
-    If it is a reply queue, its web process has stopped. A missing request queue is an error in the deployment.
+    If it is a reply queue, its web process has stopped. A missing request queue is an error in the
+    deployment.
     """
 
 
 class Sqs:
     """SQS client shared by the adapters of one process; safe to use from many threads.
 
-    The boto3 clients are created on first use: importing boto3 and creating a client take most of a second, which a Lambda
-    function that sends no message to SQS saves.
+    The boto3 clients are created on first use, because importing boto3 and creating a client take
+    most of a second. A Lambda function that sends no message to SQS never pays for it.
     """
 
     def __init__(self, *, call_seconds: float = 10) -> None:
-        """No call but a long poll takes longer than `call_seconds`: the time that a request has."""
+        """`call_seconds` limits every call but long polls; it is the request timeout."""
         self._connect_timeout = _CONNECT_SHARE * call_seconds
         self._read_timeout = _READ_SHARE * call_seconds
 
@@ -51,21 +55,30 @@ class Sqs:
 
     @cached_property
     def _polling_client(self) -> Any:
-        # Of its own, so that no call waits for a connection that a long poll holds.
-        return _client(connect_timeout=self._connect_timeout, read_timeout=MAX_WAIT_SECONDS + self._read_timeout)
+        # A separate client, so that no call waits for a connection that a long poll occupies.
+        return _client(
+            connect_timeout=self._connect_timeout,
+            read_timeout=MAX_WAIT_SECONDS + self._read_timeout,
+        )
 
     @contextmanager
     def translating_errors(self, context: str) -> Iterator[None]:
-        """Convert boto3's errors in a `with` block to UnavailableError, with a detail that begins with `context`.
+        """Convert boto3's errors in a `with` block to UnavailableError, with a detail that begins
+        with `context`.
 
-        If the queue does not exist, raise its subclass QueueNotFoundError; if no policy allows the call, AccessDeniedError.
+        If the queue does not exist, raise its subclass QueueNotFoundError; if no policy allows the
+        call, AccessDeniedError.
         """
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - imported on first use
+        # Imported on first use.
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
             yield
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+            if error.response["Error"]["Code"] in (
+                "AWS.SimpleQueueService.NonExistentQueue",
+                "QueueDoesNotExist",
+            ):
                 raise QueueNotFoundError(context) from error
             if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException"):
                 raise AccessDeniedError(f"{context}: {error}") from error
@@ -74,13 +87,14 @@ class Sqs:
             raise UnavailableError(f"{context}: {error}") from error
 
     def call(self, operation: str, context: str, **parameters: Any) -> Any:
-        """Call an operation by its boto3 name. Raises as `translating_errors` does."""
+        """Call an operation by its boto3 name. Raises the errors of `translating_errors`."""
         with self.translating_errors(context):
             client = self._polling_client if operation == "receive_message" else self.client
             return getattr(client, operation)(**parameters)
 
     def receive(self, url: str, *, max_messages: int, wait_seconds: float) -> list[dict[str, Any]]:
-        """Receive up to ten messages, each a dict as boto3 returns it; wait up to 20 seconds for the first one."""
+        """Receive up to ten messages, each a dict as boto3 returns it; wait up to 20 seconds for
+        the first one."""
         return list(
             self.call(
                 "receive_message",
@@ -97,7 +111,8 @@ class Sqs:
         )
 
     def delete(self, url: str, receipts: Sequence[str]) -> None:
-        """Delete messages in batches of ten. A message that cannot be deleted is no error and does not affect the others."""
+        """Delete messages in batches of ten. A message that cannot be deleted is no error and does
+        not affect the others."""
         for start in range(0, len(receipts), MAX_BATCH):
             entries = [
                 {"Id": str(number), "ReceiptHandle": receipt}
@@ -107,7 +122,8 @@ class Sqs:
 
 
 class SqsRequestQueue:
-    """RequestQueue on SQS. Visibility timeout, redrive policy and retention are set on the queue at deployment."""
+    """RequestQueue on SQS. Visibility timeout, redrive policy and retention are set on the queue at
+    deployment."""
 
     def __init__(self, url: str, sqs: Sqs) -> None:
         self._url = url
@@ -125,7 +141,9 @@ class SqsRequestQueue:
                 age_seconds=_age_seconds(message["Attributes"]),
                 sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
             )
-            for message in self._sqs.receive(self._url, max_messages=max_messages, wait_seconds=wait_seconds)
+            for message in self._sqs.receive(
+                self._url, max_messages=max_messages, wait_seconds=wait_seconds
+            )
         ]
 
     def extend(self, delivery: Delivery, *, visibility_seconds: float) -> Delivery:
@@ -146,7 +164,8 @@ def _client(*, connect_timeout: float, read_timeout: float) -> Any:
     import boto3  # noqa: PLC0415 - imported on first use
     from botocore.config import Config  # noqa: PLC0415 - imported on first use
 
-    # A new session, because that of boto3.client is shared and not thread-safe, and several threads may create clients.
+    # A new session, because that of boto3.client is shared and not thread-safe, and several threads
+    # may create clients.
     return boto3.Session().client(
         "sqs",
         config=Config(
@@ -159,7 +178,10 @@ def _client(*, connect_timeout: float, read_timeout: float) -> Any:
 
 
 def _age_seconds(attributes: dict[str, str]) -> float | None:
-    """Return the age of a message at its first delivery; None for a later one, whose time SQS does not tell."""
+    """Return the age of a message at its first delivery; None for a redelivery, whose time SQS does
+    not report."""
     if attributes["ApproximateReceiveCount"] != "1":
         return None
-    return (int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])) / 1000
+    return (
+        int(attributes["ApproximateFirstReceiveTimestamp"]) - int(attributes["SentTimestamp"])
+    ) / 1000

@@ -1,4 +1,5 @@
-"""Azure adapter: the request queue, on Storage Queue. Artifacts go through `asciist.adapters.object_store`."""
+"""Azure adapter: the request queue, on Storage Queue. Artifacts go through
+`asciist.adapters.object_store`."""
 
 from asciist.adapters.azure.storage_queue import DEAD_LETTERS, StorageQueue
 

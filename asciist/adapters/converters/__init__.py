@@ -1,1 +1,2 @@
-"""Converters: conversions in the calling process, or in processes of their own that all web processes of a machine share."""
+"""Converters: conversions in the calling process, or in converter processes shared by all web
+processes of a machine."""

@@ -1,8 +1,11 @@
-"""The parent of converter processes: `python -m asciist.adapters.converters.parent TASKS CONTROL NUMBER`.
+"""The parent of converter processes: `python -m asciist.adapters.converters.parent TASKS CONTROL
+NUMBER`.
 
-It imports and tries everything that conversions need, and then forks each converter from itself: another one is ready after
-about 3 ms, where a new interpreter takes 150 to 200. It never reads an image. It holds the connections of its converters too:
-when one ends, the conversion that had begun is told why, and those that waited begin elsewhere at once.
+The parent imports and warms up everything that conversions need, and then forks each converter from
+itself. A replacement is ready after about 3 ms; a new interpreter takes 150 to 200. The parent
+never reads an image. It also holds a copy of each converter's connections: when a converter ends,
+it reports the cause on the connection of the conversion in progress, and sends the waiting requests
+to other converters at once.
 """
 
 import array
@@ -24,11 +27,12 @@ from typing import Final, NoReturn
 
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
-from asciist.adapters.converters.process import ConverterProcess, Stage, confine
+from asciist.adapters.converters.process import ConverterProcess, Stage, confine, limit_memory
 from asciist.settings import Settings
 
 READY: Final = b"ready"
-"""First message to the pool. Each further message is the exit status of a converter that ended, negative for a signal."""
+"""First message to the pool. Each further message is the exit status of an ended converter,
+negative for a signal."""
 
 CONVERTER_NAME: Final = "asciist-convert"
 """Name of the converter processes in `ps` and in the kernel's log. Linux allows 15 characters."""
@@ -38,7 +42,8 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 class GrowingPause:
-    """Pause before a process is replaced that ended before it could work, so that one that always does occupies no core."""
+    """Growing pause before replacing a process that ended prematurely, so that a process that
+    always fails does not occupy a core."""
 
     seconds = _FIRST_PAUSE_SECONDS
 
@@ -47,7 +52,7 @@ class GrowingPause:
         self.seconds = min(2 * self.seconds, _LONGEST_PAUSE_SECONDS)
 
     def reset(self) -> None:
-        """Begin again with a short pause, because a process worked."""
+        """Reset the pause, because a process worked."""
         self.seconds = _FIRST_PAUSE_SECONDS
 
 
@@ -55,16 +60,18 @@ class GrowingPause:
 class _Converter:
     process: int
     channel: socket.socket
-    """Receives each connection that the process takes, and ends with it."""
+    """Receives each connection that the process accepts; closed when the process ends."""
     stage: mmap.mmap
     connections: dict[int, socket.socket] = field(default_factory=dict)
-    """Connections that it has taken, by descriptor."""
+    """Accepted connections, by descriptor."""
 
 
 class ConverterParent:
-    """Keeps a number of converter processes running."""
+    """Keeps a fixed number of converter processes running."""
 
-    def __init__(self, settings: Settings, *, tasks: socket.socket, control: socket.socket, number: int) -> None:
+    def __init__(
+        self, settings: Settings, *, tasks: socket.socket, control: socket.socket, number: int
+    ) -> None:
         control.setblocking(False)  # a pool that does not read its messages loses them
         self._settings = settings
         self._tasks = tasks
@@ -77,15 +84,17 @@ class ConverterParent:
         self._pause = GrowingPause()
 
     def serve(self) -> None:
-        """Serve until the pool closes the other end of `control`; then let each converter finish its conversion."""
+        """Serve until the pool closes the other end of `control`; then let each converter finish
+        its conversion."""
         self._converter.warm_up()
-        gc.freeze()  # pages that the garbage collector does not touch remain shared with the converters
+        # pages that the garbage collector does not touch remain shared with the converters
+        gc.freeze()
         for _ in range(self._number):
             self._fork()
         self._tell_pool(READY)
         self._poll.register(self._control, select.EPOLLIN)
         while True:
-            # One at a time, because an event may close a descriptor that a later one is about.
+            # One at a time, because an event may close the descriptor of a later one.
             [(descriptor, _)] = self._poll.poll(maxevents=1)
             if descriptor == self._control.fileno():
                 break
@@ -107,7 +116,7 @@ class ConverterParent:
         self._converters[ours.fileno()] = _Converter(process=process, channel=ours, stage=stage)
 
     def _convert(self, parent: socket.socket, stage: mmap.mmap) -> NoReturn:
-        """Be a converter process."""
+        """Run a converter process."""
         status = 1
         try:
             close_descriptors_but(self._tasks.fileno(), parent.fileno())
@@ -118,7 +127,7 @@ class ConverterParent:
                 tasks=self._tasks,
                 parent=parent,
                 stage=stage,
-                converter=self._converter,
+                converter=InProcessConverter(self._settings.limits, on_estimate=limit_memory),
                 timeout_seconds=self._settings.timeouts.worker,
             ).serve()
         except BaseException:  # noqa: BLE001 - nothing above may run a second time
@@ -127,7 +136,8 @@ class ConverterParent:
             os._exit(status)
 
     def _take_connection(self, converter: _Converter) -> bool:
-        """Receive a connection from a converter. Return False if the converter has ended instead."""
+        """Receive a connection from a converter. Return False if the converter has ended
+        instead."""
         _, descriptors, _, _ = socket.recv_fds(converter.channel, 1, 1)
         for descriptor in descriptors:
             converter.connections[descriptor] = socket.socket(fileno=descriptor)
@@ -151,7 +161,8 @@ class ConverterParent:
         notice = wire.answer(wire.Answer(process=converter.process, ended=ended))
         for descriptor in list(converter.connections):
             connection = self._forget_connection(converter, descriptor)
-            # An idle connection gets the notice too. It is not read there, because the next request cannot be sent.
+            # An idle connection gets the notice too. It is not read there, because the next request
+            # cannot be sent.
             with connection, contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
                 if stage == Stage.CONVERTING and not _unread_bytes(connection):
@@ -177,7 +188,7 @@ class ConverterParent:
 
 
 def close_descriptors_but(*kept: int) -> None:
-    """Close every inherited descriptor but those given and the standard ones."""
+    """Close all inherited descriptors except the given and the standard ones."""
     for before, after in pairwise([2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]):
         os.closerange(before + 1, after)
 
@@ -189,7 +200,7 @@ def _unread_bytes(connection: socket.socket) -> int:
 
 
 def run(settings: Settings, *, tasks: int, control: int, number: int) -> NoReturn:
-    """Be the parent of `number` converters in this process, which may be a fork of another; never return.
+    """Run as the parent of `number` converters in this process, possibly a fork; never return.
 
     `tasks` and `control` are descriptors.
     """
@@ -199,9 +210,13 @@ def run(settings: Settings, *, tasks: int, control: int, number: int) -> NoRetur
         close_descriptors_but(tasks, control)
         for signal_number in (signal.SIGALRM, signal.SIGPROF, signal.SIGTERM):
             signal.signal(signal_number, signal.SIG_DFL)
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a fork would end its threads; read when numpy is imported
+        # a fork would end its threads; read when numpy is imported
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         ConverterParent(
-            settings, tasks=socket.socket(fileno=tasks), control=socket.socket(fileno=control), number=number
+            settings,
+            tasks=socket.socket(fileno=tasks),
+            control=socket.socket(fileno=control),
+            number=number,
         ).serve()
         status = 0
     except BaseException:  # noqa: BLE001 - nothing above may run a second time

@@ -1,7 +1,9 @@
-"""The converter process, which decodes files from strangers: a fork of its parent (`parent.py`), confined by resource limits.
+"""The converter process: decodes untrusted files, in a fork of its parent (`parent.py`) confined by
+resource limits.
 
-When it has nothing to do, it takes connections from a socket that all converters share. A request on a connection is an image
-with its options, and the answer is the art. An image that crashes a decoder ends only this process, and the parent replaces it.
+When idle, it accepts connections from a socket shared by all converters. A request on a connection
+is an image with its options, and the answer is the art. An image that crashes a decoder ends only
+this process, and the parent replaces it.
 """
 
 import contextlib
@@ -20,37 +22,48 @@ from typing import Final
 
 from asciist.adapters.converters import wire
 from asciist.adapters.converters.in_process import InProcessConverter
-from asciist.animations import MAX_CHARACTERS
+from asciist.conversion.memory import CODED_CHARACTERS, MAX_ANIMATED_CELLS
 from asciist.errors import sentences
 from asciist.limits import Limits
 from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion
 
 OUT_OF_MEMORY: Final = errno.ENOMEM
-"""Exit status of a converter that ended itself after it ran out of memory."""
+"""Exit status after running out of memory."""
 
 _PEER_TIMEOUT_SECONDS: Final = 5
-"""Seconds that the other process has to send the rest of a request or to read the answer."""
+"""Maximum seconds for the other process to send the rest of a request or to read the answer."""
 
 _OUT_OF_MEMORY_SCORE: Final = "500"
-"""Adjustment of the kernel's out-of-memory score: of all processes of the service, a converter is killed first."""
+"""Adjustment of the kernel's out-of-memory score: of all processes of the service, the kernel kills
+a converter first."""
 
+# The slowest valid images need half a second. The rest is for waiting, and for answering the
+# client.
 _CPU_SHARE: Final = 0.25
-"""Share of a conversion's timeout that it may spend on the CPU: 3 seconds of 10. The slowest valid images need half a second.
-The rest is left for waiting, and for telling the client."""
+"""Share of a conversion's timeout that it may spend on the CPU: 3 seconds of 10."""
 
 _COPIES_OF_AN_IMAGE: Final = 6
-"""Maximum copies of a file in memory: as received, as a message, and without metadata or the scans that are not decoded."""
+"""Maximum copies of a file in memory: as received, as a message, and stripped of metadata and
+unneeded scans."""
 
 _BYTES_PER_CHARACTER: Final = 12
-"""Memory for a character of art beyond the estimate of a conversion: the art as text, in UTF-8, and in the answer."""
+"""Memory per character of art beyond the estimate of a conversion: the art as text, in UTF-8, and
+in the answer."""
+
+_MAX_ANIMATED_CHARACTERS: Final = max(CODED_CHARACTERS) * MAX_ANIMATED_CELLS
+"""Maximum characters of an animation."""
 
 _SPARE_BYTES: Final = 96_000_000
-"""Address space for libraries that are loaded with the first image of their kind, and for fragmentation."""
+"""Address space for fragmentation, and for libraries loaded with the first image of their kind."""
+
+_SPARE_BYTES_OF_A_CONVERSION: Final = 48_000_000
+"""Address space beyond the estimate of a conversion: for fragmentation and libraries, and for the
+film grain, tiles and layers of an AVIF, which its boxes do not describe."""
 
 
 class Stage(IntEnum):
-    """Current work of a converter process, which its parent needs to know when the process ends."""
+    """Current work of a converter process; its parent reads it when the process ends."""
 
     STARTING = 0
     WAITING = 1
@@ -59,7 +72,8 @@ class Stage(IntEnum):
 
 
 class ConverterProcess:
-    """Answers the requests on the connections that it takes from `tasks`, one at a time and each connection in its turn."""
+    """Answers requests on the connections that it accepts from `tasks`: one at a time, taking turns
+    between connections."""
 
     def __init__(
         self,
@@ -72,8 +86,8 @@ class ConverterProcess:
     ) -> None:
         """A conversion that takes longer than `timeout_seconds` ends the process with SIGALRM.
 
-        `parent` receives each connection, and its end means that the process must end. The first byte of `stage` is memory that
-        the parent shares.
+        `parent` receives each connection; when it is closed, the process must end. The first byte
+        of `stage` is memory shared with the parent.
         """
         tasks.setblocking(False)
         self._tasks = tasks
@@ -86,7 +100,8 @@ class ConverterProcess:
         self._selector = selectors.DefaultSelector()
 
     def serve(self) -> int:
-        """Serve until the parent has closed its end, or until memory runs out. Return the exit status."""
+        """Serve until the parent has closed its end, or until memory runs out. Return the exit
+        status."""
         self._selector.register(self._tasks, selectors.EVENT_READ)
         self._selector.register(self._parent, selectors.EVENT_READ)
         self._stage[0] = Stage.WAITING
@@ -133,42 +148,69 @@ class ConverterProcess:
         process = os.getpid()
         self._stage[0] = Stage.CONVERTING
         try:
-            return wire.Answer(process=process, conversion=self._converter.convert(image, options, wait_seconds=0))
+            return wire.Answer(
+                process=process, conversion=self._converter.convert(image, options, wait_seconds=0)
+            )
         except MemoryError:
             # A library may not have cleaned up after it, and another process costs little.
             self._is_out_of_memory = True
             rejected = Conversion(rejection=sentences.TOO_MUCH_MEMORY)
             return wire.Answer(process=process, conversion=rejected, ended=OUT_OF_MEMORY)
-        except Exception:  # noqa: BLE001 - the process that asked reports it, and the next image is another one
+        except Exception:  # noqa: BLE001
+            # The process that asked reports it, and the next image is another one.
             return wire.Answer(process=process, failure=traceback.format_exc())
         finally:
+            lift_memory_limit()
             self._stage[0] = Stage.WAITING
 
     def _limit_cpu_time(self) -> None:
-        """Have the kernel end this process with SIGPROF once the next conversion has used its share of the timeout.
+        """Have the kernel end this process with SIGPROF once the next conversion has used its share
+        of the timeout.
 
-        A timer and not RLIMIT_CPU, which counts from the start of the process, by samples at each tick of the kernel's clock:
-        after minutes under load they exceed the CPU time that the process can read by seconds.
+        It sets a timer and not RLIMIT_CPU: that limit counts from the start of the process and by
+        sampling, and after minutes under load it is seconds ahead of the CPU time that the process
+        can read.
         """
         signal.setitimer(signal.ITIMER_PROF, self._cpu_seconds)
 
 
 def confine(limits: Limits) -> None:
-    """Limit the memory of this process to what it has now and what one conversion within `limits` may need.
+    """Limit the memory of this process to its current size and the maximum for one conversion
+    within `limits`.
 
-    Limits address space, because Linux has no limit on resident memory. No core file is written, since it would contain the
-    image.
+    The limit applies to address space, because Linux cannot limit resident memory. Core files are
+    disabled, since they would contain the image.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
     conversion = (
         limits.max_conversion_bytes
         + _COPIES_OF_AN_IMAGE * limits.max_image_bytes
-        + _BYTES_PER_CHARACTER * max(limits.max_art_characters, MAX_CHARACTERS)
+        + _BYTES_PER_CHARACTER * max(limits.max_art_characters, _MAX_ANIMATED_CHARACTERS)
     )
-    _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + conversion + _SPARE_BYTES)
+    _limit(resource.RLIMIT_AS, _mapped_bytes() + conversion + _SPARE_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
+
+
+def limit_memory(estimated_bytes: int) -> None:
+    """Limit the memory of this process to its current size and the estimate of a conversion, until
+    `lift_memory_limit`.
+
+    This stops a file whose pixels need more memory than its header claims.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    value = _mapped_bytes() + estimated_bytes + _SPARE_BYTES_OF_A_CONVERSION
+    resource.setrlimit(resource.RLIMIT_AS, (_at_most(hard, value), hard))
+
+
+def lift_memory_limit() -> None:
+    """Restore the limit of `confine`."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
+def _mapped_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _limit(which: int, value: int) -> None:

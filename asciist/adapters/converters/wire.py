@@ -1,6 +1,7 @@
-"""Messages between a process that needs conversions and a converter process.
+"""Messages between converter processes and the processes that use them.
 
-A message has three parts: the lengths of the other two, a JSON object, and bytes (the image, or the art in UTF-8).
+A message has three parts: the lengths of the other two, a JSON object, and bytes (the image, or the
+art in UTF-8).
 """
 
 import json
@@ -20,7 +21,8 @@ _CHUNK_BYTES: Final = 262_144
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Answer to a request: from the converter process or, if that ended while it converted the image, from its parent."""
+    """Answer to a request, from the converter process or, if it ended during the conversion, from
+    its parent."""
 
     process: int
     """Id of the converter process."""
@@ -29,7 +31,8 @@ class Answer:
     failure: str = ""
     """Traceback of an unexpected error, which the process survived; empty if there was none."""
     ended: int | None = None
-    """Exit status of a process that has ended or is about to, negative for a signal; None if it goes on."""
+    """Exit status of a process that has ended or is about to, negative for a signal; None if it
+    continues."""
 
 
 def request(image: bytes, options: ConversionOptions) -> bytes:
@@ -47,7 +50,9 @@ def answer(answer: Answer) -> bytes:
     """Return an answer to a request."""
     art = None if answer.conversion is None else answer.conversion.art
     conversion = None if answer.conversion is None else {**vars(answer.conversion), "art": None}
-    return _message({**vars(answer), "conversion": conversion, "has_art": art is not None}, (art or "").encode())
+    return _message(
+        {**vars(answer), "conversion": conversion, "has_art": art is not None}, (art or "").encode()
+    )
 
 
 def read_answer(connection: socket.socket) -> Answer:
@@ -55,7 +60,10 @@ def read_answer(connection: socket.socket) -> Answer:
     fields, art = _read(connection)
     has_art, conversion = fields.pop("has_art"), fields.pop("conversion")
     if conversion is not None:
-        changes = {"art": art.decode() if has_art else None, "aborted": tuple(conversion["aborted"])}
+        changes = {
+            "art": art.decode() if has_art else None,
+            "aborted": tuple(conversion["aborted"]),
+        }
         conversion = Conversion(**conversion | changes)
     return Answer(**fields, conversion=conversion)
 
@@ -76,7 +84,8 @@ def _read(connection: socket.socket) -> tuple[dict[str, Any], bytes]:
 
 
 def _read_until(connection: socket.socket, received: bytearray, size: int) -> None:
-    """Append to `received` until it has at least `size` bytes. No more than one message is ever sent in each direction."""
+    """Append to `received` until it has at least `size` bytes. Each direction carries at most one
+    message at a time."""
     while len(received) < size:
         chunk = connection.recv(max(_CHUNK_BYTES, size - len(received)))
         if not chunk:

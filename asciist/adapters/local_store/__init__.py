@@ -1,7 +1,7 @@
 """Artifact store in a directory of this machine, for one service of several processes.
 
-Artifacts are kept in a `Database`, bounded in bytes and in age. If the disk fails, they are kept in memory instead, so that
-requests in flight are served.
+A `Database`, bounded in bytes and in age, holds the artifacts. If the disk fails, they stay in
+memory instead, so that requests in flight are served.
 """
 
 import logging
@@ -12,7 +12,6 @@ from typing import Final
 
 from asciist.adapters.local_store.database import MAX_STAGED_BYTES, Database
 from asciist.adapters.local_store.failure import StorageError, TooLargeError
-from asciist.adapters.local_store.older_files import OlderFiles
 from asciist.adapters.local_store.overflow import Overflow
 from asciist.errors import ArtifactNotFoundError
 from asciist.protocol.ports import Metrics
@@ -23,20 +22,22 @@ __all__ = ["LocalStore"]
 _log = logging.getLogger(__name__)
 
 _MIN_SECONDS_BETWEEN_WARNINGS: Final = 60.0
-"""Time in which at most one warning is logged, if a disk fails and recovers again and again."""
+"""Minimum seconds between two warnings about a disk that fails and recovers again and again."""
 _PROBE_KEY: Final = "readiness"
 
 
 class LocalStore:
-    """ArtifactStore in a directory. Failures of the disk are logged, counted and shown by `problem`; only `delete` and
-    `delete_folder` raise them.
+    """ArtifactStore in a directory. Failures of the disk are logged, counted and reported by
+    `problem`; only `delete` and `delete_folder` raise them.
 
-    An object that is created stays in memory until this process puts another one in its folder, which writes both at once: the
-    art of an image is usually put milliseconds after the image is created, and meanwhile the image is read from memory. So a
-    killed process loses the images whose conversion it has not finished, and of several processes that create the same object
-    at the same time, each may return True.
+    A created object stays in memory until this process puts another object in its folder; both are
+    then written at once. The art of an image is usually put milliseconds after the image is
+    created, and meanwhile the image is read from memory. A killed process therefore loses the
+    images of its unfinished conversions, and if several processes create the same object at the
+    same time, each may return True.
 
-    An object that cannot be written is kept in the memory of this process. An object that cannot be read counts as missing.
+    An object that cannot be written stays in the memory of this process. An object that cannot be
+    read counts as missing.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class LocalStore:
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is opened before the first call, so that a process can fork. `clock` returns seconds since the epoch."""
+        """Open nothing before the first call, so that a process can fork. `clock` returns seconds
+        since the epoch."""
         self._overflow = Overflow()
         self._database = Database(
             directory,
@@ -58,13 +60,13 @@ class LocalStore:
             metrics=metrics,
             clock=clock,
         )
-        self._older_files = OlderFiles(directory)
         self._metrics = metrics
         self._has_warned = False
         self._next_warning_at = 0.0
 
     def get(self, key: str) -> bytes:
-        for memory in (self._database.staged, self._overflow.bodies):  # in the order in which an object is moved
+        # in the order in which an object is moved
+        for memory in (self._database.staged, self._overflow.bodies):
             body = memory.get(key)
             if body is not None:
                 return body
@@ -77,9 +79,9 @@ class LocalStore:
         return body
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, replacing any previous one, and those created before in its folder.
+        """Write an object, replacing any previous one, and the staged objects of its folder.
 
-        Other processes find them when it returns.
+        When it returns, other processes can read them.
         """
         try:
             self._database.stage(key, body, is_new=False)
@@ -90,10 +92,11 @@ class LocalStore:
             self._write_staged("put")
 
     def create(self, key: str, body: bytes) -> bool:
-        """Keep an object in memory until the next `put` in its folder, unless the key exists; return whether it was absent.
+        """Hold an object in memory until the next `put` in its folder, unless the key exists;
+        return whether it was absent.
 
-        Exactly one of several racing calls in this process returns True. Calls in other processes may do so, too; then the
-        object that is written last is kept.
+        Exactly one of several racing calls in this process returns True. Calls in other processes
+        may return True as well; the object written last then wins.
         """
         try:
             is_created = self._database.stage(key, body, is_new=True)
@@ -106,13 +109,18 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         try:
-            return key in self._database.staged or key in self._overflow.bodies or self._database.exists(key)
+            return (
+                key in self._database.staged
+                or key in self._overflow.bodies
+                or self._database.exists(key)
+            )
         except StorageError:
             self._metrics.count(STORE_FAILED, operation="exists")
             return False
 
     def delete_folder(self, folder: str) -> bool:
-        """Delete every object of a folder, from the memory of this process too, and return whether there were any.
+        """Delete every object of a folder, from the memory of this process too; return whether
+        there were any.
 
         Raises UnavailableError if the disk fails.
         """
@@ -123,7 +131,8 @@ class LocalStore:
             raise
 
     def delete(self, key: str) -> None:
-        """Delete an object, from the memory of this process too. Raises UnavailableError if the disk fails."""
+        """Delete an object, from the memory of this process too. Raises UnavailableError if the
+        disk fails."""
         try:
             self._database.delete(key)
         except StorageError:
@@ -131,9 +140,9 @@ class LocalStore:
             raise
 
     def problem(self) -> str:
-        """Return why artifacts are not being stored, in a sentence for clients; empty if they are.
+        """Return why artifacts are not being stored, as a sentence for clients; empty if they are.
 
-        Unless the latest write has succeeded, write a small object to find out.
+        Unless the latest write succeeded, it tries to write a small object.
         """
         if self._database.writing.failure is not None or not self._database.has_written:
             self.put(_PROBE_KEY, b"")
@@ -145,14 +154,12 @@ class LocalStore:
 
         Later calls fail like those on a disk that cannot be used.
         """
-        self._older_files.close()
         self._write_staged("put", all_of_them=True)
         self._database.close()
 
     def _write_staged(self, operation: str, *, all_of_them: bool = False) -> None:
-        if not self._database.has_written:
-            self._older_files.start()
-        time.sleep(0)  # other greenlets may be about to put objects, which are then written together
+        # other greenlets may be about to put objects, which are then written together
+        time.sleep(0)
         try:
             self._database.write_staged(all_of_them=all_of_them)
         except StorageError as failure:
@@ -163,9 +170,14 @@ class LocalStore:
                 _log.info("art is being stored again")
 
     def _note_failure(self, operation: str, failure: StorageError) -> None:
-        """Count a failed write, and log the first one until writing succeeds. An object that is too large is no failure."""
+        """Count a failed write, and log the first one until a write succeeds. An object that is too
+        large is no failure."""
         self._metrics.count(STORE_FAILED, operation=operation)
-        if isinstance(failure, TooLargeError) or self._has_warned or time.monotonic() < self._next_warning_at:
+        if (
+            isinstance(failure, TooLargeError)
+            or self._has_warned
+            or time.monotonic() < self._next_warning_at
+        ):
             return
         _log.warning("art is not being stored: %s (%s)", failure.reason, failure.detail)
         self._has_warned = True

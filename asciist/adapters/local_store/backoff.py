@@ -1,16 +1,16 @@
-"""Pauses between attempts of an operation that fails."""
+"""Pauses between attempts of a failing operation."""
 
 import time
 from typing import Final
 
 from asciist.adapters.local_store.failure import StorageError
 
-RETRY_SECONDS: Final = 1.0
-"""Time after a failure in which the operation is not tried: a failing disk is tried once a second, not by each request."""
+RETRY_SECONDS: Final = 1.0  # one attempt a second, not one for each request
+"""Seconds after a failure in which the operation is not tried."""
 
 
 class Backoff:
-    """Failure of the latest attempt of an operation, which is raised again until it is time for another attempt."""
+    """Latest failure of an operation, raised again until the time for another attempt."""
 
     def __init__(self) -> None:
         self.failure: StorageError | None = None

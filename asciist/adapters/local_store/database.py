@@ -1,11 +1,15 @@
-"""The database file of the local store: SQLite with a write-ahead log, bounded in bytes and in age, shared by processes.
+"""The database file of the local store: SQLite with a write-ahead log, bounded in bytes and in age,
+shared by processes.
 
-- Objects are staged in memory. One transaction writes all that are due, or none. A new object is due when another one of its
-  folder is put: until then it is read from memory.
-- Readers never wait: they see the last committed state. Writers of all processes wait at a `Gate`, for their turn.
-- Bounds are kept by the writes. Before each, the oldest objects are deleted until the new ones have room.
-- A process that is killed loses at most what is staged. Nothing waits for the disk (`synchronous=off`), so a power failure
-  may damage the file. Damage is detected by SQLite or by the checksum of an object, and the file is replaced by an empty one.
+- Objects are staged in memory. One transaction writes all that are due, or none. A new object is
+  due when another one of its folder is put: until then it is read from memory.
+- Readers never wait: they see the last committed state. Writers of all processes wait at a `Gate`,
+  for their turn.
+- Bounds are kept by the writes. Before each, the oldest objects are deleted until the new ones have
+  room.
+- A process that is killed loses at most what is staged. Nothing waits for the disk
+  (`synchronous=off`), so a power failure may damage the file. Damage is detected by SQLite or by
+  the checksum of an object, and the file is replaced by an empty one.
 - The file may be deleted at any time: the next write creates another.
 """
 
@@ -21,7 +25,13 @@ from typing import Any, Final
 
 from asciist.adapters.local_store.backoff import Backoff
 from asciist.adapters.local_store.bounds import MAX_LOG_BYTES, PAGE_BYTES, Bounds
-from asciist.adapters.local_store.failure import DamagedError, StorageError, TooLargeError, from_os_error, from_sqlite_error
+from asciist.adapters.local_store.failure import (
+    DamagedError,
+    StorageError,
+    TooLargeError,
+    from_os_error,
+    from_sqlite_error,
+)
 from asciist.adapters.local_store.gate import FileId, Gate, file_id
 from asciist.adapters.local_store.overflow import Overflow
 from asciist.adapters.local_store.private import secure_existing_file, secure_file
@@ -30,15 +40,17 @@ from asciist.protocol.ports import Metrics
 
 _log = logging.getLogger(__name__)
 
-_CHECKPOINT_PAGES: Final = 64
-"""Pages of the write-ahead log after which a write copies them to the database: 0.5 MB, which takes about 0.3 ms."""
+_CHECKPOINT_PAGES: Final = 64  # takes about 0.3 ms
+"""Pages of the write-ahead log after which a write copies them to the database: 0.5 MB."""
+# they fit into the bound of the log, and writing them takes about 10 ms
 MAX_STAGED_BYTES: Final = 4_000_000
-"""Size of the staged objects, above which they are written at once: about 80 images of 42 kB. They fit into the bound of the
-log, and writing them takes about 10 ms."""
+"""Size of the staged objects above which they are written at once: about 80 images of 42 kB."""
 _MAX_WAITING_BYTES: Final = 8 * MAX_STAGED_BYTES
-"""Size of the staged objects from which no more are staged, because writing them waits for the lock."""
+"""Size of the staged objects above which no more are staged, because a write is waiting for the
+lock."""
 _BUSY_SECONDS: Final = 0.02
-"""Maximum time that SQLite waits for a lock inside its library, as when a killed process's log is being recovered."""
+"""Maximum seconds that SQLite waits for a lock inside its library, for example during recovery of a
+killed process's log."""
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
     CREATE TABLE objects (
@@ -61,15 +73,19 @@ _PRAGMAS: Final = (
 _GET: Final = "SELECT written, checksum, body FROM objects WHERE key = ?"
 _FIND: Final = "SELECT written FROM objects WHERE key = ?"
 _IS_OLD: Final = """
-    SELECT 4 * (id - (SELECT min(id) FROM objects)) < (SELECT max(id) FROM objects) - (SELECT min(id) FROM objects)
+    SELECT 4 * (id - (SELECT min(id) FROM objects))
+        < (SELECT max(id) FROM objects) - (SELECT min(id) FROM objects)
     FROM objects WHERE key = ?
 """
-"""Asks whether an object is among the oldest quarter."""
+"""SQL expression: whether an object is among the oldest quarter."""
+# The connection caches a statement together with copies of its latest values. A statement for
+# several objects would have a text for each number of objects, and would hold all their bodies.
 _INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
-"""Executed once for each object: the connection keeps a statement for the next time, with copies of the values that it wrote
-last. One statement for several objects would have another text for each number of objects, and would keep all their bodies."""
+"""SQL statement that inserts one object, executed once for each."""
 _DELETE: Final = "DELETE FROM objects WHERE key >= ? AND key < ?"
-_RENEW: Final = "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
+_RENEW: Final = (
+    "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
+)
 
 
 class Database:
@@ -85,24 +101,28 @@ class Database:
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        """Nothing is opened yet, so that a process can fork. `clock` returns seconds since the epoch.
+        """Open nothing yet, so that a process can fork. `clock` returns seconds since the epoch.
 
-        Objects that cannot be written are moved to `overflow`.
+        Objects that cannot be written move to `overflow`.
         """
         self._path = directory / "artifacts.sqlite3"
-        self._path_string = str(self._path)  # for each write, because a Path is converted by each call of `os.stat`
+        # for each write, because a Path is converted by each call of `os.stat`
+        self._path_string = str(self._path)
         self._overflow = overflow
         self._clock = clock
-        self._bounds = Bounds(self._path, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics)
+        self._bounds = Bounds(
+            self._path, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics
+        )
         self._gate = Gate(directory / "artifacts")
         self._opening = Backoff()
         self.writing = Backoff()
         self.has_written = False
-        self._lock = threading.Lock()  # held while statements run and objects are staged, never while waiting for the gate
+        # held while statements run and objects are staged, never while waiting for the gate
+        self._lock = threading.Lock()
         self.staged: dict[str, bytes] = {}
-        """Objects that are not in the file yet, for reading."""
+        """Objects not yet in the file, for reading."""
         self.staged_bytes = 0
-        """Space that the staged objects will take in the file, about."""
+        """Approximate space that the staged objects will take in the file."""
         self._due: set[str] = set()  # keys of the staged objects that the next write writes
         self._created: dict[str, list[str]] = {}  # keys of the others, by folder
         self._connection: sqlite3.Connection | None = None
@@ -124,14 +144,16 @@ class Database:
         return body
 
     def exists(self, key: str) -> bool:
-        """Return whether there is an object in the file, and renew it if it is among the oldest quarter."""
+        """Return whether an object is in the file, and renew it if it is among the oldest
+        quarter."""
         if not self._is_allowed(self._read(_FIND, key)):
             return False
         self._renew_if_old(key)
         return True
 
     def stage(self, key: str, body: bytes, *, is_new: bool) -> bool:
-        """Keep an object in memory until `write_staged`, replacing any previous one unless it has to be new.
+        """Hold an object in memory until `write_staged`, replacing any previous one unless it must
+        be new.
 
         Return whether it was staged. Exactly one of several racing threads stages a new object.
         """
@@ -139,14 +161,21 @@ class Database:
             self.writing.check()
         size = len(body) + PAGE_BYTES  # the last page of an object is partly empty
         if size > self._bounds.max_bytes:
-            raise TooLargeError(f"{self._path}: an object of {len(body)} bytes is larger than the store")
+            raise TooLargeError(
+                f"{self._path}: an object of {len(body)} bytes is larger than the store"
+            )
         if self.staged_bytes >= _MAX_WAITING_BYTES:
-            raise StorageError(sentences.STORE_LOCKED, f"{self._path}: {self.staged_bytes} bytes wait to be written")
+            raise StorageError(
+                sentences.STORE_LOCKED,
+                f"{self._path}: {self.staged_bytes} bytes wait to be written",
+            )
         if is_new and self._connection is None:
             self._open()
         with self._lock:
             is_staged = not is_new or not (
-                key in self.staged or key in self._overflow.bodies or self._is_allowed(self._row(_FIND, key))
+                key in self.staged
+                or key in self._overflow.bodies
+                or self._is_allowed(self._row(_FIND, key))
             )
             if is_staged:
                 if key in self.staged:
@@ -163,10 +192,11 @@ class Database:
         return False
 
     def write_staged(self, renewed_key: str = "", *, all_of_them: bool = False) -> None:
-        """Write the staged objects that are due, unless another thread has done so, and renew an object.
+        """Write the staged objects that are due, unless another thread has done so, and renew an
+        object.
 
-        Write them again if the file proves to be damaged or deleted and is replaced. If that fails, move all staged objects to
-        the overflow.
+        Write them again if the file proves to be damaged or deleted and is replaced. On failure,
+        move all staged objects to the overflow.
         """
         if all_of_them:
             with self._lock:
@@ -191,7 +221,8 @@ class Database:
             raise
 
     def delete_folder(self, folder: str) -> bool:
-        """Delete every object of a folder, from the file and from memory, and return whether there were any."""
+        """Delete every object of a folder, from the file and from memory; return whether there were
+        any."""
         return self._delete(f"{folder}/", f"{folder}0")  # 0 follows the slash
 
     def delete(self, key: str) -> None:
@@ -199,9 +230,10 @@ class Database:
         self._delete(key, f"{key}\0")
 
     def _delete(self, first: str, end: str) -> bool:
-        """Delete the objects with keys from `first` up to, not including, `end`, and return whether there were any.
+        """Delete the objects with keys from `first` up to, not including, `end`; return whether
+        there were any.
 
-        Do so again if the file proves to be damaged or deleted and is replaced.
+        Retry if the file proves to be damaged or deleted and is replaced.
         """
         try:
             return self._delete_once(first, end)
@@ -241,7 +273,7 @@ class Database:
         self._gate.close()
 
     def _is_allowed(self, row: tuple[Any, ...] | None) -> bool:
-        """Return whether there is an object that is not too old, given its row or the first columns of it."""
+        """Return whether a row contains an object that is not too old."""
         return row is not None and row[0] >= self._clock() - self._bounds.max_age_seconds
 
     def _renew_if_old(self, key: str) -> None:
@@ -285,26 +317,36 @@ class Database:
             self.has_written = True
 
     def _current_connection(self) -> sqlite3.Connection:
-        """Return the connection. Raises DamagedError if it is closed, or if the file has been deleted or replaced."""
+        """Return the connection. Raises DamagedError if it is closed, or if the file has been
+        deleted or replaced."""
         try:
-            found = os.lstat(self._path_string)  # called for each write, and Path.lstat takes twice as long
+            # called for each write, and Path.lstat takes twice as long
+            found = os.lstat(self._path_string)
         except FileNotFoundError:
             found = None
-        if self._connection is None or found is None or (found.st_dev, found.st_ino) != self._file_id:
+        if (
+            self._connection is None
+            or found is None
+            or (found.st_dev, found.st_ino) != self._file_id
+        ):
             self._disconnect()
             self._gate.distrust()
             raise DamagedError(f"{self._path}: closed or deleted")
-        self._bounds.file_bytes = max(self._bounds.file_bytes, found.st_size)  # other processes write, too
+        # other processes write, too
+        self._bounds.file_bytes = max(self._bounds.file_bytes, found.st_size)
         return self._connection
 
     def _insert_due(self, connection: sqlite3.Connection) -> None:
         now = self._clock()
-        due = {key: self.staged[key] for key in self._due if key in self.staged}  # or it has been deleted
+        # or it has been deleted
+        due = {key: self.staged[key] for key in self._due if key in self.staged}
         size = sum(map(len, due.values())) + PAGE_BYTES * len(due)
         self._bounds.make_room(connection, size, now)
         with connection:  # commits, or rolls back after an error
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, [(key, now, _checksum(key, body), body) for key, body in due.items()])
+            connection.executemany(
+                _INSERT, [(key, now, _checksum(key, body), body) for key, body in due.items()]
+            )
         for key in due:
             del self.staged[key]
             if self._overflow.bodies:
@@ -366,7 +408,7 @@ class Database:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def _failed(self, error: sqlite3.Error | OSError) -> StorageError:
-        """Return the failure that an error stands for, after closing the file if it is damaged or cannot be used."""
+        """Return the failure for an error, after closing the file if it is damaged or unusable."""
         if isinstance(error, OSError):
             return from_os_error(error, self._path)
         failure = from_sqlite_error(error, self._path)
@@ -380,19 +422,23 @@ class Database:
 def _prepared_connection(path: Path) -> sqlite3.Connection:
     """Return a connection to the database at `path`; create its table if it is new.
 
-    SQLite gives its other files the mode of the database. Raises sqlite3.Error, StorageError, OSError.
+    SQLite creates its other files with the mode of the database. Raises sqlite3.Error,
+    StorageError, OSError.
     """
     secure_file(path)
     for suffix in ("-wal", "-shm", "-journal"):
         secure_existing_file(path.with_name(path.name + suffix))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
+    )
     try:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version != _SCHEMA_VERSION:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)  # fails if another version has created it, so that the file is replaced
+            # fails if another version has created it, so that the file is replaced
+            connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
             connection.execute("COMMIT")
     except BaseException:

@@ -1,4 +1,4 @@
-"""Failures of the local store, from the errors of SQLite and of the operating system."""
+"""Failures of the local store, translated from errors of SQLite and of the operating system."""
 
 import errno
 import os
@@ -11,7 +11,8 @@ from asciist.errors import UnavailableError, sentences
 
 
 class StorageError(UnavailableError):
-    """The disk or the database failed. `reason` is a sentence for clients; the message, for the log, has the details."""
+    """The disk or the database failed. `reason` is a sentence for clients; the message contains the
+    details for the log."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -27,7 +28,7 @@ class DamagedError(StorageError):
 
 
 class TooLargeError(StorageError):
-    """The object is larger than the whole store may be."""
+    """The object is larger than the size bound of the store."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(sentences.STORE_FULL, detail)
@@ -38,7 +39,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def from_os_error(error: OSError, path: Path) -> StorageError:
-    """Return the failure that an error of the operating system stands for."""
+    """Translate an error of the operating system into a failure."""
     if error.errno in _FULL:
         reason = sentences.STORE_FULL
     elif error.errno in _UNWRITABLE:
@@ -55,19 +56,23 @@ _REASONS: Final = {
     sqlite3.SQLITE_BUSY: sentences.STORE_LOCKED,
     sqlite3.SQLITE_LOCKED: sentences.STORE_LOCKED,
 }
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH})
-"""Result codes of a damaged database. `SQLITE_ERROR` is among them: the statements are right unless the schema is not ours."""
+# includes `SQLITE_ERROR`: our statements are correct, so the schema must be foreign
+_DAMAGE: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
+)
+"""Result codes of a damaged database."""
 _PRIMARY_CODE: Final = 0xFF
-"""Bits of an extended result code that are the primary one (https://www.sqlite.org/rescode.html)."""
+"""Mask of the primary code in an extended result code (https://www.sqlite.org/rescode.html)."""
 
 
 def from_sqlite_error(error: sqlite3.Error, path: Path) -> StorageError:
-    """Return the failure that an error of SQLite stands for."""
+    """Translate an error of SQLite into a failure."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_INTERNAL) & _PRIMARY_CODE
     detail = f"{path}: {error}"
     if code in _DAMAGE:
         return DamagedError(detail)
-    if code == sqlite3.SQLITE_IOERR and _is_full(path.parent):  # SQLite reports some writes to a full disk like this
+    # SQLite reports some writes to a full disk like this
+    if code == sqlite3.SQLITE_IOERR and _is_full(path.parent):
         return StorageError(sentences.STORE_FULL, detail)
     return StorageError(_REASONS.get(code, sentences.STORE_UNUSABLE), detail)
 

@@ -11,22 +11,25 @@ from asciist.adapters.local_store.failure import StorageError, from_os_error
 from asciist.adapters.local_store.private import secure_directory, secure_file
 from asciist.errors import sentences
 
+# a holder needs less than a millisecond, unless its disk hangs or it is stopped
 MAX_WAIT_SECONDS: Final = 0.2
-"""Maximum time to wait for the lock. A holder keeps it for less than a millisecond, unless its disk hangs or it is stopped."""
+"""Maximum seconds to wait for the lock."""
 _POLL_SECONDS: Final = 0.0001
-"""Time between two attempts: about what a holder needs to write an image of 40 kB."""
+"""Seconds between two attempts: about the time to write an image of 40 kB."""
 _TURN_SECONDS: Final = 0.001
-"""Time after a release in which the same process enters through the queue, so that those who wait try the lock meanwhile."""
+"""Seconds after a release in which the same process must queue, so that waiting processes can take
+the lock."""
 _CHECK_SECONDS: Final = 0.2
-"""Time between two looks at whether the files of the locks have been deleted."""
+"""Seconds between two checks whether the lock files have been deleted."""
 _CLOSED: Final = -1
 
 FileId = tuple[int, int]
-"""Device and inode of a file: the same path may name another file later."""
+"""Device and inode of a file. A path may name another file later."""
 
 
 def file_id(path: Path) -> FileId | None:
-    """Return the identity of the file at a path, or of a link there; None if there is neither. Raises OSError."""
+    """Return the identity of the file or link at a path; None if there is neither. Raises
+    OSError."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -35,23 +38,29 @@ def file_id(path: Path) -> FileId | None:
 
 
 class Gate:
-    """Context manager that lets one thread of one process in at a time.
+    """Context manager that admits one thread of one process at a time.
 
-    A process that finds the lock `.lock` taken, or that held it a moment ago, waits for it while it holds the lock `.queue`: a
-    process that enters again and again has to wait for its turn. The operating system releases the locks of a process that
-    dies. SQLite's own wait for a lock would sleep for up to 100 ms at a time inside the library; this one polls with
-    `time.sleep`, so other greenlets run meanwhile.
+    A process that finds the lock `.lock` taken, or held it a moment ago, waits for it while holding
+    the lock `.queue`, so a process that enters again and again has to wait for its turn. The
+    operating system releases the locks of a process that dies. SQLite's own wait for a lock would
+    sleep for up to 100 ms at a time inside the library; this one polls with `time.sleep`, so other
+    greenlets run meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
-        """`path` is that of both files, without their suffixes. They are created with their directory when they are needed."""
-        self._lock, self._queue = _FileLock(path.with_suffix(".lock")), _FileLock(path.with_suffix(".queue"))
+        """`path` is the common path of both files, without their suffixes. They are created with
+        their directory on first use."""
+        self._lock, self._queue = (
+            _FileLock(path.with_suffix(".lock")),
+            _FileLock(path.with_suffix(".queue")),
+        )
         self._thread_lock = threading.Lock()
         self._direct_from = 0.0
         self._trusted_until = 0.0
 
     def __enter__(self) -> None:
-        """Wait for the lock. Raises StorageError if it is not free in time or its file cannot be opened."""
+        """Wait for the lock. Raises StorageError if it is not free in time or its file cannot be
+        opened."""
         now = time.monotonic()
         self._thread_lock.acquire()
         try:
@@ -71,7 +80,7 @@ class Gate:
         self._thread_lock.release()
 
     def distrust(self) -> None:
-        """Look whether the files have been deleted when a thread enters next. The caller is inside."""
+        """Check for deleted lock files when a thread enters next. Call it inside the gate."""
         self._trusted_until = 0.0
 
     def close(self) -> None:
@@ -90,7 +99,7 @@ class Gate:
 
 
 class _FileLock:
-    """Exclusive lock on a file, which may be deleted and created again by others."""
+    """Exclusive lock on a file, which others may delete and create again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -107,7 +116,9 @@ class _FileLock:
             secure_directory(self._path.parent)
             secure_file(self._path)
             # Another process may have deleted it since.
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(
+                self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
         except OSError as error:
             raise from_os_error(error, self._path) from error
 
@@ -125,7 +136,9 @@ class _FileLock:
         """Wait for the lock until `deadline`, a time of `time.monotonic`. Raises StorageError."""
         while not self.try_to_acquire():
             if time.monotonic() >= deadline:
-                raise StorageError(sentences.STORE_LOCKED, f"{self._path}: locked by another process")
+                raise StorageError(
+                    sentences.STORE_LOCKED, f"{self._path}: locked by another process"
+                )
             time.sleep(_POLL_SECONDS)
 
     def release(self) -> None:

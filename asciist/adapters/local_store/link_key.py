@@ -1,4 +1,4 @@
-"""The secret with which the embedded service makes links. It is kept in the data directory from one start to the next."""
+"""The secret of the embedded service's links, stored in the data directory across restarts."""
 
 import logging
 import os
@@ -16,9 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 def secret_in(path: Path) -> str:
-    """Return the secret in a file, which is created if it does not exist. Racing processes get the same secret.
+    """Return the secret in a file, which is created if it does not exist. Racing processes get the
+    same secret.
 
-    If there can be no such file, log it and return a new secret.
+    If the file cannot be created, log it and return a new secret.
     """
     try:
         secure_directory(path.parent)
@@ -27,13 +28,16 @@ def secret_in(path: Path) -> str:
             _create(path)
             secret = _read(path)
     except (OSError, UnicodeDecodeError, StorageError) as error:
-        _log.warning("links are valid until the service stops, because their key cannot be kept: %s", error)
+        _log.warning(
+            "links are valid until the service stops, because their key cannot be kept: %s", error
+        )
         return secrets.token_hex(_BYTES)
     return secret or secrets.token_hex(_BYTES)
 
 
 def _read(path: Path) -> str:
-    """Return the secret; empty if there is none. Raises OSError if others may read it, or if it is not a plain file."""
+    """Return the secret; empty if there is none. Raises OSError if others may read it, or if it is
+    not a plain file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -46,7 +50,8 @@ def _read(path: Path) -> str:
 
 
 def _create(path: Path) -> None:
-    """Write a new secret beside the file, and give it the file's name unless another process was faster."""
+    """Write a new secret beside the file, and give it the file's name unless another process was
+    faster."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

@@ -1,15 +1,16 @@
-"""Objects in memory, for as long as the disk cannot take them."""
+"""Objects held in memory while the disk cannot store them."""
 
 import threading
 from collections import OrderedDict
 from typing import Final
 
 MAX_BYTES: Final = 64_000_000
-"""Maximum bytes in memory: more than the images of the requests in flight, unless most of them are near the size limit."""
+"""Maximum bytes in memory: enough for the images of the requests in flight, unless most are near
+the size limit."""
 
 
 class Overflow:
-    """Objects by key, bounded in bytes. When the bound is reached, the oldest are dropped."""
+    """Objects by key, bounded in bytes. At the bound, the oldest are dropped."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes

@@ -1,7 +1,8 @@
-"""The data directory and its files are private to the account of the service.
+"""Keeps the data directory and its files private to the account of the service.
 
-They hold the images of other people. And if others could write to the directory, they could plant links through which the store
-would write to other files. So what is created is private, what exists is checked, and no link in the directory is followed.
+They contain other people's images. If others could write to the directory, they could plant links
+that redirect the store's writes to other files. Therefore new files are private, existing ones are
+checked, and links in the directory are not followed.
 """
 
 import os
@@ -13,21 +14,25 @@ from typing import Final
 from asciist.adapters.local_store.failure import StorageError
 from asciist.errors import sentences
 
-_STORED: Final = re.compile(r"artifacts\..*|link\.key.*|[0-9a-f]{64}")
-"""Names in the directory that the service has given, in this version or an earlier one."""
+_STORED: Final = re.compile(r"artifacts\..*|link\.key.*")
+"""Names that the service creates in the directory."""
 
 
 def secure_directory(directory: Path) -> None:
-    """Create the directory and its parents, unless they exist, and make it private if it has nothing but files of the store.
+    """Create the directory and its parents unless they exist, and make it private if it contains
+    only files of the store.
 
-    A directory with other files is used as it is, if only this account can write to it. Raises StorageError, OSError.
+    A directory with other files is accepted if only this account can write to it. Raises
+    StorageError, OSError.
     """
     _make(directory)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid():
-            raise StorageError(sentences.STORE_NOT_PRIVATE, f"{directory}: belongs to another account")
+            raise StorageError(
+                sentences.STORE_NOT_PRIVATE, f"{directory}: belongs to another account"
+            )
         if found.st_mode & 0o077 and _has_only_stored_files(descriptor):
             os.fchmod(descriptor, 0o700)
         elif found.st_mode & 0o022:
@@ -38,7 +43,8 @@ def secure_directory(directory: Path) -> None:
 
 
 def _make(directory: Path) -> None:
-    """Create a directory and its missing parents with mode 0700. `Path.mkdir` would let the umask decide about the parents."""
+    """Create a directory and its missing parents with mode 0700. With `Path.mkdir`, the umask would
+    determine the mode of the parents."""
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
@@ -52,9 +58,10 @@ def _has_only_stored_files(directory: int) -> bool:
 
 
 def secure_file(path: Path) -> None:
-    """Create an empty file, unless it exists, and make it private. Raises StorageError, OSError.
+    """Create an empty file unless it exists, and make it private. Raises StorageError, OSError.
 
-    A file that exists is not opened: to close it would release the locks that SQLite holds on it in this process.
+    An existing file is not opened: closing it would release the locks that SQLite holds on it in
+    this process.
     """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -63,12 +70,14 @@ def secure_file(path: Path) -> None:
 
 
 def secure_existing_file(path: Path) -> None:
-    """Make a file private if it exists. Raises StorageError if it is a link or belongs to another account, and OSError."""
+    """Make a file private if it exists. Raises StorageError if it is a link or belongs to another
+    account; OSError."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # of two names of a file, one may be outside the directory
+    # of two names of a file, one may be outside the directory
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         raise StorageError(sentences.STORE_NOT_PRIVATE, f"{path}: a link, or not a file")
     if found.st_uid != os.geteuid():
         raise StorageError(sentences.STORE_NOT_PRIVATE, f"{path}: belongs to another account")

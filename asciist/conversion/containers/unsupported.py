@@ -1,4 +1,4 @@
-"""Files of other formats that people send by mistake, each with a sentence that says what to do."""
+"""Files of unsupported formats that people send by mistake, each with a helpful sentence."""
 
 import re
 import zlib
@@ -7,7 +7,7 @@ from typing import Final
 from asciist.errors import sentences
 
 _HEAD_BYTES: Final = 4096
-"""Bytes in which the first element of a document is looked for."""
+"""Bytes searched for the first element of a document."""
 
 _SENTENCES: Final = {
     sentences.HEIC: rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
@@ -18,22 +18,28 @@ _SENTENCES: Final = {
     sentences.SVG: rb"(?:\xef\xbb\xbf)?\s*<(?:svg\b|(?:\?xml|!--|!DOCTYPE svg).*?<(?:\w+:)?svg\b)",
     sentences.HTML: rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!DOCTYPE\s+html|html|head|body)\b",
 }
-"""Signature of the files that a sentence is for. The first one that matches counts."""
-_PATTERNS: Final = {sentence: re.compile(signature, re.DOTALL | re.IGNORECASE) for sentence, signature in _SENTENCES.items()}
+"""Signatures, by the sentence for their files. The first match counts."""
+_PATTERNS: Final = {
+    sentence: re.compile(signature, re.DOTALL | re.IGNORECASE)
+    for sentence, signature in _SENTENCES.items()
+}
 
 _GZIP: Final = b"\x1f\x8b"
 
 
 def sentence(file: bytes) -> str:
-    """Return the sentence for a file that is not an image of a supported format."""
+    """Return the sentence for a file of an unsupported format."""
     head = file[:_HEAD_BYTES]
     if head.startswith(_GZIP):
         head = _inflated(head)
-    return next((text for text, pattern in _PATTERNS.items() if pattern.match(head)), sentences.UNKNOWN_FORMAT)
+    return next(
+        (text for text, pattern in _PATTERNS.items() if pattern.match(head)),
+        sentences.UNKNOWN_FORMAT,
+    )
 
 
 def _inflated(head: bytes) -> bytes:
-    """The first bytes of a gzip file, such as a compressed SVG; none if it is damaged."""
+    """Return the first bytes of a gzip file, such as a compressed SVG; empty if it is damaged."""
     try:
         return zlib.decompressobj(wbits=31).decompress(head, _HEAD_BYTES)
     except zlib.error:

@@ -1,9 +1,10 @@
-"""Rehearses a migration from AWS to Azure and back on this machine, with faults, and writes a report.
+"""Rehearses a migration from AWS to Azure and back on this machine, with faults, and writes a
+report.
 
     python -m tests.emulated.migration [--part PART] [FIGURES]
 
-Run by `make rehearse-migration`. The report is bench/migration.md; with `--part`, the results of the other part stay in it.
-FIGURES is a file for its plots, which `bench.migration` draws.
+Run by `make rehearse-migration`. The report is bench/migration.md; with `--part`, it keeps the
+results of the other part. FIGURES is a file with the data of its plots, drawn by `bench.migration`.
 """
 
 import argparse
@@ -14,11 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from devtools.provenance import machine, revision
-from migration.shift.judge import BASELINE_PERCENTILE
+from asciist_migration.shift.judge import BASELINE_PERCENTILE
 from tests.emulated.emulator import ROOT
 from tests.emulated.migration.operator import Pace
 from tests.emulated.migration.rehearsal import Rehearsal, Scenario, rehearsal
+from tools.testing.provenance import machine, revision
 
 REPORT: Final = ROOT / "bench/migration.md"
 PACE: Final = Pace(
@@ -31,7 +32,8 @@ PACE: Final = Pace(
     drain_seconds=None,
     hurries=False,
 )
-"""At the first step, the newcomer has its hundred requests after 83 seconds, and three intervals are 90."""
+"""Pace of a rehearsal. At the first step, the new origin has its hundred requests after 83 seconds,
+within three intervals."""
 
 _PART: Final = "\n## "
 """Beginning of the heading of a part."""
@@ -53,12 +55,13 @@ PARTS: Final = {"Faults": _faults, "Moves": _moves}
 
 
 def report(parts: Iterable[str]) -> str:
-    """Return the report of some parts, as Markdown, with those of the other parts that the last report has."""
+    """Return the report of some parts, as Markdown. Other parts are copied from the previous
+    report."""
     written = REPORT.read_text().split(_PART) if REPORT.exists() else []
     texts = {text.partition("\n")[0]: text for text in (*written[1:], *parts)}
     head = (
-        "# Rehearsal of the migration\n\n`make rehearse-migration` sends "
-        f"{PACE.rate:g} requests per second in an open loop. [docs/migration.md](../docs/migration.md) is the playbook.\n"
+        f"# Rehearsal of the migration\n\n`make rehearse-migration` sends {PACE.rate:g} requests"
+        " per second in an open loop. [docs/migration.md](../docs/migration.md) is the playbook.\n"
     )
     return _PART.join((head, *(texts[name] for name in PARTS if name in texts)))
 
@@ -79,8 +82,15 @@ def report_of_part(part: str, scenarios: Sequence[Scenario]) -> Iterator[str]:
     for scenario in scenarios:
         outcome = scenario.outcome
         counts = f"{outcome.requests:,} | {outcome.failed}" if outcome else "| "
-        rule = scenario.expected if not scenario.allowed else f"{scenario.expected}: {scenario.allowed}"
-        yield f"| {scenario.name} | {counts} | {rule} | {'as expected' if scenario.passed else '**not as expected**'} |"
+        rule = (
+            scenario.expected
+            if not scenario.allowed
+            else f"{scenario.expected}: {scenario.allowed}"
+        )
+        yield (
+            f"| {scenario.name} | {counts} | {rule} |"
+            f" {'as expected' if scenario.passed else '**not as expected**'} |"
+        )
     for scenario in scenarios:
         yield ""
         yield f"### {scenario.name}"
@@ -93,20 +103,24 @@ def report_of_part(part: str, scenarios: Sequence[Scenario]) -> Iterator[str]:
 
 
 def figures(scenario: Scenario) -> dict[str, Any]:
-    """Return what the plot of a scenario shows, with all times in seconds since its beginning."""
+    """Return the data of a scenario's plot, with all times in seconds since its beginning."""
     assert scenario.outcome
     began = scenario.outcome.began
     return {
         "name": scenario.name,
         "seconds": scenario.outcome.ended - began,
-        "origins": {name: [at - began for at in sample.began] for name, sample in scenario.origins.items()},
+        "origins": {
+            name: [at - began for at in sample.began] for name, sample in scenario.origins.items()
+        },
         "failures": [failure.due - began for failure in scenario.outcome.failures],
         "marks": [[mark.at - began, mark.what] for mark in scenario.marks],
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.emulated.migration", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.emulated.migration", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("figures", nargs="?", type=Path, help="file for the figures of the plot")
     parser.add_argument("--part", choices=PARTS, help="the part to rehearse (default: all)")
     arguments = parser.parse_args()
@@ -116,17 +130,25 @@ def main() -> int:
         # Each has clouds of its own: Azurite looks through all of its objects to find one.
         with (
             tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch,
-            rehearsal(Path(scratch), PACE, stacks=True, say=lambda text: print(text, flush=True)) as rehearsed,
+            rehearsal(
+                Path(scratch), PACE, stacks=True, say=lambda text: print(text, flush=True)
+            ) as rehearsed,
         ):
             PARTS[part](rehearsed)
         scenarios[part] = rehearsed.scenarios
         texts.append("\n".join(report_of_part(part, rehearsed.scenarios)))
     REPORT.write_text(report(texts))
     if arguments.figures:
-        drawn = {part: [figures(each) for each in some if each.outcome] for part, some in scenarios.items()}
+        drawn = {
+            part: [figures(each) for each in some if each.outcome]
+            for part, some in scenarios.items()
+        }
         arguments.figures.write_text(json.dumps(drawn))
     passed = all(scenario.passed for some in scenarios.values() for scenario in some)
-    print(f"{'As expected' if passed else 'NOT as expected'}: {REPORT.relative_to(ROOT)}. All processes have ended.")
+    print(
+        f"{'As expected' if passed else 'NOT as expected'}: {REPORT.relative_to(ROOT)}. All"
+        " processes have ended."
+    )
     return 0 if passed else 1
 
 

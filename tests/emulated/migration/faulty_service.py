@@ -1,6 +1,7 @@
-"""Faults of a service that its health checks do not see.
+"""Faults of a service that its health checks do not detect.
 
-Copied beside a copy of the service, whose application `Faulty` wraps. The file that `FAULT_FILE` names holds the fault.
+This module is copied beside a copy of the service, whose application is wrapped in `Faulty`. The
+file named by `FAULT_FILE` contains the fault.
 """
 
 import os
@@ -15,7 +16,7 @@ ERRORS = "errors"
 SLOW = "slow"
 """Every answer takes a second longer."""
 WRONG_ART = "wrong art"
-"""A quarter of the art has its blanks and its brightest characters exchanged."""
+"""A quarter of the art is returned with its blanks and its brightest characters swapped."""
 
 _HEALTH_CHECKS = ("/healthz", "/readyz")
 _DELAY_SECONDS = 1.0
@@ -24,16 +25,21 @@ _EXCHANGED = bytes.maketrans(b" Q", b"Q ")
 
 
 class Faulty:
-    """A WSGI application with a fault, which may change at any time."""
+    """A WSGI application with a fault that may change at any time."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
         self._file = Path(os.environ["FAULT_FILE"])
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., object]
+    ) -> Iterable[bytes]:
         fault = "" if environ["PATH_INFO"] in _HEALTH_CHECKS else self._file.read_text()
         if fault == ERRORS:
-            start_response("500 Internal Server Error", [("Content-Type", "text/plain"), ("Content-Length", "7")])
+            start_response(
+                "500 Internal Server Error",
+                [("Content-Type", "text/plain"), ("Content-Length", "7")],
+            )
             return [b"broken\n"]
         if fault == SLOW:
             time.sleep(_DELAY_SECONDS)

@@ -1,6 +1,7 @@
-"""The scenarios of a rehearsal: a whole migration, the way back, and faults at moments that hurt.
+"""The scenarios of a rehearsal: a whole migration, the way back, and faults at critical moments.
 
-Each sends traffic throughout, and compares what clients saw and what the tools did with what should have happened.
+Each scenario sends traffic throughout, and compares the clients' answers and the tools' actions
+with the expected ones.
 """
 
 import http.client
@@ -14,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from devtools.smoke import Smoke, fresh
-from migration.shift.cli import GAVE_WAY, PAUSED, ROLLED_BACK
-from migration.shift.ports import Sample
-from migration.shift.request_log import RequestLog
-from migration.shift.state import Phase
+from asciist_migration.shift.cli import GAVE_WAY, PAUSED, ROLLED_BACK
+from asciist_migration.shift.ports import Sample
+from asciist_migration.shift.request_log import RequestLog
+from asciist_migration.shift.state import Phase
+from asciist_migration_testing.haproxy_server import BACKEND, HaproxyServer
+from operations.smoke import Smoke, fresh
 from tests.emulated.migration import faulty_service
 from tests.emulated.migration.clouds import AWS, AZURE, Cloud, clouds
 from tests.emulated.migration.operator import Operator, OperatorError, Pace
 from tests.emulated.migration.traffic import Failure, Outcome, Traffic
-from tests.migration.haproxy_server import BACKEND, HaproxyServer
 from tests.waiting import wait_until
 
 Say = Callable[[str], object]
@@ -32,21 +33,22 @@ CHECK_SECONDS: Final = 0.5
 """Interval of HAProxy's health checks."""
 _CHECK: Final = f"check inter {CHECK_SECONDS * 1000:.0f}ms fall 2 rise 1"
 _HTTP_CHECK: Final = "balance roundrobin\n  option httpchk GET /readyz\n  timeout check 3s"
-"""An emulator may stall for a second, and then so does the readiness that depends on it."""
+"""Health check of HAProxy. An emulator may stall for a second, and readiness with it."""
 _HAPROXY_SECONDS: Final = 30
 _GENTLY: Final = ("--objects-per-second", "200")
-"""Azurite is one thread, and slow with thousands of objects. Faster copies would starve its requests."""
+"""Options for a slow copy. Azurite has one thread and is slow with thousands of objects, so faster
+copies would starve its requests."""
 _AT_10, _AT_50 = 1, 2
 """Steps of a shift."""
 ROLLED_BACK_SECONDS: Final = 2.0
-"""How long an origin that fails everything may do so."""
+"""Maximum seconds until an origin that fails every request is rolled back."""
 _READ_ONLY_SECONDS: Final = 60
-"""How long a change of the read-only mode may take to be in force."""
+"""Maximum seconds until a change of the read-only mode takes effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """A moment of a scenario."""
+    """A marked moment of a scenario."""
 
     at: float
     """Seconds since the epoch."""
@@ -55,7 +57,7 @@ class Marked:
 
 @dataclass(kw_only=True)
 class Scenario:
-    """A scenario, and how it went."""
+    """A scenario and its results."""
 
     name: str
     expected: str
@@ -64,17 +66,19 @@ class Scenario:
     allowed: int = 0
     """Requests that may fail."""
     happened: list[str] = field(default_factory=list)
-    """Actions of the tools, and numbers."""
+    """Actions of the tools, and figures."""
     marks: list[Marked] = field(default_factory=list)
     origins: dict[str, Sample] = field(default_factory=dict)
-    """Requests that HAProxy sent to each origin."""
+    """Requests sent by HAProxy to each origin."""
     problems: list[str] = field(default_factory=list)
     broken_at: float = 0.0
-    """When a fault began, in seconds since the epoch."""
+    """Start of the fault, in seconds since the epoch."""
 
     @property
     def passed(self) -> bool:
-        return self.outcome is not None and not self.problems and self.outcome.failed <= self.allowed
+        return (
+            self.outcome is not None and not self.problems and self.outcome.failed <= self.allowed
+        )
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -87,9 +91,16 @@ class Scenario:
 
 
 class Rehearsal:
-    """Two clouds behind HAProxy, of which AWS has all the traffic at first."""
+    """Two clouds behind HAProxy. At first, AWS has all the traffic."""
 
-    def __init__(self, directory: Path, made: dict[str, Cloud], variables: dict[str, str], pace: Pace, say: Say) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        made: dict[str, Cloud],
+        variables: dict[str, str],
+        pace: Pace,
+        say: Say,
+    ) -> None:
         self.scenarios: list[Scenario] = []
         self._directory, self._variables, self._pace, self._say = directory, variables, pace, say
         self._clouds = made
@@ -125,16 +136,20 @@ class Rehearsal:
             operator = self._operator(name, old, new)
             if is_back:
                 operator.empty(operator.new)
-                scenario.happened.append(f"the store in {new} emptied; {operator.move('invert')['done']}")
+                scenario.happened.append(
+                    f"the store in {new} emptied; {operator.move('invert')['done']}"
+                )
             figures = operator.move("backfill", *_GENTLY)
             scenario.happened.append(
-                f"backfill: {figures['copied']} objects, {figures['objects_per_second']:.0f} objects/s, "
-                f"{figures['compared']} compared"
+                f"backfill: {figures['copied']} objects,"
+                f" {figures['objects_per_second']:.0f} objects/s, {figures['compared']} compared"
             )
             with self._traffic(scenario):
                 scenario.mark("shift")
                 operator.shift_all()
-                scenario.happened += [f"run again once, after a pause: {doubt}" for doubt in operator.doubts]
+                scenario.happened += [
+                    f"run again once, after a pause: {doubt}" for doubt in operator.doubts
+                ]
                 scenario.mark(f"{old} has nothing")
                 figures = operator.move("backfill", *_GENTLY)
                 scenario.happened.append(f"backfill: {figures['copied']} more")
@@ -145,25 +160,30 @@ class Rehearsal:
                     began = time.monotonic()
                     figures = operator.move(command, "--verify", "all")
                     scenario.happened.append(
-                        f"{command}: {figures['copied']} copied, {figures['compared']} compared, all the same; "
-                        f"{old} read-only for {figures['read_only_seconds']:.0f} of {time.monotonic() - began:.0f} s"
+                        f"{command}: {figures['copied']} copied, {figures['compared']} compared,"
+                        f" all the same; {old} read-only for {figures['read_only_seconds']:.0f} of"
+                        f" {time.monotonic() - began:.0f} s"
                     )
             scenario.happened.append(f"rclone check --download: {_last_line(operator.referee())}")
 
     def _read_only(self, operator: Operator) -> str:
-        """Switch the read-only mode of the old cloud on and off, and return how long each took to be in force."""
+        """Switch the read-only mode of the old cloud on and off, and return how long each change
+        took."""
         seconds = []
         for mode, status in (("on", 503), ("off", 200)):
             began = time.monotonic()
             switching = threading.Thread(target=operator.move, args=(f"read-only {mode}",))
             switching.start()
-            wait_until(lambda status=status: _convert(operator.old) == status, seconds=_READ_ONLY_SECONDS)
+            wait_until(
+                lambda status=status: _convert(operator.old) == status, seconds=_READ_ONLY_SECONDS
+            )
             seconds.append(time.monotonic() - began)
             switching.join()
         return f"read-only mode: on after {seconds[0]:.1f} s, off after {seconds[1]:.1f} s"
 
     def lifecycle(self) -> None:
-        """Stop, kill and break the newcomer while it has half of the traffic, and the tool and its figures as well."""
+        """Stop, kill and break the new origin while it has half of the traffic; do the same to the
+        tool and its figures."""
         operator = self._operator("faults", AWS, AZURE)
         operator.shift("plan")
         self._kill_the_tool(operator)
@@ -176,19 +196,25 @@ class Rehearsal:
         name = "The tool is killed while it moves to 10%, and run again"
         with self._scenario(name, "none") as scenario, self._traffic(scenario):
             running = operator.until(
-                operator.start_shift("run"), lambda state: state.phase is Phase.MOVING and state.step == _AT_10
+                operator.start_shift("run"),
+                lambda state: state.phase is Phase.MOVING and state.step == _AT_10,
             )
             scenario.mark("killed")
             running.kill()
             running.wait()
-            scenario.happened.append(f"left {operator.state.phase} at 10%, weights {operator.cdn.read().weights}")
+            scenario.happened.append(
+                f"left {operator.state.phase} at 10%, weights {operator.cdn.read().weights}"
+            )
             running = operator.run_to(_AT_50)
             scenario.happened.append("run again: went on from there to 50%")
             operator.shift("pause")
             operator.ended(running, GAVE_WAY)
 
     def _stop(self, operator: Operator) -> None:
-        with self._scenario("The newcomer is stopped at 50%", "none") as scenario, self._traffic(scenario) as traffic:
+        with (
+            self._scenario("The newcomer is stopped at 50%", "none") as scenario,
+            self._traffic(scenario) as traffic,
+        ):
             traffic.wait(5)
             scenario.mark("stopped")
             operator.new.stop()
@@ -198,7 +224,9 @@ class Rehearsal:
             traffic.wait(5)
 
     def _kill(self, operator: Operator) -> None:
-        with self._scenario("The newcomer is killed at 50%", "what was in flight there") as scenario:
+        with self._scenario(
+            "The newcomer is killed at 50%", "what was in flight there"
+        ) as scenario:
             with self._traffic(scenario) as traffic:
                 traffic.wait(5)
                 in_flight = self.haproxy.sessions(AZURE)
@@ -210,12 +238,19 @@ class Rehearsal:
                 operator.new.start()
                 traffic.wait(5)
             scenario.allowed = sum(
-                failure.due <= ended and began <= failure.due + failure.seconds for failure in scenario.failures
+                failure.due <= ended and began <= failure.due + failure.seconds
+                for failure in scenario.failures
             )
-            later = [failure for failure in scenario.failures if failure.due > ended + CHECK_SECONDS]
-            scenario.happened.append(f"{in_flight} in flight shortly before, {len(later)} failed later")
+            later = [
+                failure for failure in scenario.failures if failure.due > ended + CHECK_SECONDS
+            ]
+            scenario.happened.append(
+                f"{in_flight} in flight shortly before, {len(later)} failed later"
+            )
             if later:
-                scenario.problems.append(f"{len(later)} requests failed after the interval of the health checks")
+                scenario.problems.append(
+                    f"{len(later)} requests failed after the interval of the health checks"
+                )
 
     def _lose_the_figures(self, operator: Operator) -> None:
         with self._scenario("The figures stop at 50%", "none") as scenario, self._traffic(scenario):
@@ -243,9 +278,12 @@ class Rehearsal:
             scenario.allowed = round(0.5 * self._pace.rate * ROLLED_BACK_SECONDS)
 
     def broken(self) -> None:
-        """Let the newcomer answer 500 at 10%. Only while it gets requests, they fail."""
+        """Make the new origin answer 500 at 10% of the traffic. Requests fail only while it
+        receives them."""
         operator = self._operator("broken", AWS, AZURE)
-        with self._scenario("The newcomer answers 500 at 10%, with healthy checks", "what it got") as scenario:
+        with self._scenario(
+            "The newcomer answers 500 at 10%, with healthy checks", "what it got"
+        ) as scenario:
             with self._traffic(scenario) as traffic:
                 operator.shift("plan")
                 running = operator.run_to(_AT_10)
@@ -258,9 +296,12 @@ class Rehearsal:
             scenario.allowed = sum(failure.due <= rolled_back for failure in scenario.failures)
 
     def slow(self) -> None:
-        """Make the newcomer slow."""
+        """Make the new origin slow."""
         operator = self._operator("slow", AWS, AZURE)
-        with self._scenario("The newcomer is a second slower", "none") as scenario, self._traffic(scenario):
+        with (
+            self._scenario("The newcomer is a second slower", "none") as scenario,
+            self._traffic(scenario),
+        ):
             operator.shift("plan")
             running = operator.run_to(0)
             self._break(scenario, operator, faulty_service.SLOW)
@@ -268,9 +309,11 @@ class Rehearsal:
             self._mend(scenario, operator)
 
     def wrong(self) -> None:
-        """Let the newcomer draw a quarter of its art wrong."""
+        """Make the new origin return wrong art for a quarter of its requests."""
         operator = self._operator("wrong", AWS, AZURE)
-        with self._scenario("A quarter of the newcomer's art is wrong", "the art that clients got from it") as scenario:
+        with self._scenario(
+            "A quarter of the newcomer's art is wrong", "the art that clients got from it"
+        ) as scenario:
             with self._traffic(scenario):
                 operator.shift("plan")
                 running = operator.run_to(0)
@@ -280,7 +323,7 @@ class Rehearsal:
             scenario.allowed = sum("other art" in failure.found for failure in scenario.failures)
 
     def both(self) -> None:
-        """Break both origins: nothing is better than the old one."""
+        """Break both origins, so that a rollback cannot help."""
         operator = self._operator("both", AWS, AZURE)
         with self._scenario("Both answer 500", "all, while both do") as scenario:
             with self._traffic(scenario):
@@ -293,7 +336,10 @@ class Rehearsal:
                 operator.old.set_fault("")
                 self._mend(scenario, operator)
                 ended = time.time()
-            scenario.allowed = sum(scenario.broken_at < failure.due + failure.seconds < ended for failure in scenario.failures)
+            scenario.allowed = sum(
+                scenario.broken_at < failure.due + failure.seconds < ended
+                for failure in scenario.failures
+            )
             operator.shift("abort")
 
     def _break(self, scenario: Scenario, operator: Operator, fault: str) -> None:
@@ -301,25 +347,36 @@ class Rehearsal:
         operator.new.set_fault(fault)
 
     def _mend(self, scenario: Scenario, operator: Operator) -> None:
-        """Note what the tool did and when, and mend the newcomer."""
+        """Record the tool's actions and their times, and repair the new origin."""
         state = operator.state
         scenario.mark(str(state.phase))
         operator.new.set_fault("")
         if state.phase is Phase.ROLLED_BACK:
-            at = next(record["at"] for record in reversed(operator.records()) if record["event"] == "rolling back")
-            scenario.happened.append(f"rolled back after {at - scenario.broken_at:.1f} s: {state.reason}")
+            at = next(
+                record["at"]
+                for record in reversed(operator.records())
+                if record["event"] == "rolling back"
+            )
+            scenario.happened.append(
+                f"rolled back after {at - scenario.broken_at:.1f} s: {state.reason}"
+            )
 
     def _operator(self, name: str, old: str, new: str) -> Operator:
         directory = self._directory / name.replace(" ", "-").lower()
         operator = Operator(
-            directory, self.haproxy, self._clouds[old], self._clouds[new], variables=self._variables, pace=self._pace
+            directory,
+            self.haproxy,
+            self._clouds[old],
+            self._clouds[new],
+            variables=self._variables,
+            pace=self._pace,
         )
         self._operators.append(operator)
         return operator
 
     @contextmanager
     def _scenario(self, name: str, expected: str) -> Iterator[Scenario]:
-        """Run a scenario. What goes wrong is one of its problems."""
+        """Run a scenario. Errors are recorded as its problems."""
         scenario = Scenario(name=name, expected=expected)
         self.scenarios.append(scenario)
         self._say(f"{name} …")
@@ -332,12 +389,15 @@ class Rehearsal:
         if outcome:
             scenario.origins = dict(self._log.window(outcome.began, outcome.ended).samples)
             kinds = Counter(f"{failure.kind}: {failure.found}" for failure in outcome.failures)
-            self._say(f"  {outcome.requests} requests, {outcome.failed} failed, {scenario.allowed} may {dict(kinds) or ''}")
+            self._say(
+                f"  {outcome.requests} requests, {outcome.failed} failed, {scenario.allowed} may"
+                f" {dict(kinds) or ''}"
+            )
         for line in (*scenario.happened, *(f"PROBLEM {problem}" for problem in scenario.problems)):
             self._say(f"  {line}")
 
     def _reset(self) -> None:
-        """Mend what a scenario has left, so that the next one begins as it should."""
+        """Repair everything that a scenario has left, so that the next one begins normally."""
         for name, cloud in self._clouds.items():
             cloud.set_fault("")
             cloud.start()
@@ -355,7 +415,7 @@ class Rehearsal:
 
 @contextmanager
 def rehearsal(directory: Path, pace: Pace, *, stacks: bool, say: Say) -> Iterator[Rehearsal]:
-    """Start both clouds and HAProxy, as `clouds` does."""
+    """Start both clouds and HAProxy; see `clouds`."""
     with clouds(directory, stacks=stacks) as (made, variables):
         rehearsed = Rehearsal(directory, made, variables, pace, say)
         try:
@@ -365,7 +425,7 @@ def rehearsal(directory: Path, pace: Pace, *, stacks: bool, say: Say) -> Iterato
 
 
 def _convert(cloud: Cloud) -> int:
-    """Ask a cloud itself to convert a new image, and return the status."""
+    """Convert a new image directly at a cloud, and return the status."""
     smoke = Smoke(cloud.url)
     try:
         return smoke.request("PUT", "/?width=40", fresh(smoke.image)).status
@@ -374,4 +434,6 @@ def _convert(cloud: Cloud) -> int:
 
 
 def _last_line(text: str) -> str:
-    return "; ".join(line.partition("NOTICE: ")[2] or line for line in text.strip().splitlines()[-2:])
+    return "; ".join(
+        line.partition("NOTICE: ")[2] or line for line in text.strip().splitlines()[-2:]
+    )

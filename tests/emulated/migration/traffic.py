@@ -1,4 +1,5 @@
-"""Requests of all kinds to both deployments through HAProxy, at a constant rate, with what each should be answered."""
+"""Requests of all kinds to both deployments through HAProxy, at a constant rate, with their
+expected answers."""
 
 import http.client
 import random
@@ -6,27 +7,27 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, Self
 
-from asciist.conversion import ConversionOptions, convert
+from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
-from devtools.images import encoded, gradient
-from devtools.load import FreshUpload, OpenLoop, RequestSource, Result, fixed, run
-from devtools.load.requests import Parts
-from devtools.smoke import Smoke, SmokeError, fresh
+from operations.smoke import Smoke, SmokeError, fresh
+from tools.testing.drawing import convert
+from tools.testing.images import encoded, gradient
+from tools.testing.load import FreshUpload, OpenLoop, RequestSource, Result, fixed, run
+from tools.testing.load.requests import Parts
 
 _WIDTH: Final = 60
 _TIMEOUT_SECONDS: Final = 35.0
-"""Longer than HAProxy waits for an origin."""
+"""Client timeout, in seconds; longer than HAProxy waits for an origin."""
 _CHECK_SECONDS: Final = 0.5
-"""Time between two requests whose art is compared."""
+"""Seconds between two requests whose art is compared."""
 _LONGEST_SECONDS: Final = 7200.0
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Requests that should have the same outcome."""
+    """Requests with the same expected outcome."""
 
     share: float
     """Share of the rate."""
@@ -35,8 +36,8 @@ class Kind:
 
 
 _SHARE_OF_NEW: Final = 0.1
-"""More than 5%, so that p95 is the time of a conversion. Of 5%, it would be between that and the time of a stored answer, which
-is a twentieth of it, and depend on how much a newcomer has in its caches."""
+"""Share of new images. It is above 5%, so that p95 is the time of a conversion. At exactly 5%, p95
+would vary between that and the time of a stored answer, which is a twentieth of it."""
 KINDS: Final[Mapping[str, Kind]] = {
     "new image": Kind(_SHARE_OF_NEW, 200),
     "stored art": Kind(0.3, 200),
@@ -48,25 +49,25 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A request with another answer than it should have."""
+    """A request with an unexpected answer."""
 
     due: float
-    """When it was due, in seconds since the epoch."""
+    """Time at which it was due, in seconds since the epoch."""
     seconds: float
-    """How long its answer took."""
+    """Duration until the answer, in seconds."""
     kind: str
     found: str
-    """Status, or what was wrong."""
+    """Status, or a description of the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Requests of some time."""
+    """Outcomes of the requests in a period."""
 
     requests: int
     failures: tuple[Failure, ...]
     began: float
-    """Seconds since the epoch."""
+    """Start of the period, in seconds since the epoch."""
     ended: float
 
     @property
@@ -75,7 +76,8 @@ class Outcome:
 
 
 class Traffic:
-    """Sends requests in the course of a `with` block. Afterwards, `outcome` has what became of them."""
+    """Sends requests in the course of a `with` block. Afterwards, `outcome` contains the
+    results."""
 
     def __init__(self, port: int, rate: float) -> None:
         """`rate` is in requests per second."""
@@ -102,7 +104,7 @@ class Traffic:
             thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -112,10 +114,12 @@ class Traffic:
             requests += result.offered
             failures += _failures(name, result, self._began)
         failures.sort(key=lambda failure: failure.due)
-        self.outcome = Outcome(requests=requests, failures=tuple(failures), began=self._began, ended=time.time())
+        self.outcome = Outcome(
+            requests=requests, failures=tuple(failures), began=self._began, ended=time.time()
+        )
 
     def wait(self, seconds: float) -> None:
-        """Let it run for some time."""
+        """Let traffic run for some seconds."""
         self._stopping.wait(seconds)
 
     def _send(self) -> None:
@@ -131,13 +135,16 @@ class Traffic:
                 requests=sources[name],
                 rate=self.rate * kind.share,
                 seconds=_LONGEST_SECONDS,
-                start=number / self.rate,  # or else those of all kinds would be due at the same moments
+                # or else those of all kinds would be due at the same moments
+                start=number / self.rate,
                 timeout=_TIMEOUT_SECONDS,
             )
             for number, (name, kind) in enumerate(KINDS.items())
         ]
         self._began = time.time()
-        self._results = dict(zip(sources, run(self._port, *loads, stopped=self._stopping.is_set), strict=True))
+        self._results = dict(
+            zip(sources, run(self._port, *loads, stopped=self._stopping.is_set), strict=True)
+        )
 
     def _permanent_url(self) -> Parts:
         with self._lock:
@@ -148,12 +155,17 @@ class Traffic:
         return fixed("GET", f"/{self._random.randbytes(32).hex()}/width/{_WIDTH}")()
 
     def _check(self) -> None:
-        """Compare the art of new images, and that of permanent URLs, with what it should be."""
+        """Compare the art of new images, and of permanent URLs, with the expected art."""
         while not self._stopping.wait(_CHECK_SECONDS):
             self._convert()
             with self._lock:
                 url, art = self._random.choice(self._checked)
-            self._judged("permanent URL", lambda url=url, art=art: _same(self._smoke.request("GET", url).expect(200).body, art))
+            self._judged(
+                "permanent URL",
+                lambda url=url, art=art: _same(
+                    self._smoke.request("GET", url).expect(200).body, art
+                ),
+            )
 
     def _convert(self) -> None:
         image = fresh(self._photograph)
@@ -175,7 +187,11 @@ class Traffic:
             request()
         except (SmokeError, OSError, http.client.HTTPException) as error:
             seconds = time.time() - due
-            self._failed_checks.append(Failure(due=due, seconds=seconds, kind=kind, found=f"{type(error).__name__}: {error}"))
+            self._failed_checks.append(
+                Failure(
+                    due=due, seconds=seconds, kind=kind, found=f"{type(error).__name__}: {error}"
+                )
+            )
 
 
 def _same(found: bytes, expected: bytes) -> None:
@@ -185,7 +201,12 @@ def _same(found: bytes, expected: bytes) -> None:
 
 def _failures(name: str, result: Result, began: float) -> list[Failure]:
     return [
-        Failure(due=began + due, seconds=latency, kind=name, found=str(status) if status else "no answer")
+        Failure(
+            due=began + due,
+            seconds=latency,
+            kind=name,
+            found=str(status) if status else "no answer",
+        )
         for due, latency, status in zip(result.due, result.latency, result.status, strict=True)
         if status != KINDS[name].status
     ]

@@ -1,1 +1,0 @@
-"""The objective, alarms and panels of the service, independent of the vendor, and their rendering for Datadog."""

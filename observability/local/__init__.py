@@ -1,1 +1,0 @@
-"""A local web page that draws the Datadog dashboard with the metrics of a service on this machine."""

@@ -1,0 +1,1 @@
+"""Tools for a running deployment: alarm model, dashboards, probe, smoke test, capacity."""

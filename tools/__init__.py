@@ -1,0 +1,2 @@
+"""Commands of the development of asciist, and the code that tests, benchmarks and documents
+share."""
