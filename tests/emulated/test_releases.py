@@ -158,7 +158,7 @@ def test_the_previous_release_leaves_options_that_it_does_not_know_to_workers_of
 def test_a_worker_of_the_previous_release_serves_this_web_tier(
     tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes, previous: Path
 ) -> None:
-    with running(tmp_path, emulator, reply_path=reply_path, request_timeout=10) as tiers:
+    with running(tmp_path, emulator, reply_path=reply_path, request_timeout=30) as tiers:
         tiers.start_poller(previous)
         with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
             pass
@@ -169,7 +169,7 @@ def test_a_worker_of_this_release_serves_the_previous_web_tier(
     tmp_path: Path, emulator: Emulator, reply_path: str, cat: bytes, previous: Path
 ) -> None:
     with running(
-        tmp_path, emulator, reply_path=reply_path, request_timeout=10, web_checkout=previous
+        tmp_path, emulator, reply_path=reply_path, request_timeout=30, web_checkout=previous
     ) as tiers:
         tiers.start_poller()
         with tiers.load(cat, range(20, 20 + REQUESTS)) as answers:
@@ -185,7 +185,7 @@ def test_a_worker_answers_web_processes_of_both_reply_paths(
         (tmp_path / path).mkdir()
         other = {"ASCIIST_REPLY_PATH": "callback" if path == "queue" else "queue"}
         with running(
-            tmp_path / path, emulator, reply_path=path, request_timeout=10, worker_environment=other
+            tmp_path / path, emulator, reply_path=path, request_timeout=30, worker_environment=other
         ) as tiers:
             tiers.start_poller()
             assert [tiers.request(cat, width) for width in range(20, 30)] == [200] * 10

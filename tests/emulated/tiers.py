@@ -27,6 +27,9 @@ from tools.testing.server import Server
 
 RATE: Final = 10
 """Requests per second of a load: few enough for a busy machine."""
+_IN_FLIGHT: Final = 15
+"""Maximum requests of a load in flight: one less than the number from which a web process refuses
+requests that it expects to take too long, as it may on a busy machine."""
 THREADS: Final = 2
 """Threads of a poller."""
 _SAMPLE_SECONDS: Final = 0.2
@@ -124,8 +127,8 @@ class Processes:
 
     @contextmanager
     def load(self, image: bytes, widths: range) -> Iterator[Counter[int]]:
-        """Send a request for each width at `RATE`, regardless of the answers, during a `with` block
-        that must be shorter.
+        """Send a request for each width at `RATE`, with at most `_IN_FLIGHT` at a time, during a
+        `with` block that must be shorter.
 
         Yields the answers by status, complete at the end of the block.
         """
@@ -136,7 +139,7 @@ class Processes:
             time.sleep(max(0.0, start + number / RATE - time.monotonic()))
             return self.request(image, width)
 
-        with ThreadPoolExecutor(len(widths)) as pool:
+        with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             sent = [pool.submit(send, number, width) for number, width in enumerate(widths)]
             yield answers
             answers.update(answer.result() for answer in sent)
