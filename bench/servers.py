@@ -15,7 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tools.testing.load import FreshJson, FreshUpload, RequestSource, fixed, several
+from tools.testing.load import (
+    FreshJson,
+    FreshUpload,
+    ProcessTree,
+    RequestSource,
+    fixed,
+    several,
+)
 from tools.testing.server import free_port, listens
 
 ROOT: Final = Path(__file__).parent.parent
@@ -37,9 +44,13 @@ class PeerMissingError(Exception):
     """A server is not installed or does not start; the message gives the reason."""
 
 
+Running = tuple[int, RequestSource, ProcessTree]
+"""A running server: its port, the requests for it, and its processes."""
+
+
 @contextlib.contextmanager
-def hello() -> Iterator[int]:
-    """Run a hello-world Flask application with the service's gunicorn settings; yield its port."""
+def hello() -> Iterator[Running]:
+    """Run a hello-world Flask application with the service's gunicorn settings."""
     command = [
         sys.executable,
         "-m",
@@ -50,14 +61,14 @@ def hello() -> Iterator[int]:
     ]
     with tempfile.TemporaryDirectory() as data_dir:
         port = free_port()
-        with _process(command, port, PORT=str(port), ASCIIST_DATA_DIR=data_dir):
-            yield port
+        with _process(command, port, PORT=str(port), ASCIIST_DATA_DIR=data_dir) as tree:
+            yield port, fixed("GET", "/"), tree
 
 
 @contextlib.contextmanager
-def thumbor(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
-    """Run thumbor on a folder of photographs, without a result storage; yield its port and requests
-    that shrink them to 80x40.
+def thumbor(photograph: bytes) -> Iterator[Running]:
+    """Run thumbor on a folder of photographs, without a result storage; the requests shrink them to
+    80x40.
 
     The photographs differ in a comment.
     """
@@ -87,34 +98,32 @@ def thumbor(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
             "--log-level",
             "error",
         ]
-        with _process([str(_THUMBOR), *options, "--processes", str(PROCESSES)], port):
-            yield port, several(*(fixed("GET", path) for path in paths))
+        with _process([str(_THUMBOR), *options, "--processes", str(PROCESSES)], port) as tree:
+            yield port, several(*(fixed("GET", path) for path in paths)), tree
 
 
 @contextlib.contextmanager
-def sharp(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
-    """Run a bare Node server that shrinks images with sharp; yield its port and requests like
-    asciist's."""
+def sharp(photograph: bytes) -> Iterator[Running]:
+    """Run a bare Node server that shrinks images with sharp; its requests are like asciist's."""
     if not _SHARP_MODULES.exists():
         raise PeerMissingError("not installed: run `make bench SECTIONS=service`")
     port = free_port()
     command = ["node", str(ROOT / "bench" / "sharp_server.cjs"), str(port), str(PROCESSES)]
-    with _process(command, port, NODE_PATH=str(_SHARP_MODULES)):
-        yield port, FreshJson(photograph, width=80, style=None)
+    with _process(command, port, NODE_PATH=str(_SHARP_MODULES)) as tree:
+        yield port, FreshJson(photograph, width=80, style=None), tree
 
 
 @contextlib.contextmanager
-def original(photograph: bytes) -> Iterator[tuple[int, RequestSource]]:
-    """Run the original program with the command in `ORIGINAL`; yield its port and requests like
-    asciist's."""
+def original(photograph: bytes) -> Iterator[Running]:
+    """Run the original program with the command in `ORIGINAL`; its requests are like asciist's."""
     command = os.environ.get(ORIGINAL, "")
     if not command:
         raise PeerMissingError(
             f"not measured: set {ORIGINAL} to its command line, with {{port}} for the port"
         )
     port = free_port()
-    with _process(shlex.split(command.replace("{port}", str(port))), port):
-        yield port, FreshJson(photograph, width=80, style=None)
+    with _process(shlex.split(command.replace("{port}", str(port))), port) as tree:
+        yield port, FreshJson(photograph, width=80, style=None), tree
 
 
 def status_of(port: int, request: RequestSource) -> int:
@@ -128,9 +137,9 @@ def status_of(port: int, request: RequestSource) -> int:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], port: int, **environment: str) -> Iterator[None]:
-    """Run a server until the end of the `with` block. Raises PeerMissingError if it does not listen
-    within 30 seconds."""
+def _process(command: list[str], port: int, **environment: str) -> Iterator[ProcessTree]:
+    """Run a server until the end of the `with` block; yield its processes. Raises PeerMissingError
+    if it does not listen within 30 seconds."""
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -152,7 +161,7 @@ def _process(command: list[str], port: int, **environment: str) -> Iterator[None
                         f"does not start: {output.read().decode(errors='replace')[-500:]}"
                     )
                 time.sleep(0.05)
-            yield
+            yield ProcessTree(process.pid)
         finally:
             _stop(process)
 

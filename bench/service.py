@@ -2,14 +2,18 @@
 slow clients.
 
 Client and servers share the machine. Each request is a JPEG photograph of 0.3 megapixels at width
-80; fresh requests differ in a comment of the image. Rates are measured in a closed loop with 32
-connections, in short alternating rounds. The best round counts, because connections may be spread
-unevenly over a server's processes. In an open loop, requests are due at fixed times, however fast
-the server answers, and latency counts from the time due.
+80; fresh requests differ in a comment of the image. Rates and CPU time are measured in a closed
+loop with 32 connections, in short alternating rounds. Of the rates, the best round counts, because
+connections may be spread unevenly over a server's processes. The CPU time of a request is the user
+and system time of all processes of its server, divided by the requests. It is compared within each
+round, which other work on the machine slows down alike; the median round counts. In an open loop,
+requests are due at fixed times, however fast the server answers, and latency counts from the time
+due; the load generator has a core of its own.
 """
 
 import contextlib
 import math
+import os
 import statistics
 import sys
 import time
@@ -67,8 +71,8 @@ class Contestant:
     name: str
     port: int
     requests: RequestSource
-    tree: ProcessTree | None = None
-    """Processes whose CPU time is measured."""
+    tree: ProcessTree
+    """Processes of the server."""
     rounds: list[Result] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
     """CPU time of a request in each round, in milliseconds."""
@@ -84,10 +88,9 @@ class Contestant:
     def measure(self, seconds: float) -> Result:
         """Run one round. Raises AssertionError if a request fails. Refusals are allowed, but do not
         count as goodput."""
-        before = self.tree.usage().cpu_seconds if self.tree else 0.0
+        before = self.tree.usage().cpu_seconds
         result = closed_loop(self.port, self.requests, connections=CONNECTIONS, seconds=seconds)
-        if self.tree:
-            self.cpu_ms.append(1000 * (self.tree.usage().cpu_seconds - before) / len(result.served))
+        self.cpu_ms.append(1000 * (self.tree.usage().cpu_seconds - before) / len(result.served))
         assert result.statuses.keys() <= {200, *REFUSALS}, (self.name, result.statuses)
         assert not result.errors, (self.name, result.errors)
         return result
@@ -102,11 +105,13 @@ class Figures:
     conversion_ms: dict[str, float]
     overloads: list[Overload] = field(default_factory=list)
 
-    def ratio(self, name: str, other: str) -> float:
-        """Return the ratio of the best rounds of two contestants; NaN if one is missing."""
+    def cpu_ratio(self, name: str, other: str) -> float:
+        """Return the CPU time of a request of one contestant over that of another: the median of
+        the rounds; NaN if one is missing."""
         if not {name, other} <= self.contestants.keys():
             return math.nan
-        return self.contestants[name].best.goodput / self.contestants[other].best.goodput
+        rounds = zip(self.contestants[name].cpu_ms, self.contestants[other].cpu_ms, strict=True)
+        return statistics.median(ours / theirs for ours, theirs in rounds)
 
 
 def report() -> Iterator[str]:
@@ -120,11 +125,11 @@ def report() -> Iterator[str]:
     yield from _rates(figures)
     yield from _cpu_times(figures)
     yield from _goals(figures)
-    with _asciist() as server:
+    with _asciist_apart() as server:
         tree = ProcessTree(server.process.pid)
         requests = FreshJson(photograph, width=WIDTH)
         figures.overloads = overloads(server.port, requests, tree, CONNECTIONS)
-        yield from _overload_tables(figures.overloads)
+    yield from _overload_tables(figures.overloads)
     yield from slow_client_tables(photograph, WIDTH, CONNECTIONS)
     yield from load_plot(
         figures.overloads, {name: each.best.goodput for name, each in figures.contestants.items()}
@@ -145,6 +150,19 @@ def _asciist() -> Iterator[Server]:
                 file=sys.stderr,
             )
             raise
+
+
+@contextlib.contextmanager
+def _asciist_apart() -> Iterator[Server]:
+    """Run the service as `_asciist` does, with the last core for this process alone."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[:-1] or cores)  # inherited by the service
+    try:
+        with _asciist() as server:
+            os.sched_setaffinity(0, cores[-1:])
+            yield server
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _race(photograph: bytes, server: Server, stack: contextlib.ExitStack) -> Figures:
@@ -173,22 +191,20 @@ def _race(photograph: bytes, server: Server, stack: contextlib.ExitStack) -> Fig
             tree=tree,
         ),
         Contestant(name=HEALTH, port=server.port, requests=fixed("GET", "/healthz"), tree=tree),
-        Contestant(
-            name=HELLO, port=stack.enter_context(servers.hello()), requests=fixed("GET", "/")
-        ),
     ]
     missing = {}
     for name, start in (
-        (THUMBOR, servers.thumbor),
-        (SHARP, servers.sharp),
-        (ORIGINAL, servers.original),
+        (HELLO, servers.hello()),
+        (THUMBOR, servers.thumbor(photograph)),
+        (SHARP, servers.sharp(photograph)),
+        (ORIGINAL, servers.original(photograph)),
     ):
         try:
-            port, requests = stack.enter_context(start(photograph))
+            port, requests, processes = stack.enter_context(start)
         except servers.PeerMissingError as error:
             missing[name] = str(error)
             continue
-        contestants.append(Contestant(name=name, port=port, requests=requests))
+        contestants.append(Contestant(name=name, port=port, requests=requests, tree=processes))
     for each in contestants:
         assert servers.status_of(each.port, each.requests) == 200, each.name
         each.measure(_WARM_UP_SECONDS)
@@ -243,12 +259,13 @@ def _cpu_times(figures: Figures) -> Iterator[str]:
     yield "| | ms, median round | conversion alone, in process, ms | beyond the conversion, ms |"
     yield "|---|--:|--:|--:|"
     for name, each in figures.contestants.items():
-        if each.tree is None:
-            continue
         total = statistics.median(each.cpu_ms)
         style = {STRUCTURE: "structure", RAMP: "ramp"}.get(name)
-        alone = figures.conversion_ms[style] if style else 0.0
-        yield f"| {name} | {total:.2f} | {f'{alone:.2f}' if style else ''} | {total - alone:.2f} |"
+        alone, beyond = "", ""
+        if style:
+            alone = f"{figures.conversion_ms[style]:.2f}"
+            beyond = f"{total - figures.conversion_ms[style]:.2f}"
+        yield f"| {name} | {total:.2f} | {alone} | {beyond} |"
     yield ""
 
 
@@ -257,21 +274,23 @@ def _goals(figures: Figures) -> Iterator[str]:
     yield ""
     yield from HEAD
     for name, other, factor in (
-        (STRUCTURE, THUMBOR, 0.9),
-        (STRUCTURE, ORIGINAL, 1.8),
-        (STRUCTURE, SHARP, 0.6),
-        (RAMP, THUMBOR, 2.0),
-        (RAMP, ORIGINAL, 4.0),
-        (RAMP, SHARP, 1.4),
-        (STORED, HELLO, 0.8),
+        (STRUCTURE, SHARP, 1.0),
+        (STRUCTURE, THUMBOR, 1.4),
+        (STRUCTURE, ORIGINAL, 2.8),
+        (RAMP, SHARP, 1.6),
+        (RAMP, THUMBOR, 2.4),
+        (RAMP, ORIGINAL, 4.5),
     ):
-        ratio = figures.ratio(name, other)
+        ratio = figures.cpu_ratio(other, name)
         yield goal(
-            f"{name} / {other}",
+            f"CPU of {other} / {name}",
             f"≥ {factor}",
             f"{ratio:.2f}",
             met=None if math.isnan(ratio) else ratio >= factor,
         )
+    ratio = figures.cpu_ratio(STORED, HELLO)
+    met = None if math.isnan(ratio) else ratio <= 0.6
+    yield goal(f"CPU of {STORED} / {HELLO}", "≤ 0.6", f"{ratio:.2f}", met=met)
     for name, style in ((STRUCTURE, "structure"), (RAMP, "ramp")):
         beyond = statistics.median(figures.contestants[name].cpu_ms) - figures.conversion_ms[style]
         yield goal(

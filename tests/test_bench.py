@@ -36,7 +36,7 @@ from bench.service import Contestant, Figures
 from bench.soak import Part, Sample, Soak, report, soak
 from bench.terminal import screen
 from tools.testing.images import encoded, gradient
-from tools.testing.load import Latencies, Result, Usage, fixed
+from tools.testing.load import Latencies, ProcessTree, Result, Usage, fixed
 from tools.testing.server import temporary_server
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
@@ -410,18 +410,25 @@ def result(*latencies: float, status: int = 200) -> Result:
     return outcome
 
 
-def test_servers_are_compared_at_their_best_rounds() -> None:
-    ours = Contestant(
-        name="ours", port=1, requests=fixed("GET", "/"), rounds=[result(0.1), result(0.1, 0.2, 0.3)]
+def contestant(name: str, rounds: list[Result], cpu_ms: list[float]) -> Contestant:
+    return Contestant(
+        name=name,
+        port=1,
+        requests=fixed("GET", "/"),
+        tree=ProcessTree(0),
+        rounds=rounds,
+        cpu_ms=cpu_ms,
     )
-    peer = Contestant(
-        name="peer", port=2, requests=fixed("GET", "/"), rounds=[result(0.1, 0.2), result(0.1)]
-    )
+
+
+def test_servers_are_compared_by_the_cpu_time_of_a_request_within_a_round() -> None:
+    ours = contestant("ours", [result(0.1), result(0.1, 0.2, 0.3)], [1.0, 9.0, 2.0])
+    peer = contestant("peer", [result(0.1, 0.2), result(0.1)], [2.0, 18.0, 2.0])
     figures = Figures(contestants={"ours": ours, "peer": peer}, missing={}, conversion_ms={})
 
-    assert figures.ratio("ours", "peer") == 3 / 2
+    assert figures.cpu_ratio("peer", "ours") == 2
     assert ours.median_rate == 2
-    assert math.isnan(figures.ratio("ours", "missing"))
+    assert math.isnan(figures.cpu_ratio("ours", "missing"))
 
 
 def test_a_goal_is_met_missed_or_not_measured() -> None:
@@ -459,7 +466,7 @@ def test_the_original_program_is_measured_where_its_command_is_given(
     monkeypatch.setenv(
         servers.ORIGINAL, f"{sys.executable} -m http.server --bind 127.0.0.1 {{port}}"
     )
-    with servers.original(image) as (port, _requests):
+    with servers.original(image) as (port, _requests, _tree):
         assert servers.status_of(port, fixed("GET", "/")) == 200
 
     monkeypatch.setenv(servers.ORIGINAL, f"""{sys.executable} -c 'exit("broken")'""")
@@ -472,8 +479,9 @@ def test_the_original_program_is_measured_where_its_command_is_given(
 
 @pytest.mark.slow
 def test_the_hello_world_runs_on_the_settings_of_the_service() -> None:
-    with servers.hello() as port:
-        assert servers.status_of(port, fixed("GET", "/")) == 200
+    with servers.hello() as (port, requests, tree):
+        assert servers.status_of(port, requests) == 200
+        assert tree.usage().processes > 1
 
 
 def usage(*, megabytes: float = 100, descriptors: int = 50) -> Usage:
