@@ -9,10 +9,10 @@ counter, and the values of each distribution packed into few lines. The client a
 three times as long for a value.
 """
 
-import threading
-from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, Final
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from datadog.dogstatsd.base import DogStatsd
 
@@ -25,6 +25,7 @@ _FLUSH_TIMEOUT_SECONDS: Final = 2.0
 _VALUES_PER_LINE: Final = 64
 """Maximum values in one line, `name:value:value|d|#tag:text`; such a line fits into a packet."""
 
+_Value = TypeVar("_Value")
 _Series = tuple[str, tuple[tuple[str, str], ...]]
 """Name and tags of a metric."""
 
@@ -37,9 +38,9 @@ class DogStatsDMetrics:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: defaultdict[_Series, int] = defaultdict(int)
-        self._values: defaultdict[_Series, list[float]] = defaultdict(list)
+        # Appending takes no lock, which with gevent costs more than all the rest.
+        self._counts: deque[tuple[str, dict[str, str], int]] = deque()
+        self._values: deque[tuple[str, dict[str, str], float]] = deque()
         self._client = _Client(
             self._hand_over,
             disable_buffering=False,
@@ -52,12 +53,10 @@ class DogStatsDMetrics:
         )
 
     def count(self, name: str, value: int = 1, **tags: str) -> None:
-        with self._lock:
-            self._counts[name, tuple(tags.items())] += value
+        self._counts.append((name, tags, value))
 
     def distribution(self, name: str, value: float, **tags: str) -> None:
-        with self._lock:
-            self._values[name, tuple(tags.items())].append(value)
+        self._values.append((name, tags, value))
 
     def flush(self) -> None:
         self._client.flush_aggregated_metrics()
@@ -65,18 +64,19 @@ class DogStatsDMetrics:
 
     def _hand_over(self) -> None:
         """Hand all collected values to the client."""
-        with self._lock:
-            counts, self._counts = self._counts, defaultdict(int)
-            values, self._values = self._values, defaultdict(list)
-        for (name, tags), total in counts.items():
-            self._client.increment(name, total, tags=_texts(tags))
-        for (name, tags), collected in values.items():
+        totals: defaultdict[_Series, int] = defaultdict(int)
+        for name, tags, value in _taken(self._counts):
+            totals[name, tuple(tags.items())] += value
+        for (name, series), total in totals.items():
+            self._client.increment(name, total, tags=_texts(series))
+        values: defaultdict[_Series, list[str]] = defaultdict(list)
+        for name, tags, measured in _taken(self._values):
+            values[name, tuple(tags.items())].append(f"{measured:.3f}")
+        for (name, series), collected in values.items():
             for start in range(0, len(collected), _VALUES_PER_LINE):
-                packed = ":".join(
-                    str(round(value, 3)) for value in collected[start : start + _VALUES_PER_LINE]
-                )
+                packed = ":".join(collected[start : start + _VALUES_PER_LINE])
                 # Written as it is.
-                self._client.distribution(name, packed, tags=_texts(tags))  # type: ignore[arg-type]
+                self._client.distribution(name, packed, tags=_texts(series))  # type: ignore[arg-type]
 
 
 class _Client(DogStatsd):
@@ -89,6 +89,13 @@ class _Client(DogStatsd):
     def flush_aggregated_metrics(self) -> bool:
         self._collect()
         return bool(super().flush_aggregated_metrics())
+
+
+def _taken(collected: deque[_Value]) -> Iterator[_Value]:
+    """Yield and remove the values collected so far; others may be added meanwhile."""
+    with suppress(IndexError):  # two threads may flush at a time
+        for _ in range(len(collected)):
+            yield collected.popleft()
 
 
 def _texts(tags: tuple[tuple[str, str], ...]) -> list[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asciist.errors import ReplyAddressGoneError, UnavailableError
-from asciist.protocol.messages import ConversionReply
+from asciist.protocol.messages import ConversionReply, Message
 from asciist.protocol.pending_replies import PendingReplies
 from asciist.protocol.ports import Delivery, Metrics, PendingReply
 
@@ -27,7 +27,7 @@ _MAX_DEAD_LETTERS = 1000
 
 @dataclass(eq=False, slots=True)
 class _Message:
-    body: str
+    body: Message
     sent_at: float
     visible_at: float
     receive_count: int = 0
@@ -47,10 +47,10 @@ class EmbeddedQueue:
         self._receipts = itertools.count()
         self._received: dict[str, _Message] = {}
         self._closed = False
-        self.dead_letters: deque[str] = deque(maxlen=_MAX_DEAD_LETTERS)
+        self.dead_letters: deque[Message] = deque(maxlen=_MAX_DEAD_LETTERS)
         """Bodies of messages that exceeded the maximum receive count, oldest first."""
 
-    def send(self, body: str) -> None:
+    def send(self, body: Message) -> None:
         with self._changed:
             if self._closed:
                 raise UnavailableError("the embedded queue is closed")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from asciist.art import codec
@@ -78,6 +79,7 @@ def art_key(digest: str, options: ConversionOptions) -> str:
     return f"{digest}/style/{variant}/width/{options.width}"
 
 
+@lru_cache(maxsize=256)  # most requests use one of a few combinations of options
 def variant_of(options: ConversionOptions) -> str:
     """Return the options other than the width as one path segment, such as `ramp` or
     `ramp.invert.ansi.chars-2e3a`.

@@ -67,17 +67,15 @@ class Hedging:
 
     def overdue_seconds(self) -> float:
         """Return the seconds without a reply after which a request should be published again."""
-        with self._lock:
-            if len(self._sorted_waits) < _MIN_WAITS:
-                return self._max_overdue_seconds
-            overdue = max(_MIN_OVERDUE_SECONDS, _MULTIPLE_OF_P99 * self._quantile(0.99))
-            return min(overdue, self._max_overdue_seconds)
+        if len(self._sorted_waits) < _MIN_WAITS:
+            return self._max_overdue_seconds
+        overdue = max(_MIN_OVERDUE_SECONDS, _MULTIPLE_OF_P99 * self._quantile(0.99))
+        return min(overdue, self._max_overdue_seconds)
 
     def usual_seconds(self) -> float:
         """Return the median of the recent waits, in seconds; 0 before the first one. A repeat needs
         at least this long."""
-        with self._lock:
-            return self._quantile(0.5) if self._sorted_waits else 0.0
+        return self._quantile(0.5) if self._sorted_waits else 0.0
 
     def take(self, *, published_at: float) -> bool:
         """Spend one repeat of the budget; return False if it is exhausted and the message must not
@@ -98,4 +96,6 @@ class Hedging:
             self._budget = min(_BUDGET, self._budget + 1)
 
     def _quantile(self, share: float) -> float:
+        # Without the lock: while another thread replaces a wait, there is one less, and no share
+        # is near enough to 1 to read beyond it.
         return self._sorted_waits[int(share * (len(self._sorted_waits) - 1))]

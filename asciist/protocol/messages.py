@@ -141,6 +141,15 @@ class ConversionRequest:
         )
 
 
+Message = str | ConversionRequest
+"""A request as JSON, or as it is within one process."""
+
+
+def json_of(message: Message) -> str:
+    """Return a message as JSON."""
+    return message if isinstance(message, str) else message.to_json()
+
+
 @lru_cache(maxsize=256)  # most requests use one of a few combinations of options
 def _request_version(options: ConversionOptions) -> int:
     """Return REQUEST_VERSION, or the first newer version that supports all options in use and

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from asciist.options import ConversionOptions
-from asciist.protocol.messages import ConversionReply
+from asciist.protocol.messages import ConversionReply, ConversionRequest, Message
 
 Result = TypeVar("Result")
 
@@ -46,7 +46,7 @@ class ArtifactStore(Protocol):
 class Delivery:
     """One delivery of a message to a consumer."""
 
-    body: str
+    body: Message
     receipt: str
     """Receipt of this delivery, needed to extend or delete it; invalid once the message is
     delivered again."""
@@ -59,6 +59,12 @@ class Delivery:
     """Arrival time of the message in the queue, in seconds since the epoch by the queue's clock;
     None if the queue does not report it."""
 
+    @property
+    def request(self) -> ConversionRequest:
+        """The request. Raises MalformedMessageError."""
+        body = self.body
+        return ConversionRequest.from_json(body) if isinstance(body, str) else body
+
 
 class RequestQueue(Protocol):
     """Queue of requests, with at-least-once delivery in any order.
@@ -67,8 +73,8 @@ class RequestQueue(Protocol):
     method raises UnavailableError if the queue fails.
     """
 
-    def send(self, body: str) -> None:
-        """Publish a message."""
+    def send(self, body: Message) -> None:
+        """Publish a message, as JSON unless it stays in this process."""
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
         """Receive up to `max_messages` messages and hide them from other consumers for the

@@ -319,7 +319,7 @@ class Requester:
                 published_at=self._clock(),
                 trace=request.trace,
             )
-            self._within(request.deadline, lambda: self._queue.send(message.to_json()))
+            self._within(request.deadline, lambda: self._queue.send(message))
             self._hedging.record_request()
             with timed(self._metrics, REPLY_WAIT):
                 reply = self._wait_for_reply(pending, message, request.image)
@@ -400,9 +400,7 @@ class Requester:
                     lambda: self._store.create(image_key(message.digest), image),
                 )
         with suppress(AsciistError):
-            self._within(
-                self._clock() + self._brief_seconds, lambda: self._queue.send(repeat.to_json())
-            )
+            self._within(self._clock() + self._brief_seconds, lambda: self._queue.send(repeat))
         return published_at
 
     def _replied(

@@ -164,7 +164,7 @@ class Responder:
         """Process one delivery. Raises any error if processing failed, and the message must stay in
         the queue."""
         started = time.perf_counter()
-        request = ConversionRequest.from_json(delivery.body)
+        request = delivery.request
         logs.add(request_id=request.trace.request_id, trace=request.trace.headers)
         logs.add(style=request.options.style, width=request.options.width)
         seconds_left = self._seconds_left(request, delivery)

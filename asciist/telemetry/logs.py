@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
-from pythonjsonlogger.json import JsonEncoder, JsonFormatter
+from pythonjsonlogger.json import JsonEncoder
 
 FIELDS: Final = {
     "request_id": "Id of the request: the client's `X-Request-Id`, or a new one. In both tiers.",
@@ -78,32 +78,52 @@ _DIGEST_IN_KEY: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?=/)")
 """Pattern of a digest in a storage key, to redact it."""
 
 
+_OF_EVERY_RECORD: Final = logging.makeLogRecord({}).__dict__.keys() | {
+    "asctime",
+    "message",
+    "taskName",
+}
+"""Attributes of a record that are not fields given as `extra`."""
+
 _ENCODER: Final = JsonEncoder()  # creating one for each line is slow
 """Shared JSON encoder."""
 
 
-class _Formatter(JsonFormatter):
+class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
+        fields: dict[str, object] = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        for name in record.__dict__.keys() - _OF_EVERY_RECORD:
+            fields[name] = record.__dict__[name]
+        fields.update(_fields.get() or {})
+        if record.exc_info:
+            fields["exc_info"] = self.formatException(record.exc_info)
+        line = _ENCODER.encode(fields)
         # Only errors of the store contain keys.
         return line if record.levelno < logging.WARNING else _DIGEST_IN_KEY.sub("{sha256}", line)
 
-    def add_fields(
-        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
-    ) -> None:
-        super().add_fields(log_data, record, message_dict)
-        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
-        log_data.update(_fields.get() or {})
 
-    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
-        return _ENCODER.encode(log_data)
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes each line by one call, which takes no lock of logging."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return True
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def configure(stream: TextIO = sys.stdout) -> None:
     """Log JSON lines to `stream`, replacing the handlers of the root logger."""
     # A line has no such fields (https://docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler(stream)
+    logging._srcfile = None  # noqa: SLF001 - documented there, too
+    handler = _Handler(stream)
     handler.setFormatter(formatter())
     root = logging.getLogger()
     # A library, or Lambda's runtime, may have added its own.
@@ -116,11 +136,7 @@ def configure(stream: TextIO = sys.stdout) -> None:
 def formatter() -> logging.Formatter:
     """Return a formatter for JSON lines with `timestamp`, `level`, `logger`, `message` and the
     fields of the scope."""
-    return _Formatter(
-        "{levelname}{name}{message}",
-        style="{",
-        rename_fields={"levelname": "level", "name": "logger"},
-    )
+    return _Formatter()
 
 
 _VERBOSE_LOGGERS: Final = ("azure", "botocore", "boto3", "datadog", "msal", "urllib3")

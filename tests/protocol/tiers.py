@@ -11,7 +11,7 @@ from asciist.conversion import ConversionOptions
 from asciist.errors import UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.artifacts import art_key, digest_of, image_key
-from asciist.protocol.messages import ConversionRequest
+from asciist.protocol.messages import ConversionRequest, Message, json_of
 from asciist.protocol.ports import ArtifactStore, BoundedCall, Delivery, ReplySender, call_directly
 from asciist.protocol.requester import Requester
 from asciist.protocol.responder import Responder, redelivery_backoff
@@ -75,6 +75,13 @@ class FlakyStore:
         return self._store.delete_folder(folder)
 
 
+class _JsonQueue(EmbeddedQueue):
+    """A queue in memory whose messages are JSON, as in a cloud."""
+
+    def send(self, body: Message) -> None:
+        super().send(json_of(body))
+
+
 class Tiers:
     """Both tiers in one process, with embedded dependencies."""
 
@@ -92,7 +99,7 @@ class Tiers:
         self.metrics = EmbeddedMetrics()
         self.store = FlakyStore()
         self.is_read_only = False
-        self.queue = EmbeddedQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
+        self.queue = _JsonQueue(visibility_seconds=visibility_seconds, max_receive_count=5)
         self.replies = EmbeddedReplies(self.metrics)
         self.requester = Requester(
             store=self.store,

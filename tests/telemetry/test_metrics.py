@@ -203,7 +203,7 @@ def record_failures_between_the_tiers() -> None:
     with pytest.raises(DeadlineExceededError):
         requester.convert(image := encoded(gradient(8, 6), "PNG"), ConversionOptions(width=8))
     late, *_repeats = queue.receive(max_messages=3, wait_seconds=0)
-    queue.send(json.dumps(json.loads(late.body) | {"deadline": time.time() + 60}))
+    queue.send(replace(late.request, deadline=time.time() + 60))
     queue.send("malformed")
     (orphan,) = queue.receive(max_messages=1, wait_seconds=0)
     (poison,) = queue.receive(max_messages=1, wait_seconds=0)

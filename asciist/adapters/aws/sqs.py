@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from asciist.errors import AccessDeniedError, UnavailableError
+from asciist.protocol.messages import Message, json_of
 from asciist.protocol.ports import Delivery
 
 MAX_BATCH: Final = 10
@@ -129,8 +130,8 @@ class SqsRequestQueue:
         self._url = url
         self._sqs = sqs
 
-    def send(self, body: str) -> None:
-        self._sqs.call("send_message", "send", QueueUrl=self._url, MessageBody=body)
+    def send(self, body: Message) -> None:
+        self._sqs.call("send_message", "send", QueueUrl=self._url, MessageBody=json_of(body))
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
         return [

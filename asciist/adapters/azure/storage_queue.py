@@ -17,6 +17,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from asciist.errors import AccessDeniedError, UnavailableError
+from asciist.protocol.messages import Message, json_of
 from asciist.protocol.ports import Delivery
 
 if TYPE_CHECKING:
@@ -96,9 +97,11 @@ class StorageQueue:
     def _dead_letters(self) -> "QueueClient":
         return _client(self._url + DEAD_LETTERS, self._call_seconds)
 
-    def send(self, body: str) -> None:
+    def send(self, body: Message) -> None:
         with _translating_errors("send"):
-            self._requests.send_message(f"{time.time():.3f} {body}", time_to_live=_REQUEST_SECONDS)
+            self._requests.send_message(
+                f"{time.time():.3f} {json_of(body)}", time_to_live=_REQUEST_SECONDS
+            )
 
     def receive(self, *, max_messages: int, wait_seconds: float) -> list[Delivery]:
         give_up = time.monotonic() + wait_seconds
@@ -162,7 +165,9 @@ class StorageQueue:
         """
         try:
             with _translating_errors("send dead letter"):
-                self._dead_letters.send_message(delivery.body, time_to_live=_DEAD_LETTER_SECONDS)
+                self._dead_letters.send_message(
+                    json_of(delivery.body), time_to_live=_DEAD_LETTER_SECONDS
+                )
             self.delete([delivery])
         except UnavailableError:
             _log.exception("moving a message to the dead-letter queue failed")
