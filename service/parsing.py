@@ -196,7 +196,8 @@ def _parse_form(request: Request, limits: Limits) -> Upload:
 def _form(request: Request) -> tuple[dict[str, str], bytes]:
     """Return the fields of a form, and its file `image`. They are empty if the form is malformed.
 
-    Raises TooManyBytesError, or BadOptionError for a file with another name.
+    Raises TooManyBytesError, BadRequestError for a part without a name, or BadOptionError for a
+    file with another name.
 
     `request.form` would accept half a megabyte of headers for each part, and hold them until the
     request is answered.
@@ -215,6 +216,9 @@ def _form(request: Request) -> tuple[dict[str, str], bytes]:
         raise TooManyBytesError(sentences.FORM_TOO_LARGE) from error
     except (KeyError, ValueError):
         return {}, b""
+    # the parser returns the name of a part as None if its headers have none
+    if None in form or None in files:
+        raise BadRequestError(sentences.NAMELESS_PART)
     _check_names(files, _IMAGE)
     return form.to_dict(), files[_IMAGE].read() if _IMAGE in files else b""
 

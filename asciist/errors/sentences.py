@@ -43,6 +43,9 @@ TOO_MUCH_JSON: Final = "the body is not valid JSON, or has more than 64 kB besid
 FORM_TOO_LARGE: Final = (
     "the form has too many parts, or a part with more than 16 kB of text or headers"
 )
+NAMELESS_PART: Final = (
+    "a part of the form has no name: Content-Disposition must name the image or an option"
+)
 NOT_A_JSON_OBJECT: Final = 'the JSON body must be an object: {"width": 80, "image": "<base64>"}'
 IMAGE_NOT_A_STRING: Final = "image must be a base64 string"
 IMAGE_NOT_BASE64: Final = "image is not valid base64"

@@ -8,9 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.errors import (
@@ -224,6 +227,47 @@ def test_a_form_with_more_than_an_image_gets_413(body: bytes) -> None:
     with pytest.raises(TooManyBytesError) as raised:
         parse(body, FORM)
     assert raised.value.public_message == sentences.FORM_TOO_LARGE
+
+
+@pytest.mark.parametrize("filename", [b"", b'; filename="cat.jpg"'])
+@pytest.mark.parametrize("others", [b"", b"; names=image", b"; x=name", b'; NAM="image"'])
+def test_a_part_without_a_name_gets_an_error_that_says_so(filename: bytes, others: bytes) -> None:
+    headers = b"Content-Disposition: form-data" + others + filename
+    with pytest.raises(BadRequestError) as raised:
+        parse(form(part("image", b"x"), b"--edge\r\n" + headers + b"\r\n\r\n80\r\n"), FORM)
+    assert raised.value.public_message == sentences.NAMELESS_PART
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"Content-Disposition:",
+                b"Content-Type:",
+                b"form-data",
+                b"; name",
+                b'="image"',
+                b"=width",
+                b"; filename",
+                b"*=utf-8''%ff",
+                b"; charset=utf-16",
+                b'"',
+                b"\\",
+                b" ",
+                b"\r\n",
+                b"\xff\0",
+                b"--edge",
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_a_part_with_any_headers_is_parsed_or_gets_an_error(pieces: list[bytes]) -> None:
+    disposition = b"--edge\r\nContent-Disposition: form-data"
+    for start in (b"--edge\r\n", disposition, disposition + b'; name="image"'):
+        body = form(part("image", b"x"), start + b"".join(pieces) + b"\r\n\r\n80\r\n")
+        with suppress(BadRequestError, BadOptionError, TooManyBytesError):
+            parse(body, FORM)
 
 
 def filled(start: bytes, unit: bytes, end: bytes = b"") -> bytes:
