@@ -35,7 +35,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from asciist.errors import sentences
 from .arrivals import seconds_since_data, unread_bytes
 from .outbox import Answer, Outbox
-from .refusal import Refusal, rejection, request_bytes
+from .refusal import InvalidHostError, Refusal, is_host, rejection, request_bytes
 
 HEAD_SECONDS: Final = 10
 """Maximum seconds for the head of a request, from its first byte or from the start of the
@@ -135,7 +135,12 @@ class _CachedConfig:
 class _Request(Request):
     def parse(self, unreader: Any) -> Any:
         self.max_buffer_headers = _HEADERS_BYTES
-        return super().parse(unreader)
+        rest = super().parse(unreader)
+        # the parser refuses several
+        host = next((value for name, value in self.headers if name == "HOST"), None)
+        if self.version > (1, 0) if host is None else not is_host(host):
+            raise InvalidHostError
+        return rest
 
 
 class _Parser(RequestParser):

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -43,9 +44,22 @@ _NOT_KEPT: Final = re.compile(
 )
 """Parts of a head, in lower case, that make its connection close."""
 
+_HOST: Final = re.compile(
+    r"(?:[\w.-]{1,255}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5})?)?", re.ASCII | re.IGNORECASE
+)
+"""Value of a Host header, with the port as a group (RFC 3986, section 3.2.2)."""
+
+_PORTS: Final = range(1, 65_536)
+
+
+class InvalidHostError(http.ParseException):
+    """A request has a malformed Host header, or none, although HTTP/1.1 requires one."""
+
+
 REJECTIONS: Final = {
     http.InvalidRequestLine: (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_REQUEST_LINE),
     http.InvalidRequestMethod: (HTTPStatus.BAD_REQUEST, sentences.MALFORMED_REQUEST_LINE),
+    InvalidHostError: (HTTPStatus.BAD_REQUEST, sentences.INVALID_HOST),
     # Not 505, or 501 for a transfer coding, which would count as failures of the service.
     http.InvalidHTTPVersion: (HTTPStatus.BAD_REQUEST, sentences.UNSUPPORTED_VERSION),
     http.UnsupportedTransferCoding: (HTTPStatus.BAD_REQUEST, sentences.UNSUPPORTED_CODING),
@@ -142,6 +156,13 @@ def request_bytes(start: bytes) -> int | None:
     if length is None or int(length[1]) > _KEPT_BYTES or _NOT_KEPT.search(head):
         return None
     return head_bytes + int(length[1])
+
+
+@lru_cache(64)
+def is_host(value: str) -> bool:
+    """Return whether the value of a Host header is well-formed."""
+    match = _HOST.fullmatch(value)
+    return match is not None and int(match[1] or 1) in _PORTS
 
 
 def rejection(error: http.ParseException) -> tuple[HTTPStatus, str]:

@@ -175,6 +175,21 @@ def head(*headers: bytes, line: bytes = b"PUT / HTTP/1.1") -> bytes:
         (head(b"A: \0"), 400, sentences.MALFORMED_HEADER),
         (head(b"A: b\nB: c"), 400, sentences.MALFORMED_HEADER),
         (head(b"Host: y"), 400, sentences.MALFORMED_HEADER),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\r\n", 400, sentences.INVALID_HOST),
+        *[
+            (b"GET /healthz HTTP/1.1\r\nHost: %b\r\n\r\n" % host, 400, sentences.INVALID_HOST)
+            for host in (
+                b"",
+                b"a b",
+                b'x"><script>',
+                b"user@x",
+                b"x:99999",
+                b"x:0",
+                b"x:y",
+                b"[::1",
+                b"\xe4.example",
+            )
+        ],
         (head(b"Content-Length: 5", b"Content-Length: 5"), 400, sentences.MALFORMED_HEADER),
         (head(b"Content-Length: -5"), 400, sentences.MALFORMED_HEADER),
         (
@@ -197,7 +212,7 @@ def head(*headers: bytes, line: bytes = b"PUT / HTTP/1.1") -> bytes:
         (head(b"A: " + b"b" * 2_000_000), 431, sentences.LARGE_HEAD),
         (b"GET / HTTP/1.1\r\nHost: x", 408, sentences.SLOW_HEAD),
     ],
-    ids=range(26),
+    ids=range(36),
 )
 def test_a_request_that_cannot_be_parsed_gets_an_error_like_any_other_and_is_logged(
     server: Server, request_head: bytes, status: int, message: str
@@ -207,6 +222,20 @@ def test_a_request_that_cannot_be_parsed_gets_an_error_like_any_other_and_is_log
     line = re.search(rb"\{[^\n]*%b[^\n]*\}" % request_id.encode(), server.log)
     assert line
     assert f'"status": {status}, "error": "{message}"'.encode() in line[0]
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET /healthz HTTP/1.0\r\n\r\n",
+        *[
+            b"GET /healthz HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % host
+            for host in (b"art_1.example.", b"192.0.2.1:27244", b"[2001:db8::1]:65535", b"x:")
+        ],
+    ],
+)
+def test_a_request_with_any_well_formed_host_is_served(server: Server, request_head: bytes) -> None:
+    assert b" 200 OK\r\n" in exchange(server, request_head)
 
 
 def test_a_request_that_cannot_be_parsed_does_not_keep_the_answers_before_it_from_the_client(

@@ -23,6 +23,7 @@ MALFORMED_REQUEST: Final = "malformed request"
 MALFORMED_REQUEST_LINE: Final = "the request line is malformed"
 UNSUPPORTED_VERSION: Final = "the HTTP version is not supported: use HTTP/1.1"
 MALFORMED_HEADER: Final = "a header of the request is malformed, or contradicts another"
+INVALID_HOST: Final = "the Host header is missing or malformed"
 UNSUPPORTED_CODING: Final = (
     "the transfer coding is not supported: use chunked, or send a Content-Length"
 )
