@@ -61,6 +61,7 @@ def open_image(image: bytes, options: ConversionOptions, limits: Limits) -> Open
                 columns=header.grid(options)[0],
                 needed=memory_bytes,
                 limit=limits.max_conversion_bytes,
+                large_tile=container.large_tile,
             )
         )
     return OpenedImage(

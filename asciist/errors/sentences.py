@@ -115,8 +115,8 @@ def too_many_bytes(max_bytes: int) -> str:
 def too_many_pixels(width: int, height: int, max_pixels: int, *, kind: str = "") -> str:
     """For an image over the pixel limit of all images or of its kind."""
     return (
-        f"{_too_many_pixels(width, height)}; the limit{f' for a {kind}' if kind else ''} is"
-        f" {max_pixels / 1e6:g}"
+        f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels; the"
+        f" limit{f' for a {kind}' if kind else ''} is {max_pixels / 1e6:g}"
     )
 
 
@@ -129,13 +129,23 @@ def too_long_side(width: int, height: int, max_side: int) -> str:
 
 
 def too_much_memory(
-    width: int, height: int, *, kind: str, columns: int, needed: int, limit: int
+    width: int,
+    height: int,
+    *,
+    kind: str,
+    columns: int,
+    needed: int,
+    limit: int,
+    large_tile: tuple[int, int] | None,
 ) -> str:
-    """For an image of a kind, such as `PNG`, whose conversion would need too much memory."""
+    """For an image of a kind, such as `PNG`, whose conversion would need too much memory.
+
+    `large_tile` is the size of its tiles, if they are larger than the image."""
+    tiles = f" in tiles of {large_tile[0]}x{large_tile[1]}" if large_tile else ""
+    advice = "save it without tiles" if large_tile else "send a smaller image"
     return (
-        f"{_too_many_pixels(width, height)}, and converting this kind of {kind} at width"
-        f" {columns} would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: send"
-        " a smaller image"
+        f"converting this kind of {kind}, of {width}x{height} pixels{tiles}, at width {columns}"
+        f" would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}: {advice}"
     )
 
 
@@ -146,10 +156,6 @@ def too_large_animation(width: int, height: int, *, columns: int, needed: int, l
         f" {columns} would take {needed / 1e6:.0f} MB of memory; the limit is {limit / 1e6:g}:"
         " choose a smaller width, or send a smaller animation"
     )
-
-
-def _too_many_pixels(width: int, height: int) -> str:
-    return f"too many pixels: {width}x{height} is {width * height / 1e6:.1f} megapixels"
 
 
 def too_large_rle(max_bytes: int) -> str:

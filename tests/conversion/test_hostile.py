@@ -124,7 +124,7 @@ def test_the_error_for_an_unknown_format_lists_the_supported_ones() -> None:
     [("PNG", (8000, 5000)), ("WEBP", (4800, 3200)), ("GIF", (8000, 7000)), ("JPEG", (8000, 7000))],
 )
 def test_the_pixel_limit_depends_on_the_format(image_format: str, size: tuple[int, int]) -> None:
-    with pytest.raises(TooManyPixelsError, match=r"too many pixels: \d+x\d+ is [\d.]+ megapixels"):
+    with pytest.raises(TooManyPixelsError, match=r"(too many pixels: |, of )\d+x\d+ "):
         convert(hostile.encoded(hostile.gradient(*size), image_format), OPTIONS, Limits())
 
 

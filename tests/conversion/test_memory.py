@@ -123,9 +123,25 @@ def test_an_image_over_the_memory_limit_is_refused_with_the_memory_that_it_would
 
     with pytest.raises(
         TooManyPixelsError,
-        match=r"converting this kind of PNG at width 80 would take 2\d\d MB .* limit is 190",
+        match=r"kind of PNG, of 6000x6000 pixels, at width 80 would take 2\d\d MB of memory; the"
+        " limit is 190: send a smaller image",
     ):
         open_image(image, ConversionOptions(width=80), Limits())
+
+
+def test_an_image_in_tiles_over_the_memory_limit_is_refused_with_the_size_of_the_tiles() -> None:
+    (tiled,) = (
+        case.image
+        for case in hostile.group("TIFF", hostile.Kind.BOMB)
+        if case.name == "TIFF with a tile of 4 gigapixels"
+    )
+
+    with pytest.raises(
+        TooManyPixelsError,
+        match=r"TIFF, of 64x48 pixels in tiles of 65520x65520, at width 80 would take \d+ MB of"
+        " memory; the limit is 190: save it without tiles",
+    ):
+        open_image(tiled, ConversionOptions(width=80), Limits())
 
 
 def test_a_transparent_colour_behind_the_pixels_is_ignored() -> None:

@@ -24,6 +24,8 @@ class Container:
     decoder_bytes: int = 0
     """Memory of the decoder that only the file tells: the coefficients of a JPEG, a strip or tile
     of a TIFF, the samples of an AVIF."""
+    large_tile: tuple[int, int] | None = None
+    """(width, height) of the tiles of a TIFF, in pixels, if they are larger than the image."""
     lacks_pixels: bool = False
     """True if the file is too short for the pixels in its header, or the first frame of an
     animation covers less than 1/16 of a large canvas. Checked after the limits, so that an image

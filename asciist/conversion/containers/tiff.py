@@ -180,6 +180,7 @@ def unpack(image: bytes) -> Container:
         orientation=orientation if 1 <= orientation <= 8 else 1,
         lacks_pixels=not blocks,
         decoder_bytes=0 if compression == _NONE else block_bytes,
+        large_tile=(across, down) if across * down > width * height else None,
     )
 
 
