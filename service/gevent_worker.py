@@ -138,7 +138,7 @@ class _Request(Request):
         rest = super().parse(unreader)
         # the parser refuses several
         host = next((value for name, value in self.headers if name == "HOST"), None)
-        if self.version > (1, 0) if host is None else not is_host(host):
+        if (self.version != (1, 0)) if host is None else not is_host(host):
             raise InvalidHostError
         return rest
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from asciist.errors import DeadlineExceededError, ReadOnlyError, UnavailableError
 from asciist.limits import Limits
+from asciist.protocol.artifacts import art_key
 from asciist.protocol.links import Links, parts_of
 from asciist.protocol.requester import Requester, ServedArt
 from .parsing import options_from_url
@@ -35,19 +36,22 @@ class SharedLinks:
         """Return the path of the long link of art."""
         return self._links.art_path(served.digest, served.options)
 
-    def code(self, served: ServedArt) -> str:
-        """Return the code of the short link of art, storing the link if necessary.
+    def code(self, served: ServedArt, *, keep: bool = True) -> str:
+        """Return the code of the short link of art, storing the link if necessary. Unless `keep` is
+        false, the store keeps link and art longer than others.
 
         Raises ReadOnlyError, DeadlineExceededError or UnavailableError.
         """
         path = self.long_path(served)
-        return self._requester.store_link(self._links.codes(path), path)
+        kept_key = art_key(served.digest, served.options) if keep else ""
+        return self._requester.store_link(self._links.codes(path), path, kept_key=kept_key)
 
     def shortest_path(self, served: ServedArt) -> str:
         """Return the path of the short link of art, or the long path if no short link can be
         stored."""
         try:
-            return f"/{self.code(served)}"
+            # any upload by a form gets here, and must not take the place of links that are shared
+            return f"/{self.code(served, keep=False)}"
         # The art is stored already, and its long link works.
         except (ReadOnlyError, DeadlineExceededError, UnavailableError):
             return self.long_path(served)

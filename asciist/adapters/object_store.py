@@ -138,6 +138,9 @@ class ObjectStore:
             raise UnavailableError(f"create {key}: {error}") from error
         return True
 
+    def keep(self, *keys: str) -> None:
+        """Do nothing: a bucket has room, and deletes by age only."""
+
     def exists(self, key: str) -> bool:
         # List its folder, since a HEAD request needs permission to read the object.
         folder = key.rpartition("/")[0]

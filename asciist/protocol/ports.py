@@ -31,6 +31,9 @@ class ArtifactStore(Protocol):
         process only.
         """
 
+    def keep(self, *keys: str) -> None:
+        """Delete these objects after all others, if the store deletes any for lack of room."""
+
     def exists(self, key: str) -> bool:
         """Return whether an object is stored under the key."""
 

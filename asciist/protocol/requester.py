@@ -200,11 +200,11 @@ class Requester:
         logs.add(style=options.style, width=options.width)
         return self._count(_served(stored, digest, options, ArtSource.STORE))
 
-    def store_link(self, codes: Iterable[str], path: str) -> str:
+    def store_link(self, codes: Iterable[str], path: str, *, kept_key: str = "") -> str:
         """Store the path of a short link under the first free one of `codes`, and return that code.
 
-        Nothing is written if the path is stored already. Raises ReadOnlyError,
-        DeadlineExceededError or UnavailableError.
+        Nothing is written if the path is stored already. The store keeps the link and the art with
+        the key `kept_key`, if any. Raises ReadOnlyError, DeadlineExceededError or UnavailableError.
         """
         self._check_writable()
         deadline = self._clock() + self._timeout_seconds
@@ -214,9 +214,10 @@ class Requester:
             try:
                 stored = self._within(deadline, partial(self._store.get, key))
             except ArtifactNotFoundError:
-                self._within(deadline, partial(self._store.put, key, body))
-                return code
+                self._within(deadline, partial(self._store.put, key, stored := body))
             if stored == body:
+                if kept_key:
+                    self._within(deadline, partial(self._store.keep, key, kept_key))
                 return code
         raise UnavailableError("every code of the link stands for other art")
 
@@ -345,10 +346,8 @@ class Requester:
         overdue_seconds = self._hedging.overdue_seconds()
         is_overdue = False
         while len(published_at) < MAX_ATTEMPTS:
-            if (
-                self._seconds_until(message.deadline) - overdue_seconds
-                < self._hedging.usual_seconds()
-            ):
+            left_seconds = self._seconds_until(message.deadline) - overdue_seconds
+            if left_seconds < self._hedging.usual_seconds():
                 break  # a repeat would come too late
             if (reply := pending.wait(overdue_seconds)) is not None:
                 return self._replied(published_at, reply, is_overdue=is_overdue)

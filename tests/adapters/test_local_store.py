@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.adapters.local_store import LocalStore
 from asciist.adapters.local_store.overflow import Overflow
 from asciist.errors import ArtifactNotFoundError, sentences
+from asciist.protocol.artifacts import StoredArt, image_key
 from asciist.telemetry.metrics import STORE_EVICTED, STORE_FAILED
 from tests.waiting import wait_until
 
@@ -171,9 +173,82 @@ class TestBounds:
         assert not store.holds("2")
         assert store.get("0") == store.get("1") == BODY
 
+    def test_kept_objects_outlive_any_number_of_others(self, store: StoreUnderTest) -> None:
+        for key in ("code/link", "digest/width/80"):
+            store.put(key, BODY)
+        store.keep("code/link", "digest/width/80", "missing")
+        for number in range(MANY):
+            store.create(f"{number}/image", BODY)
+            store.put(f"{number}/width/80", BODY)
+            assert store.bytes_on_disk() <= BOUND
+        store.put("digest/width/80", BODY[::-1])
+        for number in range(MANY, 2 * MANY):
+            store.put(f"{number}/width/80", BODY)
+
+        assert not store.holds(f"{MANY}/width/80")
+        assert store.get("code/link") == BODY
+        assert store.get("digest/width/80") == BODY[::-1]
+
+    def test_kept_objects_take_at_most_a_quarter_of_the_store(self, store: StoreUnderTest) -> None:
+        for number in range(MANY):
+            store.put(f"{number}/link", BODY)
+            store.keep(f"{number}/link")
+        for number in range(MANY):
+            store.put(str(number), BODY)
+
+        kept = [number for number in range(MANY) if store.holds(f"{number}/link")]
+        assert kept == list(range(MANY - len(kept), MANY))
+        assert 0.1 * BOUND < len(kept) * len(BODY) <= BOUND / 4
+        assert sum(store.holds(str(number)) for number in range(MANY)) * len(BODY) > 0.4 * BOUND
+        assert store.bytes_on_disk() <= BOUND
+
+    def test_kept_objects_expire_and_make_room_when_nothing_else_does(self, tmp_path: Path) -> None:
+        now = 1e9
+        with closing(StoreUnderTest(tmp_path, max_bytes=4 * BOUND, clock=lambda: now)) as large:
+            large.put("old", BODY)
+            large.keep("old")
+            now += 29 * DAY
+            for number in range(300):
+                large.put(str(number), BODY)
+                large.keep(str(number))
+            now += 2 * DAY
+            assert not large.holds("old")
+            large.put("new", BODY)
+            assert large.recorded.total(STORE_EVICTED) == 1
+        with closing(StoreUnderTest(tmp_path, clock=lambda: now)) as small:
+            small.put("new", os.urandom(10_000_000))
+            assert small.failures("put") == 0
+            assert 0 < sum(small.holds(str(number)) for number in range(300)) < 300
+
+    def test_art_is_compressed_and_an_image_is_not(self, store: StoreUnderTest) -> None:
+        flat = StoredArt("\n".join(["#" * 1000] * 1000)).to_json()
+        for key, body in (
+            ("0/width/1000", flat),
+            (image_key(64 * "1"), flat),
+            ("2/width/80", BODY),
+        ):
+            store.put(key, body)
+            assert store.get(key) == body
+        with closing(sqlite3.connect(store.file)) as file:
+            sizes = dict(file.execute("SELECT key, length(body) FROM objects"))
+        assert sizes["0/width/1000"] < 10_000
+        assert sizes[image_key(64 * "1")] == len(flat)
+
+    def test_art_of_a_release_that_did_not_compress_it_is_read(self, store: StoreUnderTest) -> None:
+        store.put("0/width/80", b"small")
+        body = StoredArt("#" * 100_000).to_json()
+        with closing(sqlite3.connect(store.file)) as file:
+            file.execute(
+                "UPDATE objects SET body = ?, checksum = ?",
+                (body, zlib.crc32(body, zlib.crc32(b"0/width/80"))),
+            )
+            file.commit()
+
+        assert store.get("0/width/80") == body
+
     def test_an_object_larger_than_the_store_is_kept_in_memory(self, store: StoreUnderTest) -> None:
         store.put("small", BODY)
-        store.put("large", bytes(2 * BOUND))
+        store.put("large", os.urandom(2 * BOUND))
 
         assert len(store.get("large")) == 2 * BOUND
         assert store.holds("small")

@@ -63,6 +63,10 @@ class FlakyStore:
         self._record("create", key)
         return self._store.create(key, body)
 
+    def keep(self, *keys: str) -> None:
+        self._record("keep", " ".join(keys))
+        self._store.keep(*keys)
+
     def exists(self, key: str) -> bool:
         self._record("exists", key)
         return self._store.exists(key)

@@ -6,15 +6,20 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from asciist.protocol.artifacts import link_key
 from asciist.protocol.links import CAPABILITY_PATTERN, CODE_PATTERN, NAME_PATTERN
+from asciist.settings import Settings
 from asciist.telemetry import logs
-from asciist.wiring import WebProcess
+from asciist.wiring import WebProcess, build_web_process
+from service import create_app
 from tests.links import image_path
+from tools.testing.hostile import encoded
 
 
 def test_a_thief_with_a_link_gets_its_art_and_nothing_else(client: FlaskClient, cat: bytes) -> None:
@@ -173,6 +178,30 @@ def test_equal_art_has_one_link_in_every_form_of_request(client: FlaskClient, ca
 
     assert len({answer.headers["Content-Location"] for answer in answers}) == 1
     assert re.fullmatch(f"/{NAME_PATTERN}/width/80", answers[0].headers["Content-Location"])
+
+
+def test_a_shared_link_outlives_uploads_that_fill_the_store_many_times(
+    tmp_path: Path, cat: bytes
+) -> None:
+    settings = Settings(metrics="none", data_dir=tmp_path / "store", store_max_bytes=16_000_000)
+    web = build_web_process(settings)
+    client = create_app(
+        settings=settings,
+        requester=web.requester,
+        metrics=web.metrics,
+        links=web.links,
+        is_ready=web.is_ready,
+    ).test_client()
+    shared, other = (client.put(f"/?width={width}", data=cat) for width in (30, 31))
+    link = client.post(shared.headers["Content-Location"]).headers["Location"]
+    for number in range(40):
+        stranger = encoded(Image.new("RGB", (700, 700), (number, 0, 0)), "BMP")  # 1.5 MB
+        assert client.put("/?width=1", data=stranger).status_code == 200
+
+    assert client.get(other.headers["Content-Location"]).status_code == 404
+    answer = client.get(f"{link}.txt")
+    assert (answer.status_code, answer.data) == (200, shared.data)
+    web.close()
 
 
 def test_logs_contain_neither_the_digest_nor_a_link(

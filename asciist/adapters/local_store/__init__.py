@@ -13,6 +13,7 @@ from typing import Final
 from asciist.adapters.local_store.database import MAX_STAGED_BYTES, Database
 from asciist.adapters.local_store.failure import StorageError, TooLargeError
 from asciist.adapters.local_store.overflow import Overflow
+from asciist.adapters.local_store.packing import packed, unpacked
 from asciist.errors import ArtifactNotFoundError
 from asciist.protocol.ports import Metrics
 from asciist.telemetry.metrics import STORE_FAILED
@@ -69,20 +70,21 @@ class LocalStore:
         for memory in (self._database.staged, self._overflow.bodies):
             body = memory.get(key)
             if body is not None:
-                return body
+                return unpacked(body)
         try:
             body = self._database.get(key)
         except StorageError:
             self._metrics.count(STORE_FAILED, operation="get")
         if body is None:
             raise ArtifactNotFoundError(key)
-        return body
+        return unpacked(body)
 
     def put(self, key: str, body: bytes) -> None:
         """Write an object, replacing any previous one, and the staged objects of its folder.
 
         When it returns, other processes can read them.
         """
+        body = packed(key, body)
         try:
             self._database.stage(key, body, is_new=False)
         except StorageError as failure:
@@ -98,6 +100,7 @@ class LocalStore:
         Exactly one of several racing calls in this process returns True. Calls in other processes
         may return True as well; the object written last then wins.
         """
+        body = packed(key, body)
         try:
             is_created = self._database.stage(key, body, is_new=True)
         except StorageError as failure:
@@ -106,6 +109,17 @@ class LocalStore:
         if self._database.staged_bytes > MAX_STAGED_BYTES:
             self._write_staged("create", all_of_them=True)
         return is_created
+
+    def keep(self, *keys: str) -> None:
+        """Delete objects later than all that nobody keeps, and no earlier than others kept before
+        them.
+
+        Kept objects share a quarter of the store. An object that is not on the disk is not kept.
+        """
+        try:
+            self._database.keep(*keys)
+        except StorageError as failure:
+            self._note_failure("keep", failure)
 
     def exists(self, key: str) -> bool:
         try:

@@ -1,5 +1,10 @@
 """Bounds of the local store in bytes and in age, enforced by deleting the oldest objects before
-each write."""
+each write.
+
+Ids give the order. Those of ordinary objects grow from 0. Those of kept objects, which are deleted
+last, are negative: the newest has the smallest, which is less than the one before by the object's
+size, so that ids tell how many bytes are kept.
+"""
 
 import os
 import sqlite3
@@ -25,8 +30,40 @@ _CHECK_SECONDS: Final = 0.2  # the store's own writes do not change the space le
 """Seconds between two checks of the disk, unless more than `MAX_LOG_BYTES` is written."""
 _ROW_BYTES: Final = 200
 """Size of an object in the database beyond its body: key, index entry, time and checksum."""
-_OLDEST: Final = "SELECT id, written, length(body) FROM objects ORDER BY id"
-_DELETE: Final = "DELETE FROM objects WHERE id <= ?"
+_KEPT_SHARE: Final = 4
+"""The kept objects take at most this fraction of the store: 1/4."""
+_OLDEST: Final = (
+    "SELECT id, written, length(body) FROM objects WHERE id >= 0 ORDER BY id",
+    "SELECT id, written, length(body) FROM objects WHERE id < 0 ORDER BY id DESC",
+)
+"""SQL queries of the ordinary and of the kept objects, the oldest of each first."""
+_DELETE: Final = "DELETE FROM objects WHERE id BETWEEN ? AND ?"
+IS_OLD: Final = """
+    SELECT id >= 0 AND 4 * (id - first) < (SELECT max(id) FROM objects) - first
+    FROM objects, (SELECT min(id) AS first FROM objects WHERE id >= 0) WHERE key = ?
+"""
+"""SQL query: whether an object is among the oldest quarter of the ordinary ones."""
+RENEW: Final = (
+    "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
+)
+"""SQL statement that makes an ordinary object the newest one."""
+# The connection caches a statement together with copies of its latest values. A statement for
+# several objects would have a text for each number of objects, and would hold all their bodies.
+INSERT: Final = """
+    INSERT OR REPLACE INTO objects (key, id, written, checksum, body) VALUES (?, coalesce(
+        (SELECT id FROM objects WHERE key = ? AND id < 0),
+        max(0, 1 + (SELECT max(id) FROM objects))
+    ), ?, ?, ?)
+"""
+"""SQL statement that inserts one object, executed once for each with its key, its key again, the
+time, its checksum and its body. A kept object stays kept."""
+_KEEP: Final = """
+    UPDATE objects SET written = ?, id = min(0, (SELECT min(id) FROM objects))
+        - length(body) - ? WHERE key = ? AND id >= 0
+"""
+_KEPT_TOO_MUCH: Final = """
+    DELETE FROM objects WHERE id < 0 AND id >= ? + (SELECT min(id) FROM objects)
+"""
 
 
 class Bounds:
@@ -60,6 +97,14 @@ class Bounds:
         self.file_bytes += new_bytes
         self._unchecked_bytes += new_bytes
 
+    def keep(self, connection: sqlite3.Connection, key: str, now: float) -> None:
+        """Make an object, if there is one, the newest of the kept objects, and delete the oldest
+        of them beyond their share of the store."""
+        if connection.execute(_KEEP, (now, _ROW_BYTES, key)).rowcount:
+            deleted = connection.execute(_KEPT_TOO_MUCH, (self.max_bytes // _KEPT_SHARE,)).rowcount
+            if deleted:
+                self._metrics.count(STORE_EVICTED, deleted)
+
     def _evict(self, connection: sqlite3.Connection, new_bytes: int, now: float) -> None:
         """Delete objects past their age, and the oldest until `new_bytes` and the next few writes
         fit.
@@ -72,7 +117,7 @@ class Bounds:
         if excess_bytes <= 0 and now < self._oldest_expires_at:
             return
         wanted_bytes = excess_bytes + _EXTRA_BYTES_EVICTED // 2 if excess_bytes > 0 else 0
-        last, number, freed_bytes = self._oldest(
+        ranges, number, freed_bytes = self._oldest(
             connection, now, wanted_bytes, max_bytes=new_bytes + _EXTRA_BYTES_EVICTED
         )
         free_bytes += freed_bytes
@@ -81,7 +126,7 @@ class Bounds:
                 sentences.STORE_FULL, f"{self._path}: the disk leaves no room for {new_bytes} bytes"
             )
         if number:
-            connection.execute(_DELETE, (last,))
+            connection.executemany(_DELETE, ranges)
             self._metrics.count(STORE_EVICTED, number)
         surplus_bytes = min(
             self.file_bytes - self._allowed_bytes, free_bytes - new_bytes, _EXTRA_BYTES_EVICTED
@@ -93,23 +138,33 @@ class Bounds:
 
     def _oldest(
         self, connection: sqlite3.Connection, now: float, wanted_bytes: int, *, max_bytes: int
-    ) -> tuple[int, int, int]:
+    ) -> tuple[list[tuple[int, int]], int, int]:
         """Find the objects past their age, and the oldest that add up to `wanted_bytes`, up to
-        about `max_bytes`.
+        about `max_bytes`. Of the kept objects, find more than those past their age only if the
+        others are not enough.
 
-        Return the id of the last one, their number and their bytes.
+        Return ranges of ids, first and last, and the number and the bytes of the objects.
         """
         oldest_allowed = now - self.max_age_seconds
         self._oldest_expires_at = now + self.max_age_seconds  # of an object written at this moment
-        last = number = found_bytes = 0
-        for object_id, written, size in connection.execute(_OLDEST):
-            if found_bytes >= max_bytes or (
-                found_bytes >= wanted_bytes and written >= oldest_allowed
-            ):
-                self._oldest_expires_at = written + self.max_age_seconds
-                break
-            last, number, found_bytes = object_id, number + 1, found_bytes + size + _ROW_BYTES
-        return last, number, found_bytes
+        ranges: list[tuple[int, int]] = []
+        number = found_bytes = 0
+        for query in _OLDEST:
+            ids: list[int] = []
+            for object_id, written, size in connection.execute(query):
+                if found_bytes >= max_bytes or (
+                    found_bytes >= wanted_bytes and written >= oldest_allowed
+                ):
+                    self._oldest_expires_at = min(
+                        self._oldest_expires_at, written + self.max_age_seconds
+                    )
+                    break
+                ids.append(object_id)
+                found_bytes += size + _ROW_BYTES
+            if ids:
+                ranges.append((min(ids), max(ids)))
+                number += len(ids)
+        return ranges, number, found_bytes
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Measure the file and the free space, and truncate a log that a large image or a slow

@@ -6,7 +6,7 @@ shared by processes.
 - Readers never wait: they see the last committed state. Writers of all processes wait at a `Gate`,
   for their turn.
 - Bounds are kept by the writes. Before each, the oldest objects are deleted until the new ones have
-  room.
+  room; objects that are to be kept go last.
 - A process that is killed loses at most what is staged. Nothing waits for the disk
   (`synchronous=off`), so a power failure may damage the file. Damage is detected by SQLite or by
   the checksum of an object, and the file is replaced by an empty one.
@@ -23,8 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from asciist.adapters.local_store import bounds
 from asciist.adapters.local_store.backoff import Backoff
-from asciist.adapters.local_store.bounds import MAX_LOG_BYTES, PAGE_BYTES, Bounds
 from asciist.adapters.local_store.failure import (
     DamagedError,
     StorageError,
@@ -54,7 +54,7 @@ killed process's log."""
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """
     CREATE TABLE objects (
-        id INTEGER PRIMARY KEY,  -- in the order of writing
+        id INTEGER PRIMARY KEY,  -- in the order of eviction, see bounds.py
         key TEXT NOT NULL UNIQUE,
         written REAL NOT NULL,   -- seconds since the epoch
         checksum INTEGER NOT NULL,
@@ -62,30 +62,17 @@ _SCHEMA: Final = """
     )
 """
 _PRAGMAS: Final = (
-    f"page_size={PAGE_BYTES}",
+    f"page_size={bounds.PAGE_BYTES}",
     "auto_vacuum=incremental",  # so that the file can shrink; costs 5% of a write
     "journal_mode=wal",
     "synchronous=off",
     f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
-    f"journal_size_limit={MAX_LOG_BYTES}",
+    f"journal_size_limit={bounds.MAX_LOG_BYTES}",
     "secure_delete=off",  # some builds overwrite what they delete by default
 )
 _GET: Final = "SELECT written, checksum, body FROM objects WHERE key = ?"
 _FIND: Final = "SELECT written FROM objects WHERE key = ?"
-_IS_OLD: Final = """
-    SELECT 4 * (id - (SELECT min(id) FROM objects))
-        < (SELECT max(id) FROM objects) - (SELECT min(id) FROM objects)
-    FROM objects WHERE key = ?
-"""
-"""SQL expression: whether an object is among the oldest quarter."""
-# The connection caches a statement together with copies of its latest values. A statement for
-# several objects would have a text for each number of objects, and would hold all their bodies.
-_INSERT: Final = "INSERT OR REPLACE INTO objects (key, written, checksum, body) VALUES (?, ?, ?, ?)"
-"""SQL statement that inserts one object, executed once for each."""
 _DELETE: Final = "DELETE FROM objects WHERE key >= ? AND key < ?"
-_RENEW: Final = (
-    "UPDATE objects SET id = 1 + (SELECT max(id) FROM objects), written = ? WHERE key = ?"
-)
 
 
 class Database:
@@ -110,7 +97,7 @@ class Database:
         self._path_string = str(self._path)
         self._overflow = overflow
         self._clock = clock
-        self._bounds = Bounds(
+        self._bounds = bounds.Bounds(
             self._path, max_bytes=max_bytes, max_age_seconds=max_age_seconds, metrics=metrics
         )
         self._gate = Gate(directory / "artifacts")
@@ -159,7 +146,7 @@ class Database:
         """
         if self.writing.failure is not None:
             self.writing.check()
-        size = len(body) + PAGE_BYTES  # the last page of an object is partly empty
+        size = len(body) + bounds.PAGE_BYTES  # the last page of an object is partly empty
         if size > self._bounds.max_bytes:
             raise TooLargeError(
                 f"{self._path}: an object of {len(body)} bytes is larger than the store"
@@ -179,7 +166,7 @@ class Database:
             )
             if is_staged:
                 if key in self.staged:
-                    size -= len(self.staged[key]) + PAGE_BYTES
+                    size -= len(self.staged[key]) + bounds.PAGE_BYTES
                 self.staged[key] = body
                 self.staged_bytes += size
                 if is_new:
@@ -220,6 +207,17 @@ class Database:
                 self.writing.note(failure)
             raise
 
+    def keep(self, *keys: str) -> None:
+        """Make objects of the file kept ones."""
+        if self._connection is None:
+            self._open()
+        with self._gate, self._lock:
+            try:
+                for key in keys:
+                    self._bounds.keep(self._current_connection(), key, self._clock())
+            except (sqlite3.Error, OSError) as error:
+                raise self._failed(error) from error
+
     def delete_folder(self, folder: str) -> bool:
         """Delete every object of a folder, from the file and from memory; return whether there were
         any."""
@@ -257,7 +255,7 @@ class Database:
         staged = [key for key in self.staged if first <= key < end]
         kept = [key for key in list(self._overflow.bodies) if first <= key < end]
         for key in staged:
-            self.staged_bytes -= len(self.staged.pop(key)) + PAGE_BYTES
+            self.staged_bytes -= len(self.staged.pop(key)) + bounds.PAGE_BYTES
             if key in self._created.get(_folder(key), ()):
                 self._created[_folder(key)].remove(key)
         self._created = {folder: keys for folder, keys in self._created.items() if keys}
@@ -279,7 +277,7 @@ class Database:
     def _renew_if_old(self, key: str) -> None:
         """Make an object of the oldest quarter the newest one, because it is about to be read."""
         with suppress(StorageError):
-            if self._read(_IS_OLD, key) == (True,):
+            if self._read(bounds.IS_OLD, key) == (True,):
                 self.writing.check()
                 self.write_staged(renewed_key=key)
 
@@ -308,7 +306,7 @@ class Database:
             try:
                 connection = self._current_connection()
                 if renewed_key:
-                    connection.execute(_RENEW, (self._clock(), renewed_key))
+                    connection.execute(bounds.RENEW, (self._clock(), renewed_key))
                 if self._due:
                     self._insert_due(connection)
             except (sqlite3.Error, OSError) as error:
@@ -340,12 +338,13 @@ class Database:
         now = self._clock()
         # or it has been deleted
         due = {key: self.staged[key] for key in self._due if key in self.staged}
-        size = sum(map(len, due.values())) + PAGE_BYTES * len(due)
+        size = sum(map(len, due.values())) + bounds.PAGE_BYTES * len(due)
         self._bounds.make_room(connection, size, now)
         with connection:  # commits, or rolls back after an error
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                _INSERT, [(key, now, _checksum(key, body), body) for key, body in due.items()]
+                bounds.INSERT,
+                [(key, key, now, _checksum(key, body), body) for key, body in due.items()],
             )
         for key in due:
             del self.staged[key]
