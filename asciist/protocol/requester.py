@@ -341,11 +341,11 @@ class Requester:
         self, pending: PendingReply, message: ConversionRequest, image: bytes | None
     ) -> ConversionReply | None:
         """Return the reply to a published message, or None at its deadline. While it is overdue,
-        publish the message again."""
+        publish the message again, unless it may take seconds because the image is animated."""
         published_at = [self._clock()]
         overdue_seconds = self._hedging.overdue_seconds()
         is_overdue = False
-        while len(published_at) < MAX_ATTEMPTS:
+        while len(published_at) < MAX_ATTEMPTS and not message.options.animate:
             left_seconds = self._seconds_until(message.deadline) - overdue_seconds
             if left_seconds < self._hedging.usual_seconds():
                 break  # a repeat would come too late

@@ -106,6 +106,15 @@ def test_a_message_without_an_image_is_delivered_again_before_it_is_dropped(tier
     assert tiers.metrics.total(metrics.IMAGES_GONE) == 1
 
 
+@pytest.mark.parametrize("tiers", [{"timeout_seconds": 3, "overdue_seconds": 0.1}], indirect=True)
+def test_an_animation_that_takes_long_is_published_once(tiers: Tiers) -> None:
+    with pytest.raises(DeadlineExceededError):
+        tiers.requester.convert(CAT, replace(OPTIONS, animate=True))
+
+    assert [message.attempt for message in messages(tiers)] == [1]
+    assert hedged(tiers) == {}
+
+
 def test_a_request_whose_worker_is_killed_is_served_by_another_worker(
     tiers: Tiers, pool: ThreadPoolExecutor
 ) -> None:
