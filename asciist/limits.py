@@ -38,3 +38,11 @@ class Limits:
     or, in the most expensive terminal colours, 240 columns, the maximum of the page's slider. A
     screen of 8 megapixels shows 115,000 characters.
     """
+
+    max_cells_per_pixel: int = 16
+    """Maximum cells of art for each pixel of the image, unless the art has at most 60,000 cells.
+
+    The default is four in each direction: larger art shows nothing more, and a file of 200 bytes
+    would become a million characters. An image of 250x250 pixels may be drawn at any size, and an
+    icon at the maximum of the page's slider, 240 columns.
+    """

@@ -215,12 +215,12 @@ def test_art_over_the_character_limit_is_refused_and_colour_codes_count() -> Non
         (ConversionOptions(width=80, style="braille"), 12_500),
         (ConversionOptions(width=80, style="blocks", color="ansi"), 2702),
     ):
-        options.check_art(1, max_characters, limits)
+        options.check_art(1, max_characters, limits, pixels=10_000_000)
         with pytest.raises(
             BadOptionError,
             match=f"the limit for this style and color is {max_characters} characters",
         ):
-            options.check_art(1, max_characters + 1, limits)
+            options.check_art(1, max_characters + 1, limits, pixels=10_000_000)
 
 
 def test_art_of_an_image_has_the_same_size_in_every_style() -> None:

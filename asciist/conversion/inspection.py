@@ -88,5 +88,5 @@ def _read(
     header = ImageHeader(
         format=container.format, width=width, height=height, orientation=container.orientation
     )
-    options.check_art(*header.grid(options), limits)
+    options.check_art(*header.grid(options), limits, pixels=header.pixels)
     return container, header

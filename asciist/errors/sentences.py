@@ -249,6 +249,15 @@ def art_too_large(columns: int, rows: int, max_characters: int) -> str:
     )
 
 
+def image_too_small(columns: int, rows: int, max_cells: int) -> str:
+    """For art with too many characters for each pixel of a small image."""
+    return (
+        f"the art would be {rows} rows of {columns} characters, too many for so few pixels; the"
+        f" limit for this image is {max_cells} characters: choose a smaller width, or send a larger"
+        " image"
+    )
+
+
 def no_outline(character: str) -> str:
     """For a rendered image of art with a character that its font lacks."""
     return (

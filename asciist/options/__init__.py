@@ -66,6 +66,10 @@ MAX_CHARS_BYTES: Final = 100
 a storage key (at most 255 characters)."""
 
 
+_ALWAYS_ALLOWED_CELLS: Final = 60_000
+"""Cells that art of any image may have: 240 columns, the maximum of the page's slider, of an icon
+twice as tall as wide."""
+
 _MOST_ADJUSTMENT: Final = 100
 """Maximum of `brightness` and `contrast` in percent, and their minimum below zero."""
 
@@ -294,12 +298,15 @@ class ConversionOptions:
         if not self.characters:
             raise BadOptionError(sentences.CHARS_EXCLUDES_ALL)
 
-    def check_art(self, columns: int, rows: int, limits: Limits) -> None:
+    def check_art(self, columns: int, rows: int, limits: Limits, *, pixels: int) -> None:
         """Raise BadOptionError if art of (columns x rows) cells would exceed
-        `Limits.max_art_characters`."""
+        `Limits.max_art_characters`, or `Limits.max_cells_per_pixel` for an image of `pixels`."""
         max_characters = limits.max_art_characters // self.cell_weight
         if columns * rows > max_characters:
             raise BadOptionError(sentences.art_too_large(columns, rows, max_characters))
+        max_cells = max(_ALWAYS_ALLOWED_CELLS, limits.max_cells_per_pixel * pixels)
+        if columns * rows > max_cells:
+            raise BadOptionError(sentences.image_too_small(columns, rows, max_cells))
 
     @property
     def characters(self) -> str:

@@ -82,9 +82,10 @@ def test_the_aspect_ratio_assumes_characters_twice_as_tall_as_wide(
 def test_a_thin_strip_is_converted_unless_its_art_is_too_large() -> None:
     strip = encoded(gradient(1, 400), "PNG")
 
-    assert shape(art(strip, 80)) == (80, 16_000)
-    with pytest.raises(BadOptionError, match="choose a smaller width"):
-        open_image(strip, ConversionOptions(width=1000), Limits())
+    assert shape(art(strip, 12)) == (12, 2400)
+    for width, message in ((80, "too many for so few pixels"), (1000, "choose a smaller width")):
+        with pytest.raises(BadOptionError, match=message):
+            open_image(strip, ConversionOptions(width=width), Limits())
 
 
 def test_alpha_is_composited_over_black() -> None:

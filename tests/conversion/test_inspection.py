@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -102,6 +103,22 @@ def assert_agreement(image: bytes, options: ConversionOptions, limits: Limits) -
 def agrees(case: hostile.Case) -> None:
     for options in OPTIONS:
         assert_agreement(case.image, options, Limits())
+
+
+def test_a_tiny_image_is_enlarged_within_bounds() -> None:
+    def inspected(side: int, **options: Any) -> ImageHeader:
+        image = hostile.encoded(hostile.gradient(side, side), "PNG")
+        return inspect(image, ConversionOptions(**options), Limits())
+
+    with pytest.raises(BadOptionError, match="1000 rows of 1000 characters, too many for so few"):
+        inspected(1, width=1000, height=1000, fit="fill")
+    with pytest.raises(BadOptionError, match="the limit for this image is 160000 characters"):
+        inspected(100, width=1000)
+    for side, columns in ((1, 80), (1, 240), (16, 240), (100, 560), (250, 1000)):
+        assert inspected(side, width=columns).pixels == side * side
+    inspected(250, width=1000, height=1000, fit="fill")
+    icon = hostile.encoded(hostile.gradient(16, 32), "PNG")
+    assert inspect(icon, ConversionOptions(width=240), Limits()).height == 32
 
 
 @pytest.mark.parametrize(("name", "kind"), hostile.GROUPS)

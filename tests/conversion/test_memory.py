@@ -184,8 +184,8 @@ def test_the_largest_art_takes_no_more_than_its_estimate(style: str, measurer: M
         options = ConversionOptions(width=1, style=style, color=color)
         for width in (20, 1000):
             rows = Limits().max_art_characters // options.cell_weight // width
-            height = min(MAX_SIDE, 2 * rows // width) if width < rows else 2 * rows
-            pixels = 1 if width < rows else width
+            pixels = width // 5 if width < rows else width  # fewer would be enlarged too much
+            height = min(MAX_SIDE, pixels * 2 * rows // width)
             noise = Image.effect_noise((pixels, height), 90).convert("RGB")
             choice = ConversionOptions(width=width, style=style, color=color, invert=True)
             costs = measurer.costs(encoded(noise, "PNG"), [choice])

@@ -24,7 +24,7 @@ def art(image: Image.Image, width: int = 40, **options: object) -> list[str]:
     return convert(
         encoded(image, "PNG"),
         ConversionOptions(width=width, style="structure", **options),
-        Limits(),
+        Limits(max_cells_per_pixel=10_000),
     ).split("\n")
 
 
