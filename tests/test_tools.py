@@ -134,9 +134,11 @@ class TestAudit:
             shutil.copy(ROOT / lock, checkout.root / lock)
         return checkout
 
-    def audit(self, checkout: Checkout, then: str) -> "subprocess.CompletedProcess[str]":
+    def audit(
+        self, checkout: Checkout, then: str, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
         checkout.stand_in(checkout.root / ".venv-audit/bin/pip-audit", then)
-        return checkout.run()
+        return checkout.run(**variables)
 
     def test_each_version_of_each_locked_package_is_looked_up(self, checkout: Checkout) -> None:
         done = self.audit(checkout, self.KNOWN + self.RECORD)
@@ -167,12 +169,13 @@ class TestAudit:
             """echo '{"dependencies": [{"name": "jinja2", "skip_reason": "not found"}], "fixes": []}'""",
         ],
     )
-    def test_without_the_database_it_says_that_nothing_was_checked(
-        self, checkout: Checkout, then: str
+    @pytest.mark.parametrize(("variables", "status"), [({}, 0), ({"GITHUB_ACTIONS": "true"}, 1)])
+    def test_without_the_database_it_says_that_nothing_was_checked_and_fails_in_a_workflow(
+        self, checkout: Checkout, then: str, variables: dict[str, str], status: int
     ) -> None:
-        done = self.audit(checkout, then)
+        done = self.audit(checkout, then, **variables)
 
-        assert done.returncode == 0
+        assert done.returncode == status
         assert "NOT CHECKED" in done.stderr
         assert len(checkout.recorded()) == 1
 
