@@ -49,11 +49,20 @@ def test_the_service_is_not_root_and_listens_where_the_image_says() -> None:
     assert settings.host == "0.0.0.0"  # noqa: S104
 
 
+def test_the_base_is_pinned_by_its_digest() -> None:
+    assert re.findall(r"^ARG BASE=(\S+)$", CONTAINERFILE, re.MULTILINE)[0].startswith(
+        "docker.io/library/debian:13-slim@sha256:"
+    )
+    assert re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE) == ["${BASE}", "${BASE}"]
+
+
 def test_compose_runs_nothing_but_the_service_read_only_and_for_this_machine() -> None:
     ((name, service),) = COMPOSE["services"].items()
 
     assert name == "asciist"
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
+    assert service["mem_limit"] == service["memswap_limit"] == "4g"
+    assert service["pids_limit"] > 0
     assert service["ports"] == ["127.0.0.1:27244:27244"]
     assert service["volumes"] == ["data:/data"]
