@@ -35,7 +35,7 @@ export ASCIIST_DATA_DIR ?= $(CURDIR)/.asciist-data
 
 .PHONY: help setup run dashboard test gate test-fast test-migration test-azure test-bench test-aws test-page test-faults test-nightly test-all check format \
 	audit sbom wheel try-container synth azure-synth azure-plan diff deploy destroy drift smoke image deploy-local rehearse-migration \
-	lock pictures bench soak fuzz clean assembly artifact unpack fetch rollback watch delivery trial
+	lock pictures bench soak fuzz clean assembly artifact verify unpack fetch rollback watch delivery trial
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -204,11 +204,16 @@ unpack: ## Unpack dist/asciist.tar.gz into dist/assembly, and print its revision
 	@rm -rf dist/assembly
 	@tar --extract --gzip --file dist/asciist.tar.gz --directory dist && cat dist/revision
 
+verify: ## Fail unless the workflow deliver.yml of this repository has built dist/asciist.tar.gz, by its signed provenance
+	@name=$${GITHUB_REPOSITORY:-$$(gh repo view --json nameWithOwner --jq .nameWithOwner)} && \
+		gh attestation verify dist/asciist.tar.gz --repo "$$name" --signer-workflow "$$name/.github/workflows/deliver.yml"
+
 fetch: ## Download dist/asciist.tar.gz from GitHub: that of RUN, or the last one that was deployed well (ENVIRONMENT=prod)
 	@ENVIRONMENT=$(ENVIRONMENT) tools/fetch-artifact
 
 rollback: ## Deploy what `make fetch` downloads, and try it (ENVIRONMENT=prod, RUN=id, YES=1 does not ask)
 	@$(MAKE) --no-print-directory fetch
+	@$(MAKE) --no-print-directory verify
 	@$(MAKE) --no-print-directory unpack
 	@$(MAKE) --no-print-directory deploy ASSEMBLY=dist/assembly/$(ENVIRONMENT)
 	@$(MAKE) --no-print-directory smoke

@@ -31,11 +31,21 @@ PERMITTED = {
     ("ci", "test"): {"contents": "read"},
     ("conversion", "nightly"): {"contents": "read"},
     ("deliver", "gate"): {"contents": "read"},
-    ("deliver", "build"): {"contents": "read"},
-    ("deliver", "dev"): {"contents": "read", "id-token": "write"},
-    ("deliver", "prod"): {"contents": "read", "id-token": "write", "actions": "read"},
+    ("deliver", "build"): {"contents": "read", "id-token": "write", "attestations": "write"},
+    ("deliver", "dev"): {"contents": "read", "id-token": "write", "attestations": "read"},
+    ("deliver", "prod"): {
+        "contents": "read",
+        "id-token": "write",
+        "attestations": "read",
+        "actions": "read",
+    },
     ("nightly", "test"): {"contents": "read"},
-    ("rollback", "rollback"): {"contents": "read", "id-token": "write", "actions": "read"},
+    ("rollback", "rollback"): {
+        "contents": "read",
+        "id-token": "write",
+        "attestations": "read",
+        "actions": "read",
+    },
 }
 
 each_job = pytest.mark.parametrize(
@@ -118,7 +128,28 @@ def test_two_deployments_to_an_environment_never_overlap() -> None:
 
 
 def test_only_deploying_jobs_get_a_token_for_aws() -> None:
-    assert [job for _, _, job in JOBS if "id-token" in job["permissions"]] == DEPLOYING
+    """The role trusts a job of an environment. The job that builds signs with its token."""
+    with_token = [job for _, _, job in JOBS if "id-token" in job["permissions"]]
+
+    assert with_token == [WORKFLOWS["deliver"]["jobs"]["build"], *DEPLOYING]
+
+
+def test_the_artifact_is_signed_where_it_is_built_and_verified_before_it_is_deployed() -> None:
+    build = WORKFLOWS["deliver"]["jobs"]["build"]["steps"]
+    signed = [step["uses"].partition("@")[0] for step in build if "uses" in step]
+    rollback = (ROOT / "Makefile").read_text().partition("\nrollback:")[2].partition("\n\n")[0]
+
+    assert signed[-2:] == ["actions/attest-build-provenance", "actions/upload-artifact"]
+    assert [
+        step["with"]["subject-path"] for step in build if "subject-path" in step.get("with", {})
+    ] == ["dist/asciist.tar.gz"]
+    assert re.findall(r"directory (\w+)", rollback) == [
+        "fetch",
+        "verify",
+        "unpack",
+        "deploy",
+        "smoke",
+    ]
 
 
 def test_prod_gets_the_artifact_that_dev_got() -> None:
@@ -134,8 +165,9 @@ def test_prod_gets_the_artifact_that_dev_got() -> None:
             for step in jobs[environment]["steps"]
         ]
         named = [command for command in commands if command]
-        assert named[1:5] == [
+        assert named[1:6] == [
             "asciist",
+            "make verify",
             "make unpack",
             f"make deploy ASSEMBLY=dist/assembly/{environment}",
             "make smoke",
