@@ -266,9 +266,9 @@ def record_a_small_store(directory: Path) -> None:
     """Record the metrics of a store that evicts an object, and that cannot store another."""
     recorded = DogStatsDMetrics()
     store = LocalStore(directory, max_bytes=16_000_000, max_age_seconds=60, metrics=recorded)
-    store.put("a", bytes(9_000_000))
-    store.put("b", bytes(9_000_000))
-    store.put("c", bytes(20_000_000))
+    store.put("a", os.urandom(9_000_000))
+    store.put("b", os.urandom(9_000_000))
+    store.put("c", os.urandom(20_000_000))
     store.close()
     recorded.flush()
 

@@ -2,14 +2,9 @@
 from."""
 
 import sys
-from typing import Final
+from typing import Any, Final
 
 from asciist.protocol.artifacts import digest_of_image_key
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _MAGIC: Final = b"\x28\xb5\x2f\xfd"
 """First bytes of a zstd frame. No image and no JSON document begins with them."""
@@ -26,11 +21,22 @@ def packed(key: str, body: bytes) -> bytes:
     """Return the bytes to keep for an object. Images, which are compressed already, stay as they
     are."""
     if body.startswith(_MAGIC) or (len(body) >= _MIN_BYTES and digest_of_image_key(key) is None):
-        return zstd.compress(body, _LEVEL)
+        compressed: bytes = _zstd().compress(body, _LEVEL)
+        return compressed
     return body
 
 
 def unpacked(kept: bytes) -> bytes:
     """Return the object that `packed` was given. An object of an older release is not
     compressed."""
-    return zstd.decompress(kept) if kept.startswith(_MAGIC) else kept
+    return _zstd().decompress(kept) if kept.startswith(_MAGIC) else kept
+
+
+def _zstd() -> Any:
+    """Return the module, which the worker's packages lack: a function that is tried on one machine
+    has this store, too."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415
+    else:
+        from backports import zstd  # noqa: PLC0415
+    return zstd
