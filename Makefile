@@ -85,7 +85,7 @@ AZURE_TESTS := tests/azure_stacks tests/adapters/test_azure.py tests/emulated/te
 BENCH_TESTS := tests/test_bench.py tests/test_capacity.py tests/test_load.py
 AWS_TESTS := tests/stacks $(filter-out $(MIGRATION_TESTS) $(AZURE_TESTS),$(sort $(wildcard tests/emulated/test_*.py))) tests/test_trial.py
 PAGE_TESTS := tests/service/test_page.py
-FAULT_TESTS := tests/test_faults.py tests/test_serving.py tests/test_slow_clients.py tests/test_malformed_requests.py tests/test_hostile_server.py \
+FAULT_TESTS := tests/test_faults.py tests/test_serving.py tests/test_slow_clients.py tests/test_malformed_requests.py tests/test_hostile_server.py tests/test_reads.py \
 	tests/service/test_admission.py tests/conversion/test_hostile.py tests/conversion/test_memory.py
 QUICK_TESTS := tests/protocol tests/lambda_worker tests/service/test_parsing.py tests/conversion/test_goldens.py tests/test_options.py \
 	tests/test_settings.py

@@ -10,6 +10,7 @@ from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.pool import ConverterPool, TaskSocket
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
+from asciist.adapters.renderer import RendererProcess
 from asciist.errors import ArtifactNotFoundError, AsciistError, SettingsError
 from asciist.protocol.ports import (
     ArtifactStore,
@@ -81,6 +82,7 @@ class WebProcess:
     """The worker tier, if it is embedded in this process."""
     call: BoundedCall = call_directly
     """Runs calls to the store with a time limit."""
+    renderer: RendererProcess = field(default_factory=RendererProcess)
     worker_is_ready: Callable[[], bool] = lambda: True
     """Returns True if the worker tier can answer, or is not embedded in this process."""
     store_problem: Callable[[], str] = str
@@ -109,6 +111,7 @@ class WebProcess:
         been answered."""
         for close in self._closing:
             close()
+        self.renderer.close()
         self.inbox.close()
         self.metrics.flush()
 
@@ -177,8 +180,7 @@ def build_responder(settings: Settings, *, is_frozen_between_messages: bool = Fa
     )
     metrics = _metrics(settings, is_frozen_between_messages=is_frozen_between_messages)
     if settings.backend == "embedded":
-        # An embedded reply address is valid only in the process that created it, so all replies of
-        # this Responder are orphaned.
+        # An embedded reply address is valid only in its own process: all replies are orphaned.
         queue = _embedded_queue(settings)
         local_store = _local_store(settings, metrics)
         return _embedded_responder(local_store, queue, EmbeddedReplies(metrics), metrics, converter)
@@ -402,8 +404,7 @@ def _threaded_calls(settings: Settings) -> BoundedCall:
 
 
 def _read_only_switch(settings: Settings) -> ReadOnlySwitch | None:
-    """Return the switch of the read-only mode, started; None without such a mode. Raises
-    SettingsError."""
+    """Return the started switch of the read-only mode; None without one. Raises SettingsError."""
     if not settings.read_only:
         return None
     folder, _, key = settings.read_only.rpartition("/")
@@ -428,8 +429,7 @@ def _embedded_responder(
     metrics: Metrics,
     converter: Converter,
 ) -> Responder:
-    """Return a Responder that does not check images: the store on this machine has its own
-    checksums."""
+    """Return a Responder that does not check images: this machine's store has own checksums."""
     return Responder(
         store=store,
         queue=queue,

@@ -11,6 +11,7 @@ from werkzeug.routing import BaseConverter, ValidationError
 from werkzeug.sansio.utils import host_is_trusted
 
 from asciist.art.forms import FORMS
+from asciist.errors import OverloadedError
 from asciist.protocol.links import (
     CAPABILITY_PATTERN,
     CODE_PATTERN,
@@ -19,15 +20,16 @@ from asciist.protocol.links import (
     Links,
     code_as_read,
 )
-from asciist.protocol.ports import Metrics
+from asciist.protocol.ports import Metrics, Renderer
 from asciist.protocol.requester import Requester
 from asciist.settings import ANY_HOST, Settings, items_of
 from . import answers, compression, errors, headers, routes
-from .admission import Admission
+from .admission import Admission, ReadPlaces
 from .cors import CrossOriginHeaders
-from .files import Files
-from .hot_answers import HotAnswers, SharedCounter
+from .hot_answers import REFUSED, HotAnswers, SharedCounter
+from .renderings import Renderings
 from .request_log import log_requests, log_unparsed
+from .streams import Streams
 from .uploads import UploadRequest, Uploads
 
 _TRIED_LAST: Final = 1000
@@ -110,6 +112,17 @@ class _NameConverter(BaseConverter):
     regex = r"[\s\S]+"
 
 
+_CONVERTERS: Final = {
+    "link": _LinkConverter,
+    "capability": _CapabilityConverter,
+    "name": _NameConverter,
+    "code": _CodeConverter,
+    "spelling": _SpellingConverter,
+    "columns": _ColumnsConverter,
+    "suffix": _SuffixConverter,
+}
+
+
 def create_app(
     *,
     settings: Settings,
@@ -120,36 +133,30 @@ def create_app(
     is_healthy: Callable[[], bool] = lambda: True,
     store_problem: Callable[[], str] = str,
     deletions: SharedCounter | None = None,
+    renderer: Renderer | None = None,
 ) -> Flask:
     """Return the WSGI application.
 
     `is_ready` returns True if a request sent now can be answered, and `is_healthy` if this process
     itself works. `store_problem` returns why art is not being stored; empty if it is. `deletions`
-    counts the deletions of all processes that share it.
+    counts the deletions of all processes that share it. Without a `renderer`, art is rendered in
+    the calling thread.
     """
     deletions = deletions or SharedCounter()
     app = _Application(__name__)
-    app.url_map.converters |= {
-        "link": _LinkConverter,
-        "capability": _CapabilityConverter,
-        "name": _NameConverter,
-    }
-    app.url_map.converters |= {
-        "code": _CodeConverter,
-        "spelling": _SpellingConverter,
-        "columns": _ColumnsConverter,
-        "suffix": _SuffixConverter,
-    }
+    app.url_map.converters |= _CONVERTERS
     app.url_map.merge_slashes = False
     # The server uses the extensions too, for what it decides before the application runs.
     admission = app.extensions["asciist.admission"] = Admission(settings, metrics)
     uploads = app.extensions["asciist.uploads"] = Uploads(settings)
+    reads = ReadPlaces(admission)
     app.register_blueprint(
         routes.blueprint(
             settings=settings,
             requester=requester,
             metrics=metrics,
             admission=admission,
+            reads=reads,
             uploads=uploads,
             links=links,
             deletions=deletions,
@@ -158,19 +165,42 @@ def create_app(
             store_problem=store_problem,
         )
     )
-    answers.register(app, settings, Files(admission))
+    streams = Streams()
+    answers.register(app, settings, Renderings(renderer), streams)
     errors.register(app, admission)
+    cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
+    has_trusted_hosts = settings.trusted_hosts != ANY_HOST
+    hot_answers = HotAnswers(
+        app.wsgi_app,
+        metrics,
+        deletions,
+        links.image_id,
+        streams=streams,
+        places=reads,
+        origin_key=cross_origin_headers.key,
+        depends_on_host=has_trusted_hosts,
+    )
     # Flask's documented way.
-    hot_answers = HotAnswers(app.wsgi_app, metrics, deletions, links.image_id)
     app.wsgi_app = log_requests(hot_answers, metrics)  # type: ignore[assignment, method-assign]
 
-    if settings.trusted_hosts != ANY_HOST:
+    if has_trusted_hosts:
         _check_hosts(app, items_of(settings.trusted_hosts))
-    cross_origin_headers = CrossOriginHeaders(settings.cors_origins)
     app.extensions["asciist.refusal_headers"] = (
         headers.OF_REFUSALS | cross_origin_headers.for_every_request()
     )
     app.extensions["asciist.log_unparsed"] = partial(log_unparsed, metrics)
+
+    _add_hooks(app, cross_origin_headers)
+    return app
+
+
+def _add_hooks(app: Flask, cross_origin_headers: CrossOriginHeaders) -> None:
+    """Refuse what the reads before Flask cannot serve, and finish every response."""
+
+    @app.before_request
+    def refuse() -> None:
+        if REFUSED in request.environ:
+            raise OverloadedError
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -180,8 +210,6 @@ def create_app(
         cross_origin_headers.add(response, current_request)
         compression.encode(response, current_request)
         return response
-
-    return app
 
 
 def _check_hosts(app: Flask, trusted_hosts: list[str]) -> None:

@@ -36,6 +36,25 @@ _SMOOTHING: Final = 0.1
 _LOG_SECONDS: Final = 10.0
 """Minimum seconds between two log lines about refused requests."""
 
+_READS: Final = 8
+"""Maximum reads of stored art in progress in one process that are not answered from memory. The
+largest art has 11 MB, and the usual has some kilobytes."""
+
+_READ_SHARE: Final = 0.2
+"""Maximum share of the process's CPU time for these reads while it has conversions in progress."""
+
+_MAX_DEBT_SECONDS: Final = 2.0
+"""Maximum seconds for which reads wait because of the CPU time of earlier ones."""
+
+_READ_BURST_SECONDS: Final = 0.05
+"""CPU time that reads may take at once before they wait."""
+
+_WAITING_READS: Final = 64
+"""Maximum reads that wait for a place."""
+
+_READ_WAIT_SECONDS: Final = 5.0
+"""Maximum seconds that a read waits for a place."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +77,11 @@ class Admission:
         self._next_log_at = 0.0
         # time of the last completion, if the process was busy then
         self._completed_at: float | None = None
+
+    @property
+    def in_progress(self) -> int:
+        """Number of conversion requests in progress."""
+        return self._in_progress
 
     @property
     def is_full(self) -> bool:
@@ -141,3 +165,77 @@ class Admission:
                 now - self._completed_at - self._seconds_per_request
             )
         self._completed_at = now
+
+
+class ReadPlaces:
+    """Bounds the reads in progress in one process, and their share of its CPU time."""
+
+    def __init__(self, admission: Admission, clock: Callable[[], float] = time.monotonic) -> None:
+        self._admission = admission
+        self._clock = clock
+        self._places = threading.Semaphore(_READS)
+        self._waiting = 0
+        self._working = 0
+        self._began = 0.0  # CPU time of the process when the first of those at work began
+        self._paid_at = 0.0  # when the CPU time of earlier reads is within their share
+
+    @contextmanager
+    def take(self, has_left: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Hold a place for the duration of a `with` block.
+
+        Raises OverloadedError if too many wait, and ConnectionAbortedError if the client has left
+        while it waited, according to `has_left`.
+        """
+        if self._debt_seconds() > 0 or not self._places.acquire(blocking=False):
+            self._wait()
+            if has_left():
+                self._places.release()
+                raise ConnectionAbortedError("the client has left")
+        self._work()
+        try:
+            yield
+        finally:
+            self._rest()
+            self._places.release()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the CPU time of a `with` block in which a read only waits."""
+        self._rest()
+        try:
+            yield
+        finally:
+            self._work()
+
+    def _work(self) -> None:
+        if not self._working:
+            self._began = time.process_time()
+        self._working += 1
+
+    def _rest(self) -> None:
+        self._working -= 1
+        if not self._working:
+            used_seconds = time.process_time() - self._began
+            share = _READ_SHARE if self._admission.in_progress else 1.0
+            now = self._clock()
+            self._paid_at = max(self._paid_at, now) + used_seconds / share
+            self._paid_at = min(self._paid_at, now + _MAX_DEBT_SECONDS)
+
+    def _debt_seconds(self) -> float:
+        return self._paid_at - self._clock() - _READ_BURST_SECONDS
+
+    def _wait(self) -> None:
+        """Wait for a place. Raises OverloadedError."""
+        if self._waiting >= _WAITING_READS:
+            raise OverloadedError
+        self._waiting += 1
+        gives_up_at = self._clock() + _READ_WAIT_SECONDS
+        try:
+            while (debt_seconds := self._debt_seconds()) > 0:
+                if self._clock() + debt_seconds > gives_up_at:
+                    raise OverloadedError
+                time.sleep(debt_seconds)
+            if not self._places.acquire(timeout=max(0.0, gives_up_at - self._clock())):
+                raise OverloadedError
+        finally:
+            self._waiting -= 1

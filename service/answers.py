@@ -4,14 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, Response, current_app, make_response, render_template, request, url_for
+from flask import Flask, Response, current_app, g, make_response, render_template, request, url_for
 from markupsafe import Markup
-from werkzeug.datastructures import Headers, MIMEAccept
-from werkzeug.http import parse_accept_header
+from werkzeug.datastructures import Headers
 
 from asciist import formats
 from asciist.art import Frame, forms
@@ -20,13 +20,14 @@ from asciist.art.pictures import CARD_SIZE
 from asciist.errors import sentences
 from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.links import CODE_PATTERN
-from asciist.protocol.requester import ServedArt
+from asciist.protocol.served import ServedArt
 from asciist.settings import ANY_HOST, Settings
 from . import headers
 from .crawlers import fetches_previews
-from .files import Files
-from .hot_answers import SERVED
+from .hot_answers import READS, SERVED, STREAMED
+from .negotiation import form_of_read, preferred_form
 from .openapi import dereferenced, document
+from .renderings import Rendered, Renderings
 from .streams import Streams
 from .uploads import sends_json
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 _SAMPLE_WIDTHS: Final = (100, 64)
 """Widths of the sample art on a wide and on a narrow screen, in columns. The page's first
 conversion uses them, too."""
+
+_PLACE_OF_ART: Final = "\0"
+"""Character in place of the elements of art in a template. No valid request contains it."""
 
 
 class Answer(Response):
@@ -48,25 +52,15 @@ class Answer(Response):
         return headers
 
 
-def _by_media_type() -> dict[str, Form]:
-    accepted: dict[str, Form] = {}
-    for form in (forms.JSON, forms.TXT, forms.HTML, *forms.FORMS.values()):
-        accepted.setdefault(form.media_type, form)
-    return accepted
-
-
-_ACCEPTED: Final = _by_media_type()
-"""Forms that Accept can select, by media type. `TXT` stands for text in the colours of the request,
-and `HTML` for a page."""
-
-
-def register(app: Flask, settings: Settings, art_files: Files) -> None:
+def register(app: Flask, settings: Settings, renderings: Renderings, streams: Streams) -> None:
     """Store the settings of answers in the configuration of `app`, and define the variables of its
     templates."""
     limits = app.config["limits"] = settings.limits
-    app.config["streams"] = Streams()
+    app.config["streams"] = streams
     app.config["any_host"] = settings.trusted_hosts == ANY_HOST
-    app.config["files"] = art_files
+    app.config["renderings"] = renderings
+
+    app.teardown_request(_release)
 
     @app.context_processor
     def template_variables() -> dict[str, Any]:
@@ -87,11 +81,11 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
     `path` is the path of its permanent URL. `image_path`, given only to the uploader, converts the
     image again and deletes it.
     """
-    form, varying = _form_of_art()
+    form, varying = form_of_read(request.environ) if _is_read() else (_preferred_form(), "Accept")
     of_colour = forms.of_colour(served.options.color)
     is_page = form is forms.HTML and (_is_read() or of_colour is not forms.HTML)
     form = of_colour if form is forms.TXT else form
-    is_streamed = served.art.movement is not None and form.media_type == "text/plain"
+    is_streamed = served.first.movement is not None and form.media_type == "text/plain"
     if is_page:
         response = _art_page(served, path)
     elif is_streamed:
@@ -108,11 +102,11 @@ def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Respons
         may_be_shared=may_be_shared,
         varying=varying,
     )
+    request.environ[SERVED] = served
     if is_streamed:
         headers.for_stream(response)
-        return response
-    request.environ[SERVED] = served
-    response.add_etag()
+    else:
+        response.add_etag()
     return response
 
 
@@ -140,19 +134,20 @@ def art_file(served: ServedArt, *, path: str, suffix: str) -> Response:
     return response
 
 
-def _description(served: ServedArt, path: str) -> dict[str, Any]:
-    """Return the fields of an answer in JSON: the description of the art, and the art last, because
-    it is long."""
-    columns, rows = served.art.size
-    return {
+def _json_of_art(served: ServedArt, path: str) -> Response:
+    """Return the description of art in JSON, and the art last, because it is long."""
+    columns, rows = served.first.size
+    described = {
         "url": f"{origin()}{path}",
         "columns": columns,
         "rows": rows,
         "style": served.options.style,
         **({} if served.invert is None else {"invert": served.invert}),
         "stored": served.was_stored,
-        **_drawn(served, forms.of_colour(served.options.color)),
     }
+    members = _rendered(served, "members", forms.of_colour(served.options.color)).parts
+    head = json.dumps(described, separators=(",", ":")).encode()
+    return Answer(b"".join((head[:-1], b",", *members, b"}\n")), content_type="application/json")
 
 
 def is_submitted_form() -> bool:
@@ -181,19 +176,6 @@ def short_link(code: str) -> Response:
     response.status_code = 201
     headers.for_location(response, path)
     return response
-
-
-def _drawn(served: ServedArt, form: Form) -> dict[str, Any]:
-    """Return art as text in JSON; for an animation, with its additional fields."""
-    movement = served.art.movement
-    if movement is None:
-        return {"art": _written(served, form).decode().removesuffix("\n")}
-    numbers = vars(movement)
-    if form is forms.HTML:
-        return {**numbers, "art": _written(served, form).decode().removesuffix("\n")}
-    texts = _files().texts(served, form, is_admitted=not _is_read())
-    frames = [{"milliseconds": milliseconds, "art": text} for text, milliseconds in texts]
-    return {**numbers, "art": texts[0][0], "frames": frames}
 
 
 def error_answer(status: int, message: str) -> Response:
@@ -230,7 +212,7 @@ def front_page() -> Response:
     shows_pages = "Mozilla/" in request.headers.get("User-Agent", "") or fetches_previews(
         request.environ
     )
-    form = _preferred_form(default=forms.HTML if shows_pages else forms.TXT)
+    form = preferred_form(request.environ, forms.HTML if shows_pages else forms.TXT)
     response = editor() if form is forms.HTML else _text(render_template("usage.txt") + "\n")
     headers.for_front_page(response)
     return response
@@ -256,29 +238,30 @@ def editor(*, error: str = "") -> Response:
 def _art_page(served: ServedArt, path: str) -> Response:
     """Return the page behind a link: the art, how it was made, and actions on it. `path` is the
     path of the link."""
-    art = served.art
+    art = served.first
     columns, rows = art.size
     art_style = _size_style("art", art.size)
-    elements, motion = "", ""
+    elements, motion = b"", ""
     if art.is_coloured or art.movement is not None:
-        elements, motion = _files().elements(served, is_admitted=not _is_read())
-    response = make_response(
-        render_template(
-            "art.html",
-            served=served,
-            path=path,
-            is_short=re.fullmatch(CODE_PATTERN, path[1:]) is not None,
-            # What made the elements escapes.
-            art=Markup(elements.removesuffix("\n")) if elements else art.text,  # noqa: S704
-            motion=Markup(motion),  # noqa: S704 - has only names and numbers
-            columns=columns,
-            rows=rows,
-            making=_making(served, columns, rows),
-            art_style=art_style,
-            card=f"{origin()}{path}.card.png" if forms.is_drawable(art) else "",
-            card_size=CARD_SIZE,
-        )
-    )
+        elements, style = _rendered(served, "page", forms.HTML).parts
+        motion = style.decode()
+    page = render_template(
+        "art.html",
+        served=served,
+        path=path,
+        is_short=re.fullmatch(CODE_PATTERN, path[1:]) is not None,
+        art=_PLACE_OF_ART if elements else art.text,
+        motion=Markup(motion),  # noqa: S704 - has only names and numbers
+        columns=columns,
+        rows=rows,
+        making=_making(served, columns, rows),
+        art_style=art_style,
+        card=f"{origin()}{path}.card.png" if forms.is_drawable(art) else "",
+        card_size=CARD_SIZE,
+    ).encode()
+    if elements:  # several megabytes, which the template would copy; they are escaped
+        page = page.replace(_PLACE_OF_ART.encode(), elements.removesuffix(b"\n"), 1)
+    response = Answer(page, content_type=forms.HTML.content_type)
     headers.for_page(
         response, art_style, *([motion] if motion else []), has_colours=art.is_coloured
     )
@@ -308,8 +291,8 @@ def _making(served: ServedArt, columns: int, rows: int) -> dict[str, str]:
     return {
         "Size": f"{columns} \u00d7 {rows} characters",
         "Style": chosen.style,
-        "Colour": "full" if served.art.is_coloured else "none",
-        "Background": "light" if served.art.is_light else "dark",
+        "Colour": "full" if served.first.is_coloured else "none",
+        "Background": "light" if served.first.is_light else "dark",
         **others,
     }
 
@@ -362,38 +345,15 @@ def origin() -> str:
     return f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
 
 
-def _form_of_art() -> tuple[Form, str]:
-    """Return the form of art, and the request headers that selected it.
-
-    Preview crawlers that accept anything get the page, because it describes its art to them.
-    """
-    form, of_preview = _preferred_form(), _preferred_form(default=forms.HTML)
-    if not _is_read() or form is of_preview:
-        return form, "Accept"
-    return of_preview if fetches_previews(request.environ) else form, "Accept, User-Agent"
-
-
 def _is_read() -> bool:
     """Return True if the request reads stored art, and was not admitted as a conversion."""
     return request.method in ("GET", "HEAD")
 
 
-def _preferred_form(default: Form | None = None) -> Form:
-    """Return the form preferred by the Accept header.
-
-    Without a preference, return `default`, or if it is None, JSON for a JSON request and text for
-    any other.
-    """
-    default = default or (forms.JSON if sends_json(request) else forms.TXT)
-    accepted = request.environ.get("HTTP_ACCEPT", "")
-    return _best_form(accepted, default) if accepted else default
-
-
-@lru_cache(maxsize=128)
-def _best_form(accepted: str, default: Form) -> Form:
-    media_types = [default.media_type, *(each for each in _ACCEPTED if each != default.media_type)]
-    best = parse_accept_header(accepted, MIMEAccept).best_match(media_types)
-    return _ACCEPTED[best] if best else default
+def _preferred_form() -> Form:
+    """Return the form preferred by the Accept header; without a preference, JSON for a JSON request
+    and text for any other."""
+    return preferred_form(request.environ, forms.JSON if sends_json(request) else forms.TXT)
 
 
 @cache
@@ -418,31 +378,40 @@ def _size_of(text: str) -> tuple[int, int]:
     return Frame(text=text).size
 
 
-def _files() -> Files:
-    art_files: Files = current_app.config["files"]
-    return art_files
+def _rendered(served: ServedArt, kind: str, form: Form) -> Rendered:
+    """Return a rendering, with the memory reserved to compose an answer from it. Raises
+    OverloadedError, UndrawableArtError."""
+    renderings: Renderings = current_app.config["renderings"]
+    rendered = renderings.render(served, kind, form, request.environ.get(READS))
+    if kind != "stream":  # it is sent as it is
+        g.setdefault("reserved", ExitStack()).enter_context(renderings.composing(rendered))
+    return rendered
+
+
+def _release(_error: BaseException | None) -> None:
+    """Release the memory of the answer of a request, which is composed and compressed now."""
+    if "reserved" in g:
+        g.reserved.close()
 
 
 def _in_form(served: ServedArt, form: Form, path: str) -> Response:
     """Return an answer with art in a form. `path` is the path of its permanent URL."""
     if form is forms.JSON:
-        return _json(_description(served, path))
-    response = Answer(_written(served, form), content_type=form.content_type)
+        return _json_of_art(served, path)
+    if form.media_type == "text/plain" and not served.first.is_coloured:
+        body = f"{served.first.text}\n".encode()
+    else:
+        body = _rendered(served, "file", form).parts[0]
+    response = Answer(body, content_type=form.content_type)
     if form.policy is Policy.DOCUMENT:
         headers.for_art_document(response)
     return response
 
 
-def _written(served: ServedArt, form: Form) -> bytes:
-    """Return art in the form of a file."""
-    if form.media_type == "text/plain" and not served.art.is_coloured:
-        return f"{served.art.text}\n".encode()
-    return _files().file(served, form, is_admitted=not _is_read())
-
-
 def _stream(served: ServedArt, form: Form) -> Response:
     streams: Streams = current_app.config["streams"]
-    stream = streams.begin(served.art, form)
+    rendered = request.environ[STREAMED] = _rendered(served, "stream", form)
+    stream = streams.begin(rendered)
     response = Answer(stream, content_type=form.content_type)
     response.content_length = stream.length
     return response

@@ -12,6 +12,10 @@ _LAST_RECEIVED: Final = struct.Struct("=8x12I")
 was last received."""
 
 
+_ESTABLISHED: Final = b"\x01"
+"""State of an open connection: the first byte of the structure."""
+
+
 def seconds_since_data(connection: Any) -> float:
     """Return the seconds since a TCP connection last received data; 0 where the system does not
     report it. Raises OSError."""
@@ -21,6 +25,18 @@ def seconds_since_data(connection: Any) -> float:
     return (
         float(_LAST_RECEIVED.unpack(info)[-1] / 1000) if len(info) == _LAST_RECEIVED.size else 0.0
     )
+
+
+def has_left(connection: Any) -> bool:
+    """Return whether the other side has closed a TCP connection; False where the system does not
+    report it."""
+    if connection is None or not hasattr(socket, "TCP_INFO"):
+        return False
+    try:
+        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    except OSError:
+        return True
+    return bool(state != _ESTABLISHED)
 
 
 def unread_bytes(connection: Any) -> int:

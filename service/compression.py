@@ -12,30 +12,13 @@ from functools import lru_cache
 from typing import Final
 
 from flask import Request, Response
-from werkzeug.datastructures import Accept
-from werkzeug.http import parse_accept_header
+
+from .negotiation import coding, may_be_compressed
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
-
-# for large art, zstd takes a third of the CPU time of gzip
-_ENCODINGS: Final = ("zstd", "gzip", "identity")
-"""Supported content codings, in order of preference."""
-
-_TYPES: Final = frozenset(
-    {
-        "application/javascript",
-        "application/json",
-        "image/svg+xml",
-        "text/css",
-        "text/html",
-        "text/javascript",
-        "text/plain",
-    }
-)
-"""Media types to compress. Other images and the font are already compressed."""
 
 _MIN_BYTES: Final = 1000  # a smaller one fits into the network packet of the response headers
 """Minimum size of a compressed body."""
@@ -83,30 +66,16 @@ def encode(response: Response, request: Request) -> None:
 def _encoding(response: Response, request: Request) -> str:
     """Return the content coding for a response. Add Accept-Encoding to Vary if another request may
     get another coding."""
-    if response.mimetype not in _TYPES:
+    if not may_be_compressed(response.mimetype):
         return "identity"
     vary = response.headers.get("Vary")
     response.headers["Vary"] = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
-    accepted = request.environ.get("HTTP_ACCEPT_ENCODING")
     # an animation, which plays while it is sent
     if response.is_streamed and not response.direct_passthrough:
         return "identity"
-    if (
-        not accepted
-        or response.status_code in (204, 206, 304)
-        or "Content-Encoding" in response.headers
-    ):
+    if response.status_code in (204, 206, 304) or "Content-Encoding" in response.headers:
         return "identity"
-    return (
-        _preferred_encoding(accepted)
-        if (response.content_length or 0) >= _MIN_BYTES
-        else "identity"
-    )
-
-
-@lru_cache(maxsize=128)
-def _preferred_encoding(accept_encoding: str) -> str:
-    return parse_accept_header(accept_encoding, Accept).best_match(_ENCODINGS) or "identity"
+    return coding(request.environ) if (response.content_length or 0) >= _MIN_BYTES else "identity"
 
 
 @lru_cache(maxsize=32)

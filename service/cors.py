@@ -4,7 +4,8 @@ The service has no credentials, so a script of another site learns only what it 
 itself. No response has `Access-Control-Allow-Credentials`.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from flask import Request, Response
 
@@ -42,6 +43,11 @@ class CrossOriginHeaders:
             "Access-Control-Allow-Origin": ANY_ORIGIN,
             "Access-Control-Expose-Headers": _EXPOSED_HEADERS,
         }
+
+    def key(self, environ: Mapping[str, Any]) -> str:
+        """Return a text that differs for requests that get different headers."""
+        origin = environ.get("HTTP_ORIGIN", "")
+        return origin if origin in self._origins else ""
 
     def add(self, response: Response, request: Request) -> None:
         """Let scripts of the permitted origins read a response, including errors. Answer preflight

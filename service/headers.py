@@ -6,7 +6,7 @@ from typing import Final
 
 from flask import Response
 
-from asciist.protocol.requester import ArtSource, ServedArt
+from asciist.protocol.served import ArtSource, ServedArt
 
 INVERT: Final = "Asciist-Invert"
 """Header with the choice for `invert=auto`: `true` if the art has dark characters for a light

@@ -11,7 +11,7 @@ from asciist.protocol.requester import Requester
 from asciist.settings import Settings
 from asciist.telemetry import logs
 from . import answers
-from .admission import Admission
+from .admission import Admission, ReadPlaces
 from .hot_answers import SharedCounter
 from .parsing import options_from_text, parse_upload
 from .request_log import trace_of
@@ -25,6 +25,7 @@ def blueprint(
     requester: Requester,
     metrics: Metrics,
     admission: Admission,
+    reads: ReadPlaces,
     uploads: Uploads,
     links: Links,
     deletions: SharedCounter,
@@ -36,7 +37,8 @@ def blueprint(
     routes = Blueprint("asciist", __name__)
     limits = settings.limits
     shared = SharedLinks(requester, links, limits)
-    _add_routes_of_links(routes, shared)
+    _add_routes_of_links(routes, shared, reads)
+    _add_documentation(routes, reads)
 
     @routes.post("/")
     @routes.put("/")
@@ -88,18 +90,24 @@ def blueprint(
     def readiness() -> Response:
         return answers.readiness_answer(is_ready=is_ready(), store_problem=store_problem())
 
-    @routes.get("/openapi.json")
-    def openapi() -> Response:
-        return jsonify(answers.contract())
-
-    @routes.get("/docs")
-    def docs() -> Response:
-        return answers.docs_page()
-
     return routes
 
 
-def _add_routes_of_links(routes: Blueprint, shared: SharedLinks) -> None:
+def _add_documentation(routes: Blueprint, reads: ReadPlaces) -> None:
+    """Add the routes of the description of this API."""
+
+    @routes.get("/openapi.json")
+    def openapi() -> Response:
+        with reads.take():
+            return jsonify(answers.contract())
+
+    @routes.get("/docs")
+    def docs() -> Response:
+        with reads.take():
+            return answers.docs_page()
+
+
+def _add_routes_of_links(routes: Blueprint, shared: SharedLinks, reads: ReadPlaces) -> None:
     """Add the routes that show stored art by its links, and that create short links."""
 
     @routes.get("/<link:name>/width/<width>")
@@ -117,7 +125,8 @@ def _add_routes_of_links(routes: Blueprint, shared: SharedLinks) -> None:
     @routes.post("/<link:name>/width/<width>")
     @routes.post("/<link:name>/style/<variant>/width/<width>")
     def share(name: str, width: str, variant: str = DEFAULT_STYLE) -> Response:
-        return answers.short_link(shared.code(shared.art(name, variant, width)))
+        with reads.take():
+            return answers.short_link(shared.code(shared.art(name, variant, width)))
 
     @routes.get("/<code:code>")
     @routes.get("/<code:code>.<suffix:suffix>")

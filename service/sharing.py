@@ -6,7 +6,8 @@ from asciist.errors import DeadlineExceededError, ReadOnlyError, UnavailableErro
 from asciist.limits import Limits
 from asciist.protocol.artifacts import art_key
 from asciist.protocol.links import Links, parts_of
-from asciist.protocol.requester import Requester, ServedArt
+from asciist.protocol.requester import Requester
+from asciist.protocol.served import ServedArt
 from .parsing import options_from_url
 
 

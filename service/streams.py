@@ -1,73 +1,47 @@
 """Animations as text that plays while it is sent. Their clients mostly wait, so a process serves
-many at once."""
+many at once; the viewers of one animation share its text."""
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from asciist.art import Art, forms
+from asciist.art.performance import Performance
 from asciist.errors import OverloadedError
-
-if TYPE_CHECKING:
-    from asciist.art.playing import Performance
-
-STREAM_SECONDS: Final = 20
-"""Maximum duration of a streamed animation, in seconds: a stopping process waits this long for its
-answers."""
+from .renderings import Rendered
 
 _ANSWER_SECONDS: Final = 60
 """Maximum seconds for a client to read an animation, as for any other answer."""
 
-_KEPT_BYTES: Final = 32_000_000
-"""Maximum total bytes of the animations being sent by one process."""
-
-_STREAM_BYTES: Final = 20_000_000
-"""Maximum bytes of a repeated animation: 20 seconds of moving cells of 80x30 in 24-bit colour."""
-
-_LEAST_BYTES: Final = 100_000
-"""Minimum bytes that an animation counts for, in addition to its text: one process sends at most
-320 at once."""
+_MOST: Final = 320
+"""Maximum number of animations that one process sends at a time."""
 
 
 class Streams:
     """The animations being sent by one process."""
 
     def __init__(self) -> None:
-        self._kept_bytes = 0
+        self._number = 0
 
-    def begin(self, art: Art, form: forms.Form) -> "Stream":
-        """Return the parts of an answer that plays an animation in a textual form. Raises
-        OverloadedError if there are too many."""
-        if self._kept_bytes >= _KEPT_BYTES:
+    def begin(self, rendered: Rendered) -> "Stream":
+        """Return the parts of an answer that plays an animation. Raises OverloadedError if there
+        are too many."""
+        if self._number >= _MOST:
             raise OverloadedError
-        from asciist.art.playing import perform  # noqa: PLC0415 - imports numpy
+        return Stream(self, rendered)
 
-        # Other requests proceed between two frames. `time.sleep` is looked up late, because gevent
-        # replaces it.
-        return Stream(
-            self,
-            perform(
-                art,
-                forms.palette_of(form),
-                max_seconds=STREAM_SECONDS,
-                max_bytes=_STREAM_BYTES,
-                pause=lambda: time.sleep(0),
-            ),
-        )
-
-    def keep(self, change: int) -> None:
-        """Add to the bytes of the animations in progress; negative at the end of one."""
-        self._kept_bytes += change
+    def count(self, change: int) -> None:
+        """Count an animation in progress: 1 at its beginning, -1 at its end."""
+        self._number += change
 
 
 class Stream:
     """The parts of one answer. Iterating over them waits for the time of each frame."""
 
-    def __init__(self, streams: Streams, played: "Performance") -> None:
-        self._streams = streams
-        self._played = played
-        self._kept_bytes = _LEAST_BYTES + sum(len(moment.text) for moment in played.moments)
-        streams.keep(self._kept_bytes)
+    def __init__(self, streams: Streams, rendered: Rendered) -> None:
+        self._streams: Streams | None = streams
+        self.rendered: Final = rendered
+        self._played = Performance.from_parts(rendered.parts)
+        streams.count(1)
 
     @property
     def length(self) -> int:
@@ -88,6 +62,7 @@ class Stream:
             time.sleep(max(0.0, due - time.monotonic()))
 
     def close(self) -> None:
-        """Release the bytes reserved by `begin`, at the end of the answer or of the connection."""
-        kept_bytes, self._kept_bytes = self._kept_bytes, 0
-        self._streams.keep(-kept_bytes)
+        """Count the end of the answer or of the connection."""
+        if self._streams is not None:
+            self._streams.count(-1)
+            self._streams = None

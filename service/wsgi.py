@@ -22,6 +22,7 @@ def application() -> Flask:
         is_ready=process.is_ready,
         is_healthy=process.is_healthy,
         store_problem=process.store_problem,
+        renderer=process.renderer,
     )
     app.extensions["asciist"] = process
     return app

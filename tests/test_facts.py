@@ -38,7 +38,15 @@ HOLDERS = {
     "Which headers does a response have, with which max-age?": {
         "service/headers.py": "_ART_MAX_AGE"
     },
-    "Which answers are compressed, and how?": {"service/compression.py": "_ENCODINGS"},
+    "Which form and which compression does an answer have?": {
+        "service/negotiation.py": "_CODINGS",
+        "service/compression.py": "_MIN_BYTES",
+    },
+    "What may the read of a link cost?": {
+        "service/admission.py": "ReadPlaces",
+        "service/renderings.py": "_MAX_BYTES",
+        "service/hot_answers.py": "_key",
+    },
     "Which web sites may use the service from a browser?": {
         "service/cors.py": "Access-Control-Allow-Origin",
     },

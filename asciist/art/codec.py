@@ -59,17 +59,17 @@ def encode(art: Art) -> str:
     return "\n".join(lines)
 
 
-def decode(text: str, *, is_light: bool) -> Art:
-    """Return the art that a text encodes. Raises ValueError if it is malformed or of another
-    version."""
+def decode(text: str, *, is_light: bool, max_frames: int | None = None) -> Art:
+    """Return the art that a text encodes, with at most its first `max_frames`. Raises ValueError if
+    what is read is malformed or of another version."""
     if not text.startswith(_MARK):
         return still(text, is_light=is_light)
-    head, *lines = text.split("\n")
-    match = _HEAD.fullmatch(head)
+    lines = _lines(text)
+    match = _HEAD.fullmatch(next(lines))
     if match is None:
         raise ValueError("not art of this version")
     layers, *numbers = match.groups()
-    frames = tuple(_frames(iter(lines), int(layers)))
+    frames = tuple(islice(_frames(lines, int(layers)), max_frames))
     if not frames or (numbers[0] is None and len(frames) != 1):
         raise ValueError("an animation without frames, or a still image with several")
     movement = None
@@ -87,6 +87,15 @@ def rows_of(frame: Frame) -> list[tuple[str, bytes]]:
         (text, frame.colours[number * row_bytes : (number + 1) * row_bytes])
         for number, text in enumerate(texts)
     ]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text that may be large, without splitting all of it first."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def _frames(lines: Iterator[str], layers: int) -> Iterator[Frame]:

@@ -39,7 +39,7 @@ class Form:
     description: str
     """A sentence for the reference and the OpenAPI document."""
     write: Callable[[Art, float], Iterator[bytes]] | None
-    """Yields the bytes of art; empty pieces are pauses. If the frames of an animation would exceed
+    """Yields the bytes of art. If the frames of an animation would exceed
     the second argument, in bytes before compression, it writes only the first frame. Raises
     UndrawableArtError. None for JSON, which also describes how art was served."""
     color: str = ""

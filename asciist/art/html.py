@@ -63,33 +63,24 @@ class Elements(NamedTuple):
 
 
 def document(art: Art) -> Iterator[str]:
-    """Yield a self-contained document that shows or plays art.
+    """Yield the parts of a self-contained document that shows or plays art.
 
-    Empty pieces are pauses. The page is black, or white for light art.
+    The page is black, or white for light art.
     """
     yield _head(art)
     if art.movement is None:
         yield from _lines(art, has_ink=True)
         yield f"</pre>{_TAIL}"
-        return
-    made = Elements("", "")
-    for piece in _moving(art, has_ink=True):
-        made = piece or made
-        yield ""
-    yield f"{made.lines}</pre>\n<style>{made.style}</style>{_TAIL}"
+    else:
+        lines, style = _moving(art, has_ink=True)
+        yield f"{lines}</pre>\n<style>{style}</style>{_TAIL}"
 
 
-def elements(art: Art) -> Iterator[Elements | None]:
-    """Yield None for each pause, then the elements of art, for a page that sets its own colour for
-    uncoloured characters."""
+def elements(art: Art) -> Elements:
+    """Return the elements of art, for a page that sets its own colour for uncoloured characters."""
     if art.movement is not None:
-        yield from _moving(art, has_ink=False)
-        return
-    pieces = []
-    for piece in _lines(art, has_ink=False):
-        pieces.append(piece)
-        yield None
-    yield Elements("".join(pieces), "")
+        return _moving(art, has_ink=False)
+    return Elements("".join(_lines(art, has_ink=False)), "")
 
 
 def _head(art: Art) -> str:
@@ -121,16 +112,15 @@ def _lines(art: Art, *, has_ink: bool) -> Iterator[str]:
         yield f"{start}{entities.escape(line, quote=False)}{end}\n"
 
 
-def _moving(art: Art, *, has_ink: bool) -> Iterator[Elements | None]:
-    """Yield None after each frame, and then the elements of an animation."""
-    frames = []
-    for frame in art.stills():
-        lines = "".join(_lines(frame, has_ink=has_ink))
-        frames.append(lines.removesuffix("\n").split("\n"))
-        yield None
+def _moving(art: Art, *, has_ink: bool) -> Elements:
+    """Return the elements of an animation."""
+    frames = [
+        "".join(_lines(frame, has_ink=has_ink)).removesuffix("\n").split("\n")
+        for frame in art.stills()
+    ]
     times = (frame.milliseconds for frame in art.frames)
     looks, milliseconds = zip(*merged(zip(frames, times, strict=True)), strict=True)
-    yield moving(looks, milliseconds, plays=art.movement.plays if art.movement else 1)
+    return moving(looks, milliseconds, plays=art.movement.plays if art.movement else 1)
 
 
 def moving(frames: Sequence[Sequence[str]], milliseconds: Sequence[int], *, plays: int) -> Elements:

@@ -5,8 +5,7 @@ After each frame, the cursor is below the art and the terminal has its own colou
 may stop at any time.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from math import inf
 from typing import Final, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asciist.art import Art, merged
+from asciist.art.performance import Moment, Performance
 from asciist.art.writing import (
     NO_COLOUR,
     Palette,
@@ -56,74 +56,27 @@ class _Screen(NamedTuple):
         return hash(tuple(self.rows))
 
 
-class Moment(NamedTuple):
-    """Text that is written at once, and the time until the next."""
-
-    text: bytes
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Performance:
-    """An animation during playback. Iterating over it yields everything that is written, in
-    order."""
-
-    moments: Sequence[Moment]
-    """The frames of the first play."""
-    first_again: Moment
-    """The first frame, as a change from the last."""
-    plays: int
-    """Number of repetitions: at least one."""
-    end: bytes
-    """Moves the cursor below the art."""
-
-    @property
-    def length(self) -> int:
-        """Total bytes written."""
-        first, *others = (len(moment.text) for moment in self.moments)
-        return (
-            first
-            + self.plays * sum(others)
-            + (self.plays - 1) * len(self.first_again.text)
-            + len(self.end)
-        )
-
-    def __iter__(self) -> Iterator[Moment]:
-        # The last frame of the last play stays, so nothing waits for its time.
-        *before, last = self.moments
-        for play in range(self.plays):
-            yield from before if play == 0 else [self.first_again, *before[1:]]
-            if play < self.plays - 1:
-                yield last
-        yield Moment(last.text, 0.0)
-        yield Moment(self.end, 0.0)
-
-
 def perform(
     art: Art,
     palette: Palette | None,
     *,
     max_seconds: float,
     max_bytes: int,
-    pause: Callable[[], None] = lambda: None,
 ) -> Performance:
     """Write the playback of an animation in the colours of a palette, or without any, for at most
     `max_seconds`, and in at most `max_bytes` unless it is played once.
 
-    `pause` is called repeatedly, so that other requests may proceed.
-
     The animation is repeated as often as the time allows, but not more often than its file
     specifies. A longer one is cut off.
     """
-    frames = list(_within(_screens(art, palette, pause), max_seconds))
+    frames = list(_within(_screens(art, palette), max_seconds))
     rows = art.size[1]
     moments = []
     shown: _Screen | None = None
     for screen, seconds in [*frames, frames[0]]:
-        pieces = _whole(art, palette) if shown is None else _changes(shown, screen, palette, pause)
+        pieces = _whole(art, palette) if shown is None else _changes(shown, screen, palette)
         moments.append(Moment(f"{''.join(pieces)}\x1b[{rows + 1};1H".encode(), seconds))
         shown = screen
-        pause()
     *first_play, first_again = moments
     play_bytes = sum(len(moment.text) for moment in moments)
     plays = min(
@@ -152,17 +105,9 @@ def _within(
         left -= seconds
 
 
-def _screens(
-    art: Art, palette: Palette | None, pause: Callable[[], None]
-) -> Iterator[tuple[_Screen, int]]:
+def _screens(art: Art, palette: Palette | None) -> Iterator[tuple[_Screen, int]]:
     """Yield the contents of each frame, and its milliseconds."""
-
-    def looks() -> Iterator[tuple[_Screen, int]]:
-        for still in art.stills():
-            yield _screen(still, palette), still.frames[0].milliseconds
-            pause()
-
-    return merged(looks())
+    return merged((_screen(still, palette), still.frames[0].milliseconds) for still in art.stills())
 
 
 def _screen(art: Art, palette: Palette | None) -> _Screen:
@@ -186,9 +131,7 @@ def _whole(art: Art, palette: Palette | None) -> Iterator[str]:
         yield f"{_position(row, 0)}{line}"
 
 
-def _changes(
-    before: _Screen, after: _Screen, palette: Palette | None, pause: Callable[[], None]
-) -> Iterator[str]:
+def _changes(before: _Screen, after: _Screen, palette: Palette | None) -> Iterator[str]:
     """Yield the text that replaces the changed cells and restores the terminal's own colours."""
     own = (NO_COLOUR,) * len(after.colours)
     current: _Colours = own
@@ -205,7 +148,6 @@ def _changes(
                     yield codes.between(current, wanted)
                     current = wanted
                 yield "".join(map(text.__getitem__, cells))
-        pause()
     if current != own:
         yield _RESET
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from asciist.art.rendering import Rendering
 from asciist.options import ConversionOptions
 from asciist.protocol.messages import ConversionReply, ConversionRequest, Message
 
@@ -184,6 +185,19 @@ class Converter(Protocol):
 
     def close(self) -> None:
         """Wait for the conversions in progress, then stop the converter processes."""
+
+
+class Renderer(Protocol):
+    """Renders art for answers of the web tier, in this process or in another."""
+
+    def render(
+        self, art: str, rendering: Rendering, *, reserve: Callable[[int], None]
+    ) -> list[bytes]:
+        """Return the parts of a rendering of encoded art.
+
+        `reserve` is called with the bytes of all parts before they are received; what it raises
+        ends the call. Raises UndrawableArtError, UnavailableError.
+        """
 
 
 class Metrics(Protocol):

@@ -17,13 +17,10 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from typing import Final
 
 from asciist import conversion
-from asciist.art import Art
-from asciist.art.codec import decode
 from asciist.errors import (
     ArtifactNotFoundError,
     AsciistError,
@@ -49,6 +46,7 @@ from asciist.protocol.ports import (
     call_directly,
     timed,
 )
+from asciist.protocol.served import ArtSource, ServedArt, served_art
 from asciist.protocol.single_flight import SingleFlight
 from asciist.telemetry import logs
 from asciist.telemetry.metrics import (
@@ -70,34 +68,6 @@ _BRIEF_SHARE: Final = 0.05
 """The same limit as a share of the request timeout, for timeouts of less than 10 s."""
 _PEER_SHARE: Final = 0.5  # the rest is for its conversion
 """Maximum time for reading an object from the peer store, as a share of the request timeout."""
-
-
-class ArtSource(Enum):
-    """Source of the art in an answer."""
-
-    STORE = "store"
-    CONVERSION = "conversion"
-    SHARED = "shared"
-    """Shared with an identical request that was in flight."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedArt:
-    """Art for a client, with its source."""
-
-    art: Art
-    invert: bool | None = None
-    """The choice for `invert=auto`; None if the options left nothing to choose."""
-    digest: str
-    """SHA-256 of the image."""
-    options: ConversionOptions
-    """Options of the request; `color` is a form of the art."""
-    source: ArtSource
-
-    @property
-    def was_stored(self) -> bool:
-        """True if the art was stored already, so no conversion was needed."""
-        return self.source is ArtSource.STORE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +168,7 @@ class Requester:
             raise ArtifactNotFoundError(key)
         self._log_image(digest)
         logs.add(style=options.style, width=options.width)
-        return self._count(_served(stored, digest, options, ArtSource.STORE))
+        return self._count(served_art(stored, digest, options, ArtSource.STORE))
 
     def store_link(self, codes: Iterable[str], path: str, *, kept_key: str = "") -> str:
         """Store the path of a short link under the first free one of `codes`, and return that code.
@@ -297,7 +267,7 @@ class Requester:
             self._check_writable()
             self._ensure_image_is_stored(request)
             art = self._request_conversion(request)
-        return _served(art, request.digest, request.options, source)
+        return served_art(art, request.digest, request.options, source)
 
     def _ensure_image_is_stored(self, request: _ArtRequest) -> None:
         key, image = image_key(request.digest), request.image
@@ -501,18 +471,6 @@ class Requester:
 
     def _seconds_until(self, deadline: float) -> float:
         return max(0.0, deadline - self._clock())
-
-
-def _served(
-    stored: StoredArt, digest: str, options: ConversionOptions, source: ArtSource
-) -> ServedArt:
-    """Return stored art for a client. Raises UnavailableError if it is malformed."""
-    is_light = options.invert is True if stored.invert is None else stored.invert
-    try:
-        art = decode(stored.art, is_light=is_light)
-    except ValueError as error:
-        raise UnavailableError(f"stored art of {digest} is malformed: {error}") from error
-    return ServedArt(art=art, invert=stored.invert, digest=digest, options=options, source=source)
 
 
 def _hedging_outcome(messages: int, answered: int) -> str:

@@ -24,7 +24,7 @@ from asciist.conversion import ConversionOptions
 from asciist.errors import ReplyAddressGoneError, UnavailableError
 from asciist.limits import Limits
 from asciist.protocol.messages import ConversionReply
-from asciist.protocol.requester import ArtSource
+from asciist.protocol.served import ArtSource
 from asciist.settings import Settings
 from tests.emulated.emulator import Emulator
 from tests.waiting import wait_until
@@ -177,7 +177,7 @@ def test_a_request_through_aws_takes_at_most_three_calls_on_each_side(
         calls.clear()
         worker.start(1)
         served = web.requester.convert(cat, options)
-        assert (served.art.text, served.source) == (
+        assert (served.first.text, served.source) == (
             convert(cat, options, Limits()),
             ArtSource.CONVERSION,
         )

@@ -15,7 +15,7 @@ from asciist.errors import ArtifactNotFoundError, DeadlineExceededError, Unavail
 from asciist.protocol.artifacts import digest_of, image_key
 from asciist.protocol.message_age import MessageAge
 from asciist.protocol.messages import ConversionReply
-from asciist.protocol.requester import ArtSource
+from asciist.protocol.served import ArtSource
 from asciist.telemetry import metrics
 from tests.protocol.tiers import ART, CAT, KEY, OPTIONS, Tiers, delivery
 from tests.waiting import wait_until
@@ -69,7 +69,7 @@ def test_a_request_times_out_while_the_store_is_silent_and_the_next_one_is_serve
 
     silence.end()
     bounded.extend_timeout()
-    assert bounded.requester.convert(CAT, OPTIONS).art.text == ART
+    assert bounded.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_reading_stored_art_times_out_while_the_store_is_silent(
@@ -127,7 +127,7 @@ def test_a_reply_arrives_although_the_store_falls_silent_while_it_is_overdue(
         tiers.queue.receive(max_messages=1, wait_seconds=15)  # the repeat
         tiers.responder.process(first)
 
-        assert answer.result().art.text == ART
+        assert answer.result().first.text == ART
 
 
 def test_an_identical_request_has_its_own_deadline_while_the_store_is_silent(
@@ -152,7 +152,7 @@ def test_an_identical_request_has_its_own_deadline_while_the_store_is_silent(
             leader.result()
         silence.end()
 
-        assert follower.result().art.text == ART
+        assert follower.result().first.text == ART
 
 
 @pytest.mark.parametrize("refused", [("get", KEY), ("create", IMAGE)])
@@ -165,7 +165,7 @@ def test_a_request_fails_at_once_if_the_store_refuses_it_and_the_next_one_is_ser
         tiers.requester.convert(CAT, OPTIONS)
 
     tiers.store.failing = lambda _call, _key: False
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_a_request_fails_at_once_if_the_queue_refuses_it_and_the_next_one_is_served(
@@ -180,7 +180,7 @@ def test_a_request_fails_at_once_if_the_queue_refuses_it_and_the_next_one_is_ser
         tiers.requester.convert(CAT, OPTIONS)
 
     monkeypatch.undo()
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_art_that_a_full_store_does_not_take_is_served_and_counted(tiers: Tiers) -> None:
@@ -188,7 +188,7 @@ def test_art_that_a_full_store_does_not_take_is_served_and_counted(tiers: Tiers)
     tiers.start()
 
     served = tiers.requester.convert(CAT, OPTIONS)
-    assert (served.art.text, served.source) == (ART, ArtSource.CONVERSION)
+    assert (served.first.text, served.source) == (ART, ArtSource.CONVERSION)
     assert tiers.metrics.total(metrics.ART_UNSTORED) == 1
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 0
     with pytest.raises(ArtifactNotFoundError):
@@ -211,7 +211,7 @@ def test_art_that_neither_the_store_nor_the_reply_takes_is_converted_again(tiers
     tiers.responder = tiers.responder_with(replies=NarrowReplies())
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 1
     assert tiers.metrics.total(metrics.ART_UNSTORED) == 0
 

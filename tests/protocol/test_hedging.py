@@ -14,7 +14,7 @@ from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.hedging import Hedging
 from asciist.protocol.messages import ConversionReply, ConversionRequest
 from asciist.protocol.ports import Delivery
-from asciist.protocol.requester import ArtSource, ServedArt
+from asciist.protocol.served import ArtSource, ServedArt
 from asciist.telemetry import metrics
 from tests.protocol.tiers import ART, CAT, KEY, OPTIONS, Tiers, delivery
 from tools.testing.images import encoded, gradient
@@ -77,7 +77,7 @@ def test_an_image_that_expires_before_it_is_read_is_stored_again_and_converted(
     tiers.responder.process(replace(taken, receive_count=3))
     tiers.start()
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
     assert tiers.metrics.total(metrics.IMAGES_GONE) == 1
     assert hedged(tiers) == {"repeat": 1}
 
@@ -89,7 +89,7 @@ def test_a_request_is_published_again_although_its_image_cannot_be_stored_again(
     tiers.store.failing = lambda call, _key: call == "create"
     tiers.start()
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
     assert hedged(tiers) == {"repeat": 1}
 
 
@@ -123,7 +123,7 @@ def test_a_request_whose_worker_is_killed_is_served_by_another_worker(
     tiers.start()
 
     served = answer.result()
-    assert (served.art.text, served.source) == (ART, ArtSource.CONVERSION)
+    assert (served.first.text, served.source) == (ART, ArtSource.CONVERSION)
     assert hedged(tiers) == {"repeat": 1}
     assert tiers.conversions() == 1
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 0
@@ -166,7 +166,7 @@ def test_after_a_lost_reply_the_stored_art_is_served_without_another_message(
     answer, _ = request_art(tiers, pool)
     tiers.store.put(KEY, StoredArt(ART).to_json())
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
     assert messages(tiers) == []
     assert hedged(tiers) == {"store": 1}
 
@@ -178,7 +178,7 @@ def test_a_late_reply_to_the_first_message_answers_the_request(
     (repeat,) = tiers.queue.receive(max_messages=1, wait_seconds=15)
     tiers.responder.process(first)
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
     assert hedged(tiers) == {"first": 1}
     tiers.responder.process(repeat)
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 0
@@ -193,7 +193,7 @@ def test_only_replies_beyond_the_number_of_messages_are_orphaned(
     for received in (repeat, first, repeat):
         tiers.responder.process(received)
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
     assert hedged(tiers) == {"repeat": 1}
     assert tiers.metrics.total(metrics.REPLIES_ORPHANED) == 1
 
@@ -231,7 +231,7 @@ def test_a_reply_of_a_release_without_attempts_answers_a_repeated_request(
         request.reply_to, ConversionReply(correlation_id=request.correlation_id, art=ART)
     )
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
 
 
 def test_a_queue_that_refuses_the_repeat_does_not_fail_the_request(
@@ -247,7 +247,7 @@ def test_a_queue_that_refuses_the_repeat_does_not_fail_the_request(
     answer, first = request_art(tiers, pool)
     monkeypatch.setattr(tiers.queue, "send", refuse)
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
     assert len(refused) == 1
 
 
@@ -260,7 +260,7 @@ def test_a_store_that_fails_when_a_reply_is_overdue_does_not_fail_the_request(
     tiers.store.failing = lambda _call, _key: False
     tiers.responder.process(repeat)
 
-    assert answer.result().art.text == ART
+    assert answer.result().first.text == ART
 
 
 def test_a_spent_budget_allows_no_repeats(hasty: Tiers) -> None:

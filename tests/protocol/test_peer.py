@@ -12,7 +12,7 @@ from asciist.errors import ArtifactNotFoundError, AsciistError, ReadOnlyError, U
 from asciist.protocol.artifacts import StoredArt, digest_of, image_key, link_key
 from asciist.protocol.copying import put_copy
 from asciist.protocol.read_only import VALID_SECONDS, ReadOnlySwitch
-from asciist.protocol.requester import ArtSource
+from asciist.protocol.served import ArtSource
 from asciist.telemetry import metrics
 from tests.clock import Clock
 from tests.protocol.tiers import ART, CAT, KEY, OPTIONS, FlakyStore, Tiers
@@ -45,10 +45,10 @@ def reads(tiers: Tiers, outcome: str) -> int:
 
 
 def test_art_of_the_peer_is_served_and_copied(tiers: Tiers, peer: FlakyStore) -> None:
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).first.text == ART
 
     peer.failing = lambda _call, _key: True
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).first.text == ART
     assert tiers.store.get(KEY) == StoredArt(ART).to_json()
 
 
@@ -109,7 +109,7 @@ def test_a_peer_that_does_not_answer_makes_the_service_unavailable_before_the_de
 def test_art_of_the_peer_is_served_even_if_it_cannot_be_copied(tiers: Tiers, call: str) -> None:
     tiers.store.failing = lambda failing, _key: failing in (call, "create")
 
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).first.text == ART
 
 
 def test_a_damaged_image_of_the_peer_is_not_copied(tiers: Tiers, peer: FlakyStore) -> None:
@@ -189,7 +189,7 @@ def test_read_only_serves_what_is_stored_here_or_there_and_writes_nothing(
     tiers.store.calls.clear()
 
     assert tiers.requester.convert(CAT, ConversionOptions(width=30)).source is ArtSource.STORE
-    assert tiers.requester.stored_art(DIGEST, OPTIONS).art.text == ART
+    assert tiers.requester.stored_art(DIGEST, OPTIONS).first.text == ART
     for refused in (
         lambda: tiers.requester.convert(CAT, ConversionOptions(width=31)),
         lambda: tiers.requester.convert_stored_image(DIGEST, ConversionOptions(width=31)),

@@ -19,7 +19,8 @@ from asciist.errors import (
 from asciist.limits import Limits
 from asciist.protocol.artifacts import StoredArt, art_key, digest_of, image_key
 from asciist.protocol.messages import ConversionReply, ConversionRequest
-from asciist.protocol.requester import ArtSource, Requester
+from asciist.protocol.requester import Requester
+from asciist.protocol.served import ArtSource
 from asciist.telemetry import metrics
 from tests.protocol.tiers import ART, CAT, KEY, OPTIONS, Tiers, delivery
 from tests.waiting import wait_until
@@ -34,7 +35,7 @@ def test_a_request_is_answered_with_its_art(tiers: Tiers) -> None:
 
     served = tiers.requester.convert(CAT, OPTIONS)
 
-    assert (served.art.text, served.source) == (ART, ArtSource.CONVERSION)
+    assert (served.first.text, served.source) == (ART, ArtSource.CONVERSION)
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
     assert tiers.store.get(image_key(digest_of(CAT))) == CAT
 
@@ -46,7 +47,7 @@ def test_stored_art_is_served_without_a_message(tiers: Tiers) -> None:
 
     served = tiers.requester.convert(CAT, OPTIONS)
 
-    assert (served.art.text, served.source) == (ART, ArtSource.STORE)
+    assert (served.first.text, served.source) == (ART, ArtSource.STORE)
     assert tiers.conversions() == 1
 
 
@@ -56,7 +57,7 @@ def test_a_stored_image_is_not_written_again_for_another_width(tiers: Tiers) -> 
     served = tiers.requester.convert(CAT, ConversionOptions(width=40))
 
     assert served.source is ArtSource.CONVERSION
-    assert len(served.art.text.split("\n")[0]) == 40
+    assert len(served.first.text.split("\n")[0]) == 40
 
 
 def test_a_short_link_is_stored_once_under_the_first_code_that_stands_for_no_other_art(
@@ -94,7 +95,7 @@ def test_a_stored_image_is_converted_again_without_an_upload(tiers: Tiers) -> No
     image, key = image_key(digest_of(CAT)), art_key(digest_of(CAT), options)
 
     served = tiers.requester.convert_stored_image(digest_of(CAT), options)
-    assert (served.art.text, served.source) == (
+    assert (served.first.text, served.source) == (
         convert(CAT, options, Limits()),
         ArtSource.CONVERSION,
     )
@@ -134,7 +135,7 @@ def test_an_upload_that_joins_a_failing_request_without_an_image_is_served(tiers
 
         with pytest.raises(ArtifactNotFoundError):
             leader.result()
-        assert follower.result().art.text == ART
+        assert follower.result().first.text == ART
 
 
 def test_art_over_the_size_limit_is_refused_for_a_stored_image_too(tiers: Tiers) -> None:
@@ -159,7 +160,7 @@ def test_art_of_another_engine_version_is_converted_again(tiers: Tiers) -> None:
     tiers.start()
     tiers.store.put(KEY, b'{"engine":0,"art":"old"}')
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
     assert StoredArt.from_json(tiers.store.get(KEY)) == StoredArt(ART)
 
 
@@ -170,7 +171,7 @@ def test_a_damaged_artifact_counts_as_absent(tiers: Tiers, damage: bytes) -> Non
     tiers.start()
     tiers.store.put(KEY, damage)
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_a_message_delivered_twice_is_converted_once_and_replied_to_twice(tiers: Tiers) -> None:
@@ -198,7 +199,7 @@ def test_a_reply_that_arrives_before_the_wait_is_not_lost(tiers: Tiers) -> None:
         timeout_seconds=5,
     )
 
-    assert requester.convert(CAT, OPTIONS).art.text == ART
+    assert requester.convert(CAT, OPTIONS).first.text == ART
 
 
 @SHORT_TIMEOUT
@@ -224,7 +225,7 @@ def test_after_a_lost_reply_the_art_is_found_in_the_store(tiers: Tiers) -> None:
     tiers.responder = tiers.responder_with(replies=LostReplies())
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> None:
@@ -235,7 +236,7 @@ def test_art_too_large_for_a_reply_is_fetched_from_the_store(tiers: Tiers) -> No
     tiers.responder = tiers.responder_with(replies=NarrowReplies())
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_a_damaged_image_is_rejected_by_a_reply_without_redelivery(tiers: Tiers) -> None:
@@ -271,7 +272,7 @@ def test_an_image_that_was_damaged_on_its_way_is_read_again(tiers: Tiers) -> Non
     tiers.store.get = lambda key: next(damaged, CAT) if key == image else intact(key)  # type: ignore[method-assign]
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 1
 
 
@@ -281,7 +282,7 @@ def test_a_transient_fault_is_retried_within_the_deadline(tiers: Tiers) -> None:
     tiers.store.failing = lambda call, key: (call, key) == ("get", image) and next(faults, False)
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
     assert tiers.metrics.total(metrics.MESSAGES_FAULTED) == 2
 
 
@@ -308,7 +309,7 @@ def test_the_worker_survives_a_malformed_message(tiers: Tiers) -> None:
     tiers.queue.send("{malformed")
     tiers.start()
 
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 def test_a_message_past_its_deadline_is_dropped_and_counted(tiers: Tiers) -> None:
@@ -339,7 +340,7 @@ def test_identical_concurrent_requests_cost_one_conversion(tiers: Tiers) -> None
     def request_art(_number: int) -> tuple[str, ArtSource]:
         start.wait()
         served = tiers.requester.convert(CAT, OPTIONS)
-        return served.art.text, served.source
+        return served.first.text, served.source
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(request_art, range(32)))
@@ -360,7 +361,7 @@ def test_a_request_that_joined_an_identical_one_keeps_its_own_deadline(tiers: Ti
         with pytest.raises(DeadlineExceededError):
             leader.result()
         tiers.start()
-        assert follower.result().art.text == ART
+        assert follower.result().first.text == ART
 
 
 def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
@@ -370,7 +371,7 @@ def test_after_a_store_failure_the_next_request_is_served(tiers: Tiers) -> None:
         tiers.requester.convert(CAT, OPTIONS)
 
     tiers.store.failing = lambda _call, _key: False
-    assert tiers.requester.convert(CAT, OPTIONS).art.text == ART
+    assert tiers.requester.convert(CAT, OPTIONS).first.text == ART
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.errors import OverloadedError, sentences
 from asciist.settings import Settings
 from asciist.telemetry import metrics
-from service.admission import Admission
+from service import admission as module
+from service.admission import Admission, ReadPlaces
+from service.arrivals import has_left
 from tests.clock import Clock
 from tests.serving import Server
 from tests.waiting import wait_until
@@ -300,3 +302,54 @@ class TestAFullServer:
         assert re.search(rb'"asciist.requests.shed":\[[1-9]', server.log)
         assert re.search(rb'"status":"503".*"asciist.requests":\[[1-9]', server.log)
         assert server.tracebacks == []
+
+
+class TestReadPlaces:
+    """Reads of links that are not answered from memory."""
+
+    def test_a_client_that_left_while_it_waited_is_not_served(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_READS", 1)
+        reads = ReadPlaces(Admission(Settings(), EmbeddedMetrics()))
+        with ThreadPoolExecutor(1) as pool, ExitStack() as first:
+            first.enter_context(reads.take())
+
+            def read() -> None:
+                with reads.take(lambda: True):
+                    pytest.fail("it is served")
+
+            waiting = pool.submit(read)
+            wait_until(lambda: reads._waiting == 1)
+            first.close()
+            with pytest.raises(ConnectionAbortedError):
+                waiting.result(60)
+        with reads.take(lambda: True):  # nobody waited, so it is not asked
+            pass
+
+    def test_reads_take_only_a_share_of_the_time_beside_conversions(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        used = iter([0.0, 1.0, 1.0, 1.1])
+        monkeypatch.setattr(module.time, "process_time", lambda: next(used))
+        clock = Clock()
+        conversions = Admission(Settings(), EmbeddedMetrics())
+        reads = ReadPlaces(conversions, clock)
+        with conversions.admit(), reads.take():
+            pass
+
+        assert reads._debt_seconds() == pytest.approx(2 - 0.05)  # at most two seconds
+        clock.now += 3
+        with reads.take():
+            pass
+        assert reads._debt_seconds() == pytest.approx(0.1 - 0.05)  # no conversion is in progress
+
+    def test_a_closed_connection_is_noticed(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            client = socket.create_connection(server.getsockname())
+            connection, _ = server.accept()
+            with connection:
+                assert not has_left(connection)
+                client.close()
+                wait_until(lambda: has_left(connection))
+        assert not has_left(None)

@@ -12,11 +12,14 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image, ImageSequence
 
-from asciist.art import Art, forms
+from asciist.art import forms, rendering
+from asciist.art.codec import encode
+from asciist.art.rendering import Rendering
 from asciist.conversion import ConversionOptions, animating
 from asciist.errors import OverloadedError
 from asciist.limits import Limits
-from service import files, streams
+from service import streams
+from service.renderings import Rendered
 from service.streams import Streams
 from tests.art.drawn import animation
 from tests.screen import Screen
@@ -142,7 +145,7 @@ def test_a_png_whose_frames_change_too_much_shows_the_first_one(
     query = "/?width=20&style=ramp&invert=false"
     still = client.post(query, data=blinking(), headers=JSON).get_json()["url"]
     # the first frame, and no cell more
-    monkeypatch.setattr(files, "_MAX_MOVING_BYTES", 20 * 5 * 16 * 32 // 2)
+    monkeypatch.setattr(rendering, "_MAX_MOVING_BYTES", 20 * 5 * 16 * 32 // 2)
     moving = client.post(f"{query}&animate=true", data=blinking(), headers=JSON).get_json()["url"]
 
     assert client.get(f"{moving}.png").data == client.get(f"{still}.png").data
@@ -251,36 +254,28 @@ def test_an_animation_that_needs_too_much_memory_is_refused(client: FlaskClient)
 class TestStreams:
     """Bounds of the animations streamed by one process."""
 
-    def animation(self, columns: int = 1, rows: int = 1) -> Art:
-        texts = ("\n".join([character * columns] * rows) for character in "ab")
-        return animation(*((text, 11) for text in texts), plays=1)
+    def rendered(self) -> Rendered:
+        texts = (("a", 11), ("b", 11))
+        encoded = encode(animation(*texts, plays=1))
+        return Rendered(Rendering("stream", "txt", is_light=False).of(encoded))
 
     def test_too_many_are_refused_until_one_has_ended(self) -> None:
-        kept = Streams()
-        begun = [kept.begin(self.animation(), forms.TXT) for _ in range(320)]
+        kept, rendered = Streams(), self.rendered()
+        begun = [kept.begin(rendered) for _ in range(320)]
 
         with pytest.raises(OverloadedError):
-            kept.begin(self.animation(), forms.TXT)
+            kept.begin(rendered)
         begun[0].close()
         begun[0].close()  # only once counts
-        kept.begin(self.animation(), forms.TXT)
+        kept.begin(rendered)
         with pytest.raises(OverloadedError):
-            kept.begin(self.animation(), forms.TXT)
-
-    def test_large_ones_count_with_their_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(streams, "_KEPT_BYTES", 1_000_000)
-        kept = Streams()
-        for _ in range(2):
-            kept.begin(self.animation(200, rows=1000), forms.TXT)
-
-        with pytest.raises(OverloadedError):
-            kept.begin(self.animation(), forms.TXT)
+            kept.begin(rendered)
 
     def test_a_client_that_reads_too_slowly_is_cut_off(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(streams, "_ANSWER_SECONDS", 0.05)
-        stream = Streams().begin(self.animation(), forms.TXT)
+        stream = Streams().begin(self.rendered())
 
         parts = iter(stream)
         next(parts)

@@ -179,7 +179,7 @@ def test_a_file_of_deleted_art_is_gone(client: FlaskClient, cat: bytes) -> None:
 def test_a_file_is_made_once(client: FlaskClient, cat: bytes) -> None:
     url = permalink(client, cat)
     first = client.get(f"{url}.png")
-    kept = client.application.config["files"]
+    kept = client.application.config["renderings"]
 
     assert len(kept._kept) == 1
     assert client.get(f"{url}.png", headers={"Origin": "https://other.example"}).data == first.data

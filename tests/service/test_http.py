@@ -26,7 +26,8 @@ from asciist.limits import Limits
 from asciist.options import COLORS, OPTIONS
 from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.messages import NO_TRACE, Trace
-from asciist.protocol.requester import Requester, ServedArt
+from asciist.protocol.requester import Requester
+from asciist.protocol.served import ServedArt
 from asciist.settings import Settings
 from asciist.telemetry import metrics
 from asciist.wiring import WebProcess, build_web_process

@@ -1,7 +1,6 @@
 """Pictures of art: PNG and SVG.
 
-They are drawn one row of art at a time, so that memory stays small and a caller may pause in
-between.
+They are drawn one row of art at a time, so that memory stays small.
 """
 
 from typing import Final

@@ -72,10 +72,8 @@ def moving(
             b"fcTL",
             struct.pack(">5I2H2B", next(numbers), *place, *_delay(patch.milliseconds), 0, 0),
         )
-        for data in _compressed(patch.bands):
-            if not data:
-                yield b""
-            elif patch is patches[0]:
+        for data in filter(None, _compressed(patch.bands)):
+            if patch is patches[0]:
                 yield _chunk(b"IDAT", data)
             else:
                 yield _chunk(b"fdAT", struct.pack(">I", next(numbers)) + data)

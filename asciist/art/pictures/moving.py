@@ -23,12 +23,11 @@ def moving_png(art: Art, *, max_bytes: float = inf) -> Iterator[bytes]:
     the first frame. If the pixels of all frames exceed `max_bytes` before compression, or the
     frames look the same, the result is the still PNG of the first one.
 
-    Empty pieces are pauses. Raises UndrawableArtError for a character that the font lacks.
+    Raises UndrawableArtError for a character that the font lacks.
     """
     film = _Film(art)
     for frame in art.stills():
         film.add(Cells.of(frame), frame.frames[0].milliseconds)
-        yield b""
         if film.bytes > max_bytes:
             del film.steps[1:]
             break

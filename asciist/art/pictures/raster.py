@@ -110,18 +110,14 @@ def size_in_pixels(columns: int, rows: int, cell: int) -> tuple[int, int]:
 def card(cells: Cells) -> Iterator[bytes]:
     """Yield a PNG of CARD_SIZE pixels with the art in its middle, for the preview of a link.
 
-    Pieces are empty while the art is drawn. Art taller than 3:4 is cropped to its middle rows.
-    Raises UndrawableArtError for a character that the font lacks.
+    Art taller than 3:4 is cropped to its middle rows. Raises UndrawableArtError for a character
+    that the font lacks.
     """
     check_drawable(cells.characters)
     cells = _middle(cells)
     width, height = CARD_SIZE
     cell = min(width // (cells.columns + 2), height // (2 * len(cells.rows) + 2), _MAX_CARD_CELL)
-    bands = []
-    for band in _bands(cells, max(cell, 1)):
-        bands.append(band)
-        yield b""
-    pixels = np.concatenate(bands)
+    pixels = np.concatenate(list(_bands(cells, max(cell, 1))))
     if cell == 0:
         pixels = _reduced(pixels, max(-(-pixels.shape[1] // width), -(-pixels.shape[0] // height)))
     rows, columns = pixels.shape[:2]
