@@ -6,6 +6,7 @@ with a permanent URL, and static files, near their readers. Clients may also rea
 directly: while the CDN is being added or removed, resolvers cache the old address.
 """
 
+import json
 from typing import Final
 
 from aws_cdk import CfnOutput, CfnWaitConditionHandle, Duration, Stack
@@ -19,6 +20,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
+from asciist.options import OPTIONS
 from stacks.environment import Environment
 from stacks.web import WebStack
 
@@ -46,6 +48,8 @@ _PREVIEWS: Final = (
 )
 """Regular expression of the User-Agents of preview crawlers; a test compares it with
 `service.crawlers`."""
+_ART: Final = r"\/width\/[^\/]+$|^\/[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{4}(\.|$)"
+"""Regular expression of the paths of art, by long and by short links."""
 _SET_VIEWER: Final = f"""function handler(event) {{
   event.request.headers['{_VIEWER_HEADER}'] = {{ value: event.viewer.ip }};
   var headers = event.request.headers;
@@ -54,11 +58,18 @@ _SET_VIEWER: Final = f"""function handler(event) {{
   if (acceptsAnything && agent && /{_PREVIEWS}/i.test(agent.value)) {{
     headers.accept = {{ value: 'text/html' }};
   }}
+  var path = event.request.uri, query = event.request.querystring;
+  var hasOption = {json.dumps([*OPTIONS])}.some(function (name) {{ return name in query; }});
+  var isRead = /^(GET|HEAD)$/.test(event.request.method) && /{_ART}/.test(path);
+  if (isRead && !(hasOption && /\\.[a-z0-9.]+$/.test(path))) {{
+    event.request.querystring = {{}};
+  }}
   return event.request;
 }}
 """
 """Function that sets the header. For preview crawlers it also requests the page explicitly, because
-the cache ignores the User-Agent."""
+the cache ignores the User-Agent. It removes queries without a meaning from URLs of art, so that
+they pass no cache; a file with options is an error."""
 _CACHED: Final = ("/*/width/*", "/????-????-????*", "/static/*")
 """Paths with cacheable responses: art, by long and by short links, and static files. Their headers
 set the duration."""

@@ -441,6 +441,28 @@ class TestEdge:
         assert match["SearchString"] == key["HeaderValue"]
         assert "{{resolve:secretsmanager:" in json.dumps(key["HeaderValue"])
 
+    @pytest.mark.parametrize(
+        ("method", "path", "kept"),
+        [
+            ("GET", "/Ab_9/width/80", False),
+            ("HEAD", "/Ab_9/style/blocks/width/80.png", False),
+            ("GET", "/7xfc-m5zm-q0z9", False),
+            ("GET", "/7xfc-m5zm-q0z9.card.png", False),
+            ("POST", "/Ab_9/width/80", True),
+            ("PUT", "/", True),
+            ("GET", "/static/page.css", True),
+        ],
+    )
+    def test_the_cdn_drops_queries_without_a_meaning_from_art(
+        self, method: str, path: str, *, kept: bool
+    ) -> None:
+        """Each would be another entry of its cache."""
+        assert seen_behind_the_cdn(method, path, "utm_source") == (["utm_source"] if kept else [])
+
+    def test_the_cdn_leaves_a_file_with_options_to_the_service(self) -> None:
+        assert seen_behind_the_cdn("GET", "/Ab_9/width/80.png", "width") == ["width"]
+        assert seen_behind_the_cdn("GET", "/Ab_9/width/80", "width") == []
+
     def test_the_cdn_logs_addresses_if_the_environment_says_so(self) -> None:
         config = only(resources(WITH_CDN, "AWS::CloudFront::Distribution"))["DistributionConfig"]
         assert config["Logging"]["Prefix"] == "cdn/"
@@ -737,3 +759,21 @@ def deployed_variables(environment: Environment) -> Iterator[dict[str, str]]:
         ]
         text = "".join(part if isinstance(part, str) else "token" for part in script)
         yield dict(re.findall(r"^(ASCIIST_\w+)=(.*)$", text, re.MULTILINE))
+
+
+def seen_behind_the_cdn(method: str, path: str, parameter: str) -> list[str]:
+    """Return the names in the query of a request after the distribution's function."""
+    code = only(resources(WITH_CDN, "AWS::CloudFront::Function"))["FunctionCode"]
+    event = {
+        "viewer": {"ip": "192.0.2.1"},
+        "request": {
+            "method": method,
+            "uri": path,
+            "headers": {},
+            "querystring": {parameter: {"value": "1"}},
+        },
+    }
+    call = f"console.log(JSON.stringify(Object.keys(handler({json.dumps(event)}).querystring)))"
+    node = str(Path(sys.executable).with_name("node"))
+    done = subprocess.run([node, "-e", code + call], capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
