@@ -100,7 +100,7 @@ def switch_under_load(switches: Iterable[str], say: Say = print) -> None:
                 deployment.context |= now
                 deployment.deploy()
             say(f"  {load}")
-            assert set(load.statuses) == {200}
+            assert set(load.statuses) == {200}, load
             convert_images(deployment, _say_nothing, width=60 + 2 * number)
             try_what_is_not_permitted(deployment, say)
 
