@@ -156,7 +156,8 @@ def _read(stream: BufferedRWPair, size: int) -> bytes:
 def _main() -> None:
     with suppress(OSError):
         Path("/proc/self/comm").write_text(_NAME)
-    os.nice(_NICENESS)
+    with suppress(OSError):  # where a sandbox forbids it
+        os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
