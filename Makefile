@@ -125,7 +125,7 @@ gate: ## Run TARGETS in a fresh clone under each Python of the machine (TARGETS=
 	@tools/gate $(if $(OTHERS),--others) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LOAD),--load) $(if $(TESTER),--user $(TESTER)) $(TARGETS)
 
 # mypy runs once for each, so that no process holds the types of all libraries. A later run checks only what a change touches.
-TYPED := "asciist service lambda_worker" "operations tools" packages/asciist-migration/src/asciist_migration "stacks app.py"
+TYPED := "asciist service lambda_worker" "operations tools" packages/asciist-migration/src "stacks app.py"
 
 check: $(READY) $(ACTIONLINT) ## Check format, lint rules, strict types, import rules and workflows
 	$(BIN)/ruff format --check .

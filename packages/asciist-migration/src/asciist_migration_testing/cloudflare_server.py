@@ -25,7 +25,8 @@ UNKNOWN_FIELD = "future_field"
 back."""
 
 for _type in (PoolEditParams, OriginParam, HeaderParam):
-    _type.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined] # read by pydantic
+    # Read by pydantic. Noqa: a typed dictionary does not declare it.
+    setattr(_type, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 _PATCH: TypeAdapter[Any] = TypeAdapter(PoolEditParams)
 
 

@@ -226,7 +226,8 @@ class Deployments:
 
 def end(running: greenlet) -> None:
     """Run an operation to its end, without a pause."""
-    running.is_ending = True
+    # A greenlet takes any attribute.
+    running.is_ending = True  # type: ignore[attr-defined]
     while not running.dead:
         running.switch()
 
