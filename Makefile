@@ -122,7 +122,7 @@ test-all: $(READY) $(AZURE)/.ready $(BROWSER) $(HAPROXY) $(CHARTS) check audit s
 	$(PYTEST)
 
 gate: ## Run TARGETS in a fresh clone under each Python of the machine (TARGETS=test-all, REPEAT=5, LOAD=1, TESTER=nobody, OTHERS=1)
-	@tools/gate $(if $(OTHERS),--others) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LOAD),--load) $(if $(TESTER),--user $(TESTER)) $(TARGETS)
+	@tools/gate $(if $(OTHERS),--others --together) $(if $(REPEAT),--repeat $(REPEAT)) $(if $(LOAD),--load) $(if $(TESTER),--user $(TESTER)) $(TARGETS)
 
 # mypy runs once for each, so that no process holds the types of all libraries. A later run checks only what a change touches.
 TYPED := "asciist service lambda_worker" "operations tools" packages/asciist-migration/src "stacks app.py"
