@@ -28,6 +28,7 @@ SECTIONS: Final = (
     "page",
     "metrics",
     "service",
+    "reads",
     "speed",
     "fidelity",
     "sheets",
