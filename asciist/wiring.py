@@ -11,7 +11,7 @@ from asciist.adapters.converters.pool import ConverterPool, TaskSocket
 from asciist.adapters.embedded import EmbeddedMetrics, EmbeddedQueue, EmbeddedReplies
 from asciist.adapters.object_store import ObjectStore
 from asciist.adapters.renderer import RendererProcess
-from asciist.errors import ArtifactNotFoundError, AsciistError, SettingsError
+from asciist.errors import ArtifactNotFoundError, AsciistError, SettingsError, sentences
 from asciist.protocol.ports import (
     ArtifactStore,
     BoundedCall,
@@ -85,9 +85,9 @@ class WebProcess:
     renderer: RendererProcess = field(default_factory=RendererProcess)
     worker_is_ready: Callable[[], bool] = lambda: True
     """Returns True if the worker tier can answer, or is not embedded in this process."""
-    store_problem: Callable[[], str] = str
-    """Returns the reason why no art is being stored, as a message for clients; empty if art is
-    stored, or if a failing store fails the requests."""
+    readiness: Callable[[], str] = sentences.ready
+    """Returns the text for a process that is ready: `ready`, and what it lacks nevertheless, such
+    as a store that takes art."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def is_healthy(self) -> bool:
@@ -244,7 +244,7 @@ def _embedded(settings: Settings, tasks: TaskSocket | None, links: "Links") -> W
         inbox=replies,
         responder=responder,
         worker_is_ready=lambda: responder.is_alive() and (pool is None or pool.is_ready()),
-        store_problem=store.problem,
+        readiness=lambda: sentences.ready(store.problem(), pool.unsupported if pool else ()),
         _closing=[
             *([switch.close] if switch else []),
             responder.request_stop,

@@ -11,7 +11,7 @@ from werkzeug.routing import BaseConverter, ValidationError
 from werkzeug.sansio.utils import host_is_trusted
 
 from asciist.art.forms import FORMS
-from asciist.errors import OverloadedError
+from asciist.errors import OverloadedError, sentences
 from asciist.protocol.links import (
     CAPABILITY_PATTERN,
     CODE_PATTERN,
@@ -131,16 +131,16 @@ def create_app(
     links: Links,
     is_ready: Callable[[], bool],
     is_healthy: Callable[[], bool] = lambda: True,
-    store_problem: Callable[[], str] = str,
+    readiness: Callable[[], str] = sentences.ready,
     deletions: SharedCounter | None = None,
     renderer: Renderer | None = None,
 ) -> Flask:
     """Return the WSGI application.
 
     `is_ready` returns True if a request sent now can be answered, and `is_healthy` if this process
-    itself works. `store_problem` returns why art is not being stored; empty if it is. `deletions`
-    counts the deletions of all processes that share it. Without a `renderer`, art is rendered in
-    the calling thread.
+    itself works. `readiness` returns the text for a process that is ready. `deletions` counts the
+    deletions of all processes that share it. Without a `renderer`, art is rendered in the calling
+    thread.
     """
     deletions = deletions or SharedCounter()
     app = _Application(__name__)
@@ -162,7 +162,7 @@ def create_app(
             deletions=deletions,
             is_healthy=is_healthy,
             is_ready=is_ready,
-            store_problem=store_problem,
+            readiness=readiness,
         )
     )
     streams = Streams()

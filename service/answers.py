@@ -17,7 +17,6 @@ from asciist import formats
 from asciist.art import Frame, forms
 from asciist.art.forms import Form, Policy
 from asciist.art.pictures import CARD_SIZE
-from asciist.errors import sentences
 from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.served import ServedArt
@@ -326,16 +325,6 @@ def health_answer(status: int, text: str) -> Response:
     response.status_code = status
     headers.for_health_check(response)
     return response
-
-
-def readiness_answer(*, is_ready: bool, store_problem: str) -> Response:
-    """Return the answer to a readiness check. `store_problem` is the reason why art is not being
-    stored; empty if it is."""
-    if not is_ready:
-        return health_answer(503, "not ready")
-    return health_answer(
-        200, sentences.ready_without_storing(store_problem) if store_problem else "ready"
-    )
 
 
 def origin() -> str:

@@ -31,7 +31,7 @@ def blueprint(
     deletions: SharedCounter,
     is_healthy: Callable[[], bool],
     is_ready: Callable[[], bool],
-    store_problem: Callable[[], str],
+    readiness: Callable[[], str],
 ) -> Blueprint:
     """Return all routes of the service."""
     routes = Blueprint("asciist", __name__)
@@ -87,8 +87,8 @@ def blueprint(
         )
 
     @routes.get("/readyz")
-    def readiness() -> Response:
-        return answers.readiness_answer(is_ready=is_ready(), store_problem=store_problem())
+    def ready() -> Response:
+        return answers.health_answer(*((200, readiness()) if is_ready() else (503, "not ready")))
 
     return routes
 

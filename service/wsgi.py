@@ -21,7 +21,7 @@ def application() -> Flask:
         deletions=gunicorn_settings.deletions,
         is_ready=process.is_ready,
         is_healthy=process.is_healthy,
-        store_problem=process.store_problem,
+        readiness=process.readiness,
         renderer=process.renderer,
     )
     app.extensions["asciist"] = process

@@ -151,7 +151,7 @@ def app(embedded: "WebProcess") -> "Flask":
         metrics=embedded.metrics,
         links=embedded.links,
         is_ready=embedded.is_ready,
-        store_problem=embedded.store_problem,
+        readiness=embedded.readiness,
     )
 
 

@@ -20,16 +20,16 @@ ENDLESS: Final = "while True: pass"
 STUCK: Final = "time.sleep(100)"
 
 
-def crash_once(marker: Path) -> str:
-    """Return a flaw that halts the first conversion only, so that its process can be killed. It
-    creates `marker`."""
-    return (
-        f"os.path.exists({str(marker)!r}) or (open({str(marker)!r}, 'w').close(), time.sleep(100))"
-    )
+STUCK_ONCE: Final = "has_begun[0] or (has_begun.__setitem__(0, 1), time.sleep(100))"
+"""Halts the first conversion only, so that its process can be killed; see `has_begun`."""
 
-
+# A file that is mapped before the processes enter their sandbox, where they can open none.
 _FLAWED: Final = """
-import ctypes, os, time
+import ctypes, mmap, os, signal, time
+
+with open({begun!r}, "r+b") as file:
+    has_begun = mmap.mmap(file.fileno(), 1)
+{setup}
 
 def flawed(convert):
     def converted(self, image, options, *, wait_seconds):
@@ -50,10 +50,18 @@ if "asciist.adapters.converters.parent" in sys.orig_argv or "lambda_worker" in s
 """
 
 
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch, *, flaw: str = CRASH) -> None:
-    """Make converter processes started from now on execute `flaw` for the image KILLER. `folder`
-    must exist."""
-    source = _FLAWED.format(flaw=flaw)
+def has_begun(folder: Path) -> bool:
+    """Return whether a converter with the flaw STUCK_ONCE, installed in `folder`, has begun."""
+    return (folder / "begun").read_bytes() == b"\1"
+
+
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, flaw: str = CRASH, setup: str = ""
+) -> None:
+    """Make converter processes started from now on execute `flaw` for the image KILLER, and their
+    parents `setup` at the start. `folder` must exist."""
+    (folder / "begun").write_bytes(b"\0")
+    source = _FLAWED.format(flaw=flaw, setup=setup, begun=str(folder / "begun"))
     # Python imports a module of this name in each process before anything else.
     (folder / "sitecustomize.py").write_text(source + _IN_EACH_PROCESS)
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{Path.cwd()}")

@@ -1,6 +1,7 @@
 """Processes of this machine, as /proc shows them."""
 
 import contextlib
+import ctypes
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def is_converter(process: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/comm").read_text() == f"{CONVERTER_NAME}\n"
     return False
+
+
+def landlock_is_supported() -> bool:
+    """Return whether the kernel can deny files to a process."""
+    create_ruleset, version = 444, 1  # returns the version of Landlock
+    return int(ctypes.CDLL(None).syscall(create_ruleset, None, ctypes.c_size_t(0), version)) > 0
 
 
 def gone(processes: Iterable[int]) -> bool:

@@ -151,7 +151,7 @@ class Flaw:
             times=3,
         ),
         Flaw(
-            code="os.kill(os.getpid(), 9)",
+            code="signal.raise_signal(9)",
             error=sentences.DECODER_CRASHED,
             ended="SIGKILL",
             cause="killed",

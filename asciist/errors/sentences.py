@@ -5,7 +5,7 @@ A message says what is wrong and, where it helps, what to do. It starts in lower
 full stop, because clients print it after a prefix of their own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from asciist import formats
@@ -84,9 +84,13 @@ STORE_NOT_PRIVATE: Final = "the data directory is not private to the service's a
 STORE_UNUSABLE: Final = "the data directory cannot be used"
 
 
-def ready_without_storing(reason: str) -> str:
-    """For a service that answers requests but cannot store art, with one of the reasons above."""
-    return f"ready, but art is not being stored: {reason}"
+def ready(store_problem: str = "", unsupported: Sequence[str] = ()) -> str:
+    """For a service that answers requests, and perhaps cannot store art, with one of the reasons
+    above, or converts images without parts of the sandbox."""
+    problems = [f"art is not being stored: {store_problem}"] if store_problem else []
+    if unsupported:
+        problems.append(f"images are converted without {' and '.join(unsupported)}")
+    return f"ready, but {'; '.join(problems)}" if problems else "ready"
 
 
 # The image.

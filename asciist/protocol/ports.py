@@ -169,6 +169,8 @@ class Conversion:
     aborted: tuple[str, ...] = ()
     """Cause of each process that ended during this conversion: `crash`, `killed`, `memory` or
     `time`."""
+    unsupported: tuple[str, ...] = ()
+    """Parts of the sandbox that the process lacked: `landlock` or `seccomp`."""
 
 
 class Converter(Protocol):

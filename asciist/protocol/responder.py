@@ -39,6 +39,7 @@ from asciist.telemetry.metrics import (
     CONVERSION_DURATION,
     CONVERSION_PIXELS,
     CONVERSIONS_ABORTED,
+    CONVERSIONS_EXPOSED,
     IMAGE_DECODE_DURATION,
     IMAGES_GONE,
     MESSAGE_AGE,
@@ -274,6 +275,8 @@ class Responder:
     def _record(self, converted: Conversion, style: str) -> None:
         for cause in converted.aborted:
             self._metrics.count(CONVERSIONS_ABORTED, cause=cause)
+        for part in converted.unsupported:
+            self._metrics.count(CONVERSIONS_EXPOSED, missing=part)
         if converted.decode_ms is not None or converted.render_ms is not None:
             self._metrics.count(CONVERSION_PIXELS, converted.pixels, format=converted.format)
         if converted.decode_ms is not None:

@@ -114,6 +114,13 @@ CONVERSIONS_ABORTED: Final = _count(
     " and at a limit, the image is rejected.",
     "cause",
 )
+CONVERSIONS_EXPOSED: Final = _count(
+    "asciist.conversions.exposed",
+    "conversion",
+    "Conversions in a process whose sandbox lacks `landlock` or `seccomp`, because the kernel does"
+    " not support it.",
+    "missing",
+)
 
 # Messages and replies.
 REPLY_WAIT: Final = _distribution(

@@ -405,11 +405,10 @@ class TestContainment:
     def test_an_image_whose_process_is_killed_from_outside_is_converted(
         self, is_forked: bool, flawed: Callable[..., Pool], tmp_path: Path
     ) -> None:
-        begun = tmp_path / "begun"
-        pool = flawed(flawed_converters.crash_once(begun), is_forked=is_forked)
+        pool = flawed(flawed_converters.STUCK_ONCE, is_forked=is_forked)
         with ThreadPoolExecutor() as threads:
             converted = threads.submit(pool.convert, KILLER)
-            wait_until(begun.exists)
+            wait_until(lambda: flawed_converters.has_begun(tmp_path))
             os.kill(pool.process, signal.SIGKILL)
 
             assert converted.result().art

@@ -1057,7 +1057,7 @@ class TestServerErrors:
             metrics=embedded.metrics,
             links=embedded.links,
             is_ready=lambda: False,
-            store_problem=embedded.store_problem,
+            readiness=embedded.readiness,
         )
         client = app.test_client()
         response = client.post("/", data=cat)
@@ -1083,7 +1083,7 @@ class TestServerErrors:
             metrics=process.metrics,
             links=process.links,
             is_ready=process.is_ready,
-            store_problem=process.store_problem,
+            readiness=process.readiness,
         ).test_client()
         answers = [client.post("/", data=cat), client.post("/", data=cat), client.get("/readyz")]
 

@@ -35,7 +35,7 @@ def is_at_work(unit: str) -> bool:
     if unit == "asciist-poller":
         return "Could not connect to the endpoint URL" in log(unit)
     try:
-        return answer("GET", "/readyz") == "ready\n"
+        return answer("GET", "/readyz").startswith("ready")
     except OSError:
         return False
 
@@ -62,12 +62,14 @@ def probe(unit: str) -> dict[str, Any]:
     give_up = time.monotonic() + 300
     while not (works := is_at_work(unit)) and time.monotonic() < give_up:
         time.sleep(0.1)
-    art = ""
+    art = readiness = ""
     if works and unit == "asciist-web":
+        readiness = answer("GET", "/readyz")
         art = answer("PUT", "/?width=40", Path("/etc/image").read_bytes())
     return {
         "works": works,
         "art": art,
+        "readiness": readiness,
         "processes": [*processes(unit)] if works else [],
         "restarts": show(unit, "NRestarts"),
         "stopped": subprocess.run(["systemctl", "stop", unit], check=False).returncode,

@@ -16,6 +16,7 @@ import pytest
 from asciist.conversion import ConversionOptions
 from asciist.limits import Limits
 from stacks.bundles import ROOT
+from tests.processes import landlock_is_supported
 from tests.stacks.test_bundles import INSTANCE, UNITS
 from tools.testing.drawing import convert
 
@@ -155,6 +156,12 @@ def test_the_web_unit_converts_and_stores_while_it_is_confined(found: dict[str, 
     assert (
         found["asciist-web"]["art"] == convert(image, ConversionOptions(width=40), Limits()) + "\n"
     )
+
+
+def test_converters_enter_their_sandbox_inside_that_of_the_unit(found: dict[str, Any]) -> None:
+    lacks = "" if landlock_is_supported() else ", but images are converted without landlock"
+
+    assert found["asciist-web"]["readiness"] == f"ready{lacks}\n"
 
 
 def test_the_poller_unit_tries_to_reach_its_queue_while_it_is_confined(

@@ -138,8 +138,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(
     record_failures_between_the_tiers()
     record_a_small_store(tmp_path / "small")
     record_a_move()
-    flawed_converters.install(tmp_path, monkeypatch)
-    record_a_crash()
+    record_a_crash(tmp_path, monkeypatch)
     agent.settle()
 
     assert not agent.errors
@@ -161,6 +160,7 @@ def test_a_run_emits_the_catalogue_and_nothing_else(
     assert agent.total(metrics.CONVERSION_PIXELS, format="jpeg") == 3 * 451 * 300
     assert agent.values(metrics.CONVERSION_DURATION, style="ramp") == 1
     assert agent.total(metrics.CONVERSIONS_ABORTED, cause="crash") == 3
+    assert agent.total(metrics.CONVERSIONS_EXPOSED, missing="seccomp") == 1
     assert agent.total(metrics.STORE_EVICTED) == 1
     assert agent.total(metrics.STORE_FAILED, operation="put") == 1
     assert {name for name, _ in agent.series()} == CATALOGUE.keys()
@@ -215,17 +215,22 @@ def record_failures_between_the_tiers() -> None:
     recorded.flush()
 
 
-def record_a_crash() -> None:
-    """Record the metrics of an image that crashes its converters, which must have that flaw."""
+def record_a_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record the metrics of an image that crashes its converters, on an architecture without a
+    filter of system calls."""
+    flawed_converters.install(folder, monkeypatch)
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     recorded = DogStatsDMetrics()
     store, replies = ObjectStore.in_memory(), EmbeddedReplies(recorded)
     queue = EmbeddedQueue(visibility_seconds=30, max_receive_count=5)
+    converter = ConverterPool(Settings(), is_forked=True)
+    wait_until(converter.is_ready)
     responder = Responder(
         store=store,
         queue=queue,
         replies=replies,
         metrics=recorded,
-        converter=ConverterPool(Settings(), is_forked=True),
+        converter=converter,
     )
     requester = Requester(
         store=store,

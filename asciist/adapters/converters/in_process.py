@@ -1,10 +1,7 @@
 """Conversions in the calling process."""
 
-import io
 import time
 from collections.abc import Callable
-
-from PIL import Image
 
 from asciist import conversion
 from asciist.art.codec import encode
@@ -94,12 +91,6 @@ class InProcessConverter:
 
     def close(self) -> None:
         """Do nothing: the threads belong to the caller."""
-
-    def warm_up(self) -> None:
-        """Convert an image, so that the first client request does not wait for imports."""
-        bitmap = io.BytesIO()
-        Image.new("L", (16, 16)).save(bitmap, "JPEG")
-        self.convert(bitmap.getvalue(), ConversionOptions(width=8), wait_seconds=0)
 
 
 def _milliseconds_since(started: float) -> float:

@@ -10,10 +10,13 @@ to other converters at once.
 
 import array
 import contextlib
+import ctypes
 import fcntl
 import gc
+import itertools
 import mmap
 import os
+import re
 import select
 import signal
 import socket
@@ -21,21 +24,27 @@ import sys
 import termios
 import traceback
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, NoReturn
 
-from asciist.adapters.converters import wire
+from asciist.adapters.converters import sandbox, wire
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.process import ConverterProcess, Stage, confine, limit_memory
+from asciist.adapters.converters.warm_up import warm_up
 from asciist.settings import Settings
 
-READY: Final = b"ready"
-"""First message to the pool. Each further message is the exit status of an ended converter,
-negative for a signal."""
+READY: Final = b"ready "
+"""Start of the message to the pool when a converter has started; the rest names what its sandbox
+lacks, separated by spaces. Any other message is the exit status of an ended converter, negative for
+a signal."""
 
 CONVERTER_NAME: Final = "asciist-convert"
 """Name of the converter processes in `ps` and in the kernel's log. Linux allows 15 characters."""
+
+_INTERPRETERS: Final = re.compile(
+    r"GLIBC_TUNABLES|LANG|LC_\w+|LD_LIBRARY_PATH|LD_PRELOAD|MALLOC_\w+|OPENBLAS_\w+|PYTHON\w*"
+)
+"""Names of the variables that the interpreter and its libraries read."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -77,7 +86,6 @@ class ConverterParent:
         self._tasks = tasks
         self._control = control
         self._number = number
-        self._converter = InProcessConverter(settings.limits)
         self._poll = select.epoll()
         self._converters: dict[int, _Converter] = {}
         """Converters by the descriptors of their channels and of their connections."""
@@ -86,12 +94,11 @@ class ConverterParent:
     def serve(self) -> None:
         """Serve until the pool closes the other end of `control`; then let each converter finish
         its conversion."""
-        self._converter.warm_up()
+        warm_up()
         # pages that the garbage collector does not touch remain shared with the converters
         gc.freeze()
         for _ in range(self._number):
             self._fork()
-        self._tell_pool(READY)
         self._poll.register(self._control, select.EPOLLIN)
         while True:
             # One at a time, because an event may close the descriptor of a later one.
@@ -101,7 +108,7 @@ class ConverterParent:
             converter = self._converters[descriptor]
             if descriptor in converter.connections:
                 self._forget_connection(converter, descriptor).close()
-            elif not self._take_connection(converter):
+            elif not self._take_message(converter):
                 self._replace(converter)
         self._stop()
 
@@ -123,27 +130,31 @@ class ConverterParent:
             with contextlib.suppress(OSError):
                 Path("/proc/self/comm").write_text(CONVERTER_NAME)
             confine(self._settings.limits)
-            status = ConverterProcess(
+            process = ConverterProcess(
                 tasks=self._tasks,
                 parent=parent,
                 stage=stage,
                 converter=InProcessConverter(self._settings.limits, on_estimate=limit_memory),
                 timeout_seconds=self._settings.timeouts.worker,
-            ).serve()
+            )
+            parent.send(READY + " ".join(sandbox.enter()).encode())
+            status = process.serve()
         except BaseException:  # noqa: BLE001 - nothing above may run a second time
             traceback.print_exc()
         finally:
             os._exit(status)
 
-    def _take_connection(self, converter: _Converter) -> bool:
-        """Receive a connection from a converter. Return False if the converter has ended
-        instead."""
-        _, descriptors, _, _ = socket.recv_fds(converter.channel, 1, 1)
+    def _take_message(self, converter: _Converter) -> bool:
+        """Receive a connection from a converter, or the message that it has started. Return False
+        if the converter has ended instead."""
+        message, descriptors, _, _ = socket.recv_fds(converter.channel, 64, 1)
+        if message.startswith(READY):
+            self._tell_pool(message)
         for descriptor in descriptors:
             converter.connections[descriptor] = socket.socket(fileno=descriptor)
             self._converters[descriptor] = converter
             self._poll.register(descriptor, 0)  # its end is reported always
-        return bool(descriptors)
+        return bool(message)
 
     def _forget_connection(self, converter: _Converter, descriptor: int) -> socket.socket:
         """Stop watching a connection, and return it."""
@@ -155,6 +166,7 @@ class ConverterParent:
         self._poll.unregister(converter.channel)
         del self._converters[converter.channel.fileno()]
         converter.channel.close()
+        os.kill(converter.process, signal.SIGKILL)  # in case it has only closed its channel
         ended = os.waitstatus_to_exitcode(os.waitpid(converter.process, 0)[1])
         stage = converter.stage[0]
         converter.stage.close()
@@ -189,7 +201,7 @@ class ConverterParent:
 
 def close_descriptors_but(*kept: int) -> None:
     """Close all inherited descriptors except the given and the standard ones."""
-    for before, after in pairwise([2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]):
+    for before, after in itertools.pairwise([2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]):
         os.closerange(before + 1, after)
 
 
@@ -197,6 +209,31 @@ def _unread_bytes(connection: socket.socket) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(connection, termios.FIONREAD, count)
     return count[0]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of the parent and its converters: what the interpreter and its
+    libraries read, the limits and the timeout, but no secret."""
+    own = Settings(limits=settings.limits, request_timeout=settings.request_timeout)
+    return {
+        name: text for name, text in os.environ.items() if _INTERPRETERS.fullmatch(name)
+    } | own.to_tier_environment("worker")
+
+
+def _forget_other_variables(settings: Settings) -> None:
+    """Erase all other variables from the environment of a fork, and from its memory, where exec and
+    Python keep them."""
+    kept = environment(settings)
+    block = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), "environ")
+    for address in itertools.takewhile(bool, map(block.__getitem__, itertools.count())):
+        if address and os.fsdecode(ctypes.string_at(address)).partition("=")[0] not in kept:
+            ctypes.memset(address, 0, len(ctypes.string_at(address)))
+    for name in set(os.environ) - set(kept):
+        value = os.environb[os.fsencode(name)]
+        if len(value) > 1:  # Python has one object for each value of one byte
+            ctypes.memset(id(value) + bytes.__basicsize__ - 1, 0, len(value))
+        del os.environ[name]
+    os.environ.update(kept)
 
 
 def run(settings: Settings, *, tasks: int, control: int, number: int) -> NoReturn:
@@ -208,6 +245,7 @@ def run(settings: Settings, *, tasks: int, control: int, number: int) -> NoRetur
     try:
         gc.freeze()  # what another process has opened is not closed again here
         close_descriptors_but(tasks, control)
+        _forget_other_variables(settings)
         for signal_number in (signal.SIGALRM, signal.SIGPROF, signal.SIGTERM):
             signal.signal(signal_number, signal.SIG_DFL)
         # a fork would end its threads; read when numpy is imported

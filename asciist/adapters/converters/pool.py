@@ -25,7 +25,7 @@ from asciist.adapters.converters.process import OUT_OF_MEMORY
 from asciist.errors import OverloadedError, UnavailableError, sentences
 from asciist.options import ConversionOptions
 from asciist.protocol.ports import Conversion
-from asciist.settings import SECRETS, Settings
+from asciist.settings import Settings
 
 # one converter may be killed from outside; if three end, the image is the cause
 _CONVERTERS_TO_END: Final = 3
@@ -105,6 +105,8 @@ class ConverterPool:
         self._idle: deque[socket.socket] = deque()
         # converter id for each pooled connection
         self._processes: dict[socket.socket, int] = {}
+        self.unsupported: tuple[str, ...] = ()
+        """Parts of the sandbox that converters lack, because the kernel does not support them."""
         self._start()
         self._closing = threading.Event()
         self._has_started = threading.Event()
@@ -149,7 +151,9 @@ class ConverterPool:
             if answer.failure:
                 raise UnavailableError(f"a conversion failed: {answer.failure}")
             if conversion := answer.conversion or _rejection(aborted):
-                return replace(conversion, aborted=tuple(aborted)) if aborted else conversion
+                if not aborted and not self.unsupported:
+                    return conversion
+                return replace(conversion, aborted=tuple(aborted), unsupported=self.unsupported)
         raise UnavailableError("the converter processes end before they begin")
 
     def _exchange(self, message: bytes, seconds: float) -> wire.Answer:
@@ -242,11 +246,7 @@ class ConverterPool:
             stdin=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C in a terminal does not reach it: this process still needs it
             pass_fds=[self._tasks.taken, control],
-            env={
-                name: text
-                for name, text in {**os.environ, **self._settings.to_environment()}.items()
-                if name not in SECRETS  # a decoder has no use for them
-            },
+            env=parent.environment(self._settings),
         )
         return process.wait
 
@@ -272,7 +272,9 @@ class ConverterPool:
                 self._end()
             with self._control, contextlib.suppress(OSError):
                 while message := self._control.recv(64):
-                    if message == parent.READY:
+                    if message.startswith(parent.READY):
+                        missing = message.removeprefix(parent.READY)
+                        self.unsupported = tuple(missing.decode().split())
                         self._has_started.set()
                         pause.reset()
                     else:

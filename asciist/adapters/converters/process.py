@@ -17,6 +17,7 @@ import signal
 import socket
 import traceback
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -210,7 +211,13 @@ def lift_memory_limit() -> None:
 
 
 def _mapped_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return int(os.pread(_memory_statistics(), 64, 0).split()[0]) * resource.getpagesize()
+
+
+@cache
+def _memory_statistics() -> int:
+    """Return a descriptor that `confine` opens, because no file can be opened in the sandbox."""
+    return os.open("/proc/self/statm", os.O_RDONLY)
 
 
 def _limit(which: int, value: int) -> None:

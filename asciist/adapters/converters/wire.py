@@ -63,6 +63,7 @@ def read_answer(connection: socket.socket) -> Answer:
         changes = {
             "art": art.decode() if has_art else None,
             "aborted": tuple(conversion["aborted"]),
+            "unsupported": tuple(conversion["unsupported"]),
         }
         conversion = Conversion(**conversion | changes)
     return Answer(**fields, conversion=conversion)
