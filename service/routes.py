@@ -86,7 +86,7 @@ def blueprint(
             else answers.health_answer(503, "not healthy")
         )
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", endpoint="readiness")
     def ready() -> Response:
         return answers.health_answer(*((200, readiness()) if is_ready() else (503, "not ready")))
 

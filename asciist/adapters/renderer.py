@@ -22,9 +22,9 @@ from io import BufferedRWPair
 from pathlib import Path
 from typing import Any, Final
 
+from asciist.adapters.variables import interpreter_variables
 from asciist.art.rendering import Rendering
 from asciist.errors import OverloadedError, UnavailableError, UndrawableArtError
-from asciist.settings import SECRETS
 
 _NAME: Final = "asciist-render"
 """Name of the process in `ps`. Linux allows 15 characters."""
@@ -109,11 +109,10 @@ class RendererProcess:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            # Noqa: its own module.
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603 - no input from outside
                 [sys.executable, "-m", __name__, str(self._idle_seconds)],
                 stdin=theirs.fileno(),
-                env={name: text for name, text in os.environ.items() if name not in SECRETS},
+                env=interpreter_variables(),
             )
             ours.settimeout(_WAIT_SECONDS)
             self._stream = ours.makefile("rwb")

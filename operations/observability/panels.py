@@ -45,8 +45,7 @@ class Panel:
     title: str
     lines: tuple[Line, ...]
     kind: Literal["chart", "value", "top"] = "chart"
-    """`value` shows one number over the time range, `top` a list of the tag values with the largest
-    numbers."""
+    """`value` shows one number over the time range, `top` a list of the largest tag values."""
     unit: str = ""
     """Unit displayed next to a number."""
     bad_below: float | None = None
@@ -358,6 +357,7 @@ _COST: Final = Section(
         ),
         _by_tag("Pixels converted by format", metrics.CONVERSION_PIXELS, "sum"),
         _by_tag("Conversions whose process ended, by cause", metrics.CONVERSIONS_ABORTED, "sum"),
+        _by_tag("Conversions without a part of the sandbox", metrics.CONVERSIONS_EXPOSED, "sum"),
     ),
 )
 

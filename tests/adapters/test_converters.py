@@ -85,6 +85,10 @@ class TestMessages:
         with pytest.raises(EOFError):
             exchanged(wire.request(b"image", OPTIONS)[:size], wire.read_request)
 
+    def test_nothing_is_received_of_a_message_that_claims_gigabytes(self) -> None:
+        with pytest.raises(EOFError, match="honest"):
+            exchanged(b"\xff" * 8, wire.read_answer)
+
 
 def exchanged(message: bytes, read):  # type: ignore[no-untyped-def]
     """Send a message over a connection and close it; return the result of `read`."""

@@ -16,7 +16,6 @@ import gc
 import itertools
 import mmap
 import os
-import re
 import select
 import signal
 import socket
@@ -31,6 +30,7 @@ from asciist.adapters.converters import sandbox, wire
 from asciist.adapters.converters.in_process import InProcessConverter
 from asciist.adapters.converters.process import ConverterProcess, Stage, confine, limit_memory
 from asciist.adapters.converters.warm_up import warm_up
+from asciist.adapters.variables import interpreter_variables
 from asciist.settings import Settings
 
 READY: Final = b"ready "
@@ -40,11 +40,6 @@ a signal."""
 
 CONVERTER_NAME: Final = "asciist-convert"
 """Name of the converter processes in `ps` and in the kernel's log. Linux allows 15 characters."""
-
-_INTERPRETERS: Final = re.compile(
-    r"GLIBC_TUNABLES|LANG|LC_\w+|LD_LIBRARY_PATH|LD_PRELOAD|MALLOC_\w+|OPENBLAS_\w+|PYTHON\w*"
-)
-"""Names of the variables that the interpreter and its libraries read."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -215,9 +210,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """Return the environment of the parent and its converters: what the interpreter and its
     libraries read, the limits and the timeout, but no secret."""
     own = Settings(limits=settings.limits, request_timeout=settings.request_timeout)
-    return {
-        name: text for name, text in os.environ.items() if _INTERPRETERS.fullmatch(name)
-    } | own.to_tier_environment("worker")
+    return interpreter_variables() | own.to_tier_environment("worker")
 
 
 def _forget_other_variables(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from asciist.protocol.ports import Conversion
 _LENGTHS: Final = struct.Struct("!II")
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 _CHUNK_BYTES: Final = 262_144
+_MAX_BYTES: Final = 64_000_000
+"""Maximum bytes of a part of a message: the largest image has 10 MB, and the largest art 40 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,8 @@ def _read(connection: socket.socket) -> tuple[dict[str, Any], bytes]:
     received = bytearray()
     _read_until(connection, received, _LENGTHS.size)
     header_bytes, content_bytes = _LENGTHS.unpack_from(received)
+    if max(header_bytes, content_bytes) > _MAX_BYTES:
+        raise EOFError("a message that no honest process sends")
     content_start = _LENGTHS.size + header_bytes
     _read_until(connection, received, content_start + content_bytes)
     view = memoryview(received)
