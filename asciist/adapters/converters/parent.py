@@ -132,7 +132,9 @@ class ConverterParent:
                 converter=InProcessConverter(self._settings.limits, on_estimate=limit_memory),
                 timeout_seconds=self._settings.timeouts.worker,
             )
-            parent.send(READY + " ".join(sandbox.enter()).encode())
+            ready = READY + " ".join(sandbox.enter()).encode()
+            with contextlib.suppress(OSError):  # the parent has gone, which `serve` finds out
+                parent.send(ready)
             status = process.serve()
         except BaseException:  # noqa: BLE001 - nothing above may run a second time
             traceback.print_exc()
