@@ -46,7 +46,7 @@ REFUSED: Final = "asciist.refused"
 """Key of True in a WSGI environment for a request that the application must refuse as busy."""
 
 ROUTE: Final = "asciist.route"
-"""Key of the route of a request that did not reach Flask, in a WSGI environment."""
+"""Key of the route of a read, which Flask may not have seen, in a WSGI environment."""
 
 _MAX_BYTES: Final = 24_000_000
 """Maximum bytes of all cached answers, including overhead; half of it for one answer."""
@@ -237,13 +237,11 @@ class HotAnswers:
                 options=served.options,
                 route=environ[ROUTE],
                 expires_at=self._clock() + _MAX_SECONDS,
-                kept_bytes=_ENTRY_BYTES
-                + len(key)
-                + (sum(map(len, streamed.parts)) if streamed else len(body)),
+                kept_bytes=_ENTRY_BYTES + len(key) + (streamed.size if streamed else len(body)),
             )
             self._keep(key, answer)
             if not streamed:
-                getattr(parts, "close", lambda: None)()
+                _close(parts)
                 parts = [body]
         return answer, _sent(status, headers, parts, environ, start_response)
 
@@ -285,7 +283,12 @@ def _sent(
             status = "304 NOT MODIFIED"
             remove_entity_headers(headers, allowed=("content-location", "expires"))
     if environ["REQUEST_METHOD"] == "HEAD" or status.startswith("304"):
-        getattr(parts, "close", lambda: None)()
+        _close(parts)
         parts = []
     start_response(status, headers)
     return parts
+
+
+def _close(parts: Iterable[bytes]) -> None:
+    """End an answer whose parts are not sent, as WSGI demands."""
+    getattr(parts, "close", lambda: None)()

@@ -9,13 +9,13 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from asciist.art.forms import Form
 from asciist.art.rendering import Rendering
-from asciist.errors import OverloadedError
+from asciist.errors import OverloadedError, UnavailableError
 from asciist.protocol.capacity import Capacity
 from asciist.protocol.ports import Renderer
 from asciist.protocol.served import ServedArt
@@ -60,6 +60,11 @@ class Rendered:
 
     parts: Sequence[bytes]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(map(len, self.parts))
+
 
 class _InProcess:
     """Renderer in the calling thread."""
@@ -67,7 +72,7 @@ class _InProcess:
     def render(
         self, art: str, rendering: Rendering, *, reserve: Callable[[int], None]
     ) -> list[bytes]:
-        parts = rendering.of(art)
+        parts = _parts(art, rendering)
         reserve(sum(map(len, parts)))
         return parts
 
@@ -96,11 +101,12 @@ class Renderings:
         """
         rendering = Rendering(kind, form.suffix, served.is_light)
         if not form.is_picture and len(served.encoded) <= _SMALL_CHARACTERS:
-            return Rendered(rendering.of(served.encoded))
+            return Rendered(_parts(served.encoded, rendering))
         # the digest and the options name the art, except for the polarity that was chosen
         key = f"{served.digest} {served.options.as_drawn()} {rendering}"
         if (kept := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
+            with suppress(KeyError):  # another thread has dropped it
+                self._kept.move_to_end(key)
             return kept
         with reads.paused() if reads else nullcontext(), self._in_flight.join(key) as call:
             if not call.is_leader:
@@ -169,5 +175,14 @@ class Renderings:
         self._kept_bytes -= _size(self._kept.popitem(last=False)[1])
 
 
+def _parts(art: str, rendering: Rendering) -> list[bytes]:
+    """Return the parts of a rendering. Raises UndrawableArtError; UnavailableError if the art is
+    malformed."""
+    try:
+        return rendering.of(art)
+    except ValueError as error:
+        raise UnavailableError(f"stored art is malformed: {error}") from error
+
+
 def _size(rendered: Rendered) -> int:
-    return sum(map(len, rendered.parts)) + _ENTRY_BYTES
+    return rendered.size + _ENTRY_BYTES

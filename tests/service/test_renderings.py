@@ -3,20 +3,22 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from asciist.adapters.embedded import EmbeddedMetrics
 from asciist.art import forms
-from asciist.art.codec import decode
+from asciist.art.codec import decode, encode
 from asciist.art.rendering import Rendering
-from asciist.errors import OverloadedError
+from asciist.errors import OverloadedError, UnavailableError
 from asciist.options import ConversionOptions
 from asciist.protocol.served import ArtSource, ServedArt
 from asciist.settings import Settings
 from service import renderings
 from service.admission import Admission, ReadPlaces
 from service.renderings import Renderings
+from tests.art.drawn import animation
 from tests.waiting import wait_until
 
 
@@ -62,6 +64,14 @@ def test_small_text_needs_no_other_process() -> None:
     renderer = Renderer()
     assert Renderings(renderer).render(served(), "file", forms.TXT).parts == [b"@\n"]
     assert renderer.calls == 0
+
+
+def test_art_that_is_malformed_behind_its_first_frame_is_a_failure_of_the_store() -> None:
+    whole = encode(animation(("a", 20), ("b", 30), plays=1))
+    damaged = replace(served(), encoded=f"{whole}\nrubbish")
+    for kind, form in (("members", forms.TXT), ("file", forms.PNG)):
+        with pytest.raises(UnavailableError, match="malformed"):
+            Renderings().render(damaged, kind, form)
 
 
 def test_simultaneous_requests_share_one_rendering() -> None:
