@@ -1,8 +1,9 @@
-"""Admission control: decides which conversion requests a web process accepts.
+"""Admission control: decides which conversion requests a web process accepts, and how many reads of
+links that are not answered from memory.
 
-A request is refused on arrival if the process already holds the maximum, if the requests in
-progress are expected to take too long, or if the request itself has waited too long for the process
-to notice it.
+A conversion request is refused on arrival if the process already holds the maximum, if the
+requests in progress are expected to take too long, or if the request itself has waited too long for
+the process to notice it.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Reads of links under attack: what clients that do not read cost the server and its others."""
+"""Reads of links under attack: the cost of clients that do not read, for the server and others."""
 
 import io
 import json

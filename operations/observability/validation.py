@@ -102,6 +102,7 @@ def _candidates(kind: Any) -> list[Any]:
 
 @cache
 def _composed_of(kind: Any) -> list[Any]:
+    # The client's helper has no types.
     kinds: list[Any] = composed_model_input_classes(kind)  # type: ignore[no-untyped-call]
     return kinds
 
@@ -157,6 +158,7 @@ def _required(model: Any) -> list[str]:
 def _when_loaded(definition: Mapping[str, Any], model: type, path: str) -> Iterator[str]:
     """Mistakes reported by the client itself, such as an overlong text."""
     try:
+        # Neither of these has types.
         client = Configuration()  # type: ignore[no-untyped-call]
         loaded = validate_and_convert_types(  # type: ignore[no-untyped-call]
             definition, (model,), [path], True, True, configuration=client
