@@ -180,7 +180,7 @@ def test_what_a_killed_web_process_and_a_killed_worker_had_begun_is_finished_by_
     flawed_converters.install(tmp_path, monkeypatch, flaw=flawed_converters.STUCK)
     begun = range(100, 100 + THREADS)
     with (
-        running(tmp_path, aws, request_timeout=20, visibility_seconds=8) as tiers,
+        running(tmp_path, aws, request_timeout=50, visibility_seconds=8) as tiers,
         ThreadPoolExecutor() as pool,
     ):
         stuck = tiers.start_poller()
@@ -199,6 +199,7 @@ def test_what_a_killed_web_process_and_a_killed_worker_had_begun_is_finished_by_
             with tiers.load(cat, range(20, 20 + REQUESTS // 2)) as answers:
                 stuck.kill()
             wait_until(lambda: tiers.messages("Visible", "NotVisible") == 0)
+        tiers.settle()
         conversions = tiers.conversions()
         assert [tiers.request(flawed_converters.KILLER, width) for width in begun] == [200] * len(
             begun

@@ -16,6 +16,7 @@ from typing import Final
 
 import boto3
 
+from asciist.errors import sentences
 from asciist.telemetry import metrics
 from asciist.timeouts import Timeouts
 from operations.dashboard.dogstatsd import BUCKET_SECONDS, Receiver
@@ -30,6 +31,9 @@ RATE: Final = 10
 _IN_FLIGHT: Final = 15
 """Maximum requests of a load in flight: one less than the number from which a web process refuses
 requests that it expects to take too long, as it may on a busy machine."""
+_ATTEMPTS: Final = 5
+_RETRY_SECONDS: Final = 2.0
+"""Maximum attempts of a request, and the time between two of them, which the answer suggests."""
 THREADS: Final = 2
 """Threads of a poller."""
 _SAMPLE_SECONDS: Final = 0.2
@@ -119,10 +123,18 @@ class Processes:
         return self.request_art(image, width)[0]
 
     def request_art(self, image: bytes, width: int) -> tuple[int, bytes]:
-        """Request art and return the status and the body of the answer."""
-        answer = self.web.request("PUT", f"/?width={width}", image)
-        with self._lock:
-            self._answered += 1
+        """Request art and return the status and the body of the answer.
+
+        A request that the web process refuses because it is busy is sent again, as by any client.
+        It is refused at once after a second without CPU time, on a machine that does more.
+        """
+        for _ in range(_ATTEMPTS):
+            answer = self.web.request("PUT", f"/?width={width}", image)
+            with self._lock:
+                self._answered += 1
+            if sentences.BUSY.encode() not in answer[1]:
+                break
+            time.sleep(_RETRY_SECONDS)
         return answer
 
     @contextmanager

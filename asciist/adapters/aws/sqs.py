@@ -49,6 +49,11 @@ class Sqs:
         self._connect_timeout = _CONNECT_SHARE * call_seconds
         self._read_timeout = _READ_SHARE * call_seconds
 
+    def warm_up(self) -> None:
+        """Create the client for every operation but long polls. A web process calls it before it is
+        ready, because its first requests would wait meanwhile."""
+        _ = self.client
+
     @cached_property
     def client(self) -> Any:
         """The boto3 client for every operation but long polls."""
