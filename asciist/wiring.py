@@ -262,8 +262,7 @@ def _web_on_aws(settings: Settings, links: "Links") -> WebProcess:
 
     metrics = _metrics(settings)
     store = ObjectStore.in_bucket(settings.bucket)
-    sqs = Sqs(call_seconds=settings.timeouts.request)
-    sqs.warm_up()
+    sqs = Sqs(call_seconds=settings.timeouts.request, is_eager=True)
     queue = SqsRequestQueue(settings.request_queue_url, sqs)
     inbox: _Inbox
     if settings.reply_path == "queue":

@@ -44,15 +44,14 @@ class Sqs:
     most of a second. A Lambda function that sends no message to SQS never pays for it.
     """
 
-    def __init__(self, *, call_seconds: float = 10) -> None:
-        """`call_seconds` limits every call but long polls; it is the request timeout."""
+    def __init__(self, *, call_seconds: float = 10, is_eager: bool = False) -> None:
+        """`call_seconds` limits every call but long polls; it is the request timeout. With
+        `is_eager`, the client for all other calls is created now, as a web process does before it
+        is ready: its first requests would wait meanwhile."""
         self._connect_timeout = _CONNECT_SHARE * call_seconds
         self._read_timeout = _READ_SHARE * call_seconds
-
-    def warm_up(self) -> None:
-        """Create the client for every operation but long polls. A web process calls it before it is
-        ready, because its first requests would wait meanwhile."""
-        _ = self.client
+        if is_eager:
+            _ = self.client
 
     @cached_property
     def client(self) -> Any:
