@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from flask import Flask, Request, Response, request
+from flask.ctx import RequestContext
+from flask.sessions import NullSession
 from werkzeug.exceptions import SecurityError
-from werkzeug.routing import BaseConverter, ValidationError
+from werkzeug.routing import BaseConverter, MapAdapter, ValidationError
 from werkzeug.sansio.utils import host_is_trusted
 
 from asciist.art.forms import FORMS
@@ -40,9 +42,27 @@ _OF_ANY_HOST: Final = ("asciist.liveness", "asciist.readiness")
 address."""
 
 
+_NO_SESSION: Final = NullSession()
+
+
 class _Application(Flask):
     request_class = UploadRequest
     response_class = answers.Answer
+
+    def request_context(self, environ: dict[str, Any]) -> RequestContext:
+        return RequestContext(self, environ, session=_NO_SESSION)  # not looked for in a cookie
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func  # none is asynchronous, and finding that out takes four calls
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what matches the URL of a request. Flask's own method checks the host, on which no
+        route depends."""
+        if request is None:
+            return super().create_url_adapter(None)
+        return MapAdapter(
+            self.url_map, "", request.root_path, "", "http", request.path, request.method
+        )
 
     def make_default_options_response(self) -> Response:
         response = super().make_default_options_response()
@@ -204,11 +224,9 @@ def _add_hooks(app: Flask, cross_origin_headers: CrossOriginHeaders) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        # The proxy `request` looks up its object at each use, which takes as long as the rest of
-        # these functions. The method is documented.
-        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        cross_origin_headers.add(response, current_request)
-        compression.encode(response, current_request)
+        request = answers.current_request()
+        cross_origin_headers.add(response, request)
+        compression.encode(response, request)
         return response
 
 

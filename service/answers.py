@@ -9,7 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, Response, current_app, g, make_response, render_template, request, url_for
+from flask import (
+    Flask,
+    Request,
+    Response,
+    current_app,
+    make_response,
+    render_template,
+    request,
+    url_for,
+)
 from markupsafe import Markup
 from werkzeug.datastructures import Headers
 
@@ -21,7 +30,7 @@ from asciist.options import AUTO, OPTIONS, STYLES, ConversionOptions
 from asciist.protocol.links import CODE_PATTERN
 from asciist.protocol.served import ServedArt
 from asciist.settings import ANY_HOST, Settings
-from . import headers
+from . import compression, headers
 from .crawlers import fetches_previews
 from .hot_answers import READS, SERVED, STREAMED
 from .negotiation import form_of_read, preferred_form
@@ -36,6 +45,9 @@ if TYPE_CHECKING:
 _SAMPLE_WIDTHS: Final = (100, 64)
 """Widths of the sample art on a wide and on a narrow screen, in columns. The page's first
 conversion uses them, too."""
+
+_RESERVED: Final = "asciist.reserved"
+"""Key of the reserved memory of an answer, an ExitStack, in a WSGI environment."""
 
 _PLACE_OF_ART: Final = "\0"
 """Character in place of the elements of art in a template. No valid request contains it."""
@@ -74,15 +86,25 @@ def register(app: Flask, settings: Settings, renderings: Renderings, streams: St
         }
 
 
+def current_request() -> Request:
+    """Return the current request. The proxy `flask.request` looks it up at each use, which adds
+    up."""
+    # The method is documented.
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    return current
+
+
 def art_answer(served: ServedArt, *, path: str, image_path: str = "") -> Response:
     """Return art in the preferred form, with its caching headers.
 
     `path` is the path of its permanent URL. `image_path`, given only to the uploader, converts the
     image again and deletes it.
     """
-    form, varying = form_of_read(request.environ) if _is_read() else (_preferred_form(), "Accept")
+    request = current_request()
+    is_read = request.method in ("GET", "HEAD")  # not admitted as a conversion
+    form, varying = form_of_read(request.environ) if is_read else (_preferred_form(), "Accept")
     of_colour = forms.of_colour(served.options.color)
-    is_page = form is forms.HTML and (_is_read() or of_colour is not forms.HTML)
+    is_page = form is forms.HTML and (is_read or of_colour is not forms.HTML)
     form = of_colour if form is forms.TXT else form
     is_streamed = served.first.movement is not None and form.media_type == "text/plain"
     if is_page:
@@ -330,18 +352,15 @@ def health_answer(status: int, text: str) -> Response:
 def origin() -> str:
     """Return the address of the service as the client sees it, such as `https://host`. For display
     only: clients control it."""
-    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
+    request = current_request()
+    scheme = request.environ.get("HTTP_X_FORWARDED_PROTO", request.scheme)
     return f"{scheme if scheme in ('http', 'https') else request.scheme}://{request.host}"
-
-
-def _is_read() -> bool:
-    """Return True if the request reads stored art, and was not admitted as a conversion."""
-    return request.method in ("GET", "HEAD")
 
 
 def _preferred_form() -> Form:
     """Return the form preferred by the Accept header; without a preference, JSON for a JSON request
     and text for any other."""
+    request = current_request()
     return preferred_form(request.environ, forms.JSON if sends_json(request) else forms.TXT)
 
 
@@ -371,16 +390,19 @@ def _rendered(served: ServedArt, kind: str, form: Form) -> Rendered:
     """Return a rendering, with the memory reserved to compose an answer from it. Raises
     OverloadedError, UndrawableArtError."""
     renderings: Renderings = current_app.config["renderings"]
-    rendered = renderings.render(served, kind, form, request.environ.get(READS))
-    if kind != "stream":  # it is sent as it is
-        g.setdefault("reserved", ExitStack()).enter_context(renderings.composing(rendered))
+    environ = request.environ
+    rendered = renderings.render(served, kind, form, environ.get(READS))
+    # A stream is sent as it is, and a small answer is composed without a pause for others.
+    if kind != "stream" and rendered.size > compression.PIECE_BYTES:
+        reserved = environ.setdefault(_RESERVED, ExitStack())
+        reserved.enter_context(renderings.composing(rendered))
     return rendered
 
 
 def _release(_error: BaseException | None) -> None:
     """Release the memory of the answer of a request, which is composed and compressed now."""
-    if "reserved" in g:
-        g.reserved.close()
+    if reserved := request.environ.pop(_RESERVED, None):
+        reserved.close()
 
 
 def _in_form(served: ServedArt, form: Form, path: str) -> Response:

@@ -31,7 +31,7 @@ _LEVEL: Final = 1
 _FILE_LEVEL: Final = 9
 """Compression level of static files; each is compressed once per process and coding."""
 
-_PIECE_BYTES: Final = 131_072
+PIECE_BYTES: Final = 131_072
 """Bytes compressed at a time, in at most 1 ms. In between, other requests of the process
 proceed."""
 
@@ -90,8 +90,8 @@ def _compressed(body: bytes, encoding: str, level: int = _LEVEL) -> bytes:
         else zlib.compressobj(level, wbits=16 + zlib.MAX_WBITS)
     )
     pieces = []
-    for start in range(0, len(body), _PIECE_BYTES):
+    for start in range(0, len(body), PIECE_BYTES):
         if start:
             time.sleep(0)
-        pieces.append(compressor.compress(body[start : start + _PIECE_BYTES]))
+        pieces.append(compressor.compress(body[start : start + PIECE_BYTES]))
     return b"".join([*pieces, compressor.flush()])

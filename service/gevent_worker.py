@@ -133,6 +133,9 @@ class _CachedConfig:
 
 
 class _Request(Request):
+    def _peer_is_trusted_proxy(self) -> bool:
+        return False  # no header changes what the application is told, see gunicorn_settings
+
     def parse(self, unreader: Any) -> Any:
         self.max_buffer_headers = _HEADERS_BYTES
         rest = super().parse(unreader)

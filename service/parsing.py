@@ -34,9 +34,13 @@ _WIDE_ESCAPE: Final = re.compile(r"\\u(?!00)")
 """Escape sequence of a character beyond Latin-1."""
 _WHITE_SPACE: Final = b" \t\r\n"
 
-_CUT_OUT: Final = secrets.token_hex(128)
+_CUT_OUT: Final = secrets.token_hex(128).encode()
 """Replacement for the long string of a JSON body. Clients cannot guess it, and it is too long to be
 the value of an option."""
+
+_MIN_CUT_BYTES: Final = 1024
+"""Minimum size of an image that is not parsed with the rest of a small body; its text is longer
+than any option."""
 
 _MAX_PARTS: Final = 16
 """Maximum parts of a form: an image and the options, with room to spare."""
@@ -225,9 +229,13 @@ def _form(request: Request) -> tuple[dict[str, str], bytes]:
 
 def _parse_json(body: bytes, query: Mapping[str, str], limits: Limits) -> Upload:
     cut = _long_string(body)
-    if len(body) - (cut.stop - cut.start if cut else 0) > 2 * ENVELOPE_BYTES:
+    image = _decoded(body, cut) if cut else None
+    if len(body) <= 2 * ENVELOPE_BYTES:
+        # a short string may be an option, and what is not base64 may lie between two strings
+        cut = cut if image and len(image) >= _MIN_CUT_BYTES else None
+    elif len(body) - (cut.stop - cut.start if cut else 0) > 2 * ENVELOPE_BYTES:
         raise BadRequestError(sentences.TOO_MUCH_JSON)
-    payload = _from_json(body[: cut.start] + _CUT_OUT.encode() + body[cut.stop :] if cut else body)
+    payload = _from_json(body[: cut.start] + _CUT_OUT + body[cut.stop :] if cut else body)
     if not isinstance(payload, dict):
         raise BadRequestError(sentences.NOT_A_JSON_OBJECT)
     _check_names(payload, _IMAGE)
@@ -236,21 +244,24 @@ def _parse_json(body: bytes, query: Mapping[str, str], limits: Limits) -> Upload
     if text is None or text == "":
         raise BadRequestError(sentences.NO_IMAGE)
     options = _options_from_json(payload, query, limits)
-    image = _decode_long_base64(body, cut) if cut and text == _CUT_OUT else _decode_base64(text)
+    if cut is None or text != _CUT_OUT.decode():
+        image = _decode_base64(text)
+    elif image is None:
+        image = _decode_base64(_unescaped(memoryview(body)[cut.start - 1 : cut.stop + 1]))
     return Upload(image=_present(image), options=options)
 
 
 def _long_string(body: bytes) -> slice | None:
-    """Return the position of the string, without its quotes, that makes up nearly all of a large
-    JSON body; None without one.
+    """Return the position of the string, without its quotes, that makes up most of a JSON body;
+    None without one.
 
-    Only the rest is parsed, because values may take forty times the memory of their text (of
-    `[],[],[],`, say). If the rest has at most ENVELOPE_BYTES, the string begins before the byte at
-    this index and ends after it. Everything before an escaped quote in the string counts as rest.
+    Only the rest is parsed, because that is faster, and values may take forty times the memory of
+    their text (of `[],[],[],`, say). If the rest has at most ENVELOPE_BYTES, the string
+    begins before the byte at this index, or at the middle of a smaller body, and ends after it.
+    Everything before an escaped quote in the string counts as rest.
     """
-    if len(body) <= 2 * ENVELOPE_BYTES:
-        return None
-    start, stop = body.rfind(b'"', 0, ENVELOPE_BYTES) + 1, body.find(b'"', ENVELOPE_BYTES)
+    within = min(ENVELOPE_BYTES, len(body) // 2)
+    start, stop = body.rfind(b'"', 0, within) + 1, body.find(b'"', within)
     return (
         slice(start, stop) if 0 < start < stop and not body.endswith(b"\\", start, stop) else None
     )
@@ -298,14 +309,14 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _decode_long_base64(body: bytes, place: slice) -> bytes:
-    """Decode a string of a JSON body, without copying it if it contains no escape sequences."""
+def _decoded(body: bytes, place: slice) -> bytes | None:
+    """Decode a string of a JSON body without copying it; None if it has more than base64."""
     prefix = _DATA_URL.match(body, place.start, place.stop)
     with suppress(binascii.Error):
         return pybase64.b64decode(
             memoryview(body)[prefix.end() if prefix else place.start : place.stop], validate=True
         )
-    return _decode_base64(_unescaped(memoryview(body)[place.start - 1 : place.stop + 1]))
+    return None
 
 
 def _unescaped(string: memoryview) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from asciist.options import DEFAULT_STYLE
 from asciist.protocol.links import Links
@@ -44,15 +44,11 @@ def blueprint(
     @routes.put("/")
     @routes.put("/<name:name>")
     def convert(name: str = "") -> Response:
-        # The proxy `request` looks up its object at each use, which adds up. The method is
-        # documented. Noqa: SLF001.
-        current_request: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-        with uploads.receive(current_request), admission.admit():  # a slow client holds no slot
-            upload = parse_upload(current_request, limits, metrics)
+        request = answers.current_request()
+        with uploads.receive(request), admission.admit():  # a slow client holds no slot
+            upload = parse_upload(request, limits, metrics)
             logs.add(style=upload.options.style, width=upload.options.width)
-            served = requester.convert(
-                upload.image, upload.options, trace_of(current_request.environ)
-            )
+            served = requester.convert(upload.image, upload.options, trace_of(request.environ))
         if answers.is_submitted_form():
             return answers.redirection(shared.shortest_path(served))
         return answers.art_answer(
