@@ -88,7 +88,7 @@ PAGE_TESTS := tests/service/test_page.py
 FAULT_TESTS := tests/test_faults.py tests/test_serving.py tests/test_slow_clients.py tests/test_malformed_requests.py tests/test_hostile_server.py tests/test_reads.py \
 	tests/service/test_admission.py tests/conversion/test_hostile.py tests/conversion/test_memory.py
 QUICK_TESTS := tests/protocol tests/lambda_worker tests/service/test_parsing.py tests/conversion/test_goldens.py tests/test_options.py \
-	tests/test_settings.py
+	tests/test_settings.py tests/service/test_garbage.py
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(SEARCH),--hypothesis-profile=$(SEARCH))
 
 test: $(READY) $(BROWSER) $(CHARTS) check audit sbom ## Run the checks, then all tests except the following parts

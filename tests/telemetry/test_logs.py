@@ -39,6 +39,7 @@ def lines() -> Iterator[io.StringIO]:
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
+    assert all(line.startswith("{") for line in text.splitlines()), text
     return [json.loads(line) for line in text.splitlines()]
 
 
