@@ -13,7 +13,6 @@ than it can serve:
 - a graceful stop that does not wait for idle connections.
 """
 
-import errno
 import random
 import socket
 import time
@@ -24,7 +23,6 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import gevent
-from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import util
 from gunicorn.http import Request, RequestParser, wsgi
@@ -34,6 +32,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
 from .arrivals import seconds_since_data, unread_bytes
+from .listener import Listener
 from .outbox import Answer, Outbox
 from .refusal import InvalidHostError, Refusal, is_host, rejection, request_bytes
 
@@ -98,28 +97,6 @@ class Bodies(Protocol):
     def make_room(self) -> bool: ...
 
 
-class _Listener(StreamServer):
-    """Listening socket that frees a connection if the process runs out of file descriptors."""
-
-    def __init__(
-        self, listener: Any, *, handle: Callable[..., None], make_room: Callable[[], bool]
-    ) -> None:
-        # The worker itself bounds the connections, because those in the backlog would get no
-        # answer.
-        super().__init__(listener, handle=handle, spawn=Pool())
-        self._make_room = make_room
-
-    def do_read(self) -> Any:
-        try:
-            return super().do_read()
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            if self._make_room():
-                return None  # the connection is accepted once the other is closed
-            raise _NoDescriptorError from error
-
-
 class _CachedConfig:
     """Cached copy of gunicorn's configuration, which no longer changes. Gunicorn looks up dozens of
     settings for each request."""
@@ -150,10 +127,6 @@ class _Parser(RequestParser):
     mesg_class = _Request
 
 
-class _NoDescriptorError(Exception):
-    """A connection cannot be accepted. The server pauses and tries again."""
-
-
 class WebWorker(GeventWorker):
     """Serves HTTP/1.1 with one greenlet for each connection."""
 
@@ -176,15 +149,13 @@ class WebWorker(GeventWorker):
         """Admission slots promised to the requests of connections."""
         self._open = 0
         self._started_at = time.monotonic()
-        hub = gevent.get_hub()
-        hub.NOT_ERROR += (_NoDescriptorError,)  # gevent prints a traceback for all others
         servers = []
         for listener in self.sockets:
             listener.setblocking(True)
             # inherited by connections
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             handle = partial(self.handle, listener.getsockname())
-            servers.append(_Listener(listener, handle=handle, make_room=self._make_room))
+            servers.append(Listener(listener, handle=handle, make_room=self._make_room))
         for server in servers:
             server.start()
         while self.alive:
