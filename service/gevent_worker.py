@@ -32,7 +32,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from asciist.errors import sentences
 from .arrivals import seconds_since_data, unread_bytes
-from .listener import Listener
+from .listener import Listener, Turns
 from .outbox import Answer, Outbox
 from .refusal import InvalidHostError, Refusal, is_host, rejection, request_bytes
 
@@ -51,9 +51,6 @@ _HEADERS_BYTES: Final = 16_384
 
 _PEEKED_BYTES: Final = 2048
 """Bytes at the start of a request that the refusal searches for the method and for JSON."""
-
-_ACCEPTED_AT_ONCE: Final = 8  # an idle process accepts one, to leave others to its peers
-"""Connections accepted at a time by a busy process."""
 
 _LAST_REQUEST_SECONDS: Final = 3.0
 """Seconds during which a stopping process still reads requests from idle connections.
@@ -81,8 +78,6 @@ _ANSWER_SECONDS: Final = 60
 class Gate(Protocol):
     """Interface to the application's decision on conversion requests."""
 
-    @property
-    def is_full(self) -> bool: ...
     def refuses(self, age_seconds: float) -> bool: ...
     def promise_place(self) -> float: ...
     def end_promise(self, promise: float) -> None: ...
@@ -143,6 +138,7 @@ class WebWorker(GeventWorker):
             "asciist.log_unparsed", lambda _status, _message: ""
         )
         self._outbox = Outbox()
+        self._turns = Turns()
         self._awaiting: dict[Any, None] = {}
         """Connections waiting for the head of a request; the one waiting longest comes first."""
         self._promises: dict[Any, float] = {}
@@ -155,13 +151,18 @@ class WebWorker(GeventWorker):
             # inherited by connections
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             handle = partial(self.handle, listener.getsockname())
-            servers.append(Listener(listener, handle=handle, make_room=self._make_room))
+            servers.append(
+                Listener(
+                    listener,
+                    handle=handle,
+                    make_room=self._make_room,
+                    processes=self.cfg.workers,
+                )
+            )
         for server in servers:
             server.start()
         while self.alive:
             self.notify()
-            for server in servers:
-                server.max_accept = _ACCEPTED_AT_ONCE if self._is_full() else 1
             gevent.sleep(0.2)
         for server in servers:
             server.close()
@@ -182,9 +183,6 @@ class WebWorker(GeventWorker):
         while any(server.pool for server in servers) and time.monotonic() < ends_at:
             self.notify()
             gevent.sleep(0.05)
-
-    def _is_full(self) -> bool:
-        return self._gate is not None and self._gate.is_full
 
     def handle(self, name: Any, client: Any, addr: Any) -> None:
         """Serve the requests of one connection, one after the other."""
@@ -252,6 +250,9 @@ class WebWorker(GeventWorker):
                 is_upload = start[:4] in (b"POST", b"PUT ")
                 if not is_upload or self._gate is None:
                     break
+                self._turns.take()
+                if client not in self._awaiting:
+                    return None  # it has made room for another
                 if not self._gate.refuses(self._age_seconds(client)):
                     # A body that is still arriving, perhaps slowly, occupies no slot.
                     size = request_bytes(start)
@@ -284,6 +285,8 @@ class WebWorker(GeventWorker):
         environ["wsgi.multithread"] = True
         if self._bodies is not None:
             self._bodies.read_ahead(environ)
+            if req.method in ("POST", "PUT"):
+                self._turns.take()  # thousands may end together, for lack of time or of memory
         try:
             self._answer(req, answer, environ)
         finally:

@@ -57,6 +57,8 @@ bind = (
 worker_class = f"{__package__}.gevent_worker.WebWorker"
 workers = _settings.workers
 worker_connections = _max_connections()
+# the system's own bound is lower unless it is raised (net.core.somaxconn, 4,096 by default)
+backlog = 16_384
 timeout = _timeouts.gunicorn
 graceful_timeout = _timeouts.graceful_stop
 keepalive = _timeouts.keep_alive

@@ -105,11 +105,12 @@ def test_half_bodies_do_not_delay_others_and_end_with_408(server: Server, cat: b
     assert fresh(server, cat) == 200
     before = descriptors(server)
     with SlowClients(server.port) as clients:
-        assert clients.open(half_body(cat), 400) == 400
+        assert clients.open(half_body(cat), 3000) == 3000
         assert is_alive(server)
         assert fresh(server, cat) == 200
-        wait_until(lambda: dropped(clients) == 400)
-        assert clients.dropped == {"408": 400}
+        wait_until(lambda: dropped(clients) == 3000)
+        # beyond the bound on connections, the one idle for longest gives way
+        assert clients.dropped.keys() <= {"408", "503"}
     wait_until(lambda: descriptors(server) <= before + SPARE)
 
 
