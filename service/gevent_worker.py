@@ -242,25 +242,10 @@ class WebWorker(GeventWorker):
         if parser.unreader.buf.tell():
             gevent.sleep(0)  # a client that sends many requests at once does not hold up the others
         else:
-            while True:
-                client.settimeout(wait_seconds)
-                start = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
-                if not start:
-                    return None
-                is_upload = start[:4] in (b"POST", b"PUT ")
-                if not is_upload or self._gate is None:
-                    break
-                self._turns.take()
-                if client not in self._awaiting:
-                    return None  # it has made room for another
-                if not self._gate.refuses(self._age_seconds(client)):
-                    # A body that is still arriving, perhaps slowly, occupies no slot.
-                    size = request_bytes(start)
-                    if size is not None and unread_bytes(client) >= size:
-                        self._promises[client] = self._gate.promise_place()
-                    break
-                if not self._refusal.send(client, start, may_keep=self.alive):
-                    return None
+            first = self._first_bytes(client, wait_seconds)
+            if first is None:
+                return None
+            start = first
         if b"\r\n\r\n" in start:  # the whole head is there, so there is nothing to wait for
             req = next(parser)
         else:
@@ -270,6 +255,27 @@ class WebWorker(GeventWorker):
         del self._awaiting[client]
         client.settimeout(_ANSWER_SECONDS)
         return req
+
+    def _first_bytes(self, client: Any, wait_seconds: float) -> bytes | None:
+        """Return the first bytes of the next accepted request, unread; None if there is none."""
+        while True:
+            client.settimeout(wait_seconds)
+            start: bytes = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
+            if not start:
+                return None
+            if self._gate is None or start[:4] not in (b"POST", b"PUT "):
+                return start
+            self._turns.take()
+            if client not in self._awaiting:
+                return None  # it has made room for another
+            if not self._gate.refuses(self._age_seconds(client)):
+                # A body that is still arriving, perhaps slowly, occupies no slot.
+                size = request_bytes(start)
+                if size is not None and unread_bytes(client) >= size:
+                    self._promises[client] = self._gate.promise_place()
+                return start
+            if not self._refusal.send(client, start, may_keep=self.alive):
+                return None
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Answer one request. Raises StopIteration if the connection must close."""
