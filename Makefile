@@ -82,7 +82,7 @@ dashboard: $(READY) $(CHARTS) ## Serve under light load and show the Datadog das
 # The parts that `make test` leaves out, as files and folders. tests/test_parts.py checks that each test file is in one of them or in `make test`.
 MIGRATION_TESTS := packages/asciist-migration/tests tests/emulated/test_migration.py
 AZURE_TESTS := tests/azure_stacks tests/adapters/test_azure.py tests/emulated/test_azure.py
-BENCH_TESTS := tests/test_bench.py tests/test_capacity.py tests/test_load.py
+BENCH_TESTS := tests/test_bench.py tests/test_capacity.py tests/test_load.py tests/test_recognition.py
 AWS_TESTS := tests/stacks $(filter-out $(MIGRATION_TESTS) $(AZURE_TESTS),$(sort $(wildcard tests/emulated/test_*.py))) tests/test_trial.py
 PAGE_TESTS := tests/service/test_page.py
 FAULT_TESTS := tests/test_faults.py tests/test_serving.py tests/test_slow_clients.py tests/test_malformed_requests.py tests/test_hostile_server.py tests/test_reads.py \
@@ -254,7 +254,7 @@ lock: ## Recompile the locks that tools/lock names (needs uv)
 # A separate environment: the benchmarks' competitors and image collections are needed neither to serve nor to test.
 $(BENCH)/.ready: tools/locks/bench.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/locks/bench.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement tools/locks/bench.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
