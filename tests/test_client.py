@@ -735,7 +735,8 @@ def test_a_call_of_asyncio_that_is_cancelled_closes_its_connection() -> None:
         listener.setblocking(False)
         received = asyncio.run(cancel(listener))
 
-    assert not received or received.endswith(b"\r\n\r\nimage")
+    # The read ends when the client closes; it may have sent the headers without the body.
+    assert not received or received.startswith(b"PUT ")
     wait_until(lambda: not client_threads(), seconds=10)
 
 

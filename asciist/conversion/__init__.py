@@ -36,7 +36,7 @@ __all__ = [
     "resolve",
 ]
 
-ENGINE_VERSION: Final = 4
+ENGINE_VERSION: Final = 5
 """Version of the engine. Increment it if the art of any image changes: stored art of another
 version is treated as absent."""
 

@@ -33,9 +33,8 @@ from asciist.options import AUTO, STYLES, ConversionOptions
 MAX_PIXELS: Final = 24_000_000
 """Maximum pixels of all decoded frames, each as large as the canvas: 78 frames of 640x480, or 185
 of 480x270."""
-_MAX_SHEETS: Final = 8
-_MAX_SHEET_SAMPLES: Final = 4_000_000
-"""Maximum frames, and samples of them, for the choices made once for all frames."""
+_MAX_ANALYSED: Final = 8
+"""Maximum frames for the choices made once for all frames."""
 
 _ACROSS, _DOWN = 2, 4
 """Parts of a cell compared with those of its last drawing."""
@@ -127,12 +126,13 @@ def open_animation(
     stored = StoredImage(
         *canvas, mode="RGBA", has_transparency=True, decoder_bytes=file.decoder_bytes
     )
+    analysed_cells = prod(opened.header.analysis_grid(options))
     memory_bytes = animation_bytes(
         stored,
         opened.header,
         options,
         file_bytes=len(image),
-        samples=_MAX_SHEET_SAMPLES,
+        samples=_MAX_ANALYSED * analysed_cells * prod(STYLES[options.style].grid),
     )
     if memory_bytes > limits.max_conversion_bytes:
         raise TooManyPixelsError(
@@ -184,39 +184,22 @@ def _choose(animation: OpenedAnimation) -> tuple[ConversionOptions, Any]:
         if options.invert == AUTO
         else [options]
     )
-    sheets: list[list[Image.Image]] = [[] for _ in candidates]
+    analysed: list[list[Image.Image]] = [[] for _ in candidates]
+    grid = animation.header.analysis_grid(options)
     histogram = [0] * 256
-    chosen = _sheet_frames(animation)
+    # The first frame, which may be the only undamaged one, and others, spread evenly.
+    count = min(_MAX_ANALYSED, animation.count)
+    chosen = {number * animation.count // count for number in range(count)}
     for number, image in enumerate(animation.frames()):
         if number in chosen:
             histogram = [sum(pair) for pair in zip(histogram, image.luma.histogram(), strict=True)]
-            for candidate, sheet in zip(candidates, sheets, strict=True):
+            for candidate, frames in zip(candidates, analysed, strict=True):
                 if is_tuned:
-                    sheet.append(renderer.sample(_drawn(image, candidate), candidate))
+                    frames.append(renderer.sample(_drawn(image, candidate), candidate, grid))
         if number >= max(chosen):
             break
     best = 1 if options.invert == AUTO and polarity.has_dark_details(histogram) else 0
-    return candidates[best], renderer.tune(
-        _sheet(sheets[best]), candidates[best]
-    ) if is_tuned else None
-
-
-def _sheet_frames(animation: OpenedAnimation) -> set[int]:
-    """Return the numbers of the frames used for the choices, spread evenly. They include the first,
-    which may be the only undamaged one."""
-    columns, rows = animation.header.grid(animation.options)
-    samples = columns * rows * prod(STYLES[animation.options.style].grid)
-    sheets = max(1, min(_MAX_SHEETS, animation.count, _MAX_SHEET_SAMPLES // samples))
-    return {number * animation.count // sheets for number in range(sheets)}
-
-
-def _sheet(images: list[Image.Image]) -> Image.Image:
-    """Return images of one size, stacked vertically."""
-    width, height = images[0].size
-    sheet = Image.new("L", (width, height * len(images)))
-    for number, image in enumerate(images):
-        sheet.paste(image, (0, number * height))
-    return sheet
+    return candidates[best], renderer.tune(analysed[best], candidates[best]) if is_tuned else None
 
 
 def _drawn(image: DecodedImage, options: ConversionOptions) -> DecodedImage:
@@ -276,9 +259,8 @@ class _Cells:
             art, colours = painting.paint(image, options)
         else:
             renderer = RENDERERS[options.style]
-            art = renderer.draw(
-                renderer.sample(_drawn(image, options), options), options, self._tuning
-            )
+            sampled = renderer.sample(_drawn(image, options), options, grid)
+            art = renderer.draw(sampled, options, self._tuning)
             if options.colours:
                 colours = image.sample_colour(columns, rows)
         code_points = np.frombuffer(art.replace("\n", "").encode("utf-32-le"), "<u4").reshape(

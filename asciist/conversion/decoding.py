@@ -128,7 +128,7 @@ def decode(opened: OpenedImage, *, samples_per_column: int, evens_light: bool) -
     It decodes in place, so call it only once. Raises DamagedImageError.
     """
     source, header = opened.source, opened.header
-    columns, rows = header.uncropped_grid(opened.options)
+    columns, rows = header.decoded_grid(opened.options)
     # Rows are twice as tall as columns are wide, so the same number of samples is the lower bound
     # in both directions.
     wanted = header.as_stored(columns * samples_per_column, rows * samples_per_column)

@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from asciist.art.halftone import thresholds
 from asciist.conversion.decoding import DecodedImage
+from asciist.conversion.kinds import histogram_of, is_graphic
 from asciist.options import ConversionOptions
 
 BRAILLE_SAMPLES_PER_COLUMN: Final = 4
@@ -43,11 +44,6 @@ would become a visible pattern."""
 
 _SHARPEN: Final = ImageFilter.UnsharpMask(radius=3, percent=100, threshold=0)
 """Doubles the difference of a sample from those around it. Pillow computes it in integers."""
-
-_FLAT_LEVELS: Final = 8
-_FLAT_PER_CENT: Final = 60
-"""Minimum share of the samples at the _FLAT_LEVELS most frequent levels for an image to count as a
-graphic."""
 
 _SPREAD_OF_PHOTOGRAPHS: Final = 112
 """Width of the range of thresholds, of 256. A wider range shows more midtones and fewer details."""
@@ -77,17 +73,21 @@ class Tuning:
     """Width of the range of thresholds, of 256."""
 
 
-def sample(image: DecodedImage, options: ConversionOptions, patterns: Patterns) -> Image.Image:
-    """Return a sample of luma for each dot, mode L."""
-    columns, rows = image.header.grid(options)
+def sample(
+    image: DecodedImage, _options: ConversionOptions, grid: tuple[int, int], *, patterns: Patterns
+) -> Image.Image:
+    """Return a sample of luma for each dot of a grid of cells, mode L."""
+    columns, rows = grid
     return image.sample_luma(2 * columns, len(patterns.bits) * rows, Image.Resampling.LANCZOS)
 
 
-def tune(sampled: Image.Image, options: ConversionOptions) -> Tuning:
-    """Choose the tone curve and the thresholds' range for samples of one image or of several,
-    stacked vertically."""
-    histogram = sampled.histogram()
-    return Tuning(_curve(histogram, options.invert is True), _spread(histogram))
+def tune(frames: Sequence[Image.Image], options: ConversionOptions) -> Tuning:
+    """Choose the tone curve and the thresholds' range for samples of one image or of several."""
+    histogram = histogram_of(frames)
+    return Tuning(
+        _curve(histogram, options.invert is True),
+        0 if is_graphic(histogram) else _SPREAD_OF_PHOTOGRAPHS,
+    )
 
 
 def draw(sampled: Image.Image, tuning: Tuning, patterns: Patterns) -> str:
@@ -110,12 +110,6 @@ def draw(sampled: Image.Image, tuning: Tuning, patterns: Patterns) -> str:
         cells.to_bytes(columns * rows, "little"), "strict", patterns.characters
     )
     return "\n".join(text[start : start + columns] for start in range(0, len(text), columns))
-
-
-def _spread(histogram: list[int]) -> int:
-    """Width of the range of thresholds for an image with this histogram."""
-    flat = sum(sorted(histogram)[-_FLAT_LEVELS:])
-    return 0 if 100 * flat >= _FLAT_PER_CENT * sum(histogram) else _SPREAD_OF_PHOTOGRAPHS
 
 
 def _curve(histogram: list[int], invert: bool) -> list[int]:

@@ -17,6 +17,9 @@ _MAX_COLOUR_REDUCTION: Final = 64
 """Maximum pixels, in each direction, averaged into one before sampling. Larger groups would need
 larger tiles."""
 
+_ANALYSED: Final = 80
+"""Maximum columns, and rows, of the grid on which an image is analysed."""
+
 _FEW_SAMPLES: Final = 4
 """Maximum samples across a cell with two pixels for each. More would take too much memory."""
 
@@ -61,6 +64,29 @@ class ImageHeader:
         return (
             max(columns, ceil(2 * rows * self.width / self.height)),
             max(rows, ceil(columns * self.height / (2 * self.width))),
+        )
+
+    def analysis_grid(self, options: ConversionOptions) -> tuple[int, int]:
+        """Return (columns, rows) of the grid on which choices for the whole image are made.
+
+        It shows the same part of the image as the art and does not depend on the art's width, so
+        that art of every width looks the same.
+        """
+        width, height = self.width, self.height
+        if options.is_cropping:
+            width, height = options.width, 2 * options.height
+        if height <= 2 * width:
+            return _ANALYSED, max(1, _ANALYSED * height // (2 * width))
+        return max(1, _ANALYSED * 2 * width // height), _ANALYSED
+
+    def decoded_grid(self, options: ConversionOptions) -> tuple[int, int]:
+        """Return (columns, rows) for which the image must have enough pixels: those of
+        `uncropped_grid`, or more for the analysis."""
+        columns, rows = self.uncropped_grid(options)
+        drawn, analysed = self.grid(options), self.analysis_grid(options)
+        return (
+            max(columns, ceil(columns * analysed[0] / drawn[0])),
+            max(rows, ceil(rows * analysed[1] / drawn[1])),
         )
 
     def as_stored(self, columns: int, rows: int) -> tuple[int, int]:

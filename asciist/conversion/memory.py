@@ -150,7 +150,7 @@ def _most_beside_file(stored: StoredImage, header: ImageHeader, options: Convers
         "L" if header.format.is_scaled and stored.mode == "RGB" and not in_colour else stored.mode
     )
     grid = header.grid(options)
-    size = _decoded_size(stored, header, header.uncropped_grid(options))
+    size = _decoded_size(stored, header, header.decoded_grid(options))
     pixels = size[0] * size[1]
     image = _image(*size, _BYTES_PER_PIXEL.get(mode, 4))
     is_luma = mode == "L" and not stored.has_transparency

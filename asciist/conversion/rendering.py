@@ -1,7 +1,7 @@
 """The table of renderers. A new style needs a module beside `ramp`, a row here and a row in
 `asciist.options.STYLES`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -19,11 +19,11 @@ class Renderer:
 
     samples_per_column: int
     """Minimum pixels per column of art in the decoded image, if the original has as many."""
-    sample: Callable[[DecodedImage, ConversionOptions], Image.Image]
-    """Samples the brightness of an image, in mode L."""
-    tune: Callable[[Image.Image, ConversionOptions], Any]
-    """Makes the choices for an image as a whole, from its samples or those of several images,
-    stacked vertically."""
+    sample: Callable[[DecodedImage, ConversionOptions, tuple[int, int]], Image.Image]
+    """Samples the brightness of an image for a grid of (columns, rows), in mode L."""
+    tune: Callable[[Sequence[Image.Image], ConversionOptions], Any]
+    """Makes the choices for an image as a whole, or for all frames of an animation, from the
+    samples of `ImageHeader.analysis_grid`."""
     draw: Callable[[Image.Image, ConversionOptions, Any], str]
     """Draws art from the samples, with the choices of `tune`."""
     evens_light: bool = True
@@ -33,8 +33,15 @@ class Renderer:
 
     def render(self, image: DecodedImage, options: ConversionOptions) -> str:
         """Draw the art of an image: lines joined by newlines."""
-        sampled = self.sample(image, options)
-        return self.draw(sampled, options, self.tune(sampled, options))
+        grid = image.header.grid(options)
+        sampled = self.sample(image, options, grid)
+        tuning = None
+        if self.is_tuned:
+            analysed = image.header.analysis_grid(options)
+            tuning = self.tune(
+                [sampled if analysed == grid else self.sample(image, options, analysed)], options
+            )
+        return self.draw(sampled, options, tuning)
 
 
 def _structure(step: str) -> Callable[..., Any]:
@@ -68,7 +75,7 @@ RENDERERS: Final = {
     "ramp": Renderer(
         samples_per_column=ramp.SAMPLES_PER_COLUMN,
         sample=ramp.sample,
-        tune=lambda _sampled, _options: None,
+        tune=lambda _frames, _options: None,
         draw=lambda sampled, options, _tuning: ramp.draw(sampled, options),
         evens_light=False,
         is_tuned=False,

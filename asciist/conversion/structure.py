@@ -1,12 +1,12 @@
 """The `structure` style: each cell becomes the character whose glyph is most similar to it, in
 shape and in tone.
 
-    4x8 samples per cell -> tone curve -> nearest glyph -> agreement with neighbours -> characters
+    4x8 samples per cell -> tone -> nearest glyph -> agreement with neighbours -> characters
 
-The best tone curve depends on the image: a photograph needs all its tones, and a cartoon is clearer
-with its flat areas blank. Some rows of cells are therefore drawn with every preset and compared
-with the image (`similarity`). The whole image is then drawn with the best preset, and each cell is
-chosen again so that edges run on across cells (`refining`).
+A photograph is drawn with a local tone (`tone`). The best tone curve for a graphic depends on it: a
+cartoon is clearer with its flat areas blank. Some rows of cells are therefore drawn with every
+preset and compared with the image (`similarity`). The whole image is then drawn with the best
+preset, and each cell is chosen again so that edges run on across cells (`refining`).
 
 Every choice is made on integers, or on ratios of integers, which IEEE 754 rounds the same way
 everywhere, so the art is the same on every machine.
@@ -26,7 +26,9 @@ from PIL import Image, ImageChops
 from asciist.conversion import refining
 from asciist.conversion.decoding import DecodedImage
 from asciist.conversion.glyphs import COLUMNS, ROWS, GlyphBank, glyph_bank
+from asciist.conversion.kinds import histogram_of, is_graphic
 from asciist.conversion.similarity import similarity
+from asciist.conversion.tone import LocalTone
 from asciist.options import ConversionOptions
 
 _Bytes = NDArray[np.uint8]
@@ -52,15 +54,18 @@ class Preset:
 
 
 PRESETS: Final = (
+    Preset(500, 999, 3, 0),
     Preset(42, 986, 3, 1),
     Preset(50, 902, 8, 0),
     Preset(282, 800, 3, 0),
-    Preset(500, 999, 3, 0),
     Preset(750, 991, 4, 0),
     Preset(300, 990, 3, 0),
 )
 """Found by searches for the set with the best scores: the last one together with the second pass
 (docs/decisions/0039-midtones-and-edges.md), and the others with the matchers (tools/glyph-bank)."""
+
+_PHOTOGRAPH: Final = Preset(0, 1000, 4, 0)
+"""For photographs, whose local tone stretches them already."""
 
 _PREVIEW_CELLS: Final = 520
 _PREVIEW_PARTS: Final = 2
@@ -93,40 +98,35 @@ class Tuning:
     preset: Preset
     curve: bytes
     """The tone, 0 to 255, for each luma."""
+    tone: LocalTone | None = None
+    """Applied before the curve, if the image is a photograph."""
 
 
-def render(
-    image: DecodedImage, options: ConversionOptions, presets: Sequence[Preset] = PRESETS
-) -> str:
-    """Lines of `options.width` characters, joined by newlines, drawn with the best preset."""
-    sampled = sample(image, options)
-    return draw(sampled, options, tune(sampled, options, presets))
-
-
-def sample(image: DecodedImage, options: ConversionOptions) -> Image.Image:
-    """The brightness to draw, with `invert` the share of ink: COLUMNS x ROWS samples for each cell,
-    mode L."""
-    columns, rows = image.header.grid(options)
+def sample(image: DecodedImage, options: ConversionOptions, grid: tuple[int, int]) -> Image.Image:
+    """The brightness to draw, with `invert` the share of ink: COLUMNS x ROWS samples for each cell
+    of a grid, mode L."""
+    columns, rows = grid
     sampled = image.mean_luma(columns * COLUMNS, rows * ROWS)
     return ImageChops.invert(sampled) if options.invert else sampled
 
 
-def tune(
-    sampled: Image.Image, options: ConversionOptions, presets: Sequence[Preset] = PRESETS
-) -> Tuning:
-    """Choose a preset, and its curve, for samples of one image or of several, one below the
-    other."""
-    curves = _tone_curves(sampled.histogram(), presets)
-    best = 0
-    if len(presets) > 1:
-        samples, means = _samples_and_means(sampled)
-        best = _best(presets, curves, samples, _surroundings(means), _bank_of(options.characters))
-    return Tuning(presets[best], curves[best])
+def tune(frames: Sequence[Image.Image], options: ConversionOptions) -> Tuning:
+    """Choose a tone, or a preset and its curve, for samples of one image or of several of the same
+    size."""
+    histogram = histogram_of(frames)
+    if not is_graphic(histogram):
+        return Tuning(_PHOTOGRAPH, bytes(range(256)), LocalTone.of(frames))
+    curves = _tone_curves(histogram)
+    samples, means = _samples_and_means(_stacked(frames))
+    best = _best(curves, samples, _surroundings(means), _bank_of(options.characters))
+    return Tuning(PRESETS[best], curves[best])
 
 
 def draw(sampled: Image.Image, options: ConversionOptions, tuning: Tuning) -> str:
-    """Return lines of characters, joined by newlines."""
+    """Return lines of characters, joined by newlines. May replace the samples by their tones."""
     bank = _bank_of(options.characters)
+    if tuning.tone is not None:
+        tuning.tone.apply(sampled)
     samples, means = _samples_and_means(sampled)
     surroundings = _surroundings(means)
     rows, columns = means.shape
@@ -145,6 +145,15 @@ def draw(sampled: Image.Image, options: ConversionOptions, tuning: Tuning) -> st
     return art.tobytes()[:-1].decode("ascii")
 
 
+def _stacked(frames: Sequence[Image.Image]) -> Image.Image:
+    """Return images of one size, one below the other."""
+    width, height = frames[0].size
+    stacked = Image.new("L", (width, height * len(frames)))
+    for number, frame in enumerate(frames):
+        stacked.paste(frame, (0, number * height))
+    return stacked
+
+
 def _samples_and_means(sampled: Image.Image) -> tuple[_Words, _Bytes]:
     """(rows, 8, columns): four samples of a cell each; (rows, columns): the mean of each cell."""
     columns, rows = sampled.width // COLUMNS, sampled.height // ROWS
@@ -157,12 +166,12 @@ def _bank_of(characters: str) -> GlyphBank:
     return glyph_bank().restricted_to(characters)
 
 
-def _tone_curves(histogram: list[int], presets: Sequence[Preset]) -> list[bytes]:
+def _tone_curves(histogram: list[int]) -> list[bytes]:
     """For each preset, a table of 256 bytes: the tone, 0 to 255, for each luma."""
     samples = sum(histogram)
     per_mille = [1000 * darker for darker in accumulate(histogram)]
     curves = []
-    for preset in presets:
+    for preset in PRESETS:
         dark = min(bisect_left(per_mille, samples * preset.dark), 254)
         bright = min(max(bisect_left(per_mille, samples * preset.bright), dark + 1), 255)
         curves.append(
@@ -239,13 +248,7 @@ class _Matcher:
         return nearest
 
 
-def _best(
-    presets: Sequence[Preset],
-    curves: list[bytes],
-    samples: _Words,
-    surroundings: _Bytes,
-    bank: GlyphBank,
-) -> int:
+def _best(curves: list[bytes], samples: _Words, surroundings: _Bytes, bank: GlyphBank) -> int:
     """Index of the preset whose drawing of the preview is most similar to the image."""
     rows, _, columns = samples.shape
     parts = min(_PREVIEW_PARTS, columns)
@@ -260,7 +263,7 @@ def _best(
     )
     matcher = _Matcher(bank, len(cells))
     drawings = [
-        matcher.nearest(cells, curve, preset) for preset, curve in zip(presets, curves, strict=True)
+        matcher.nearest(cells, curve, preset) for preset, curve in zip(PRESETS, curves, strict=True)
     ]
     eighths = cells[:, : len(_EIGHTHS)].astype(np.float64) @ _EIGHTHS
     drawn = np.stack(drawings)

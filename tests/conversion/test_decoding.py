@@ -110,7 +110,7 @@ def test_at_half_and_full_size_brightness_equals_that_of_all_scans(reduction: in
 
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_colours_of_a_reduced_progressive_jpeg_are_close(subsampling: int) -> None:
-    jpeg = progressive(photograph(), subsampling=subsampling)
+    jpeg = progressive(photograph(2640, 1980), subsampling=subsampling)
     kept = selected(jpeg, 8, in_colour=True)
 
     assert largest_difference(reduced(kept, 8, "RGB"), reduced(jpeg, 8, "RGB")) <= 40

@@ -239,7 +239,7 @@ def test_a_page_takes_no_more_memory_than_its_estimate(style: str) -> None:
 GOLDENS = {
     "structure": "728d81848ae37824f8deaa89e1538462ae2b2b9ef343ecf2bfa81265aac609aa",
     "braille": "6eaa0a2b5fee51561e2fd979b6b1414ccdb74abb6a2b018f429b439b2930e935",
-    "blocks": "7881bb7ccc0e8e1e77775812192632d39238296684fcff3368d81ee378fd14ac",
+    "blocks": "381f0faad8234771857ce2fc66972f881c43843ba598d0135ecc325f0da06059",
 }
 
 

@@ -89,7 +89,7 @@ def agreement(nearest: Bytes, image: Bytes) -> float:
     return float(drawn @ wanted / np.sqrt((drawn @ drawn) * (wanted @ wanted)))
 
 
-@pytest.fixture(params=["astronaut.jpg", "cat.jpg"])
+@pytest.fixture(params=["camera.png", "coffee.webp"])
 def seen(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Bytes, Bytes, Bytes]:
