@@ -17,13 +17,13 @@ HEART: Final = (
 """The file `static/heart.png`, in base64."""
 
 ART: Final = _lines(
-    "   _j_    _j_   ",
-    "_g@@Q@@, @@QQ@g,",
-    "]@QZZQQ@@QQZZQ@[",
-    "'B@QQZZZZZZQQ@@`",
-    "  TQ@QQZZQQ@@T  ",
-    "    TQ@QQ@@T    ",
-    "      T@@T      ",
+    "   __      __   ",
+    " y@QQ@g  @@QQ@y ",
+    " @QQQQQQQQQQQQ@`",
+    " QQQQQQQQQQQQQ@`",
+    '  "QQQQQQQQQ8"  ',
+    '    "QQQQQ8"    ',
+    '      "Q@"      ',
     "                ",
 )
 BLOCKS: Final = _lines(
@@ -35,9 +35,9 @@ BLOCKS: Final = _lines(
     "     ▝▘     ",
 )
 SMALL: Final = _lines(
-    "_gg__gg_",
-    "Q@QQQQ@E",
-    ' "BQ@B" ',
+    "__y__y__",
+    "3QQQQQQE",
+    ' "RQQR" ',
     '   ""   ',
 )
 
