@@ -12,10 +12,11 @@ from tools.testing import server
 
 def is_read(connection: socket.socket) -> bool:
     """Return whether the server has accepted a connection, and read all that was sent on it."""
-    port = connection.getsockname()[1]
+    # A connection to another server may have the same port at the client's end.
+    ends = connection.getpeername()[1], connection.getsockname()[1]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, _, remote, _, queues, _, _, _, _, inode, *_ = line.split()
-        if int(remote.rpartition(":")[2], 16) == port:
+        _, local, remote, _, queues, _, _, _, _, inode, *_ = line.split()
+        if tuple(int(end.rpartition(":")[2], 16) for end in (local, remote)) == ends:
             return queues.endswith(":00000000") and inode != "0"
     return False
 
