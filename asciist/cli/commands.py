@@ -255,7 +255,7 @@ def _convert_here(options: ChosenOptions, names: tuple[str, ...]) -> None:
 )
 @click.version_option(package_name="asciist")
 def main() -> None:
-    """Turn images into ASCII art.
+    """Turn images into ASCII art; with --auto-invert, dark on light where that is clearer.
 
     Images are JPEG, PNG, GIF, WebP, AVIF, TIFF or BMP. FILE may be an http or https URL. Without
     FILE, or if FILE is -, the image is read from standard input. With several files, the name of

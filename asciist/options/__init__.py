@@ -112,7 +112,7 @@ class ConversionOptions:
         default=False,
         metadata=row(
             Flag(has_auto=True),
-            summary="dark characters on a light background: true, false or auto",
+            summary="dark characters on a light background: true, false or auto (by the image)",
             description=(
                 "Draw dark characters on a light background. Coloured cells do not change, only the"
                 " page around them. `auto` does so if the image looks better, such as paper, plots"

@@ -529,6 +529,7 @@ class TestResponseFormats:
         usage = client.get("/").text
 
         assert len(usage.splitlines()) <= 15 + len(OPTIONS)  # one line per option
+        assert "invert is true or auto" in usage.splitlines()[0]
         assert all(f"\n    {name} " in usage for name in OPTIONS)
         assert all(style in usage for style in STYLES)
 
