@@ -31,6 +31,7 @@ SECTIONS: Final = (
     "reads",
     "speed",
     "fidelity",
+    "fonts",
     "recognition",
     "sheets",
     "hostile",

@@ -36,7 +36,7 @@ from bench.pictures import (
     missing_sources,
     pictures,
 )
-from bench.scoring import FONTS, Ground, Reference, Score, glyphs
+from bench.scoring import CELL_HEIGHT, FONTS, Floats, Ground, Reference, Score, glyphs
 from bench.terminal import screen
 from tools.testing.drawing import convert
 
@@ -212,7 +212,11 @@ class References:
     def score(self, art: str, *, font: str, dark_on_light: bool) -> Score:
         """Score text with characters of any kind. Raises GlyphMissingError."""
         coverage = screen(art, self._columns).coverage(font)
-        rows = art.rstrip("\n").count("\n") + 1
+        return self.score_coverage(coverage, dark_on_light=dark_on_light)
+
+    def score_coverage(self, coverage: Floats, *, dark_on_light: bool) -> Score:
+        """Score art that is drawn already, in cells of 8x16 px."""
+        rows = coverage.shape[0] // CELL_HEIGHT
         grounds: tuple[Ground, ...] = (
             ("black", "white") if self._picture.is_transparent else ("black",)
         )
@@ -269,9 +273,7 @@ class _Task:
                 colours[case] = colour_references[drawn].score(pixels)
                 continue
             for font in (
-                FONTS
-                if engine.name in _IN_BOTH_FONTS and self.width == MAIN_WIDTH
-                else (MAIN_FONT,)
+                FONTS if engine.name in IN_BOTH_FONTS and self.width == MAIN_WIDTH else (MAIN_FONT,)
             ):
                 scores[replace(case, font=font)] = references.score(
                     art, font=font, dark_on_light=engine.dark_on_light
@@ -279,7 +281,7 @@ class _Task:
         return scores, colours, failures
 
 
-_IN_BOTH_FONTS: Final = {MAIN, "ramp", "structure, invert", "chafa", "jp2a"}
+IN_BOTH_FONTS: Final = {MAIN, "ramp", "structure, invert", "chafa", "jp2a"}
 _AT_ALL_WIDTHS: Final = {MAIN, "ramp", "chafa"}
 
 
@@ -467,7 +469,7 @@ def _overview(measured: Measured) -> Iterator[str]:
         yield f"| setting | Q | {_VISUAL_HEAD} |"
         yield f"|---|{'--:|' * (1 + len(_VISUAL))}"
         for engine in ranked:
-            if engine.is_ours or engine.name in _IN_BOTH_FONTS:
+            if engine.is_ours or engine.name in IN_BOTH_FONTS:
                 q = measured.mean(engine.name, "q", subset)
                 yield f"| {_label(engine)} | {q:.1f} | {_visual(measured, engine, subset)} |"
         yield ""

@@ -17,6 +17,7 @@ from bench import servers
 from bench.__main__ import run
 from bench.drawings import GRAPHICS
 from bench.fidelity import peer_table
+from bench.fonts import FACES, Face, bank, metrics
 from bench.goals import goal, milliseconds
 from bench.peers import PEERS, Peer
 from bench.pictures import HALVES, KINDS, flatten, folder_pictures, halves_of
@@ -279,6 +280,17 @@ def test_the_error_for_a_missing_font_says_how_to_install_it(
 
     with pytest.raises(FontMissingError, match="apt-get install fonts-liberation"):
         glyphs.__wrapped__("Liberation Mono")
+
+
+def test_a_font_with_a_taller_cell_covers_less_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    font = FACES["DejaVu Sans Mono"]
+    if not font.file.exists():
+        pytest.skip("fonts-dejavu-core is not installed")
+    advance, ascent, descent = metrics(font)
+    tall = Face(file=font.file, metrics=(advance, 2 * ascent, 2 * descent))
+    monkeypatch.setitem(FACES, "tall", tall)
+
+    assert bank("tall").mean() == pytest.approx(bank("DejaVu Sans Mono").mean() / 2, rel=0.01)
 
 
 def test_transparency_becomes_black_and_16_bit_samples_are_scaled() -> None:
