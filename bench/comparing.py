@@ -13,6 +13,8 @@ from bench.subjects import Subject
 SAMPLES: Final = "one sample a cell"
 """The image at one grey sample a cell, enlarged: what tone alone can show."""
 TOP: Final = 5
+_SUBSETS: Final = {"all": (False, True), "photographs": (True,), "cut-outs": (False,)}
+"""Images of the paired tests, by the values of `Subject.is_photograph`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +64,15 @@ def tables(found: Sequence[Subject], results: Results) -> Iterator[str]:
             " test:"
         )
         yield ""
-        yield "| engine | width | faces | top-5 | nearer features |"
-        yield "|---|--:|--:|--:|--:|"
+        yield "| engine | width | images | faces | top-5 | nearer features |"
+        yield "|---|--:|---|--:|--:|--:|"
     for name in others:
         for width in widths:
-            pairs = _paired(found, results[name, width], results[first, width])
-            cells = [f"{wins} : {losses}, p {p_value(wins, losses):.3f}" for wins, losses in pairs]
-            yield f"| {name} | {width} | {' | '.join(cells)} |"
+            trios = list(zip(found, results[name, width], results[first, width], strict=True))
+            for images, kinds in _SUBSETS.items():
+                pairs = _paired([trio for trio in trios if trio[0].is_photograph in kinds])
+                cells = [f"{won} : {lost}, p {p_value(won, lost):.3f}" for won, lost in pairs]
+                yield f"| {name} | {width} | {images} | {' | '.join(cells)} |"
 
 
 def _measures(found: Sequence[Subject], results: Sequence[Result]) -> list[float]:
@@ -87,11 +91,9 @@ def _measures(found: Sequence[Subject], results: Sequence[Result]) -> list[float
     return [*shares, float(np.mean([result.distance for result in results]))]
 
 
-def _paired(
-    found: Sequence[Subject], one: Sequence[Result], other: Sequence[Result]
-) -> list[tuple[int, int]]:
-    """Return the wins and losses of the first engine: faces, objects, and feature distance."""
-    trios = list(zip(found, one, other, strict=True))
+def _paired(trios: Sequence[tuple[Subject, Result, Result]]) -> list[tuple[int, int]]:
+    """Return the wins and losses of the first result of each subject: faces, objects, and feature
+    distance."""
     faces = [(a.is_found, b.is_found) for _, a, b in trios]
     objects = [(a.rank < TOP, b.rank < TOP) for _, a, b in trios]
     distances = [(b.distance, a.distance) for _, a, b in trios]

@@ -37,7 +37,9 @@ _FIT_SIGMA: Final = (CELL_WIDTH * CELL_HEIGHT) ** 0.5
 class Judge:
     """The networks, and what they see in the images themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_dark: bool = False) -> None:
+        """`is_dark`: show dark on light as a negative, as a dark terminal does."""
+        self._is_dark = is_dark
         self._classifier = Classifier()
         self.finder = FaceFinder()
         self._images: dict[str, tuple[Floats, Seen]] = {}
@@ -56,7 +58,11 @@ class Judge:
     def art(self, subject: Subject, columns: int, art: str, *, dark_on_light: bool) -> Result:
         """Judge art drawn in the main font. Raises GlyphMissingError."""
         coverage = screen(art, columns).coverage(MAIN_FONT)
-        return self._result(subject, 1 - coverage if dark_on_light else coverage)
+        return self._result(
+            subject,
+            1 - coverage if dark_on_light else coverage,
+            is_negative=dark_on_light and self._is_dark,
+        )
 
     def _image(self, subject: Subject) -> tuple[Floats, Seen]:
         if subject.name not in self._images:
@@ -65,10 +71,12 @@ class Judge:
             self._images[subject.name] = (pixels, self._classifier.see([pixels])[0])
         return self._images[subject.name]
 
-    def _result(self, subject: Subject, coverage: Floats) -> Result:
+    def _result(self, subject: Subject, coverage: Floats, *, is_negative: bool = False) -> Result:
         """Judge pixels of 8x16 px per cell, at half their size, which is sharp enough."""
         pixels, original = self._image(subject)
         shown = _fitted(coverage, pixels)
+        if is_negative:
+            shown = 1 - shown
         views = self._classifier.see([cv2.GaussianBlur(shown, (0, 0), s / 2) for s in _SQUINTS])
         return Result(
             is_found=subject.box is not None and self._finds(shown, subject.box),
@@ -132,11 +140,15 @@ def _judged(judge: Judge, subject: Subject, columns: int, draw: Draw) -> Result:
 
 
 def report(
-    names: Sequence[str] = ENGINES, widths: Sequence[int] = WIDTHS, half: Half = "work"
+    names: Sequence[str] = ENGINES,
+    widths: Sequence[int] = WIDTHS,
+    half: Half = "work",
+    *,
+    is_dark: bool = False,
 ) -> Iterator[str]:
     """Measure the engines on one half; yield Markdown lines."""
     with tempfile.TemporaryDirectory() as directory:
-        judge = Judge()
+        judge = Judge(is_dark=is_dark)
         listed = subjects(Path(directory), half, judge.finder.find)
         found = [subject for subject in listed if judge.knows(subject)]
         faces = [subject for subject in found if subject.box]
@@ -157,9 +169,12 @@ def main() -> None:
     parser.add_argument("--widths", default=",".join(map(str, WIDTHS)), help="columns")
     parser.add_argument("--engines", default=",".join(ENGINES), help="separated by commas")
     parser.add_argument("--half", choices=HALVES, default="work")
+    parser.add_argument(
+        "--dark", action="store_true", help="show art drawn dark on light as a negative"
+    )
     given = parser.parse_args()
     widths = [int(width) for width in given.widths.split(",")]
-    for line in report(given.engines.split(","), widths, given.half):
+    for line in report(given.engines.split(","), widths, given.half, is_dark=given.dark):
         print(line, flush=True)
 
 
