@@ -4,13 +4,14 @@ The art is drawn by `bench.terminal` in cells of 8x16 px, and the image is resiz
 canvas, in sRGB. Colours are absolute, so nothing is fitted. Transparent images are not scored: the
 ground of coloured art is a matter of choice.
 
-psnr    Peak signal-to-noise ratio in dB, over all pixels and the three channels. ssim    Structural
-similarity of the luma: the mean over the four levels of the pyramid of `bench.scoring`. ciede
-Mean difference CIEDE2000 (ISO/CIE 11664-6:2014; Luo, Cui, Rigg: The development of the CIE 2000
-colour-difference
-        formula, Color Research and Application 26(5), 2001), computed by scikit-image after a Gaussian blur of both with
-        sigma = 11.3 px, about one cell: the difference that an eye sees which does not resolve the cells. 0 is equal, 1 is
-        just noticeable, 100 is the difference of black and white.
+- psnr: peak signal-to-noise ratio in dB, over all pixels and the three channels.
+- ssim: structural similarity of the luma: the mean over the four levels of the pyramid of
+  `bench.scoring`.
+- ciede: mean difference CIEDE2000 (ISO/CIE 11664-6:2014; Luo, Cui, Rigg: The development of the CIE
+  2000 colour-difference formula, Color Research and Application 26(5), 2001), computed by
+  scikit-image after a Gaussian blur of both with sigma = 11.3 px, about one cell: the difference
+  that an eye sees which does not resolve the cells. 0 is equal, 1 is just noticeable, 100 is the
+  difference of black and white.
 """
 
 from dataclasses import dataclass
