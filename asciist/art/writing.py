@@ -26,9 +26,9 @@ _BLANKS: Final = " \u2800"
 """Characters without a visible foreground, which need no colour."""
 
 _SPREAD_OF_256: Final = 12
-_SPREAD_OF_16: Final = 32
-"""Width of the range of levels for dithering with 16 and with 256 colours. A wider range gives
-better averages, and hides details."""
+_SPREAD_OF_16: Final = 16
+"""Width of the range of levels for dithering with 256 and with 16 colours. A wider range gives
+better averages, and hides details (docs/decisions/0054-what-colour-cannot-gain.md)."""
 
 NO_COLOUR: Final = 1 << 24
 """Marker for no colour; larger than any 0xRRGGBB."""
